@@ -1,0 +1,33 @@
+"""snntrain: a config-driven training framework for spiking neural networks."""
+
+import importlib.util
+import pathlib
+
+import torch
+
+__version__ = "0.1.0"
+
+
+def _declare_missing_torchvision_operators() -> None:
+    """Let a CUDA-built torchvision be imported beside a CPU-only torch.
+
+    Its compiled library then fails to load (no CUDA runtime), and torchvision stops at `operator torchvision::nms
+    does not exist`, taking lightning with it. Only the declarations of two operators are missed; datasets, transforms
+    and models work without their kernels. Nothing is declared when the library loads, or when torchvision is absent.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None or hasattr(torch.ops.torchvision, "nms"):
+        return
+    for library in sorted(pathlib.Path(spec.origin).parent.glob("_C*.*")):
+        try:
+            torch.ops.load_library(library)
+            return
+        except OSError:
+            continue
+    declarations = torch.library.Library("torchvision", "DEF")
+    declarations.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declarations.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    globals()["_torchvision_declarations"] = declarations  # the declarations live as long as this object
+
+
+_declare_missing_torchvision_operators()

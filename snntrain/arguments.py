@@ -1,0 +1,60 @@
+"""Checks of constructor arguments: one sentence naming the class, the argument, the range and the value received."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+
+def refuse(owner: object, name: str, wanted: str, value: object) -> ValueError:
+    """The error every check here raises; owner is the object whose argument it is, or its name."""
+    title = owner if isinstance(owner, str) else type(owner).__name__
+    return ValueError(f"{title}: {name} must be {wanted}, got {value!r}.")
+
+
+def real(
+    owner: object,
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """A finite int or float within the bounds, as float; bool, str, NaN and infinities are refused."""
+    bounds = [(">", above), ("≥", at_least), ("<", below), ("≤", at_most)]
+    wanted = "a finite number" + " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise refuse(owner, name, wanted, value)
+    outside = (
+        (above is not None and value <= above)
+        or (at_least is not None and value < at_least)
+        or (below is not None and value >= below)
+        or (at_most is not None and value > at_most)
+    )
+    if outside:
+        raise refuse(owner, name, wanted, value)
+    return float(value)
+
+
+def integer(owner: object, name: str, value: Any, *, at_least: int | None = None) -> int:
+    """An int within the bound; bool and floats are refused."""
+    wanted = "an integer" + (f" ≥ {at_least}" if at_least is not None else "")
+    if isinstance(value, bool) or not isinstance(value, Integral) or (at_least is not None and value < at_least):
+        raise refuse(owner, name, wanted, value)
+    return int(value)
+
+
+def flag(owner: object, name: str, value: Any) -> bool:
+    """True or False, nothing that merely behaves like them."""
+    if not isinstance(value, bool):
+        raise refuse(owner, name, "True or False", value)
+    return value
+
+
+def choice(owner: object, name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the allowed strings."""
+    if not isinstance(value, str) or value not in allowed:
+        raise refuse(owner, name, "one of " + ", ".join(map(repr, allowed)), value)
+    return value

@@ -1,0 +1,243 @@
+"""Step modes and neuron state: what every stateful or time-aware module of this library shares.
+
+State is whatever a module carries from one time step to the next (v, w, trace, a queue …). It is kept out of
+parameters and buffers, so it never reaches a state_dict; it is created at the first forward and dropped by reset().
+"""
+
+import contextlib
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.arguments import refuse
+
+STEP_MODES = ("s", "m")
+
+
+class StateMismatchError(RuntimeError):
+    """A kept state does not fit the shape of the input: most often reset() was forgotten between two batches."""
+
+
+class StepModule:
+    """Mixin for modules that run one time step, 's' ([N, *]), or a whole sequence, 'm' ([T, N, *])."""
+
+    _step_mode = "s"
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        """The step modes this module can be switched to."""
+        return STEP_MODES
+
+    @property
+    def step_mode(self) -> str:
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, value: str) -> None:
+        if value not in STEP_MODES:
+            raise refuse(self, "step_mode", "'s' (one step) or 'm' (a sequence)", value)
+        if value not in self.supported_step_mode():
+            raise ValueError(
+                f"{type(self).__name__}: step_mode {value!r} is not supported, it runs in "
+                f"{' or '.join(map(repr, self.supported_step_mode()))} only."
+            )
+        self._step_mode = value
+
+    def _title(self) -> str:
+        """Class, and place in the running model, for error texts."""
+        path = path_in_running_model(self)
+        return f"{path} ({type(self).__name__})" if path else type(self).__name__
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply function to a tensor, or to every tensor inside lists, tuples and dicts; other values pass unchanged."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(function, item) for key, item in value.items()}
+    return value
+
+
+def detached_copy(value: Any) -> Any:
+    """A copy that shares neither storage nor autograd graph."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, (list, tuple, dict)):
+        return map_tensors(lambda tensor: tensor.detach().clone(), value)
+    return copy.deepcopy(value)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of state and arithmetic for an input of this dtype: never below float32."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def autocast_off(device: torch.device) -> contextlib.AbstractContextManager:
+    """Switch autocast off on this device, at no cost where it is off already."""
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def path_in_running_model(module: nn.Module) -> str:
+    """Dotted path of module inside the outermost module now being called, '' if none contains it. For error texts."""
+    path, frame = "", sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner is not module:
+            path = next((name for name, child in owner.named_modules() if child is module), path)
+        frame = frame.f_back
+    return path
+
+
+class MemoryModule(StepModule, nn.Module):
+    """Base of every stateful module.
+
+    Subclasses register their states and define `single_step_forward`; `multi_step_forward` loops over it. Inputs
+    arrive there in the state dtype (float32 for half precision), outputs are cast back to the dtype of the input.
+    """
+
+    def __init__(self, step_mode: str = "s") -> None:
+        super().__init__()
+        self.__dict__["_memories"] = {}
+        self.__dict__["_reset_values"] = {}
+        self.step_mode = step_mode
+
+    # --- registration and attribute access ---------------------------------------------------------------------------
+
+    def register_memory(self, name: str, value: Any) -> None:
+        """Add a state.
+
+        Args:
+            name: attribute under which the state is read and written.
+            value: reset value. A float becomes a tensor of one step's shape at the first forward; None, an int (a
+                step index) or a list (a queue) stay as they are until the module replaces them.
+
+        Raises: ValueError if the name is taken.
+        """
+        if hasattr(self, name):
+            raise ValueError(f"{type(self).__name__}: the name {name!r} is taken, choose another one for this state.")
+        self._memories[name] = value
+        self._reset_values[name] = copy.deepcopy(value)
+
+    def __getattr__(self, name: str) -> Any:
+        memories = self.__dict__.get("_memories")
+        if memories is not None and name in memories:
+            return memories[name]
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        memories = self.__dict__.get("_memories")
+        if memories is not None and name in memories:
+            memories[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._memories:
+            del self._memories[name], self._reset_values[name]
+        else:
+            super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._memories]
+
+    def named_memories(self) -> Iterator[tuple[str, Any]]:
+        """(name, value) of this module's own states."""
+        yield from self._memories.items()
+
+    # --- the life of a state -----------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Put every state back to its reset value and drop its graph."""
+        for name, value in self._reset_values.items():
+            self._memories[name] = copy.deepcopy(value)
+
+    def detach(self) -> None:
+        """Cut every state from its graph (truncated backpropagation through time); values stay."""
+        for name, value in self._memories.items():
+            self._memories[name] = map_tensors(Tensor.detach, value)
+
+    def state_shape(self, name: str, x: Tensor) -> torch.Size:
+        """Shape that the state `name` must have for a one-step input x; override where it is not x's own."""
+        return x.shape
+
+    def materialise(self, x: Tensor) -> None:
+        """Turn scalar states into tensors that fit the one-step input x, and check those that are tensors already."""
+        for name, value in self._memories.items():
+            if isinstance(value, float):
+                shape = self.state_shape(name, x)
+                if shape == x.shape:
+                    self._memories[name] = torch.full_like(x, value, requires_grad=False)
+                else:
+                    self._memories[name] = torch.full(shape, value, dtype=x.dtype, device=x.device)
+            elif isinstance(value, Tensor):
+                self._memories[name] = self._checked_state(name, value, x)
+            elif isinstance(value, list):
+                for item in value:
+                    self._checked_state(name, item, x)
+
+    def _checked_state(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+        if value.shape != self.state_shape(name, x):
+            raise StateMismatchError(
+                f"{self._title()}: state {name} has shape {list(value.shape)}, but the input of one step has shape "
+                f"{list(x.shape)}. Was reset() forgotten between two batches? Call functional.reset_net(model) before "
+                "each batch (a smaller last batch is the usual cause)."
+            )
+        if value.device != x.device:
+            raise RuntimeError(
+                f"{self._title()}: state {name} is on {value.device}, the input on {x.device}. "
+                "Move the model with model.to(device) or call functional.reset_net(model)."
+            )
+        return value if value.dtype == x.dtype else value.to(x.dtype)
+
+    # --- forward -----------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Any:
+        if not x.is_floating_point():
+            raise ValueError(
+                f"{self._title()}: the input has dtype {x.dtype}; cast spikes to a float dtype first, e.g. x.float()."
+            )
+        if self.step_mode == "m" and (x.dim() == 0 or x.shape[0] == 0):
+            raise ValueError(
+                f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
+            )
+        with autocast_off(x.device):
+            z = x.to(state_dtype(x.dtype))
+            self.materialise(z if self.step_mode == "s" else z[0])
+            out = self.single_step_forward(z) if self.step_mode == "s" else self.multi_step_forward(z)
+        return map_tensors(lambda tensor: tensor.to(x.dtype), out)
+
+    def single_step_forward(self, x: Tensor) -> Any:
+        """One time step; x is [N, *]."""
+        raise NotImplementedError(f"{type(self).__name__} must define single_step_forward(x).")
+
+    def multi_step_forward(self, x_seq: Tensor) -> Any:
+        """A sequence [T, N, *], step by step."""
+        return torch.stack([self.single_step_forward(x) for x in x_seq.unbind(0)])
+
+    # --- copies, devices ---------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        # deepcopy and pickle come through here: a tensor with a graph could not be copied, so copies hold detached
+        # clones.
+        state = dict(self.__dict__, _memories=detached_copy(self._memories))
+        return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MemoryModule":
+        def move(value: Tensor) -> Tensor:
+            moved = fn(value)
+            # model.half() must not lower a state below float32.
+            return moved if moved.dtype == state_dtype(moved.dtype) else value.to(moved.device)
+
+        for name, value in self._memories.items():
+            self._memories[name] = map_tensors(move, value)
+        return super()._apply(fn, recurse)
+
+    def extra_repr(self) -> str:
+        return f"step_mode={self.step_mode}"

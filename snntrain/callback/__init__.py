@@ -1,0 +1,10 @@
+"""Lightning callbacks: what happens around a batch, an epoch, a fit."""
+
+from snntrain.callback.history import History
+from snntrain.callback.progress import Progress
+from snntrain.callback.resume_point import ResumePoint
+from snntrain.callback.seeding import Seeding
+from snntrain.callback.spike_statistics import SpikeStatistics
+from snntrain.callback.throughput import Throughput
+
+__all__ = ["History", "Progress", "ResumePoint", "Seeding", "SpikeStatistics", "Throughput"]

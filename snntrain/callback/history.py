@@ -1,0 +1,47 @@
+"""Metrics of every epoch, kept in the checkpoint so that a resumed run has them all."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from snntrain.files import write_text
+
+
+class History(pl.Callback):
+    """Collect one row of metrics per epoch and write them to a CSV file.
+
+    Args:
+        path: the file, rewritten whole after each epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {
+            name.removesuffix("_epoch"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step")
+        }
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": learning_rate, **dict(sorted(metrics.items()))})
+        write_text(self.path, self.as_csv())
+
+    def as_csv(self) -> str:
+        """The rows as CSV text; a metric that an epoch lacks is an empty cell."""
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [dict(row) for row in state_dict["rows"]]

@@ -1,0 +1,142 @@
+"""What a run shows while it works: a live bar in a terminal, one line per epoch everywhere."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from snntrain.callback.spike_statistics import SpikeStatistics
+from snntrain.callback.throughput import Throughput
+
+_SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device, so not after every batch
+
+
+class Progress(ProgressBar):
+    """Rich progress bar with loss, accuracy, firing rate and images per second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = Console(highlight=False)
+        self._enabled = True
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._updated = 0.0
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    # --- the live bar ------------------------------------------------------------------------------------------------
+
+    def _start(self, description: str, total: int | float) -> None:
+        self._stop()
+        if not self._enabled or not self.console.is_terminal:
+            return
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[metrics]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(description, total=None if total == float("inf") else total, metrics="")
+
+    def _advance(self, batches: int, metrics: str | None = None) -> None:
+        if self._bar is not None and self._task is not None:
+            fields = {} if metrics is None else {"metrics": metrics}
+            self._bar.update(self._task, completed=batches, **fields)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._start(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", self.total_train_batches)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is None:
+            return
+        metrics = None
+        if time.monotonic() - self._updated > _SECONDS_BETWEEN_UPDATES:
+            self._updated = time.monotonic()
+            metrics = "  ".join(self._live_metrics(trainer, pl_module, outputs))
+        self._advance(batch_idx + 1, metrics)
+
+    def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
+        parts = [f"loss {float(outputs['loss']):.3f}"]
+        if "train_acc" in getattr(pl_module, "accuracy", {}):
+            parts.append(f"acc {float(pl_module.accuracy['train_acc'].compute()):.3f}")
+        for callback in trainer.callbacks:
+            if isinstance(callback, SpikeStatistics) and callback.training_rate is not None:
+                parts.append(f"firing {callback.training_rate:.3f}")
+        return [*parts, *_speed(trainer)]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        if not self._enabled:
+            return
+        metrics = trainer.callback_metrics
+        shown = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
+        for name, label in (
+            ("train/loss", "loss"),
+            ("train/acc", "acc"),
+            ("val/loss", "val loss"),
+            ("val/acc", "val acc"),
+            ("val/firing_rate", "firing"),
+        ):
+            if name in metrics:
+                shown.append(f"{label} {float(metrics[name]):.4f}")
+        self.console.print("   ".join([*shown, *_speed(trainer)]), soft_wrap=True)
+
+    # --- evaluation --------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._start("validate", sum(trainer.num_val_batches))
+
+    def on_test_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._start("test", sum(trainer.num_test_batches))
+
+    def on_predict_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._start("predict", sum(trainer.num_predict_batches))
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._advance(args[3] + 1)
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._advance(args[3] + 1)
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._advance(args[3] + 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._stop()
+
+    def on_test_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._stop()
+
+    def on_predict_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._stop()
+
+
+def _speed(trainer: pl.Trainer) -> list[str]:
+    for callback in trainer.callbacks:
+        if isinstance(callback, Throughput) and callback.images_per_second is not None:
+            return [f"{callback.images_per_second:,.0f} img/s"]
+    return []

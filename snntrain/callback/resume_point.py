@@ -1,0 +1,43 @@
+"""The checkpoint an interrupted run goes on from."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from snntrain.files import replacing
+
+
+class ResumePoint(pl.Callback):
+    """Write checkpoints/last.ckpt at the start of every epoch and at the end of training.
+
+    At the start of an epoch everything of the one before is done (validation, best checkpoint, learning-rate step),
+    so a resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and
+    ends with the same metrics as a run that was never interrupted. The file is complete at any moment, and there from
+    the first epoch.
+
+    Every checkpoint of the run also gets what is needed to rebuild the model from it alone.
+
+    Args:
+        folder: the run's checkpoint folder.
+        description: plain containers stored under the key "snntrain" (config, format version).
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+        self.path = folder / "last.ckpt"
+        self.description = description
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["snntrain"] = self.description
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        with replacing(self.path) as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)

@@ -1,0 +1,49 @@
+"""Random draws inside the model: a function of (seed, stage, epoch, rank)."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from snntrain.arguments import integer
+from snntrain.randomness import derived_seed
+
+
+class Seeding(pl.Callback):
+    """Reseed torch at the first batch of each training epoch, and around each evaluation.
+
+    Checkpoints hold no generator state; reseeding by epoch is what lets a resumed run draw the same numbers. It
+    happens at the first batch and not at the epoch's start because starting loader workers draws from the same
+    generator. An evaluation has a seed of its own and leaves the training's generator as it found it.
+
+    Args:
+        seed: the run's seed, ≥ 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = integer(self, "seed", seed, at_least=0)
+        self._training_state: torch.Tensor | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+        if idx == 0:
+            epoch = trainer.fit_loop.epoch_progress.current.processed
+            torch.manual_seed(derived_seed(self.seed, "model", epoch, trainer.global_rank))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._training_state = torch.get_rng_state()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.set_rng_state(self._training_state)
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._seed_evaluation(trainer, "val", args[2])
+
+    def on_test_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._seed_evaluation(trainer, "test", args[2])
+
+    def on_predict_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._seed_evaluation(trainer, "test", args[2])  # as in test: predictions are those that were tested
+
+    def _seed_evaluation(self, trainer: pl.Trainer, stage: str, batch_idx: int) -> None:
+        if batch_idx == 0:
+            torch.manual_seed(derived_seed(self.seed, stage, trainer.global_rank))

@@ -1,0 +1,90 @@
+"""How much the neurons fire."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snntrain.arguments import integer
+from snntrain.neuron import BaseNode
+
+
+def spiking_layers(net: nn.Module) -> dict[str, BaseNode]:
+    """Path → neuron layer, in the order of the network."""
+    return {path: module for path, module in net.named_modules() if isinstance(module, BaseNode)}
+
+
+class SpikeStatistics(pl.Callback):
+    """Log firing rates: the share of (neuron, time step, sample) in which a spike was fired.
+
+    In validation and test `val/firing_rate` and `test/firing_rate` over all neurons, and `…/firing_rate/<layer>` for
+    each layer. In training every n-th batch is looked at, for the progress bar only.
+
+    Args:
+        every_n_batches: training batches from one look to the next, ≥ 1.
+    """
+
+    def __init__(self, every_n_batches: int = 20) -> None:
+        self.every_n_batches = integer(self, "every_n_batches", every_n_batches, at_least=1)
+        self.training_rate: float | None = None
+        self._fired: dict[str, Tensor] = {}
+        self._seen: dict[str, int] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def _watch(self, net: nn.Module) -> None:
+        self._fired, self._seen = {}, {}
+        for path, layer in spiking_layers(net).items():
+            self._handles.append(layer.register_forward_hook(self._counter(path)))
+
+    def _counter(self, path: str) -> Any:
+        @torch.no_grad()
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
+            self._seen[path] = self._seen.get(path, 0) + output.numel()
+
+        return count
+
+    def _stop(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _rates(self) -> tuple[float | None, dict[str, float]]:
+        per_layer = {path: float(self._fired[path]) / seen for path, seen in self._seen.items() if seen}
+        seen = sum(self._seen.values())
+        return (sum(map(float, self._fired.values())) / seen if seen else None), per_layer
+
+    def _log(self, pl_module: pl.LightningModule, stage: str) -> None:
+        overall, per_layer = self._rates()
+        if overall is not None:
+            pl_module.log(f"{stage}/firing_rate", overall)
+            for path, rate in per_layer.items():
+                pl_module.log(f"{stage}/firing_rate/{path}", rate)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+        if idx % self.every_n_batches == 0:
+            self._watch(pl_module.net)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        if self._handles:
+            self.training_rate, _ = self._rates()
+            self._stop()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._watch(pl_module.net)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        self._log(pl_module, "val")
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._watch(pl_module.net)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        self._log(pl_module, "test")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()

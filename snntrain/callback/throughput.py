@@ -1,0 +1,41 @@
+"""Training speed in images per second."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+
+
+class Throughput(pl.Callback):
+    """Count training images and the seconds they took; validation and the first batch of the run do not count.
+
+    The first batch pays for warming up (allocations, loader workers), which would distort a short run's figure.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Mean speed so far, None before the second batch."""
+        return self.images / self.seconds if self.seconds else None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.images:
+            self._last = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        now, batch = time.perf_counter(), args[1]
+        if self._last is not None:
+            self.images += len(batch[1])
+            self.seconds += now - self._last
+        self._last = now
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.training:
+            self._last = time.perf_counter()

@@ -1,0 +1,135 @@
+"""Does a value fit a parameter's annotation, do arguments fit a signature?"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from snntrain.config.error import UsageError, refusing
+from snntrain.registry import did_you_mean
+
+
+def check_call(
+    target: Callable[..., Any], arguments: Mapping[str, Any], path: str, supplied: Collection[str] = ()
+) -> None:
+    """Check the arguments of a call that a config describes.
+
+    Args:
+        target: class or function.
+        arguments: what the config gives; values that are themselves described by a config pass as mappings.
+        path: place in the config, for the error's text, e.g. "model.layers[3]".
+        supplied: arguments that the program adds itself.
+
+    Raises: UsageError for an unknown argument (with a suggestion), a missing one, or a value of the wrong type.
+    """
+    name = getattr(target, "__name__", str(target))
+    parameters = inspect.signature(target).parameters
+    accepted = {k: p for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    settable = [key for key in accepted if key not in supplied]
+    for key in arguments:
+        if key in supplied:
+            raise UsageError(f"{path}.{key} is filled in by the program; remove it.")
+        if key not in accepted and not takes_any:
+            suggestion = did_you_mean(key, settable)
+            # The Trainer takes forty arguments: a list of them would bury the suggestion.
+            listing = "" if suggestion and len(settable) > 12 else f" It takes: {', '.join(settable) or 'nothing'}."
+            raise UsageError(f"{path}.{key} is not an argument of {name}.{suggestion}{listing}")
+    missing = [
+        key for key, p in accepted.items() if p.default is p.empty and key not in arguments and key not in supplied
+    ]
+    if missing:
+        raise UsageError(f"{path}: {name} needs {', '.join(missing)}.")
+    annotations = _annotations(target)
+    for key, value in arguments.items():
+        if key in annotations and not matches(value, annotations[key]):
+            raise UsageError(f"{path}.{key} must be {describe(annotations[key])}, got {value!r}.")
+
+
+def matches(value: Any, annotation: Any) -> bool:
+    """Whether a plain value (from YAML) fits an annotation; annotations that YAML cannot express are let through."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(matches(value, option) for option in inner)
+    if origin is typing.Annotated:
+        return matches(value, inner[0])
+    if origin is typing.Literal:
+        return value in inner
+    if annotation in (None, type(None)):
+        return value is None
+    if isinstance(value, Mapping) and ("name" in value or "_target_" in value):
+        return True  # described by a config of its own
+    if annotation is bool:
+        return isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is str:
+        return isinstance(value, str)
+    container = origin or annotation
+    if container in (list, tuple, set, Sequence, Iterable):
+        items = [item for item in inner if item is not Ellipsis]
+        if not isinstance(value, (list, tuple)):
+            return False
+        if container is tuple and items and Ellipsis not in inner:
+            return len(value) == len(items) and all(map(matches, value, items))
+        return not items or all(matches(item, items[0]) for item in value)
+    if container in (dict, Mapping):
+        return isinstance(value, Mapping)
+    return True
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words: "a number or null"."""
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in names:
+        return names[annotation]
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(option) for option in inner))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if (origin or annotation) in (list, tuple, Sequence, Iterable):
+        return "a list"
+    if (origin or annotation) in (dict, Mapping):
+        return "a mapping"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def check_mapping(node: Any, path: str) -> None:
+    """Refuse anything but a mapping.
+
+    Raises: UsageError.
+    """
+    if not isinstance(node, Mapping):
+        raise UsageError(f"{path} must be a mapping, got {node!r}.")
+
+
+def resolve_name(dotted: Any, path: str) -> Callable[..., Any]:
+    """The class or function a `_target_` names.
+
+    Raises: UsageError if it cannot be imported, with the nearest name its module offers.
+    """
+    import importlib
+
+    if not isinstance(dotted, str) or "." not in dotted:
+        raise UsageError(f"{path}._target_ must be a dotted name such as torch.optim.AdamW, got {dotted!r}.")
+    module_name, _, attribute = dotted.rpartition(".")
+    with refusing(f"{path}._target_ {dotted} cannot be imported"):
+        module = importlib.import_module(module_name)
+    if not callable(getattr(module, attribute, None)):
+        raise UsageError(
+            f"{path}._target_: {module_name} has no class or function {attribute}."
+            f"{did_you_mean(attribute, dir(module))}"
+        )
+    return getattr(module, attribute)
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # names that only a type checker can see
+        return {}

@@ -1,0 +1,206 @@
+"""Every name and every argument of a config, checked before any data is read or any time is spent."""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain import registry
+from snntrain.arguments import choice, integer
+from snntrain.config.binding import check_call, check_mapping, resolve_name
+from snntrain.config.compose import CONF, explain
+from snntrain.config.error import UsageError, refusing
+from snntrain.config.schema import Monitor, Paths, top_level_keys
+from snntrain.registry import did_you_mean
+
+# Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes.
+TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
+
+# Constructor arguments that snntrain.run.build adds to what the config says.
+SUPPLIED = {
+    "task": ("net", "encoder", "T", "num_classes", "optim"),
+    "optim": ("params",),
+    "optim.schedule": ("optimizer",),
+    "trainer": ("callbacks", "logger", "default_root_dir"),
+}
+
+
+def check(config: DictConfig) -> dict[str, Any]:
+    """Resolve a composed config and check all of it.
+
+    Args:
+        config: as composed, without Hydra's own settings.
+
+    Returns: plain containers, interpolations resolved.
+    Raises: UsageError with the place in the config, what was received, and what is allowed or was probably meant.
+    """
+    _check_model_keys(config)
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"config: {explain(error)}. Choose a value or correct the ${{…}}.") from error
+    check_resolved(resolved)
+    return resolved
+
+
+def check_resolved(resolved: dict[str, Any]) -> None:
+    """Check a config without interpolations, such as a checkpoint holds.
+
+    Raises: UsageError, as check.
+    """
+    _check_root(resolved)
+    _import_plugins(resolved["plugins"])
+    for kind in ("neuron", "surrogate", "encoder"):
+        check_named(kind, resolved[kind], kind)
+    _check_model(resolved["model"], resolved["neuron"])
+    _check_data_facts(resolved["data"])
+    for group in ("data", "task", "optim", "trainer"):
+        _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
+    for name, callback in resolved["callbacks"].items():
+        _check_target(callback, f"callbacks.{name}", resolved)
+    if resolved["logger"]:
+        _check_target(resolved["logger"], "logger", resolved)
+
+
+def _check_root(config: Mapping[str, Any]) -> None:
+    for key in config:
+        if key not in top_level_keys():
+            raise UsageError(f"{key} is not a config key.{did_you_mean(key, top_level_keys())}")
+    with refusing():
+        integer("config", "T", config["T"], at_least=1)
+        integer("config", "seed", config["seed"], at_least=0)
+        choice("config", "monitor.mode", config["monitor"]["mode"], ("max", "min"))
+    for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", _Debug)):
+        check_mapping(config[section], section)
+        check_call(schema, config[section], section)
+    for key in ("model", "neuron", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
+        check_mapping(config[key], key)
+    if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
+        raise UsageError(
+            f"name becomes part of a folder's name: letters, digits and . , + = - _ only, got {config['name']!r}."
+        )
+
+
+class _Debug:
+    def __init__(self, traceback: bool = False) -> None: ...
+
+
+def _import_plugins(plugins: list[str]) -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for plugin in plugins:
+        with refusing(f"plugins: {plugin!r} cannot be imported from {os.getcwd()} or the installed packages"):
+            importlib.import_module(plugin)
+
+
+def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ()) -> None:
+    """Check a mapping {name: <registered class>, arguments…} and build it once if it is cheap to build.
+
+    Args:
+        kind: neuron, surrogate, encoder or layer.
+        node: the mapping.
+        path: its place in the config.
+        supplied: arguments that the program adds itself.
+
+    Raises: UsageError.
+    """
+    check_mapping(node, path)
+    arguments = dict(node)
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{path}.name must be the name of a registered {kind}, got {name!r}.")
+    with refusing(path):
+        target = registry.get(kind, name)
+    check_call(target, arguments, path, supplied)
+    if isinstance(arguments.get("surrogate_function"), Mapping):
+        check_named("surrogate", arguments["surrogate_function"], f"{path}.surrogate_function")
+        arguments["surrogate_function"] = registry.build("surrogate", **arguments["surrogate_function"])
+    if (
+        not supplied and kind != "layer"
+    ):  # the class's own range checks; layers are built with their shapes a little later
+        with refusing(path):
+            target(**arguments)
+
+
+def _check_model(model: Mapping[str, Any], neuron: Mapping[str, Any]) -> None:
+    from snntrain.model import inferred_arguments
+
+    if "layers" not in model:
+        check_named("model", model, "model", supplied=("sample_shape", "num_classes", "neuron"))
+        return
+    if not isinstance(model["layers"], list) or not model["layers"]:
+        raise UsageError(f"model.layers must be a list of at least one layer, got {model['layers']!r}.")
+    for index, entry in enumerate(model["layers"]):
+        path = f"model.layers[{index}]"
+        node = {"name": entry} if isinstance(entry, str) else entry
+        check_mapping(node, path)
+        if node.get("name") == "neuron":
+            overrides = {key: value for key, value in node.items() if key != "name"}
+            check_named("neuron", neuron if neuron["name"] == "ReLU" else {**neuron, **overrides}, path)
+            continue
+        with refusing(path):
+            known = registry.names("layer")
+            if node.get("name") not in known:
+                suggestion = did_you_mean(node.get("name"), [*known, "neuron"])
+                raise ValueError(
+                    f"{node.get('name')!r} is not a registered layer.{suggestion} Known: neuron, {', '.join(known)}."
+                )
+            target = registry.get("layer", node["name"])
+        arguments = {key: value for key, value in node.items() if key != "name"}
+        left_out = [name for name in inferred_arguments(target) if name not in arguments]
+        check_call(target, arguments, path, supplied=left_out)
+
+
+def _check_model_keys(config: DictConfig) -> None:
+    """A key of the model group that no ${model.<key>} reads would silently do nothing: it is a typo.
+
+    Keys of our own model files are known even where model.layers was replaced on the command line.
+    """
+    raw = OmegaConf.to_container(config, resolve=False)
+    model = raw["model"]
+    if not isinstance(model, dict) or "layers" not in model:
+        return
+    known = set(re.findall(r"\$\{model\.(\w+)", str(raw)))
+    for file in (CONF / "model").glob("*.yaml"):
+        known |= set(yaml.safe_load(file.read_text(encoding="utf-8")))
+    for key in model:
+        if key not in known | {"layers"}:
+            listing = ", ".join(sorted(known))
+            raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
+
+
+def _check_data_facts(data: Mapping[str, Any]) -> None:
+    with refusing():
+        integer("data", "num_classes", data.get("num_classes"), at_least=1)
+        shape = data.get("sample_shape")
+        if not isinstance(shape, list) or not shape:
+            raise UsageError(f"data.sample_shape must be a list of sizes such as [1, 28, 28], got {shape!r}.")
+        for size in shape:
+            integer("data", "sample_shape", size, at_least=1)
+
+
+def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Collection[str] = ()) -> None:
+    check_mapping(node, path)
+    arguments = dict(node)
+    dotted = arguments.pop("_target_", None)
+    package = str(dotted).split(".")[0]
+    allowed = (*TRUSTED, *(plugin.split(".")[0] for plugin in config["plugins"]))
+    if package not in allowed and not config["trust"]:
+        raise UsageError(
+            f"{path}._target_ {dotted!r} would run code of {package!r}; allowed are {', '.join(allowed)}. "
+            "List the package in plugins, or set trust=true if you trust this config."
+        )
+    target = resolve_name(dotted, path)
+    if path == "optim":
+        schedule = arguments.pop("schedule", None)
+        _check_target(schedule, "optim.schedule", config, SUPPLIED["optim.schedule"])
+    for key, value in arguments.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_target(value, f"{path}.{key}", config)
+    check_call(target, arguments, path, supplied)

@@ -1,0 +1,138 @@
+"""Hydra composition, with suggestions for what is mistyped.
+
+Command lines are checked against the groups and keys that exist before Hydra sees them, because Hydra's own messages
+do not say what was probably meant.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain.config.error import UsageError
+from snntrain.config.schema import register_schema, top_level_keys
+from snntrain.registry import did_you_mean
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def groups() -> dict[str, list[str]]:
+    """Config group → its choices, e.g. "optim/schedule" → ["cosine", "none", "step"]."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(CONF.rglob("*.yaml")):
+        group = file.parent.relative_to(CONF).as_posix()
+        if group != ".":
+            found.setdefault(group, []).append(file.stem)
+    return found
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Refuse overrides that name a group, a choice or a top-level key which does not exist.
+
+    Raises: UsageError with the nearest name and the allowed ones.
+    """
+    for argument in arguments:
+        try:
+            override = OverridesParser.create().parse_override(argument)
+        except HydraException as error:
+            raise UsageError(
+                f"{argument!r} is not an override: {str(error).splitlines()[-1 if '=' not in argument else 0]}. "
+                "Write key=value; quote what the shell or Hydra would read otherwise, e.g. 'name=\"a b\"'."
+            ) from error
+        _check_override(override, argument)
+
+
+def _check_override(override: Override, argument: str) -> None:
+    key = override.key_or_group
+    root = re.split(r"[./]", key)[0]
+    choices = groups()
+    if root == "hydra":
+        return
+    if root not in top_level_keys() and key not in choices:
+        known = list(dict.fromkeys([*top_level_keys(), *choices]))
+        raise UsageError(f"{root} is not a config group or key.{did_you_mean(root, known)} Known: {', '.join(known)}.")
+    if override.is_delete():
+        return
+    if "/" in key and key not in choices:
+        raise UsageError(f"{key} is not a config group.{did_you_mean(key, choices)} Groups: {', '.join(choices)}.")
+    if key in choices:
+        for value in _values(override):
+            if value not in choices[key]:
+                suggestion = did_you_mean(str(value), choices[key])
+                raise UsageError(
+                    f"{argument}: {value!r} is not a choice of the group {key}.{suggestion} "
+                    f"Choices: {', '.join(choices[key])}."
+                )
+    elif key.replace(".", "/") in choices and "." in key:
+        group = key.replace(".", "/")
+        raise UsageError(
+            f"{argument}: {key} is a group of its own; write {group}=<one of {', '.join(choices[group])}>."
+        )
+
+
+def _values(override: Override) -> list[object]:
+    value = override.value()
+    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
+    flat: list[object] = []
+    for item in values:
+        item = OverridesParser.create().parse_override(f"x={item}").value() if isinstance(item, str) else item
+        flat.extend(item if isinstance(item, list) else [item])
+    return [str(item) if not isinstance(item, dict) else item for item in flat]
+
+
+def allow_new_nested_keys(arguments: Sequence[str]) -> list[str]:
+    """`neuron.v_threshold=0.5` → `++neuron.v_threshold=0.5`: an argument need not stand in the YAML to be set.
+
+    Whether the class has such an argument is checked after composition, with a suggestion, which Hydra could not give.
+    """
+    nested = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
+    return [f"++{argument}" if nested.match(argument) else argument for argument in arguments]
+
+
+def explain(error: Exception) -> str:
+    """One line for an error of Hydra or OmegaConf, without their internal details."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and isinstance(cause, HydraException):
+        cause = cause.__cause__
+    internal = ("full_key:", "object_type=", "reference_type=", "Config search path:", "provider=")
+    parts = [line.strip() for text in dict.fromkeys((str(error), str(cause))) for line in text.splitlines()]
+    return ": ".join(dict.fromkeys(part.rstrip(":") for part in parts if part and not part.startswith(internal)))
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of a command line, without running anything.
+
+    Args:
+        overrides: as on the command line, e.g. ["neuron=plif", "T=8"].
+
+    Raises: UsageError naming what is wrong and what was probably meant.
+    """
+    register_schema()
+    check_overrides(overrides)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra_compose("config", allow_new_nested_keys(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(explain(error)) from error
+    HydraConfig.instance().set_config(config)
+    return without_hydra(config)
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The config without Hydra's own settings."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = config.copy()
+    if "hydra" in config:
+        OmegaConf.set_readonly(config, False)
+        with open_dict(config):
+            del config["hydra"]
+    return config

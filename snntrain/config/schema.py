@@ -1,0 +1,77 @@
+"""The root of every config, typed: a key that is not here is refused."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class Paths:
+    """Folders.
+
+    Attributes:
+        data: where data sets lie, in torchvision's layout.
+        runs: where new run folders are made.
+        run: this run's folder; filled in by the program.
+    """
+
+    data: str = "data"
+    runs: str = "runs"
+    run: str | None = None
+
+
+@dataclass
+class Monitor:
+    """The metric that says which epoch is best, and its direction, 'max' or 'min'."""
+
+    metric: str = "val/acc"
+    mode: str = "max"
+
+
+@dataclass
+class Config:
+    """One run.
+
+    Attributes:
+        name: last part of the run folder's name.
+        seed: of weights, data order and every random draw, ≥ 0.
+        T: time steps per sample, ≥ 1; an ANN (neuron=relu) ignores it.
+        model, neuron, surrogate, encoder, data, task, optim, trainer, callbacks, logger, debug: the choices of the
+            groups of the same names in conf/.
+        paths: folders.
+        monitor: which metric picks the best epoch.
+        plugins: importable modules that register the user's own neurons, layers, surrogates, encoders, models.
+        trust: let `_target_` name any package, not only snntrain, torch, torchvision, tonic, lightning and plugins.
+        resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.
+    """
+
+    name: str = "run"
+    seed: int = 1
+    T: int = 4
+    model: dict[str, Any] = field(default_factory=dict)
+    neuron: dict[str, Any] = field(default_factory=dict)
+    surrogate: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    optim: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    debug: dict[str, Any] = field(default_factory=dict)
+    paths: Paths = field(default_factory=Paths)
+    monitor: Monitor = field(default_factory=Monitor)
+    plugins: list[str] = field(default_factory=list)
+    trust: bool = False
+    resume: str | None = None
+
+
+def top_level_keys() -> list[str]:
+    """Keys that a config may have at its root."""
+    return [f.name for f in fields(Config)]
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra; conf/config.yaml names it first in its defaults list."""
+    ConfigStore.instance().store("schema", Config)

@@ -1,0 +1,105 @@
+"""Operations on whole models: reset, detach, step mode, backend, saving and restoring neuron state, folding time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.base import MemoryModule, StepModule, detached_copy, map_tensors
+
+
+def stateful_modules(model: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
+    """(dotted path, module) of every stateful module, however deeply nested."""
+    for path, module in model.named_modules():
+        if isinstance(module, MemoryModule):
+            yield path, module
+
+
+def reset_net(model: nn.Module) -> None:
+    """Reset every stateful module of the model; call it before each new batch."""
+    for _, module in stateful_modules(model):
+        module.reset()
+
+
+def detach_net(model: nn.Module) -> None:
+    """Detach every state of the model from its graph, values kept: truncated backpropagation through time."""
+    for _, module in stateful_modules(model):
+        module.detach()
+
+
+def set_step_mode(model: nn.Module, step_mode: str) -> None:
+    """Switch every module that knows step modes to 's' (one step) or 'm' (a sequence); states carry over.
+
+    Raises: ValueError if a module does not support the mode.
+    """
+    for module in model.modules():
+        if isinstance(module, StepModule):
+            module.step_mode = step_mode
+
+
+def set_backend(model: nn.Module, backend: str) -> None:
+    """Choose the backend ('auto', 'torch' or 'fused') of every module that has one.
+
+    Raises: ValueError if a module cannot run on it.
+    """
+    for module in model.modules():
+        if isinstance(module, StepModule) and hasattr(module, "backend"):
+            module.backend = backend
+
+
+def named_states(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """(path.state, value) of every state in the model."""
+    for path, module in stateful_modules(model):
+        for name, value in module.named_memories():
+            yield (f"{path}.{name}" if path else name), value
+
+
+def get_states(model: nn.Module) -> dict[str, Any]:
+    """All states as a flat dict of detached copies, to be handed to set_states later."""
+    return {name: detached_copy(value) for name, value in named_states(model)}
+
+
+def set_states(model: nn.Module, states: Mapping[str, Any]) -> None:
+    """Restore what get_states returned; a sequence continued from there gives bit-identical results.
+
+    Raises: ValueError naming the states that are missing or that the model does not have.
+    """
+    known = {name for name, _ in named_states(model)}
+    missing, extra = sorted(known - set(states)), sorted(set(states) - known)
+    if missing or extra:
+        raise ValueError(
+            "set_states: the states do not fit this model"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; not in the model: {', '.join(extra)}" if extra else "")
+            + ". Use what get_states returned for the same model."
+        )
+    for path, module in stateful_modules(model):
+        for name, _ in list(module.named_memories()):
+            setattr(module, name, detached_copy(states[f"{path}.{name}" if path else name]))
+
+
+def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[..., Any]) -> Any:
+    """Run a stateless module once on a sequence by folding time into the batch.
+
+    Args:
+        x_seq: [T, N, *], or a tuple of such tensors with equal T and N.
+        module: takes [T·N, *] tensors; may return a tensor or a tuple of tensors.
+
+    Returns: what the module returns, each tensor split back to [T, N, *].
+    Raises: ValueError if the leading (T, N) of several tensors differ.
+    """
+    inputs = x_seq if isinstance(x_seq, tuple) else (x_seq,)
+    leading = inputs[0].shape[:2]
+    if any(x.shape[:2] != leading for x in inputs):
+        raise ValueError(
+            "seq_to_ann_forward: all inputs must share their leading [T, N], got shapes "
+            + ", ".join(str(list(x.shape)) for x in inputs)
+        )
+    out = module(*(x.flatten(0, 1) for x in inputs))
+    return map_tensors(lambda y: y.unflatten(0, leading), out)
+
+
+def multi_step_forward(x_seq: Tensor, module: Callable[[Tensor], Tensor]) -> Tensor:
+    """Call module on each step of [T, N, *] and stack the outputs."""
+    return torch.stack([module(x) for x in x_seq.unbind(0)])

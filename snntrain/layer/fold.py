@@ -1,0 +1,73 @@
+"""How a torch layer learns the step modes: check the rank, join T and N, run torch's forward once, split again."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from snntrain.base import StepModule
+from snntrain.functional import seq_to_ann_forward
+
+
+class StepLayer(StepModule):
+    """Mixin to be put in front of a torch layer: step_mode in its repr, and no empty sequences."""
+
+    def check_steps(self, x: Tensor) -> None:
+        """Raises: ValueError for a sequence of no steps."""
+        if self.step_mode == "m" and x.dim() > 1 and x.shape[0] == 0:
+            raise ValueError(f"{self._title()}: a sequence needs T ≥ 1 steps, got shape {list(x.shape)}.")
+
+    def extra_repr(self) -> str:
+        return ", ".join(filter(None, [super().extra_repr(), f"step_mode={self.step_mode}"]))
+
+
+class FoldedLayer(StepLayer):
+    """Mixin to be put in front of a stateless torch layer: in 'm' the layer runs once on [T·N, *].
+
+    The rank that the input must have follows from step_shapes.
+    """
+
+    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
+    step_shapes: tuple[str, ...] = ()
+
+    def forward(self, x: Tensor, *more: Tensor, **options: Any) -> Any:
+        """x and more are folded together in 'm'; options reach torch's forward as they are."""
+        self.check_rank(x)
+        if self.step_mode == "s":
+            return super().forward(x, *more, **options)
+        return seq_to_ann_forward((x, *more), partial(super().forward, **options))
+
+    def check_rank(self, x: Tensor) -> None:
+        """Raises: ValueError for an input of the wrong rank in 'm', for a sequence in 's', and for T = 0."""
+        is_sequence = self._fits_a_step(x.dim() - 1)
+        if self.step_mode == "m" and not is_sequence:
+            raise ValueError(
+                f"{self._title()}: the input in step_mode 'm' must be {self._shapes('T, ')}, got shape {list(x.shape)}."
+            )
+        # Other ranks in 's' are left to torch; a shape that reads as one step and as a sequence is one step.
+        if self.step_mode == "s" and is_sequence and not self._fits_a_step(x.dim()):
+            raise ValueError(
+                f"{self._title()}: the input in step_mode 's' must be {self._shapes()}, got shape {list(x.shape)}; "
+                "is step_mode still 's'?"
+            )
+        self.check_steps(x)
+
+    def spatial_sizes(self, x: Tensor, output_size: Sequence[int] | None) -> Sequence[int] | None:
+        """The output_size torch knows, from one that in 'm' may also be a full shape [T, N, C, *] such as that of x."""
+        is_full = self.step_mode == "m" and output_size is not None and len(output_size) == x.dim()
+        return list(output_size[3:]) if is_full else output_size
+
+    def _fits_a_step(self, rank: int) -> bool:
+        return any(
+            rank >= shape.count(",") if shape.endswith("*") else rank == shape.count(",") + 1
+            for shape in self.step_shapes
+        )
+
+    def _shapes(self, leading: str = "") -> str:
+        return " or ".join(f"[{leading}{shape}]" for shape in self.step_shapes)
+
+
+def as_tuple(value: Any) -> Any:
+    """A tuple for a list, which is what YAML gives for sizes; a number or None stays as it is."""
+    return tuple(value) if isinstance(value, Iterable) else value

@@ -1,0 +1,46 @@
+"""Fully connected layer, and the flattening in front of it."""
+
+from torch import Tensor, nn
+
+from snntrain.arguments import refuse
+from snntrain.layer.fold import FoldedLayer, StepLayer
+from snntrain.registry import register
+
+
+@register("layer")
+class Linear(StepLayer, nn.Linear):
+    """Fully connected layer on the last dim; arguments as in torch. Nothing is folded.
+
+    Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, step_mode: str = "s") -> None:
+        super().__init__(in_features, out_features, bias)
+        self.step_mode = step_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_steps(x)
+        return super().forward(x)
+
+
+@register("layer")
+class Flatten(FoldedLayer, nn.Flatten):
+    """Join the dims start_dim to end_dim, counted in both modes as those of one step (0 is the batch).
+
+    Shapes, by default: [N, C, *] → [N, F] ('s'); [T, N, C, *] → [T, N, F] ('m'), F the product of C and what follows.
+    Raises: ValueError in 'm' for a start_dim that is the batch: time would be merged into it.
+    """
+
+    step_shapes = ("N, C, *",)
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1, step_mode: str = "s") -> None:
+        super().__init__(start_dim, end_dim)
+        self.step_mode = step_mode
+
+    def check_rank(self, x: Tensor) -> None:
+        """Raises: ValueError for a wrong rank, and in 'm' for a start_dim that is the batch."""
+        super().check_rank(x)
+        step_rank = x.dim() - 1
+        if self.step_mode == "m" and self.start_dim in (0, -step_rank):
+            wanted = f"a dim after the batch in step_mode 'm', or time would be merged too (input {list(x.shape)})"
+            raise refuse(self, "start_dim", wanted, self.start_dim)

@@ -1,0 +1,239 @@
+"""BaseNode: charge → fire → reset, on top of which a neuron writes only its own equations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snntrain.arguments import choice, flag, real, refuse
+from snntrain.base import MemoryModule
+from snntrain.surrogate import Sigmoid
+
+BACKENDS = ("auto", "torch", "fused")
+
+
+class HardReset(torch.autograd.Function):
+    """v' = r where s = 1, h where s = 0.
+
+    The value is a select: s·r + (1 − s)·h would give 0·inf = NaN where h overflows. The gradient is the product's:
+    dv'/dh = 1 − s, dv'/ds = r − h.
+    """
+
+    @staticmethod
+    def forward(h: Tensor, s: Tensor, v_reset: float) -> Tensor:
+        return torch.where(s > 0, v_reset, h)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        h, s, ctx.v_reset = inputs
+        ctx.save_for_backward(h, s)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        h, s = ctx.saved_tensors
+        grad_s = grad * (ctx.v_reset - h) if ctx.needs_input_grad[1] else None
+        return grad * (1.0 - s), grad_s, None
+
+
+class BaseNode(MemoryModule):
+    """Spiking neuron with a membrane potential v.
+
+    A neuron is written in one of two ways. As pure functions: `charge(x, v, *parameters)`, or `step(x, *states,
+    *parameters)` if charge → fire → reset does not describe it; kernels can be generated from these. Or, as in older
+    code, by overriding the hooks `neuronal_charge(x)`, `neuronal_fire()`, `neuronal_reset(s)`,
+    `single_step_forward(x)`, which read and write self.v.
+
+    Args:
+        v_threshold: a spike is fired where the charged potential reaches it (equality fires); finite.
+        v_reset: potential after a spike (hard reset) and before the first step; None: v_threshold is subtracted
+            instead (soft reset) and v starts at 0.
+        surrogate_function: module or function with Θ as value and a surrogate as gradient; None: a fresh Sigmoid(4.0).
+        detach_reset: keep the gradient of the spike out of the reset.
+        step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
+        backend: 'auto', 'torch' or 'fused'.
+        store_v_seq: in mode 'm' keep the potentials after reset in `v_seq` [T, N, *], in the state dtype.
+
+    Shapes: spikes have the shape and dtype of x.
+    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
+    state.
+    Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4; Neftci et al., IEEE SPM 2019 (surrogate gradients).
+    """
+
+    #: States that `step` takes and returns, in this order.
+    state_names: tuple[str, ...] = ("v",)
+
+    def __init__(
+        self,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        detach_reset: bool = False,
+        step_mode: str = "s",
+        backend: str = "auto",
+        store_v_seq: bool = False,
+    ) -> None:
+        super().__init__(step_mode)
+        self.v_threshold = real(self, "v_threshold", v_threshold)
+        self.v_reset = None if v_reset is None else real(self, "v_reset", v_reset)
+        if surrogate_function is None:
+            surrogate_function = Sigmoid(4.0)  # a fresh one: a shared default would couple all neurons
+        if isinstance(surrogate_function, type) or not callable(surrogate_function):
+            raise refuse(
+                self, "surrogate_function", "a surrogate module such as ATan(2.0), or None", surrogate_function
+            )
+        self.surrogate_function = surrogate_function
+        self.detach_reset = flag(self, "detach_reset", detach_reset)
+        self.backend = backend
+        self.v_seq: Tensor | None = None
+        self.store_v_seq = store_v_seq
+        self.register_memory("v", self.rest)
+
+    # --- the dynamics, as pure functions -----------------------------------------------------------------------------
+
+    @property
+    def rest(self) -> float:
+        """Where the leak pulls to and where v starts: v_reset, or 0 with soft reset."""
+        return 0.0 if self.v_reset is None else self.v_reset
+
+    def charge(self, x: Tensor, v: Tensor, *parameters: Tensor) -> Tensor:
+        """Potential h after the input x arrived, before fire and reset."""
+        raise NotImplementedError(f"{type(self).__name__} must define charge(x, v) or neuronal_charge(x).")
+
+    def fire(self, h: Tensor) -> Tensor:
+        """Spikes Θ(h − v_threshold)."""
+        return self.surrogate_function(h - self.v_threshold)
+
+    def reset_potential(self, h: Tensor, s: Tensor) -> Tensor:
+        """Potential v' after the reset by the spikes s."""
+        s_d = s.detach() if self.detach_reset else s
+        if self.v_reset is None:
+            return h - s_d * self.v_threshold
+        if getattr(self.surrogate_function, "spiking", False):
+            return HardReset.apply(h, s_d, self.v_reset)
+        return s_d * self.v_reset + (1.0 - s_d) * h  # s is not binary here
+
+    def step(self, x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        """One time step: (x, *states, *parameters) → (output, *new states)."""
+        h = self.charge(x, v, *parameters)
+        s = self.fire(h)
+        return s, self.reset_potential(h, s)
+
+    def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
+        """Scalars that `charge` and `step` take after the states: constants to divide by, and learnable values.
+
+        Args:
+            dtype: the state dtype, in which learnable values are to be computed.
+
+        They reach the step as 0-d tensors of the state dtype on x's device. For divisors that is essential: CUDA
+        turns a division by a Python number into a multiplication by its reciprocal, which flips spikes at the
+        threshold.
+        """
+        return ()
+
+    # --- the same as hooks that work on self.v -----------------------------------------------------------------------
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        """Write the charged potential h to self.v."""
+        self.v = self.charge(x, self.v, *self._parameters_for(x))
+
+    def neuronal_fire(self) -> Tensor:
+        """Spikes of the charged potential self.v."""
+        return self.fire(self.v)
+
+    def neuronal_reset(self, s: Tensor) -> None:
+        """Write the potential after reset to self.v."""
+        self.v = self.reset_potential(self.v, s)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        if self._overrides("neuronal_charge", "neuronal_fire", "neuronal_reset"):
+            self.neuronal_charge(x)
+            s = self.neuronal_fire()
+            self.neuronal_reset(s)
+            return s
+        return self._step_on_states(x, self._parameters_for(x))
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        outputs, potentials = [], []
+        by_hooks = self._overrides("single_step_forward", "neuronal_charge", "neuronal_fire", "neuronal_reset")
+        parameters = () if by_hooks else self._parameters_for(x_seq)
+        for x in x_seq.unbind(0):
+            outputs.append(self.single_step_forward(x) if by_hooks else self._step_on_states(x, parameters))
+            if self.store_v_seq:
+                potentials.append(self.v)
+        if self.store_v_seq:
+            self.v_seq = torch.stack(potentials)
+        return torch.stack(outputs)
+
+    def _step_on_states(self, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+        out, *states = self.step(x, *(getattr(self, name) for name in self.state_names), *parameters)
+        for name, value in zip(self.state_names, states, strict=True):
+            setattr(self, name, value)
+        return out
+
+    def _parameters_for(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device)
+            for value in self.step_parameters(x.dtype)
+        )
+
+    def _overrides(self, *methods: str) -> bool:
+        return any(getattr(type(self), method) is not getattr(BaseNode, method) for method in methods)
+
+    # --- settings ----------------------------------------------------------------------------------------------------
+
+    @property
+    def supported_backends(self) -> tuple[str, ...]:
+        """Backends that serve this neuron in its current step mode."""
+        return ("torch",)
+
+    @property
+    def backend(self) -> str:
+        return self._backend
+
+    @backend.setter
+    def backend(self, value: str) -> None:
+        choice(self, "backend", value, BACKENDS)
+        if value != "auto" and value not in self.supported_backends:
+            raise ValueError(
+                f"{type(self).__name__}: backend {value!r} cannot serve this neuron: no kernel is generated for it. "
+                f"Use 'auto' or {' or '.join(map(repr, self.supported_backends))}."
+            )
+        self._backend = value
+
+    @property
+    def store_v_seq(self) -> bool:
+        return self._store_v_seq
+
+    @store_v_seq.setter
+    def store_v_seq(self, value: bool) -> None:
+        self._store_v_seq = flag(self, "store_v_seq", value)
+        if not value:
+            self.v_seq = None
+
+    @property
+    def step_mode(self) -> str:
+        return super().step_mode
+
+    @step_mode.setter
+    def step_mode(self, value: str) -> None:
+        MemoryModule.step_mode.fset(self, value)
+        if value == "s":
+            self.v_seq = None
+
+    def reset(self) -> None:
+        super().reset()
+        self.v_seq = None
+
+    def detach(self) -> None:
+        super().detach()
+        if self.v_seq is not None:
+            self.v_seq = self.v_seq.detach()
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments and their present values, for printing."""
+        common = ("v_threshold", "v_reset", "detach_reset", "step_mode", "backend", "store_v_seq")
+        return {name: getattr(self, name) for name in common}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.settings().items())

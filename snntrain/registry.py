@@ -1,0 +1,117 @@
+"""Names → classes, per kind: what a YAML's `name:` may say.
+
+@register("neuron")
+class MyNode(BaseNode): ...
+
+build("neuron", "LIFNode", tau=4.0)
+names("layer", "Conv*")
+"""
+
+import difflib
+import fnmatch
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+# Importing these modules registers what snntrain itself offers.
+_HOMES = {
+    "neuron": "snntrain.neuron",
+    "layer": "snntrain.layer",
+    "surrogate": "snntrain.surrogate",
+    "encoder": "snntrain.encoding",
+    "model": "snntrain.model",
+}
+_ENTRIES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in _HOMES}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' for the nearest known word, '' if none is near."""
+    by_lower_case = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower_case[near[0]]}?" if near else ""
+
+
+def register(kind: str, name: str | None = None) -> Callable[[T], T]:
+    """Class decorator that makes a class buildable by name.
+
+    Args:
+        kind: neuron, layer, surrogate, encoder or model.
+        name: the name in YAML; default: the class's own name.
+
+    Raises: ValueError for an unknown kind, or a name that another class holds.
+    """
+    entries = _entries_of(kind)
+
+    def decorate(target: T) -> T:
+        key = name or target.__name__
+        held = entries.get(key)
+        # The same class seen again (a module reloaded in a notebook) replaces itself.
+        if held is not None and (held.__module__, held.__qualname__) != (target.__module__, target.__qualname__):
+            holder = f"{held.__module__}.{held.__qualname__}"
+            raise ValueError(f"register: the {kind} name {key!r} is held by {holder}; choose another name.")
+        entries[key] = target
+        return target
+
+    return decorate
+
+
+def names(kind: str, pattern: str = "*") -> list[str]:
+    """Registered names of a kind, filtered by a shell pattern such as 'Conv*', sorted."""
+    entries = _entries_of(kind)
+    importlib.import_module(_HOMES[kind])
+    return sorted(fnmatch.filter(entries, pattern))
+
+
+def get(kind: str, name: str) -> Callable[..., Any]:
+    """The class registered under a name.
+
+    Raises: ValueError with the nearest name if there is none.
+    """
+    known = names(kind)
+    if name not in known:
+        raise ValueError(
+            f"{name!r} is not a registered {kind}.{did_you_mean(name, known)} Known: {', '.join(known)}. "
+            f"Your own class: @register({kind!r}) in a module listed in plugins."
+        )
+    return _ENTRIES[kind][name]
+
+
+def build(kind: str, name: str, **arguments: Any) -> Any:
+    """Construct the class registered under a name.
+
+    Raises: ValueError if the name or an argument is unknown, an argument is missing, or the class refuses a value.
+    """
+    target = get(kind, name)
+    check_arguments(target, arguments)
+    return target(**arguments)
+
+
+def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], title: str | None = None) -> None:
+    """Bind keyword arguments to a signature.
+
+    Raises: ValueError naming the first unknown argument, with a suggestion, or the missing ones.
+    """
+    title = title or target.__name__
+    parameters = inspect.signature(target).parameters
+    by_name = {key: p for key, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in arguments:
+            if key not in by_name:
+                listing = ", ".join(by_name) or "nothing"
+                raise ValueError(
+                    f"{key} is not an argument of {title}.{did_you_mean(key, by_name)} It takes: {listing}."
+                )
+    missing = [key for key, p in by_name.items() if p.default is p.empty and key not in arguments]
+    if missing:
+        raise ValueError(f"{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+
+
+def _entries_of(kind: str) -> dict[str, Callable[..., Any]]:
+    if kind not in _ENTRIES:
+        raise ValueError(
+            f"{kind!r} is not a kind of the registry.{did_you_mean(kind, _ENTRIES)} Kinds: {', '.join(_ENTRIES)}."
+        )
+    return _ENTRIES[kind]

@@ -1,0 +1,55 @@
+"""Arrays of the tested network that the report draws."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.files import replacing
+
+
+def write_confusion(task: pl.LightningModule, classes: tuple[str, ...], path: Path) -> None:
+    """Confusion counts of the test [K, K], rows = true class, and the classes' names."""
+    confusion = getattr(task, "confusion", None)
+    if confusion is not None:
+        _write_arrays(path, confusion=confusion.compute().cpu().numpy(), classes=np.array(classes))
+
+
+@torch.no_grad()
+def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path) -> None:
+    """Spikes of every neuron for one sample.
+
+    Args:
+        task: holds the trained network.
+        x: one sample, e.g. [C, H, W].
+        label: its class.
+        path: of the .npz: input, label, predicted, output [T, K], and spikes/<layer> [T, neurons] for each spiking
+            layer.
+    """
+    spikes: dict[str, np.ndarray] = {}
+    handles = [
+        layer.register_forward_hook(
+            lambda module, inputs, output, name=name: spikes.__setitem__(
+                f"spikes/{name}", (output[:, 0].flatten(1) != 0).to(torch.uint8).cpu().numpy()
+            )
+        )
+        for name, layer in spiking_layers(task.net).items()
+    ]
+    was_training = task.training
+    try:
+        y_seq = task.eval()(x.unsqueeze(0).to(task.device)).float()
+    finally:
+        task.train(was_training)
+        for handle in handles:
+            handle.remove()
+    predicted = int(task.scores(y_seq).argmax())
+    output = y_seq[:, 0].cpu().numpy()
+    _write_arrays(path, input=x.cpu().numpy(), label=label, predicted=predicted, output=output, **spikes)
+
+
+def _write_arrays(path: Path, **arrays: object) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

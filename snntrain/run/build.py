@@ -1,0 +1,157 @@
+"""From a checked config to objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from snntrain import __version__, registry
+from snntrain.callback import History, Progress, ResumePoint, Seeding, Throughput
+from snntrain.config.error import UsageError, refusing
+from snntrain.model import builder
+from snntrain.randomness import derived_seed
+from snntrain.task.optimizer import configure
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass
+class Run:
+    """What one run is made of."""
+
+    config: dict[str, Any]
+    folder: Path
+    task: pl.LightningModule
+    data: pl.LightningDataModule
+    trainer: pl.Trainer
+    history: History
+    throughput: Throughput
+
+
+def build_net(config: Mapping[str, Any]) -> nn.Module:
+    """The network of a config, its weights drawn from the config's seed.
+
+    Raises: UsageError naming the layer that does not fit.
+    """
+    torch.manual_seed(derived_seed(config["seed"], "weights"))
+    model, shape = config["model"], config["data"]["sample_shape"]
+    with refusing("model"):
+        if "layers" in model:
+            return builder.build(model["layers"], shape, config["neuron"])
+        facts = {
+            "sample_shape": tuple(shape),
+            "num_classes": config["data"]["num_classes"],
+            "neuron": lambda: builder.build_neuron(config["neuron"]),
+        }
+        return registry.build("model", **facts, **model)
+
+
+def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
+    """The LightningModule of a config, with its network, encoder and optimiser settings.
+
+    Raises: UsageError.
+    """
+    net = build_net(config)
+    with refusing("encoder"):
+        encoder = registry.build("encoder", **config["encoder"])
+    is_ann = not getattr(net, "is_stateful", True)
+    if is_ann and config["encoder"]["name"] != "DirectEncoder":
+        raise UsageError(
+            f"encoder: {config['encoder']['name']} makes sequences of spikes, but a model without spiking neurons "
+            "reads the image itself in one step. Use encoder=direct."
+        )
+    with refusing("task"):
+        task = instantiate(
+            config["task"],
+            net=net,
+            encoder=encoder,
+            T=1 if is_ann else config["T"],
+            num_classes=config["data"]["num_classes"],
+            optim=config["optim"],
+            _recursive_=False,
+            _convert_="all",
+        )
+    with refusing("optim"):
+        configure(net, config["optim"])  # a learning rate that torch refuses is refused now, not in the first epoch
+    return task
+
+
+def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
+    """The datamodule of a config, its files found and read.
+
+    Raises: UsageError naming the missing or corrupt file.
+    """
+    with refusing("data"):
+        data = instantiate(config["data"], _convert_="all")
+        data.prepare_data()
+        data.setup()
+    return data
+
+
+def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logger: Any) -> pl.Trainer:
+    """The Trainer of a config.
+
+    Raises: UsageError, for a missing accelerator as well.
+    """
+    with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
+        return instantiate(
+            {"num_sanity_val_steps": 0, **config["trainer"]},
+            callbacks=callbacks,
+            logger=logger,
+            default_root_dir=config["paths"]["run"],
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
+            use_distributed_sampler=False,
+            _convert_="all",
+        )
+
+
+def build(config: dict[str, Any]) -> Run:
+    """Everything a run needs; nothing is written yet.
+
+    Args:
+        config: checked, with paths.run set.
+
+    Raises: UsageError.
+    """
+    folder = Path(config["paths"]["run"])
+    task = build_task(config)
+    data = build_data(config)
+    history, throughput = History(folder / "metrics.csv"), Throughput()
+    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
+    callbacks = [Seeding(config["seed"]), throughput, history]
+    for name, settings in config["callbacks"].items():
+        with refusing(f"callbacks.{name}"):
+            callbacks.append(instantiate(settings, _convert_="all"))
+    callbacks.append(ResumePoint(folder / "checkpoints", description))
+    with refusing("logger"):
+        logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
+    trainer = build_trainer(config, callbacks, logger)
+    return Run(config, folder, task, data, trainer, history, throughput)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of one of our checkpoints; loading runs no code of the file's.
+
+    Raises: UsageError if it is missing, damaged, or not from snntrain.
+    """
+    if not path.is_file():
+        raise UsageError(f"checkpoint: {path} does not exist. Give a run folder or a .ckpt file of one.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file provokes: zipfile, pickle and torch errors of many kinds
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"checkpoint: {path} cannot be read ({reason}). Use another checkpoint of the run.") from error
+    if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
+        raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
+    if content["snntrain"]["format"] > CHECKPOINT_FORMAT:
+        raise UsageError(
+            f"checkpoint: {path} was written by a newer snntrain ({content['snntrain']['version']}); update."
+        )
+    return content

@@ -1,0 +1,138 @@
+"""Test or predict with a trained network, rebuilt from a run folder or from a checkpoint alone."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from snntrain.arguments import choice
+from snntrain.callback import Progress, Seeding, SpikeStatistics
+from snntrain.config.check import check_resolved
+from snntrain.config.compose import explain
+from snntrain.config.error import UsageError, refusing
+from snntrain.config.schema import top_level_keys
+from snntrain.files import replacing, write_json
+from snntrain.registry import did_you_mean
+from snntrain.run.build import build_data, build_task, build_trainer, read_checkpoint
+
+OWN_KEYS = ("run", "checkpoint", "mode", "output")
+MODES = ("test", "predict")
+USAGE = """Test or predict with a trained network.
+
+    python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
+    python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
+
+Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
+checkpoint's folder). Any other key=value overrides the saved config, e.g. T=8 paths.data=… data.batch_size=256
+trainer.accelerator=gpu."""
+
+console = Console(highlight=False)
+
+
+def evaluate(arguments: Sequence[str]) -> dict[str, float]:
+    """Run one evaluation.
+
+    Args:
+        arguments: key=value texts, see USAGE.
+
+    Returns: the test metrics; {} after predict.
+    Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
+    """
+    own, overrides = _split(arguments)
+    with refusing():
+        mode = choice("eval", "mode", own.get("mode", "test"), MODES)
+    checkpoint = _checkpoint(own)
+    content = read_checkpoint(checkpoint)
+    config = _override(content["snntrain"]["config"], overrides)
+    check_resolved(config)
+    output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
+    config["paths"]["run"] = str(output)
+    task = build_task(config)
+    with refusing(f"checkpoint {checkpoint} does not fit the config"):
+        task.load_state_dict(content["state_dict"])
+    data = build_data(config)
+    callbacks = [Seeding(config["seed"]), SpikeStatistics(), Progress()]
+    trainer = build_trainer(config, callbacks, logger=False)
+    console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
+    return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)
+
+
+def _test(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
+) -> dict[str, float]:
+    trainer.test(task, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    hexadecimal = {name: value.hex() for name, value in metrics.items()}
+    write_json(output / "eval_test.json", {"metrics": metrics, "hex": hexadecimal})
+    console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
+    console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
+    return metrics
+
+
+def _predict(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
+) -> dict[str, float]:
+    batches = trainer.predict(task, datamodule=data) or []
+    columns = {key: torch.cat([batch[key] for batch in batches]).tolist() for key in ("label", "predicted", "scores")}
+    names = data.CLASSES
+    path = output / "predictions.csv"
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "label", "predicted", *(f"score {name}" for name in names)])
+        for index, (label, predicted, scores) in enumerate(zip(*columns.values(), strict=True)):
+            writer.writerow([index, names[label], names[predicted], *scores])
+    console.print(f"{len(columns['label']):,} predictions: {path}", soft_wrap=True)
+    return {}
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    own: dict[str, str] = {}
+    overrides: list[str] = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UsageError(f"{argument!r} is not key=value. `python eval.py --help` shows the keys.")
+        root = key.split(".")[0]
+        if key in OWN_KEYS:
+            own[key] = value
+        elif root in top_level_keys():
+            overrides.append(argument)
+        else:
+            known = [*OWN_KEYS, *top_level_keys()]
+            raise UsageError(f"{key} is not a key of eval.py.{did_you_mean(root, known)} Known: {', '.join(known)}.")
+    return own, overrides
+
+
+def _checkpoint(own: dict[str, str]) -> Path:
+    if ("run" in own) == ("checkpoint" in own):
+        raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
+    if "checkpoint" in own:
+        return Path(own["checkpoint"])
+    folder = Path(own["run"])
+    for name in ("best.ckpt", "last.ckpt"):
+        if (folder / "checkpoints" / name).is_file():
+            return folder / "checkpoints" / name
+    raise UsageError(
+        f"run: {folder} holds no checkpoints/best.ckpt. Give the folder that train.py printed as run folder."
+    )
+
+
+def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
+    return Path(own["run"]) / "artifacts" if "run" in own else checkpoint.parent
+
+
+def _override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    try:
+        given = OmegaConf.from_dotlist(overrides)
+        merged = OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UsageError(f"eval: the overrides cannot be read: {explain(error)}.") from error
+    if OmegaConf.select(given, "paths.data") is not None and "root" in merged["data"]:
+        merged["data"]["root"] = merged["paths"]["data"]  # in a saved config the one no longer follows the other
+    return merged

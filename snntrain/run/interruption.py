@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM as one clean exception."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop by a signal.
+
+    Not a KeyboardInterrupt: Lightning answers that one by ending the process before a report could be written.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise Interrupted at the first SIGINT or SIGTERM inside the block; a second signal ends the process as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    owner = os.getpid()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:  # forked loader workers inherit the handler; their owner ends them
+            restore()
+            raise Interrupted(number)
+
+    for number in signals:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        restore()

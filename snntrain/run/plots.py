@@ -1,0 +1,370 @@
+"""The figures of a run report: lines as inline SVG, rasters and images as PNG data URIs.
+
+Every function takes plain arrays and returns text for the page. Figures are drawn on their own Agg canvas, without
+pyplot, with a transparent ground; equal input gives equal bytes.
+"""
+
+import base64
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+Curve = Sequence[tuple[float, float]]  # (epoch, value) pairs
+
+HALF_WIDTH, FULL_WIDTH, RASTER_WIDTH = 4.6, 9.7, 7.3  # inches that the page shows unscaled, at 96 pixels each
+NEURONS_SHOWN = 128  # rows of one raster panel
+CLASSES_COUNTED = 20  # up to here a confusion matrix shows its counts
+
+INK, MUTED, FAINT = "#2b303b", "#6b7280", "#c9cfd9"
+BLUE, ORANGE, GREEN, RED = "#2f6db3", "#d9702b", "#2e8b57", "#c0392b"
+SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+SPIKE_COLOURS = ("#2f6db3", "#237f86", "#4f8a3c", "#8a6d1f", "#a8513a", "#8c4a86")
+BLUES = LinearSegmentedColormap.from_list("snntrain_blues", ["#f6f8fb", "#a9c6e6", "#2f6db3", "#173f70"])
+
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a '$' in a class or layer name is a '$'
+    "axes.edgecolor": "#9aa1ad",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.use_mathtext": False,
+    "grid.color": "#8892a038",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#9aa1ad",
+    "ytick.color": "#9aa1ad",
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "svg.fonttype": "path",
+}
+
+
+def curve_plot(
+    name: str,
+    curves: Mapping[str, Curve],
+    *,
+    title: str,
+    percent: bool = False,
+    best_epoch: float | None = None,
+    small: bool = False,
+) -> str:
+    """Metric over epochs, one line per curve.
+
+    Args:
+        name: a word unique in the page; it prefixes the ids inside the SVG.
+        curves: label → (epoch, value) pairs; values that are not finite leave a gap.
+        title: above the axes.
+        percent: the values are shares, shown as percentages.
+        best_epoch: epoch whose weights were kept, marked by a dashed line.
+        small: a low strip over the full width instead of half a row.
+
+    Returns: an <svg> element.
+    """
+    with _style():
+        figure = _figure(FULL_WIDTH if small else HALF_WIDTH, 1.5 if small else 2.9)
+        axes = figure.add_subplot(title=title)
+        for label, curve in sorted(curves.items()):
+            _draw_curve(axes, curve, label=f" {label}", color=SPLIT_COLOURS.get(label, MUTED))
+        _epoch_axis(axes, percent)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if len(curves) > 1 or not small:
+            _legend_above(axes, best_epoch)
+        return _svg(figure, name)
+
+
+def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -> str:
+    """Firing rate of every layer over epochs, coloured by depth, with the mean over all layers.
+
+    Args:
+        name: a word unique in the page; it prefixes the ids inside the SVG.
+        layers: layer path → (epoch, share of neurons that spike per step) pairs, first layer first.
+        mean: the same for the whole net; may be empty.
+
+    Returns: an <svg> element.
+    """
+    with _style():
+        figure = _figure(FULL_WIDTH, 3.2)
+        axes = figure.add_subplot()
+        stride = math.ceil(len(layers) / 24)  # a deep net names every second, third, … layer
+        for depth, (path, curve) in enumerate(layers.items()):
+            colour = matplotlib.colormaps["viridis"](0.88 * depth / max(1, len(layers) - 1))
+            label = (
+                f" {_shortened(path, 30)}" if depth % stride == 0 else None
+            )  # a label that starts with '_' is hidden
+            _draw_curve(axes, curve, label=label, color=colour, clip_on=False)
+        if mean:
+            _draw_curve(axes, mean, label=" all layers", color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
+        _epoch_axis(axes, percent=True)
+        axes.set_ylim(0, max(0.01, axes.get_ylim()[1]))
+        axes.set_ylabel("neurons spiking per step")
+        handles, labels = axes.get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside right upper", ncols=1 + (len(handles) > 13), fontsize=8)
+        return _svg(figure, name)
+
+
+def input_plot(sample: np.ndarray) -> str:
+    """One input sample, as an image or as a line over features.
+
+    Args:
+        sample: [H, W], [C, H, W] or a sequence [T, C, H, W], which is summed; any other shape becomes a line. Three
+            channels are shown as RGB, two as OFF (red) and ON (blue) events, any other number by their mean.
+
+    Returns: a PNG data URI.
+    """
+    sample = np.nan_to_num(np.asarray(sample, dtype=float))
+    if sample.ndim == 4:
+        sample = sample.sum(axis=0)
+    with _style():
+        if sample.ndim in (2, 3) and sample.size:
+            picture = _picture(sample)
+            figure = _figure(2.1, 2.1 * min(3.0, max(0.3, picture.shape[0] / picture.shape[1])), layout=None)
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.imshow(picture, cmap="gray", interpolation="nearest", aspect="auto")
+            axes.set_axis_off()
+        else:
+            figure = _figure(2.1, 1.9)
+            axes = figure.add_subplot(xlabel="feature", ylabel="value")
+            axes.plot(np.arange(sample.size), sample.ravel(), color=BLUE, linewidth=1.0)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.grid(axis="y")
+        return _png(figure)
+
+
+def raster_plot(
+    spikes: Mapping[str, np.ndarray],
+    output: np.ndarray | None,
+    classes: Sequence[str],
+    label: int | None,
+    predicted: int | None,
+) -> str:
+    """Spikes of one sample, a panel per layer over shared time steps, and the net's output per step below.
+
+    Args:
+        spikes: panel title → [T, n]; at most NEURONS_SHOWN evenly spaced neurons are drawn, and the title says so.
+        output: [T, K], or None.
+        classes: names of the K classes; indices are shown where a name is missing.
+        label, predicted: class indices whose outputs are highlighted.
+
+    Returns: a PNG data URI.
+    """
+    panels = [(title, np.atleast_2d(array)) for title, array in spikes.items()]
+    steps = max([array.shape[0] for _, array in panels] + [0 if output is None else len(output), 1])
+    height = min(1.15, max(0.6, 9.0 / max(1, len(panels))))
+    heights = [height] * len(panels) + [1.5] * (output is not None)
+    gap, below = 0.34, 0.45
+    total = sum(heights) + gap * len(heights) + below - 0.1
+    with _style():
+        figure = _figure(RASTER_WIDTH, total, layout=None)
+        top = total + 0.1  # the first title needs less room than those between panels
+        axes = None
+        for index, panel_height in enumerate(heights):
+            top -= gap + panel_height
+            box = (0.55 / RASTER_WIDTH, top / total, 1 - 0.62 / RASTER_WIDTH, panel_height / total)
+            axes = figure.add_axes(box, xlim=(0.4, steps + 0.6))
+            axes.xaxis.set_major_locator(MultipleLocator(1) if steps <= 16 else MaxNLocator(12, integer=True))
+            axes.tick_params(axis="x", labelbottom=index == len(heights) - 1)
+            if index < len(panels):
+                _draw_raster(axes, *panels[index], colour=SPIKE_COLOURS[index % len(SPIKE_COLOURS)])
+            else:
+                _draw_output(axes, np.atleast_2d(output), classes, label, predicted)
+        if axes is not None:
+            axes.set_xlabel("time step")
+        return _png(figure)
+
+
+def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
+    """Confusion matrix [K, K], rows true and columns predicted, each row shaded by its share of the class.
+
+    Returns: a PNG data URI.
+    """
+    count = len(confusion)
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    side = 5.4 if count > 12 else 4.9
+    with _style():
+        figure = _figure(side, side)
+        axes = figure.add_subplot(xlabel="predicted", ylabel="true")
+        axes.imshow(
+            share, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
+        )  # the root lifts rare mistakes
+        shown = range(0, count, math.ceil(count / 25))
+        names = [_shortened(classes[i], 14) for i in shown]
+        turned = max((len(name) for name in names), default=0) * len(names) > 40
+        axes.set_xticks(shown, names, rotation=90 if turned else 0, fontsize=8)
+        axes.set_yticks(shown, names, fontsize=8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if count <= CLASSES_COUNTED:
+            digits = len(str(confusion.max(initial=0)))
+            size = min(9.0, 170 / count / max(2, digits))
+            for row, column in np.argwhere(confusion):
+                colour = "white" if share[row, column] > 0.35 else INK
+                number = int(confusion[row, column])
+                axes.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+        return _png(figure)
+
+
+def _draw_curve(axes: Axes, curve: Curve, **style) -> None:
+    points = np.array(curve, dtype=float).reshape(-1, 2)
+    points[~np.isfinite(points[:, 1]), 1] = np.nan
+    marker = {"marker": "o", "markersize": 3} if len(points) < 12 else {}
+    axes.plot(points[:, 0], points[:, 1], solid_capstyle="round", **marker, **style)
+
+
+def _epoch_axis(axes: Axes, percent: bool) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_major_locator(MaxNLocator(4 if axes.figure.get_figheight() < 2 else 6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(_percentage if percent else _plain))
+    axes.margins(x=0.02)
+    axes.grid(axis="y")
+
+
+def _plain(value: float, _: object = None) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _percentage(value: float, _: object = None) -> str:
+    return _plain(100 * value) + "%"
+
+
+def _legend_above(axes: Axes, best_epoch: float | None) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if best_epoch is not None:
+        handles.append(axes.lines[-1])
+        labels.append(" best epoch")
+    axes.legend(
+        handles, labels, loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=3, handlelength=1.6, columnspacing=1.2
+    )
+
+
+def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, colour: str) -> None:
+    steps, width = spikes.shape[0], int(np.prod(spikes.shape[1:]))
+    spikes = spikes.reshape(steps, width)
+    chosen = np.unique(np.linspace(0, width - 1, min(width, NEURONS_SHOWN)).round().astype(int))
+    time, row = np.nonzero(spikes[:, chosen])
+    reach = 0.36 if steps <= 40 else 0.5
+    thickness = axes.bbox.height / axes.figure.dpi * 72 / max(1, len(chosen))
+    marks = np.stack([np.stack([time + 1 - reach, row], 1), np.stack([time + 1 + reach, row], 1)], 1)
+    axes.add_collection(
+        LineCollection(marks, colors=colour, linewidths=min(5.0, max(0.75, 0.9 * thickness)), capstyle="butt"),
+        autolim=False,
+    )
+    axes.set_ylim(-0.5, max(1, len(chosen)) - 0.5)
+    axes.set_yticks([])
+    axes.set_ylabel("neuron")
+    axes.set_facecolor("#8892a012")
+    drawn = f"{len(chosen)} of {width:,} neurons" if len(chosen) < width else f"{width:,} neurons"
+    rate = f"{np.count_nonzero(spikes) / max(1, spikes.size):.2%} spiking"
+    _panel_title(axes, title, f"{drawn} · {rate}")
+
+
+def _draw_output(
+    axes: Axes, output: np.ndarray, classes: Sequence[str], label: int | None, predicted: int | None
+) -> None:
+    output = output.reshape(len(output), -1)
+    time = np.arange(1, len(output) + 1)
+    style = {"marker": "o", "markersize": 3} if len(output) <= 40 else {}
+    for index in range(output.shape[1]):
+        if index not in (label, predicted):
+            axes.plot(time, output[:, index], color=FAINT, linewidth=1.0, zorder=1)
+    if label == predicted:
+        highlights = [(label, GREEN, "predicted and true")]
+    else:
+        highlights = [(label, ORANGE, "true"), (predicted, RED, "predicted")]
+    for index, colour, role in highlights:
+        if index is not None and 0 <= index < output.shape[1]:
+            name = classes[index] if index < len(classes) else index
+            text = f"{role}: {_shortened(str(name), 24)}"
+            axes.plot(time, output[:, index], color=colour, label=text, zorder=2, **style)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.96), ncols=2, handlelength=1.6)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(axis="y")
+    _panel_title(axes, "output", "other classes in grey" if output.shape[1] > len(highlights) else "")
+
+
+def _panel_title(axes: Axes, title: str, detail: str) -> None:
+    heading = axes.set_title(_shortened(title, 44), fontsize=8.5, pad=4)
+    axes.annotate(detail, (1, 0), xycoords=heading, xytext=(8, 0), textcoords="offset points", va="bottom", color=MUTED)
+
+
+def _picture(sample: np.ndarray) -> np.ndarray:
+    """[H, W] grey values or [H, W, 3] colours in [0, 1]."""
+    if sample.ndim == 3 and len(sample) == 2:
+        off, on = sample / max(np.abs(sample).max(), 1e-12)
+        ground = np.ones((*on.shape, 3))
+        for strength, colour in ((on, (0.18, 0.43, 0.70)), (off, (0.80, 0.22, 0.17))):
+            ground -= np.clip(strength, 0, 1)[..., None] * (1 - np.array(colour))
+        return ground.clip(0, 1)
+    picture = np.moveaxis(sample, 0, -1) if sample.ndim == 3 and len(sample) == 3 else sample
+    picture = picture.mean(axis=0) if picture is sample and sample.ndim == 3 else picture
+    low, high = picture.min(), picture.max()
+    return (picture - low) / (high - low) if high > low else np.zeros_like(picture)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    figure = Figure(figsize=(width, height), layout=layout, dpi=100)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class name in another script
+        yield
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The bare <svg> element: no prologue, metadata, page-wide style or comments, ids unique in the page."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg[svg.index("<svg") :], flags=re.S
+    )
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return re.sub(r"\n\s*\n+", "\n", svg).strip()
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})  # twice the page's 96, for dense screens
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,30 @@
+"""results.json: how a run ended and its metrics, exactly."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snntrain.files import write_json
+
+
+def write_results(folder: Path, status: str, metrics: Mapping[str, float], **more: Any) -> None:
+    """Write results.json.
+
+    Args:
+        folder: the run folder.
+        status: finished, interrupted or failed.
+        metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
+        more: further entries, such as seconds or message.
+    """
+    values = {name: float(value) for name, value in sorted(metrics.items())}
+    hexadecimal = {name: value.hex() for name, value in values.items()}
+    write_json(folder / "results.json", {"status": status, "metrics": values, "hex": hexadecimal, **more})
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of results.json, {} if there is none or it is damaged."""
+    try:
+        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

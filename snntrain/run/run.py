@@ -1,0 +1,171 @@
+"""One run: check → build → fit → test → report."""
+
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+from rich.console import Console
+
+from snntrain.config.check import check
+from snntrain.files import write_json, write_text
+from snntrain.run.artifacts import write_confusion, write_raster
+from snntrain.run.build import Run, build
+from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.run.provenance import provenance
+from snntrain.run.report import write_report
+from snntrain.run.results import write_results
+from snntrain.run.resume import choose_start
+from snntrain.run.table import layer_rows, layer_table
+
+console = Console(highlight=False)
+
+
+def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Train, test and report.
+
+    Args:
+        config: composed, without Hydra's own settings.
+        folder: the run folder made for this run.
+        overrides: the run's part of the command line, recorded.
+
+    Returns: the metrics of results.json.
+    Raises: UsageError before anything is written; Interrupted after results and report were written.
+    """
+    quieten_lightning()
+    config.paths.run = str(folder)
+    settings = check(config)
+    start = choose_start(settings, folder)
+    if start.folder != folder:
+        config.paths.run = str(start.folder)
+        settings = check(config)
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    built = build(settings)
+    _write_inputs(built, overrides)
+    _introduce(built, start.checkpoint)
+    seconds: dict[str, float] = {}
+    try:
+        with interruptible():
+            _fit(built, start.checkpoint, seconds)
+            metrics = _test(built, seconds)
+    except Interrupted as interruption:
+        message = _interruption_message(built, interruption)
+        _conclude(built, "interrupted", _metrics_of_best_epoch(built), seconds, message)
+        console.print(message, soft_wrap=True)
+        raise
+    except Exception as error:
+        write_text(built.folder / "traceback.txt", traceback.format_exc())
+        message = f"{type(error).__name__}: {error}"
+        _conclude(built, "failed", _metrics_of_best_epoch(built), seconds, message)
+        raise
+    _conclude(built, "finished", metrics, seconds)
+    _summarise(built, metrics)
+    return metrics
+
+
+def quieten_lightning() -> None:
+    """Hide Lightning's advice about things that this program decides on purpose."""
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*number of training batches .* smaller than the logging interval.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+def _write_inputs(built: Run, overrides: list[str]) -> None:
+    write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
+    write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
+    write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint()))
+    write_json(built.folder / "layers.json", layer_rows(built.task.net))
+
+
+def _introduce(built: Run, checkpoint: Path | None) -> None:
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
+    console.print(
+        f"[bold]{built.config['name']}[/bold]   seed {built.config['seed']}, T = {built.task.T}, {sizes} images"
+    )
+    console.print(
+        f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
+    )
+    console.print(layer_table(layer_rows(built.task.net)))
+
+
+def _fit(built: Run, checkpoint: Path | None, seconds: dict[str, float]) -> None:
+    began = time.perf_counter()
+    built.trainer.fit(built.task, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
+    seconds["fit"] = round(time.perf_counter() - began, 3)
+
+
+def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
+    best = _best_checkpoint(built)
+    began = time.perf_counter()
+    built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
+    seconds["test"] = round(time.perf_counter() - began, 3)
+    tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
+    test_split = built.data.splits["test"]
+    x, label = test_split[0]
+    write_confusion(built.task, built.data.CLASSES, built.folder / "artifacts/test.npz")
+    write_raster(built.task, x, int(label), built.folder / "artifacts/raster.npz")
+    return {**_metrics_of_best_epoch(built), **tested}
+
+
+def _best_checkpoint(built: Run) -> str | None:
+    for callback in built.trainer.callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            return callback.best_model_path
+    return None
+
+
+def _best_row(built: Run) -> dict[str, float]:
+    monitor, rows = built.config["monitor"], built.history.rows
+    scored = [row for row in rows if row.get(monitor["metric"]) == row.get(monitor["metric"], float("nan"))]
+    if not scored:
+        return rows[-1] if rows else {}
+    sign = 1 if monitor["mode"] == "max" else -1
+    return max(scored, key=lambda row: sign * row[monitor["metric"]])  # the first one of equals, as ModelCheckpoint
+
+
+def _metrics_of_best_epoch(built: Run) -> dict[str, float]:
+    return {name: value for name, value in _best_row(built).items() if "/" in name}
+
+
+def _conclude(
+    built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str | None = None
+) -> None:
+    speed = built.throughput.images_per_second
+    more: dict[str, Any] = {
+        "seconds": seconds,
+        "throughput": {} if speed is None else {"train_images_per_second": round(speed, 1)},
+    }
+    if "epoch" in _best_row(built):
+        more["best_epoch"] = int(_best_row(built)["epoch"])
+    if message:
+        more["message"] = message
+    write_results(built.folder, status, metrics, **more)
+    write_report(built.folder)
+
+
+def _interruption_message(built: Run, interruption: Interrupted) -> str:
+    epoch, epochs = len(built.history.rows), built.trainer.max_epochs
+    where = "after the last epoch" if epoch == epochs else f"in epoch {epoch + 1} of {epochs}"
+    return f"Interrupted ({interruption}) {where}. Go on with the same command and resume={built.folder}"
+
+
+def _summarise(built: Run, metrics: dict[str, float]) -> None:
+    speed = built.throughput.images_per_second
+    parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
+    console.print(
+        "[bold]" + "   ".join(parts) + "[/bold]" + (f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True
+    )
+    console.print(f"report: {built.folder / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,58 @@
+"""The layers of a network as a table."""
+
+from typing import Any
+
+from rich.table import Table
+from torch import nn
+
+from snntrain.neuron import BaseNode
+
+
+def layer_rows(net: nn.Module) -> list[dict[str, Any]]:
+    """One row per layer: path, name, output shape of one sample and step, parameters, neuron settings."""
+    layers = getattr(net, "layers", None)
+    if layers is None:  # a model class of the user's: no list to walk, one row per module without children
+        named = [(path, module) for path, module in net.named_modules() if not list(module.children())]
+        shapes: list[tuple[int, ...]] = [()] * len(named)
+    else:
+        named = [(f"layers.{index}", layer) for index, layer in enumerate(layers)]
+        shapes = list(net.output_shapes)
+    return [
+        {
+            "path": path,
+            "name": type(layer).__name__,
+            "output_shape": list(shape),
+            "parameters": sum(parameter.numel() for parameter in layer.parameters()),
+            "neuron": _settings(layer) if isinstance(layer, BaseNode) else "",
+        }
+        for (path, layer), shape in zip(named, shapes, strict=True)
+    ]
+
+
+def layer_table(rows: list[dict[str, Any]]) -> Table:
+    """The rows for the terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header, justify in (
+        ("layer", "left"),
+        ("", "left"),
+        ("output", "right"),
+        ("parameters", "right"),
+        ("neuron", "left"),
+    ):
+        table.add_column(header, justify=justify)
+    for row in rows:
+        shape = "×".join(map(str, row["output_shape"]))
+        table.add_row(
+            row["path"], row["name"], shape, f"{row['parameters']:,}" if row["parameters"] else "", row["neuron"]
+        )
+    table.add_section()
+    table.add_row("", "", "", f"{sum(row['parameters'] for row in rows):,}", "")
+    return table
+
+
+def _settings(layer: BaseNode) -> str:
+    """What distinguishes one neuron from another, as name=value pairs."""
+    hidden = ("step_mode", "backend", "store_v_seq")
+    shown = {name: value for name, value in layer.settings().items() if name not in hidden}
+    surrogate = type(layer.surrogate_function).__name__
+    return ", ".join([*(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items()), surrogate])

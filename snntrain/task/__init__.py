@@ -1,0 +1,7 @@
+"""LightningModules: what is learnt from a batch."""
+
+from snntrain.task.classification import Classification
+from snntrain.task.loss import LOSSES
+from snntrain.task.readout import READOUTS
+
+__all__ = ["LOSSES", "READOUTS", "Classification"]

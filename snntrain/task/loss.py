@@ -1,0 +1,34 @@
+"""Losses of a classifier over time."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+LOSSES = ("cross_entropy", "mse", "tet")
+
+
+def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of the readout: scores [N, K], target [N]."""
+    return F.cross_entropy(scores, target, label_smoothing=label_smoothing)
+
+
+def mse(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of the readout from the one-hot target, used on firing rates (Fang et al., ICCV 2021)."""
+    return F.mse_loss(scores, F.one_hot(target, scores.shape[1]).to(scores.dtype))
+
+
+def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_smoothing: float = 0.0) -> Tensor:
+    """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull towards one
+    potential.
+
+    Args:
+        y_seq: outputs [T, N, K].
+        target: labels [N].
+        weight: λ in (1 − λ)·mean_t CE(y[t], target) + λ·MSE(y_seq, potential), in [0, 1].
+        potential: what the outputs are pulled to, usually the firing threshold.
+        label_smoothing: of the cross-entropy.
+
+    Source: Deng et al., ICLR 2022, arXiv 2202.11946.
+    """
+    steps = y_seq.shape[0]
+    per_step = F.cross_entropy(y_seq.flatten(0, 1), target.repeat(steps), label_smoothing=label_smoothing)
+    return (1 - weight) * per_step + weight * (y_seq - potential).square().mean()

@@ -1,0 +1,45 @@
+"""Optimiser and schedule from a config, with weight decay where it belongs."""
+
+from typing import Any
+
+from hydra.utils import instantiate
+from torch import nn
+from torch.optim import Optimizer
+
+from snntrain.neuron import BaseNode
+
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters in two groups: with weight decay, and without it (those of neurons and normalisation layers).
+
+    A decayed time constant, threshold or BatchNorm scale drifts towards a value that means something else than 'small'.
+    """
+    spared = {
+        id(parameter)
+        for module in net.modules()
+        if isinstance(module, (BaseNode, *_NORMALISATION))
+        for parameter in module.parameters()
+    }
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if id(p) not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if id(p) in spared], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def configure(net: nn.Module, optim: dict[str, Any]) -> dict[str, Any]:
+    """What LightningModule.configure_optimizers returns.
+
+    Args:
+        net: whose parameters are trained.
+        optim: `_target_` and arguments of the optimiser, and under `schedule` those of a learning-rate schedule stepped
+            once per epoch.
+    """
+    settings = {key: value for key, value in optim.items() if key != "schedule"}
+    groups = parameter_groups(net, settings.pop("weight_decay", 0.0))
+    optimizer: Optimizer = instantiate(settings, groups, _convert_="all")
+    schedule = instantiate(optim["schedule"], optimizer, _convert_="all")
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

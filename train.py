@@ -1,0 +1,24 @@
+"""Train a spiking network from a config: compose → check → build → fit → test → report.
+
+python train.py                                                   digits, LIF conv net, under a minute
+python train.py model=csnn neuron=plif data=fashion_mnist T=8
+python train.py -m neuron=if,lif,plif seed=1,2,3                  a sweep
+python train.py --help                                            every group and key
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from snntrain.run.command import command, run_job
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def train(config: DictConfig) -> float | None:
+    """One run; the sweepers of Hydra get the monitored metric."""
+    return run_job(config)
+
+
+if __name__ == "__main__":
+    sys.exit(command(train))

@@ -1,6 +1,9 @@
 """Test or predict with a trained network: rebuild → check → run. `python eval.py --help` shows the keys."""
 
+import os
 import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 
 from rich.console import Console
 from rich.markup import escape

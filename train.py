@@ -6,7 +6,12 @@ python train.py -m neuron=if,lif,plif seed=1,2,3                  a sweep
 python train.py --help                                            every group and key
 """
 
+import os
 import sys
+
+# Before torch loads: threads that wait for each other sleep instead of spinning. Spinning makes small networks many
+# times slower as soon as another process (a second run, a neighbour in a sweep) wants a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
 from omegaconf import DictConfig

@@ -21,21 +21,36 @@ def real(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    alternative: str = "",
 ) -> float:
-    """A finite int or float within the bounds, as float; bool, str, NaN and infinities are refused."""
+    """A finite int or float within the bounds, as float; bool, str, NaN and infinities are refused.
+
+    Args:
+        alternative: what else the caller accepts, for the text, e.g. " or None".
+    """
     bounds = [(">", above), ("≥", at_least), ("<", below), ("≤", at_most)]
     wanted = "a finite number" + " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise refuse(owner, name, wanted, value)
+    number = _as_float(value)
     outside = (
-        (above is not None and value <= above)
-        or (at_least is not None and value < at_least)
-        or (below is not None and value >= below)
-        or (at_most is not None and value > at_most)
+        not math.isfinite(number)
+        or (above is not None and number <= above)
+        or (at_least is not None and number < at_least)
+        or (below is not None and number >= below)
+        or (at_most is not None and number > at_most)
     )
     if outside:
-        raise refuse(owner, name, wanted, value)
-    return float(value)
+        raise refuse(owner, name, wanted + alternative, value)
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """NaN for what is not a real number, inf for what no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def integer(owner: object, name: str, value: Any, *, at_least: int | None = None) -> int:

@@ -179,8 +179,9 @@ class MemoryModule(StepModule, nn.Module):
             elif isinstance(value, Tensor):
                 self._memories[name] = self._checked_state(name, value, x)
             elif isinstance(value, list):
-                for item in value:
-                    self._checked_state(name, item, x)
+                self._memories[name] = [
+                    self._checked_state(name, item, x) if isinstance(item, Tensor) else item for item in value
+                ]
 
     def _checked_state(self, name: str, value: Tensor, x: Tensor) -> Tensor:
         if value.shape != self.state_shape(name, x):
@@ -228,6 +229,11 @@ class MemoryModule(StepModule, nn.Module):
         # clones.
         state = dict(self.__dict__, _memories=detached_copy(self._memories))
         return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+    def _replicate_for_data_parallel(self) -> "MemoryModule":
+        replica = super()._replicate_for_data_parallel()
+        replica.__dict__["_memories"] = dict(self._memories)  # torch copies __dict__ only: each replica owns its states
+        return replica
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MemoryModule":
         def move(value: Tensor) -> Tensor:

@@ -101,5 +101,10 @@ def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[...,
 
 
 def multi_step_forward(x_seq: Tensor, module: Callable[[Tensor], Tensor]) -> Tensor:
-    """Call module on each step of [T, N, *] and stack the outputs."""
+    """Call module on each step of [T, N, *] and stack the outputs.
+
+    Raises: ValueError for a sequence of no steps.
+    """
+    if x_seq.shape[0] == 0:
+        raise ValueError(f"multi_step_forward: a sequence needs T ≥ 1 steps, got shape {list(x_seq.shape)}.")
     return torch.stack([module(x) for x in x_seq.unbind(0)])

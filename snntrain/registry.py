@@ -44,6 +44,7 @@ def register(kind: str, name: str | None = None) -> Callable[[T], T]:
     Raises: ValueError for an unknown kind, or a name that another class holds.
     """
     entries = _entries_of(kind)
+    importlib.import_module(_HOMES[kind])  # a name of snntrain's own is refused here, not when snntrain registers it
 
     def decorate(target: T) -> T:
         key = name or target.__name__
@@ -79,7 +80,7 @@ def get(kind: str, name: str) -> Callable[..., Any]:
     return _ENTRIES[kind][name]
 
 
-def build(kind: str, name: str, **arguments: Any) -> Any:
+def build(kind: str, /, name: str, **arguments: Any) -> Any:
     """Construct the class registered under a name.
 
     Raises: ValueError if the name or an argument is unknown, an argument is missing, or the class refuses a value.

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+import snntrain  # noqa: F401  before lightning, which some test files import first: see snntrain/__init__.py
+
+torch.set_num_threads(1)  # the tests run side by side: more threads than cores would spend their time waiting
 
 ROOT = Path(__file__).resolve().parents[1]
 # A run that takes a second of training.
@@ -16,7 +21,6 @@ SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.
 
 def start(program: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     """Start train.py or eval.py; output is collected as text."""
-    # One thread each: the tests already run side by side.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
     command = [sys.executable, str(ROOT / program), *arguments]
     return subprocess.Popen(

@@ -20,15 +20,24 @@ class History(pl.Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self._learning_rate = float("nan")
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # at the end it is the next epoch's already
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {
             name.removesuffix("_epoch"): float(value)
             for name, value in trainer.callback_metrics.items()
-            if not name.endswith("_step")
+            if not name.endswith("_step") and (self._validated or not name.startswith("val/"))  # else an older epoch's
         }
-        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": learning_rate, **dict(sorted(metrics.items()))})
+        row = {"epoch": trainer.current_epoch + 1, "lr": self._learning_rate}
+        self.rows.append({**row, **dict(sorted(metrics.items()))})
         write_text(self.path, self.as_csv())
 
     def as_csv(self) -> str:

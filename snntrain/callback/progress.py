@@ -12,6 +12,7 @@ from rich.progress import Progress as RichProgress
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
 
+_SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal, in epochs longer than that
 _SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device, so not after every batch
 
 
@@ -25,6 +26,7 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._updated = 0.0
+        self._validated = False
 
     def disable(self) -> None:
         self._enabled = False
@@ -63,18 +65,29 @@ class Progress(ProgressBar):
     # --- training ----------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._updated = time.monotonic()
+        self._validated = False
         self._start(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", self.total_train_batches)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is None:
+            self._print_now_and_then(trainer, pl_module, outputs, batch_idx)
             return
         metrics = None
         if time.monotonic() - self._updated > _SECONDS_BETWEEN_UPDATES:
             self._updated = time.monotonic()
             metrics = "  ".join(self._live_metrics(trainer, pl_module, outputs))
         self._advance(batch_idx + 1, metrics)
+
+    def _print_now_and_then(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch_idx: int
+    ) -> None:
+        if self._enabled and time.monotonic() - self._updated > _SECONDS_BETWEEN_LINES:
+            self._updated = time.monotonic()
+            place = f"  batch {batch_idx + 1}/{self.total_train_batches}"
+            self.console.print("   ".join([place, *self._live_metrics(trainer, pl_module, outputs)]), soft_wrap=True)
 
     def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
         parts = [f"loss {float(outputs['loss']):.3f}"]
@@ -98,7 +111,7 @@ class Progress(ProgressBar):
             ("val/acc", "val acc"),
             ("val/firing_rate", "firing"),
         ):
-            if name in metrics:
+            if name in metrics and (self._validated or not name.startswith("val/")):  # else an older epoch's
                 shown.append(f"{label} {float(metrics[name]):.4f}")
         self.console.print("   ".join([*shown, *_speed(trainer)]), soft_wrap=True)
 
@@ -123,6 +136,7 @@ class Progress(ProgressBar):
         self._advance(args[3] + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._validated = True
         self._stop()
 
     def on_test_end(self, trainer: pl.Trainer, *args: Any) -> None:

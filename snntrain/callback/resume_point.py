@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
 
 from snntrain.files import replacing
 
 
-class ResumePoint(pl.Callback):
-    """Write checkpoints/last.ckpt at the start of every epoch and at the end of training.
+class ResumePoint(Checkpoint):
+    """Write checkpoints/last.ckpt before the first epoch and at the end of every epoch.
 
-    At the start of an epoch everything of the one before is done (validation, best checkpoint, learning-rate step),
-    so a resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and
-    ends with the same metrics as a run that was never interrupted. The file is complete at any moment, and there from
-    the first epoch.
+    A resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and ends
+    with the same metrics as a run that was never interrupted. The file is complete at any moment.
 
     Every checkpoint of the run also gets what is needed to rebuild the model from it alone.
 
@@ -23,14 +22,17 @@ class ResumePoint(pl.Callback):
         description: plain containers stored under the key "snntrain" (config, format version).
     """
 
+    # A Checkpoint, because Lightning calls those last: the state of the other callbacks belongs to the same epoch.
+
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         self.path = folder / "last.ckpt"
         self.description = description
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.fit_loop.epoch_progress.current.processed == 0:
+            self._save(trainer)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
 
     def on_save_checkpoint(

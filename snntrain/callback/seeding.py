@@ -22,7 +22,7 @@ class Seeding(pl.Callback):
 
     def __init__(self, seed: int) -> None:
         self.seed = integer(self, "seed", seed, at_least=0)
-        self._training_state: torch.Tensor | None = None
+        self._training_states: list[torch.Tensor] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
         if idx == 0:
@@ -30,10 +30,14 @@ class Seeding(pl.Callback):
             torch.manual_seed(derived_seed(self.seed, "model", epoch, trainer.global_rank))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._training_state = torch.get_rng_state()
+        self._training_states = [torch.get_rng_state()]
+        if pl_module.device.type == "cuda":
+            self._training_states.append(torch.cuda.get_rng_state(pl_module.device))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.set_rng_state(self._training_state)
+        torch.set_rng_state(self._training_states[0])
+        if pl_module.device.type == "cuda":
+            torch.cuda.set_rng_state(self._training_states[1], pl_module.device)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._seed_evaluation(trainer, "val", args[2])

@@ -15,6 +15,7 @@ class Throughput(pl.Callback):
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
+        self._warm = False
         self._last: float | None = None
 
     @property
@@ -23,19 +24,17 @@ class Throughput(pl.Callback):
         return self.images / self.seconds if self.seconds else None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.images:
-            self._last = time.perf_counter()
+        self._last = time.perf_counter() if self._warm else None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         now, batch = time.perf_counter(), args[1]
         if self._last is not None:
             self.images += len(batch[1])
             self.seconds += now - self._last
-        self._last = now
+        self._warm, self._last = True, now
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.training:
-            self._last = time.perf_counter()
+        self._last = time.perf_counter()

@@ -11,7 +11,11 @@ from snntrain.registry import did_you_mean
 
 
 def check_call(
-    target: Callable[..., Any], arguments: Mapping[str, Any], path: str, supplied: Collection[str] = ()
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    path: str,
+    supplied: Collection[str] = (),
+    inferred: Collection[str] = (),
 ) -> None:
     """Check the arguments of a call that a config describes.
 
@@ -19,7 +23,8 @@ def check_call(
         target: class or function.
         arguments: what the config gives; values that are themselves described by a config pass as mappings.
         path: place in the config, for the error's text, e.g. "model.layers[3]".
-        supplied: arguments that the program adds itself.
+        supplied: arguments that the program adds itself; the config must not.
+        inferred: arguments that the program adds where the config leaves them out.
 
     Raises: UsageError for an unknown argument (with a suggestion), a missing one, or a value of the wrong type.
     """
@@ -37,7 +42,9 @@ def check_call(
             listing = "" if suggestion and len(settable) > 12 else f" It takes: {', '.join(settable) or 'nothing'}."
             raise UsageError(f"{path}.{key} is not an argument of {name}.{suggestion}{listing}")
     missing = [
-        key for key, p in accepted.items() if p.default is p.empty and key not in arguments and key not in supplied
+        key
+        for key, p in accepted.items()
+        if p.default is p.empty and not (key in arguments or key in supplied or key in inferred)
     ]
     if missing:
         raise UsageError(f"{path}: {name} needs {', '.join(missing)}.")
@@ -91,8 +98,10 @@ def describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(describe(option) for option in inner))
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
+    if origin is tuple and Ellipsis not in inner:
+        return f"a list of {len(inner)}"
     if (origin or annotation) in (list, tuple, Sequence, Iterable):
-        return "a list"
+        return "a list" + (f" (each item {describe(inner[0])})" if inner else "")
     if (origin or annotation) in (dict, Mapping):
         return "a mapping"
     return getattr(annotation, "__name__", str(annotation))
@@ -120,9 +129,9 @@ def resolve_name(dotted: Any, path: str) -> Callable[..., Any]:
     with refusing(f"{path}._target_ {dotted} cannot be imported"):
         module = importlib.import_module(module_name)
     if not callable(getattr(module, attribute, None)):
+        offered = [name for name in dir(module) if callable(getattr(module, name, None))]
         raise UsageError(
-            f"{path}._target_: {module_name} has no class or function {attribute}."
-            f"{did_you_mean(attribute, dir(module))}"
+            f"{path}._target_: {module_name} has no class or function {attribute}.{did_you_mean(attribute, offered)}"
         )
     return getattr(module, attribute)
 

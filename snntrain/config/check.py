@@ -44,7 +44,8 @@ def check(config: DictConfig) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UsageError(f"config: {explain(error)}. Choose a value or correct the ${{…}}.") from error
+        place = error.full_key or "config"
+        raise UsageError(f"{place}: {explain(error)}. Choose a value or correct the ${{…}}.") from error
     check_resolved(resolved)
     return resolved
 
@@ -56,7 +57,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     """
     _check_root(resolved)
     _import_plugins(resolved["plugins"])
-    for kind in ("neuron", "surrogate", "encoder"):
+    for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
     _check_model(resolved["model"], resolved["neuron"])
     _check_data_facts(resolved["data"])
@@ -95,8 +96,13 @@ def _import_plugins(plugins: list[str]) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     for plugin in plugins:
-        with refusing(f"plugins: {plugin!r} cannot be imported from {os.getcwd()} or the installed packages"):
+        try:
             importlib.import_module(plugin)
+        except Exception as error:  # whatever the user's own code raises, a SyntaxError as well
+            raise UsageError(
+                f"plugins: {plugin!r} cannot be imported from {os.getcwd()} or the installed packages: "
+                f"{type(error).__name__}: {error}."
+            ) from error
 
 
 def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ()) -> None:
@@ -153,24 +159,22 @@ def _check_model(model: Mapping[str, Any], neuron: Mapping[str, Any]) -> None:
                 )
             target = registry.get("layer", node["name"])
         arguments = {key: value for key, value in node.items() if key != "name"}
-        left_out = [name for name in inferred_arguments(target) if name not in arguments]
-        check_call(target, arguments, path, supplied=left_out)
+        check_call(target, arguments, path, inferred=inferred_arguments(target))
 
 
 def _check_model_keys(config: DictConfig) -> None:
     """A key of the model group that no ${model.<key>} reads would silently do nothing: it is a typo.
 
-    Keys of our own model files are known even where model.layers was replaced on the command line.
+    What stands like that in one of our own model files is left there by a command line that replaces model.layers.
     """
     raw = OmegaConf.to_container(config, resolve=False)
     model = raw["model"]
     if not isinstance(model, dict) or "layers" not in model:
         return
-    known = set(re.findall(r"\$\{model\.(\w+)", str(raw)))
-    for file in (CONF / "model").glob("*.yaml"):
-        known |= set(yaml.safe_load(file.read_text(encoding="utf-8")))
-    for key in model:
-        if key not in known | {"layers"}:
+    known = {"layers", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
+    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (CONF / "model").glob("*.yaml")]
+    for key, value in model.items():
+        if key not in known and not any(key in file and file[key] == value for file in ours):
             listing = ", ".join(sorted(known))
             raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
 
@@ -189,9 +193,9 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     check_mapping(node, path)
     arguments = dict(node)
     dotted = arguments.pop("_target_", None)
-    package = str(dotted).split(".")[0]
+    package, dot, _ = str(dotted).partition(".")
     allowed = (*TRUSTED, *(plugin.split(".")[0] for plugin in config["plugins"]))
-    if package not in allowed and not config["trust"]:
+    if dot and package not in allowed and not config["trust"]:
         raise UsageError(
             f"{path}._target_ {dotted!r} would run code of {package!r}; allowed are {', '.join(allowed)}. "
             "List the package in plugins, or set trust=true if you trust this config."
@@ -201,6 +205,17 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
         schedule = arguments.pop("schedule", None)
         _check_target(schedule, "optim.schedule", config, SUPPLIED["optim.schedule"])
     for key, value in arguments.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            _check_target(value, f"{path}.{key}", config)
+        _check_nested_targets(value, f"{path}.{key}", config)
     check_call(target, arguments, path, supplied)
+
+
+def _check_nested_targets(value: Any, path: str, config: Mapping[str, Any]) -> None:
+    # Hydra builds every `_target_`, however deep it lies in lists and mappings.
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_nested_targets(item, f"{path}[{index}]", config)
+    elif isinstance(value, Mapping) and "_target_" in value:
+        _check_target(value, path, config)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_nested_targets(item, f"{path}.{key}", config)

@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -58,13 +58,15 @@ def _check_override(override: Override, argument: str) -> None:
         return
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
-        raise UsageError(f"{root} is not a config group or key.{did_you_mean(root, known)} Known: {', '.join(known)}.")
+        raise UsageError(
+            f"{root or argument} is not a config group or key.{did_you_mean(root, known)} Known: {', '.join(known)}."
+        )
     if override.is_delete():
         return
     if "/" in key and key not in choices:
         raise UsageError(f"{key} is not a config group.{did_you_mean(key, choices)} Groups: {', '.join(choices)}.")
     if key in choices:
-        for value in _values(override):
+        for value in _values(override, choices[key]):
             if value not in choices[key]:
                 suggestion = did_you_mean(str(value), choices[key])
                 raise UsageError(
@@ -78,8 +80,10 @@ def _check_override(override: Override, argument: str) -> None:
         )
 
 
-def _values(override: Override) -> list[object]:
+def _values(override: Override, choices: list[str]) -> list[object]:
     value = override.value()
+    if isinstance(value, Glob):
+        return value.filter(choices) or value.include
     values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
     flat: list[object] = []
     for item in values:
@@ -120,9 +124,10 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra_compose("config", allow_new_nested_keys(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        config.name = config.name  # its ${hydra:…} would follow the next command line that is composed
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error)) from error
-    HydraConfig.instance().set_config(config)
     return without_hydra(config)
 
 

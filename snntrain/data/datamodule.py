@@ -99,12 +99,16 @@ class ImageDataModule(pl.LightningDataModule):
             return
         train, test = self.load()
         order = torch.randperm(len(train), generator=generator(0, "validation split"))
-        held_out = max(1, round(self.val_fraction * len(train)))
+        held_out = min(max(1, round(self.val_fraction * len(train))), len(train) - 1)
         self.splits = {"train": train.subset(order[held_out:]), "val": train.subset(order[:held_out]), "test": test}
 
     def train_dataloader(self) -> DataLoader:
         split = self.splits["train"]
-        return self._loader(split, EpochSampler(len(split), self.seed))
+        sampler = EpochSampler(len(split), self.seed)
+        if self.trainer is not None:
+            # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return self._loader(split, sampler)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.splits["val"])

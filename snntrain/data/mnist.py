@@ -55,7 +55,8 @@ class MNIST(ImageDataModule):
         return self.root / self.SOURCE.__name__ / "raw"
 
     def prepare_data(self) -> None:
-        if self.download:
+        there = (self._find(archive) for archive, _ in self.SOURCE.resources)
+        if self.download and not all(there):
             self.SOURCE(str(self.root), download=True)
 
     def load(self) -> tuple[Split, Split]:
@@ -70,32 +71,34 @@ class MNIST(ImageDataModule):
     def fingerprint(self) -> dict[str, str]:
         return dict(self.hashes)
 
+    def _find(self, archive: str) -> Path | None:
+        packed = self.raw / archive  # comes first: it has a checksum
+        return next((path for path in (packed, packed.with_suffix("")) if path.is_file()), None)
+
     def _read(self, archive: str, checksum: str) -> Tensor:
-        packed = self.raw / archive
-        unpacked = packed.with_suffix("")
+        culprit = self._find(archive)
         read = read_image_file if "images" in archive else read_label_file
-        if not packed.is_file() and not unpacked.is_file():
+        if culprit is None:
             raise FileNotFoundError(
                 f"data: {archive} is not in {self.raw}. Download it from {self.SOURCE.mirrors[0]}{archive} into "
                 "that folder, point paths.data at the folder that has it, or run with data.download=true."
             )
-        culprit = packed if packed.is_file() else unpacked  # the packed file comes first: it has a checksum
         try:
             content = culprit.read_bytes()
             self.hashes[culprit.name] = hashlib.sha256(content).hexdigest()
-            if culprit is unpacked:
-                return read(str(unpacked))
+            if culprit.name != archive:
+                return read(str(culprit))
             received = hashlib.md5(content, usedforsecurity=False).hexdigest()
             if received != checksum:
                 raise ValueError(f"its MD5 is {received}, expected {checksum}")
-            with tempfile.NamedTemporaryFile(suffix=unpacked.name) as plain:
+            with tempfile.NamedTemporaryFile() as plain:
                 plain.write(gzip.decompress(content))
                 plain.flush()
                 return read(plain.name)
         except (ValueError, AssertionError, RuntimeError, EOFError, OSError) as error:
             raise ValueError(
-                f"data: {culprit} is corrupt ({error or 'wrong header'}). Delete it and download it again from "
-                f"{self.SOURCE.mirrors[0]}{archive}, or run with data.download=true."
+                f"data: {culprit} is corrupt ({str(error) or 'its length does not fit its header'}). Delete it, then "
+                f"download it again from {self.SOURCE.mirrors[0]}{archive} or run with data.download=true."
             ) from error
 
 

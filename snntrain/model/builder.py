@@ -66,11 +66,11 @@ def build(layers: Sequence[Entry], sample_shape: Sequence[int], neuron: NeuronCh
         try:
             layer = _build_entry(entry, shape, neuron)
             functional.set_step_mode(layer, "m")
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # whatever a constructor raises, perhaps a user's own
             raise LayerError(f"{place}: {error}") from error
         try:
             shape = _output_shape(layer, shape)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except Exception as error:
             received = ", ".join(map(str, ("T", "N", *shape)))
             raise LayerError(f"{place} cannot take an input of shape [{received}]: {_first_line(error)}") from error
         built.append(layer)
@@ -86,7 +86,7 @@ def inferred_arguments(target: Callable[..., Any]) -> list[str]:
 
 
 def _build_entry(entry: Entry, shape: tuple[int, ...], neuron: NeuronChoice) -> nn.Module:
-    arguments = {"name": entry} if isinstance(entry, str) else dict(entry)
+    arguments = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
     name = arguments.pop("name", None)
     if not isinstance(name, str):
         raise ValueError("a layer is a name, or a mapping with the key name.")
@@ -108,7 +108,7 @@ def build_neuron(neuron: NeuronChoice, overrides: Mapping[str, Any] | None = Non
             raise ValueError(f"the neuron comes from a function, which leaves no way to set {', '.join(overrides)}.")
         return neuron()
     arguments = {"name": neuron} if isinstance(neuron, str) else dict(neuron)
-    if arguments["name"] == "ReLU":
+    if arguments.get("name") == "ReLU":
         overrides = {}  # the ANN twin has no time constants or thresholds to override
     arguments |= overrides
     surrogate = arguments.get("surrogate_function")
@@ -119,11 +119,12 @@ def build_neuron(neuron: NeuronChoice, overrides: Mapping[str, Any] | None = Non
 
 @torch.no_grad()
 def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Run one step of one zero sample through the layer; its parameters, statistics and state stay as they were."""
+    """Run one step of zeros through the layer; its parameters, statistics and state stay as they were."""
     was_training = layer.training
     parameter = next(layer.parameters(), None)
     device = None if parameter is None else parameter.device
-    out = layer.eval()(torch.zeros(1, 1, *shape, device=device))
+    # Two samples: a BatchNorm1d without running statistics refuses a single one.
+    out = layer.eval()(torch.zeros(1, 2, *shape, device=device))
     layer.train(was_training)
     functional.reset_net(layer)
     if not isinstance(out, Tensor):
@@ -132,8 +133,8 @@ def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _text(entry: Entry) -> str:
-    if isinstance(entry, str):
-        return entry
+    if not isinstance(entry, Mapping):
+        return str(entry)
     return "{" + ", ".join(f"{key}: {value}" for key, value in entry.items()) + "}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snntrain.arguments import choice, flag, real, refuse
 from snntrain.base import MemoryModule
@@ -14,26 +14,28 @@ BACKENDS = ("auto", "torch", "fused")
 
 
 class HardReset(torch.autograd.Function):
-    """v' = r where s = 1, h where s = 0.
+    """v' = r where s = 1, h where s = 0; s·r + (1 − s)·h in between, where s may be that (not binary).
 
-    The value is a select: s·r + (1 − s)·h would give 0·inf = NaN where h overflows. The gradient is the product's:
-    dv'/dh = 1 − s, dv'/ds = r − h.
+    The value is a select: the product would give 0·inf = NaN where s = 1 and h overflows. The gradient is the
+    product's: dv'/dh = 1 − s, dv'/ds = r − h.
     """
 
     @staticmethod
-    def forward(h: Tensor, s: Tensor, v_reset: float) -> Tensor:
-        return torch.where(s > 0, v_reset, h)
+    def forward(h: Tensor, s: Tensor, v_reset: float, binary: bool) -> Tensor:
+        if binary:
+            return torch.where(s > 0, v_reset, h)
+        return torch.where(s == 1, v_reset, s * v_reset + (1.0 - s) * h)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        h, s, ctx.v_reset = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, bool], output: Tensor) -> None:
+        h, s, ctx.v_reset, _ = inputs
         ctx.save_for_backward(h, s)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         h, s = ctx.saved_tensors
         grad_s = grad * (ctx.v_reset - h) if ctx.needs_input_grad[1] else None
-        return grad * (1.0 - s), grad_s, None
+        return grad * (1.0 - s), grad_s, None, None
 
 
 class BaseNode(MemoryModule):
@@ -75,7 +77,7 @@ class BaseNode(MemoryModule):
     ) -> None:
         super().__init__(step_mode)
         self.v_threshold = real(self, "v_threshold", v_threshold)
-        self.v_reset = None if v_reset is None else real(self, "v_reset", v_reset)
+        self.v_reset = None if v_reset is None else real(self, "v_reset", v_reset, alternative=" or None")
         if surrogate_function is None:
             surrogate_function = Sigmoid(4.0)  # a fresh one: a shared default would couple all neurons
         if isinstance(surrogate_function, type) or not callable(surrogate_function):
@@ -109,9 +111,9 @@ class BaseNode(MemoryModule):
         s_d = s.detach() if self.detach_reset else s
         if self.v_reset is None:
             return h - s_d * self.v_threshold
-        if getattr(self.surrogate_function, "spiking", False):
-            return HardReset.apply(h, s_d, self.v_reset)
-        return s_d * self.v_reset + (1.0 - s_d) * h  # s is not binary here
+        # A user's own function promises nothing about s.
+        binary = getattr(self.surrogate_function, "spiking", False)
+        return HardReset.apply(h, s_d, self.v_reset, binary)
 
     def step(self, x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         """One time step: (x, *states, *parameters) → (output, *new states)."""
@@ -213,7 +215,7 @@ class BaseNode(MemoryModule):
 
     @property
     def step_mode(self) -> str:
-        return super().step_mode
+        return self._step_mode  # not super().step_mode, which torch.compile cannot follow
 
     @step_mode.setter
     def step_mode(self, value: str) -> None:
@@ -236,4 +238,7 @@ class BaseNode(MemoryModule):
         return {name: getattr(self, name) for name in common}
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.settings().items())
+        settings = self.settings()
+        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
+            settings["surrogate_function"] = self.surrogate_function
+        return ", ".join(f"{name}={value}" for name, value in settings.items())

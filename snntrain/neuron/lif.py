@@ -92,8 +92,8 @@ class ParametricLIFNode(BaseNode):
 
     @property
     def tau(self) -> float:
-        """The present time constant, 1/sigmoid(w)."""
-        return 1.0 / torch.sigmoid(self.w.detach().double()).item()
+        """The present time constant, 1/sigmoid(w); NaN on the meta device."""
+        return math.nan if self.w.is_meta else 1.0 + torch.exp(-self.w.detach().double()).item()
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         return (torch.sigmoid(self.w.to(dtype)),)

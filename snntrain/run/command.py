@@ -136,8 +136,8 @@ def _refuse_parallel_devices_in_a_sweep(config: DictConfig) -> None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder made for a refused run, and the date's folder above it."""
-    for directory in (folder, folder.parent):
+    """Remove the folder made for a refused run, and the two above it (date, all runs) if that leaves them empty."""
+    for directory in (folder, folder.parent, folder.parent.parent):
         try:
             directory.rmdir()
         except OSError:

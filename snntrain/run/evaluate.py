@@ -53,6 +53,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     check_resolved(config)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
+    with refusing("output"):
+        output.mkdir(parents=True, exist_ok=True)
     task = build_task(config)
     with refusing(f"checkpoint {checkpoint} does not fit the config"):
         task.load_state_dict(content["state_dict"])
@@ -133,6 +135,7 @@ def _override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         merged = OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True)
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"eval: the overrides cannot be read: {explain(error)}.") from error
+    merged["trust"] = OmegaConf.select(given, "trust") is True  # a checkpoint from somebody else may not say so itself
     if OmegaConf.select(given, "paths.data") is not None and "root" in merged["data"]:
         merged["data"]["root"] = merged["paths"]["data"]  # in a saved config the one no longer follows the other
     return merged

@@ -57,7 +57,7 @@ def _code() -> dict[str, Any]:
     if commit is None:
         return {"commit": None, "note": "not run from a git checkout"}
     diff = _git("diff", "HEAD") or ""
-    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").split()
+    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
     code: dict[str, Any] = {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked}
     if diff:
         code["diff"] = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF] + "\n… cut here"

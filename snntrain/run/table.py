@@ -5,17 +5,17 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
+from snntrain.model import Net
 from snntrain.neuron import BaseNode
 
 
 def layer_rows(net: nn.Module) -> list[dict[str, Any]]:
     """One row per layer: path, name, output shape of one sample and step, parameters, neuron settings."""
-    layers = getattr(net, "layers", None)
-    if layers is None:  # a model class of the user's: no list to walk, one row per module without children
+    if not isinstance(net, Net):  # a model class of the user's: no list to walk, one row per module without children
         named = [(path, module) for path, module in net.named_modules() if not list(module.children())]
         shapes: list[tuple[int, ...]] = [()] * len(named)
     else:
-        named = [(f"layers.{index}", layer) for index, layer in enumerate(layers)]
+        named = [(f"layers.{index}", layer) for index, layer in enumerate(net.layers)]
         shapes = list(net.output_shapes)
     return [
         {

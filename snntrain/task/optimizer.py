@@ -11,8 +11,8 @@ from snntrain.neuron import BaseNode
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters in two groups: with weight decay, and without it (those of neurons and normalisation layers).
+def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
+    """Parameters in two groups: with the optimiser's weight decay, and without (neurons and normalisation layers).
 
     A decayed time constant, threshold or BatchNorm scale drifts towards a value that means something else than 'small'.
     """
@@ -24,7 +24,7 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
     }
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in parameters if id(p) not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if id(p) not in spared]},
         {"params": [p for p in parameters if id(p) in spared], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
@@ -39,7 +39,6 @@ def configure(net: nn.Module, optim: dict[str, Any]) -> dict[str, Any]:
             once per epoch.
     """
     settings = {key: value for key, value in optim.items() if key != "schedule"}
-    groups = parameter_groups(net, settings.pop("weight_decay", 0.0))
-    optimizer: Optimizer = instantiate(settings, groups, _convert_="all")
+    optimizer: Optimizer = instantiate(settings, parameter_groups(net), _convert_="all")
     schedule = instantiate(optim["schedule"], optimizer, _convert_="all")
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -33,8 +33,5 @@ class Throughput(pl.Callback):
             self.seconds += now - self._last
         self._warm, self._last = True, now
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._last = None
-
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last = time.perf_counter()

@@ -27,5 +27,5 @@ def refusing(prefix: str = "") -> Iterator[None]:
             cause = (
                 cause.__cause__
             )  # Hydra wraps what a constructor raised; the constructor's own words are the clear ones
-        text = str(cause).strip() or type(cause).__name__
+        text = " ".join(str(cause).split()) or type(cause).__name__  # one line
         raise UsageError(text if not prefix or text.startswith(prefix) else f"{prefix}: {text}") from error

@@ -122,9 +122,10 @@ class ImageDataModule(pl.LightningDataModule):
     def _loader(self, split: Split, sampler: EpochSampler | None = None) -> DataLoader:
         return DataLoader(
             split,
-            self.batch_size,
+            batch_size=self.batch_size,  # by name: Lightning builds the loader of predictions anew from its arguments
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_whole_batch,
+            generator=generator(self.seed, "workers"),  # torch's own would be drawn from whenever a loader is started
         )

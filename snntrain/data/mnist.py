@@ -24,8 +24,8 @@ class MNIST(ImageDataModule):
         download: fetch missing files with torchvision, which verifies them.
         Others as in ImageDataModule.
 
-    Raises: FileNotFoundError naming the missing file, its URL and the folder to put it in; ValueError naming a
-    corrupt file.
+    Raises: FileNotFoundError naming the missing file, its URL and the folder to put it in, or OSError after a download
+    that failed; ValueError naming a corrupt file.
     Source: LeCun et al., Proc. IEEE 1998.
     """
 
@@ -55,9 +55,16 @@ class MNIST(ImageDataModule):
         return self.root / self.SOURCE.__name__ / "raw"
 
     def prepare_data(self) -> None:
-        there = (self._find(archive) for archive, _ in self.SOURCE.resources)
-        if self.download and not all(there):
+        missing = [archive for archive, _ in self.SOURCE.resources if self._find(archive) is None]
+        if not (self.download and missing):
+            return
+        try:
             self.SOURCE(str(self.root), download=True)
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                f"data: the download failed ({' '.join(str(error).split())}). Download {', '.join(missing)} by hand "
+                f"from {self.SOURCE.mirrors[0]} into {self.raw}."
+            ) from error
 
     def load(self) -> tuple[Split, Split]:
         train_images, train_labels, test_images, test_labels = (

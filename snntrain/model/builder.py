@@ -119,12 +119,14 @@ def build_neuron(neuron: NeuronChoice, overrides: Mapping[str, Any] | None = Non
 
 @torch.no_grad()
 def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Run one step of zeros through the layer; its parameters, statistics and state stay as they were."""
+    """Run zeros through the layer; its parameters, statistics and state stay as they were."""
     was_training = layer.training
     parameter = next(layer.parameters(), None)
     device = None if parameter is None else parameter.device
-    # Two samples: a BatchNorm1d without running statistics refuses a single one.
-    out = layer.eval()(torch.zeros(1, 2, *shape, device=device))
+    # A parallel neuron takes sequences of its own length T only; a BatchNorm1d without running statistics refuses a
+    # single sample.
+    steps = next((module.T for module in layer.modules() if isinstance(getattr(module, "T", None), int)), 1)
+    out = layer.eval()(torch.zeros(steps, 2, *shape, device=device))
     layer.train(was_training)
     functional.reset_net(layer)
     if not isinstance(out, Tensor):

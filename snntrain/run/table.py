@@ -1,5 +1,6 @@
 """The layers of a network as a table."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
@@ -11,8 +12,8 @@ from snntrain.neuron import BaseNode
 
 def layer_rows(net: nn.Module) -> list[dict[str, Any]]:
     """One row per layer: path, name, output shape of one sample and step, parameters, neuron settings."""
-    if not isinstance(net, Net):  # a model class of the user's: no list to walk, one row per module without children
-        named = [(path, module) for path, module in net.named_modules() if not list(module.children())]
+    if not isinstance(net, Net):  # a model class of the user's: no list to walk
+        named = list(_innermost(net))
         shapes: list[tuple[int, ...]] = [()] * len(named)
     else:
         named = [(f"layers.{index}", layer) for index, layer in enumerate(net.layers)]
@@ -27,6 +28,15 @@ def layer_rows(net: nn.Module) -> list[dict[str, Any]]:
         }
         for (path, layer), shape in zip(named, shapes, strict=True)
     ]
+
+
+def _innermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """(path, module) of what has no modules inside; a neuron counts as one, its surrogate is a setting of it."""
+    if isinstance(module, BaseNode) or not list(module.children()):
+        yield path, module
+        return
+    for name, child in module.named_children():
+        yield from _innermost(child, f"{path}.{name}" if path else name)
 
 
 def layer_table(rows: list[dict[str, Any]]) -> Table:

@@ -1,0 +1,117 @@
+"""Every wrong command line: a non-zero exit, one message that names the culprit and the remedy, nothing left behind."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+NOT_A_CHECKPOINT = "broken.ckpt"
+
+
+def a_corrupt_fashion_mnist(folder: Path) -> None:
+    raw = folder / "corrupt" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte.gz").write_bytes(gzip.compress(b"not what it says"))
+
+
+# arguments → what the message must name
+WRONG = {
+    "mistyped group": (["modle=csnn"], ["modle", "Did you mean model?"]),
+    "mistyped choice": (["neuron=lfi"], ["lfi", "Did you mean lif?", "plif"]),
+    "mistyped choice in a list": (["callbacks=[default,earlystopping]"], ["earlystopping", "early_stopping"]),
+    "mistyped choice in a sweep": (["-m", "neuron=lif,plfi"], ["plfi", "Did you mean plif?"]),
+    "mistyped nested group": (["optim/schedul=step"], ["optim/schedul", "Did you mean optim/schedule?"]),
+    "group written as a key": (["optim.schedule=step"], ["optim/schedule=", "cosine"]),
+    "mistyped top-level key": (["sed=3"], ["sed", "Did you mean seed?"]),
+    "added top-level key": (["+sed=3"], ["sed", "Did you mean seed?"]),
+    "mistyped nested key": (["neuron.tua=3"], ["neuron.tua", "Did you mean tau?"]),
+    "mistyped nested key of a folder": (["paths.dta=x"], ["paths.dta", "Did you mean data?"]),
+    "mistyped model key": (["model.chanels=8"], ["model.chanels", "Did you mean channels?"]),
+    "mistyped trainer key": (["trainer.max_epoch=2"], ["trainer.max_epoch", "Did you mean max_epochs?"]),
+    "mistyped data key": (["data.batchsize=2"], ["data.batchsize", "Did you mean batch_size?"]),
+    "mistyped layer": (
+        ["model.layers=[Flaten,neuron]"],
+        ["model.layers[0]", "'Flaten'", "Did you mean Flatten?"],
+    ),
+    "mistyped layer argument": (
+        ["model.layers=[Flatten,{name: Linear, out_featurs: 10}]"],
+        ["model.layers[1].out_featurs", "Did you mean out_features?"],
+    ),
+    "missing layer argument": (["model.layers=[Flatten,Linear]"], ["model.layers[1]", "Linear needs out_features"]),
+    "layer that does not fit": (
+        ["model.layers=[Flatten,{name: Conv2d, out_channels: 8, kernel_size: 3}]"],
+        ["model.layers[1]", "Conv2d", "[T, N, 64]"],
+    ),
+    "wrong type at the root": (["T=many"], ["T", "many", "Integer"]),
+    "wrong type in a neuron": (["neuron.tau=slow"], ["neuron.tau must be a number", "'slow'"]),
+    "wrong type in a layer": (
+        ["model.layers=[Flatten,{name: Linear, out_features: ten}]"],
+        ["model.layers[1].out_features must be an integer", "'ten'"],
+    ),
+    "tau out of range": (["neuron.tau=0.5"], ["neuron", "tau must be a finite number > 1", "0.5"]),
+    "surrogate out of range": (["surrogate.alpha=-1"], ["surrogate", "alpha", "-1"]),
+    "T = 0": (["T=0"], ["T must be an integer ≥ 1", "0"]),
+    "negative seed": (["seed=-1"], ["seed must be an integer ≥ 0"]),
+    "negative learning rate": (["optim.lr=-1"], ["optim", "learning rate", "-1"]),
+    "batch size 0": (["data.batch_size=0"], ["batch_size must be an integer ≥ 1"]),
+    "unknown readout": (["task.readout=mean"], ["task", "readout", "'rate'"]),
+    "spikes into an ANN": (["neuron=relu", "encoder=poisson"], ["PoissonEncoder", "encoder=direct"]),
+    "not an override": (["neuron"], ["'neuron'", "key=value"]),
+    "unbalanced bracket": (["neuron.tau=[1"], ["neuron.tau=[1", "key=value"]),
+    "missing data": (
+        ["data=mnist", "paths.data=nowhere"],
+        ["train-images-idx3-ubyte.gz", "nowhere/MNIST/raw", "https://", "data.download=true"],
+    ),
+    "corrupt data": (["data=fashion_mnist", "paths.data=corrupt"], ["train-images-idx3-ubyte.gz", "MD5", "Delete it"]),
+    "unknown plugin": (["plugins=[no_such_module]"], ["plugins", "no_such_module"]),
+    "code of an unlisted package": (["task._target_=subprocess.run"], ["task._target_", "subprocess", "trust=true"]),
+    "mistyped target": (["optim._target_=torch.optim.AdmW"], ["torch.optim", "AdmW", "Did you mean"]),
+    "unwritable run folder": (["hydra.run.dir=/dev/null/run"], ["/dev/null/run", "hydra.run.dir"]),
+    "resume from nowhere": (["resume=no/such/run"], ["resume", "no/such/run", "auto"]),
+    "bad checkpoint": ([f"resume={NOT_A_CHECKPOINT}"], [NOT_A_CHECKPOINT, "cannot be read"]),
+    "unknown interpolation": (["optim.lr=${no.such.key}"], ["no.such.key"]),
+    "accelerator that is not there": (["trainer.accelerator=tpu"], ["trainer", "tpu", "trainer=cpu"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), WRONG.values(), ids=WRONG)
+def test_a_wrong_command_line_is_refused_in_one_sentence(forked, tmp_path, arguments, named):
+    a_corrupt_fashion_mnist(tmp_path)
+    (tmp_path / NOT_A_CHECKPOINT).write_bytes(b"not a checkpoint")
+    before = sorted(tmp_path.rglob("*"))
+    done = forked("train.py", *arguments)
+    assert done.returncode in (1, 2), done.stderr
+    for text in named:
+        assert text in done.stderr, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    left = [path for path in tmp_path.rglob("*") if path not in before]
+    assert [path for path in left if path.is_file() and path.name != "multirun.yaml"] == []
+
+
+def test_a_traceback_is_shown_when_asked_for(program):
+    done = program("train.py", "neuron.tau=0.5", "debug.traceback=true")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "tau must be a finite number > 1" in done.stderr
+
+
+WRONG_EVALUATIONS = {
+    "nothing to evaluate": (["mode=test"], ["run=FOLDER", "checkpoint=FILE"]),
+    "mistyped key": (["runs=x"], ["runs", "Did you mean run?"]),
+    "unknown mode": (["run=x", "mode=tset"], ["mode", "'test'"]),
+    "folder without checkpoint": (["run=."], ["checkpoints/best.ckpt"]),
+    "missing checkpoint": (["checkpoint=none.ckpt"], ["none.ckpt", "does not exist"]),
+    "bad checkpoint": ([f"checkpoint={NOT_A_CHECKPOINT}"], [NOT_A_CHECKPOINT, "cannot be read"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), WRONG_EVALUATIONS.values(), ids=WRONG_EVALUATIONS)
+def test_a_wrong_evaluation_is_refused_in_one_sentence(forked, tmp_path, arguments, named):
+    (tmp_path / NOT_A_CHECKPOINT).write_bytes(b"not a checkpoint")
+    done = forked("eval.py", *arguments)
+    assert done.returncode == 2
+    for text in named:
+        assert text in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

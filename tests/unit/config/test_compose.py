@@ -1,0 +1,179 @@
+"""From a command line to a composed config: what Hydra is given, what it is spared, what is said to who mistypes."""
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain.config import UsageError, compose
+from snntrain.config.check import check
+from snntrain.config.compose import allow_new_nested_keys, check_overrides, explain, groups, without_hydra
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(UsageError) as error:
+        compose(overrides)
+    said = str(error.value)
+    assert "\n" not in said
+    return said
+
+
+def test_the_default_config_has_the_keys_of_the_schema_and_nothing_of_hydra():
+    config = compose()
+    assert isinstance(config, DictConfig)
+    assert "hydra" not in config
+    assert config.seed == 1 and config.neuron.name == "LIFNode" and config.paths.runs == "runs"
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_groups_and_keys_are_overridden():
+    config = compose(["neuron=plif", "neuron.init_tau=3.0", "T=8", "optim=sgd", "optim/schedule=step", "name=x"])
+    assert (config.neuron.name, config.neuron.init_tau, config.T, config.name) == ("ParametricLIFNode", 3.0, 8, "x")
+    assert config.optim._target_ == "torch.optim.SGD" and config.optim.schedule.step_size == 10
+
+
+def test_a_key_that_the_yaml_does_not_hold_is_set_without_a_plus():
+    config = compose(["neuron.decay_input=false", "trainer.accumulate_grad_batches=2", "paths.data=elsewhere"])
+    assert config.neuron.decay_input is False
+    assert config.trainer.accumulate_grad_batches == 2
+    assert config.paths.data == "elsewhere"
+
+
+def test_two_configs_do_not_share_their_names():
+    first, second = compose(["neuron=if"]), compose(["neuron=plif", "data=mnist"])
+    assert (first.name, second.name) == ("digits_csnn_if", "mnist_csnn_plif")
+    assert check(first)["name"] == "digits_csnn_if"
+
+
+def test_lists_of_a_group_are_combined_in_order():
+    assert list(compose(["callbacks=[default,early_stopping]"]).callbacks)[-1] == "early_stopping"
+    assert list(compose(["callbacks=[early_stopping]"]).callbacks) == ["early_stopping"]
+    assert compose(["callbacks=[]"]).callbacks == {}
+    assert compose(["~logger"]).logger == {}
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "group": ("modle=csnn", ["modle is not a config group or key", "Did you mean model?", "neuron"]),
+    "added group": ("+modle=csnn", ["modle", "Did you mean model?"]),
+    "removed group": ("~loger", ["loger", "Did you mean logger?"]),
+    "choice": ("neuron=lfi", ["neuron=lfi", "'lfi' is not a choice", "Did you mean lif?", "plif, "]),
+    "choice in capitals": ("neuron=LIF", ["Did you mean lif?"]),
+    "choice in quotes": ("neuron='lfi'", ["Did you mean lif?"]),
+    "choice that is a number": ("neuron=3", ["'3' is not a choice of the group neuron"]),
+    "choice that is nothing": ("neuron=null", ["'None' is not a choice of the group neuron"]),
+    "choice that is a mapping": ("neuron={name: LIFNode}", ["is not a choice of the group neuron"]),
+    "choice in a list": ("callbacks=[default,earlystopping]", ["'earlystopping'", "Did you mean early_stopping?"]),
+    "choice in a sweep": ("neuron=lif,plfi", ["'plfi'", "Did you mean plif?"]),
+    "choice in a sweep by function": ("neuron=choice(lif,plfi)", ["'plfi'", "Did you mean plif?"]),
+    "choice in a sweep of lists": ("callbacks=[default],[defalt]", ["'defalt'", "Did you mean default?"]),
+    "pattern without match": ("neuron=glob(x*)", ["'x*' is not a choice of the group neuron"]),
+    "nested group": ("optim/schedul=step", ["optim/schedul is not a config group", "Did you mean optim/schedule?"]),
+    "nested choice": ("optim/schedule=cosin", ["Did you mean cosine?"]),
+    "group with a dot": ("optim.schedule=step", ["write optim/schedule=<one of cosine, none, step>"]),
+    "key": ("sed=3", ["sed is not a config group or key", "Did you mean seed?"]),
+    "key with a plus": ("+sed=3", ["Did you mean seed?"]),
+    "no override": ("neuron", ["'neuron' is not an override", "key=value"]),
+    "no key": ("=3", ["=3 is not a config group or key"]),
+    "open bracket": ("neuron.tau=[1", ["'neuron.tau=[1' is not an override", "quote"]),
+    "type": ("T=many", ["T", "many", "Integer"]),
+    "type of a list": ("plugins=os", ["plugins", "list"]),
+    "type of a section": ("paths=x", ["paths"]),
+    "sweep of one run": ("seed=1,2", ["seed=1,2", "--multirun"]),
+}
+
+
+@pytest.mark.parametrize(("override", "named"), REFUSED.values(), ids=REFUSED)
+def test_a_mistyped_command_line_is_refused_with_what_was_probably_meant(override, named):
+    said = refusal(override)
+    for text in named:
+        assert text in said
+
+
+def test_the_first_wrong_override_is_named_among_right_ones():
+    assert "Did you mean model?" in refusal("seed=3", "modle=csnn", "neuron=lfi")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "neuron=if,lif",
+        "neuron=choice(if,lif)",
+        "neuron=glob(*)",
+        "neuron=glob([i*,p*])",
+        "callbacks=[default],[default,early_stopping]",
+        "seed=range(1,4)",
+        "optim.lr=interval(0.1,0.2)",
+        "optim/schedule=step,none",
+        "hydra.sweep.dir=elsewhere",
+        "hydra/launcher=basic",
+        "~callbacks.progress",
+        "+trainer.profiler=simple",
+        "++neuron.tau=3",
+        "name='a b'",
+        "model.layers=[{name: Linear, out_features: 3}]",
+        "optim.lr=${oc.env:LR,0.1}",
+    ],
+)
+def test_right_overrides_of_every_form_pass(override):
+    check_overrides([override])
+
+
+# --- nested keys -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "passed_on"),
+    [
+        ("neuron.tau=3", "++neuron.tau=3"),
+        ("optim.schedule.gamma=0.5", "++optim.schedule.gamma=0.5"),
+        ("neuron.tau=2,3", "++neuron.tau=2,3"),
+        ("callbacks.best_checkpoint.filename=a.b=c", "++callbacks.best_checkpoint.filename=a.b=c"),
+        ("seed=3", "seed=3"),
+        ("name=a.b", "name=a.b"),
+        ("neuron=lif", "neuron=lif"),
+        ("optim/schedule=step", "optim/schedule=step"),
+        ("+neuron.tau=3", "+neuron.tau=3"),
+        ("++neuron.tau=3", "++neuron.tau=3"),
+        ("~neuron.tau", "~neuron.tau"),
+        ("hydra.run.dir=x", "hydra.run.dir=x"),
+    ],
+)
+def test_only_plain_nested_keys_may_be_new(given, passed_on):
+    assert allow_new_nested_keys([given]) == [passed_on]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 3)) | st.booleans() | st.sampled_from(["a", "b c"]))
+def test_a_new_nested_key_holds_what_was_written(value):
+    text = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
+    kept = compose([f"neuron.extra={text}"]).neuron.extra
+    assert kept == value and type(kept) is type(value)
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_of_omegaconf_is_told_in_one_line_without_its_internals():
+    config = OmegaConf.create({"a": "${b.c}"})
+    with pytest.raises(OmegaConfBaseException) as error:
+        OmegaConf.to_container(config, resolve=True)
+    assert "full_key" in str(error.value)
+    said = explain(error.value)
+    assert "b.c" in said and "full_key" not in said and "object_type" not in said and "\n" not in said
+
+
+def test_removing_hydra_leaves_the_original_alone():
+    config = OmegaConf.create({"seed": 1, "hydra": {"run": 1}})
+    OmegaConf.set_readonly(config, True)
+    assert without_hydra(config) == {"seed": 1}
+    assert "hydra" in config
+    assert without_hydra(OmegaConf.create({"seed": 1})) == {"seed": 1}
+
+
+def test_a_group_and_its_choices_come_from_the_files():
+    assert groups()["optim/schedule"] == ["cosine", "none", "step"]
+    assert "." not in groups()

@@ -1,0 +1,212 @@
+"""MNIST files, packed and unpacked, whole and damaged; small files made here, and the real ones where they are."""
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import http.server
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import datasets
+
+from snntrain.data import MNIST, FashionMNIST
+
+TRAIN, TEST = 24, 6
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def idx(array: torch.Tensor) -> bytes:
+    """The IDX format: magic number (type 8 = uint8, rank), sizes, values; all big-endian."""
+    return struct.pack(f">BBBB{array.dim()}I", 0, 0, 8, array.dim(), *array.shape) + array.numpy().tobytes()
+
+
+@pytest.fixture
+def files(monkeypatch) -> dict[str, bytes]:
+    """Four small files, their contents and the checksums torchvision expects of them."""
+    generator = torch.Generator().manual_seed(1)
+    contents = {}
+    for name, count in zip(NAMES, (TRAIN, TRAIN, TEST, TEST), strict=True):
+        shape, top = ((count, 28, 28), 256) if "images" in name else ((count,), 10)
+        contents[name] = idx(torch.randint(0, top, shape, generator=generator).to(torch.uint8))
+    packed = {name: gzip.compress(content, mtime=0) for name, content in contents.items()}
+    resources = [(f"{name}.gz", hashlib.md5(packed[name]).hexdigest()) for name in NAMES]
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    return contents
+
+
+def write(folder: Path, files: dict[str, bytes], *, packed: bool) -> Path:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        path = raw / (f"{name}.gz" if packed else name)
+        path.write_bytes(gzip.compress(content, mtime=0) if packed else content)
+    return raw
+
+
+def mnist(root: Path, kind: type[MNIST] = MNIST, **more) -> MNIST:
+    data = kind(str(root), num_classes=10, sample_shape=[1, 28, 28], **more)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*") if path.is_file()}
+    assert found
+    return found
+
+
+def refusal(root: Path, error: type[Exception] = ValueError, **more) -> str:
+    with pytest.raises(error) as raised:
+        mnist(root, **more)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_both_layouts_give_the_pictures_and_labels_of_the_files(tmp_path, files, packed):
+    write(tmp_path, files, packed=packed)
+    before = listing(tmp_path)
+    data = mnist(tmp_path, val_fraction=0.25)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "val": 6, "test": TEST}
+    test = data.splits["test"]
+    assert test.images.shape == (TEST, 1, 28, 28) and test.images.dtype == torch.uint8
+    assert test.images.numpy().tobytes() == files[NAMES[2]][16:]
+    assert test.labels.tolist() == list(files[NAMES[3]][8:])
+    x, y = next(iter(data.test_dataloader()))
+    assert torch.equal(x, test.images / 255) and torch.equal(y, test.labels) and y.dtype == torch.int64
+    held_out = torch.cat([data.splits[name].images for name in ("train", "val")]).flatten(1).tolist()
+    source = torch.frombuffer(bytearray(files[NAMES[0]][16:]), dtype=torch.uint8).reshape(TRAIN, -1).tolist()
+    assert sorted(held_out) == sorted(source)
+    assert listing(tmp_path) == before
+
+
+def test_the_fingerprint_is_a_hash_of_the_files_that_were_read(tmp_path, files):
+    raw = write(tmp_path, files, packed=True)
+    found = mnist(tmp_path).fingerprint()
+    assert found == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    assert len(found) == 4
+
+
+def test_the_validation_split_is_the_same_for_every_seed(tmp_path, files):
+    write(tmp_path, files, packed=True)
+    one, two = mnist(tmp_path, seed=1), mnist(tmp_path, seed=2)
+    assert torch.equal(one.splits["val"].images, two.splits["val"].images)
+
+
+@pytest.mark.parametrize("missing", NAMES)
+def test_a_missing_file_is_named_with_its_address_and_its_folder(tmp_path, files, missing):
+    raw = write(tmp_path, {name: content for name, content in files.items() if name != missing}, packed=True)
+    said = refusal(tmp_path, FileNotFoundError)
+    assert f"{missing}.gz" in said and str(raw) in said and "https://" in said and "data.download=true" in said
+
+
+def test_a_missing_folder_is_a_missing_file(tmp_path, files):
+    said = refusal(tmp_path / "nowhere", FileNotFoundError)
+    assert f"{NAMES[0]}.gz" in said and str(tmp_path / "nowhere" / "MNIST" / "raw") in said
+
+
+def test_a_packed_file_of_another_checksum_is_corrupt(tmp_path, files):
+    other = {**files, NAMES[1]: files[NAMES[1]][:-1] + b"\x07"}
+    raw = write(tmp_path, other, packed=True)
+    said = refusal(tmp_path)
+    assert f"{raw / NAMES[1]}.gz is corrupt" in said and "MD5" in said and "Delete it" in said
+
+
+DAMAGE = {
+    "one byte short": lambda content: content[:-1],
+    "one byte long": lambda content: content + b"\0",
+    "half": lambda content: content[: len(content) // 2],
+    "header only": lambda content: content[:8],
+    "three bytes": lambda content: content[:3],
+    "empty": lambda content: b"",
+    "another magic number": lambda content: b"\0\0\x01\x01" + content[4:],
+    "another type": lambda content: b"\0\0\x0d" + content[3:],
+    "text": lambda content: b"<html>404 not found</html>" * 40,
+}
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_unpacked_file_is_corrupt(tmp_path, files, name, damage):
+    raw = write(tmp_path, {**files, name: damage(files[name])}, packed=False)
+    said = refusal(tmp_path)
+    assert f"{raw / name} is corrupt (" in said and "is corrupt ()" not in said
+    assert "Delete it" in said and f"{name}.gz" in said
+    assert "\n" not in said
+
+
+def test_the_packed_file_comes_first_because_it_can_be_verified(tmp_path, files):
+    raw = write(tmp_path, files, packed=True)
+    (raw / NAMES[0]).write_bytes(b"leftover of an interrupted unpacking")
+    assert len(mnist(tmp_path).splits["test"]) == TEST
+
+
+def test_nothing_is_fetched_where_nothing_is_missing(tmp_path, files, monkeypatch):
+    write(tmp_path, files, packed=True)
+    before = listing(tmp_path)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody answers there
+    assert len(mnist(tmp_path, download=True).splits["test"]) == TEST
+    assert listing(tmp_path) == before
+
+
+def test_missing_files_are_fetched_when_asked_for(tmp_path, files, monkeypatch):
+    served = write(tmp_path / "server", files, packed=True)
+    with serving(served) as address:
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+        data = mnist(tmp_path / "data", download=True)
+    assert data.splits["test"].labels.tolist() == list(files[NAMES[3]][8:])
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A web server of this folder, for this process only."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+def test_a_download_that_fails_names_what_to_fetch_and_where_to_put_it(tmp_path, files, monkeypatch):
+    raw = write(tmp_path, {name: content for name, content in files.items() if "images" in name}, packed=True)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody answers there
+    said = refusal(tmp_path, OSError, download=True)
+    for text in ("download failed", f"{NAMES[1]}.gz, {NAMES[3]}.gz", "http://127.0.0.1:9/", str(raw)):
+        assert text in said
+    assert "\n" not in said
+
+
+def test_download_is_true_or_false(tmp_path):
+    with pytest.raises(ValueError, match=r"MNIST: download must be True or False, got 'yes'"):
+        mnist(tmp_path, download="yes")
+
+
+def test_both_data_sets_have_ten_named_classes_and_folders_of_their_own(tmp_path):
+    shoes = FashionMNIST(str(tmp_path), 10, [1, 28, 28])
+    assert shoes.CLASSES[7] == "Sneaker" and len(shoes.CLASSES) == 10
+    assert "".join(MNIST.CLASSES) == "0123456789"
+    assert shoes.raw == tmp_path / "FashionMNIST" / "raw"
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_the_real_files_are_read_where_they_lie(shared_data, kind):
+    before = listing(shared_data / kind.__name__)
+    data = mnist(shared_data, kind, val_fraction=1 / 12)
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    assert sizes == {"train": 55_000, "val": 5_000, "test": 10_000}
+    labels = torch.cat([data.splits[name].labels for name in ("train", "val")])
+    counts = torch.bincount(labels).tolist()
+    # Fashion-MNIST is balanced; MNIST's counts are those of LeCun et al.'s training set.
+    published = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert counts == (published if kind is MNIST else [6000] * 10)
+    x, _ = data.splits["test"][0]
+    assert x.shape == (1, 28, 28) and x.min() >= 0 and x.max() == 1.0
+    assert all(name.endswith(".gz") and len(digest) == 64 for name, digest in data.fingerprint().items())
+    assert listing(shared_data / kind.__name__) == before

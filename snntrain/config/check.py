@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.arguments import choice, integer
+from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
 from snntrain.config.error import UsageError, refusing
@@ -76,6 +76,8 @@ def _check_root(config: Mapping[str, Any]) -> None:
     with refusing():
         integer("config", "T", config["T"], at_least=1)
         integer("config", "seed", config["seed"], at_least=0)
+        if config["seed"] >= 2**32:  # what NumPy's generator takes
+            raise refuse("config", "seed", "an integer < 4294967296", config["seed"])
         choice("config", "monitor.mode", config["monitor"]["mode"], ("max", "min"))
     for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", _Debug)):
         check_mapping(config[section], section)

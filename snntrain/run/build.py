@@ -51,12 +51,24 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
         return registry.build("model", **facts, **model)
 
 
+def _check_output(net: nn.Module, num_classes: int) -> None:
+    shape = net.output_shapes[-1] if isinstance(net, builder.Net) else (num_classes,)
+    if shape != (num_classes,):
+        raise UsageError(
+            f"model: the last layer gives {list(shape)} per sample, but the data has {num_classes} classes. End the "
+            "model with {name: Linear, out_features: ${data.num_classes}}."
+        )
+    if not any(parameter.requires_grad for parameter in net.parameters()):
+        raise UsageError("model: it has no parameters to train. Add a layer that has, such as Linear.")
+
+
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     """The LightningModule of a config, with its network, encoder and optimiser settings.
 
     Raises: UsageError.
     """
     net = build_net(config)
+    _check_output(net, config["data"]["num_classes"])
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
     is_ann = not getattr(net, "is_stateful", True)

@@ -58,7 +58,7 @@ def command(main: Callable[[], Any]) -> int:
         _report(error, "error", any(argument.lstrip("+") == "debug.traceback=true" for argument in arguments))
         return _exit_code(error)
     failures = [job["error"] for job in _jobs if job["error"] is not None]
-    if _is_sweep():
+    if any(job["in_sweep"] for job in _jobs):  # Hydra has forgotten by now that it was one
         console.print(_sweep_table())
         return 1 if failures else 0
     return _exit_code(failures[0]) if failures else 0
@@ -79,13 +79,13 @@ def run_job(config: DictConfig) -> float | None:
     given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # ${…} is text here
     overrides = [str(override).removeprefix("++") for override in given]
     config = without_hydra(config)
-    job: dict[str, Any] = {"overrides": overrides, "metrics": {}, "error": None}
+    job: dict[str, Any] = {"overrides": overrides, "metrics": {}, "error": None, "in_sweep": _is_sweep()}
     _jobs.append(job)
     if _is_sweep():
         console.print(f"\n[bold]job {hydra_config.job.num}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
     began = time.perf_counter()
     try:
-        _refuse_parallel_devices_in_a_sweep(config)
+        _refuse_parallel_devices(config)
         job["metrics"] = run(config, folder, overrides)
         return job["metrics"].get(config.monitor.metric)
     except Exception as error:
@@ -127,11 +127,12 @@ def _is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _refuse_parallel_devices_in_a_sweep(config: DictConfig) -> None:
-    if _is_sweep() and config.trainer.get("devices", 1) not in (1, "1"):
+def _refuse_parallel_devices(config: DictConfig) -> None:
+    if config.trainer.get("devices", 1) not in (1, "1") or config.trainer.get("num_nodes", 1) != 1:
+        in_sweep = " In a sweep the processes of such a run would also each repeat the sweep." if _is_sweep() else ""
         raise UsageError(
-            f"trainer.devices={config.trainer.devices} in a sweep: the processes of a multi-device run would each "
-            "repeat the sweep. Use trainer.devices=1 here, or start the runs one by one."
+            f"trainer.devices={config.trainer.get('devices', 1)}: a run on several devices is not supported yet, its "
+            f"processes would not share the data out.{in_sweep} Use trainer.devices=1."
         )
 
 

@@ -50,6 +50,10 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     checkpoint = _checkpoint(own)
     content = read_checkpoint(checkpoint)
     config = _override(content["snntrain"]["config"], overrides)
+    if config["plugins"] and not config["trust"]:
+        raise UsageError(
+            f"checkpoint {checkpoint} imports {', '.join(config['plugins'])}. If you trust it, add trust=true."
+        )
     check_resolved(config)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)

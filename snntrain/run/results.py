@@ -1,6 +1,7 @@
 """results.json: how a run ended and its metrics, exactly."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ def write_results(folder: Path, status: str, metrics: Mapping[str, float], **mor
         metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
         more: further entries, such as seconds or message.
     """
-    values = {name: float(value) for name, value in sorted(metrics.items())}
-    hexadecimal = {name: value.hex() for name, value in values.items()}
+    exact = {name: float(value) for name, value in sorted(metrics.items())}
+    hexadecimal = {name: value.hex() for name, value in exact.items()}
+    # JSON has no NaN and no infinity; under "hex" they stand by name.
+    values = {name: value if math.isfinite(value) else None for name, value in exact.items()}
     write_json(folder / "results.json", {"status": status, "metrics": values, "hex": hexadecimal, **more})
 
 

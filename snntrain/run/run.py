@@ -168,4 +168,6 @@ def _summarise(built: Run, metrics: dict[str, float]) -> None:
     console.print(
         "[bold]" + "   ".join(parts) + "[/bold]" + (f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True
     )
+    if built.config["trainer"].get("profiler"):
+        console.print(built.trainer.profiler.summary(), markup=False)
     console.print(f"report: {built.folder / 'report.html'}", soft_wrap=True)

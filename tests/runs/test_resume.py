@@ -9,7 +9,7 @@ import pytest
 from conftest import SMALL, results, start
 
 # Random draws inside the model (Poisson spikes) and a schedule, so that order, generator and learning rate all matter.
-CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "data.batch_size=64")
+CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "data.batch_size=64", "optim.lr=0.02")
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,12 @@ WRONG = {
     "tau out of range": (["neuron.tau=0.5"], ["neuron", "tau must be a finite number > 1", "0.5"]),
     "surrogate out of range": (["surrogate.alpha=-1"], ["surrogate", "alpha", "-1"]),
     "T = 0": (["T=0"], ["T must be an integer ≥ 1", "0"]),
+    "model without the data's classes": (
+        ["model.layers=[Flatten,{name: Linear, out_features: 5}]"],
+        ["last layer gives [5]", "10 classes"],
+    ),
+    "seed too large": (["seed=4294967296"], ["seed", "4294967296"]),
+    "several devices": (["trainer.devices=2"], ["trainer.devices=2", "trainer.devices=1"]),
     "negative seed": (["seed=-1"], ["seed must be an integer ≥ 0"]),
     "negative learning rate": (["optim.lr=-1"], ["optim", "learning rate", "-1"]),
     "batch size 0": (["data.batch_size=0"], ["batch_size must be an integer ≥ 1"]),

@@ -287,7 +287,9 @@ def test_a_neuron_and_a_model_of_the_users_train_and_are_evaluated(tmp_path):
     assert found["metrics"]["test/acc"] > 0.2 and found["metrics"]["test/firing_rate"] > 0
     layers = json.loads((tmp_path / "run" / "layers.json").read_text(encoding="utf-8"))
     assert ("GainNode", 0) in [(layer["name"], layer["parameters"]) for layer in layers]
-    evaluated = done("eval.py", "run=run", cwd=tmp_path)
+    untrusted = complete("eval.py", "run=run", cwd=tmp_path)
+    assert untrusted.returncode == 2 and "imports mine" in untrusted.stderr and "trust=true" in untrusted.stderr
+    evaluated = done("eval.py", "run=run", "trust=true", cwd=tmp_path)
     assert f"test/acc {found['metrics']['test/acc']:.4f}" in evaluated.stdout
     assert json.loads((tmp_path / "run/artifacts/eval_test.json").read_text())["hex"] == hex_of_test(found)
 

@@ -66,6 +66,11 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(entries, pattern))
 
 
+def classes(kind: str) -> tuple[Callable[..., Any], ...]:
+    """All classes of a kind, for isinstance."""
+    return tuple(_ENTRIES[kind][name] for name in names(kind))
+
+
 def get(kind: str, name: str) -> Callable[..., Any]:
     """The class registered under a name.
 

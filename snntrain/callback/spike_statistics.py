@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snntrain.arguments import integer
-from snntrain.neuron import BaseNode
 
 
-def spiking_layers(net: nn.Module) -> dict[str, BaseNode]:
+def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     """Path → neuron layer, in the order of the network."""
-    return {path: module for path, module in net.named_modules() if isinstance(module, BaseNode)}
+    return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
 
 
 class SpikeStatistics(pl.Callback):

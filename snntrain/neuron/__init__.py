@@ -1,8 +1,47 @@
-"""Spiking neurons, and the ReLU of their ANN twins."""
+"""Spiking neurons, readouts that do not spike, and the ReLU of ANN twins."""
 
+from snntrain.neuron.adaptive import AdaptBaseNode, IzhikevichNode
+from snntrain.neuron.atif import ATIFNode
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.clif import ComplementaryLIFNode
+from snntrain.neuron.cuba import CubaLIFNode
+from snntrain.neuron.glif import GatedLIFNode
 from snntrain.neuron.integrate_and_fire import IFNode
+from snntrain.neuron.klif import KLIFNode
+from snntrain.neuron.liaf import LIAFNode
 from snntrain.neuron.lif import LIFNode, ParametricLIFNode
+from snntrain.neuron.multilevel import ILIFNode, TernaryLIFNode
+from snntrain.neuron.nonlinear import EIFNode, QIFNode
+from snntrain.neuron.online import OTTTLIFNode, SLTTLIFNode
+from snntrain.neuron.parallel import PSN, MaskedPSN, SlidingPSN
+from snntrain.neuron.readout import NonSpikingIFNode, NonSpikingLIFNode
 from snntrain.neuron.relu import ReLU
+from snntrain.neuron.resonate import RAFNode
 
-__all__ = ["BaseNode", "IFNode", "LIFNode", "ParametricLIFNode", "ReLU"]
+__all__ = [
+    "PSN",
+    "ATIFNode",
+    "AdaptBaseNode",
+    "BaseNode",
+    "ComplementaryLIFNode",
+    "CubaLIFNode",
+    "EIFNode",
+    "GatedLIFNode",
+    "IFNode",
+    "ILIFNode",
+    "IzhikevichNode",
+    "KLIFNode",
+    "LIAFNode",
+    "LIFNode",
+    "MaskedPSN",
+    "NonSpikingIFNode",
+    "NonSpikingLIFNode",
+    "OTTTLIFNode",
+    "ParametricLIFNode",
+    "QIFNode",
+    "RAFNode",
+    "ReLU",
+    "SLTTLIFNode",
+    "SlidingPSN",
+    "TernaryLIFNode",
+]

@@ -62,6 +62,9 @@ class BaseNode(MemoryModule):
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4; Neftci et al., IEEE SPM 2019 (surrogate gradients).
     """
 
+    #: Whether the output is spikes (which firing rates count) and not an analog value.
+    is_spiking = True
+
     #: States that `step` takes and returns, in this order.
     state_names: tuple[str, ...] = ("v",)
 

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.optim import Optimizer
 
-from snntrain.neuron import BaseNode
+from snntrain import registry
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -19,7 +19,7 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     spared = {
         id(parameter)
         for module in net.modules()
-        if isinstance(module, (BaseNode, *_NORMALISATION))
+        if isinstance(module, (*registry.classes("neuron"), *_NORMALISATION))
         for parameter in module.parameters()
     }
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -1,0 +1,140 @@
+"""Current-based LIF neuron in floating point, as Loihi's: a leaky current feeds a leaky potential."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.arguments import flag, real
+from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.hooks import HooksBesideStep
+from snntrain.registry import register
+
+
+@register("neuron")
+class CubaLIFNode(HooksBesideStep, BaseNode):
+    """Current-based leaky integrate-and-fire neuron.
+
+    Current: i' = (1 − current_decay)·i + x
+    Charge:  h = (1 − voltage_decay)·v + i'
+
+    The reset acts on v alone. Some libraries name the factor that is kept, 1 − decay; here it is what decays.
+
+    Args:
+        current_decay: part of the current lost per step, in [0, 1].
+        voltage_decay: part of the potential lost per step, in [0, 1].
+        requires_grad: learn both decays, one pair per layer; beyond [0, 1] they act as the nearer bound.
+        store_i_seq: in mode 'm' keep the currents in `i_seq` [T, N, *], in the state dtype.
+        Others as in BaseNode.
+
+    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
+    Raises: ValueError naming the argument, the range and the value received.
+    Source: Shrestha & Orchard (SLAYER), NeurIPS 2018; Davies et al. (Loihi), IEEE Micro 2018.
+    """
+
+    state_names = ("v", "i")
+
+    def __init__(
+        self,
+        current_decay: float = 0.5,
+        voltage_decay: float = 0.25,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        requires_grad: bool = False,
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        detach_reset: bool = False,
+        step_mode: str = "s",
+        backend: str = "auto",
+        store_v_seq: bool = False,
+        store_i_seq: bool = False,
+    ) -> None:
+        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
+        self.requires_grad = flag(self, "requires_grad", requires_grad)
+        for name, value in decays.items():
+            decay = real(self, name, value, at_least=0, at_most=1)
+            setattr(self, name, nn.Parameter(torch.tensor(decay)) if requires_grad else decay)
+        self.i_seq: Tensor | None = None
+        self.store_i_seq = store_i_seq
+        self.register_memory("i", 0.0)
+
+    def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
+        decays = self.current_decay, self.voltage_decay
+        return tuple(decay.to(dtype).clamp(0.0, 1.0) for decay in decays) if self.requires_grad else decays
+
+    def current(self, x: Tensor, i: Tensor, current_decay: Tensor, *parameters: Tensor) -> Tensor:
+        """Current i' after the input x arrived."""
+        return (1.0 - current_decay) * i + x
+
+    def charge(self, i: Tensor, v: Tensor, current_decay: Tensor, voltage_decay: Tensor) -> Tensor:
+        """Potential h that the new current i leads to."""
+        return (1.0 - voltage_decay) * v + i
+
+    def step(self, x: Tensor, v: Tensor, i: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        i = self.current(x, i, *parameters)
+        h = self.charge(i, v, *parameters)
+        s = self.fire(h)
+        return s, self.reset_potential(h, s), i
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        """Write the new current to self.i and the charged potential h to self.v."""
+        parameters = self._parameters_for(x)
+        self.i = self.current(x, self.i, *parameters)
+        self.v = self.charge(self.i, self.v, *parameters)
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        if not self.store_i_seq:
+            return super().multi_step_forward(x_seq)
+        outputs, potentials, currents = [], [], []
+        for x in x_seq.split(1):
+            outputs.append(super().multi_step_forward(x))
+            potentials.append(self.v_seq)
+            currents.append(self.i)
+        self.i_seq = torch.stack(currents)
+        if self.store_v_seq:
+            self.v_seq = torch.cat(potentials)
+        return torch.cat(outputs)
+
+    # --- i_seq lives as v_seq does -----------------------------------------------------------------------------------
+
+    @property
+    def store_i_seq(self) -> bool:
+        return self._store_i_seq
+
+    @store_i_seq.setter
+    def store_i_seq(self, value: bool) -> None:
+        self._store_i_seq = flag(self, "store_i_seq", value)
+        if not value:
+            self.i_seq = None
+
+    @property
+    def step_mode(self) -> str:
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, value: str) -> None:
+        BaseNode.step_mode.fset(self, value)
+        if value == "s":
+            self.i_seq = None
+
+    def reset(self) -> None:
+        super().reset()
+        self.i_seq = None
+
+    def detach(self) -> None:
+        super().detach()
+        if self.i_seq is not None:
+            self.i_seq = self.i_seq.detach()
+
+    def settings(self) -> dict[str, Any]:
+        decays = {name: _present_value(getattr(self, name)) for name in ("current_decay", "voltage_decay")}
+        own = {"requires_grad": self.requires_grad, "store_i_seq": self.store_i_seq}
+        return decays | own | super().settings()
+
+
+def _present_value(decay: float | Tensor) -> float:
+    if isinstance(decay, float):
+        return decay
+    return math.nan if decay.is_meta else decay.item()

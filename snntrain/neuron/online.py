@@ -1,0 +1,115 @@
+"""Leaky integrate-and-fire neurons for training online: no gradient goes back through time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snntrain.arguments import refuse
+from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.lif import LIFNode
+from snntrain.registry import register
+
+
+class OnlineLIFNode(LIFNode):
+    """Base of the neurons here: LIFNode with a charge that takes v as a constant, one step per call.
+
+    Args: as in LIFNode; step_mode is 's' only.
+    Raises: ValueError naming the argument, the range and the value received.
+    """
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        return ("s",)
+
+    @property
+    def step_mode(self) -> str:
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, value: str) -> None:
+        if value != "s":
+            raise refuse(self, "step_mode", "'s' (one step per call)", value)
+        BaseNode.step_mode.fset(self, value)
+
+    def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
+        return super().charge(x, v.detach(), tau)
+
+
+@register("neuron")
+class SLTTLIFNode(OnlineLIFNode):
+    """Leaky integrate-and-fire neuron whose gradient stays within the time step.
+
+    Equations: as LIFNode, with v in the charge taken as a constant.
+
+    Args: as in LIFNode, with detach_reset on by default; step_mode is 's' only.
+    Shapes: x [N, *]; spikes of the same shape.
+    Raises: ValueError naming the argument, the range and the value received.
+    Source: Meng et al., ICCV 2023, arXiv 2302.14311.
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        detach_reset: bool = True,
+        step_mode: str = "s",
+        backend: str = "auto",
+        store_v_seq: bool = False,
+    ) -> None:
+        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+
+
+@register("neuron")
+class OTTTLIFNode(OnlineLIFNode):
+    """Leaky integrate-and-fire neuron that also follows how much its past spikes still count.
+
+    Equations: as LIFNode, with v in the charge taken as a constant; trace' = trace·(1 − 1/tau) + s without gradient,
+    from 0. The weight layer after it takes the trace for its weight gradient, the spikes for everything else.
+
+    Args: as in LIFNode, with a soft reset, no decay_input and detach_reset by default; step_mode is 's' only.
+    Shapes: x [N, *]; in training a list [s, trace] of tensors of this shape, in evaluation s alone.
+    Raises: ValueError naming the argument, the range and the value received, or if the input is such a list.
+    Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
+    """
+
+    state_names = ("v", "trace")
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        decay_input: bool = False,
+        v_threshold: float = 1.0,
+        v_reset: float | None = None,
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        detach_reset: bool = True,
+        step_mode: str = "s",
+        backend: str = "auto",
+        store_v_seq: bool = False,
+    ) -> None:
+        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+        self.register_memory("trace", 0.0)
+
+    def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
+        return self.tau, 1.0 - 1.0 / self.tau
+
+    def step(self, x: Tensor, v: Tensor, trace: Tensor, tau: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
+        s, v_new = super().step(x, v, tau)
+        return s, v_new, trace.detach() * kept + s.detach()
+
+    def forward(self, x: Tensor) -> Any:
+        if isinstance(x, (list, tuple)):
+            raise ValueError(
+                f"{self._title()}: the input is a pair [spikes, trace], as another OTTT neuron returns it; put a "
+                "weight layer that takes such pairs between the two."
+            )
+        return super().forward(x)
+
+    def single_step_forward(self, x: Tensor) -> Any:
+        s = super().single_step_forward(x)
+        return [s, self.trace] if self.training else s

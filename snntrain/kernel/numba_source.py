@@ -1,0 +1,325 @@
+"""Scalar graphs → Python source for numba: the time loop outside, neurons in the lanes."""
+
+from snntrain.kernel.graph import Graph, Operation, Value
+
+BLOCK = 1024  # neurons per scratch buffer: with K steps of states it stays in the first cache level
+
+_TEMPLATE = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "ge": "{0} >= {1}",
+    "gt": "{0} > {1}",
+    "le": "{0} <= {1}",
+    "lt": "{0} < {1}",
+    "eq": "{0} == {1}",
+    "ne": "{0} != {1}",
+    "and": "{0} & {1}",
+    "or": "{0} | {1}",
+    "not": "not {0}",
+    "neg": "-{0}",
+    "abs": "abs({0})",
+    "reciprocal": "ONE / {0}",
+    "exp": "exp({0})",
+    "log": "math.log({0})",
+    "log1p": "math.log1p({0})",
+    "sin": "math.sin({0})",
+    "cos": "math.cos({0})",
+    "tanh": "math.tanh({0})",
+    "sqrt": "math.sqrt({0})",
+    "erf": "math.erf({0})",
+    "sigmoid": "ONE / (ONE + exp(-{0}))",
+    "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
+    "tanh_backward": "{0} * (ONE - {1} * {1})",
+    "round": "round_half_even({0})",
+    "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else {0}))",
+    "relu": "(ZERO if {0} < ZERO else {0})",
+    "threshold_backward": "(ZERO if {1} <= {2} else {0})",
+    # NaN passes through, as in torch: a comparison with it is false.
+    "maximum": "({0} if ({0} >= {1}) | ({0} != {0}) else {1})",
+    "minimum": "({0} if ({0} <= {1}) | ({0} != {0}) else {1})",
+    "clamp": "({1} if {0} < {1} else ({2} if {0} > {2} else {0}))",
+    "clamp_min": "({1} if {0} < {1} else {0})",
+    "clamp_max": "({1} if {0} > {1} else {0})",
+    "where": "({1} if {0} else {2})",
+    "to_float": "(ONE if {0} else ZERO)",
+}
+
+
+def source(forward: Graph, backward: Graph | None, states: int, parameters: int, learnable: int, precision: str) -> str:
+    """A module with `forward` and `backward` that run [lo, hi) of the neurons over all time steps.
+
+    Constants arrive in an array, so that neurons which differ only in numbers share one kernel.
+
+    Args:
+        forward: graph of (x, *states, *parameters) → (output, *states).
+        backward: graph of (x, *states, *parameters, g_output, *g_states) → (g_x, *g_states, *g_parameters), or None.
+        states, parameters, learnable: how many there are of each.
+        precision: 'float32' or 'float64'.
+    """
+    text = [_PRELUDE.replace("PRECISION", precision), _forward(forward, states, parameters)]
+    if backward is not None:
+        text.append(_backward(forward, backward, states, parameters, learnable))
+    return "\n\n".join(text) + "\n"
+
+
+def constants(graph: Graph) -> list[float]:
+    """The constants of a graph in the order in which its kernel reads them."""
+    found: list[float] = []
+    for value in [*(a for operation in graph.operations for a in operation.arguments), *graph.outputs]:
+        if isinstance(value, float) and not isinstance(value, bool) and value not in found:
+            found.append(value)
+    return found
+
+
+def _expression(value: Value, table: list[float], prefix: str) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return f"{prefix}{table.index(value)}"
+    return value
+
+
+def _body(graph: Graph, indent: str, prefix: str, names: dict[str, str]) -> list[str]:
+    table = constants(graph)
+
+    def shown(value: Value) -> str:
+        return names.get(value, value) if isinstance(value, str) else _expression(value, table, prefix)
+
+    lines = []
+    for operation in graph.operations:
+        template = _TEMPLATE[_resolved(operation, graph)]
+        lines.append(f"{indent}{operation.name} = {template.format(*map(shown, operation.arguments))}")
+    return lines
+
+
+def _resolved(operation: Operation, graph: Graph) -> str:
+    """`to_float` of a value that is a float already passes it on."""
+    if operation.op != "to_float":
+        return operation.op
+    producer = next((o.op for o in graph.operations if o.name == operation.arguments[0]), "input")
+    return "to_float" if producer in ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not") else "same"
+
+
+_TEMPLATE["same"] = "{0}"
+
+
+def _output(graph: Graph, index: int, prefix: str, names: dict[str, str]) -> str:
+    value = graph.outputs[index]
+    return names.get(value, value) if isinstance(value, str) else _expression(value, constants(graph), prefix)
+
+
+def _each(name: str, count: int) -> str:
+    return "".join(f"{name}{index}, " for index in range(count))
+
+
+def _initial(target: str, array: str, indent: str) -> list[str]:
+    """Fill target from an array of all neurons, or from an array of one value that stands for all of them."""
+    return [
+        f"{indent}if {array}.shape[0] == 1:",
+        f"{indent}    {target}[:] = {array}[0]",
+        f"{indent}else:",
+        f"{indent}    {target}[:] = {array}[start:start + n]",
+    ]
+
+
+# A loop over the lanes is a function of its own: only where every array is a plain argument does LLVM find out which of
+# them may overlap, and turn the loop into vector code.
+_STEP = "@numba.njit(nogil=True, error_model='numpy', boundscheck=False)"
+_ENTRY = "@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)"
+_I4, _I8, _I12, _I16, _I20 = (" " * n for n in (4, 8, 12, 16, 20))
+
+
+def _names(states: int, parameters: int) -> dict[str, str]:
+    """Graph inputs (x, *states, *parameters) as they are called in the lanes."""
+    named = {"a0": "x[i]"} | {f"a{1 + s}": f"v{s}[i]" for s in range(states)}
+    return named | {f"a{1 + states + p}": f"p{p}" for p in range(parameters)}
+
+
+def _forward(graph: Graph, states: int, parameters: int) -> str:
+    named = _names(states, parameters)
+    numbers = _each("p", parameters) + _each("c", len(constants(graph)))
+    read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
+    read += [f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))]
+    # All new states are computed from the old ones before any of them is overwritten.
+    step = [
+        _STEP,
+        f"def advance(x, {_each('v', states)}{_each('w', states)}out, {numbers}):",
+        f"{_I4}for i in range(x.shape[0]):",
+        *_body(graph, _I8, "c", named),
+        f"{_I8}out[i] = {_output(graph, 0, 'c', named)}",
+        *(f"{_I8}new{s} = {_output(graph, 1 + s, 'c', named)}" for s in range(states)),
+        *(f"{_I8}w{s}[i] = new{s}" for s in range(states)),
+    ]
+    entry = [
+        _ENTRY,
+        f"def forward(x_all, x_stride, {_each('first', states)}last, kept, out_all, sequences, parameters, constants,",
+        "            T, K, M, lo, hi):",
+        *read,
+        *(f"{_I4}scratch{s} = np.empty((2, BLOCK), DTYPE)" for s in range(states)),
+        f"{_I4}for start in range(lo, hi, BLOCK):",
+        f"{_I8}n = min(BLOCK, hi - start)",
+        *(f"{_I8}v{s} = scratch{s}[0, :n]" for s in range(states)),
+        *(f"{_I8}w{s} = scratch{s}[1, :n]" for s in range(states)),
+        *(line for s in range(states) for line in _initial(f"v{s}", f"first{s}", _I8)),
+        f"{_I8}for t in range(T):",
+        f"{_I12}if kept.shape[1] > 0 and t > 0 and t % K == 0:",
+        *([f"{_I16}kept[{s}, t // K - 1, start:start + n] = v{s}" for s in range(states)] or [f"{_I16}pass"]),
+        f"{_I12}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        f"{_I12}out = out_all[t * M + start:t * M + start + n]",
+        f"{_I12}advance(x, {_each('v', states)}{_each('w', states)}out, {numbers})",
+        *(f"{_I12}v{s}, w{s} = w{s}, v{s}" for s in range(states)),
+        f"{_I12}if sequences.shape[1] > 0:",
+        *([f"{_I16}sequences[{s}, t * M + start:t * M + start + n] = v{s}" for s in range(states)] or [f"{_I16}pass"]),
+        *(f"{_I8}last[{s}, start:start + n] = v{s}" for s in range(states)),
+    ]
+    return "\n".join([*step, "", "", *entry])
+
+
+def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learnable: int) -> str:
+    taken = 1 + states + parameters
+    named = _names(states, parameters)
+    named |= {f"a{taken}": "g[i]"} | {f"a{taken + 1 + s}": f"g{s}[i]" for s in range(states)}
+    forward_numbers = _each("p", parameters) + _each("c", len(constants(forward)))
+    numbers = _each("p", parameters) + _each("b", len(constants(graph)))
+    carried = f"{_each('v', states)}{_each('g', states)}{_each('s', learnable)}"
+    step = [
+        _STEP,
+        f"def pull_back(x, g, gx, {carried}{numbers}):",
+        f"{_I4}for i in range(x.shape[0]):",
+        *_body(graph, _I8, "b", named),
+        f"{_I8}gx[i] = {_output(graph, 0, 'b', named)}",
+        *(f"{_I8}new{s} = {_output(graph, 1 + s, 'b', named)}" for s in range(states)),
+        *(f"{_I8}s{q}[i] = s{q}[i] + {_output(graph, 1 + states + q, 'b', named)}" for q in range(learnable)),
+        *(f"{_I8}g{s}[i] = new{s}" for s in range(states)),
+        "",
+        "",
+        _STEP,
+        "def increase(total, more):",
+        f"{_I4}for i in range(total.shape[0]):",
+        f"{_I8}total[i] = total[i] + more[i]",
+    ]
+    read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
+    read += [f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))]
+    read += [f"{_I4}b{index} = constants[{index}]" for index in range(len(constants(graph)))]
+    entry = [
+        _ENTRY,
+        f"def backward(x_all, x_stride, {_each('first', states)}kept, g_all, {_each('g_last', states)}",
+        "             g_sequences, gx_all, gx_stride, g_first, g_parameters, parameters, forward_constants, constants,",
+        "             T, K, M, lo, hi):",
+        *read,
+        *(f"{_I4}history{s} = np.empty((K, BLOCK), DTYPE)" for s in range(states)),
+        *(f"{_I4}scratch{s} = np.empty(BLOCK, DTYPE)" for s in range(states)),
+        *(f"{_I4}sum{q} = np.empty(BLOCK, DTYPE)" for q in range(learnable)),
+        f"{_I4}unused = np.empty(BLOCK, DTYPE)",
+        f"{_I4}for start in range(lo, hi, BLOCK):",
+        f"{_I8}n = min(BLOCK, hi - start)",
+        *(f"{_I8}g{s} = scratch{s}[:n]" for s in range(states)),
+        *(line for s in range(states) for line in _initial(f"g{s}", f"g_last{s}", _I8)),
+        *(f"{_I8}s{q} = sum{q}[:n]" for q in range(learnable)),
+        *(f"{_I8}s{q}[:] = ZERO" for q in range(learnable)),
+        f"{_I8}for chunk in range((T - 1) // K, -1, -1):",
+        f"{_I12}begin = chunk * K",
+        f"{_I12}end = min(T, begin + K)",
+        *(f"{_I12}v{s} = history{s}[0, :n]" for s in range(states)),
+        f"{_I12}if chunk == 0:",
+        *([line for s in range(states) for line in _initial(f"v{s}", f"first{s}", _I16)] or [f"{_I16}pass"]),
+        f"{_I12}else:",
+        *([f"{_I16}v{s}[:] = kept[{s}, chunk - 1, start:start + n]" for s in range(states)] or [f"{_I16}pass"]),
+        f"{_I12}for t in range(begin, end - 1):",
+        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
+        *(f"{_I16}w{s} = history{s}[t - begin + 1, :n]" for s in range(states)),
+        f"{_I16}advance(x, {_each('v', states)}{_each('w', states)}unused[:n], {forward_numbers})",
+        f"{_I12}for t in range(end - 1, begin - 1, -1):",
+        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        f"{_I16}g = g_all[t * M + start:t * M + start + n]",
+        *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
+        f"{_I16}if g_sequences.shape[1] > 0:",
+        *(
+            [f"{_I20}increase(g{s}, g_sequences[{s}, t * M + start:t * M + start + n])" for s in range(states)]
+            or [f"{_I20}pass"]
+        ),
+        f"{_I16}if gx_stride == 0:",
+        f"{_I20}pull_back(x, g, unused[:n], {carried}{numbers})",
+        f"{_I20}increase(gx_all[start:start + n], unused[:n])",
+        f"{_I16}else:",
+        f"{_I20}pull_back(x, g, gx_all[t * M + start:t * M + start + n], {carried}{numbers})",
+        *(f"{_I8}g_first[{s}, start:start + n] = g{s}" for s in range(states)),
+    ]
+    for q in range(learnable):
+        entry += [
+            f"{_I8}total = 0.0",
+            f"{_I8}for i in range(n):",
+            f"{_I12}total += s{q}[i]",
+            f"{_I8}g_parameters[{q}, start // BLOCK] = total",
+        ]
+    return "\n".join([*step, "", "", *entry])
+
+
+_PRELUDE = f'''"""Generated by snntrain.kernel from a neuron's step function; do not edit."""
+
+import math
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+BLOCK = {BLOCK}
+DTYPE = np.PRECISION
+ZERO = np.PRECISION(0)
+ONE = np.PRECISION(1)
+LOG2E = np.float32(1.44269504088896341)
+MAGIC = np.float32(12582912.0)
+LN2_HIGH = np.float32(0.693359375)
+LN2_LOW = np.float32(-2.12194440e-4)
+
+
+@intrinsic
+def power_of_two(typing_context, k):
+    """2^k for an integer-valued float32 k in [-126, 127], by writing the exponent bits."""
+
+    def generate(context, builder, signature, arguments):
+        whole = builder.fptosi(arguments[0], ir.IntType(32))
+        bits = builder.shl(builder.add(whole, ir.Constant(ir.IntType(32), 127)), ir.Constant(ir.IntType(32), 23))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+@numba.njit(nogil=True, error_model="numpy", inline="always")
+def exp_float32(x):
+    """exp with range reduction and a polynomial: plain arithmetic, so that the loop around it becomes vector code."""
+    z = np.float32(-87.0) if x < np.float32(-87.0) else (np.float32(88.0) if x > np.float32(88.0) else x)
+    k = z * LOG2E + MAGIC - MAGIC
+    r = z - k * LN2_HIGH - k * LN2_LOW
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    y = p * r * r + r + np.float32(1.0)
+    half = k * np.float32(0.5) + MAGIC - MAGIC
+    y = y * power_of_two(half) * power_of_two(k - half)
+    if x > np.float32(88.72284):
+        y = np.float32(np.inf)
+    if x < np.float32(-87.33655):
+        y = np.float32(0.0)
+    return y if x == x else x
+
+
+@numba.njit(nogil=True, error_model="numpy", inline="always")
+def exp_float64(x):
+    return math.exp(x)
+
+
+exp = exp_PRECISION
+
+
+@numba.njit(nogil=True, error_model="numpy", inline="always")
+def round_half_even(x):
+    return np.PRECISION(np.rint(x))'''

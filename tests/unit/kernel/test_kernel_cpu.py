@@ -1,0 +1,137 @@
+"""Generated kernels against the torch loop over the same step."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snntrain import neuron, surrogate
+from snntrain.kernel import Unsupported, make_plan, run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNNTRAIN_CACHE", str(tmp_path_factory.mktemp("kernels")))
+        yield
+
+
+NODES = {
+    "IF, soft reset": lambda: neuron.IFNode(v_reset=None),
+    "LIF": lambda: neuron.LIFNode(tau=2.7, surrogate_function=surrogate.ATan(2.0)),
+    "PLIF": lambda: neuron.ParametricLIFNode(init_tau=1.7, v_reset=-0.1, detach_reset=True),
+    "Izhikevich": lambda: neuron.IzhikevichNode(a=0.3, b=0.4, v_reset=0.2, w_rest=0.05),
+    "KLIF": lambda: neuron.KLIFNode(scale_reset=True),
+}
+
+
+def planned(node: nn.Module, dtype: torch.dtype = torch.float32):
+    parameters = node.step_parameters(dtype)
+    learnable = [index for index, value in enumerate(parameters) if isinstance(value, Tensor)]
+    plan = make_plan(node.step, len(node.state_names), len(parameters), learnable, dtype)
+    values = [value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype) for value in parameters]
+    return plan, values
+
+
+def fused(node: nn.Module, x: Tensor, store: bool = False):
+    plan, parameters = planned(node, x.dtype)
+    node.reset()
+    return run(plan, x, [getattr(node, name) for name in node.state_names], parameters, store)
+
+
+def loop(node: nn.Module, x: Tensor):
+    node.step_mode, node.store_v_seq = "m", True
+    node.reset()
+    return node(x), [getattr(node, name) for name in node.state_names], node.v_seq
+
+
+@pytest.mark.parametrize("node", NODES.values(), ids=NODES)
+def test_a_kernel_computes_what_the_loop_computes(node):
+    node = node()
+    torch.manual_seed(0)
+    x = (1.5 * torch.randn(20, 3, 700)).requires_grad_()  # three chunks of steps, three blocks of neurons
+    weights = torch.randn(3, *x.shape)
+    gradients, values = [], []
+    for spikes, states, v_seq in (_with_sequence(fused(node, x, store=True)), loop(node, x)):
+        loss = (weights[0] * spikes).sum() + (weights[1] * v_seq).sum() + sum((weights[2, 0] * s).sum() for s in states)
+        gradients.append(torch.autograd.grad(loss, [x, *node.parameters()]))
+        values.append([spikes, v_seq, *states])
+    for ours, theirs in zip(*values, strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
+
+
+def _with_sequence(result):
+    spikes, states, sequences = result
+    return spikes, states, sequences[0]
+
+
+def test_the_gradient_reaches_the_initial_state_and_sequences_may_be_cut_in_two():
+    node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
+    plan, parameters = planned(node, torch.float64)
+    x = torch.randn(6, 2, 5, dtype=torch.float64)
+    v = torch.rand(2, 5, dtype=torch.float64, requires_grad=True)
+    whole, (last,), _ = run(plan, x, [v], parameters, False)
+    first, (middle,), _ = run(plan, x[:4], [v], parameters, False)
+    second, (end,), _ = run(plan, x[4:], [middle], parameters, False)
+    assert torch.equal(torch.cat([first, second]), whole)
+    assert torch.equal(end, last)
+    (ours,) = torch.autograd.grad(whole.sum() + last.sum(), v)
+    (cut,) = torch.autograd.grad(first.sum() + second.sum() + end.sum(), v)
+    torch.testing.assert_close(ours, cut, rtol=1e-12, atol=1e-12)
+    assert ours.abs().max() > 0
+
+
+@pytest.mark.parametrize("layout", ["channels last", "the same at every step", "every second neuron"])
+def test_the_memory_layout_of_the_input_changes_nothing(layout):
+    node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
+    base = torch.randn(4, 2, 6, 8, 8)
+    if layout == "channels last":
+        x = base.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
+    elif layout == "the same at every step":
+        x = base[:1].expand(4, -1, -1, -1, -1)
+    else:
+        x = base[..., ::2]
+    leaf = x.detach().requires_grad_()
+    spikes, _, _ = fused(node, leaf)
+    reference, _, _ = fused(node, leaf.contiguous())
+    assert torch.equal(spikes, reference)
+    weights = torch.randn_like(reference)
+    for ours, theirs in zip(
+        torch.autograd.grad((spikes * weights).sum(), leaf),
+        torch.autograd.grad((reference * weights).sum(), leaf),
+        strict=True,
+    ):
+        summed = layout == "the same at every step"
+        torch.testing.assert_close(ours.sum(0) if summed else ours, theirs.sum(0) if summed else theirs)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    node = neuron.ParametricLIFNode()
+    x = torch.randn(8, 4, 9000, requires_grad=True)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            spikes, _, _ = fused(node, x)
+            found.append([spikes, *torch.autograd.grad(spikes.sum(), [x, node.w])])
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_an_empty_batch_gives_an_empty_result():
+    spikes, (v,), _ = fused(neuron.IFNode(), torch.zeros(3, 0, 5))
+    assert spikes.shape == (3, 0, 5) and v.shape == (0, 5)
+
+
+def test_a_step_that_is_not_pointwise_is_refused_with_its_operator():
+    with pytest.raises(Unsupported, match="mean"):
+        make_plan(lambda x, v: (x - x.mean(), v + x), 1, 0, [], torch.float32)
+
+
+def test_a_step_that_branches_on_values_is_refused():
+    with pytest.raises(Unsupported, match="cannot be traced"):
+        make_plan(lambda x, v: (x, v) if v.max() > 0 else (v, x), 1, 0, [], torch.float32)

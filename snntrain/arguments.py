@@ -73,3 +73,10 @@ def choice(owner: object, name: str, value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise refuse(owner, name, "one of " + ", ".join(map(repr, allowed)), value)
     return value
+
+
+def surrogate(owner: object, value: Any) -> Any:
+    """A surrogate module or another function of a tensor; a class is refused: only an instance has its numbers."""
+    if isinstance(value, type) or not callable(value):
+        raise refuse(owner, "surrogate_function", "a surrogate module such as ATan(2.0), or None", value)
+    return value

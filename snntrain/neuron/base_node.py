@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, flag, real, refuse
+from snntrain.arguments import choice, flag, real, surrogate
 from snntrain.base import MemoryModule
 from snntrain.surrogate import Sigmoid
 
@@ -83,11 +83,7 @@ class BaseNode(MemoryModule):
         self.v_reset = None if v_reset is None else real(self, "v_reset", v_reset, alternative=" or None")
         if surrogate_function is None:
             surrogate_function = Sigmoid(4.0)  # a fresh one: a shared default would couple all neurons
-        if isinstance(surrogate_function, type) or not callable(surrogate_function):
-            raise refuse(
-                self, "surrogate_function", "a surrogate module such as ATan(2.0), or None", surrogate_function
-            )
-        self.surrogate_function = surrogate_function
+        self.surrogate_function = surrogate(self, surrogate_function)
         self.detach_reset = flag(self, "detach_reset", detach_reset)
         self.backend = backend
         self.v_seq: Tensor | None = None

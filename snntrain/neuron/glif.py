@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, integer, real, refuse
+from snntrain.arguments import choice, integer, real, surrogate
 from snntrain.base import MemoryModule
 from snntrain.neuron.base_node import BACKENDS
 from snntrain.registry import register
@@ -67,11 +67,7 @@ class GatedLIFNode(MemoryModule):
         self._inits = inits
         if surrogate_function is None:
             surrogate_function = Sigmoid(4.0)
-        if isinstance(surrogate_function, type) or not callable(surrogate_function):
-            raise refuse(
-                self, "surrogate_function", "a surrogate module such as ATan(2.0), or None", surrogate_function
-            )
-        self.surrogate_function = surrogate_function
+        self.surrogate_function = surrogate(self, surrogate_function)
         self.backend = backend
 
         v_threshold, channels = inits["init_v_threshold"], () if inplane is None else (inplane,)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, flag, integer, real, refuse
+from snntrain.arguments import choice, flag, integer, real, surrogate
 from snntrain.base import MemoryModule
 from snntrain.registry import register
 from snntrain.surrogate import ATan
@@ -32,10 +32,7 @@ class ParallelNode(MemoryModule):
         super().__init__(step_mode)
         if surrogate_function is None:
             surrogate_function = ATan(2.0)
-        if isinstance(surrogate_function, type) or not callable(surrogate_function):
-            wanted = "a surrogate module such as ATan(2.0), or None"
-            raise refuse(self, "surrogate_function", wanted, surrogate_function)
-        self.surrogate_function = surrogate_function
+        self.surrogate_function = surrogate(self, surrogate_function)
 
     def _check_length(self, x_seq: Tensor) -> None:
         if len(x_seq) != self.T:

@@ -1,13 +1,15 @@
-"""Fused CPU kernels, generated from a neuron's step function.
+"""Fused kernels, generated from a neuron's step function.
 
-    plan = make_plan(node.step, states=1, parameters=1, learnable=[], dtype=torch.float32)
-    spikes, (v,), _ = run(plan, x_seq, [0.0], [torch.tensor(node.tau)], store=False)
-
-The neurons do not choose them by themselves yet: their backend is 'torch'.
+graph    the step and its gradient as scalar operations, traced from its torch code
+plan     both graphs of one neuron
+sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
+cpu, numba_source    graphs → numba, run on the CPU
+cache    generated sources and compiled code on disk
+backend  whether a neuron's call can be fused, and the call itself
 """
 
-from snntrain.kernel.cpu import run
 from snntrain.kernel.graph import Unsupported
 from snntrain.kernel.plan import Plan, make_plan
+from snntrain.kernel.sequence import run
 
 __all__ = ["Plan", "Unsupported", "make_plan", "run"]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
 
 Value = str | float | bool  # the name of an earlier value, or a constant
 
@@ -36,6 +35,15 @@ class Graph:
     inputs: tuple[str, ...]
     operations: tuple[Operation, ...]
     outputs: tuple[Value, ...]
+
+
+def constants(graph: Graph) -> list[float]:
+    """The constants of a graph in the order in which its kernel reads them."""
+    found: list[float] = []
+    for value in [*(a for operation in graph.operations for a in operation.arguments), *graph.outputs]:
+        if isinstance(value, float) and not isinstance(value, bool) and value not in found:
+            found.append(value)
+    return found
 
 
 # aten operator → (our operation, number of arguments kept). Several aten overloads mean one scalar operation.
@@ -128,6 +136,8 @@ def trace_backward(
 
 
 def _trace(function: Callable[..., tuple[Tensor, ...]], inputs: int, dtype: torch.dtype) -> Graph:
+    from torch.fx.experimental.proxy_tensor import make_fx  # here: it takes as long to import as snntrain
+
     # Distinct tensors: the tracer merges arguments that are one object.
     samples = [torch.linspace(0.1, 0.9, 3, dtype=dtype) + 0.01 * index for index in range(inputs)]
     try:

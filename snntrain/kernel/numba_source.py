@@ -1,6 +1,7 @@
 """Scalar graphs → Python source for numba: the time loop outside, neurons in the lanes."""
 
-from snntrain.kernel.graph import Graph, Operation, Value
+from snntrain.kernel.graph import Graph, Operation, Value, constants
+from snntrain.kernel.plan import Plan
 
 BLOCK = 1024  # neurons per scratch buffer: with K steps of states it stays in the first cache level
 
@@ -47,30 +48,17 @@ _TEMPLATE = {
 }
 
 
-def source(forward: Graph, backward: Graph | None, states: int, parameters: int, learnable: int, precision: str) -> str:
+def source(plan: Plan) -> str:
     """A module with `forward` and `backward` that run [lo, hi) of the neurons over all time steps.
 
     Constants arrive in an array, so that neurons which differ only in numbers share one kernel.
-
-    Args:
-        forward: graph of (x, *states, *parameters) → (output, *states).
-        backward: graph of (x, *states, *parameters, g_output, *g_states) → (g_x, *g_states, *g_parameters), or None.
-        states, parameters, learnable: how many there are of each.
-        precision: 'float32' or 'float64'.
     """
-    text = [_PRELUDE.replace("PRECISION", precision), _forward(forward, states, parameters)]
-    if backward is not None:
-        text.append(_backward(forward, backward, states, parameters, learnable))
+    text = [
+        _PRELUDE.replace("PRECISION", plan.precision),
+        _forward(plan.forward, plan.states, plan.parameters),
+        _backward(plan.forward, plan.backward, plan.states, plan.parameters, len(plan.learnable)),
+    ]
     return "\n\n".join(text) + "\n"
-
-
-def constants(graph: Graph) -> list[float]:
-    """The constants of a graph in the order in which its kernel reads them."""
-    found: list[float] = []
-    for value in [*(a for operation in graph.operations for a in operation.arguments), *graph.outputs]:
-        if isinstance(value, float) and not isinstance(value, bool) and value not in found:
-            found.append(value)
-    return found
 
 
 def _expression(value: Value, table: list[float], prefix: str) -> str:

@@ -1,17 +1,15 @@
-"""One neuron's kernels: traced once, compiled once, shared by all neurons that differ only in numbers."""
+"""One neuron's step as graphs, traced once and shared by all neurons that differ in nothing else."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import ModuleType
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
-from snntrain.kernel import cache
-from snntrain.kernel.graph import Unsupported, trace_backward, trace_forward
-from snntrain.kernel.numba_source import constants, source
+from snntrain.kernel.graph import Graph, Unsupported, constants, trace_backward, trace_forward
 
-_PRECISION = {torch.float32: "float32", torch.float64: "float64"}
+DTYPES = (torch.float32, torch.float64)
 
 
 @dataclass
@@ -19,19 +17,30 @@ class Plan:
     """What it takes to run one neuron.
 
     Attributes:
-        module: compiled `forward` and `backward`.
-        forward_constants, backward_constants: the numbers in them.
-        states: how many.
+        forward: graph of (x, *states, *parameters) → (output, *states).
+        backward: graph of (x, *states, *parameters, g_output, *g_states) → (g_x, *g_states, *g_parameters).
+        states, parameters: how many there are.
         learnable: which parameters get a gradient.
         dtype: of state and arithmetic.
+        compiled: what a device's driver made of it, by the driver's name.
     """
 
-    module: ModuleType
-    forward_constants: np.ndarray
-    backward_constants: np.ndarray
+    forward: Graph
+    backward: Graph
     states: int
+    parameters: int
     learnable: tuple[int, ...]
     dtype: torch.dtype
+    compiled: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """'float32' or 'float64'."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers in both graphs; kernels take them as arguments, so that they serve every value."""
+        return tuple(np.array(constants(graph), self.precision) for graph in (self.forward, self.backward))
 
 
 def make_plan(
@@ -41,7 +50,7 @@ def make_plan(
     learnable: Sequence[int],
     dtype: torch.dtype,
 ) -> Plan:
-    """Trace a step and get its kernels.
+    """Trace a step.
 
     Args:
         step: (x, *states, *parameters) → (output, *new states), pure and pointwise.
@@ -51,17 +60,10 @@ def make_plan(
 
     Raises: Unsupported with the reason.
     """
-    if dtype not in _PRECISION:
+    if dtype not in DTYPES:
         raise Unsupported(f"kernels compute in float32 or float64, not {dtype}")
     forward = trace_forward(step, states, parameters, dtype)
+    if len(forward.outputs) != 1 + states:
+        raise Unsupported(f"its step returns {len(forward.outputs)} tensors for one output and {states} states")
     backward = trace_backward(step, states, parameters, learnable, dtype)
-    text = source(forward, backward, states, parameters, len(learnable), _PRECISION[dtype])
-    kind = np.dtype(_PRECISION[dtype])
-    return Plan(
-        cache.module(text),
-        np.array(constants(forward), kind),
-        np.array(constants(backward), kind),
-        states,
-        tuple(learnable),
-        dtype,
-    )
+    return Plan(forward, backward, states, parameters, tuple(learnable), dtype)

@@ -177,13 +177,17 @@ class MemoryModule(StepModule, nn.Module):
                 else:
                     self._memories[name] = torch.full(shape, value, dtype=x.dtype, device=x.device)
             elif isinstance(value, Tensor):
-                self._memories[name] = self._checked_state(name, value, x)
+                self._memories[name] = self.checked_state(name, value, x)
             elif isinstance(value, list):
                 self._memories[name] = [
-                    self._checked_state(name, item, x) if isinstance(item, Tensor) else item for item in value
+                    self.checked_state(name, item, x) if isinstance(item, Tensor) else item for item in value
                 ]
 
-    def _checked_state(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+    def checked_state(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+        """The state `name` in the dtype of the one-step input x.
+
+        Raises: StateMismatchError if its shape does not fit x; RuntimeError if it is on another device.
+        """
         if value.shape != self.state_shape(name, x):
             raise StateMismatchError(
                 f"{self._title()}: state {name} has shape {list(value.shape)}, but the input of one step has shape "
@@ -199,7 +203,11 @@ class MemoryModule(StepModule, nn.Module):
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor) -> Any:
+    def check_input(self, x: Tensor) -> None:
+        """Refuse what no state could follow.
+
+        Raises: ValueError for an input that is not floating point, and for a sequence without steps.
+        """
         if not x.is_floating_point():
             raise ValueError(
                 f"{self._title()}: the input has dtype {x.dtype}; cast spikes to a float dtype first, e.g. x.float()."
@@ -208,6 +216,9 @@ class MemoryModule(StepModule, nn.Module):
             raise ValueError(
                 f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
             )
+
+    def forward(self, x: Tensor) -> Any:
+        self.check_input(x)
         with autocast_off(x.device):
             z = x.to(state_dtype(x.dtype))
             self.materialise(z if self.step_mode == "s" else z[0])

@@ -42,6 +42,14 @@ def complete(program: str, *arguments: str, cwd: Path, timeout: float = 240) -> 
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kernels are compiled once for all test processes, and nothing is left in the user's cache."""
+    base = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ  # whose base is a folder in the session's
+    os.environ["SNNTRAIN_CACHE"] = str((base.parent if is_worker else base) / "kernels")
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run train.py or eval.py in an empty folder to its end."""

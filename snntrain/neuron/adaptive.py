@@ -8,12 +8,11 @@ from torch import Tensor
 
 from snntrain.arguments import real
 from snntrain.neuron.base_node import BaseNode
-from snntrain.neuron.hooks import HooksBesideStep
 from snntrain.neuron.nonlinear import warn_of_runaway
 from snntrain.registry import register
 
 
-class AdaptBaseNode(HooksBesideStep, BaseNode):
+class AdaptBaseNode(BaseNode):
     """Base of the neurons that tire: charge → adaptation → fire → reset.
 
     Adaptation: w~ = w + (a·(h − v_rest) − w)/tau_w
@@ -36,6 +35,7 @@ class AdaptBaseNode(HooksBesideStep, BaseNode):
     """
 
     state_names = ("v", "w")
+    hooks = (*BaseNode.hooks, "neuronal_adaptation")
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class AdaptBaseNode(HooksBesideStep, BaseNode):
 
     def neuronal_charge(self, x: Tensor) -> None:
         """Write the charged potential h to self.v."""
-        self.v = self.charge(x, self.v, self.w, *self._parameters_for(x))
+        self.v = self.charge(x, self.v, self.w, *self.parameters_for(x))
 
     def neuronal_adaptation(self) -> None:
         """Write the adaptation current before the jump to self.w."""
-        self.w = self.adaptation(self.v, self.w, *self._parameters_for(self.v))
+        self.w = self.adaptation(self.v, self.w, *self.parameters_for(self.v))
 
     def neuronal_reset(self, s: Tensor) -> None:
         """Write potential and adaptation current after the spikes to self.v and self.w."""
@@ -96,16 +96,13 @@ class AdaptBaseNode(HooksBesideStep, BaseNode):
         self.w = self.jump(self.w, s)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
-        if not self._overrides("neuronal_charge", "neuronal_fire", "neuronal_reset"):
+        if not self._steps_by_hooks():
             return super().single_step_forward(x)
         self.neuronal_charge(x)
         self.neuronal_adaptation()
         s = self.neuronal_fire()
         self.neuronal_reset(s)
         return s
-
-    def _overrides(self, *methods: str) -> bool:
-        return super()._overrides(*methods, "neuronal_adaptation")
 
     def settings(self) -> dict[str, Any]:
         own = ("v_rest", "w_rest", "tau_w", "a", "b")

@@ -8,9 +8,28 @@ from torch import Tensor, nn
 
 from snntrain.arguments import choice, flag, real, surrogate
 from snntrain.base import MemoryModule
+from snntrain.kernel.backend import plan_for, reason_against, run_node
+from snntrain.kernel.plan import Plan
 from snntrain.surrogate import Sigmoid
 
 BACKENDS = ("auto", "torch", "fused")
+
+
+def stores_sequence(state: str) -> property:
+    """A switch: whether mode 'm' keeps a state of every step, in the attribute `<state>_seq`."""
+
+    def is_on(self: "BaseNode") -> bool:
+        return state in self._stored
+
+    def switch(self: "BaseNode", value: bool) -> None:
+        if flag(self, f"store_{state}_seq", value):
+            self._stored = (*self._stored, state) if state not in self._stored else self._stored
+            self.__dict__.setdefault(f"{state}_seq", None)
+        else:
+            self._stored = tuple(name for name in self._stored if name != state)
+            setattr(self, f"{state}_seq", None)
+
+    return property(is_on, switch)
 
 
 class HardReset(torch.autograd.Function):
@@ -68,6 +87,19 @@ class BaseNode(MemoryModule):
     #: States that `step` takes and returns, in this order.
     state_names: tuple[str, ...] = ("v",)
 
+    #: Methods that the loop calls beside `step`; a subclass that replaces one cannot be fused.
+    hooks: tuple[str, ...] = (
+        "single_step_forward",
+        "multi_step_forward",
+        "neuronal_charge",
+        "neuronal_fire",
+        "neuronal_reset",
+    )
+
+    _author_of_step: type
+    _stored: tuple[str, ...] = ()
+    store_v_seq = stores_sequence("v")
+
     def __init__(
         self,
         v_threshold: float = 1.0,
@@ -86,7 +118,6 @@ class BaseNode(MemoryModule):
         self.surrogate_function = surrogate(self, surrogate_function)
         self.detach_reset = flag(self, "detach_reset", detach_reset)
         self.backend = backend
-        self.v_seq: Tensor | None = None
         self.store_v_seq = store_v_seq
         self.register_memory("v", self.rest)
 
@@ -105,7 +136,7 @@ class BaseNode(MemoryModule):
         """Spikes Θ(h − v_threshold)."""
         return self.surrogate_function(h - self.v_threshold)
 
-    def reset_potential(self, h: Tensor, s: Tensor) -> Tensor:
+    def reset_potential(self, h: Tensor, s: Tensor, *parameters: Tensor) -> Tensor:
         """Potential v' after the reset by the spikes s."""
         s_d = s.detach() if self.detach_reset else s
         if self.v_reset is None:
@@ -118,7 +149,7 @@ class BaseNode(MemoryModule):
         """One time step: (x, *states, *parameters) → (output, *new states)."""
         h = self.charge(x, v, *parameters)
         s = self.fire(h)
-        return s, self.reset_potential(h, s)
+        return s, self.reset_potential(h, s, *parameters)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         """Scalars that `charge` and `step` take after the states: constants to divide by, and learnable values.
@@ -134,9 +165,22 @@ class BaseNode(MemoryModule):
 
     # --- the same as hooks that work on self.v -----------------------------------------------------------------------
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "step" in vars(cls):
+            cls._author_of_step = cls
+
+    def overrides_hooks(self, *hooks: str) -> bool:
+        """Whether one of these hooks (all, if none is named) was replaced by a class below the one that wrote `step`.
+
+        Hooks that come with a step say the same as it does.
+        """
+        author = self._author_of_step
+        return any(getattr(type(self), hook) is not getattr(author, hook) for hook in hooks or self.hooks)
+
     def neuronal_charge(self, x: Tensor) -> None:
         """Write the charged potential h to self.v."""
-        self.v = self.charge(x, self.v, *self._parameters_for(x))
+        self.v = self.charge(x, self.v, *self.parameters_for(x))
 
     def neuronal_fire(self) -> Tensor:
         """Spikes of the charged potential self.v."""
@@ -144,27 +188,43 @@ class BaseNode(MemoryModule):
 
     def neuronal_reset(self, s: Tensor) -> None:
         """Write the potential after reset to self.v."""
-        self.v = self.reset_potential(self.v, s)
+        self.v = self.reset_potential(self.v, s, *self.parameters_for(s))
+
+    # --- forward -----------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Any:
+        if self._backend != "torch":
+            self.check_input(x)
+            plan = plan_for(self, x)
+            if isinstance(plan, Plan):
+                return run_node(self, plan, x)
+            if self._backend == "fused":
+                raise self._not_fused(plan)
+        return super().forward(x)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
-        if self._overrides("neuronal_charge", "neuronal_fire", "neuronal_reset"):
+        if self._steps_by_hooks():
             self.neuronal_charge(x)
             s = self.neuronal_fire()
             self.neuronal_reset(s)
             return s
-        return self._step_on_states(x, self._parameters_for(x))
+        return self._step_on_states(x, self.parameters_for(x))
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
-        outputs, potentials = [], []
-        by_hooks = self._overrides("single_step_forward", "neuronal_charge", "neuronal_fire", "neuronal_reset")
-        parameters = () if by_hooks else self._parameters_for(x_seq)
+        outputs: list[Tensor] = []
+        stored: dict[str, list[Tensor]] = {name: [] for name in self._stored}
+        by_hooks = self.overrides_hooks("single_step_forward") or self._steps_by_hooks()
+        parameters = () if by_hooks else self.parameters_for(x_seq)
         for x in x_seq.unbind(0):
             outputs.append(self.single_step_forward(x) if by_hooks else self._step_on_states(x, parameters))
-            if self.store_v_seq:
-                potentials.append(self.v)
-        if self.store_v_seq:
-            self.v_seq = torch.stack(potentials)
+            for name, values in stored.items():
+                values.append(getattr(self, name))
+        for name, values in stored.items():
+            setattr(self, f"{name}_seq", torch.stack(values))
         return torch.stack(outputs)
+
+    def _steps_by_hooks(self) -> bool:
+        return self.overrides_hooks(*(hook for hook in self.hooks if hook.startswith("neuronal_")))
 
     def _step_on_states(self, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         out, *states = self.step(x, *(getattr(self, name) for name in self.state_names), *parameters)
@@ -172,21 +232,19 @@ class BaseNode(MemoryModule):
             setattr(self, name, value)
         return out
 
-    def _parameters_for(self, x: Tensor) -> tuple[Tensor, ...]:
+    def parameters_for(self, x: Tensor) -> tuple[Tensor, ...]:
+        """step_parameters as tensors of x's dtype, on its device."""
         return tuple(
             value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device)
             for value in self.step_parameters(x.dtype)
         )
 
-    def _overrides(self, *methods: str) -> bool:
-        return any(getattr(type(self), method) is not getattr(BaseNode, method) for method in methods)
-
     # --- settings ----------------------------------------------------------------------------------------------------
 
     @property
     def supported_backends(self) -> tuple[str, ...]:
-        """Backends that serve this neuron in its current step mode."""
-        return ("torch",)
+        """Backends that serve this neuron; a device or dtype may still rule 'fused' out for one call."""
+        return ("torch",) if reason_against(self) else ("torch", "fused")
 
     @property
     def backend(self) -> str:
@@ -195,22 +253,20 @@ class BaseNode(MemoryModule):
     @backend.setter
     def backend(self, value: str) -> None:
         choice(self, "backend", value, BACKENDS)
-        if value != "auto" and value not in self.supported_backends:
-            raise ValueError(
-                f"{type(self).__name__}: backend {value!r} cannot serve this neuron: no kernel is generated for it. "
-                f"Use 'auto' or {' or '.join(map(repr, self.supported_backends))}."
-            )
+        reason = reason_against(self) if value == "fused" else None
+        if reason:
+            raise self._not_fused(reason)
         self._backend = value
 
-    @property
-    def store_v_seq(self) -> bool:
-        return self._store_v_seq
+    def _not_fused(self, reason: str) -> ValueError:
+        return ValueError(
+            f"{self._title()}: backend 'fused' cannot serve this neuron: {reason}. Use 'auto' or 'torch'."
+        )
 
-    @store_v_seq.setter
-    def store_v_seq(self, value: bool) -> None:
-        self._store_v_seq = flag(self, "store_v_seq", value)
-        if not value:
-            self.v_seq = None
+    @property
+    def stored_states(self) -> tuple[str, ...]:
+        """States whose `<state>_seq` mode 'm' keeps."""
+        return self._stored
 
     @property
     def step_mode(self) -> str:
@@ -220,16 +276,20 @@ class BaseNode(MemoryModule):
     def step_mode(self, value: str) -> None:
         MemoryModule.step_mode.fset(self, value)
         if value == "s":
-            self.v_seq = None
+            self._map_sequences(lambda sequence: None)
 
     def reset(self) -> None:
         super().reset()
-        self.v_seq = None
+        self._map_sequences(lambda sequence: None)
 
     def detach(self) -> None:
         super().detach()
-        if self.v_seq is not None:
-            self.v_seq = self.v_seq.detach()
+        self._map_sequences(Tensor.detach)
+
+    def _map_sequences(self, function: Callable[[Tensor], Tensor | None]) -> None:
+        for name in (f"{state}_seq" for state in self._stored):
+            if getattr(self, name) is not None:
+                setattr(self, name, function(getattr(self, name)))
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments and their present values, for printing."""
@@ -241,3 +301,6 @@ class BaseNode(MemoryModule):
         if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
             settings["surrogate_function"] = self.surrogate_function
         return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+BaseNode._author_of_step = BaseNode  # __init_subclass__ does not see the class it stands in

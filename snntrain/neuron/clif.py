@@ -5,14 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from snntrain.neuron.hooks import HooksBesideStep
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 from snntrain.surrogate import Rect
 
 
 @register("neuron")
-class ComplementaryLIFNode(HooksBesideStep, LIFNode):
+class ComplementaryLIFNode(LIFNode):
     """Leaky integrate-and-fire neuron that is reset the deeper, the more it fired lately.
 
     Charge: h as in LIFNode
@@ -63,4 +62,4 @@ class ComplementaryLIFNode(HooksBesideStep, LIFNode):
 
     def neuronal_reset(self, s: Tensor) -> None:
         """Write both potentials after the spikes to self.v and self.m."""
-        self.v, self.m = self.reset_states(self.v, s, self.m, *self._parameters_for(self.v))
+        self.v, self.m = self.reset_states(self.v, s, self.m, *self.parameters_for(self.v))

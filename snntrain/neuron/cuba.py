@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import flag, real
-from snntrain.neuron.base_node import BaseNode
-from snntrain.neuron.hooks import HooksBesideStep
+from snntrain.neuron.base_node import BaseNode, stores_sequence
 from snntrain.registry import register
 
 
 @register("neuron")
-class CubaLIFNode(HooksBesideStep, BaseNode):
+class CubaLIFNode(BaseNode):
     """Current-based leaky integrate-and-fire neuron.
 
     Current: i' = (1 − current_decay)·i + x
@@ -35,6 +34,7 @@ class CubaLIFNode(HooksBesideStep, BaseNode):
     """
 
     state_names = ("v", "i")
+    store_i_seq = stores_sequence("i")
 
     def __init__(
         self,
@@ -56,7 +56,6 @@ class CubaLIFNode(HooksBesideStep, BaseNode):
         for name, value in decays.items():
             decay = real(self, name, value, at_least=0, at_most=1)
             setattr(self, name, nn.Parameter(torch.tensor(decay)) if requires_grad else decay)
-        self.i_seq: Tensor | None = None
         self.store_i_seq = store_i_seq
         self.register_memory("i", 0.0)
 
@@ -80,53 +79,9 @@ class CubaLIFNode(HooksBesideStep, BaseNode):
 
     def neuronal_charge(self, x: Tensor) -> None:
         """Write the new current to self.i and the charged potential h to self.v."""
-        parameters = self._parameters_for(x)
+        parameters = self.parameters_for(x)
         self.i = self.current(x, self.i, *parameters)
         self.v = self.charge(self.i, self.v, *parameters)
-
-    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
-        if not self.store_i_seq:
-            return super().multi_step_forward(x_seq)
-        outputs, potentials, currents = [], [], []
-        for x in x_seq.split(1):
-            outputs.append(super().multi_step_forward(x))
-            potentials.append(self.v_seq)
-            currents.append(self.i)
-        self.i_seq = torch.stack(currents)
-        if self.store_v_seq:
-            self.v_seq = torch.cat(potentials)
-        return torch.cat(outputs)
-
-    # --- i_seq lives as v_seq does -----------------------------------------------------------------------------------
-
-    @property
-    def store_i_seq(self) -> bool:
-        return self._store_i_seq
-
-    @store_i_seq.setter
-    def store_i_seq(self, value: bool) -> None:
-        self._store_i_seq = flag(self, "store_i_seq", value)
-        if not value:
-            self.i_seq = None
-
-    @property
-    def step_mode(self) -> str:
-        return self._step_mode
-
-    @step_mode.setter
-    def step_mode(self, value: str) -> None:
-        BaseNode.step_mode.fset(self, value)
-        if value == "s":
-            self.i_seq = None
-
-    def reset(self) -> None:
-        super().reset()
-        self.i_seq = None
-
-    def detach(self) -> None:
-        super().detach()
-        if self.i_seq is not None:
-            self.i_seq = self.i_seq.detach()
 
     def settings(self) -> dict[str, Any]:
         decays = {name: _present_value(getattr(self, name)) for name in ("current_decay", "voltage_decay")}

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import flag
-from snntrain.neuron.hooks import HooksBesideStep
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 
@@ -16,7 +15,7 @@ SMALLEST_DIVISOR = 1e-4
 
 
 @register("neuron")
-class KLIFNode(HooksBesideStep, LIFNode):
+class KLIFNode(LIFNode):
     """Leaky integrate-and-fire neuron whose potential passes a ReLU of learnable slope k, one per layer.
 
     Charge: f = relu(k·h), h as in LIFNode
@@ -72,14 +71,6 @@ class KLIFNode(HooksBesideStep, LIFNode):
         if self.v_reset is None:
             return super().reset_potential(f, s) / divisor
         return super().reset_potential(f / divisor, s)
-
-    def step(self, x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        f = self.charge(x, v, *parameters)
-        s = self.fire(f)
-        return s, self.reset_potential(f, s, *parameters)
-
-    def neuronal_reset(self, s: Tensor) -> None:
-        self.v = self.reset_potential(self.v, s, *self._parameters_for(self.v))
 
     def settings(self) -> dict[str, Any]:
         return {"scale_reset": self.scale_reset, **super().settings()}

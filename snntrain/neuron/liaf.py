@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import choice, flag, refuse
-from snntrain.neuron.hooks import HooksBesideStep
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 
@@ -34,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @register("neuron")
-class LIAFNode(HooksBesideStep, LIFNode):
+class LIAFNode(LIFNode):
     """Leaky integrate-and-analog-fire neuron: a LIF neuron that hands on an activation of its potential.
 
     Output: y = act(h − v_threshold)    (threshold_related)
@@ -87,7 +86,7 @@ class LIAFNode(HooksBesideStep, LIFNode):
         return self.activation(h), self.reset_potential(h, self.fire(h))
 
     def single_step_forward(self, x: Tensor) -> Tensor:
-        if not self._overrides("neuronal_charge", "neuronal_fire", "neuronal_reset"):
+        if not self._steps_by_hooks():
             return super().single_step_forward(x)
         self.neuronal_charge(x)
         y = self.activation(self.v)

@@ -108,8 +108,5 @@ class OTTTLIFNode(OnlineLIFNode):
                 f"{self._title()}: the input is a pair [spikes, trace], as another OTTT neuron returns it; put a "
                 "weight layer that takes such pairs between the two."
             )
-        return super().forward(x)
-
-    def single_step_forward(self, x: Tensor) -> Any:
-        s = super().single_step_forward(x)
-        return [s, self.trace] if self.training else s
+        s = super().forward(x)
+        return [s, self.trace.to(s.dtype)] if self.training else s

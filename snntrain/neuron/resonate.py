@@ -76,13 +76,14 @@ class RAFNode(BaseNode):
         for name in self.state_names[1:]:
             self.register_memory(name, 0.0)
 
-    def materialise(self, x: Tensor) -> None:
-        if self.num_neurons is not None and (x.dim() < 2 or x.shape[1] != self.num_neurons):
+    def check_input(self, x: Tensor) -> None:
+        super().check_input(x)
+        shape = x.shape[self.step_mode == "m" :]
+        if self.num_neurons is not None and (len(shape) < 2 or shape[1] != self.num_neurons):
             raise ValueError(
                 f"{self._title()}: num_neurons is {self.num_neurons}, so the input of one step must be "
-                f"[N, {self.num_neurons}, *], got shape {list(x.shape)}."
+                f"[N, {self.num_neurons}, *], got shape {list(shape)}."
             )
-        super().materialise(x)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         omega, b_offset = self.omega.to(dtype), self.b_offset.to(dtype)

@@ -1,0 +1,141 @@
+"""Whether a neuron's call can be fused, and the call itself."""
+
+import logging
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.base import autocast_off, state_dtype
+from snntrain.kernel.graph import Unsupported
+from snntrain.kernel.plan import DTYPES, Plan, make_plan
+from snntrain.kernel.sequence import driver_for, run
+from snntrain.surrogate import SurrogateFunction
+
+_log = logging.getLogger(__name__)
+
+# Traced plans, or why there is none, by everything a step may read from its neuron. Shared by all neurons: tracing
+# takes a tenth of a second. Bounded, since a setting that is annealed makes new ones for ever.
+_plans: dict[Hashable, Plan | str] = {}
+_MOST_PLANS = 1024
+
+# Attributes of a neuron that no step reads. (Tensors reach it as states and parameters.)
+_NOT_READ = {"_memories", "_reset_values", "_parameters", "_buffers", "_modules", "_step_mode", "_backend", "_stored"}
+
+
+def plan_for(node: Any, x: Tensor) -> Plan | str:
+    """The plan that serves a call of node with x, or the reason why there is none.
+
+    Args:
+        node: a BaseNode.
+        x: its input, checked.
+    """
+    reason = reason_against(node) or _reason_against_call(node, x)
+    if reason:
+        return reason
+    dtype = state_dtype(x.dtype)
+    parameters = node.step_parameters(dtype)
+    if any(isinstance(value, Tensor) and value.dim() for value in parameters):
+        return "its parameters differ from neuron to neuron"
+    learnable = tuple(
+        index for index, value in enumerate(parameters) if isinstance(value, Tensor) and value.requires_grad
+    )
+    key = (dtype, learnable, len(parameters), _what_a_step_reads(node))
+    if key not in _plans:
+        if len(_plans) >= _MOST_PLANS:
+            _plans.clear()
+        _plans[key] = _traced(node, len(parameters), learnable, dtype)
+    return _plans[key]
+
+
+def reason_against(node: Any) -> str | None:
+    """Why no call of this neuron can be fused, whatever its input; None if nothing speaks against it."""
+    if node.overrides_hooks():
+        return f"{type(node).__name__} replaces hooks of the step, which only the loop calls; define charge or step"
+    if not isinstance(node.surrogate_function, SurrogateFunction):
+        return "its surrogate_function is not one of snntrain.surrogate (or a subclass of SurrogateFunction)"
+    return None
+
+
+def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
+    """A fused call: reads and writes the states of node as the loop does."""
+    sequence = node.step_mode == "m"
+    with autocast_off(x.device):
+        z = x if sequence else x.unsqueeze(0)
+        if z.dtype not in driver_for(x.device).IO_DTYPES:
+            z = z.to(plan.dtype)
+        one = z[0].to(plan.dtype)
+        states = [_checked(node, name, one) for name in node.state_names]
+        parameters = node.parameters_for(one)
+        stored = node.stored_states if sequence else ()
+        out, last, sequences = run(plan, z, states, list(parameters), bool(stored))
+        for name, value in zip(node.state_names, last, strict=True):
+            setattr(node, name, value)
+        for name in stored:
+            setattr(node, f"{name}_seq", sequences[node.state_names.index(name)])
+        return (out if sequence else out.squeeze(0)).to(x.dtype)
+
+
+def _checked(node: Any, name: str, x: Tensor) -> Tensor | float:
+    value = getattr(node, name)
+    return node.checked_state(name, value, x) if isinstance(value, Tensor) else value
+
+
+def _reason_against_call(node: Any, x: Tensor) -> str | None:
+    driver = driver_for(x.device)
+    if driver is None:
+        return f"there are no kernels for the device {x.device}"
+    if state_dtype(x.dtype) not in DTYPES:
+        return f"kernels compute in float32 or float64, not {x.dtype}"
+    if _is_traced(x):
+        return "the call is being traced, compiled or transformed"
+    for name in node.state_names:
+        value = getattr(node, name)
+        if not isinstance(value, (float, Tensor)):
+            return f"its state {name} is neither a number nor a tensor"
+        if node.state_shape(name, x if node.step_mode == "s" else x[0]) != x.shape[node.step_mode == "m" :]:
+            return f"its state {name} has another shape than its input"
+    return None
+
+
+def _is_traced(x: Tensor) -> bool:
+    """Whether something wants to see torch's operators: compilers, functorch, forward-mode AD, dispatch modes."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or type(x) not in (Tensor, nn.Parameter)
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def _what_a_step_reads(module: nn.Module) -> Hashable:
+    """The settings of a neuron and of the modules in it, surrogate included."""
+    own = tuple(
+        (name, _hashable(value))
+        for name, value in vars(module).items()
+        if name not in _NOT_READ and not name.endswith("_seq")
+    )
+    return type(module), own, tuple((name, _what_a_step_reads(child)) for name, child in module._modules.items())
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, Tensor):
+        return None  # the tracer refuses a step that reads one which it is not given
+    if isinstance(value, dict):
+        return tuple((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple, set)):
+        return tuple(map(_hashable, value))
+    # 1 and True are equal, and hash alike, but a step may tell them apart.
+    return (type(value), value) if isinstance(value, Hashable) else (type(value), id(value))
+
+
+def _traced(node: Any, parameters: int, learnable: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
+    try:
+        return make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
+    except Unsupported as error:
+        if node.backend == "auto":
+            _log.info("%s runs unfused: %s.", type(node).__name__, error)
+        return str(error)

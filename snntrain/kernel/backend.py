@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.base import autocast_off, state_dtype
+from snntrain.functional import repeated_step
 from snntrain.kernel.graph import Unsupported
 from snntrain.kernel.plan import DTYPES, Plan, make_plan
-from snntrain.kernel.sequence import driver_for, run
+from snntrain.kernel.sequence import driver_for, reason_against_device, run
 from snntrain.surrogate import SurrogateFunction
 
 _log = logging.getLogger(__name__)
@@ -61,15 +62,17 @@ def reason_against(node: Any) -> str | None:
 def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
     """A fused call: reads and writes the states of node as the loop does."""
     sequence = node.step_mode == "m"
+    step = repeated_step(x) if sequence else None
     with autocast_off(x.device):
-        z = x if sequence else x.unsqueeze(0)
+        z = x.unsqueeze(0) if not sequence else x if step is None else step
         if z.dtype not in driver_for(x.device).IO_DTYPES:
             z = z.to(plan.dtype)
-        one = z[0].to(plan.dtype)
+        one = (z[0] if step is None else z).to(plan.dtype)
         states = [_checked(node, name, one) for name in node.state_names]
         parameters = node.parameters_for(one)
         stored = node.stored_states if sequence else ()
-        out, last, sequences = run(plan, z, states, list(parameters), bool(stored))
+        repeats = None if step is None else x.shape[0]
+        out, last, sequences = run(plan, z, states, list(parameters), bool(stored), repeats)
         for name, value in zip(node.state_names, last, strict=True):
             setattr(node, name, value)
         for name in stored:
@@ -85,7 +88,7 @@ def _checked(node: Any, name: str, x: Tensor) -> Tensor | float:
 def _reason_against_call(node: Any, x: Tensor) -> str | None:
     driver = driver_for(x.device)
     if driver is None:
-        return f"there are no kernels for the device {x.device}"
+        return reason_against_device(x.device)
     if state_dtype(x.dtype) not in DTYPES:
         return f"kernels compute in float32 or float64, not {x.dtype}"
     if _is_traced(x):

@@ -22,7 +22,7 @@ _SMALLEST_SHARE = 16_384  # element-steps that are worth waking another thread f
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
-def chunk_length(T: int) -> int:
+def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
     """Steps between two kept states: what is kept stays under an eighth of the input, the chunk in the cache."""
     return 8 if T <= 64 else 16
 

@@ -41,9 +41,15 @@ def constants(graph: Graph) -> list[float]:
     """The constants of a graph in the order in which its kernel reads them."""
     found: list[float] = []
     for value in [*(a for operation in graph.operations for a in operation.arguments), *graph.outputs]:
-        if isinstance(value, float) and not isinstance(value, bool) and value not in found:
+        # By their text: 0.0 and −0.0 are equal, but not the same.
+        if isinstance(value, float) and repr(value) not in map(repr, found):
             found.append(value)
     return found
+
+
+def place_of(value: float, table: list[float]) -> int:
+    """Where a constant stands in the table that constants() gave."""
+    return [repr(constant) for constant in table].index(repr(value))
 
 
 # aten operator → (our operation, number of arguments kept). Several aten overloads mean one scalar operation.
@@ -64,6 +70,7 @@ _BINARY = {
     "bitwise_and": "and",
     "bitwise_or": "or",
     "logical_and": "and",
+    "logical_and_": "and",  # from the gradient of a clamp with two bounds, which uses the result only
     "logical_or": "or",
     "clamp_min": "clamp_min",
     "clamp_max": "clamp_max",

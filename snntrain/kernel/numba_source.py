@@ -1,6 +1,6 @@
 """Scalar graphs → Python source for numba: the time loop outside, neurons in the lanes."""
 
-from snntrain.kernel.graph import Graph, Operation, Value, constants
+from snntrain.kernel.graph import Graph, Operation, Value, constants, place_of
 from snntrain.kernel.plan import Plan
 
 BLOCK = 1024  # neurons per scratch buffer: with K steps of states it stays in the first cache level
@@ -34,7 +34,7 @@ _TEMPLATE = {
     "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
     "tanh_backward": "{0} * (ONE - {1} * {1})",
     "round": "round_half_even({0})",
-    "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else {0}))",
+    "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else ZERO))",
     "relu": "(ZERO if {0} < ZERO else {0})",
     "threshold_backward": "(ZERO if {1} <= {2} else {0})",
     # NaN passes through, as in torch: a comparison with it is false.
@@ -65,7 +65,7 @@ def _expression(value: Value, table: list[float], prefix: str) -> str:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float):
-        return f"{prefix}{table.index(value)}"
+        return f"{prefix}{place_of(value, table)}"
     return value
 
 

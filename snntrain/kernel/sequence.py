@@ -1,7 +1,8 @@
 """Fused sequences: layouts, kept states and autograd around the kernels of one device."""
 
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -29,29 +30,92 @@ def driver_for(device: torch.device) -> ModuleType | None:
         from snntrain.kernel import cpu
 
         return cpu
+    if device.type == "cuda":
+        from snntrain.kernel import cuda
+
+        return cuda if cuda.unavailable() is None else None
     return None
 
 
+def reason_against_device(device: torch.device) -> str:
+    """Why driver_for(device) is None."""
+    if device.type == "cuda":
+        from snntrain.kernel import cuda
+
+        return str(cuda.unavailable())
+    return f"there are no kernels for the device {device}"
+
+
 def run(
-    plan: Plan, x_seq: Tensor, states: list[Tensor | float], parameters: list[Tensor], store: bool
+    plan: Plan,
+    x: Tensor,
+    states: list[Tensor | float],
+    parameters: list[Tensor],
+    store: bool = False,
+    repeats: int | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Run a sequence through a neuron.
 
     Args:
         plan: its graphs.
-        x_seq: [T, N, *] in one of the driver's dtypes.
+        x: [T, N, *], or one step [N, *] if repeats is given; in one of the driver's dtypes.
         states: a tensor of one step's shape each, or the value that all neurons start from.
         parameters: 0-d tensors.
         store: also return the states of every step.
+        repeats: T, if all steps have the input x; its gradient is then summed over time.
 
-    Returns: outputs like x_seq; final states; states of every step (empty unless store).
+    Returns: outputs [T, N, *]; final states; states of every step (empty unless store).
     """
-    if not is_dense(x_seq[0]) or (x_seq.stride(0) != 0 and x_seq.stride(0) < x_seq[0].numel()):
-        x_seq = x_seq.contiguous()
-    tensors = [state for state in states if isinstance(state, Tensor)]
+    step = x[0] if repeats is None else x
+    if not is_dense(step) or (repeats is None and x.stride(0) != 0 and x.stride(0) < step.numel()):
+        x = x.contiguous()
+    # A step that detaches a state cuts the graph there, so that each step can be learnt from on its own.
+    tensors = [
+        state if gradient != 0.0 else state.detach()
+        for state, gradient in zip(states, plan.backward.outputs[1 : 1 + plan.states], strict=True)
+        if isinstance(state, Tensor)
+    ]
     scalars = tuple(None if isinstance(state, Tensor) else float(state) for state in states)
-    out, *rest = _Sequence.apply(plan, scalars, store, x_seq, *tensors, *parameters)
+    out, *rest = _Sequence.apply(plan, scalars, store, repeats, x, *tensors, *parameters)
     return out, rest[: plan.states], rest[plan.states :]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a sequence of T steps of M neurons lies in memory: steps one after the other, each in the order of x's."""
+
+    T: int
+    M: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    x_stride: int  # from step to step in x itself, 0 where it repeats one
+
+    @classmethod
+    def of(cls, x: Tensor, repeats: int | None) -> "_Layout":
+        step = x[0] if repeats is None else x
+        T = x.shape[0] if repeats is None else repeats
+        M = step.numel()
+        return cls(T, M, (T, *step.shape), (M, *step.stride()), x.stride(0) if repeats is None else 0)
+
+    def vector(self, x: Tensor, steps: int) -> Tensor:
+        """The elements of x, a sequence or (steps = 1) one step, in this order; copied only if they lie in another."""
+        strides = self.strides[-x.dim() :] if x.dim() else ()
+        lies_so = x.numel() == steps * self.M and all(
+            size == 1 or stride == wanted for size, stride, wanted in zip(x.shape, x.stride(), strides, strict=True)
+        )
+        if not lies_so:
+            x = torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+        return x.detach().as_strided((steps * self.M,), (1,))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """All memory from the first to the last element of x."""
+        return x.detach().as_strided(((self.T - 1) * self.x_stride + self.M if self.M else 0,), (1,))
+
+    def sequence(self, vector: Tensor) -> Tensor:
+        return vector.as_strided(self.shape, self.strides, vector.storage_offset())
+
+    def step(self, vector: Tensor) -> Tensor:
+        return vector.as_strided(self.shape[1:], self.strides[1:], vector.storage_offset())
 
 
 class _Sequence(torch.autograd.Function):
@@ -59,112 +123,110 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, scalars: tuple[float | None, ...], store: bool, x_seq: Tensor, *more: Tensor
+        ctx: Any,
+        plan: Plan,
+        scalars: tuple[float | None, ...],
+        store: bool,
+        repeats: int | None,
+        x: Tensor,
+        *more: Tensor,
     ) -> tuple[Tensor, ...]:
-        driver = driver_for(x_seq.device)
-        T, step_strides = x_seq.shape[0], x_seq[0].stride()
-        M = x_seq[0].numel()
-        kind = {"dtype": plan.dtype, "device": x_seq.device}
+        driver, layout = driver_for(x.device), _Layout.of(x, repeats)
+        T, M = layout.T, layout.M
+        kind = {"dtype": plan.dtype, "device": x.device}
         given = iter(more)
         first = [
-            torch.full((1,), value, **kind) if value is not None else _like(next(given), step_strides, M)
-            for value in scalars
+            torch.full((1,), value, **kind) if value is not None else layout.vector(next(given), 1) for value in scalars
         ]
         parameters = list(given)
-        K = driver.chunk_length(T)
+        K = driver.chunk_length(plan, x.dtype, T)
         kept = torch.empty(plan.states, (T - 1) // K if any(ctx.needs_input_grad) else 0, M, **kind)
-        out = torch.empty(T * M, dtype=x_seq.dtype, device=x_seq.device)
+        out = torch.empty(T * M, dtype=x.dtype, device=x.device)
         last = torch.empty(plan.states, M, **kind)
         sequences = torch.empty(plan.states, T * M if store else 0, **kind)
         values = torch.stack(parameters).detach() if parameters else torch.empty(0, **kind)
         if M:
-            driver.forward(plan, _flat(x_seq), x_seq.stride(0), first, last, kept, out, sequences, values, (T, K, M))
+            driver.forward(
+                plan, layout.inputs(x), layout.x_stride, first, last, kept, out, sequences, values, (T, K, M)
+            )
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x_seq, kept, values, *first)
-        ctx.plan, ctx.scalars, ctx.store, ctx.K = plan, scalars, store, K
-        shape = x_seq.shape
-        finals = [state.as_strided(shape[1:], step_strides) for state in last.unbind(0)]
-        stored = [s.as_strided(shape, (M, *step_strides)) for s in sequences.unbind(0)] if store else []
-        return out.as_strided(shape, (M, *step_strides)), *finals, *stored
+        ctx.save_for_backward(x, kept, values, *first)
+        ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K = plan, scalars, store, repeats, K
+        stored = map(layout.sequence, sequences.unbind(0)) if store else ()
+        return layout.sequence(out), *map(layout.step, last.unbind(0)), *stored
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor | None, *g_more: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "A fused neuron can be differentiated once only, and create_graph=True asks for more. "
-                "Set backend='torch' on the neurons for second derivatives."
-            )
-        x_seq, kept, values, *first = ctx.saved_tensors
-        plan, T, K = ctx.plan, x_seq.shape[0], ctx.K
-        driver = driver_for(x_seq.device)
-        step_strides, M = x_seq[0].stride(), x_seq[0].numel()
-        over_time = x_seq.stride(0) == 0 and T > 1
-        kind = {"dtype": plan.dtype, "device": x_seq.device}
-        g_all, g_last, g_stored = _incoming(ctx, x_seq, g_out, g_more)
-        gx = torch.empty(M if over_time else T * M, dtype=x_seq.dtype, device=x_seq.device)
-        g_first = torch.empty(plan.states, M, **kind)
-        g_parameters = torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x_seq.device)
-        if M:
-            driver.backward(
-                plan,
-                _flat(x_seq),
-                x_seq.stride(0),
-                first,
-                kept,
-                g_all,
-                g_last,
-                g_stored,
-                gx,
-                over_time,
-                g_first,
-                g_parameters,
-                values,
-                (T, K, M),
-            )
-        if over_time:
-            # The sum over time, handed to an expanded input whose gradient autograd sums over time again.
-            whole = gx.new_zeros(T * M)
-            whole[:M] = gx
-            gx = whole
-        g_states = [
-            g.as_strided(x_seq.shape[1:], step_strides)
-            for g, value in zip(g_first.unbind(0), ctx.scalars, strict=True)
-            if value is None
-        ]
-        sums = iter(g_parameters.sum(1).to(plan.dtype).unbind(0))
-        by_parameter = [next(sums) if index in plan.learnable else None for index in range(values.numel())]
-        return None, None, None, gx.as_strided(x_seq.shape, (M, *step_strides)), *g_states, *by_parameter
+        with torch.no_grad():
+            found = _pull_back(ctx, g_out, g_more)
+        if torch.is_grad_enabled():  # create_graph=True, also from gradcheck, which does not use the graph
+            given = [value for value in (*ctx.saved_tensors, g_out, *g_more) if value is not None]
+            found = [None if g is None else _OnceOnly.apply(g, *given) for g in found]
+        return None, None, None, None, *found
+
+
+class _OnceOnly(torch.autograd.Function):
+    """A gradient that says why it has none of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, *origins: Tensor) -> Tensor:
+        return g.view_as(g)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> NoReturn:
+        raise RuntimeError(
+            "A fused neuron can be differentiated once only. Set backend='torch' on the neurons for second derivatives "
+            "(functional.set_backend(model, 'torch'))."
+        )
+
+
+def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """Gradients of x, of the states that came as tensors, and of the parameters."""
+    x, kept, values, *first = ctx.saved_tensors
+    plan, driver, layout = ctx.plan, driver_for(x.device), _Layout.of(x, ctx.repeats)
+    T, M = layout.T, layout.M
+    over_time = ctx.repeats is not None
+    kind = {"dtype": plan.dtype, "device": x.device}
+    g_all, g_last, g_stored = _incoming(ctx, layout, x, g_out, g_more)
+    gx = torch.empty(M if over_time else T * M, dtype=x.dtype, device=x.device)
+    g_first = torch.empty(plan.states, M, **kind)
+    g_parameters = torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device)
+    if M:
+        driver.backward(
+            plan,
+            layout.inputs(x),
+            layout.x_stride,
+            first,
+            kept,
+            g_all,
+            g_last,
+            g_stored,
+            gx,
+            over_time,
+            g_first,
+            g_parameters,
+            values,
+            (T, ctx.K, M),
+        )
+    g_states = [layout.step(g) for g, value in zip(g_first.unbind(0), ctx.scalars, strict=True) if value is None]
+    sums = iter(g_parameters.sum(1).to(plan.dtype).unbind(0))
+    by_parameter = [next(sums) if index in plan.learnable else None for index in range(values.numel())]
+    gx = layout.step(gx) if over_time else layout.sequence(gx)
+    return [gx, *g_states, *by_parameter]
 
 
 def _incoming(
-    ctx: Any, x_seq: Tensor, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
+    ctx: Any, layout: _Layout, x: Tensor, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """The gradients of outputs, final states and stored states, as vectors in the memory order of x."""
-    plan, T = ctx.plan, x_seq.shape[0]
-    step_strides, M = x_seq[0].stride(), x_seq[0].numel()
-    kind = {"dtype": plan.dtype, "device": x_seq.device}
+    states, T = ctx.plan.states, layout.T
+    kind = {"dtype": ctx.plan.dtype, "device": x.device}
 
-    def sequence(g: Tensor | None, dtype: torch.dtype) -> Tensor:
-        if g is None:
-            return torch.zeros(T * M, dtype=dtype, device=x_seq.device)
-        return _like(g, (M, *step_strides), T * M)
+    def vector(g: Tensor | None, steps: int, length: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(length, dtype=dtype, device=x.device) if g is None else layout.vector(g, steps)
 
-    g_last = [torch.zeros(1, **kind) if g is None else _like(g, step_strides, M) for g in g_more[: plan.states]]
-    g_stored = torch.zeros(plan.states, 0, **kind)
-    if ctx.store and any(g is not None for g in g_more[plan.states :]):
-        g_stored = torch.stack([sequence(g, plan.dtype) for g in g_more[plan.states :]])
-    return sequence(g_out, x_seq.dtype), g_last, g_stored
-
-
-def _like(x: Tensor, strides: tuple[int, ...], size: int) -> Tensor:
-    """The elements of x in a given memory order, as a vector; copied only if x lies in another one."""
-    if x.numel() != size or x.stride() != strides:
-        x = torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
-    return x.detach().as_strided((size,), (1,))
-
-
-def _flat(x_seq: Tensor) -> Tensor:
-    """All memory from the first to the last element of a sequence whose steps are dense."""
-    T, M = x_seq.shape[0], x_seq[0].numel()
-    span = (T - 1) * x_seq.stride(0) + M if M else 0
-    return x_seq.detach().as_strided((span,), (1,))
+    g_last = [vector(g, 1, 1, ctx.plan.dtype) for g in g_more[:states]]
+    g_stored = torch.empty(states, 0, **kind)
+    if ctx.store and any(g is not None for g in g_more[states:]):
+        g_stored = torch.stack([vector(g, T, T * layout.M, ctx.plan.dtype) for g in g_more[states:]])
+    return vector(g_out, T, T * layout.M, x.dtype), g_last, g_stored

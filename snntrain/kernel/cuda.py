@@ -1,0 +1,257 @@
+"""Kernels on NVIDIA GPUs: compiled by NVRTC and launched by cupy on torch's stream, on torch's memory."""
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snntrain.files import replacing
+from snntrain.kernel import cache
+from snntrain.kernel.cuda_source import BLOCK, IO, source
+from snntrain.kernel.cuda_source import chunk_length as _chunk_length
+from snntrain.kernel.plan import Plan
+
+__all__ = ["BLOCK", "IO_DTYPES", "backward", "chunk_length", "forward", "unavailable"]
+
+IO_DTYPES = tuple(IO)  # any of them with either dtype of the plan
+# NVRTC by way of cupy.cuda.nvrtc and not of cupy.RawModule, which appends -ftz=true: with denormal numbers flushed to
+# zero, a decaying potential would no longer be torch's.
+OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
+_LARGEST = 256  # binaries kept on disk; the least recently used go first
+
+_functions: dict[tuple[str, str, int], Any] = {}
+
+
+@functools.cache
+@functools.cache
+def unavailable() -> str | None:
+    """Why no kernel can run on this machine's GPUs, or None if they can."""
+    if torch.version.hip is not None:
+        return "kernels are for NVIDIA GPUs, and this torch is built for ROCm"
+    try:
+        import cupy
+        from cupy.cuda import nvrtc
+
+        nvrtc.getVersion()  # cupy loads the library on its first use
+        if not cupy.cuda.is_available():
+            return "cupy finds no CUDA device"
+    except ModuleNotFoundError:
+        return "cupy is not installed; install cupy-cuda12x or cupy-cuda13x, whichever fits the driver"
+    except Exception as error:  # a cupy made for another CUDA fails in many ways
+        return f"cupy cannot be used ({str(error).strip() or type(error).__name__})"
+    return None
+
+
+def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
+    """Steps between two kept states: what a thread holds in registers, whatever T."""
+    return _chunk_length(plan, io)
+
+
+def forward(
+    plan: Plan,
+    x: Tensor,
+    x_stride: int,
+    first: list[Tensor],
+    last: Tensor,
+    kept: Tensor,
+    out: Tensor,
+    sequences: Tensor,
+    values: Tensor,
+    sizes: tuple[int, int, int],
+) -> None:
+    """Run sizes = (T, K, M): T steps of M neurons, their states kept every K; results go to last, kept, out, sequences.
+
+    Args:
+        x: all inputs as a vector, step t from t·x_stride on.
+        first: initial states [M], or [1] for all.
+        last: [states, M].
+        kept: [states, (T − 1) // K or 0, M].
+        out: [T·M].
+        sequences: [states, T·M or 0], the states after every step.
+        values: parameters.
+    """
+    T, _, M = sizes
+    V = _neurons_per_thread(M, x_stride, x, out)
+    arguments = (
+        _address(x),
+        x_stride // V,
+        *_scattered(first),
+        _address(last),
+        _address(kept),
+        _address(out),
+        _address(sequences),
+        _address(values),
+        T,
+        M // V,
+    )
+    _launch(_text(plan, x.dtype, V), "forward", -(-M // BLOCK), BLOCK // V, (*arguments, *_numbers(plan)[0]), x.device)
+
+
+def backward(
+    plan: Plan,
+    x: Tensor,
+    x_stride: int,
+    first: list[Tensor],
+    kept: Tensor,
+    g_out: Tensor,
+    g_last: list[Tensor],
+    g_sequences: Tensor,
+    gx: Tensor,
+    over_time: bool,
+    g_first: Tensor,
+    g_parameters: Tensor,
+    values: Tensor,
+    sizes: tuple[int, int, int],
+) -> None:
+    """Pull gradients back through what `forward` ran; results go to gx, g_first, g_parameters.
+
+    Args:
+        x, x_stride, first, kept, values, sizes: as in forward.
+        g_out: [T·M].
+        g_last: gradients of the final states, [M], or [1] for all.
+        g_sequences: [states, T·M or 0].
+        gx: [T·M], or [M] if over_time: summed over time.
+        over_time: whether x is the same at every step.
+        g_first: [states, M].
+        g_parameters: [learnable, blocks of neurons], float64.
+    """
+    T, _, M = sizes
+    V = _neurons_per_thread(M, x_stride, x, g_out, gx)
+    arguments = (
+        _address(x),
+        x_stride // V,
+        *_scattered(first),
+        _address(kept),
+        _address(g_out),
+        *_scattered(g_last),
+        _address(g_sequences),
+        _address(gx),
+        int(over_time),
+        _address(g_first),
+        _address(g_parameters),
+        _address(values),
+        T,
+        M // V,
+    )
+    numbers = [number for graph in _numbers(plan) for number in graph]
+    _launch(_text(plan, x.dtype, V), "backward", -(-M // BLOCK), BLOCK // V, (*arguments, *numbers), x.device)
+
+
+def _neurons_per_thread(M: int, x_stride: int, *vectors: Tensor) -> int:
+    """2 where pairs of 16-bit elements can be read at once, else 1."""
+    paired = vectors[0].element_size() == 2 and M % 2 == 0 and x_stride % 2 == 0
+    return 2 if paired and all(vector.data_ptr() % 4 == 0 for vector in vectors) else 1
+
+
+def _address(x: Tensor) -> int:
+    return x.data_ptr() if x.numel() else 0
+
+
+def _scattered(states: list[Tensor]) -> list[int]:
+    """Address and step of vectors of all neurons, or of one value for all."""
+    return [number for state in states for number in (_address(state), 1 if state.numel() > 1 else 0)]
+
+
+def _text(plan: Plan, io: torch.dtype, V: int) -> str:
+    compiled = plan.compiled.setdefault("cuda", {})
+    if (io, V) not in compiled:
+        compiled[io, V] = source(plan, io, V)
+    return compiled[io, V]
+
+
+def _numbers(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    compiled = plan.compiled.setdefault("cuda", {})
+    if "numbers" not in compiled:
+        compiled["numbers"] = plan.constants()
+    return compiled["numbers"]
+
+
+def _launch(text: str, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], device: torch.device) -> None:
+    """Run a kernel of a generated source.
+
+    Args:
+        text: the source.
+        kernel: its name there.
+        blocks, threads: blocks of the grid and threads of a block.
+        arguments: ints, which the kernel takes as long long or as pointers, and numpy scalars.
+        device: on whose current stream it runs.
+    """
+    import cupy
+
+    # A kernel's arguments lie in memory as their C types: eight bytes for each int.
+    packed = tuple(np.int64(value) if isinstance(value, int) else value for value in arguments)
+    with cupy.cuda.Device(device.index):
+        stream = cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream)
+        _function(text, kernel, device.index)((blocks,), (threads,), packed, stream=stream)
+
+
+def _function(text: str, kernel: str, device: int) -> Any:
+    """A kernel, loaded on the current device; neurons that differ in numbers alone share it."""
+    import cupy
+
+    if (text, kernel, device) not in _functions:
+        module = cupy.cuda.Module()
+        module.load(binary(text, int(cupy.cuda.Device(device).compute_capability)))
+        for name in ("forward", "backward"):
+            _functions[text, name, device] = module.get_function(name)
+    return _functions[text, kernel, device]
+
+
+def binary(text: str, capability: int) -> bytes:
+    """Machine code of a generated source from the cache on disk, compiled if it is not there or damaged.
+
+    Args:
+        text: the source.
+        capability: of the GPU, as in sm_90.
+    """
+    from cupy.cuda import nvrtc
+
+    content = repr((text, capability, OPTIONS, nvrtc.getVersion()))
+    file = cache.folder() / "cuda" / hashlib.sha256(content.encode()).hexdigest()[:32]
+    digest, code = _read(file)
+    if digest != hashlib.sha256(code).digest():
+        code = _compiled(text, capability)
+        with contextlib.suppress(OSError), replacing(file) as temporary:
+            temporary.write_bytes(hashlib.sha256(code).digest() + code)
+        _drop_oldest(file.parent)
+    with contextlib.suppress(OSError):
+        os.utime(file)
+    return code
+
+
+def _read(file: Path) -> tuple[bytes, bytes]:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return b"", b""
+    return content[:32], content[32:]
+
+
+def _compiled(text: str, capability: int) -> bytes:
+    from cupy.cuda import nvrtc
+
+    # A GPU newer than NVRTC gets code for the newest one known, which its driver translates.
+    newest = max(known for known in nvrtc.getSupportedArchs() if known <= capability)
+    architecture = f"-arch=sm_{newest}" if newest == capability else f"-arch=compute_{newest}"
+    program = nvrtc.createProgram(text, "kernel.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (architecture, *OPTIONS))
+        code = nvrtc.getCUBIN(program) if newest == capability else nvrtc.getPTX(program)
+    except nvrtc.NVRTCError as error:
+        raise RuntimeError(f"A generated kernel does not compile:\n{nvrtc.getProgramLog(program)}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+    return code if isinstance(code, bytes) else code.encode()
+
+
+def _drop_oldest(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-_LARGEST]:
+            file.unlink(missing_ok=True)

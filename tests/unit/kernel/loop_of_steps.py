@@ -1,0 +1,92 @@
+"""A neuron's step in a plain loop over time, which kernels are compared with."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from snntrain import neuron, surrogate
+from snntrain.kernel import Plan, make_plan, run
+
+NODES = {
+    "IF, soft reset": lambda: neuron.IFNode(v_reset=None, surrogate_function=surrogate.ATan(2.0)),
+    "LIF": lambda: neuron.LIFNode(tau=2.7, v_reset=-0.1, surrogate_function=surrogate.ATan(2.0)),
+    "LIF, soft reset, Sigmoid": lambda: neuron.LIFNode(tau=1.3, decay_input=False, v_reset=None),
+    "PLIF": lambda: neuron.ParametricLIFNode(init_tau=1.7, detach_reset=True, surrogate_function=surrogate.ATan(2.0)),
+    "QIF": lambda: neuron.QIFNode(surrogate_function=surrogate.ATan(2.0)),
+    "Izhikevich": lambda: neuron.IzhikevichNode(
+        a=0.3, b=0.4, v_reset=0.2, w_rest=0.05, surrogate_function=surrogate.ATan(2.0)
+    ),
+    "KLIF": lambda: neuron.KLIFNode(scale_reset=True, surrogate_function=surrogate.ATan(2.0)),
+    "CubaLIF": lambda: neuron.CubaLIFNode(requires_grad=True, surrogate_function=surrogate.ATan(2.0)),
+    "RAF": lambda: neuron.RAFNode(b_offset=2.0, surrogate_function=surrogate.ATan(2.0)),
+    "ILIF": lambda: neuron.ILIFNode(tau=1.9),
+    "ternary LIF": lambda: neuron.TernaryLIFNode(learnable_amplitude=True),
+    "ATIF": lambda: neuron.ATIFNode(),
+    "OTTT": lambda: neuron.OTTTLIFNode(surrogate_function=surrogate.ATan(2.0)),
+}
+
+
+def planned(node: nn.Module, dtype: torch.dtype, device: str = "cpu") -> tuple[Plan, list[Tensor]]:
+    """A neuron's plan and the values of its parameters."""
+    parameters = node.step_parameters(dtype)
+    learnable = [index for index, value in enumerate(parameters) if isinstance(value, Tensor)]
+    values = [torch.as_tensor(value, dtype=dtype, device=device) for value in parameters]
+    return make_plan(node.step, len(node.state_names), len(values), learnable, dtype), values
+
+
+def looped(
+    step: Callable[..., Sequence[Tensor]], x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """What kernel.run returns with store=True, in the dtype of the states."""
+    outputs, stored = [], []
+    for x_t in x.to(states[0].dtype):
+        out, *states = step(x_t, *states, *parameters)
+        outputs.append(out.to(x.dtype))
+        stored.append(states)
+    return torch.stack(outputs), list(states), [torch.stack(sequence) for sequence in zip(*stored, strict=True)]
+
+
+def assert_kernel_is_loop(
+    node: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32, exact: bool = True, rtol: float = 0.0
+) -> None:
+    """Compare a fused run with the loop: every output, every state and every gradient.
+
+    Args:
+        node: the neuron, on the device of x.
+        x: [T, *].
+        dtype: of states and arithmetic.
+        exact: whether outputs and states are to be equal to the last bit.
+        rtol: of the gradients, where their dtype does not ask for more.
+    """
+    plan, parameters = planned(node, dtype, x.device)
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int, like: torch.dtype = dtype) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(x.device, like)
+
+    given = [(0.3 * random(*x.shape[1:])).requires_grad_() for _ in node.state_names]
+    x = x.detach().requires_grad_()
+    weights = (
+        [random(*x.shape, like=x.dtype)] + [random(*x.shape) for _ in given] + [random(*x.shape[1:]) for _ in given]
+    )
+    found = []
+    for out, last, stored in (run(plan, x, given, parameters, store=True), looped(node.step, x, given, parameters)):
+        loss = sum((w.double() * value.double()).sum() for w, value in zip(weights, [out, *stored, *last], strict=True))
+        wanted = [x, *given, *node.parameters()]
+        gradients = torch.autograd.grad(loss, wanted, allow_unused=True, retain_graph=True)
+        found.append(([out, *last, *stored], gradients))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        if exact:
+            assert torch.equal(one, other)
+        else:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for one, other in zip(our_gradients, their_gradients, strict=True):
+        if one is None or other is None:
+            assert one is None and other is None
+            continue
+        tolerance = {torch.float32: 1e-5, torch.float64: 1e-12}.get(one.dtype, torch.finfo(one.dtype).eps)
+        tolerance = max(tolerance, rtol)
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))

@@ -1,0 +1,310 @@
+"""The generated CUDA C without a GPU: compiled for one, and run on the CPU by way of a C++ compiler."""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from loop_of_steps import NODES, assert_kernel_is_loop, looped, planned
+from torch import Tensor
+
+from snntrain import neuron, surrogate
+from snntrain.kernel import cuda, make_plan, run, sequence
+from snntrain.kernel.cuda_source import BLOCK, chunk_length, source
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+HALVES = (torch.float16, torch.bfloat16)
+LAUNCH = '\nLAUNCHER(forward)\nLAUNCHER(backward)\nstatic_assert(THREADS <= 128, "");\n'
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which runs CUDA C here, is not installed")
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+
+# --- the driver with the CPU in place of the GPU ----------------------------------------------------------------------
+
+_libraries: dict[str, ctypes.CDLL] = {}
+
+
+class Emulator:
+    """Stands in for cuda._launch and notes what was launched."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.launched: list[tuple[str, str]] = []
+
+    def __call__(self, text, kernel, blocks, threads, arguments, device) -> None:
+        self.launched.append((kernel, text))
+        values = [np.array(value, np.int64 if isinstance(value, int) else None) for value in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+        barriers = kernel == "backward" and "__syncthreads" in text
+        getattr(self.library(text), f"launch_{kernel}")(blocks, threads, int(barriers), pointers)
+
+    def library(self, text: str) -> ctypes.CDLL:
+        if text not in _libraries:
+            path = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+            path.with_suffix(".cpp").write_text(f'#include "{HEADER}"\n{text}{LAUNCH}')
+            half = ["-DHALF"] if "cvt.f32.f16" in text else []
+            command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-pthread", "-shared", "-fPIC", *half]
+            done = subprocess.run(
+                [*command, path.with_suffix(".cpp"), "-o", path.with_suffix(".so")], capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            _libraries[text] = ctypes.CDLL(str(path.with_suffix(".so")))
+        return _libraries[text]
+
+
+@pytest.fixture
+def emulator(tmp_path, monkeypatch) -> Emulator:
+    emulator = Emulator(tmp_path)
+    monkeypatch.setattr(sequence, "driver_for", lambda device: cuda)
+    monkeypatch.setattr(cuda, "_launch", emulator)
+    return emulator
+
+
+def lif() -> neuron.LIFNode:
+    return NODES["LIF"]()
+
+
+# --- what it computes -------------------------------------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", NODES)
+def test_every_neuron_computes_what_the_loop_computes(emulator, name):
+    torch.manual_seed(0)
+    assert_kernel_is_loop(
+        NODES[name](), 1.5 * torch.randn(20, 3, 111)
+    )  # several chunks, several blocks, the last short
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float64, *HALVES], ids=str)
+@pytest.mark.parametrize("name", ["PLIF", "RAF", "ILIF"])
+def test_the_input_may_come_in_other_dtypes(emulator, name, io):
+    torch.manual_seed(0)
+    x = (1.5 * torch.randn(35, 2, 150)).to(io)
+    assert_kernel_is_loop(NODES[name](), x, torch.float64 if io == torch.float64 else torch.float32)
+    pairs = all("V = 2;" in text for _, text in emulator.launched)
+    assert pairs == (io in HALVES)
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("T", [1, 8, 9, 16, 17, 33])
+@pytest.mark.parametrize("M", [1, BLOCK, BLOCK + 2])
+def test_any_length_fits_the_chunks_and_any_size_the_blocks(emulator, T, M, io):
+    torch.manual_seed(0)
+    assert_kernel_is_loop(lif(), (1.5 * torch.randn(T, M)).to(io))
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", ["steps apart", "steps an odd number apart", "at an odd address", "expanded"])
+def test_the_place_of_the_input_in_memory_changes_nothing(emulator, layout, io):
+    base = torch.randn(12, 60).to(io)
+    x = {
+        "steps apart": lambda: base[:, :40],
+        "steps an odd number apart": lambda: torch.randn(12, 61).to(io)[:, :40],
+        "at an odd address": lambda: base.flatten()[1:601].view(10, 60),
+        "expanded": lambda: base[:1].expand(12, -1),
+    }[layout]()
+    assert_kernel_is_loop(lif(), x)
+    halves_in_pairs = io == torch.bfloat16 and layout in ("steps apart", "expanded")
+    assert ("V = 2;" in emulator.launched[0][1]) == halves_in_pairs
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float32, *HALVES], ids=str)
+def test_a_repeated_step_is_read_once_and_its_gradient_summed_over_time(emulator, io):
+    node = NODES["PLIF"]()
+    plan, parameters = planned(node, torch.float32)
+    x = torch.randn(3, 50).to(io).requires_grad_()
+    spikes, (v,), _ = run(plan, x, [0.25], parameters, repeats=21)
+    expected, (v_expected,), _ = looped(node.step, x.expand(21, 3, 50), [torch.full((3, 50), 0.25)], parameters)
+    assert torch.equal(spikes, expected) and torch.equal(v, v_expected)
+    weights = torch.randn(spikes.shape)
+    ours, theirs = (
+        torch.autograd.grad((s.float() * weights).sum(), [x, node.w], retain_graph=True) for s in (spikes, expected)
+    )
+    tolerance = 1e-5 if io == torch.float32 else 2 * torch.finfo(io).eps
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+
+
+@needs_compiler
+def test_inference_keeps_no_states_and_numbers_do_not_change_the_kernel(emulator):
+    texts = set()
+    for threshold in (0.7, 1.3):
+        node = neuron.IFNode(v_threshold=threshold)
+        plan, _ = planned(node, torch.float32)
+        x = torch.rand(20, 100)
+        spikes, _, _ = run(plan, x, [0.0], [])
+        assert torch.equal(spikes, looped(node.step, x, [torch.zeros(100)], [])[0])
+        texts |= {text for _, text in emulator.launched}
+    assert len(texts) == 1
+
+
+# Every operation of the kernels. Torch takes functions, and on the CPU even the square root, from a library whose last
+# bit is its own.
+_ATEN = torch.ops.aten
+EXACT = {
+    "arithmetic": lambda x, y: ((x + y) * (x - y) / y, 1.0 - x, -x, x.abs(), x.reciprocal(), x.round()),
+    "comparisons": lambda x, y: tuple((z).to(x.dtype) for z in (x >= y, x > y, x <= y, x < y, x == y, x != y)),
+    "logic": lambda x, y: tuple(z.to(x.dtype) for z in ((x > 0) & (y > 0), (x > 0) | (y > 0), ~(x > 0))),
+    "choices": lambda x, y: (
+        torch.where(x > y, x, y),
+        torch.maximum(x, y),
+        torch.minimum(x, y),
+        x.clamp(-1.0, 2.0),
+        x.clamp(min=0.5),
+        x.clamp(max=0.5),
+        torch.relu(x),
+        torch.sign(x),
+        _ATEN.threshold_backward(y, x, 0.5),
+    ),
+}
+INEXACT = {
+    "functions": lambda x, y: (
+        x.sqrt(),
+        x.exp(),
+        x.log(),
+        x.log1p(),
+        x.sin(),
+        x.cos(),
+        x.tanh(),
+        x.sigmoid(),
+        x.erf(),
+    ),
+    "gradients": lambda x, y: (_ATEN.sigmoid_backward(y, x), _ATEN.tanh_backward(y, x)),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_operation_is_torchs_also_of_infinities_and_nan(emulator, dtype):
+    special = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 88.5, -104.0, 1e-40, -1e-40, 3e38, torch.inf, -torch.inf]
+    special = torch.tensor([*special, torch.nan], dtype=dtype)
+    x, y = torch.cartesian_prod(special, special).unbind(1)
+    groups = [*EXACT.values(), *INEXACT.values()]
+
+    def step(x: Tensor, y: Tensor, *unused: Tensor) -> tuple[Tensor, ...]:
+        x, y = x.detach(), y.detach()  # their values are what counts here
+        return x, y, *(value for group in groups for value in group(x, y))
+
+    exact = sum(len(group(x, y)) for group in EXACT.values())
+    count = sum(len(group(x, y)) for group in groups)
+    plan = make_plan(step, 1 + count, 0, [], dtype)
+    _, (_, *ours), _ = run(plan, x.unsqueeze(0), [y, *[0.0] * count], [])
+    for index, (one, other) in enumerate(zip(ours, step(x, y)[2:], strict=True)):
+        tolerance = {} if index >= exact else {"rtol": 0.0, "atol": 0.0}
+        torch.testing.assert_close(one, other, equal_nan=True, **tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", HALVES, ids=str)
+def test_half_precision_is_read_exactly_and_rounded_as_torch_rounds(emulator, io):
+    plan = make_plan(lambda x, v: (v, x), 1, 0, [], torch.float32)
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(io)
+    # Floats between two neighbours: just below, on and just above the middle, and beyond the largest.
+    bits = every.float().view(torch.int32) if io == torch.bfloat16 else every.float().nan_to_num().view(torch.int32)
+    for offset in (0, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001, 0xFFFF):
+        values = (bits + offset).view(torch.float32)
+        out, (last,), _ = run(plan, every.unsqueeze(0), [values], [])
+        torch.testing.assert_close(out[0], values.to(io), rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(last, every.float(), rtol=0, atol=0, equal_nan=True)
+
+
+# --- what it becomes on a GPU -----------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_for_backward_is_an_eighth_of_the_input_up_to_two_states():
+    for name, io, states in (("LIF", torch.float32, 1), ("Izhikevich", torch.float32, 2), ("LIF", torch.bfloat16, 1)):
+        plan, _ = planned(NODES[name](), torch.float32)
+        assert plan.states == states
+        assert states * 4 / (chunk_length(plan, io) * io.itemsize) <= 1 / 8
+
+
+def assembly(folder: Path, sources: list[str], architecture: str, *options: str) -> str:
+    """PTX of several sources, made by nvcc with the driver's options."""
+    text = "".join(
+        f"#define forward forward_{index}\n#define backward backward_{index}\n"
+        f"namespace kernel_{index} {{\n{text}\n}}\n#undef forward\n#undef backward\n"
+        for index, text in enumerate(sources)
+    )
+    (folder / "kernels.cu").write_text(text)
+    command = ["nvcc", f"-arch={architecture}", *cuda.OPTIONS, *options, "-keep", "-keep-dir", folder, "kernels.cu"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr  # warnings, spilt registers
+    return (folder / "kernels.ptx").read_text()
+
+
+def forbidden(ptx: str) -> set[str]:
+    """Instructions that round otherwise than torch does."""
+    return set(re.findall(r"\bfma\.\S+|\bmad\.\S*f\d\d|\b\w+\.approx\.\S+|\b\w+\.full\.\S+|\S+\.ftz\S*", ptx))
+
+
+WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in ("ATIF", "ternary LIF")]
+
+
+@needs_nvcc
+@pytest.mark.parametrize("io", [torch.float32, torch.float64, *HALVES], ids=str)
+def test_it_compiles_and_its_arithmetic_is_ieee(tmp_path, io):
+    names = WITHOUT_EXP if io == torch.float32 else ["LIF", "PLIF"]
+    dtype = torch.float64 if io == torch.float64 else torch.float32
+    plans = [planned(NODES[name](), dtype)[0] for name in names]
+    ptx = assembly(tmp_path, [source(plan, io, 2 if io in HALVES else 1) for plan in plans], "sm_90", "-cubin")
+    assert len(re.findall(r"\.entry", ptx)) == 2 * len(plans)
+    assert "div.rn" in ptx and not forbidden(ptx)
+
+
+@needs_nvcc
+def test_functions_are_the_exact_ones_and_older_gpus_are_served(tmp_path):
+    nodes = [NODES["LIF, soft reset, Sigmoid"](), NODES["ATIF"](), neuron.EIFNode(), neuron.ComplementaryLIFNode()]
+    sources = [source(planned(node, torch.float32)[0], torch.float32, 1) for node in nodes]
+    ptx = assembly(tmp_path, sources, "sm_75", "-ptx")
+    # expf itself ends in the one approximate instruction there is; __expf would be nothing but that.
+    assert {name for name in forbidden(ptx) if not name.startswith("fma.")} == {"ex2.approx.ftz.f32"}
+    assert "fma.rn" in ptx and "div.rn.f32" in ptx
+
+
+def test_the_driver_compiles_for_any_gpu_and_keeps_the_code_on_disk(tmp_path, monkeypatch):
+    nvrtc = pytest.importorskip("cupy", reason="cupy is not installed").cuda.nvrtc
+    try:
+        newest = max(nvrtc.getSupportedArchs())
+    except Exception as error:
+        pytest.skip(f"NVRTC is not installed ({error})")
+    monkeypatch.setenv("SNNTRAIN_CACHE", str(tmp_path))
+    text = source(planned(lif(), torch.float32)[0], torch.float16, 2)
+    code = cuda.binary(text, 90)
+    assert code.startswith(b"\x7fELF")
+    assert b".target" in cuda.binary(text, newest + 9)  # PTX, for a GPU that this NVRTC does not know
+    with monkeypatch.context() as patch:
+        patch.delattr(cuda, "_compiled")
+        assert cuda.binary(text, 90) == code
+    for file in (tmp_path / "cuda").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    assert cuda.binary(text, 90) == code
+
+
+def test_without_cupy_there_is_no_driver_and_the_reason_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    cuda.unavailable.cache_clear()
+    try:
+        assert "cupy-cuda12x" in cuda.unavailable()
+        assert sequence.driver_for(torch.device("cuda")) is None
+    finally:
+        cuda.unavailable.cache_clear()
+
+
+def test_a_plan_serves_surrogates_of_any_steepness_with_one_kernel():
+    texts = set()
+    for alpha in (1.0, 2.5):
+        node = neuron.LIFNode(surrogate_function=surrogate.ATan(alpha))
+        texts.add(source(planned(node, torch.float32)[0], torch.float32, 1))
+    assert len(texts) == 1

@@ -1,0 +1,439 @@
+"""Every neuron, forward and backward, against its own plain loop, other libraries and the floor that memory sets."""
+
+import os
+
+# Before torch loads, as in train.py: threads that wait sleep instead of spinning, so that a neighbour costs less.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import benchmark
+import peers
+import torch
+from benchmark import console
+from peers import Case, Contender
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+SHAPES = ((4, 64, 100352), (16, 64, 16384), (100, 64, 1024))
+CACHE_SIZED = 32 * 2**20  # bytes of a sequence from which on main memory, not the processor's cache, sets the limit
+SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
+EXAMPLES = """\
+  python scripts/bench_neuron.py                                       all pointwise neurons, three shapes, some minutes
+  python scripts/bench_neuron.py --neurons LIF,ParametricLIF --shapes 16x64x16384 --rounds 20
+  python scripts/bench_neuron.py --neurons all                         with those that have no fused kernel
+  python scripts/bench_neuron.py --cold                                also first calls, compiled or from the cache
+  python scripts/bench_neuron.py --device cuda --shapes 64x64x16384
+The peer libraries come with: pip install -c constraints.txt -e '.[bench]'"""
+
+
+# --- one neuron at one shape -----------------------------------------------------------------------------------------
+
+
+def training_pass(contender: Contender, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
+    """Forward and backward: the gradients of the input and of the parameters."""
+    return torch.autograd.grad(contender.run(x), [x, *contender.parameters], g, allow_unused=True)
+
+
+@torch.no_grad()
+def inference_pass(contender: Contender, x: Tensor) -> Tensor:
+    """Forward alone."""
+    return contender.run(x)
+
+
+def kept_bytes(contender: Contender, x: Tensor) -> int:
+    """Memory that forward leaves for backward, beyond the input itself: each storage once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor  # stays alive in the graph, so that no address is given out twice
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = contender.run(x)
+    kept.pop(x.untyped_storage().data_ptr(), None)
+    del y
+    return sum(kept.values())
+
+
+def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], dict[str, str]]:
+    """What takes part, and why the rest does not."""
+    makers: dict[str, Callable[[], Contender]] = {
+        FLOOR: peers.floor,
+        FUSED: partial(peers.ours, case, "fused", T, device),
+        LOOP: partial(peers.ours, case, "torch", T, device),
+    }
+    missing: dict[str, str] = {}
+    if device == "cuda" and case.kernel and benchmark.installed("spikingjelly"):
+        for provider, reason in peers.providers(case):
+            title = f"{SPIKINGJELLY} {provider}"
+            if reason is None:
+                makers[title] = partial(peers.spikingjelly, case, T, device, provider)
+            else:
+                missing[title] = reason
+    else:
+        makers[SPIKINGJELLY] = partial(peers.spikingjelly, case, T, device)
+    if case.name == "LIFNode":
+        makers |= {"snnTorch": partial(peers.snntorch, device), "norse": partial(peers.norse, device)}
+    ready: dict[str, Contender] = {}
+    for title, make in makers.items():
+        try:
+            ready[title] = make()
+            _try(ready[title], T, device)
+        except Exception as error:  # whatever a library refuses with: the others are measured all the same
+            ready.pop(title, None)
+            missing[title] = " ".join(f"{error}".split()) or type(error).__name__
+    return ready, missing
+
+
+def _try(contender: Contender, T: int, device: str) -> None:
+    """One pass over a small input; compiles what has to be compiled."""
+    contender.prepare()
+    x = torch.rand(T, 2, 64, device=device, requires_grad=True)
+    training_pass(contender, x, torch.ones_like(x))
+    inference_pass(contender, x.detach())
+
+
+def measure(case: Case, shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
+    """One row of results: seconds per round, memory, ratios, targets."""
+    source = torch.Generator().manual_seed(1)
+    x = torch.randn(shape, generator=source).add_(0.5).to(device).requires_grad_()
+    g = torch.rand(shape, generator=source).to(device)
+    ready, missing = contenders(case, shape[0], device)
+    row: dict[str, Any] = {"neuron": case.name, "shape": list(shape), "unavailable": missing, "contenders": {}}
+    for title, contender in ready.items():
+        contender.prepare()
+        kept = kept_bytes(contender, x)  # the first pass at this size, too
+        row["contenders"][title] = {"kept_bytes": kept, "kept_share": kept / (x.numel() * x.element_size())}
+    seconds = benchmark.interleaved(
+        {
+            (title, kind): partial(_timed, contender, partial(call, contender, *arguments), device)
+            for title, contender in ready.items()
+            for kind, call, arguments in (
+                ("training", training_pass, (x, g)),
+                ("inference", inference_pass, (x.detach(),)),
+            )
+        },
+        rounds,
+    )
+    for (title, kind), values in seconds.items():
+        row["contenders"][title][f"{kind}_seconds"] = values
+    reference = _spikingjelly_in(row)
+    if reference and FUSED in ready:
+        row["equal_outputs"] = peers.agreement(ready[FUSED], ready[reference], shape[0], device)
+    row["figures"] = figures(case, row, device)
+    return row
+
+
+def _timed(contender: Contender, call: Callable[[], Any], device: str) -> float:
+    contender.prepare()
+    return benchmark.seconds_of(call, device)
+
+
+def _spikingjelly_in(row: Mapping[str, Any]) -> str | None:
+    """The SpikingJelly that took part: on CUDA the fastest of several."""
+    measured = {
+        title: statistics.median(values["training_seconds"])
+        for title, values in row["contenders"].items()
+        if title.startswith(SPIKINGJELLY)
+    }
+    return min(measured, key=measured.get) if measured else None
+
+
+# --- ratios and targets ----------------------------------------------------------------------------------------------
+
+
+def figures(case: Case, row: Mapping[str, Any], device: str) -> dict[str, dict[str, Any]]:
+    """The fused kernels' ratios, each with its limit and whether it is met; empty without fused kernels."""
+    measured = row["contenders"]
+    if FUSED not in measured:
+        return {}
+    fused, least = measured[FUSED], measured[FLOOR]
+    values = {
+        "training_to_floor": benchmark.ratio(fused["training_seconds"], least["training_seconds"]),
+        "inference_to_floor": benchmark.ratio(fused["inference_seconds"], least["inference_seconds"]),
+        "kept_share": fused["kept_share"],
+    }
+    reference = _spikingjelly_in(row)
+    if reference:
+        peer = measured[reference]
+        values["speedup"] = benchmark.ratio(peer["training_seconds"], fused["training_seconds"])
+    limits = targets(case, row["shape"], device)
+    return {name: _judged(name, value, limits.get(name)) for name, value in values.items()}
+
+
+def targets(case: Case, shape: list[int], device: str) -> dict[str, float]:
+    """Limits of the figures; a speedup is to be at least, the others at most that."""
+    if not case.pointwise:
+        return {}
+    speedup = {} if not case.same else {"speedup": 3.0}
+    if device == "cuda":  # as fast as SpikingJelly's fastest, at 80 % of the bandwidth of a copy
+        return {"kept_share": 1 / 8, "inference_to_floor": 1.25, **({"speedup": 1.0} if speedup else {})}
+    in_cache = 4 * math.prod(shape) <= CACHE_SIZED
+    if in_cache and speedup:
+        speedup = {"speedup": 4.0}
+    to_floor = (2.5 if in_cache else 1.4) if case.light else (4.0 if in_cache else 2.5)
+    return {"training_to_floor": to_floor, "inference_to_floor": 1.5, "kept_share": 1 / 8, **speedup}
+
+
+def _judged(name: str, value: float, limit: float | None) -> dict[str, Any]:
+    shown = round(value, 4)  # a few scalars kept beside the sequences do not count
+    met = None if limit is None else (shown >= limit if name == "speedup" else shown <= limit)
+    return {"value": value, "limit": limit, "met": met}
+
+
+# --- first call ------------------------------------------------------------------------------------------------------
+
+
+def first_call(name: str) -> dict[str, Any]:
+    """In a fresh process: seconds of a neuron's first forward and backward, and whether imports compiled anything."""
+    case, shape = peers.find(name), (4, 64, 1024)
+    x = torch.rand(shape, requires_grad=True)
+    training_pass(peers.floor(), x, torch.ones_like(x))  # torch's own first call is not what is measured
+    contender = peers.ours(case, "fused", shape[0])
+    cache = Path(os.environ["SNNTRAIN_CACHE"])
+    compiled_before = sum(path.is_file() for path in cache.rglob("*")) if cache.is_dir() else 0
+    seconds = benchmark.seconds_of(partial(training_pass, contender, x, torch.ones_like(x)))
+    return {"seconds": seconds, "files_in_cache_before": compiled_before}
+
+
+def cold_and_warm(case: Case, threads: int) -> dict[str, Any]:
+    """First call with an empty kernel cache, and in another process with what the first one left there."""
+    row: dict[str, Any] = {"neuron": case.name}
+    with tempfile.TemporaryDirectory(prefix="snntrain-kernels-") as cache:
+        for name, limit in (("cold", 5.0), ("warm", 0.5)):
+            done = subprocess.run(
+                [sys.executable, __file__, "--first-call", case.name, "--threads", str(threads)],
+                env=os.environ | {"SNNTRAIN_CACHE": cache},
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                row["unavailable"] = done.stderr.strip().rsplit("\n", 1)[-1]
+                return row
+            call = json.loads(done.stdout)
+            row[name] = {"value": call["seconds"], "limit": limit, "met": call["seconds"] < limit}
+            if name == "cold":
+                row["imports_compile"] = call["files_in_cache_before"] > 0
+    return row
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """The rows of one shape."""
+    table = Table(box=None, pad_edge=False)
+    for title in (
+        "neuron",
+        "fused ms",
+        f"÷ {FLOOR}",
+        "faster than SJ",
+        f"forward ÷ {FLOOR}",
+        "kept ÷ input",
+        "loop ms",
+        "SJ ms",
+        f"{FLOOR} ms",
+        "snnTorch ms",
+        "norse ms",
+    ):
+        table.add_column(title, justify="left" if title == "neuron" else "right")
+    for row in rows:
+        named = ("training_to_floor", "speedup", "inference_to_floor", "kept_share")
+        ratios = [_shown(row["figures"].get(name), "≥" if name == "speedup" else "≤") for name in named]
+        reference = _spikingjelly_in(row)
+        others = [_milliseconds(row, title) for title in (LOOP, reference, FLOOR, "snnTorch", "norse")]
+        table.add_row(row["neuron"].removesuffix("Node"), _milliseconds(row, FUSED), *ratios, *others)
+    return table
+
+
+def _milliseconds(row: Mapping[str, Any], title: str | None) -> str:
+    measured = row["contenders"].get(title)
+    return f"{1e3 * statistics.median(measured['training_seconds']):.3g}" if measured else "-"
+
+
+def _shown(figure: Mapping[str, Any] | None, sign: str, unit: str = "") -> str:
+    if figure is None:
+        return "-"
+    value = f"{figure['value']:.3g}{unit}"
+    if figure["limit"] is None:
+        return value
+    mark = "[green]✓[/green]" if figure["met"] else "[red]✗[/red]"
+    return f"{value} {sign} {figure['limit']:.3g}{unit} {mark}"
+
+
+def print_reasons(rows: list[dict[str, Any]]) -> None:
+    """Why something was not measured, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        missing = row["unavailable"].items()
+        for title, reason in missing:
+            reasons.setdefault(f"{title}: {reason}", []).append(row["neuron"].removesuffix("Node"))
+    for reason, names in reasons.items():
+        console.print(f"- {', '.join(dict.fromkeys(names))}: {reason}", style="dim", markup=False, soft_wrap=True)
+    unlike = [row["neuron"] for row in rows if not peers.CASES[row["neuron"]].same and "speedup" in row["figures"]]
+    if unlike:
+        names = ", ".join(dict.fromkeys(name.removesuffix("Node") for name in unlike))
+        console.print(f"- {names}: SpikingJelly's has other equations, so that there is no target", style="dim")
+    for row in rows:
+        if peers.CASES[row["neuron"]].same and row.get("equal_outputs", 1) < 0.999:
+            share = f"{100 * row['equal_outputs']:.1f} %"
+            console.print(f"- {row['neuron']}: only {share} of the outputs equal SpikingJelly's", style="red")
+
+
+def print_verdict(rows: list[dict[str, Any]]) -> None:
+    """How many targets are met."""
+    judged = [figure["met"] for row in rows for figure in row["figures"].values() if figure["met"] is not None]
+    if judged:
+        console.print(f"{sum(judged)} of {len(judged)} targets met", "")
+
+
+def cold_table(rows: list[dict[str, Any]]) -> Table:
+    """First calls."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("neuron", "first call ever", "in the next process", ""):
+        table.add_column(title, justify="left" if title in ("neuron", "") else "right")
+    for row in rows:
+        notes = row.get("unavailable") or ("[red]importing snntrain compiled[/red]" if row["imports_compile"] else "")
+        cells = (_shown(row.get(name), "<", " s") for name in ("cold", "warm"))
+        table.add_row(row["neuron"].removesuffix("Node"), *cells, notes)
+    return table
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Forward + backward as a multiple of the floor, one panel per shape."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
+    neurons = list(dict.fromkeys(row["neuron"] for row in rows))
+    height = 1.6 + 0.5 * len(neurons)
+    figure, panels = plt.subplots(
+        1, len(shapes), figsize=(1.5 + 4 * len(shapes), height), sharey=True, squeeze=False, layout="constrained"
+    )
+    for panel, shape in zip(panels[0], shapes, strict=True):
+        of_shape = {row["neuron"]: row for row in rows if tuple(row["shape"]) == shape}
+        _draw(panel, [of_shape[name] for name in neurons])
+        panel.set_title("T = {}, N = {}, {} features".format(*shape), fontsize=10)
+    panels[0][0].set_yticks(range(len(neurons)), [name.removesuffix("Node") for name in neurons])
+    handles = {label: bar for panel in panels[0] for bar, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.suptitle("Forward + backward, as a multiple of the time of x*1 (read, write, autograd)", fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _draw(panel: Any, rows: list[dict[str, Any]]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    series = ((FUSED, "fused kernels", "#0072b2"), (LOOP, "plain torch", "#999999"))
+    series += ((SPIKINGJELLY, "SpikingJelly 2.0.0", "#d55e00"),)
+    for place, (title, label, color) in enumerate(series):
+        positions, values = [], []
+        for number, row in enumerate(rows):
+            key = _spikingjelly_in(row) if title == SPIKINGJELLY else title
+            if key in row["contenders"]:
+                measured, least = row["contenders"][key], row["contenders"][FLOOR]
+                positions.append(number + 0.27 * (place - 1))
+                values.append(benchmark.ratio(measured["training_seconds"], least["training_seconds"]))
+        bars = panel.barh(positions, values, height=0.25, label=label, color=color)
+        panel.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
+    for number, row in enumerate(rows):
+        limit = row["figures"].get("training_to_floor", {}).get("limit")
+        if limit:
+            panel.plot([limit] * 2, [number - 0.42, number + 0.42], color="black", linewidth=1.2, label="target")
+    panel.set_xscale("log")
+    panel.set_xlim(1, 2 * panel.get_xlim()[1])  # from the floor on, with room for the numbers
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def neurons(text: str) -> list[str]:
+    """The argument --neurons."""
+    if text in ("all", "pointwise"):
+        return list(peers.CASES if text == "all" else peers.DEFAULT)
+    try:
+        return list(dict.fromkeys(peers.find(part).name for part in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def shapes(text: str) -> list[tuple[int, ...]]:
+    """The argument --shapes."""
+    found = []
+    for part in text.split(","):
+        sizes = part.split("x")
+        if len(sizes) != 3:
+            raise argparse.ArgumentTypeError(f"a shape is TxNxFEATURES, such as 4x64x1024, got {part!r}")
+        found.append(tuple(benchmark.positive(size) for size in sizes))
+    return list(dict.fromkeys(found))
+
+
+def read_options() -> argparse.Namespace:
+    """The command line, checked."""
+    parser = benchmark.parser(__doc__, EXAMPLES)
+    parser.add_argument(
+        "--neurons", type=neurons, default="pointwise", help="names such as LIF,KLIF; pointwise (default); all"
+    )
+    default = ",".join("x".join(map(str, shape)) for shape in SHAPES)
+    parser.add_argument("--shapes", type=shapes, default=default, help="TxNxFEATURES, … (default %(default)s)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
+    parser.add_argument("--rounds", type=benchmark.positive, default=10, help="default %(default)s")
+    parser.add_argument("--cold", action="store_true", help="also time first calls, in fresh processes")
+    parser.add_argument("--first-call", help=argparse.SUPPRESS)  # what --cold starts
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("argument --device: torch finds no CUDA device; use --device cpu")
+    if options.device == "cuda" and options.cold:
+        parser.error("argument --cold: first calls are timed on the CPU only; leave out --device cuda")
+    return options
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = read_options()
+    torch.set_num_threads(options.threads)
+    if options.first_call:
+        print(json.dumps(first_call(options.first_call)))
+        return
+    run = benchmark.describe_run(options.threads, options.device)
+    benchmark.introduce(run)
+    rows: list[dict[str, Any]] = []
+    for shape in options.shapes:
+        work = track(options.neurons, f"{'x'.join(map(str, shape))}", console=console, transient=True)
+        of_shape = [measure(peers.CASES[name], shape, options.rounds, options.device) for name in work]
+        console.print("T = {}, N = {}, {} features".format(*shape), table_of(of_shape), "", sep="\n")
+        rows += of_shape
+    print_reasons(rows)
+    print_verdict(rows)
+    results = {"benchmark": "neuron", "run": run, "device": options.device, "rounds": options.rounds, "rows": rows}
+    if options.cold:
+        work = track(options.neurons, "first calls", console=console, transient=True)
+        results["cold"] = [cold_and_warm(peers.CASES[name], options.threads) for name in work]
+        console.print(cold_table(results["cold"]), "")
+    benchmark.write_results(options.output, "neuron", results, partial(plot, rows))
+
+
+if __name__ == "__main__":
+    main()

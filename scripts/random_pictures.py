@@ -1,0 +1,24 @@
+"""Fashion-MNIST's shapes without its files: a data set for benchmarks."""
+
+import torch
+
+from snntrain.data import FashionMNIST, Split
+from snntrain.randomness import generator
+
+
+class RandomPictures(FashionMNIST):
+    """As many pictures of 28×28 random pixels as Fashion-MNIST has, with random labels.
+
+    Args: as in FashionMNIST; root and download have no effect.
+    """
+
+    def prepare_data(self) -> None:
+        pass
+
+    def load(self) -> tuple[Split, Split]:
+        return self._draw(60_000, "train"), self._draw(10_000, "test")
+
+    def _draw(self, count: int, name: str) -> Split:
+        source = generator(self.seed, "random pictures", name)
+        images = torch.randint(0, 256, (count, *self.SAMPLE_SHAPE), generator=source, dtype=torch.uint8)
+        return Split(images, torch.randint(0, len(self.CLASSES), (count,), generator=source))

@@ -1,0 +1,114 @@
+"""The benchmark scripts at sizes where they say nothing about speed."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+WITH_SPIKINGJELLY = any(d.name == "spikingjelly" for d in metadata.distributions())
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The folder of the scripts, importable as it is when one of them runs."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return SCRIPTS
+
+
+def start(script: str, *arguments: str, cwd: Path) -> subprocess.Popen:
+    environment = os.environ | {"COLUMNS": "180"}
+    command = [sys.executable, str(SCRIPTS / script), "--threads", "1", "--output", "out", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def results(process: subprocess.Popen, folder: Path, name: str) -> dict[str, Any]:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert (folder / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    return json.loads((folder / "out" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+SMALL = ("--channels", "2", "--T", "2", "--batch", "4", "--steps", "2", "--rounds", "2")
+
+
+def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
+    """Side by side, since most of the time is the start of Python and torch."""
+    train = start("bench_train.py", *SMALL, "--over-T", "1,2,3", "--no-memory", cwd=tmp_path)
+    neuron = start("bench_neuron.py", "--neurons", "IF,GatedLIF", "--shapes", "3x2x40", "--rounds", "2", cwd=tmp_path)
+    _check_training(results(train, tmp_path, "train"))
+    _check_neurons(results(neuron, tmp_path, "neuron"))
+
+
+def _check_training(found: dict[str, Any]) -> None:
+    bare = found["variants"]["bare"]
+    assert len(bare["seconds_per_step"]) == len(found["variants"]["framework"]["seconds_per_step"]) == 2
+    speed = bare["images_per_second"]
+    assert 0 < speed["min"] <= speed["median"] <= speed["max"]
+    assert found["framework_overhead"] > -1
+    assert sum(found["shares"]["bare"].values()) == pytest.approx(1)
+    assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimiser"] > 0
+    assert list(found["over_T"]["seconds_per_step"]) == ["1", "2", "3"]
+    assert found["over_T"]["fit"]["r_squared"] <= 1
+    assert found["options"]["T"] == 2 and found["run"]["threads"] == 1 and found["run"]["versions"]["torch"]
+    if WITH_SPIKINGJELLY:
+        assert found["variants"]["spikingjelly"]["times_as_fast"] == 1
+        assert found["largest_difference"] < 1e-5  # otherwise two different networks were compared
+
+
+def _check_neurons(found: dict[str, Any]) -> None:
+    simple, gated = found["rows"]
+    assert "fused" in gated["unavailable"] and "torch" in gated["contenders"]
+    assert len(simple["contenders"]["x*1"]["training_seconds"]) == 2
+    assert simple["contenders"]["x*1"]["kept_bytes"] == 0  # a factor that is a number needs nothing saved
+    assert simple["contenders"]["torch"]["kept_share"] > 1
+    assert simple["figures"]["training_to_floor"]["limit"] == 2.5
+    if WITH_SPIKINGJELLY:
+        assert simple["equal_outputs"] == 1
+
+
+@pytest.mark.slow
+def test_peak_memory_is_what_training_adds(tmp_path):
+    found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
+    for variant in found["variants"].values():
+        memory = variant["peak_memory"]
+        assert memory["bytes"] == memory["peak_bytes"] - memory["before_bytes"] > 0
+
+
+@pytest.mark.slow
+def test_the_first_call_of_a_second_process_finds_the_kernels_compiled(tmp_path):
+    arguments = ("--neurons", "IF", "--shapes", "2x2x8", "--rounds", "1", "--cold")
+    found = results(start("bench_neuron.py", *arguments, cwd=tmp_path), tmp_path, "neuron")
+    (row,) = found["cold"]
+    assert row["warm"]["value"] < row["cold"]["value"]
+    assert row["imports_compile"] is False
+
+
+def test_wrong_arguments_are_refused_with_the_reason(scripts, tmp_path):
+    import bench_neuron
+    import benchmark
+
+    (tmp_path / "file").touch()
+    for read, text, reason in (
+        (bench_neuron.neurons, "LIFNod", "Did you mean LIFNode"),
+        (bench_neuron.shapes, "4x64", "TxNxFEATURES"),
+        (bench_neuron.shapes, "4x0x64", "≥ 1"),
+        (benchmark.positives, "2,2", "twice"),
+        (benchmark.output_folder, str(tmp_path / "file"), "not a folder"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=reason):
+            read(text)
+
+
+def test_a_ratio_compares_values_of_the_same_round(scripts):
+    import benchmark
+
+    assert benchmark.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 3.0]) == 2.0

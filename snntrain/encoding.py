@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import integer
 from snntrain.base import state_dtype
+from snntrain.functional import repeat
 from snntrain.registry import register
 
 
@@ -18,7 +19,7 @@ class DirectEncoder(nn.Module):
     """
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return x.unsqueeze(0).expand(integer(self, "T", T, at_least=1), *x.shape)
+        return repeat(x, integer(self, "T", T, at_least=1))
 
 
 @register("encoder")

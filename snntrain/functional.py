@@ -79,6 +79,21 @@ def set_states(model: nn.Module, states: Mapping[str, Any]) -> None:
             setattr(module, name, detached_copy(states[f"{path}.{name}" if path else name]))
 
 
+def repeat(x: Tensor, T: int) -> Tensor:
+    """The same step T times: x [N, *] → [T, N, *], a view that also remembers x.
+
+    Layers and neurons that find the memory (see repeated_step) compute such a step once.
+    """
+    x_seq = x.unsqueeze(0).expand(T, *x.shape)
+    x_seq.repeated_step = x
+    return x_seq
+
+
+def repeated_step(x_seq: Tensor) -> Tensor | None:
+    """x of a sequence that repeat(x, T) made; None for every other one."""
+    return getattr(x_seq, "repeated_step", None)
+
+
 def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[..., Any]) -> Any:
     """Run a stateless module once on a sequence by folding time into the batch.
 

@@ -47,7 +47,7 @@ def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Kernels are compiled once for all test processes, and nothing is left in the user's cache."""
     base = tmp_path_factory.getbasetemp()
     is_worker = "PYTEST_XDIST_WORKER" in os.environ  # whose base is a folder in the session's
-    os.environ["SNNTRAIN_CACHE"] = str((base.parent if is_worker else base) / "kernels")
+    os.environ.setdefault("SNNTRAIN_CACHE", str((base.parent if is_worker else base) / "kernels"))
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from snntrain.base import StepModule
-from snntrain.functional import seq_to_ann_forward
+from snntrain.base import StepModule, map_tensors
+from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
 
 
 class StepLayer(StepModule):
@@ -25,7 +25,8 @@ class StepLayer(StepModule):
 class FoldedLayer(StepLayer):
     """Mixin to be put in front of a stateless torch layer: in 'm' the layer runs once on [T·N, *].
 
-    The rank that the input must have follows from step_shapes.
+    On a sequence that repeats one step, as a direct encoder makes it, it runs on that step [N, *] alone. The rank that
+    the input must have follows from step_shapes.
     """
 
     # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
@@ -36,7 +37,18 @@ class FoldedLayer(StepLayer):
         self.check_rank(x)
         if self.step_mode == "s":
             return super().forward(x, *more, **options)
+        step = None if more else self.step_to_run_once(x)
+        if step is not None:
+            return map_tensors(lambda y: repeat(y, x.shape[0]), self.forward_repeated(step, x.shape[0], **options))
         return seq_to_ann_forward((x, *more), partial(super().forward, **options))
+
+    def step_to_run_once(self, x: Tensor) -> Tensor | None:
+        """The step [N, *] that the sequence x repeats, if one run of the layer is enough for it."""
+        return repeated_step(x)
+
+    def forward_repeated(self, x: Tensor, T: int, **options: Any) -> Any:
+        """The output of one step for a step x [N, *] that occurs T times."""
+        return super().forward(x, **options)
 
     def check_rank(self, x: Tensor) -> None:
         """Raises: ValueError for an input of the wrong rank in 'm', for a sequence in 's', and for T = 0."""

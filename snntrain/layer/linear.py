@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from snntrain.arguments import refuse
+from snntrain.functional import repeat, repeated_step
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.registry import register
 
@@ -20,7 +21,8 @@ class Linear(StepLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_steps(x)
-        return super().forward(x)
+        step = repeated_step(x) if self.step_mode == "m" else None
+        return super().forward(x) if step is None else repeat(super().forward(step), x.shape[0])
 
 
 @register("layer")

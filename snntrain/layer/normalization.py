@@ -34,6 +34,35 @@ class _BatchNorm(FoldedLayer):
         finally:
             self._buffers = buffers
 
+    def step_to_run_once(self, x: Tensor) -> Tensor | None:
+        step = super().step_to_run_once(x)
+        is_too_small = step is not None and self.training and _values_per_channel(step) < 2  # torch refuses it
+        return None if is_too_small else step
+
+    def forward_repeated(self, x: Tensor, T: int) -> Tensor:
+        """One step has the mean and the variance of its repetitions, save for one thing that is put right here.
+
+        The running variance is unbiased, n/(n − 1) times that of the batch, and n is T times larger.
+        """
+        if not self.training or self.running_var is None:
+            return super().forward_repeated(x, T)
+        kept = self.running_var
+        self.running_var = kept.clone()  # the graph keeps this one, which must not change any more
+        try:
+            out = super().forward_repeated(x, T)
+        finally:
+            updated, self.running_var = self.running_var, kept
+        n = _values_per_channel(x)
+        factor = 1.0 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        with torch.no_grad():
+            old = kept * (1.0 - factor)
+            kept.copy_(old + (updated - old) * ((n - 1) / n * (T * n) / (T * n - 1)))
+        return out
+
+
+def _values_per_channel(x: Tensor) -> int:
+    return x.numel() // max(x.shape[1], 1)
+
 
 def _in_backward() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -387,3 +387,46 @@ def test_a_whole_sequence_model_compiles_without_graph_breaks():
     x = torch.randn(3, 2, 2, 6, 6)
     expected = copy.deepcopy(net)(x)
     assert torch.equal(torch.compile(net, backend="eager", fullgraph=True)(x), expected)
+
+
+# --- a step that repeats ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@EVERY_CASE
+def test_a_repeated_step_gives_what_its_copies_give(case, training):
+    if case.name.startswith("MaxUnpool"):
+        pytest.skip("it takes two tensors, and folds them")
+    once, often = (case.build(step_mode="m").train(training) for _ in range(2))
+    (x,) = case.inputs(4)
+    x.requires_grad_()
+    runs = []
+    for module, x_seq in ((once, functional.repeat(x, 3)), (often, x.expand(3, *x.shape))):
+        outputs = as_list(module(x_seq))
+        assert all((functional.repeated_step(y) is not None) == (module is once) for y in outputs)
+        floating = [y for y in outputs if y.is_floating_point()]
+        weights = [torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype) for y in floating]
+        loss = sum((y * w).sum() for y, w in zip(floating, weights, strict=True))
+        gradients = torch.autograd.grad(loss, [x, *module.parameters()])
+        runs.append([*outputs, *gradients, *module.buffers()])
+    for ours, theirs in zip(*runs, strict=True):
+        assert_close(ours, theirs)
+
+
+def test_a_layer_runs_on_a_repeated_step_once():
+    seen = []
+
+    class Counting(layer.Conv1d):
+        def _conv_forward(self, x: Tensor, *more: Any) -> Tensor:
+            seen.append(x.shape)
+            return super()._conv_forward(x, *more)
+
+    y = Counting(2, 3, 1, step_mode="m")(functional.repeat(torch.ones(5, 2, 7), 4))
+    assert seen == [(5, 2, 7)] and y.shape == (4, 5, 3, 7) and y.stride(0) == 0
+
+
+def test_only_repeat_marks_a_sequence():
+    x = torch.ones(2, 3)
+    assert functional.repeated_step(functional.repeat(x, 4)) is x
+    for other in (x.expand(4, 2, 3), functional.repeat(x, 4) + 0, functional.repeat(x, 4)[:2]):
+        assert functional.repeated_step(other) is None

@@ -297,7 +297,7 @@ def test_lif_divides_by_tau_where_a_reciprocal_would_lose_the_spike(step_mode, d
 @pytest.mark.parametrize(
     "kind, v_reset, decay_input", [(kind, r, decay) for kind, r, detach, decay in VARIANTS if not detach]
 )
-def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset, decay_input):
+def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset, decay_input, backend):
     node, _ = built(
         kind,
         1.7,
@@ -322,4 +322,9 @@ def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset
     parameters = [p.detach().clone().requires_grad_() for p in node.parameters()]
     assert len(parameters) == (kind == "PLIF")
     assert torch.autograd.gradcheck(run, (x, v, *parameters))
-    assert torch.autograd.gradgradcheck(run, (x[:2].detach().requires_grad_(), v, *parameters))
+    short = x[:2].detach().requires_grad_()
+    if backend == "torch":
+        assert torch.autograd.gradgradcheck(run, (short, v, *parameters))
+    else:
+        with pytest.raises(RuntimeError, match="backend='torch'"):
+            torch.autograd.gradgradcheck(run, (short, v, *parameters))

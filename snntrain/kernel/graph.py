@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Value = str | float | bool  # the name of an earlier value, or a constant
 
@@ -124,94 +126,131 @@ def trace_backward(
     Raises: Unsupported.
     """
     taken = 1 + states + parameters
-    # Parameters are traced with the shape of x: their gradient then comes per neuron, to be summed by the kernel.
     wanted = [*range(1 + states), *(1 + states + index for index in learnable)]
 
-    def backward(*arguments: Tensor) -> tuple[Tensor, ...]:
-        values, gradients = list(arguments[:taken]), arguments[taken:]
-
-        def of_wanted(*some: Tensor) -> tuple[Tensor, ...]:
-            filled = list(values)
-            for position, value in zip(wanted, some, strict=True):
-                filled[position] = value
-            return tuple(step(*filled))
-
-        _, pull_back = torch.func.vjp(of_wanted, *(values[position] for position in wanted))
-        return pull_back(tuple(gradients))
+    def backward(*arguments: Tensor) -> tuple[Tensor | None, ...]:
+        values, gradients = arguments[:taken], arguments[taken:]
+        for position in wanted:
+            values[position].requires_grad_()
+        # A sum of products, not grad_outputs: handed those, torch imports a library for symbolic algebra.
+        loss = sum((y * g).sum() for y, g in zip(step(*values), gradients, strict=True) if y.requires_grad)
+        leaves = [values[position] for position in wanted]
+        return (
+            torch.autograd.grad(loss, leaves, allow_unused=True) if isinstance(loss, Tensor) else [None] * len(leaves)
+        )
 
     return _trace(backward, taken + 1 + states, dtype)
 
 
-def _trace(function: Callable[..., tuple[Tensor, ...]], inputs: int, dtype: torch.dtype) -> Graph:
-    from torch.fx.experimental.proxy_tensor import make_fx  # here: it takes as long to import as snntrain
+def _trace(function: Callable[..., Sequence[Tensor | None]], inputs: int, dtype: torch.dtype) -> Graph:
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        return _traced(function, inputs, dtype)
 
-    # Distinct tensors: the tracer merges arguments that are one object.
-    samples = [torch.linspace(0.1, 0.9, 3, dtype=dtype) + 0.01 * index for index in range(inputs)]
+
+def _traced(function: Callable[..., Sequence[Tensor | None]], inputs: int, dtype: torch.dtype) -> Graph:
+    # Parameters have the shape of x here: their gradient then comes per neuron, to be summed by the kernel.
+    samples = [torch.linspace(0.1, 0.9, 3, dtype=dtype, device="cpu") + 0.01 * index for index in range(inputs)]
+    recorder = _Recorder(samples)
     try:
-        with torch.enable_grad():
-            traced = make_fx(function)(*samples)
+        with recorder:
+            results = function(*samples)
     except Unsupported:
         raise
-    except Exception as error:  # whatever a step that branches on values or moves data provokes in the tracer
+    except Exception as error:  # whatever a step provokes that does more than arithmetic
         raise Unsupported(f"its step cannot be traced ({str(error).strip().splitlines()[0]})") from error
-    traced.graph.eliminate_dead_code()
-    return _scalar_graph(traced.graph, inputs)
+    return recorder.graph(results)
 
 
-def _scalar_graph(graph: fx.Graph, inputs: int) -> Graph:
-    names: dict[fx.Node, Value] = {}
-    operations: list[Operation] = []
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    for index, node in enumerate(placeholders):
-        names[node] = f"a{index}"
-    outputs: tuple[Value, ...] = ()
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            continue
-        if node.op == "output":
-            results = node.args[0] if isinstance(node.args[0], (tuple, list)) else (node.args[0],)
-            outputs = tuple(0.0 if result is None else _value(result, names) for result in results)
-            continue
-        if node.op != "call_function":
-            raise Unsupported(f"its step reads a tensor that is neither input, state nor parameter ({node.target})")
-        result = _lower(node, [_value(argument, names) for argument in node.args], f"t{len(operations)}")
+class _Recorder(TorchDispatchMode):
+    """Writes down the operators that run on some tensors.
+
+    (make_fx would do, but importing it takes a second, and tracing with it a tenth to a half of one.)
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.inputs = tuple(f"a{index}" for index in range(len(inputs)))
+        self.operations: dict[str, Operation] = {}
+        self.unsupported: dict[str, Unsupported] = {}
+        self.alive = list(inputs)  # so that no memory is used twice
+        self.names: dict[int, Value] = dict(zip(map(_memory, inputs), self.inputs, strict=True))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler, a second's work, in order to keep it away from here
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        out = operator(*args, **kwargs)
+        if not isinstance(out, Tensor):
+            raise Unsupported(f"its step cannot be traced ({operator} reads values or gives several tensors)")
+        self.alive.append(out)
+        name = f"t{len(self.alive)}"
+        arguments = [self.value(argument) for argument in args]
+        try:
+            result = _lower(operator, args, kwargs, arguments, name)
+        except Unsupported as reason:  # counts only if something depends on it
+            self.unsupported[name] = reason
+            result = Operation(name, "", tuple(arguments))
         if isinstance(result, Operation):
-            operations.append(result)
-            names[node] = result.name
-        else:
-            names[node] = result
-    return Graph(tuple(f"a{index}" for index in range(inputs)), tuple(operations), outputs)
+            self.operations[name] = result
+            result = name
+        self.names[_memory(out)] = result
+        return out
+
+    def value(self, argument: object) -> Value:
+        """What stands for an argument of an operator in scalar code."""
+        if isinstance(argument, Tensor):
+            if _memory(argument) not in self.names:
+                raise Unsupported("its step reads a tensor that is neither input, state nor parameter")
+            return self.names[_memory(argument)]
+        if isinstance(argument, bool) or argument is None:
+            return bool(argument)
+        if isinstance(argument, (int, float)):
+            return float(argument)
+        return ""  # sizes, dtypes and the like: no scalar reads them
+
+    def graph(self, results: Sequence[Tensor | None]) -> Graph:
+        """The operations that the results depend on."""
+        outputs = tuple(0.0 if result is None else self.value(result) for result in results)
+        needed: set[str] = set()
+        pending = [value for value in outputs if isinstance(value, str)]
+        while pending:
+            name = pending.pop()
+            if name in self.operations and name not in needed:
+                needed.add(name)
+                pending += [value for value in self.operations[name].arguments if isinstance(value, str)]
+        for name in self.unsupported:
+            if name in needed:
+                raise self.unsupported[name]
+        return Graph(self.inputs, tuple(op for name, op in self.operations.items() if name in needed), outputs)
 
 
-def _value(argument: object, names: dict[fx.Node, Value]) -> Value:
-    if isinstance(argument, fx.Node):
-        return names[argument]
-    if isinstance(argument, bool) or argument is None:
-        return bool(argument)
-    if isinstance(argument, (int, float)):
-        return float(argument)
-    return ""  # sizes, dtypes and the like: no scalar reads them
+def _memory(x: Tensor) -> int:
+    """What tells values apart: a tensor that autograd saved comes back as another object over the same memory."""
+    return x.untyped_storage()._cdata
 
 
-def _lower(node: fx.Node, arguments: list[Value], name: str) -> Operation | Value:
+def _lower(operator: Any, args: tuple, kwargs: dict, arguments: list[Value], name: str) -> Operation | Value:
     """One aten call as a scalar operation, or as the value it merely passes on."""
-    target = node.target
-    aten = target.overloadpacket.__name__ if hasattr(target, "overloadpacket") else str(target)
-    scale = node.kwargs.get("alpha", 1)
-    if aten in _BINARY and len(arguments) >= 2 and scale == 1 and not node.kwargs.get("rounding_mode"):
+    aten = operator.overloadpacket.__name__
+    scale = kwargs.get("alpha", 1)
+    if aten == "mul" and 1.0 in arguments[:2]:
+        return arguments[arguments[0] == 1.0]
+    if aten in _BINARY and len(arguments) >= 2 and scale == 1 and not kwargs.get("rounding_mode"):
         return Operation(name, _BINARY[aten], tuple(arguments[:2]))
-    if aten in _UNARY and not node.kwargs.get("decimals"):
+    if aten in _UNARY and not kwargs.get("decimals"):
         return Operation(name, _UNARY[aten], (arguments[0],))
     if aten == "rsub" and scale == 1 and len(arguments) == 2:
         return Operation(name, "sub", (arguments[1], arguments[0]))
     if aten == "where" and len(arguments) == 3:
         return Operation(name, "where", tuple(arguments))
     if aten == "clamp":
-        return _clamp(node, arguments, name)
+        return _clamp(args, kwargs, arguments, name)
     if aten == "threshold_backward":
         return Operation(name, "threshold_backward", tuple(arguments))
     if aten in ("_to_copy", "to"):
-        return Operation(name, "to_float", (arguments[0],)) if _is_float(node) else arguments[0]
+        return Operation(name, "to_float", (arguments[0],)) if _is_float(kwargs) else arguments[0]
     if aten in _SAME_VALUE:
         return arguments[0]
     if aten in ("scalar_tensor", "full_like", "full"):
@@ -220,12 +259,12 @@ def _lower(node: fx.Node, arguments: list[Value], name: str) -> Operation | Valu
         return 0.0 if aten in _ZERO else 1.0
     if aten == "pow" and len(arguments) == 2 and arguments[1] == 2.0:
         return Operation(name, "mul", (arguments[0], arguments[0]))
-    raise Unsupported(f"its step uses {target}, for which no kernel code is known")
+    raise Unsupported(f"its step uses {operator}, for which no kernel code is known")
 
 
-def _clamp(node: fx.Node, arguments: list[Value], name: str) -> Operation:
+def _clamp(args: tuple, kwargs: dict, arguments: list[Value], name: str) -> Operation:
     def bound(position: int, keyword: str) -> object:
-        return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
+        return args[position] if len(args) > position else kwargs.get(keyword)
 
     low, high = bound(1, "min"), bound(2, "max")
     if low is not None and high is not None:
@@ -236,8 +275,8 @@ def _clamp(node: fx.Node, arguments: list[Value], name: str) -> Operation:
     )
 
 
-def _is_float(node: fx.Node) -> bool:
-    dtype = node.kwargs.get("dtype")
+def _is_float(kwargs: dict) -> bool:
+    dtype = kwargs.get("dtype")
     if dtype is None:
         return False
     if not dtype.is_floating_point:

@@ -24,7 +24,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
     """Steps between two kept states: what is kept stays under an eighth of the input, the chunk in the cache."""
-    return 8 if T <= 64 else 16
+    return max(8 * plan.states, 8 if T <= 64 else 16)
 
 
 def forward(

@@ -106,9 +106,9 @@ def _initial(target: str, array: str, indent: str) -> list[str]:
     """Fill target from an array of all neurons, or from an array of one value that stands for all of them."""
     return [
         f"{indent}if {array}.shape[0] == 1:",
-        f"{indent}    {target}[:] = {array}[0]",
+        f"{indent}    fill({target}, {array}[0])",
         f"{indent}else:",
-        f"{indent}    {target}[:] = {array}[start:start + n]",
+        f"{indent}    copy({target}, {array}[start:start + n])",
     ]
 
 
@@ -147,20 +147,23 @@ def _forward(graph: Graph, states: int, parameters: int) -> str:
         *read,
         *(f"{_I4}scratch{s} = np.empty((2, BLOCK), DTYPE)" for s in range(states)),
         f"{_I4}for start in range(lo, hi, BLOCK):",
-        f"{_I8}n = min(BLOCK, hi - start)",
+        f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
         *(f"{_I8}v{s} = scratch{s}[0, :n]" for s in range(states)),
         *(f"{_I8}w{s} = scratch{s}[1, :n]" for s in range(states)),
         *(line for s in range(states) for line in _initial(f"v{s}", f"first{s}", _I8)),
         f"{_I8}for t in range(T):",
         f"{_I12}if kept.shape[1] > 0 and t > 0 and t % K == 0:",
-        *([f"{_I16}kept[{s}, t // K - 1, start:start + n] = v{s}" for s in range(states)] or [f"{_I16}pass"]),
+        *([f"{_I16}copy(kept[{s}, t // K - 1, start:start + n], v{s})" for s in range(states)] or [f"{_I16}pass"]),
         f"{_I12}x = x_all[t * x_stride + start:t * x_stride + start + n]",
         f"{_I12}out = out_all[t * M + start:t * M + start + n]",
         f"{_I12}advance(x, {_each('v', states)}{_each('w', states)}out, {numbers})",
         *(f"{_I12}v{s}, w{s} = w{s}, v{s}" for s in range(states)),
         f"{_I12}if sequences.shape[1] > 0:",
-        *([f"{_I16}sequences[{s}, t * M + start:t * M + start + n] = v{s}" for s in range(states)] or [f"{_I16}pass"]),
-        *(f"{_I8}last[{s}, start:start + n] = v{s}" for s in range(states)),
+        *(
+            [f"{_I16}copy(sequences[{s}, t * M + start:t * M + start + n], v{s})" for s in range(states)]
+            or [f"{_I16}pass"]
+        ),
+        *(f"{_I8}copy(last[{s}, start:start + n], v{s})" for s in range(states)),
     ]
     return "\n".join([*step, "", "", *entry])
 
@@ -181,12 +184,6 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
         *(f"{_I8}new{s} = {_output(graph, 1 + s, 'b', named)}" for s in range(states)),
         *(f"{_I8}s{q}[i] = s{q}[i] + {_output(graph, 1 + states + q, 'b', named)}" for q in range(learnable)),
         *(f"{_I8}g{s}[i] = new{s}" for s in range(states)),
-        "",
-        "",
-        _STEP,
-        "def increase(total, more):",
-        f"{_I4}for i in range(total.shape[0]):",
-        f"{_I8}total[i] = total[i] + more[i]",
     ]
     read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
     read += [f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))]
@@ -202,19 +199,19 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
         *(f"{_I4}sum{q} = np.empty(BLOCK, DTYPE)" for q in range(learnable)),
         f"{_I4}unused = np.empty(BLOCK, DTYPE)",
         f"{_I4}for start in range(lo, hi, BLOCK):",
-        f"{_I8}n = min(BLOCK, hi - start)",
+        f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
         *(f"{_I8}g{s} = scratch{s}[:n]" for s in range(states)),
         *(line for s in range(states) for line in _initial(f"g{s}", f"g_last{s}", _I8)),
         *(f"{_I8}s{q} = sum{q}[:n]" for q in range(learnable)),
-        *(f"{_I8}s{q}[:] = ZERO" for q in range(learnable)),
+        *(f"{_I8}fill(s{q}, ZERO)" for q in range(learnable)),
         f"{_I8}for chunk in range((T - 1) // K, -1, -1):",
         f"{_I12}begin = chunk * K",
-        f"{_I12}end = min(T, begin + K)",
+        f"{_I12}end = begin + K if begin + K <= T else T",
         *(f"{_I12}v{s} = history{s}[0, :n]" for s in range(states)),
         f"{_I12}if chunk == 0:",
         *([line for s in range(states) for line in _initial(f"v{s}", f"first{s}", _I16)] or [f"{_I16}pass"]),
         f"{_I12}else:",
-        *([f"{_I16}v{s}[:] = kept[{s}, chunk - 1, start:start + n]" for s in range(states)] or [f"{_I16}pass"]),
+        *([f"{_I16}copy(v{s}, kept[{s}, chunk - 1, start:start + n])" for s in range(states)] or [f"{_I16}pass"]),
         f"{_I12}for t in range(begin, end - 1):",
         f"{_I16}x = x_all[t * x_stride + start:t * x_stride + start + n]",
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
@@ -234,7 +231,7 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
         f"{_I20}increase(gx_all[start:start + n], unused[:n])",
         f"{_I16}else:",
         f"{_I20}pull_back(x, g, gx_all[t * M + start:t * M + start + n], {carried}{numbers})",
-        *(f"{_I8}g_first[{s}, start:start + n] = g{s}" for s in range(states)),
+        *(f"{_I8}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)),
     ]
     for q in range(learnable):
         entry += [
@@ -310,4 +307,23 @@ exp = exp_PRECISION
 
 @numba.njit(nogil=True, error_model="numpy", inline="always")
 def round_half_even(x):
-    return np.PRECISION(np.rint(x))'''
+    return np.PRECISION(np.rint(x))
+
+
+# Loops, not slice assignments: those take many times longer to compile.
+@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+def copy(target, source):
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+def fill(target, value):
+    for i in range(target.shape[0]):
+        target[i] = value
+
+
+@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+def increase(total, more):
+    for i in range(total.shape[0]):
+        total[i] = total[i] + more[i]'''

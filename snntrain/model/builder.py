@@ -34,6 +34,10 @@ class Net(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], output_shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
+        # Convolution, pooling and normalisation are faster with the channels innermost, and pass the layout on.
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.output_shapes = tuple(output_shapes)
 
     @property

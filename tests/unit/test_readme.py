@@ -1,0 +1,45 @@
+"""The Python examples of the README do what they say."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from snntrain import functional, registry
+from snntrain.kernel import Plan
+from snntrain.kernel.backend import plan_for
+from snntrain.model import build
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def example(containing: str) -> dict:
+    """The names that one example defines."""
+    (code,) = (text for text in EXAMPLES if containing in text)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def test_the_neuron_is_registered_fused_and_learns():
+    example("class TiredNode")
+    net = build(["Flatten", {"name": "Linear", "out_features": 4}, "neuron"], (1, 3, 3), neuron="TiredNode")
+    node = net.layers[-1]
+    assert registry.get("neuron", "TiredNode") is type(node)
+    x_seq = functional.repeat(3 * torch.rand(5, 1, 3, 3), 4)
+    outcomes = []
+    for backend in ("fused", "torch"):
+        node.backend = backend
+        functional.reset_net(net)
+        spikes = net(x_seq)
+        outcomes.append([spikes, *torch.autograd.grad(spikes.square().sum(), net.parameters())])
+    assert isinstance(plan_for(node, torch.zeros(2, 5, 4)), Plan)
+    assert torch.equal(outcomes[0][0], outcomes[1][0]) and outcomes[0][0].sum() > 0
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_library_example_runs():
+    names = example("node = neuron.LIFNode")
+    assert names["spikes"].shape == (8, 32, 100)

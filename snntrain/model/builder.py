@@ -37,7 +37,9 @@ class Net(nn.Module):
         # Convolution, pooling and normalisation are faster with the channels innermost, and pass the layout on.
         for parameter in self.parameters():
             if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                # Not contiguous(): it keeps the strides of weights with a single channel, where both layouts are one.
+                channels_last = torch.empty_like(parameter, memory_format=torch.channels_last)
+                parameter.data = channels_last.copy_(parameter.data)
         self.output_shapes = tuple(output_shapes)
 
     @property

@@ -119,7 +119,7 @@ def backward(
         g_sequences: [states, T·M or 0].
         gx: [T·M], or [M] if over_time: summed over time.
         over_time: whether x is the same at every step.
-        g_first: [states, M].
+        g_first: [states, M or 0].
         g_parameters: [learnable, blocks of neurons], float64.
     """
     T, _, M = sizes

@@ -3,7 +3,7 @@
 from snntrain.kernel.graph import Graph, Operation, Value, constants, place_of
 from snntrain.kernel.plan import Plan
 
-BLOCK = 1024  # neurons per scratch buffer: with K steps of states it stays in the first cache level
+BLOCK = 4096  # neurons per scratch buffer: long runs of memory, and K steps of states stay in the second cache level
 
 _TEMPLATE = {
     "add": "{0} + {1}",
@@ -231,7 +231,8 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
         f"{_I20}increase(gx_all[start:start + n], unused[:n])",
         f"{_I16}else:",
         f"{_I20}pull_back(x, g, gx_all[t * M + start:t * M + start + n], {carried}{numbers})",
-        *(f"{_I8}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)),
+        f"{_I8}if g_first.shape[1] > 0:",
+        *([f"{_I12}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)] or [f"{_I12}pass"]),
     ]
     for q in range(learnable):
         entry += [

@@ -189,7 +189,7 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
     kind = {"dtype": plan.dtype, "device": x.device}
     g_all, g_last, g_stored = _incoming(ctx, layout, x, g_out, g_more)
     gx = torch.empty(M if over_time else T * M, dtype=x.dtype, device=x.device)
-    g_first = torch.empty(plan.states, M, **kind)
+    g_first = torch.empty(plan.states, M if None in ctx.scalars else 0, **kind)
     g_parameters = torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device)
     if M:
         driver.backward(

@@ -60,7 +60,10 @@ class Classification(pl.LightningModule):
         self.tet_potential = real(self, "tet_potential", tet_potential)
         self.optim = optim
         self.accuracy = nn.ModuleDict(
-            {f"{stage}_acc": MulticlassAccuracy(num_classes, average="micro") for stage in ("train", "val", "test")}
+            {
+                f"{stage}_acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+                for stage in ("train", "val", "test")
+            }
         )
         self.confusion = MulticlassConfusionMatrix(num_classes)
 

@@ -40,7 +40,7 @@ def loop(node: nn.Module, x: Tensor):
 def test_a_kernel_computes_what_the_loop_computes(node):
     node = node()
     torch.manual_seed(0)
-    x = (1.5 * torch.randn(20, 3, 700)).requires_grad_()  # three chunks of steps, three blocks of neurons
+    x = (1.5 * torch.randn(20, 3, 3000)).requires_grad_()  # three chunks of steps, several blocks of neurons
     weights = torch.randn(3, *x.shape)
     gradients, values = [], []
     for spikes, states, v_seq in (_with_sequence(fused(node, x, store=True)), loop(node, x)):

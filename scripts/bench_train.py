@@ -37,6 +37,7 @@ from snntrain.config.compose import compose
 from snntrain.config.error import UsageError
 from snntrain.model import builder
 from snntrain.run.build import build, build_data, build_net
+from snntrain.run.memory import keep_freed_memory
 from snntrain.run.run import quieten_lightning
 from snntrain.task import loss as losses
 from snntrain.task.optimizer import configure
@@ -553,6 +554,7 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(options.threads)
     quieten_lightning()
+    keep_freed_memory()  # as train.py does; here it serves every variant
     with tempfile.TemporaryDirectory(prefix="snntrain-bench-") as folder:
         if options.memory_of:
             print(json.dumps(train_and_report_memory(options.memory_of, options, Path(folder))))

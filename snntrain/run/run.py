@@ -17,6 +17,7 @@ from snntrain.files import write_json, write_text
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build
 from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
 from snntrain.run.results import write_results
@@ -38,6 +39,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     Raises: UsageError before anything is written; Interrupted after results and report were written.
     """
     quieten_lightning()
+    keep_freed_memory()
     config.paths.run = str(folder)
     settings = check(config)
     start = choose_start(settings, folder)

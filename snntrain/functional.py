@@ -1,6 +1,6 @@
 """Operations on whole models: reset, detach, step mode, backend, saving and restoring neuron state, folding time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,6 +92,15 @@ def repeat(x: Tensor, T: int) -> Tensor:
 def repeated_step(x_seq: Tensor) -> Tensor | None:
     """x of a sequence that repeat(x, T) made; None for every other one."""
     return getattr(x_seq, "repeated_step", None)
+
+
+def steps_of(x_seq: Tensor) -> Sequence[Tensor]:
+    """The steps of [T, N, *]; of a repeated step the step itself, whose gradients autograd adds up, last step first.
+
+    That is the order of the fused kernels: both give the same sum.
+    """
+    step = repeated_step(x_seq)
+    return x_seq.unbind(0) if step is None else [step] * x_seq.shape[0]
 
 
 def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[..., Any]) -> Any:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import choice, flag, real, surrogate
 from snntrain.base import MemoryModule
+from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
 from snntrain.surrogate import Sigmoid
@@ -215,7 +216,7 @@ class BaseNode(MemoryModule):
         stored: dict[str, list[Tensor]] = {name: [] for name in self._stored}
         by_hooks = self.overrides_hooks("single_step_forward") or self._steps_by_hooks()
         parameters = () if by_hooks else self.parameters_for(x_seq)
-        for x in x_seq.unbind(0):
+        for x in steps_of(x_seq):
             outputs.append(self.single_step_forward(x) if by_hooks else self._step_on_states(x, parameters))
             for name, values in stored.items():
                 values.append(getattr(self, name))

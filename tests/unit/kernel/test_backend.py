@@ -167,12 +167,29 @@ def test_a_repeated_step_is_not_copied_and_its_gradient_is_the_sum():
     loop = neuron.LIFNode(step_mode="m", backend="torch")(functional.repeat(x, 6))
     fused = neuron.LIFNode(step_mode="m", backend="fused")(functional.repeat(x, 6))
     assert torch.equal(loop, fused)
-    (expected,), (found,) = (torch.autograd.grad(y.sum(), x) for y in (loop, fused))
+    weights = torch.randn_like(loop)
+    (expected,), (found,) = (torch.autograd.grad((y * weights).sum(), x) for y in (loop, fused))
     torch.testing.assert_close(found, expected)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.untyped_storage().nbytes()), lambda t: t):
         neuron.LIFNode(step_mode="m", backend="fused")(functional.repeat(x, 6))
     assert max(kept) == x.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("node_class", [neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode])
+@pytest.mark.parametrize("v_reset", [None, 0.0])
+def test_training_with_a_surrogate_of_plain_arithmetic_is_the_same_to_the_last_bit(node_class, v_reset):
+    x = torch.randn(4, 700, requires_grad=True)
+    trained = []
+    for backend in ("fused", "torch"):
+        node = node_class(v_reset=v_reset, step_mode="m", backend=backend, surrogate_function=surrogate.ATan(2.0))
+        for given in (functional.repeat(x, 6), (x * torch.linspace(0.5, 1.5, 6).view(6, 1, 1))):
+            node.reset()
+            spikes = node(given)
+            weights = torch.linspace(-1, 1, spikes.numel()).view_as(spikes)
+            trained += [spikes, *torch.autograd.grad((spikes * weights).sum(), x)]
+    for ours, theirs in zip(trained[:4], trained[4:], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def _spikes_of_a_child(queue, x):

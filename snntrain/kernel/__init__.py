@@ -3,6 +3,7 @@
 graph    the step and its gradient as scalar operations, traced from its torch code
 plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
+call     what a device's driver reads and writes
 cpu, numba_source    graphs → numba, run on the CPU
 cuda, cuda_source, cuda_step    graphs → CUDA C, run through cupy
 cache    generated sources and compiled code on disk

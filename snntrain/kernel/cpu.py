@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from snntrain.kernel import cache
+from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.numba_source import BLOCK, source
 from snntrain.kernel.plan import Plan
 
@@ -27,98 +27,43 @@ def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
     return max(8 * plan.states, 8 if T <= 64 else 16)
 
 
-def forward(
-    plan: Plan,
-    x: Tensor,
-    x_stride: int,
-    first: list[Tensor],
-    last: Tensor,
-    kept: Tensor,
-    out: Tensor,
-    sequences: Tensor,
-    values: Tensor,
-    sizes: tuple[int, int, int],
-) -> None:
-    """Run sizes = (T, K, M): T steps of M neurons, their states kept every K; results go to last, kept, out, sequences.
-
-    Args:
-        x: all inputs as a vector, step t from t·x_stride on.
-        first: initial states [M], or [1] for all.
-        last: [states, M].
-        kept: [states, (T − 1) // K or 0, M].
-        out: [T·M].
-        sequences: [states, T·M or 0], the states after every step.
-        values: parameters.
-    """
+def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
+    """Run the sequence; results are written in place."""
     constants, _ = plan.constants()
-    _call(
-        plan,
-        "forward",
-        (
-            x.numpy(),
-            x_stride,
-            *(state.numpy() for state in first),
-            last.numpy(),
-            kept.numpy(),
-            out.numpy(),
-            sequences.numpy(),
-            values.numpy(),
-            constants,
-        ),
-        sizes,
+    arrays = (
+        inputs.x.numpy(),
+        inputs.x_stride,
+        *(state.numpy() for state in inputs.first),
+        results.last.numpy(),
+        inputs.kept.numpy(),
+        results.out.numpy(),
+        results.sequences.numpy(),
+        inputs.values.numpy(),
+        constants,
     )
+    _call(plan, "forward", arrays, (inputs.T, inputs.K, inputs.M))
 
 
-def backward(
-    plan: Plan,
-    x: Tensor,
-    x_stride: int,
-    first: list[Tensor],
-    kept: Tensor,
-    g_out: Tensor,
-    g_last: list[Tensor],
-    g_sequences: Tensor,
-    gx: Tensor,
-    over_time: bool,
-    g_first: Tensor,
-    g_parameters: Tensor,
-    values: Tensor,
-    sizes: tuple[int, int, int],
-) -> None:
-    """Pull gradients back through what `forward` ran; results go to gx, g_first, g_parameters.
-
-    Args:
-        x, x_stride, first, kept, values, sizes: as in forward.
-        g_out: [T·M].
-        g_last: gradients of the final states, [M], or [1] for all.
-        g_sequences: [states, T·M or 0].
-        gx: [T·M], or [M] if over_time: summed over time.
-        over_time: whether x is the same at every step.
-        g_first: [states, M or 0].
-        g_parameters: [learnable, blocks of neurons], float64.
-    """
-    if over_time:
-        gx.zero_()
-    _call(
-        plan,
-        "backward",
-        (
-            x.numpy(),
-            x_stride,
-            *(state.numpy() for state in first),
-            kept.numpy(),
-            g_out.numpy(),
-            *(g.numpy() for g in g_last),
-            g_sequences.numpy(),
-            gx.numpy(),
-            0 if over_time else sizes[2],
-            g_first.numpy(),
-            g_parameters.numpy(),
-            values.numpy(),
-            *plan.constants(),
-        ),
-        sizes,
+def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
+    """Pull gradients back through what forward ran; they are written in place."""
+    if gradients.over_time:
+        gradients.x.zero_()
+    arrays = (
+        inputs.x.numpy(),
+        inputs.x_stride,
+        *(state.numpy() for state in inputs.first),
+        inputs.kept.numpy(),
+        gradients.out.numpy(),
+        *(g.numpy() for g in gradients.last),
+        gradients.sequences.numpy(),
+        gradients.x.numpy(),
+        0 if gradients.over_time else inputs.M,
+        gradients.first.numpy(),
+        gradients.parameters.numpy(),
+        inputs.values.numpy(),
+        *plan.constants(),
     )
+    _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
 
 
 def _module(plan: Plan) -> ModuleType:

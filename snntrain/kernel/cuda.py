@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snntrain.files import replacing
 from snntrain.kernel import cache
+from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.cuda_source import BLOCK, IO, source
 from snntrain.kernel.cuda_source import chunk_length as _chunk_length
 from snntrain.kernel.plan import Plan
@@ -54,90 +55,43 @@ def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
     return _chunk_length(plan, io)
 
 
-def forward(
-    plan: Plan,
-    x: Tensor,
-    x_stride: int,
-    first: list[Tensor],
-    last: Tensor,
-    kept: Tensor,
-    out: Tensor,
-    sequences: Tensor,
-    values: Tensor,
-    sizes: tuple[int, int, int],
-) -> None:
-    """Run sizes = (T, K, M): T steps of M neurons, their states kept every K; results go to last, kept, out, sequences.
-
-    Args:
-        x: all inputs as a vector, step t from t·x_stride on.
-        first: initial states [M], or [1] for all.
-        last: [states, M].
-        kept: [states, (T − 1) // K or 0, M].
-        out: [T·M].
-        sequences: [states, T·M or 0], the states after every step.
-        values: parameters.
-    """
-    T, _, M = sizes
-    V = _neurons_per_thread(M, x_stride, x, out)
+def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
+    """Run the sequence; results are written in place."""
+    x, M = inputs.x, inputs.M
+    V = _neurons_per_thread(M, inputs.x_stride, x, results.out)
     arguments = (
         _address(x),
-        x_stride // V,
-        *_scattered(first),
-        _address(last),
-        _address(kept),
-        _address(out),
-        _address(sequences),
-        _address(values),
-        T,
+        inputs.x_stride // V,
+        *_scattered(inputs.first),
+        _address(results.last),
+        _address(inputs.kept),
+        _address(results.out),
+        _address(results.sequences),
+        _address(inputs.values),
+        inputs.T,
         M // V,
     )
     _launch(_text(plan, x.dtype, V), "forward", -(-M // BLOCK), BLOCK // V, (*arguments, *_numbers(plan)[0]), x.device)
 
 
-def backward(
-    plan: Plan,
-    x: Tensor,
-    x_stride: int,
-    first: list[Tensor],
-    kept: Tensor,
-    g_out: Tensor,
-    g_last: list[Tensor],
-    g_sequences: Tensor,
-    gx: Tensor,
-    over_time: bool,
-    g_first: Tensor,
-    g_parameters: Tensor,
-    values: Tensor,
-    sizes: tuple[int, int, int],
-) -> None:
-    """Pull gradients back through what `forward` ran; results go to gx, g_first, g_parameters.
-
-    Args:
-        x, x_stride, first, kept, values, sizes: as in forward.
-        g_out: [T·M].
-        g_last: gradients of the final states, [M], or [1] for all.
-        g_sequences: [states, T·M or 0].
-        gx: [T·M], or [M] if over_time: summed over time.
-        over_time: whether x is the same at every step.
-        g_first: [states, M or 0].
-        g_parameters: [learnable, blocks of neurons], float64.
-    """
-    T, _, M = sizes
-    V = _neurons_per_thread(M, x_stride, x, g_out, gx)
+def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
+    """Pull gradients back through what forward ran; they are written in place."""
+    x, M = inputs.x, inputs.M
+    V = _neurons_per_thread(M, inputs.x_stride, x, gradients.out, gradients.x)
     arguments = (
         _address(x),
-        x_stride // V,
-        *_scattered(first),
-        _address(kept),
-        _address(g_out),
-        *_scattered(g_last),
-        _address(g_sequences),
-        _address(gx),
-        int(over_time),
-        _address(g_first),
-        _address(g_parameters),
-        _address(values),
-        T,
+        inputs.x_stride // V,
+        *_scattered(inputs.first),
+        _address(inputs.kept),
+        _address(gradients.out),
+        *_scattered(gradients.last),
+        _address(gradients.sequences),
+        _address(gradients.x),
+        int(gradients.over_time),
+        _address(gradients.first),
+        _address(gradients.parameters),
+        _address(inputs.values),
+        inputs.T,
         M // V,
     )
     numbers = [number for graph in _numbers(plan) for number in graph]

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.plan import Plan
 
 
@@ -141,19 +142,19 @@ class _Sequence(torch.autograd.Function):
         parameters = list(given)
         K = driver.chunk_length(plan, x.dtype, T)
         kept = torch.empty(plan.states, (T - 1) // K if any(ctx.needs_input_grad) else 0, M, **kind)
-        out = torch.empty(T * M, dtype=x.dtype, device=x.device)
-        last = torch.empty(plan.states, M, **kind)
-        sequences = torch.empty(plan.states, T * M if store else 0, **kind)
         values = torch.stack(parameters).detach() if parameters else torch.empty(0, **kind)
+        results = Results(
+            out=torch.empty(T * M, dtype=x.dtype, device=x.device),
+            last=torch.empty(plan.states, M, **kind),
+            sequences=torch.empty(plan.states, T * M if store else 0, **kind),
+        )
         if M:
-            driver.forward(
-                plan, layout.inputs(x), layout.x_stride, first, last, kept, out, sequences, values, (T, K, M)
-            )
+            driver.forward(plan, Inputs(layout.inputs(x), layout.x_stride, first, kept, values, T, K, M), results)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, kept, values, *first)
         ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K = plan, scalars, store, repeats, K
-        stored = map(layout.sequence, sequences.unbind(0)) if store else ()
-        return layout.sequence(out), *map(layout.step, last.unbind(0)), *stored
+        stored = map(layout.sequence, results.sequences.unbind(0)) if store else ()
+        return layout.sequence(results.out), *map(layout.step, results.last.unbind(0)), *stored
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor | None, *g_more: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -186,33 +187,26 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
     plan, driver, layout = ctx.plan, driver_for(x.device), _Layout.of(x, ctx.repeats)
     T, M = layout.T, layout.M
     over_time = ctx.repeats is not None
-    kind = {"dtype": plan.dtype, "device": x.device}
-    g_all, g_last, g_stored = _incoming(ctx, layout, x, g_out, g_more)
-    gx = torch.empty(M if over_time else T * M, dtype=x.dtype, device=x.device)
-    g_first = torch.empty(plan.states, M if None in ctx.scalars else 0, **kind)
-    g_parameters = torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device)
+    g_out, g_last, g_sequences = _incoming(ctx, layout, x, g_out, g_more)
+    gradients = Gradients(
+        out=g_out,
+        last=g_last,
+        sequences=g_sequences,
+        x=torch.empty(M if over_time else T * M, dtype=x.dtype, device=x.device),
+        over_time=over_time,
+        first=torch.empty(plan.states, M if None in ctx.scalars else 0, dtype=plan.dtype, device=x.device),
+        parameters=torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device),
+    )
     if M:
-        driver.backward(
-            plan,
-            layout.inputs(x),
-            layout.x_stride,
-            first,
-            kept,
-            g_all,
-            g_last,
-            g_stored,
-            gx,
-            over_time,
-            g_first,
-            g_parameters,
-            values,
-            (T, ctx.K, M),
-        )
-    g_states = [layout.step(g) for g, value in zip(g_first.unbind(0), ctx.scalars, strict=True) if value is None]
-    sums = iter(g_parameters.sum(1).to(plan.dtype).unbind(0))
-    by_parameter = [next(sums) if index in plan.learnable else None for index in range(values.numel())]
-    gx = layout.step(gx) if over_time else layout.sequence(gx)
-    return [gx, *g_states, *by_parameter]
+        inputs = Inputs(layout.inputs(x), layout.x_stride, first, kept, values, T, ctx.K, M)
+        driver.backward(plan, inputs, gradients)
+    of_states = [
+        layout.step(g) for g, value in zip(gradients.first.unbind(0), ctx.scalars, strict=True) if value is None
+    ]
+    sums = iter(gradients.parameters.sum(1).to(plan.dtype).unbind(0))
+    of_parameters = [next(sums) if index in plan.learnable else None for index in range(values.numel())]
+    of_x = layout.step(gradients.x) if over_time else layout.sequence(gradients.x)
+    return [of_x, *of_states, *of_parameters]
 
 
 def _incoming(

@@ -23,6 +23,7 @@ def example(containing: str) -> dict:
 
 
 def test_the_neuron_is_registered_fused_and_learns():
+    torch.manual_seed(0)
     example("class TiredNode")
     net = build(["Flatten", {"name": "Linear", "out_features": 4}, "neuron"], (1, 3, 3), neuron="TiredNode")
     node = net.layers[-1]

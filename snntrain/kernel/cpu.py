@@ -29,7 +29,6 @@ def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
 
 def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
     """Run the sequence; results are written in place."""
-    constants, _ = plan.constants()
     arrays = (
         inputs.x.numpy(),
         inputs.x_stride,
@@ -39,7 +38,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
         results.out.numpy(),
         results.sequences.numpy(),
         inputs.values.numpy(),
-        constants,
+        plan.constants[0],
     )
     _call(plan, "forward", arrays, (inputs.T, inputs.K, inputs.M))
 
@@ -61,7 +60,7 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         gradients.first.numpy(),
         gradients.parameters.numpy(),
         inputs.values.numpy(),
-        *plan.constants(),
+        *plan.constants,
     )
     _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
 

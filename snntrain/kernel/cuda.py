@@ -71,7 +71,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
         inputs.T,
         M // V,
     )
-    _launch(_text(plan, x.dtype, V), "forward", -(-M // BLOCK), BLOCK // V, (*arguments, *_numbers(plan)[0]), x.device)
+    _launch(_text(plan, x.dtype, V), "forward", -(-M // BLOCK), BLOCK // V, (*arguments, *plan.constants[0]), x.device)
 
 
 def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
@@ -94,7 +94,7 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         inputs.T,
         M // V,
     )
-    numbers = [number for graph in _numbers(plan) for number in graph]
+    numbers = [number for graph in plan.constants for number in graph]
     _launch(_text(plan, x.dtype, V), "backward", -(-M // BLOCK), BLOCK // V, (*arguments, *numbers), x.device)
 
 
@@ -118,13 +118,6 @@ def _text(plan: Plan, io: torch.dtype, V: int) -> str:
     if (io, V) not in compiled:
         compiled[io, V] = source(plan, io, V)
     return compiled[io, V]
-
-
-def _numbers(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    compiled = plan.compiled.setdefault("cuda", {})
-    if "numbers" not in compiled:
-        compiled["numbers"] = plan.constants()
-    return compiled["numbers"]
 
 
 def _launch(text: str, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """One neuron's step as graphs, traced once and shared by all neurons that differ in nothing else."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ class Plan:
         """'float32' or 'float64'."""
         return str(self.dtype).removeprefix("torch.")
 
+    @functools.cached_property
     def constants(self) -> tuple[np.ndarray, np.ndarray]:
         """The numbers in both graphs; kernels take them as arguments, so that they serve every value."""
         return tuple(np.array(constants(graph), self.precision) for graph in (self.forward, self.backward))

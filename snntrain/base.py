@@ -27,6 +27,10 @@ class StepModule:
 
     _step_mode = "s"
 
+    #: Whether this is a container that hands its children single steps in both modes, so that they stay in 's';
+    #: functional.set_step_mode does not enter it.
+    keeps_children_in_s = False
+
     def supported_step_mode(self) -> tuple[str, ...]:
         """The step modes this module can be switched to."""
         return STEP_MODES

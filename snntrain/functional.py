@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.base import MemoryModule, StepModule, detached_copy, map_tensors
+from snntrain.arguments import refuse
+from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors
 
 
 def stateful_modules(model: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
@@ -31,11 +32,39 @@ def detach_net(model: nn.Module) -> None:
 def set_step_mode(model: nn.Module, step_mode: str) -> None:
     """Switch every module that knows step modes to 's' (one step) or 'm' (a sequence); states carry over.
 
-    Raises: ValueError if a module does not support the mode.
+    Children of a container that hands them single steps stay in 's'; a container that knows only 'm' stays in it.
+
+    Raises: ValueError naming the path of a module that does not support the mode; then no module was switched.
     """
-    for module in model.modules():
+    if step_mode not in STEP_MODES:
+        raise refuse("set_step_mode", "step_mode", "'s' (one step) or 'm' (a sequence)", step_mode)
+    switching = []
+    for path, module in _modules_with_step_mode(model):
+        if step_mode in module.supported_step_mode():
+            switching.append(module)
+        elif not module.keeps_children_in_s:
+            try:
+                module.step_mode = step_mode  # raises, in the module's own words
+            except ValueError as error:
+                raise ValueError(f"set_step_mode: at {path}: {error}" if path else str(error)) from None
+    for module in switching:
+        module.step_mode = step_mode
+
+
+def _modules_with_step_mode(model: nn.Module) -> Iterator[tuple[str, StepModule]]:
+    """(dotted path, module) of every module whose mode the model decides: none below a container that decides it."""
+    waiting, seen = [("", model)], set()
+    while waiting:
+        path, module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
         if isinstance(module, StepModule):
-            module.step_mode = step_mode
+            yield path, module
+            if module.keeps_children_in_s:
+                continue
+        children = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+        waiting += reversed(children)
 
 
 def set_backend(model: nn.Module, backend: str) -> None:
@@ -124,11 +153,18 @@ def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[...,
     return map_tensors(lambda y: y.unflatten(0, leading), out)
 
 
-def multi_step_forward(x_seq: Tensor, module: Callable[[Tensor], Tensor]) -> Tensor:
-    """Call module on each step of [T, N, *] and stack the outputs.
+def multi_step_forward(x_seq: Tensor, module: Callable[[Tensor], Any]) -> Any:
+    """Call module on each step of [T, N, *] and stack the outputs; of a list or tuple of tensors, each by itself.
 
     Raises: ValueError for a sequence of no steps.
     """
     if x_seq.shape[0] == 0:
         raise ValueError(f"multi_step_forward: a sequence needs T ≥ 1 steps, got shape {list(x_seq.shape)}.")
-    return torch.stack([module(x) for x in x_seq.unbind(0)])
+    return _stack([module(x) for x in steps_of(x_seq)])
+
+
+def _stack(outputs: Sequence[Any]) -> Any:
+    first = outputs[0]
+    if isinstance(first, (list, tuple)):
+        return type(first)(_stack(each) for each in zip(*outputs, strict=True))
+    return torch.stack(outputs)

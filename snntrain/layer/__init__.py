@@ -1,9 +1,22 @@
 """Layers with step modes."""
 
+from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAttention
+from snntrain.layer.branch import Branches, Residual
+from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, StepModeContainer
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.layer.linear import Flatten, Linear
-from snntrain.layer.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm
+from snntrain.layer.neunorm import NeuNorm
+from snntrain.layer.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    SyncBatchNorm,
+    convert_sync_batchnorm,
+)
+from snntrain.layer.online import GradwithTrace, OTTTSequential, ReplaceforGrad, SpikeTraceOp
 from snntrain.layer.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -22,6 +35,24 @@ from snntrain.layer.pooling import (
     MaxUnpool3d,
     Upsample,
 )
+from snntrain.layer.print_shape import PrintShapeModule
+from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
+from snntrain.layer.self_attention import QKAttention, SpikingSelfAttention
+from snntrain.layer.spike_count import SpikeCountToBinary, TemporalBinSum
+from snntrain.layer.synapse import Delay, SynapseFilter
+from snntrain.layer.temporal_normalization import (
+    BatchNormThroughTime1d,
+    BatchNormThroughTime2d,
+    BatchNormThroughTime3d,
+    TemporalEffectiveBatchNorm1d,
+    TemporalEffectiveBatchNorm2d,
+    TemporalEffectiveBatchNorm3d,
+    ThresholdDependentBatchNorm1d,
+    ThresholdDependentBatchNorm2d,
+    ThresholdDependentBatchNorm3d,
+)
+from snntrain.layer.voting import VotingLayer
+from snntrain.layer.weight_standardization import WSConv2d, WSLinear
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -36,22 +67,61 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "BatchNormThroughTime1d",
+    "BatchNormThroughTime2d",
+    "BatchNormThroughTime3d",
+    "Branches",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Delay",
+    "DropConnectLinear",
+    "Dropout",
+    "Dropout2d",
+    "ElementWiseRecurrentContainer",
+    "FeedbackSum",
     "Flatten",
     "FoldedLayer",
+    "GradwithTrace",
     "GroupNorm",
     "Linear",
+    "LinearRecurrentContainer",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MultiDimensionalAttention",
+    "MultiStepContainer",
+    "NeuNorm",
+    "OTTTSequential",
+    "PrintShapeModule",
+    "QKAttention",
+    "ReplaceforGrad",
+    "Residual",
+    "SeqToANNContainer",
+    "SpikeCountToBinary",
+    "SpikeTraceOp",
+    "SpikingSelfAttention",
     "StepLayer",
+    "StepModeContainer",
+    "SynapseFilter",
+    "SyncBatchNorm",
+    "TemporalBinSum",
+    "TemporalEffectiveBatchNorm1d",
+    "TemporalEffectiveBatchNorm2d",
+    "TemporalEffectiveBatchNorm3d",
+    "TemporalWiseAttention",
+    "ThresholdDependentBatchNorm1d",
+    "ThresholdDependentBatchNorm2d",
+    "ThresholdDependentBatchNorm3d",
     "Upsample",
+    "VotingLayer",
+    "WSConv2d",
+    "WSLinear",
+    "convert_sync_batchnorm",
 ]

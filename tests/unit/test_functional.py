@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snntrain import functional
 from snntrain.base import MemoryModule, StepModule
 from snntrain.layer import Conv2d, Linear
-from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode
+from snntrain.neuron import PSN, IFNode, LIFNode, OTTTLIFNode, ParametricLIFNode
 
 
 class Count(MemoryModule):
@@ -144,9 +144,60 @@ def test_set_step_mode_reaches_layers_and_neurons_and_keeps_states():
     assert model.block[0].step_mode == model.counting.child.step_mode == "s"
 
 
-def test_set_step_mode_refuses_an_unknown_mode():
-    with pytest.raises(ValueError, match=r"^LIFNode: step_mode must be .* got 'x'\.$"):
-        functional.set_step_mode(nn.Sequential(LIFNode()), "x")
+class Looping(StepModule, nn.Sequential):
+    """A container that hands its modules single steps."""
+
+    keeps_children_in_s = True
+
+
+class SequencesOnly(Looping):
+    _step_mode = "m"
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        return ("m",)
+
+
+def step_modes(model: nn.Module) -> dict[str, str]:
+    return {path: module.step_mode for path, module in model.named_modules() if isinstance(module, StepModule)}
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(LIFNode()), nn.Sequential(SequencesOnly()), nn.Linear(1, 1)])
+@pytest.mark.parametrize("mode", ["x", None, "sm"])
+def test_set_step_mode_refuses_an_unknown_mode_whatever_the_model(model, mode):
+    with pytest.raises(ValueError, match=rf"^set_step_mode: step_mode must be 's' .* or 'm' .* got {mode!r}\.$"):
+        functional.set_step_mode(model, mode)
+
+
+def test_set_step_mode_does_not_enter_containers_that_hand_out_single_steps():
+    inside = nn.Sequential(Linear(4, 4), Looping(LIFNode()))
+    model = nn.Sequential(Looping(inside, PSN(4)), nn.Sequential(SequencesOnly(LIFNode())), LIFNode())
+    keeps = {"0.0.0": "s", "0.0.1": "s", "0.0.1.0": "s", "0.1": "m", "1.0": "m", "1.0.0": "s"}
+    for mode in ("m", "s"):
+        functional.set_step_mode(model, mode)
+        assert step_modes(model) == keeps | {"0": mode, "2": mode}
+    functional.set_step_mode(inside, "m")  # what is handed over itself is switched
+    assert step_modes(inside) == {"0": "m", "1": "m", "1.0": "s"}
+
+
+@pytest.mark.parametrize(
+    "odd, mode, words",
+    [
+        (lambda: PSN(4), "s", "PSN: step_mode 's' is not supported, it runs in 'm' only"),
+        (OTTTLIFNode, "m", "OTTTLIFNode: step_mode must be 's' .* got 'm'"),
+    ],
+)
+def test_set_step_mode_names_what_cannot_follow_and_switches_nothing(odd, mode, words):
+    model = nn.Sequential(LIFNode(), nn.ModuleDict({"block": nn.Sequential(odd(), Linear(4, 4))}), Looping())
+    model[0].store_v_seq = True
+    before = "m" if mode == "s" else "s"
+    for module in (model[0], model[1]["block"][1], model[2]):
+        module.step_mode = before
+    model[0](torch.ones(2, 3))
+    kept = model[0].v_seq
+    modes = step_modes(model)
+    with pytest.raises(ValueError, match=rf"^set_step_mode: at 1\.block\.0: {words}\.$"):
+        functional.set_step_mode(model, mode)
+    assert step_modes(model) == modes and model[0].v_seq is kept
 
 
 def test_set_backend_reaches_neurons_and_skips_what_has_no_backend():
@@ -268,6 +319,15 @@ def test_multi_step_forward_stacks_the_outputs_of_each_step():
     x = torch.rand(4, 2, 3)
     assert torch.equal(functional.multi_step_forward(x, IFNode()), IFNode(step_mode="m")(x))
     assert torch.equal(functional.multi_step_forward(x, lambda step: step.sum(1)), x.sum(2))
+    pair, total = functional.multi_step_forward(x, lambda step: ([step, -step], step.sum(1)))
+    assert type(pair) is list and torch.equal(pair[0], x) and torch.equal(pair[1], -x) and torch.equal(total, x.sum(2))
+
+
+def test_multi_step_forward_hands_out_a_repeated_step_itself():
+    step, seen = torch.rand(2, 3), []
+    out = functional.multi_step_forward(functional.repeat(step, 4), lambda x: seen.append(x) or x + len(seen))
+    assert len(seen) == 4 and all(x is step for x in seen)
+    assert torch.equal(out, torch.stack([step + t for t in (1, 2, 3, 4)]))
 
 
 def test_multi_step_forward_refuses_a_sequence_without_steps():

@@ -1,14 +1,22 @@
-"""BatchNorm and GroupNorm: whose statistics, and how often."""
+"""BatchNorm and GroupNorm: whose statistics, and how often; batch normalisation over several processes."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from snntrain import layer
+from snntrain import functional, layer, registry
+from snntrain.layer import temporal_normalization as temporal
+from snntrain.layer.normalization import SyncBatchNorm, convert_sync_batchnorm
 
 C = 3
 SAMPLES = [("BatchNorm1d", ()), ("BatchNorm1d", (5,)), ("BatchNorm2d", (4, 5)), ("BatchNorm3d", (2, 4, 3))]
@@ -136,3 +144,176 @@ def test_group_norm_is_the_same_in_both_modes(t: int, n: int, groups: int, spati
     ) ** 0.5
     shape = [2 * groups] + [1] * len(spatial)
     assert_close(gn(x), normal.view_as(x) * gn.weight.view(shape) + gn.bias.view(shape))
+
+
+# --- statistics over all processes -----------------------------------------------------------------------------------
+
+# Every batch normalisation there is, with the sizes of one sample.
+SYNCHRONISED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "SyncBatchNorm": (lambda: SyncBatchNorm(C, step_mode="m"), (4, 2)),
+    "SyncBatchNorm of vectors": (lambda: SyncBatchNorm(C, momentum=None, step_mode="m"), ()),
+    "BatchNorm1d": (lambda: layer.BatchNorm1d(C, step_mode="m"), ()),
+    "BatchNorm2d": (lambda: layer.BatchNorm2d(C, momentum=None, step_mode="m"), (4, 2)),
+    "BatchNorm3d": (lambda: layer.BatchNorm3d(C, affine=False, step_mode="m"), (2, 4, 3)),
+    "tdBN": (lambda: temporal.ThresholdDependentBatchNorm2d(0.5, 3, C), (4, 2)),
+    "TEBN": (lambda: temporal.TemporalEffectiveBatchNorm2d(4, C, step_mode="m"), (4, 2)),
+    "BNTT": (lambda: temporal.BatchNormThroughTime2d(4, C, step_mode="m"), (4, 2)),
+}
+RUNS = ["plain", "checkpointed", "repeated"]
+
+
+def built(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """A module with parameters that are not the trivial 0 and 1."""
+    build, spatial = SYNCHRONISED[name]
+    module = build().double()
+    generator = torch.Generator().manual_seed(3)
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5, generator=generator)
+    return module, spatial
+
+
+def trained(module: nn.Module, x: Tensor, run: str) -> dict[str, list[Tensor]]:
+    """What one step of training leaves: things per sample, things that add up over samples, things all share."""
+    leaf = (x[0] if run == "repeated" else x).clone().requires_grad_()
+    x_seq = functional.repeat(leaf, len(x)) if run == "repeated" else leaf
+    y = checkpoint(module, x_seq, use_reentrant=False) if run == "checkpointed" else module(x_seq)
+    (y**3).sum().backward()
+    samples = [y.detach().movedim(1, 0), leaf.grad if run == "repeated" else leaf.grad.movedim(1, 0)]
+    summed = [parameter.grad for parameter in module.parameters()]
+    return {"samples": samples, "summed": summed, "shared": list(module.buffers())}
+
+
+@pytest.mark.parametrize("name", SYNCHRONISED)
+def test_synchronised_in_a_single_process_is_what_it_was(name: str):
+    plain, spatial = built(name)
+    converted = convert_sync_batchnorm(copy.deepcopy(plain))
+    assert type(converted) is type(plain) and converted.step_mode == "m"
+    assert list(converted.state_dict()) == list(plain.state_dict())
+    assert "synchronized=True" in repr(converted)
+    for module in (plain, converted):
+        module.outcome = trained(module, sequence(spatial), "plain")
+        functional.reset_net(module)
+        module.outcome["eval"] = [module.eval()(sequence(spatial))]
+    for key, tensors in plain.outcome.items():
+        assert all(map(torch.equal, tensors, converted.outcome[key])), key
+
+
+def test_conversion_reaches_every_batch_norm_and_keeps_what_it_is():
+    net = nn.Sequential(layer.Conv2d(C, C, 1), nn.ModuleDict({"a": layer.BatchNorm2d(C), "b": nn.BatchNorm2d(C)}))
+    net.extend([nn.SyncBatchNorm(C), temporal.BatchNormThroughTime1d(2, C), layer.GroupNorm(1, C)])
+    functional.set_step_mode(net, "m")
+    before, keys = list(net.modules()), list(net.state_dict())
+    parameters = list(net.parameters())
+    assert convert_sync_batchnorm(net) is net
+    after = list(net.modules())
+    changed = [index for index, (old, new) in enumerate(zip(before, after, strict=True)) if old is not new]
+    assert [type(before[index]) for index in changed] == [nn.BatchNorm2d]
+    assert [type(after[index]) for index in changed] == [nn.SyncBatchNorm]
+    assert [module.synchronized for module in after if hasattr(module, "synchronized")] == [True] * 3
+    assert list(net.state_dict()) == keys and all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert isinstance(convert_sync_batchnorm(nn.BatchNorm1d(C)), nn.SyncBatchNorm)
+    assert pickle.loads(pickle.dumps(net))[1]["a"].synchronized
+
+
+@EVERY_BATCH_NORM
+def test_sync_batch_norm_alone_is_the_batch_norm_of_any_rank(name: str, spatial: tuple[int, ...]):
+    ours = registry.build("layer", "SyncBatchNorm", num_features=C, step_mode="m").double()
+    theirs = getattr(layer, name)(C, step_mode="m").double()
+    assert isinstance(ours, nn.SyncBatchNorm)
+    assert torch.equal(ours(sequence(spatial)), theirs(sequence(spatial)))
+    ours.step_mode = theirs.step_mode = "s"
+    assert torch.equal(ours(sequence(spatial)[0]), theirs(sequence(spatial)[0]))
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+    ours.step_mode = "m"
+    with pytest.raises(ValueError, match=r"SyncBatchNorm: .* must be \[T, N, C, \*\], got shape \[2, 3\]"):
+        ours(torch.zeros(2, 3))
+
+
+def emulate_torchs_kernels() -> None:
+    """torch has the five kernels of its SyncBatchNorm for GPUs only: their definitions, for this process on a CPU."""
+
+    def per_channel(values: Tensor, x: Tensor) -> Tensor:
+        return values.view(-1, *[1] * (x.dim() - 2))
+
+    def over_all_but_channels(x: Tensor) -> list[int]:
+        return [dim for dim in range(x.dim()) if dim != 1]
+
+    def stats(x, eps):
+        over = over_all_but_channels(x)
+        return x.mean(over), (x.var(over, correction=0) + eps) ** -0.5
+
+    def gather(x, means, invstds, running_mean, running_var, momentum, eps, counts):
+        counts = counts.view(-1, 1)
+        n = counts.sum()
+        mean = (means * counts).sum(0) / n
+        var = ((invstds**-2 - eps + means**2) * counts).sum(0) / n - mean**2
+        if running_mean is not None:
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(var * n / (n - 1), momentum)
+        return mean, (var + eps) ** -0.5
+
+    def elemt(x, weight, bias, mean, invstd, eps):
+        y = (x - per_channel(mean, x)) * per_channel(invstd, x)
+        y = y if weight is None else y * per_channel(weight, x)
+        return y if bias is None else y + per_channel(bias, x)
+
+    def backward_reduce(dy, x, mean, invstd, weight, *wanted):
+        over = over_all_but_channels(x)
+        sum_dy, sum_dy_xmu = dy.sum(over), (dy * (x - per_channel(mean, x))).sum(over)
+        return sum_dy, sum_dy_xmu, sum_dy_xmu * invstd, sum_dy
+
+    def backward_elemt(dy, x, mean, invstd, weight, sum_dy, sum_dy_xmu, counts):
+        n = counts.sum()
+        centred = (
+            dy - per_channel(sum_dy / n, x) - (x - per_channel(mean, x)) * per_channel(invstd**2 * sum_dy_xmu / n, x)
+        )
+        return centred * per_channel(invstd if weight is None else invstd * weight, x)
+
+    torch.batch_norm_stats, torch.batch_norm_gather_stats_with_counts, torch.batch_norm_elemt = stats, gather, elemt
+    torch.batch_norm_backward_reduce, torch.batch_norm_backward_elemt = backward_reduce, backward_elemt
+    # Its module, and only that, sees the CPU among the devices it accepts.
+    accepted = SimpleNamespace(_get_privateuse1_backend_name=lambda: "cpu")
+    nn.modules.batchnorm.torch = SimpleNamespace(**{**vars(torch), "_C": accepted})
+
+
+def run_in_a_group(rank: int, device: str, samples: list[int], folder: Path) -> None:
+    """One of two processes, on its share of the samples."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    if device == "cpu":
+        with pytest.raises(ValueError, match="expected input tensor to be on GPU"):
+            convert_sync_batchnorm(layer.BatchNorm1d(C))(torch.ones(4, C))
+        emulate_torchs_kernels()
+    outcomes = {}
+    for name in SYNCHRONISED:
+        for run in RUNS:
+            module, spatial = built(name)
+            share = sequence(spatial, n=sum(samples)).split(samples, dim=1)[rank]
+            outcome = trained(convert_sync_batchnorm(module).to(device), share.to(device), run)
+            outcomes[name, run] = {key: [value.cpu() for value in values] for key, values in outcome.items()}
+    torch.save(outcomes, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_two_processes_train_as_one_does_on_both_batches(device: str, tmp_path: Path):
+    """Of different sizes: outputs, gradients, running statistics, also recomputed and for a repeated step."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    # A process that has used CUDA cannot be forked; a fork need not import torch again.
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    samples = [1, 3]
+    multiprocessing.start_processes(run_in_a_group, (device, samples, tmp_path), nprocs=2, start_method=method)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for (name, run), outcome in first.items():
+        module, spatial = built(name)
+        expected = trained(module, sequence(spatial, n=sum(samples)), run)
+        got = {
+            "samples": [torch.cat(both) for both in zip(outcome["samples"], second[name, run]["samples"], strict=True)],
+            "summed": [a + b for a, b in zip(outcome["summed"], second[name, run]["summed"], strict=True)],
+            "shared": outcome["shared"],
+        }
+        for key, values in expected.items():
+            assert_close(got[key], values, msg=lambda text, at=(name, run, key): f"{at}: {text}")
+        assert_close(second[name, run]["shared"], expected["shared"])
+    assert len(first) == len(SYNCHRONISED) * len(RUNS)

@@ -1,0 +1,160 @@
+"""Containers that run their modules on a sequence, step by step or folded; the modules inside only ever see 's'."""
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+from snntrain.arguments import flag
+from snntrain.base import MemoryModule, StepModule
+from snntrain.functional import detach_net, multi_step_forward, reset_net, seq_to_ann_forward
+
+
+class SingleStepChildren(StepModule):
+    """Mixin of containers whose modules stay in step_mode 's' whatever the mode of the container is."""
+
+    keeps_children_in_s = True
+
+    def check_children(self, stateless: bool = False) -> None:
+        """Look at every module inside, however deep.
+
+        Args:
+            stateless: refuse stateful modules too: folded, they would see T·N as one batch without time.
+
+        Raises: ValueError naming the module.
+        """
+        for path, module in self.named_modules():
+            if module is self:
+                continue
+            if getattr(module, "step_mode", "s") == "m":
+                raise ValueError(
+                    f"{self._title()}: {path} ({type(module).__name__}) is in step_mode 'm', but this container hands "
+                    "its modules single steps; they must be in 's'."
+                )
+            if stateless and isinstance(module, MemoryModule):
+                raise ValueError(
+                    f"{self._title()}: {path} ({type(module).__name__}) is stateful, but folded into the batch the "
+                    "steps have no order; put it into MultiStepContainer or StepModeContainer(True, …)."
+                )
+
+
+class _SequentialContainer(SingleStepChildren, nn.Sequential):
+    """Modules applied one after the other, to steps or to a folded sequence."""
+
+    # Dims before the sample: [T] for a loop, [T, N] for a fold.
+    def _check_sequence(self, x: Tensor, leading: int) -> None:
+        if x.dim() < leading or x.shape[0] == 0:
+            raise ValueError(
+                f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
+            )
+
+    def _step(self, x: Tensor) -> Any:
+        return nn.Sequential.forward(self, x)
+
+    def _loop(self, x_seq: Tensor) -> Any:
+        self._check_sequence(x_seq, 1)
+        return multi_step_forward(x_seq, self._step)
+
+    def _fold(self, x_seq: Tensor) -> Any:
+        self._check_sequence(x_seq, 2)
+        return seq_to_ann_forward(x_seq, self._step)
+
+    def reset(self) -> None:
+        """Reset every stateful module inside."""
+        reset_net(self)
+
+    def detach(self) -> None:
+        """Detach every state inside from its graph."""
+        detach_net(self)
+
+    def extra_repr(self) -> str:
+        return f"step_mode={self.step_mode}"
+
+
+class MultiStepContainer(_SequentialContainer):
+    """Apply modules to each step of a sequence in turn; they may be stateful.
+
+    y[t] = seq(x[t]), stacked.
+
+    Args:
+        modules: in step_mode 's'; or one OrderedDict of them, as in nn.Sequential.
+
+    Shapes: x [T, N, *] → [T, *shape of one output]; step mode 'm' only. Lists and tuples of tensors are stacked each by
+    itself.
+    Raises: ValueError naming a module in step_mode 'm', and for a sequence of no steps.
+    """
+
+    _step_mode = "m"
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.check_children()
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        return ("m",)
+
+    def forward(self, x: Tensor) -> Any:
+        self.check_children()
+        return self._loop(x)
+
+
+class SeqToANNContainer(_SequentialContainer):
+    """Apply stateless modules once to a whole sequence, folded into the batch.
+
+    y = seq(x.flatten(0, 1)).unflatten(0, (T, N))
+
+    Args:
+        modules: stateless, in step_mode 's'; or one OrderedDict of them, as in nn.Sequential.
+
+    Shapes: x [T, N, *] → [T, N, *]; step mode 'm' only.
+    Raises: ValueError naming a module that is stateful or in step_mode 'm', and for a sequence of no steps.
+    """
+
+    _step_mode = "m"
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.check_children(stateless=True)
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        return ("m",)
+
+    def forward(self, x: Tensor) -> Any:
+        self.check_children(stateless=True)
+        return self._fold(x)
+
+
+class StepModeContainer(_SequentialContainer):
+    """Give a step mode to modules that have none.
+
+    's': y = seq(x). 'm': stateful modules run on each step in turn, stateless ones once on the folded sequence.
+
+    Args:
+        stateful: whether the modules carry state from step to step.
+        modules: in step_mode 's', and without state unless stateful; or one OrderedDict of them, as in nn.Sequential.
+
+    Shapes: x [N, *] ('s') or [T, N, *] ('m').
+    Raises: ValueError if stateful is no bool, naming a module that is in step_mode 'm' or stateful though stateful is
+    False, and for a sequence of no steps.
+    """
+
+    def __init__(self, stateful: bool, *modules: nn.Module, step_mode: str = "s") -> None:
+        super().__init__(*modules)
+        self.stateful = flag(self, "stateful", stateful)
+        self.step_mode = step_mode
+        self.check_children(stateless=not self.stateful)
+
+    def forward(self, x: Tensor) -> Any:
+        self.check_children(stateless=not self.stateful)
+        if self.step_mode == "s":
+            return self._step(x)
+        return self._loop(x) if self.stateful else self._fold(x)
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        part = OrderedDict(list(self._modules.items())[index])
+        return type(self)(self.stateful, part, step_mode=self.step_mode)
+
+    def extra_repr(self) -> str:
+        return f"stateful={self.stateful}, {super().extra_repr()}"

@@ -1,0 +1,191 @@
+"""Containers that feed the output of the last step back to the input."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.arguments import flag, integer, refuse
+from snntrain.base import MemoryModule
+from snntrain.functional import detach_net, reset_net, steps_of
+from snntrain.layer.container import SingleStepChildren
+
+
+class _RecurrentContainer(SingleStepChildren, MemoryModule):
+    """A module with a loop around it: y[t] = sub_module(i[t]), where i[t] is made from x[t] and y[t−1]; y[−1] = 0.
+
+    The state y keeps its gradient until detach(). Unlike a neuron's potential it sums nothing up, so it has the dtype
+    that sub_module gives, and autocast reaches the modules inside.
+    """
+
+    def __init__(self, sub_module: nn.Module, step_mode: str) -> None:
+        super().__init__(step_mode)
+        if not isinstance(sub_module, nn.Module):
+            raise refuse(self, "sub_module", "a module (torch.nn.Module)", sub_module)
+        self.sub_module = sub_module
+        self.register_memory("y", 0.0)
+
+    def current(self, x: Tensor) -> Tensor:
+        """Input i[t] of sub_module."""
+        raise NotImplementedError(f"{type(self).__name__} must define current(x).")
+
+    def wrong_output(self) -> str:
+        """What to change if the output of one step has not the shape of y, for the error text."""
+        raise NotImplementedError(f"{type(self).__name__} must define wrong_output().")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_children()
+        self.check_input(x)
+        steps = [x] if self.step_mode == "s" else steps_of(x)
+        self.materialise(steps[0])
+        outputs = [self.single_step_forward(step) for step in steps]
+        return outputs[0] if self.step_mode == "s" else torch.stack(outputs)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        y = self.sub_module(self.current(x))
+        wanted = self.state_shape("y", x)
+        if not isinstance(y, Tensor) or y.shape != wanted:
+            got = f"shape {list(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise ValueError(
+                f"{self._title()}: sub_module must return a tensor of shape {list(wanted)} for one step of shape "
+                f"{list(x.shape)}, got {got}; {self.wrong_output()}"
+            )
+        self.y = y
+        return y
+
+    def reset(self) -> None:
+        """Clear y and reset every stateful module inside."""
+        super().reset()
+        for child in self.children():
+            reset_net(child)
+
+    def detach(self) -> None:
+        """Cut y and every state inside from their graphs."""
+        super().detach()
+        for child in self.children():
+            detach_net(child)
+
+
+class ElementWiseRecurrentContainer(_RecurrentContainer):
+    """A module whose input is joined with its own last output, element by element.
+
+    i[t] = f(x[t], y[t−1]),  y[t] = sub_module(i[t]),  y[−1] = 0
+
+    Args:
+        sub_module: gives an output of its input's shape; stays in step_mode 's'.
+        element_wise_function: f(x, y), a function or a module such as FeedbackSum.
+        step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
+
+    Shapes: y as x.
+    Raises: ValueError if the output has another shape than the input, or for a module inside in step_mode 'm';
+    StateMismatchError if x does not fit y.
+    """
+
+    def __init__(
+        self,
+        sub_module: nn.Module,
+        element_wise_function: Callable[[Tensor, Tensor], Tensor],
+        step_mode: str = "s",
+    ) -> None:
+        super().__init__(sub_module, step_mode)
+        if isinstance(element_wise_function, type) or not callable(element_wise_function):
+            raise refuse(self, "element_wise_function", "a function f(x, y), or a module", element_wise_function)
+        self.element_wise_function = element_wise_function
+        self.check_children()
+
+    def current(self, x: Tensor) -> Tensor:
+        return self.element_wise_function(x, self.y)
+
+    def wrong_output(self) -> str:
+        return "its output must have the shape of the container's input."
+
+    def extra_repr(self) -> str:
+        function = self.element_wise_function
+        if isinstance(function, nn.Module):  # printed as a child
+            return super().extra_repr()
+        return f"element_wise_function={getattr(function, '__name__', function)}, {super().extra_repr()}"
+
+
+class LinearRecurrentContainer(_RecurrentContainer):
+    """A module whose input is a linear map of the container's input and of its own last output.
+
+    i[t] = rc([x[t], y[t−1]]),  y[t] = sub_module(i[t]),  y[−1] = 0, joined on the last dim;
+    rc is a learnable Linear(in_features + out_features → in_features).
+
+    Args:
+        sub_module: maps in_features to out_features on the last dim; stays in step_mode 's'.
+        in_features, out_features: sizes of x and y, ≥ 1.
+        bias: whether rc has a bias.
+        step_mode: 's' or 'm'.
+
+    Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
+    Raises: ValueError naming the argument, the range and the value received, for an input or output of another size, or
+    for a module inside in step_mode 'm'; StateMismatchError if x does not fit y.
+    """
+
+    def __init__(
+        self,
+        sub_module: nn.Module,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        step_mode: str = "s",
+    ) -> None:
+        super().__init__(sub_module, step_mode)
+        self.in_features = integer(self, "in_features", in_features, at_least=1)
+        self.out_features = integer(self, "out_features", out_features, at_least=1)
+        inputs = self.in_features + self.out_features
+        self.rc = nn.Linear(inputs, self.in_features, bias=flag(self, "bias", bias))
+        self.check_children()
+
+    def check_input(self, x: Tensor) -> None:
+        """Raises: ValueError also for a last dim that is not in_features."""
+        super().check_input(x)
+        dims = 1 if self.step_mode == "s" else 2
+        if x.dim() < dims or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"{self._title()}: the last dim of the input must be in_features = {self.in_features}, got shape "
+                f"{list(x.shape)}."
+            )
+
+    def state_shape(self, name: str, x: Tensor) -> torch.Size:
+        return torch.Size((*x.shape[:-1], self.out_features)) if name == "y" else super().state_shape(name, x)
+
+    def current(self, x: Tensor) -> Tensor:
+        return self.rc(torch.cat((x, self.y), dim=-1))
+
+    def wrong_output(self) -> str:
+        return f"its output must have out_features = {self.out_features} on the last dim."
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, {super().extra_repr()}"
+
+
+class FeedbackSum(nn.Module):
+    """The recurrent connection of a textbook layer: f(x, y) = x + feedback(y), for ElementWiseRecurrentContainer.
+
+    With a bias-free Linear V as feedback: i[t] = x[t] + V·y[t−1].
+
+    Args:
+        feedback: module from y's shape to x's, stays in step_mode 's'.
+
+    Shapes: x and y [N, *]; output as x.
+    Raises: ValueError if feedback is no module or gives another shape than x.
+    Source: Cramer et al., IEEE TNNLS 2022, arXiv 1910.07407.
+    """
+
+    def __init__(self, feedback: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(feedback, nn.Module):
+            raise refuse(self, "feedback", "a module (torch.nn.Module)", feedback)
+        self.feedback = feedback
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        fed_back = self.feedback(y)
+        if fed_back.shape != x.shape:
+            raise ValueError(
+                f"FeedbackSum: feedback must return the shape of the input, {list(x.shape)}, got "
+                f"{list(fed_back.shape)}."
+            )
+        return x + fed_back

@@ -1,0 +1,122 @@
+"""Scaled weight standardisation: the normalisation acts on the weights, so no statistics of activations are needed."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snntrain.arguments import flag, real
+from snntrain.layer.convolution import Conv2d
+from snntrain.layer.linear import Linear
+from snntrain.registry import register
+
+
+class _StandardisedWeight:
+    """Mixin: get_weight, and the two arguments that it depends on."""
+
+    weight: nn.Parameter
+
+    def _add_standardisation(self, gain: bool, eps: float) -> None:
+        self.eps = real(self, "eps", eps, above=0)
+        fan_in = self.weight[0].numel()
+        if fan_in < 2:
+            raise ValueError(
+                f"{type(self).__name__}: an output needs at least 2 weights for their variance to exist, but the "
+                f"weight has shape {list(self.weight.shape)}."
+            )
+        per_output = (self.weight.shape[0], *[1] * (self.weight.dim() - 1))
+        self.gain = nn.Parameter(self.weight.new_ones(per_output)) if flag(self, "gain", gain) else None
+
+    def get_weight(self) -> Tensor:
+        """The standardised weight that the forward uses; its gradient reaches `weight`."""
+        dims = tuple(range(1, self.weight.dim()))
+        variance, mean = torch.var_mean(self.weight, dims, correction=1, keepdim=True)
+        fan_in = self.weight[0].numel()
+        standardised = (self.weight - mean) * torch.rsqrt(variance * fan_in + self.eps)
+        return standardised if self.gain is None else self.gain * standardised
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as torch does; the gain starts at 1."""
+        super().reset_parameters()
+        if getattr(self, "gain", None) is not None:  # torch's constructor calls this before there is a gain
+            nn.init.ones_(self.gain)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, gain={self.gain is not None}, eps={self.eps:g}"
+
+
+@register("layer")
+class WSConv2d(_StandardisedWeight, Conv2d):
+    """Convolution over two spatial dims with standardised weights, for networks without normalisation layers.
+
+    W' = gain·(W − mean)/√(var·fan_in + eps), mean and unbiased variance over the fan_in weights of each output channel,
+    fan_in = in_channels/groups·kh·kw.
+
+    Args:
+        gain: learn a factor per output channel, initially 1.
+        eps: > 0.
+        Others as in Conv2d.
+
+    Shapes: [N, C, H, W] → [N, C', H', W'] ('s'); [T, N, C, H, W] → [T, N, C', H', W'] ('m').
+    Raises: ValueError naming the argument, the range and the value received, and for fan_in = 1.
+    Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: str | int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        step_mode: str = "s",
+        gain: bool = True,
+        eps: float = 1e-4,
+    ) -> None:
+        sizes = (in_channels, out_channels, kernel_size, stride, padding, dilation)
+        super().__init__(*sizes, groups, bias, padding_mode, step_mode)
+        self._add_standardisation(gain, eps)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # torch's forward comes through here, with padding modes yet to be applied.
+        return super()._conv_forward(input, self.get_weight(), bias)
+
+
+class _StandardisedLinear(nn.Linear):
+    """torch's Linear as seen by ours below: it brings the weight, ours the step modes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.get_weight(), self.bias)
+
+
+@register("layer")
+class WSLinear(_StandardisedWeight, Linear, _StandardisedLinear):
+    """Fully connected layer on the last dim with standardised weights, for networks without normalisation layers.
+
+    W' = gain·(W − mean)/√(var·fan_in + eps), mean and unbiased variance over the fan_in = in_features weights of each
+    output.
+
+    Args:
+        gain: learn a factor per output, initially 1.
+        eps: > 0.
+        Others as in Linear.
+
+    Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
+    Raises: ValueError naming the argument, the range and the value received, and for in_features = 1.
+    Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        step_mode: str = "s",
+        gain: bool = True,
+        eps: float = 1e-4,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, step_mode)
+        self._add_standardisation(gain, eps)

@@ -1,10 +1,21 @@
 """Lightning callbacks: what happens around a batch, an epoch, a fit."""
 
+from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.history import History
 from snntrain.callback.progress import Progress
 from snntrain.callback.resume_point import ResumePoint
 from snntrain.callback.seeding import Seeding
 from snntrain.callback.spike_statistics import SpikeStatistics
+from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
-__all__ = ["History", "Progress", "ResumePoint", "Seeding", "SpikeStatistics", "Throughput"]
+__all__ = [
+    "EMAWeightAveraging",
+    "History",
+    "Progress",
+    "ResumePoint",
+    "Seeding",
+    "SpikeStatistics",
+    "SynapticOperations",
+    "Throughput",
+]

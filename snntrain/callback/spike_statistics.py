@@ -39,7 +39,10 @@ class SpikeStatistics(pl.Callback):
 
     def _counter(self, path: str) -> Any:
         @torch.no_grad()
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | list[Tensor]) -> None:
+            if torch._C._current_graph_task_id() != -1:
+                return  # a forward that checkpointing repeats in backward was counted the first time
+            output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
             self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
             self._seen[path] = self._seen.get(path, 0) + output.numel()
 

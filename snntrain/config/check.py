@@ -59,7 +59,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     _import_plugins(resolved["plugins"])
     for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
-    _check_model(resolved["model"], resolved["neuron"])
+    _check_norm(resolved["norm"])
+    _check_model(resolved)
     _check_data_facts(resolved["data"])
     for group in ("data", "task", "optim", "trainer"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
@@ -82,7 +83,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
     for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", _Debug)):
         check_mapping(config[section], section)
         check_call(schema, config[section], section)
-    for key in ("model", "neuron", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
+    for key in ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
         check_mapping(config[key], key)
     if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
         raise UsageError(
@@ -136,32 +137,53 @@ def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ())
             target(**arguments)
 
 
-def _check_model(model: Mapping[str, Any], neuron: Mapping[str, Any]) -> None:
-    from snntrain.model import inferred_arguments
+def _check_norm(norm: Any) -> None:
+    from snntrain.model.builder import chosen_norm, inferred_arguments
 
+    check_mapping(norm, "norm")
+    with refusing("norm"):
+        target, arguments = chosen_norm(norm, {})
+    check_call(target, arguments, "norm", inferred=inferred_arguments(target))
+
+
+def _check_model(resolved: Mapping[str, Any]) -> None:
+    from snntrain.model import layer_list
+
+    model = resolved["model"]
     if "layers" not in model:
         check_named("model", model, "model", supplied=("sample_shape", "num_classes", "neuron"))
         return
     if not isinstance(model["layers"], list) or not model["layers"]:
         raise UsageError(f"model.layers must be a list of at least one layer, got {model['layers']!r}.")
-    for index, entry in enumerate(model["layers"]):
-        path = f"model.layers[{index}]"
-        node = {"name": entry} if isinstance(entry, str) else entry
-        check_mapping(node, path)
-        if node.get("name") == "neuron":
-            overrides = {key: value for key, value in node.items() if key != "name"}
-            check_named("neuron", neuron if neuron["name"] == "ReLU" else {**neuron, **overrides}, path)
-            continue
-        with refusing(path):
+    with refusing():
+        nodes = layer_list.parse(model["layers"], model.get("blocks"))
+    for layer in layer_list.leaves(nodes):
+        _check_layer(layer, resolved)
+    if model.get("init") is not None:
+        check_mapping(model["init"], "model.init")
+
+
+def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
+    from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.layer_list import PLACEHOLDERS
+
+    arguments = dict(layer.arguments)
+    if layer.name == "neuron":
+        neuron = resolved["neuron"]
+        check_named("neuron", neuron if neuron["name"] == "ReLU" else {**neuron, **arguments}, layer.path)
+        return
+    with refusing(layer.path):
+        if layer.name == "norm":
+            target, arguments = chosen_norm(resolved["norm"], arguments)
+        else:
             known = registry.names("layer")
-            if node.get("name") not in known:
-                suggestion = did_you_mean(node.get("name"), [*known, "neuron"])
+            if layer.name not in known:
+                near = did_you_mean(layer.name, [*known, *(resolved["model"].get("blocks") or {}), *PLACEHOLDERS])
                 raise ValueError(
-                    f"{node.get('name')!r} is not a registered layer.{suggestion} Known: neuron, {', '.join(known)}."
+                    f"{layer.name!r} is not a registered layer.{near} Known: {', '.join((*PLACEHOLDERS, *known))}."
                 )
-            target = registry.get("layer", node["name"])
-        arguments = {key: value for key, value in node.items() if key != "name"}
-        check_call(target, arguments, path, inferred=inferred_arguments(target))
+            target = registry.get("layer", layer.name)
+    check_call(target, arguments, layer.path, inferred=inferred_arguments(target))
 
 
 def _check_model_keys(config: DictConfig) -> None:
@@ -173,7 +195,7 @@ def _check_model_keys(config: DictConfig) -> None:
     model = raw["model"]
     if not isinstance(model, dict) or "layers" not in model:
         return
-    known = {"layers", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
+    known = {"layers", "blocks", "init", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
     ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (CONF / "model").glob("*.yaml")]
     for key, value in model.items():
         if key not in known and not any(key in file and file[key] == value for file in ours):

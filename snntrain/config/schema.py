@@ -1,9 +1,11 @@
 """The root of every config, typed: a key that is not here is refused."""
 
+import operator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 
 @dataclass
@@ -37,12 +39,13 @@ class Config:
         name: last part of the run folder's name.
         seed: of weights, data order and every random draw, ≥ 0.
         T: time steps per sample, ≥ 1; an ANN (neuron=relu) ignores it.
-        model, neuron, surrogate, encoder, data, task, optim, trainer, callbacks, logger, debug: the choices of the
-            groups of the same names in conf/.
+        model, neuron, norm, surrogate, encoder, data, task, optim, trainer, callbacks, logger, debug: the choices of
+            the groups of the same names in conf/.
         paths: folders.
         monitor: which metric picks the best epoch.
         plugins: importable modules that register the user's own neurons, layers, surrogates, encoders, models.
         trust: let `_target_` name any package, not only snntrain, torch, torchvision, tonic, lightning and plugins.
+        show: 'model' prints the layers of the model, with shapes, parameters and operations, instead of training.
         resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.
     """
 
@@ -51,6 +54,7 @@ class Config:
     T: int = 4
     model: dict[str, Any] = field(default_factory=dict)
     neuron: dict[str, Any] = field(default_factory=dict)
+    norm: dict[str, Any] = field(default_factory=dict)
     surrogate: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +68,7 @@ class Config:
     monitor: Monitor = field(default_factory=Monitor)
     plugins: list[str] = field(default_factory=list)
     trust: bool = False
+    show: str | None = None
     resume: str | None = None
 
 
@@ -73,5 +78,9 @@ def top_level_keys() -> list[str]:
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra; conf/config.yaml names it first in its defaults list."""
+    """Make the schema known to Hydra; conf/config.yaml names it first in its defaults list.
+
+    Also ${mul:a,b}, the product of two numbers, which OmegaConf does not have.
+    """
+    OmegaConf.register_new_resolver("mul", operator.mul, replace=True)
     ConfigStore.instance().store("schema", Config)

@@ -137,8 +137,15 @@ def _hashable(value: Any) -> Hashable:
 
 def _traced(node: Any, parameters: int, learnable: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
     try:
-        return make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
+        # Activation checkpointing, which a call may be part of, counts the tensors that autograd saves. Those saved by
+        # tracing, at the first call only, are not its concern.
+        with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):
+            return make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
     except Unsupported as error:
         if node.backend == "auto":
             _log.info("%s runs unfused: %s.", type(node).__name__, error)
         return str(error)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor

@@ -1,39 +1,55 @@
 """A list of layers, as a model YAML holds it, → a network with every size inferred from the data's sample shape."""
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snntrain import functional, registry
-from snntrain.base import MemoryModule
+from snntrain.arguments import choice
+from snntrain.base import STEP_MODES, MemoryModule
+from snntrain.layer import (
+    Branches,
+    Dropout,
+    Dropout2d,
+    ElementWiseRecurrentContainer,
+    FeedbackSum,
+    LinearRecurrentContainer,
+    OTTTSequential,
+    Residual,
+)
+from snntrain.model.initialiser import initialise
+from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
+from snntrain.neuron import OTTTLIFNode
 
 # Constructor arguments that need not be written: the dimension of the incoming [C, H, W] (or [F]) that they equal.
-_SIZE_FROM_DIMENSION = {"in_channels": 0, "num_features": 0, "num_channels": 0, "in_features": -1}
+_SIZE_FROM_DIMENSION = {
+    **dict.fromkeys(("in_channels", "num_features", "num_channels", "dim", "C"), 0),
+    **{"height": 1, "width": 2, "in_features": -1},
+}
 
 Entry = str | Mapping[str, Any]
-NeuronChoice = str | Mapping[str, Any] | Callable[[], nn.Module]
-
-
-class LayerError(ValueError):
-    """A layer that cannot be built or cannot take what reaches it; the text names its place in the list."""
+Choice = str | Mapping[str, Any] | Callable[..., nn.Module]
 
 
 class Net(nn.Module):
-    """Layers applied one after the other to a sequence.
+    """Layers applied one after the other.
 
     Args:
-        layers: in step mode 'm'.
+        layers: in the step mode of the network.
         output_shapes: shape of each layer's output for one sample and step, e.g. (32, 28, 28).
 
-    Shapes: [T, N, *sample_shape] → [T, N, *output_shapes[-1]].
+    Shapes: [T, N, *sample_shape] → [T, N, *output_shapes[-1]], or the same without T in step mode 's'.
     """
 
     def __init__(self, layers: Sequence[nn.Module], output_shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*layers)
+        sequential = OTTTSequential if _makes_pairs(layers) else nn.Sequential
+        self.layers = sequential(*layers)
         # Convolution, pooling and normalisation are faster with the channels innermost, and pass the layout on.
         for parameter in self.parameters():
             if parameter.dim() == 4:
@@ -44,66 +60,230 @@ class Net(nn.Module):
 
     @property
     def is_stateful(self) -> bool:
-        """Whether any layer carries state over time; an ANN twin has none."""
-        return any(isinstance(module, MemoryModule) for module in self.modules())
+        """Whether any layer carries over time what it has seen; an ANN twin has none (a kept mask has seen nothing)."""
+        return any(
+            isinstance(module, MemoryModule) and not isinstance(module, (Dropout, Dropout2d))
+            for module in self.modules()
+        )
 
-    def forward(self, x_seq: Tensor) -> Tensor:
-        return self.layers(x_seq)
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        return y[0] if isinstance(y, list) else y  # the pair [spikes, trace] of an OTTT neuron that comes last
 
 
-def build(layers: Sequence[Entry], sample_shape: Sequence[int], neuron: NeuronChoice = "LIFNode") -> Net:
+def build(
+    layers: Sequence[Entry],
+    sample_shape: Sequence[int],
+    neuron: Choice = "LIFNode",
+    *,
+    norm: Choice = "BatchNorm2d",
+    T: int | None = None,
+    blocks: Mapping[str, Sequence[Entry]] | None = None,
+    init: Mapping[str, Any] | None = None,
+    step_mode: str = "m",
+) -> Net:
     """Build a network.
 
     Args:
-        layers: entries such as "BatchNorm2d", {"name": "Conv2d", "out_channels": 32, "kernel_size": 3}, "neuron" (the
-            chosen neuron) or {"name": "neuron", "tau": 4.0} (the same with another setting). Input sizes may be left
-            out.
+        layers: entries such as "Flatten", {"name": "Conv2d", "out_channels": 32, "kernel_size": 3}, "neuron" and "norm"
+            (the chosen ones), {"name": "neuron", "tau": 4.0} (the same with another setting), {"residual": [...]} and
+            the other groups of snntrain.model.layer_list. Input sizes may be left out. An entry's key `init` says how
+            its parameters start.
         sample_shape: shape of one sample at one step, e.g. (1, 28, 28).
         neuron: what "neuron" stands for: a registered name, {"name": …, arguments}, or a function that makes a new one.
+        norm: what "norm" stands for, in the same forms; of its overrides those that only other normalisations know
+            (such as alpha) are left out.
+        T: time steps of a sequence, for layers that need it (such as TemporalEffectiveBatchNorm2d).
+        blocks: name → entries, used like a layer.
+        init: name of a layer → init of all layers of that name; an entry's own goes first.
+        step_mode: 'm', or 's' for neurons that are trained online.
 
-    Returns: the network in step mode 'm'.
-    Raises: LayerError (a ValueError) naming the layer's index, its text and the shape that reached it.
+    Returns: the network.
+    Raises: LayerError (a ValueError) naming the entry's place, its text and the shape that reached it.
     """
+    choice("build", "step_mode", step_mode, STEP_MODES)
     shape = tuple(int(size) for size in sample_shape)
-    built: list[nn.Module] = []
-    shapes: list[tuple[int, ...]] = []
-    for index, entry in enumerate(layers):
-        place = f"model.layers[{index}] {_text(entry)}"
-        try:
-            layer = _build_entry(entry, shape, neuron)
-            functional.set_step_mode(layer, "m")
-        except Exception as error:  # whatever a constructor raises, perhaps a user's own
-            raise LayerError(f"{place}: {error}") from error
-        try:
-            shape = _output_shape(layer, shape)
-        except Exception as error:
-            received = ", ".join(map(str, ("T", "N", *shape)))
-            raise LayerError(f"{place} cannot take an input of shape [{received}]: {_first_line(error)}") from error
-        built.append(layer)
-        shapes.append(shape)
-    if not built:
+    nodes = parse(layers, blocks)
+    if not nodes:
         raise LayerError("model.layers is empty: a model needs at least one layer.")
+    init = init or {}
+    for name in init:
+        if name not in {leaf.name for leaf in leaves(nodes)}:
+            raise LayerError(f"model.init.{name}: the model has no such layer.")
+    builder = _Builder(neuron, norm, T, init, step_mode)
+    built, shapes = builder.entries(nodes, shape)
     return Net(built, shapes)
 
 
+def build_model(config: Mapping[str, Any], neuron: Choice | None = None, step_mode: str = "m") -> Net:
+    """The network of a resolved config with the keys model, norm, neuron, T and data.sample_shape.
+
+    Args:
+        neuron: instead of the config's.
+        step_mode: as in build.
+
+    Raises: LayerError, as build.
+    """
+    model = config["model"]
+    return build(
+        model["layers"],
+        config["data"]["sample_shape"],
+        config["neuron"] if neuron is None else neuron,
+        norm=config["norm"],
+        T=config["T"],
+        blocks=model.get("blocks"),
+        init=model.get("init"),
+        step_mode=step_mode,
+    )
+
+
+class _Builder:
+    """From nodes and the shape that reaches them to modules and the shape that leaves them."""
+
+    def __init__(self, neuron: Choice, norm: Choice, T: int | None, init: Mapping[str, Any], step_mode: str) -> None:
+        self.neuron, self.norm, self.T, self.init, self.step_mode = neuron, norm, T, init, step_mode
+
+    def entries(self, nodes: Sequence[Node], shape: tuple[int, ...]) -> tuple[list[nn.Module], list[tuple[int, ...]]]:
+        modules: list[nn.Module] = []
+        shapes: list[tuple[int, ...]] = []
+        for node in nodes:
+            module, shape = self.entry(node, shape)
+            modules.append(module)
+            shapes.append(shape)
+        return modules, shapes
+
+    def entry(self, node: Node, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        return self.layer(node, shape) if isinstance(node, Layer) else self.group(node, shape)
+
+    def sequence(self, nodes: Sequence[Node], shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        modules, shapes = self.entries(nodes, shape)
+        sequential = OTTTSequential if _makes_pairs(modules) else nn.Sequential
+        return sequential(*modules), shapes[-1] if shapes else shape
+
+    def layer(self, node: Layer, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        place = f"{node.path} {node.text}"
+        try:
+            layer = self.construct(node, shape)
+            functional.set_step_mode(layer, self.step_mode)
+        except Exception as error:  # whatever a constructor raises, perhaps a user's own
+            raise LayerError(f"{place}: {error}") from error
+        return layer, self.leaving(layer, shape, place)
+
+    def construct(self, node: Layer, shape: tuple[int, ...]) -> nn.Module:
+        if node.name == "neuron":
+            layer = build_neuron(self.neuron, node.arguments)
+        elif node.name == "norm":
+            layer = self.registered(*chosen_norm(self.norm, node.arguments), shape)
+        else:
+            layer = self.registered(registry.get("layer", node.name), node.arguments, shape)
+        for init in (self.init.get(node.name), node.init):
+            if init is not None:
+                initialise(layer, init)
+        return layer
+
+    def registered(
+        self, target: Callable[..., nn.Module], arguments: Mapping[str, Any], shape: tuple[int, ...]
+    ) -> nn.Module:
+        arguments = dict(arguments)
+        for name in inferred_arguments(target):
+            if name in _SIZE_FROM_DIMENSION:
+                arguments.setdefault(name, shape[_SIZE_FROM_DIMENSION[name]])
+            elif name == "T" and self.T is not None:
+                arguments.setdefault(name, self.T)
+            elif name == "neuron":
+                arguments.setdefault(name, partial(_inner_neuron, self.neuron))
+        registry.check_arguments(target, arguments)
+        return target(**arguments)
+
+    def group(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        if node.kind == "block":
+            entries = next(iter(node.lists.values()))
+            return self.entry(entries[0], shape) if len(entries) == 1 else self.sequence(entries, shape)
+        if node.kind == "repeat":
+            return self.sequence([*node.lists["repeat"]] * node.settings["times"], shape)
+        if node.kind == "min_size":
+            smallest = min(shape[1:], default=1)
+            return self.sequence(node.lists["layers" if smallest >= node.settings["min_size"] else "otherwise"], shape)
+        if node.kind == "recurrent":
+            return self.recurrent(node, shape)
+        paths = [self.sequence(entries, shape) for entries in node.lists.values()]
+        place = f"{node.path} {node.text}"
+        try:
+            modules = [module for module, _ in paths]
+            if node.kind == "residual":
+                layer = Residual(*modules, join=node.settings["join"])
+            else:
+                layer = Branches(modules, join=node.settings["join"])
+            functional.set_step_mode(layer, self.step_mode)
+        except Exception as error:
+            raise LayerError(f"{place}: {error}") from error
+        return layer, self.leaving(layer, shape, place)
+
+    def recurrent(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        place = f"{node.path} {node.text}"
+        step = _Builder(self.neuron, self.norm, self.T, self.init, "s")
+        module, inner_shape = step.sequence(node.lists["recurrent"], shape)
+        feedback = node.settings.get("feedback")
+        try:
+            if _makes_pairs([module]):
+                raise ValueError("an OTTT neuron hands on its spikes and its trace, of which nothing can be fed back.")
+            if "feedback" in node.lists:
+                back, _ = step.sequence(node.lists["feedback"], inner_shape)
+                layer = ElementWiseRecurrentContainer(module, FeedbackSum(back))
+            elif choice("recurrent", "feedback", feedback, ("add", "concat")) == "add":
+                layer = ElementWiseRecurrentContainer(module, operator.add)
+            else:
+                layer = LinearRecurrentContainer(module, shape[-1], inner_shape[-1])
+            functional.set_step_mode(layer, self.step_mode)
+        except LayerError:
+            raise
+        except Exception as error:
+            raise LayerError(f"{place}: {error}") from error
+        return layer, self.leaving(layer, shape, place)
+
+    @torch.no_grad()
+    def leaving(self, layer: nn.Module, shape: tuple[int, ...], place: str) -> tuple[int, ...]:
+        """Run zeros through the layer; its parameters, statistics and state stay as they were."""
+        modes = [(module, module.training) for module in layer.modules()]
+        parameter = next(layer.parameters(), None)
+        device = None if parameter is None else parameter.device
+        # A BatchNorm1d without running statistics refuses a single sample.
+        leading = (2,) if self.step_mode == "s" else (probe_steps(layer), 2)
+        try:
+            with torch.random.fork_rng(devices=[]):  # some layers draw, also in evaluation
+                out = layer.eval()(torch.zeros(*leading, *shape, device=device))
+            if not isinstance(out, Tensor):
+                raise TypeError("it returns several tensors; a list of layers passes one on.")
+        except Exception as error:
+            received = ", ".join(map(str, ("T", "N", *shape) if self.step_mode == "m" else ("N", *shape)))
+            raise LayerError(f"{place} cannot take an input of shape [{received}]: {_first_line(error)}") from error
+        finally:
+            for module, training in modes:
+                module.training = training
+            functional.reset_net(layer)
+        return tuple(out.shape[len(leading) :])
+
+
+def probe_steps(net: nn.Module) -> int:
+    """Length of a sequence that the network takes: its T where a layer has one (a parallel neuron), else 1."""
+    return next((module.T for module in net.modules() if isinstance(getattr(module, "T", None), int)), 1)
+
+
 def inferred_arguments(target: Callable[..., Any]) -> list[str]:
-    """Arguments of a layer's constructor that the builder fills in from the incoming shape."""
-    return [name for name in inspect.signature(target).parameters if name in _SIZE_FROM_DIMENSION]
+    """Arguments of a layer's constructor that the builder fills in where an entry leaves them out.
+
+    They are sizes of the incoming shape and T, where the constructor has no default for them, and `neuron`, a function
+    that makes one of the chosen kind.
+    """
+    parameters = inspect.signature(target).parameters
+    return [
+        name
+        for name, parameter in parameters.items()
+        if name == "neuron" or (name in (*_SIZE_FROM_DIMENSION, "T") and parameter.default is parameter.empty)
+    ]
 
 
-def _build_entry(entry: Entry, shape: tuple[int, ...], neuron: NeuronChoice) -> nn.Module:
-    arguments = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
-    name = arguments.pop("name", None)
-    if not isinstance(name, str):
-        raise ValueError("a layer is a name, or a mapping with the key name.")
-    if name == "neuron":
-        return build_neuron(neuron, arguments)
-    for argument in inferred_arguments(registry.get("layer", name)):
-        arguments.setdefault(argument, shape[_SIZE_FROM_DIMENSION[argument]])
-    return registry.build("layer", name, **arguments)
-
-
-def build_neuron(neuron: NeuronChoice, overrides: Mapping[str, Any] | None = None) -> nn.Module:
+def build_neuron(neuron: Choice, overrides: Mapping[str, Any] | None = None) -> nn.Module:
     """A new neuron of the chosen kind, with some arguments replaced.
 
     Raises: ValueError if arguments are to be replaced but the choice is a function.
@@ -123,27 +303,36 @@ def build_neuron(neuron: NeuronChoice, overrides: Mapping[str, Any] | None = Non
     return registry.build("neuron", **arguments)
 
 
-@torch.no_grad()
-def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Run zeros through the layer; its parameters, statistics and state stay as they were."""
-    was_training = layer.training
-    parameter = next(layer.parameters(), None)
-    device = None if parameter is None else parameter.device
-    # A parallel neuron takes sequences of its own length T only; a BatchNorm1d without running statistics refuses a
-    # single sample.
-    steps = next((module.T for module in layer.modules() if isinstance(getattr(module, "T", None), int)), 1)
-    out = layer.eval()(torch.zeros(steps, 2, *shape, device=device))
-    layer.train(was_training)
-    functional.reset_net(layer)
-    if not isinstance(out, Tensor):
-        raise TypeError("it returns several tensors; a list of layers passes one on.")
-    return tuple(out.shape[2:])
+def _inner_neuron(neuron: Choice, **wishes: Any) -> nn.Module:
+    """A neuron inside a layer, which asks for settings that the chosen kind may not have."""
+    if callable(neuron):
+        return neuron()
+    name = neuron if isinstance(neuron, str) else neuron["name"]
+    known = inspect.signature(registry.get("neuron", name)).parameters
+    return build_neuron(neuron, {key: value for key, value in wishes.items() if key in known})
 
 
-def _text(entry: Entry) -> str:
-    if not isinstance(entry, Mapping):
-        return str(entry)
-    return "{" + ", ".join(f"{key}: {value}" for key, value in entry.items()) + "}"
+def chosen_norm(norm: Choice, overrides: Mapping[str, Any]) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """Class and arguments of the chosen normalisation, with an entry's overrides.
+
+    An override that only other normalisations have (alpha of tdBN, say) does not concern the chosen one.
+    """
+    if callable(norm):
+        return norm, {}
+    arguments = {"name": norm} if isinstance(norm, str) else dict(norm)
+    target = registry.get("layer", arguments.pop("name", None))
+    own = inspect.signature(target).parameters
+    others = {
+        name
+        for other in registry.names("layer", "*Norm*")
+        for name in inspect.signature(registry.get("layer", other)).parameters
+    }
+    kept = {key: value for key, value in overrides.items() if key in own or key not in others}
+    return target, {**arguments, **kept}
+
+
+def _makes_pairs(layers: Sequence[nn.Module]) -> bool:
+    return any(isinstance(module, OTTTLIFNode) for layer in layers for module in layer.modules())
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.files import replacing
@@ -29,13 +29,14 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path) ->
         path: of the .npz: input, label, predicted, output [T, K], and spikes/<layer> [T, neurons] for each spiking
             layer.
     """
-    spikes: dict[str, np.ndarray] = {}
+    fired: dict[str, list[Tensor]] = {}  # of one step, a chunk or the whole sequence per call
+
+    def collect(name: str, module: nn.Module, output: Tensor) -> None:
+        steps = output if module.step_mode == "m" else output.unsqueeze(0)
+        fired.setdefault(f"spikes/{name}", []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
+
     handles = [
-        layer.register_forward_hook(
-            lambda module, inputs, output, name=name: spikes.__setitem__(
-                f"spikes/{name}", (output[:, 0].flatten(1) != 0).to(torch.uint8).cpu().numpy()
-            )
-        )
+        layer.register_forward_hook(lambda module, inputs, output, name=name: collect(name, module, output))
         for name, layer in spiking_layers(task.net).items()
     ]
     was_training = task.training
@@ -47,6 +48,7 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path) ->
             handle.remove()
     predicted = int(task.scores(y_seq).argmax())
     output = y_seq[:, 0].cpu().numpy()
+    spikes = {name: torch.cat(steps).numpy() for name, steps in fired.items()}
     _write_arrays(path, input=x.cpu().numpy(), label=label, predicted=predicted, output=output, **spikes)
 
 

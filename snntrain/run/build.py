@@ -7,11 +7,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from torch import nn
 
 from snntrain import __version__, registry
-from snntrain.callback import History, Progress, ResumePoint, Seeding, Throughput
+from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.config.error import UsageError, refusing
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
@@ -39,16 +39,21 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
     Raises: UsageError naming the layer that does not fit.
     """
     torch.manual_seed(derived_seed(config["seed"], "weights"))
-    model, shape = config["model"], config["data"]["sample_shape"]
     with refusing("model"):
-        if "layers" in model:
-            return builder.build(model["layers"], shape, config["neuron"])
+        if "layers" in config["model"]:
+            return builder.build_model(config, step_mode=_step_mode(config))
         facts = {
-            "sample_shape": tuple(shape),
+            "sample_shape": tuple(config["data"]["sample_shape"]),
             "num_classes": config["data"]["num_classes"],
             "neuron": lambda: builder.build_neuron(config["neuron"]),
         }
-        return registry.build("model", **facts, **model)
+        return registry.build("model", **facts, **config["model"])
+
+
+def _step_mode(config: Mapping[str, Any]) -> str:
+    """The step mode that the config's task trains in."""
+    with refusing("task"):
+        return getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
 
 
 def _check_output(net: nn.Module, num_classes: int) -> None:
@@ -137,7 +142,7 @@ def build(config: dict[str, Any]) -> Run:
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
-    callbacks = [Seeding(config["seed"]), throughput, history]
+    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(config["data"]["sample_shape"])]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
@@ -145,6 +150,9 @@ def build(config: dict[str, Any]) -> Run:
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
+    if hasattr(task, "check_trainer"):
+        with refusing("trainer"):
+            task.check_trainer(trainer)
     return Run(config, folder, task, data, trainer, history, throughput)
 
 

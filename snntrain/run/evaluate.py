@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from snntrain.arguments import choice
-from snntrain.callback import Progress, Seeding, SpikeStatistics
+from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
@@ -63,7 +63,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     with refusing(f"checkpoint {checkpoint} does not fit the config"):
         task.load_state_dict(content["state_dict"])
     data = build_data(config)
-    callbacks = [Seeding(config["seed"]), SpikeStatistics(), Progress()]
+    operations = SynapticOperations(config["data"]["sample_shape"])
+    callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
     trainer = build_trainer(config, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)

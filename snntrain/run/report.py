@@ -1,42 +1,19 @@
 """The report of a run: one self-contained HTML page, built only from the files in the run folder."""
 
-import csv
-import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 
 from snntrain.files import write_text
-
-Curve = list[tuple[float, float]]  # (epoch, value) pairs
+from snntrain.run.run_files import Curve, RunFiles, Unavailable, as_number, in_one_line
+from snntrain.run.table import neuron_marks
 
 REPORT = "report.html"
 
-# When each file is written; the page says so where one is missing.
-_WRITTEN = {
-    "results.json": "it is written when a run ends",
-    "metrics.csv": "it is written after each epoch",
-    "layers.json": "it is written once the model is built",
-    "config.yaml": "it is written before training starts",
-    "overrides.yaml": "it is written before training starts",
-    "provenance.json": "it is written before training starts",
-    "artifacts/test.npz": "the test of a classifier writes it",
-    "artifacts/raster.npz": "the test writes it for one sample",
-}
-_ENDINGS = {
-    "finished": "this run finished without it",
-    "interrupted": "this run was interrupted before that",
-    "failed": "this run failed before that",
-}
 _SHARES = ("acc", "firing_rate", "sparsity", "recall")  # metrics that are shown as percentages
-
-
-class Unavailable(Exception):
-    """A file of the run folder is missing or damaged; the message is the sentence the page shows."""
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
@@ -56,99 +33,6 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     return run_dir / REPORT
 
 
-class RunFiles:
-    """The files of a run folder, each read at most once."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self._read: dict[str, Any] = {}
-
-    def read(self, name: str) -> Any:
-        """Content of a file of the folder, as the parser for its name gives it.
-
-        Raises: Unavailable if the file is missing or cannot be parsed.
-        """
-        if name not in self._read:
-            path = self.folder / name
-            try:
-                self._read[name] = _PARSERS[name](path)
-            except FileNotFoundError:
-                status = "" if name == "results.json" else self.read_or("results.json", {}).get("status")
-                ending = _ENDINGS.get(str(status), "this run was cut off before that or is still going")
-                self._read[name] = Unavailable(f"{name} is missing: {_WRITTEN[name]}, and {ending}.")
-            except Exception as error:  # whatever a damaged file does to its parser
-                self._read[name] = Unavailable(f"{name} could not be read: {_in_one_line(error)}")
-        if isinstance(self._read[name], Unavailable):
-            raise self._read[name]
-        return self._read[name]
-
-    def read_or(self, name: str, default: Any) -> Any:
-        """Content of a file, or the default where read raises."""
-        try:
-            return self.read(name)
-        except Unavailable:
-            return default
-
-
-def _of_kind(content: Any, kind: type) -> Any:
-    if not isinstance(content, kind):
-        raise TypeError(f"a {kind.__name__} was expected, not a {type(content).__name__}")
-    return content
-
-
-def _parse_provenance(path: pathlib.Path) -> dict[str, Any]:
-    return _of_kind(json.loads(path.read_text(encoding="utf-8")), dict)
-
-
-def _parse_results(path: pathlib.Path) -> dict[str, Any]:
-    results = _parse_provenance(path)
-    parts = {key: _of_kind(results.get(key, {}), dict) for key in ("metrics", "hex", "seconds", "throughput")}
-    return results | parts
-
-
-def _parse_layers(path: pathlib.Path) -> list[dict[str, Any]]:
-    layers = _of_kind(json.loads(path.read_text(encoding="utf-8")), list)
-    for layer in layers:
-        for key, kind in (("path", str), ("name", str), ("output_shape", list), ("parameters", int), ("neuron", str)):
-            layer[key] = _of_kind(layer.get(key, kind()), kind)
-    return layers
-
-
-def _parse_metrics(path: pathlib.Path) -> dict[str, Curve]:
-    """Column → (epoch, value) pairs of its filled cells."""
-    columns: dict[str, dict[float, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            epoch = _number(row.pop("epoch", number))
-            for name, cell in row.items():
-                value = _number(cell)
-                if epoch is not None and value is not None and isinstance(name, str):
-                    columns.setdefault(name, {})[epoch] = value
-    return {name: sorted(values.items()) for name, values in columns.items()}
-
-
-def _parse_overrides(path: pathlib.Path) -> list[str]:
-    overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [str(override) for override in _of_kind(overrides or [], list)]
-
-
-def _parse_arrays(path: pathlib.Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-_PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
-    "results.json": _parse_results,
-    "metrics.csv": _parse_metrics,
-    "layers.json": _parse_layers,
-    "config.yaml": lambda path: path.read_text(encoding="utf-8"),
-    "overrides.yaml": _parse_overrides,
-    "provenance.json": _parse_provenance,
-    "artifacts/test.npz": _parse_arrays,
-    "artifacts/raster.npz": _parse_arrays,
-}
-
-
 def _render(run: RunFiles) -> str:
     import jinja2
 
@@ -159,11 +43,13 @@ def _render(run: RunFiles) -> str:
         except Unavailable as reason:
             content, note = None, str(reason)
         except Exception as error:  # readable, but not what the section expects
-            content, note = None, f"{title} could not be drawn from the run's files: {_in_one_line(error)}"
+            content, note = None, f"{title} could not be drawn from the run's files: {in_one_line(error)}"
         sections.append({"key": key, "title": title, "content": content, "note": note})
     settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), **settings)
-    environment.filters.update(percent=_percent, number=_format_number, metric=_format_metric)
+    environment.filters.update(
+        percent=_percent, number=_format_number, metric=_format_metric, whole=lambda value: f"{value:,.0f}"
+    )
     return environment.get_template(f"{REPORT}.j2").render(header=_header(run), sections=sections)
 
 
@@ -183,7 +69,7 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
     for name, title in (("test/acc", "accuracy"), ("test/loss", "loss"), ("test/firing_rate", "firing rate")):
         if name in metrics:
             yield f"Test {title}", _format_metric(metrics[name], name, digits=4), ""
-    kept = _number(results.get("best_epoch"))
+    kept = as_number(results.get("best_epoch"))
     curve = [(epoch, value) for epoch, value in columns.get("val/acc", []) if math.isfinite(value)]
     if curve:
         best = max(value for _, value in curve)
@@ -195,7 +81,7 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(label, value, detail) of what it took."""
-    kept, columns = _number(results.get("best_epoch")), run.read_or("metrics.csv", {})
+    kept, columns = as_number(results.get("best_epoch")), run.read_or("metrics.csv", {})
     epochs = {epoch for curve in columns.values() for epoch, _ in curve}
     if epochs:
         yield "Epochs", f"{len(epochs)}", "" if kept is None else f"checkpoint of epoch {kept:g}"
@@ -203,7 +89,7 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         stage, _, unit = str(name).partition("_")
         rate = f"{rate:,.0f}" if isinstance(rate, int | float) and rate >= 100 else _format_number(rate, digits=3)
         yield f"{unit.removesuffix('_per_second').capitalize()} / s", rate, f"in {stage}"
-    seconds = {name: time for name in results["seconds"] if (time := _number(results["seconds"][name])) is not None}
+    seconds = {name: time for name in results["seconds"] if (time := as_number(results["seconds"][name])) is not None}
     if seconds:
         total = seconds.pop("total", None) or sum(seconds.values())
         yield "Time", _duration(total), " · ".join(f"{name} {_duration(time)}" for name, time in seconds.items())
@@ -212,6 +98,10 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         spiking = len(_layer_rates(run, columns)[1]) or sum(1 for layer in layers if layer["neuron"])
         parameters = sum(layer["parameters"] for layer in layers)
         yield "Parameters", f"{parameters:,}", f"{spiking} spiking layer{'s' * (spiking != 1)}"
+    operations = run.read_or("artifacts/synaptic_operations.json", None)
+    if operations:
+        energy, ann = (_format_number(operations[key], digits=3) for key in ("energy_uJ", "energy_ann_uJ"))
+        yield "Energy (estimate)", f"{energy} µJ", f"per sample; as an ANN {ann} µJ"
 
 
 def _curves(run: RunFiles) -> dict[str, Any]:
@@ -229,7 +119,7 @@ def _curves(run: RunFiles) -> dict[str, Any]:
     panels = {metric: curves for metric, curves in panels.items() if curves}
     if not panels and not rates:
         raise Unavailable("metrics.csv holds no learning curve: the first epoch was not completed, or none was logged.")
-    best_epoch = _number(run.read_or("results.json", {}).get("best_epoch"))
+    best_epoch = as_number(run.read_or("results.json", {}).get("best_epoch"))
     drawn = []
     for metric, curves in panels.items():
         title = {"acc": "accuracy"}.get(metric, metric)
@@ -291,9 +181,26 @@ def _confusion(run: RunFiles) -> dict[str, Any]:
 
 def _layers(run: RunFiles) -> dict[str, Any]:
     layers = run.read("layers.json")
-    _, rates = _layer_rates(run, run.read_or("metrics.csv", {}))
-    rows = [layer | {"rate": rates[layer["path"]][-1][1] if layer["path"] in rates else None} for layer in layers]
-    return {"rows": rows, "total": sum(layer["parameters"] for layer in layers), "rated": bool(rates)}
+    tested = run.read_or("results.json", {"metrics": {}})["metrics"]
+    rates = {path: as_number(tested.get(f"test/firing_rate/{path}")) for path in (layer["path"] for layer in layers)}
+    stage = "test"
+    if all(rate is None for rate in rates.values()):
+        _, curves = _layer_rates(run, run.read_or("metrics.csv", {}))
+        rates, stage = {path: curve[-1][1] for path, curve in curves.items()}, "last epoch" if curves else ""
+    operations = run.read_or("artifacts/synaptic_operations.json", None)
+    counts = operations["layers"] if operations else {}
+    marks = neuron_marks([layer["neuron"] for layer in layers])
+    rows = [
+        layer
+        | {
+            "rate": rates.get(layer["path"]),
+            "counts": counts.get(layer["path"]),
+            "mark": marks.get(layer["neuron"]),
+        }
+        for layer in layers
+    ]
+    totals = {key: sum(layer[key] for layer in layers) for key in ("parameters", "macs")}
+    return {"rows": rows, "totals": totals, "rated": stage, "operations": operations, "marks": marks}
 
 
 def _metrics(run: RunFiles) -> dict[str, Any]:
@@ -362,19 +269,12 @@ def _class_names(arrays: Mapping[str, np.ndarray], count: int) -> list[str]:
     return names + [str(index) for index in range(len(names), count)]
 
 
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
 def _is_share(name: str) -> bool:
     return any(part.startswith(_SHARES) for part in name.split("/"))
 
 
 def _percent(value: Any) -> str:
-    share = _number(value)
+    share = as_number(value)
     return str(value) if share is None else f"{share:.2%}" if math.isfinite(share) else str(share)
 
 
@@ -393,7 +293,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")[:300] + "."

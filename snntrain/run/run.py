@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report."""
+"""One run: check → build → fit → test → report. Or a look at the model, without any of it."""
 
 import time
 import traceback
@@ -12,44 +12,55 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
 
+from snntrain.callback import SynapticOperations
 from snntrain.config.check import check
+from snntrain.config.error import UsageError, refusing
 from snntrain.files import write_json, write_text
+from snntrain.model.profile import profile
+from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build
+from snntrain.run.build import Run, build, build_task
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
-from snntrain.run.table import layer_rows, layer_table
+from snntrain.run.table import layer_table
+
+SHOWN = ("model",)
 
 console = Console(highlight=False)
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train, test and report.
+    """Train, test and report; with show=model print the model's layers instead, and leave nothing behind.
 
     Args:
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
 
-    Returns: the metrics of results.json.
+    Returns: the metrics of results.json; {} if there was only something to show.
     Raises: UsageError before anything is written; Interrupted after results and report were written.
     """
     quieten_lightning()
     keep_freed_memory()
     config.paths.run = str(folder)
+    _check_show(config.get("show"))
     settings = check(config)
+    if settings.get("show") == "model":
+        _show_model(settings)
+        return {}
     start = choose_start(settings, folder)
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     built = build(settings)
-    _write_inputs(built, overrides)
-    _introduce(built, start.checkpoint)
+    layers = _layers(built.task, settings)
+    _write_inputs(built, overrides, layers)
+    _introduce(built, start.checkpoint, layers)
     seconds: dict[str, float] = {}
     try:
         with interruptible():
@@ -70,6 +81,25 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     return metrics
 
 
+def _check_show(show: str | None) -> None:
+    if show is not None and show not in SHOWN:
+        raise UsageError(
+            f"show must be null (train) or {' or '.join(map(repr, SHOWN))}, got {show!r}.{did_you_mean(show, SHOWN)}"
+        )
+
+
+def _show_model(settings: dict[str, Any]) -> None:
+    """The layers of the model; no data is read."""
+    task, shape = build_task(settings), "×".join(map(str, settings["data"]["sample_shape"]))
+    console.print(f"[bold]{settings['name']}[/bold]   T = {task.T}, a sample of one step is {shape}")
+    console.print(layer_table(_layers(task, settings)))
+
+
+def _layers(task: pl.LightningModule, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    with refusing("model"):
+        return profile(task.net, settings["data"]["sample_shape"], task.T)
+
+
 def quieten_lightning() -> None:
     """Hide Lightning's advice about things that this program decides on purpose."""
     import logging
@@ -85,14 +115,14 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _write_inputs(built: Run, overrides: list[str]) -> None:
+def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]]) -> None:
     write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
     write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
     write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint()))
-    write_json(built.folder / "layers.json", layer_rows(built.task.net))
+    write_json(built.folder / "layers.json", layers)
 
 
-def _introduce(built: Run, checkpoint: Path | None) -> None:
+def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
     console.print(
         f"[bold]{built.config['name']}[/bold]   seed {built.config['seed']}, T = {built.task.T}, {sizes} images"
@@ -100,7 +130,7 @@ def _introduce(built: Run, checkpoint: Path | None) -> None:
     console.print(
         f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
     )
-    console.print(layer_table(layer_rows(built.task.net)))
+    console.print(layer_table(layers))
 
 
 def _fit(built: Run, checkpoint: Path | None, seconds: dict[str, float]) -> None:
@@ -119,6 +149,9 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     x, label = test_split[0]
     write_confusion(built.task, built.data.CLASSES, built.folder / "artifacts/test.npz")
     write_raster(built.task, x, int(label), built.folder / "artifacts/raster.npz")
+    for callback in built.trainer.callbacks:
+        if isinstance(callback, SynapticOperations) and callback.result is not None:
+            write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
 
 
@@ -167,6 +200,8 @@ def _interruption_message(built: Run, interruption: Interrupted) -> str:
 def _summarise(built: Run, metrics: dict[str, float]) -> None:
     speed = built.throughput.images_per_second
     parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
+    if "test/energy_uJ" in metrics:
+        parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
     console.print(
         "[bold]" + "   ".join(parts) + "[/bold]" + (f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True
     )

@@ -1,68 +1,51 @@
-"""The layers of a network as a table."""
+"""The layers of a network as a table for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
-from torch import nn
-
-from snntrain.model import Net
-from snntrain.neuron import BaseNode
+from rich.text import Text
 
 
-def layer_rows(net: nn.Module) -> list[dict[str, Any]]:
-    """One row per layer: path, name, output shape of one sample and step, parameters, neuron settings."""
-    if not isinstance(net, Net):  # a model class of the user's: no list to walk
-        named = list(_innermost(net))
-        shapes: list[tuple[int, ...]] = [()] * len(named)
-    else:
-        named = [(f"layers.{index}", layer) for index, layer in enumerate(net.layers)]
-        shapes = list(net.output_shapes)
-    return [
-        {
-            "path": path,
-            "name": type(layer).__name__,
-            "output_shape": list(shape),
-            "parameters": sum(parameter.numel() for parameter in layer.parameters()),
-            "neuron": _settings(layer) if isinstance(layer, BaseNode) else "",
-        }
-        for (path, layer), shape in zip(named, shapes, strict=True)
-    ]
+def layer_table(rows: Sequence[dict[str, Any]]) -> Group:
+    """The rows of snntrain.model.profile, with totals; settings that several neurons share stand below it once.
 
-
-def _innermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """(path, module) of what has no modules inside; a neuron counts as one, its surrogate is a setting of it."""
-    if isinstance(module, BaseNode) or not list(module.children()):
-        yield path, module
-        return
-    for name, child in module.named_children():
-        yield from _innermost(child, f"{path}.{name}" if path else name)
-
-
-def layer_table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for the terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header, justify in (
-        ("layer", "left"),
-        ("", "left"),
-        ("output", "right"),
-        ("parameters", "right"),
-        ("neuron", "left"),
-    ):
-        table.add_column(header, justify=justify)
+    Numbers and the classes' names are never cut; in a narrow terminal long paths go on in the next line.
+    """
+    marks = neuron_marks([row["neuron"] for row in rows])
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("path", overflow="fold", min_width=12)
+    table.add_column("layer", overflow="fold", min_width=12)
+    table.add_column("output", justify="right", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("MACs / step", justify="right", no_wrap=True)
     for row in rows:
-        shape = "×".join(map(str, row["output_shape"]))
+        mark = marks.get(row["neuron"], "")
         table.add_row(
-            row["path"], row["name"], shape, f"{row['parameters']:,}" if row["parameters"] else "", row["neuron"]
+            Text(row["path"]),
+            Text.assemble(row["name"], (f" {mark}", "dim")) if mark else Text(row["name"]),
+            "×".join(map(str, row["output_shape"])),
+            _number(row["parameters"]),
+            _number(row["macs"]),
         )
     table.add_section()
-    table.add_row("", "", "", f"{sum(row['parameters'] for row in rows):,}", "")
-    return table
+    table.add_row(
+        "[bold]total", "", "", *(f"[bold]{sum(row[key] for row in rows):,}" for key in ("parameters", "macs"))
+    )
+    notes = Table(box=None, show_header=False, pad_edge=False)
+    notes.add_column(style="dim")
+    notes.add_column()
+    for settings, mark in marks.items():
+        notes.add_row(mark, Text(settings))
+    return Group(table, notes) if marks else Group(table)
 
 
-def _settings(layer: BaseNode) -> str:
-    """What distinguishes one neuron from another, as name=value pairs."""
-    hidden = ("step_mode", "backend", "store_v_seq")
-    shown = {name: value for name, value in layer.settings().items() if name not in hidden}
-    surrogate = type(layer.surrogate_function).__name__
-    return ", ".join([*(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items()), surrogate])
+def neuron_marks(settings: Sequence[str]) -> dict[str, str]:
+    """Settings of neurons → (a), (b), … in the order in which they come; after 26 of them (27), (28), …"""
+    different = list(dict.fromkeys(filter(None, settings)))
+    return {text: f"({chr(ord('a') + i) if i < 26 else i + 1})" for i, text in enumerate(different)}
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""

@@ -1,5 +1,6 @@
 """Classification: images or sequences in, one class out."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from snntrain import functional
-from snntrain.arguments import choice, integer, real
+from snntrain.arguments import choice, flag, integer, real
 from snntrain.task import loss as losses
+from snntrain.task.chunk import GRADIENTS, refuse_whole_sequence, run_in_chunks
+from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import READOUTS, read_out
 
@@ -29,10 +32,19 @@ class Classification(pl.LightningModule):
         label_smoothing: of the cross-entropies, in [0, 1).
         tet_weight: λ of the TET loss, in [0, 1].
         tet_potential: potential that the TET loss pulls the outputs to.
+        chunk: time steps that the network gets at a time, ≥ 1, to save memory; None: the whole sequence.
+        chunk_gradient: 'exact' or 'truncated', see run_in_chunks.
+        mixup, cutmix: alpha > 0 mixes training samples, see Mixing; 0: off. If both are on, one of them for each batch.
+            The training accuracy then counts the class with the largest share.
+        compile: train with the network compiled by torch.compile, which sees all time steps one by one: not for a large
+            T, and not with exact chunks.
 
     Shapes: forward takes x [N, *] and returns the outputs [T, N, K].
-    Raises: ValueError naming the argument, the range and the value received.
+    Raises: ValueError naming the argument, the range and the value received, or the module that chunk cannot serve.
     """
+
+    #: The step mode in which the network is called.
+    step_mode = "m"
 
     def __init__(
         self,
@@ -47,6 +59,11 @@ class Classification(pl.LightningModule):
         label_smoothing: float = 0.0,
         tet_weight: float = 0.05,
         tet_potential: float = 1.0,
+        chunk: int | None = None,
+        chunk_gradient: str = "exact",
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -58,6 +75,12 @@ class Classification(pl.LightningModule):
         self.label_smoothing = real(self, "label_smoothing", label_smoothing, at_least=0, below=1)
         self.tet_weight = real(self, "tet_weight", tet_weight, at_least=0, at_most=1)
         self.tet_potential = real(self, "tet_potential", tet_potential)
+        self.chunk = None if chunk is None else integer(self, "chunk", chunk, at_least=1)
+        self.chunk_gradient = choice(self, "chunk_gradient", chunk_gradient, GRADIENTS)
+        if self.chunk is not None:
+            refuse_whole_sequence(type(self).__name__, net)
+        alphas = real(self, "mixup", mixup, at_least=0), real(self, "cutmix", cutmix, at_least=0)
+        self.mixing = Mixing(*alphas, num_classes) if any(alphas) else None
         self.optim = optim
         self.accuracy = nn.ModuleDict(
             {
@@ -66,17 +89,40 @@ class Classification(pl.LightningModule):
             }
         )
         self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.is_compiled = flag(self, "compile", compile)
+        if self.is_compiled:
+            if self.chunk is not None and self.chunk_gradient == "exact":
+                raise ValueError(
+                    f"{type(self).__name__}: compile cannot serve chunk_gradient 'exact', whose second run of each "
+                    "chunk would not be compiled. Use chunk_gradient 'truncated', or compile=false."
+                )
+            # In place: torch.compile(net) would wrap it and rename every key of its checkpoints. Not dynamic: the sizes
+            # are those of a full and of the last batch, and inductor gets more wrong where sizes are symbols.
+            net.compile(dynamic=False)
 
     def forward(self, x: Tensor) -> Tensor:
         functional.reset_net(self.net)
-        return self.net(self.encoder(x, self.T))
+        x_seq = self.encoder(x, self.T)
+        with self.compiled_or_not():
+            if self.chunk is None:
+                return self.net(x_seq)
+            return run_in_chunks(self.net, x_seq, self.chunk, self.chunk_gradient)
+
+    def compiled_or_not(self) -> AbstractContextManager:
+        """For calls of the net: as it is without compile in evaluation, and where hooks look at its layers.
+
+        A compiled network would not call hooks that are new, or call those that are gone.
+        """
+        if self.is_compiled and (not self.training or _is_watched(self.net)):
+            return torch.compiler.set_stance("force_eager")
+        return nullcontext()
 
     def scores(self, y_seq: Tensor) -> Tensor:
         """One score per class from the outputs over time: [T, N, K] → [N, K]."""
         return read_out(y_seq, self.readout, self.readout_tau)
 
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
-        """The loss of outputs [T, N, K] for labels [N]."""
+        """The loss of outputs [T, N, K] for labels [N] or shares of the classes [N, K]."""
         if self.loss == "tet":
             return losses.tet(y_seq, target, self.tet_weight, self.tet_potential, self.label_smoothing)
         if self.loss == "mse":
@@ -84,13 +130,17 @@ class Classification(pl.LightningModule):
         return losses.cross_entropy(self.scores(y_seq), target, self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "train")[0]
+        x, target = self.mixed(batch)
+        y_seq = self(x).float()
+        loss = self.compute_loss(y_seq, target)
+        self._log("train", loss, y_seq, target)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, "val")
+        self._evaluate("val", batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        _, scores = self._step(batch, "test")
+        scores = self._evaluate("test", batch)
         self.confusion.update(scores.argmax(1), batch[1])
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -104,13 +154,24 @@ class Classification(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         return configure(self.net, self.optim)
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> tuple[Tensor, Tensor]:
+    def mixed(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A batch as it is trained on: (x [N, *], labels [N]), or with mixing shares of the classes [N, K]."""
+        return batch if self.mixing is None else self.mixing(*batch)
+
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, target = batch
         y_seq = self(x).float()
-        loss, scores = self.compute_loss(y_seq, target), self.scores(y_seq).detach()
-        accuracy = self.accuracy[f"{stage}_acc"]
+        return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
+
+    def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:
+        """Log loss and accuracy of a batch; its scores."""
+        scores, accuracy = self.scores(y_seq.detach()), self.accuracy[f"{stage}_acc"]
         with torch.no_grad():
-            accuracy.update(scores, target)
+            accuracy.update(scores, dominant(target))
         self.log(f"{stage}/loss", loss.detach(), on_step=stage == "train", on_epoch=True, batch_size=len(target))
         self.log(f"{stage}/acc", accuracy, on_step=False, on_epoch=True, batch_size=len(target))
-        return loss, scores
+        return scores
+
+
+def _is_watched(net: nn.Module) -> bool:
+    return any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())

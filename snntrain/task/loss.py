@@ -1,5 +1,6 @@
-"""Losses of a classifier over time."""
+"""Losses of a classifier over time. Targets are labels [N], or shares of the classes [N, K] where samples are mixed."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -7,13 +8,14 @@ LOSSES = ("cross_entropy", "mse", "tet")
 
 
 def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the readout: scores [N, K], target [N]."""
+    """Cross-entropy of the readout: scores [N, K], target [N] or [N, K]."""
     return F.cross_entropy(scores, target, label_smoothing=label_smoothing)
 
 
 def mse(scores: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of the readout from the one-hot target, used on firing rates (Fang et al., ICCV 2021)."""
-    return F.mse_loss(scores, F.one_hot(target, scores.shape[1]).to(scores.dtype))
+    wanted = F.one_hot(target, scores.shape[1]) if target.dim() == 1 else target
+    return F.mse_loss(scores, wanted.to(scores.dtype))
 
 
 def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_smoothing: float = 0.0) -> Tensor:
@@ -22,13 +24,13 @@ def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_sm
 
     Args:
         y_seq: outputs [T, N, K].
-        target: labels [N].
+        target: [N] or [N, K].
         weight: λ in (1 − λ)·mean_t CE(y[t], target) + λ·MSE(y_seq, potential), in [0, 1].
         potential: what the outputs are pulled to, usually the firing threshold.
         label_smoothing: of the cross-entropy.
 
     Source: Deng et al., ICLR 2022, arXiv 2202.11946.
     """
-    steps = y_seq.shape[0]
-    per_step = F.cross_entropy(y_seq.flatten(0, 1), target.repeat(steps), label_smoothing=label_smoothing)
+    of_every_step = torch.cat([target] * y_seq.shape[0])
+    per_step = F.cross_entropy(y_seq.flatten(0, 1), of_every_step, label_smoothing=label_smoothing)
     return (1 - weight) * per_step + weight * (y_seq - potential).square().mean()

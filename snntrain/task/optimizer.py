@@ -7,8 +7,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from snntrain import registry
+from snntrain.layer import NeuNorm
 
-_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, NeuNorm)
 
 
 def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """From the output over time to one score per class."""
 
-import torch
 from torch import Tensor
+
+from snntrain.neuron import NonSpikingLIFNode
 
 READOUTS = ("rate", "membrane", "last", "max")
 
@@ -23,10 +24,7 @@ def read_out(y_seq: Tensor, readout: str, tau: float = 2.0) -> Tensor:
     if readout == "rate":
         return y_seq.mean(0)
     if readout == "membrane":
-        v = torch.zeros_like(y_seq[0])
-        for y in y_seq.unbind(0):
-            v = v + (y - v) / tau
-        return v
+        return NonSpikingLIFNode(tau, decode="last-mem")(y_seq)
     if readout == "last":
         return y_seq[-1]
     return y_seq.amax(0)

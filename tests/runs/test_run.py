@@ -63,7 +63,11 @@ def test_a_run_leaves_exactly_the_documented_folder(trained):
     assert {path.name for path in run.parent.iterdir()} == {"run"}
     assert {path.name for path in run.iterdir()} == RUN_FOLDER
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert {path.name for path in (run / "artifacts").iterdir()} == {"test.npz", "raster.npz"}
+    assert {path.name for path in (run / "artifacts").iterdir()} == {
+        "test.npz",
+        "raster.npz",
+        "synaptic_operations.json",
+    }
 
 
 def test_results_say_how_it_went_and_hex_equals_decimals(trained):

@@ -1,16 +1,20 @@
-"""The Python examples of the README do what they say."""
+"""The examples of the README and of docs/ do what they say."""
 
 import re
 from pathlib import Path
 
 import torch
+import yaml
+from omegaconf import OmegaConf
 
 from snntrain import functional, registry
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
-from snntrain.model import build
+from snntrain.model import build, list_models
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -44,3 +48,16 @@ def test_the_neuron_is_registered_fused_and_learns():
 def test_the_library_example_runs():
     names = example("node = neuron.LIFNode")
     assert names["spikes"].shape == (8, 32, 100)
+
+
+def test_the_model_with_every_kind_of_entry_builds():
+    (text,) = re.findall(r"```yaml\n(.*?)```", MODELS, flags=re.DOTALL)
+    model = OmegaConf.to_container(OmegaConf.create({"data": {"num_classes": 7}, **yaml.safe_load(text)}), resolve=True)
+    net = build(model["layers"], (1, 16, 16), blocks=model["blocks"], init=model["init"])
+    assert net.output_shapes[-1] == (7,) and net(torch.rand(2, 3, 1, 16, 16)).shape == (2, 3, 7)
+
+
+def test_the_models_of_the_table_are_those_there_are():
+    (code,) = re.findall(r"```python\n(.*?)```", MODELS, flags=re.DOTALL)
+    exec(compile(code, "models.md", "exec"), {})
+    assert sorted(re.findall(r"^\| `(\w+)` \|", MODELS, flags=re.MULTILINE)) == list_models()

@@ -109,8 +109,11 @@ REFUSED = {
         ["model.layers=[Flatten,{name: neuron, tau: 0.5}]"],
         ["model.layers[1]", "tau must be a finite number > 1"],
     ),
-    "layer that is a number": (["model.layers=[3]"], ["model.layers[0] must be a mapping, got 3"]),
-    "layer without a name": (["model.layers=[{out_features: 3}]"], ["model.layers[0]", "not a registered layer"]),
+    "layer that is a number": (["model.layers=[3]"], ["model.layers[0] 3: a layer is a name, or a mapping"]),
+    "layer without a name": (
+        ["model.layers=[{out_features: 3}]"],
+        ["model.layers[0] {out_features: 3}", "a mapping with the key name"],
+    ),
     "no layers": (["model.layers=[]"], ["model.layers must be a list of at least one layer, got []"]),
     "layers that are text": (["model.layers=Flatten"], ["model.layers must be a list"]),
     "neuron of no name": (["neuron.name=null"], ["neuron.name must be the name of a registered neuron, got None"]),

@@ -15,9 +15,9 @@ from snntrain.base import MemoryModule
 from snntrain.layer import FoldedLayer
 from snntrain.model import LayerError, Net, build, inferred_arguments
 from snntrain.model.builder import build_neuron
+from snntrain.model.profile import profile
 from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode, ReLU
 from snntrain.run.build import build_net
-from snntrain.run.table import layer_rows
 
 SHAPE = (3, 12, 10)
 
@@ -65,25 +65,24 @@ def test_a_linear_layer_takes_the_last_dimension_and_a_convolution_the_first():
 
 def test_every_layer_that_needs_an_input_size_gets_one():
     """By trying out all registered layers, with the arguments that only their author can choose."""
-    chosen = {
-        "out_channels": 4,
-        "out_features": 5,
-        "kernel_size": 1,
-        "num_groups": 1,
-        "output_size": 2,
-        "scale_factor": 2,
-    }
-    inferred = 0
+    sizes = {"out_channels": 4, "out_features": 5, "kernel_size": 3, "padding": 1, "output_size": 2, "scale_factor": 2}
+    counts = {"num_groups": 1, "num_heads": 1, "num_slots": 2, "delay_steps": 1, "voting_size": 2}
+    chosen = {**sizes, **counts, "alpha": 1.0, "v_th": 1.0, "reduction": 2, "reduction_t": 2, "reduction_c": 2}
+    tried = 0
     for name in registry.names("layer"):
         if name.startswith("MaxUnpool"):
             continue  # takes indices besides
         target = registry.get("layer", name)
         given_ = {key: value for key, value in chosen.items() if key in argument_names(target)}
-        shape = (3, 12, 10, 8)[: 1 + int(name[-2])] if name[-1] == "d" else SHAPE
-        net = build([{"name": name, **given_}], shape)
-        inferred += bool(inferred_arguments(target))
-        assert tuple(net(torch.zeros(2, 3, *shape)).shape[2:]) == net.output_shapes[0], name
-    assert inferred >= 11
+        shape = (
+            (3, 12, 10, 8)[: 1 + int(name[-2])] if name[-1] == "d" else (6,) if name == "DropConnectLinear" else SHAPE
+        )
+        net = build([{"name": name, **given_}], shape, T=4).eval()
+        tried += bool(inferred_arguments(target))
+        steps = 4
+        out = net(torch.zeros(steps, 3, *shape))
+        assert tuple(out.shape[2:]) == net.output_shapes[0], name
+    assert tried >= 28
 
 
 def argument_names(target: Any) -> list[str]:
@@ -202,6 +201,7 @@ def test_a_picture_too_small_for_its_layers_is_named_where_it_runs_out():
         ),
         ({"name": "neuron", "tua": 2.0}, ["tua is not an argument of LIFNode", "Did you mean tau?"]),
         ({"out_features": 3}, ["model.layers[1] {out_features: 3}: a layer is a name, or a mapping with the key name"]),
+        ({"residul": []}, ["model.layers[1] {residul: []}: a layer is a name", "Did you mean residual?"]),
         ({"name": 3}, ["model.layers[1] {name: 3}: a layer is a name"]),
         (3, ["model.layers[1] 3: a layer is a name"]),
         (None, ["model.layers[1] None: a layer is a name"]),
@@ -429,7 +429,7 @@ def test_a_user_registers_a_whole_model(own_entries):
     assert type(net) is TwoLayers
     assert [node.tau for node in net.layers[1:]] == [3.0, 3.0] and net.layers[1] is not net.layers[2]
     assert net(torch.rand(5, 3, 9)).shape == (5, 3, 2)
-    rows = layer_rows(net)
+    rows = profile(net, (9,))
     assert [(row["path"], row["name"], row["parameters"]) for row in rows if row["name"] == "Linear"] == [
         ("layers.0", "Linear", 9 * 6 + 6),
         ("output", "Linear", 6 * 2 + 2),

@@ -28,7 +28,7 @@ SECTIONS = {
 }
 CONFUSION = [[9, 1, 0], [0, 8, 2], [0, 0, 0]]
 HOSTILE = """<script>alert("x")</script><b a='"'>&amp;</style>--><img src=http://x.test/ onerror=y>$\\frac$"""
-VOID = {"meta", "img", "br", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -44,13 +44,14 @@ class Page(HTMLParser):
         self.texts: list[str] = []
         self.notes: dict[str, str] = {}
         self.section = ""
-        self.in_note = False
+        self.in_note = self.in_word = False
         self.feed(html)
         self.close()
         self.text = " ".join(" ".join(self.texts).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.in_word = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
         for key, value in attrs:
@@ -70,7 +71,9 @@ class Page(HTMLParser):
         self.in_note = False
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        start = self.texts.pop() if self.in_word else ""  # <wbr>: a long word may go on in the next line
+        self.texts.append(start + data)
+        self.in_word = False
         if self.in_note:
             self.notes[self.section] = data
 
@@ -113,11 +116,16 @@ def make_run(folder: Path) -> Path:
         writer.writerow(["epoch", "lr", "train/loss", "val/loss", "val/acc", *rates])
         writer.writerows([[0, 0.1, 2.0, "", 0.5, 0.2, 0.3, 0.1], [1, 0.05, 1.0, 1.5, 0.9725, 0.1, 0.25, 0.0625]])
     layers = [
-        {"path": "layers.0", "name": "Conv2d", "output_shape": [16, 8, 8], "parameters": 12345, "neuron": ""},
-        {"path": "layers.2", "name": "LIFNode", "output_shape": [16, 8, 8], "parameters": 0, "neuron": "tau=2.0"},
-        {"path": "layers.10", "name": "IFNode", "output_shape": [20], "parameters": 0, "neuron": "v_threshold=1.0"},
+        layer("layers.0", "Conv2d", [16, 8, 8], parameters=12345, macs=6789),
+        layer("layers.2", "LIFNode", [16, 8, 8], neuron="tau=2.0"),
+        layer("layers.7", "Linear", [20], macs=1000),
+        layer("layers.10", "IFNode", [20], neuron="v_threshold=1.0"),
     ]
     write_json(folder / "layers.json", layers)
+    counts = [{"path": "layers.0", "sops": 0.0, "macs": 6789.0}, {"path": "layers.7", "sops": 432.1, "macs": 0.0}]
+    energy = {"energy_uJ": 0.03161829, "energy_ann_uJ": 0.0358294, "pj_per_mac": 4.6, "pj_per_sop": 0.9}
+    totals = {"sops": 432.1, "macs": 6789.0, "T": 4, "samples": 20, "source": "Horowitz, ISSCC 2014"}
+    write_json(folder / "artifacts/synaptic_operations.json", {"layers": counts, **energy, **totals})
     (folder / "config.yaml").write_text("seed: 1\nneuron: {name: LIFNode}\n")
     (folder / "overrides.yaml").write_text("- neuron=lif\n- T=4\n")
     code = {"commit": "0123456789abcdef0123", "dirty": True, "diff": "@@ -1 +1 @@\n-old line\n+new line\n"}
@@ -134,6 +142,11 @@ def make_run(folder: Path) -> Path:
     return folder
 
 
+def layer(path: str, name: str, output_shape: list[int], parameters: int = 0, macs: int = 0, neuron: str = "") -> dict:
+    columns = {"output_shape": output_shape, "parameters": parameters, "macs": macs, "fan_out": 1.5, "neuron": neuron}
+    return {"path": path, "name": name, **columns}
+
+
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
 
@@ -148,7 +161,10 @@ def test_the_page_shows_the_numbers_of_the_run(tmp_path):
         *("17 of 20 test samples right", "cat 10 9 90.00%", "dog 10 8 80.00%", "eel 0 0 no samples"),  # recall
         *("dog eel 2 20.00% cat dog 1 10.00%",),  # worst confusions, worst first
         *("True dog Predicted eel wrong", "128 evenly spaced neurons"),  # raster
-        *("layers.2 LIFNode tau=2.0 16 × 8 × 8 6.25%", "Total 12,345"),  # layers, rates of the last epoch
+        *("layers.0 Conv2d 16 × 8 × 8 12,345 6,789 6,789", "layers.7 Linear 20 1,000 432 layers.10"),
+        *("Firing rate, last epoch", "layers.2 LIFNode (a) 16 × 8 × 8 6.25%", "layers.10 IFNode (b) 20 25.00%"),
+        *("Total 12,345 7,789 432 6,789", "(a) tau=2.0 (b) v_threshold=1.0"),
+        *("Energy (estimate) 0.0316 µJ per sample; as an ANN 0.0358 µJ", "4.6 pJ a MAC and 0.9 pJ a SOP"),
         *("seed: 1 neuron: {name: LIFNode}", "neuron=lif", "T=4"),
         *("commit 0123456789ab, with changes", "python train.py neuron=lif", "2.13.0", "-old line +new line"),
     ):
@@ -158,6 +174,35 @@ def test_the_page_shows_the_numbers_of_the_run(tmp_path):
     for picture in pictures:
         assert base64.b64decode(picture.partition(",")[2], validate=True).startswith(b"\x89PNG\r\n")
     assert "svg" in page.tags
+
+
+def test_firing_rates_are_those_of_the_test_where_it_measured_them(tmp_path):
+    folder = make_run(tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    results["metrics"] |= {"test/firing_rate/layers.2": 0.0625, "test/firing_rate/layers.10": 0.5}
+    write_json(folder / "results.json", results)
+    text = read_page(folder).text
+    assert "Firing rate, test" in text and "layers.10 IFNode (b) 20 50.00%" in text
+
+
+def test_a_run_from_before_operations_were_counted_is_shown(tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / "artifacts/synaptic_operations.json").unlink()
+    layers = json.loads((folder / "layers.json").read_text())
+    write_json(
+        folder / "layers.json", [{k: v for k, v in row.items() if k not in ("macs", "fan_out")} for row in layers]
+    )
+    page = read_page(folder)
+    assert page.notes == {} and "layers.2 LIFNode (a) 16 × 8 × 8 6.25%" in page.text and "Total 12,345 (a)" in page.text
+    assert not re.search("MAC|SOP|[Ee]nergy", page.text)
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '{"layers": [{}]}', '{"layers": [], "sops": "many"}'])
+def test_damaged_counts_of_operations_cost_their_columns_only(tmp_path, content):
+    folder = make_run(tmp_path / "run")
+    (folder / "artifacts/synaptic_operations.json").write_text(content)
+    page = read_page(folder)
+    assert page.notes == {} and "Total 12,345 7,789 (a)" in page.text and "Energy" not in page.text
 
 
 def test_equal_files_give_an_equal_page(tmp_path):
@@ -254,6 +299,9 @@ def test_everything_from_files_is_escaped(tmp_path):
         csv.writer(file).writerows([["epoch", *columns], [0, "inf", 0.0, 1.0], [1, 2.0, 0.0, 1.0]])
     layer = {"path": HOSTILE, "name": HOSTILE, "neuron": HOSTILE, "output_shape": [HOSTILE], "parameters": 1}
     write_json(folder / "layers.json", [layer])
+    numbers = dict.fromkeys(("sops", "macs", "energy_uJ", "energy_ann_uJ", "pj_per_mac", "pj_per_sop"), 1.0)
+    operations = {"layers": [{"path": HOSTILE, **numbers}], "source": HOSTILE, **numbers}
+    write_json(folder / "artifacts/synaptic_operations.json", operations)
     (folder / "config.yaml").write_text(HOSTILE)
     write_json(folder / "overrides.yaml", [HOSTILE, {HOSTILE: 1}])
     write_json(folder / "provenance.json", {HOSTILE: {HOSTILE: [HOSTILE]}, "commit": HOSTILE, "diff": f"+{HOSTILE}"})

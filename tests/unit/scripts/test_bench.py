@@ -44,8 +44,13 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     """Side by side, since most of the time is the start of Python and torch."""
     train = start("bench_train.py", *SMALL, "--over-T", "1,2,3", "--no-memory", cwd=tmp_path)
     neuron = start("bench_neuron.py", "--neurons", "IF,GatedLIF", "--shapes", "3x2x40", "--rounds", "2", cwd=tmp_path)
+    prefix = start("bench_static_prefix.py", "--models", "csnn", "--batch", "2", "--rounds", "2", cwd=tmp_path)
     _check_training(results(train, tmp_path, "train"))
     _check_neurons(results(neuron, tmp_path, "neuron"))
+    _, errors = prefix.communicate(timeout=240)
+    assert prefix.returncode == 0, errors
+    stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
+    assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 
 
 def _check_training(found: dict[str, Any]) -> None:

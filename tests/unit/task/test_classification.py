@@ -179,9 +179,50 @@ def test_the_outputs_of_half_precision_are_scored_in_single(tmp_path):
     assert batch["scores"].dtype == torch.float32
 
 
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+def test_compiling_changes_neither_keys_nor_evaluation_and_leaves_hooks_alone():
+    """Nothing of this compiles anything: it happens at the first training batch that no hook looks at."""
+    task, plain = small_task(compile=True), small_task()
+    x, seen = torch.rand(5, 1, 4, 4), []
+    plain.load_state_dict(task.state_dict())
+    assert list(task.state_dict()) == list(plain.state_dict())
+    torch._dynamo.utils.counters.clear()
+    assert torch.equal(task.eval()(x), plain.eval()(x))
+    task.net.layers[2].register_forward_hook(lambda *_: seen.append(1))
+    task.train()(x)
+    assert seen == [1] and not torch._dynamo.utils.counters["frames"]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same():
+    layers = [{"name": "Conv2d", "out_channels": 4, "kernel_size": 3, "bias": False}, "BatchNorm2d", "neuron"]
+    layers += [{"name": "MaxPool2d", "kernel_size": 2}, "Flatten", {"name": "Linear", "out_features": 3}]
+    x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    found = []
+    torch._dynamo.utils.counters.clear()
+    for settings in ({}, {"compile": True}, {"compile": True, "chunk": 2, "chunk_gradient": "truncated"}):
+        task = small_task(layers=layers, **settings)
+        y_seq = task(x)
+        task.compute_loss(y_seq, y).backward()
+        gradients = {name: parameter.grad for name, parameter in task.net.named_parameters()}
+        found.append((y_seq.detach(), gradients, functional.get_states(task.net), dict(task.net.named_buffers())))
+    torch.testing.assert_close(found[1], found[0])
+    assert (
+        torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3 and not torch._dynamo.utils.counters["graph_break"]
+    )
+
+
+def test_compiling_exact_chunks_is_refused():
+    with pytest.raises(ValueError, match=r"Classification: compile cannot serve chunk_gradient 'exact'.*'truncated'"):
+        small_task(compile=True, chunk=1)
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "wanted"),
     [
+        ("compile", 1, "True or False"),
         ("T", 0, "an integer ≥ 1"),
         ("readout", "mean", "one of 'rate', 'membrane', 'last', 'max'"),
         ("readout_tau", 1.0, "> 1"),

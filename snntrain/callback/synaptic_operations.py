@@ -1,0 +1,143 @@
+"""How much the layers of weights compute, and an estimate of the energy that takes."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from snntrain import functional
+from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.model.profile import first_tensor, profile
+
+# 32-bit floating point in a 45 nm process: a multiplication and an addition take 3.7 pJ + 0.9 pJ.
+PJ_PER_MAC = 4.6
+PJ_PER_SOP = 0.9
+SOURCE = "Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014"
+
+
+class SynapticOperations(pl.Callback):
+    """Count what the layers of weights compute in the test, per sample over all time steps.
+
+    A layer whose inputs were whole numbers throughout (spikes, counts of spikes, their sums and maxima) accumulates: a
+    spike adds one weight to each neuron that it reaches, a synaptic operation (SOP), and a count of n as much as n
+    spikes: SOPs = Σ_t MACs per step · mean |x[t]|. Any other layer multiplies and accumulates (MAC) in each step that
+    has to be computed; a step that the encoder repeats is computed once. A net without spiking neurons does MACs only,
+    and so does a module that multiplies activations with each other (attention without weights of its own): whether
+    both are spikes cannot be seen from outside. Of a module with weights that does more than apply them it is an
+    estimate. Averages of spikes are not whole numbers.
+
+    Logs, as means over the samples:
+        test/sops, test/macs: synaptic operations and multiply-accumulates.
+        test/energy_uJ: 4.6 pJ · MACs + 0.9 pJ · SOPs.
+        test/energy_ann_uJ: 4.6 pJ · MACs of one step of the same layers, neurons left out: what an ANN would take.
+
+    The energy is an estimate of arithmetic alone, for comparisons: neither memory nor neurons nor any hardware in
+    particular are in it. A compiled net is tested without compilation.
+
+    Args:
+        sample_shape: shape of one sample at one step, e.g. (1, 28, 28).
+
+    Source: Horowitz, Computing's energy problem, ISSCC 2014 (energy per operation, 45 nm, 32-bit floating point);
+    Rueckauer et al., Front. Neurosci. 2017 (counting operations).
+    """
+
+    def __init__(self, sample_shape: Sequence[int]) -> None:
+        self.sample_shape = tuple(sample_shape)
+        self.result: dict[str, Any] | None = None  # of the last test that saw a sample; plain containers
+        self._samples = 0
+        self._counts: list[_Count] = []
+        self._while_testing = contextlib.ExitStack()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        net = pl_module.net
+        modules, is_spiking = dict(net.named_modules()), bool(spiking_layers(net))
+        self._T = getattr(pl_module, "T", 1)
+        self._samples, self.result = 0, None
+        self._rows = [row for row in profile(net, self.sample_shape, self._T) if row["macs"] and row["fan_out"]]
+        self._counts = []
+        for row in self._rows:
+            module = modules[row["path"]]
+            self._counts.append(_Count(module, may_accumulate=is_spiking and _has_weights(module)))
+            handle = module.register_forward_pre_hook(self._counts[-1].look, with_kwargs=True)
+            self._while_testing.callback(handle.remove)
+        # Compiled code would not call the hooks.
+        self._while_testing.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def on_test_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *more: Any) -> None:
+        self._samples += len(batch[1])
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        if not self._samples:
+            return
+        self.result = self._summary()
+        for name in ("sops", "macs", "energy_uJ", "energy_ann_uJ"):
+            pl_module.log(f"test/{name}", self.result[name])
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._while_testing.close()
+
+    def _summary(self) -> dict[str, Any]:
+        layers = []
+        for row, (accumulates, size, values) in zip(self._rows, _fetch(self._counts), strict=True):
+            kind, operands = ("sops", size) if accumulates else ("macs", values)
+            operations = {"sops": 0.0, "macs": 0.0, kind: row["fan_out"] * operands / self._samples}
+            layers.append({"path": row["path"], **operations})
+        sops, macs = (sum(layer[kind] for layer in layers) for kind in ("sops", "macs"))
+        macs_of_ann = sum(row["macs"] for row in self._rows if not row["neuron"])
+        return {
+            "sops": sops,
+            "macs": macs,
+            "energy_uJ": (PJ_PER_MAC * macs + PJ_PER_SOP * sops) / 1e6,
+            "energy_ann_uJ": PJ_PER_MAC * macs_of_ann / 1e6,
+            "pj_per_mac": PJ_PER_MAC,
+            "pj_per_sop": PJ_PER_SOP,
+            "source": SOURCE,
+            "T": self._T,
+            "samples": self._samples,
+            "layers": layers,
+        }
+
+
+class _Count:
+    """What one module was given, added up on its device."""
+
+    def __init__(self, module: nn.Module, may_accumulate: bool) -> None:
+        self.may_accumulate = may_accumulate
+        self.is_stateless = next(functional.stateful_modules(module), None) is None
+        self.values = 0  # how many numbers were computed with
+        self.sums: Tensor | float = 0.0  # Σ |x|, and how many inputs held a number that is not whole
+
+    @torch.no_grad()
+    def look(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        x = first_tensor((inputs, named))
+        if x is None or not x.numel():
+            return
+        step = functional.repeated_step(x) if self.is_stateless else None
+        x, repeats = (x, 1) if step is None else (step, x.shape[0])
+        self.values += x.numel()
+        if self.may_accumulate:
+            wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
+            size, broken = x.abs().sum(dtype=wide) * repeats, (x != x.round()).any().to(wide)
+            self.sums = torch.stack([size, broken]) + self.sums
+
+
+def _fetch(counts: Sequence[_Count]) -> Iterator[tuple[bool, float, int]]:
+    """(accumulates only, Σ |x|, values) of each, with one transfer from the device."""
+    sums = [count.sums for count in counts if isinstance(count.sums, Tensor)]
+    fetched = iter(torch.stack(sums).tolist() if sums else [])
+    for count in counts:
+        size, broken = next(fetched) if isinstance(count.sums, Tensor) else (0.0, 0.0)
+        yield count.may_accumulate and not broken, size, count.values
+
+
+def _has_weights(module: nn.Module) -> bool:
+    own = [*module.parameters(recurse=False), getattr(module, "weight", None)]
+    return any(isinstance(tensor, Tensor) and tensor.dim() > 1 for tensor in own)

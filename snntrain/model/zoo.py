@@ -1,0 +1,56 @@
+"""The models that come with snntrain, by the names of their files in conf/model/."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+from snntrain import registry
+from snntrain.config.check import check
+from snntrain.config.compose import CONF, compose
+from snntrain.model.builder import Choice, Net, build_model
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models, filtered by a shell pattern such as '*resnet*', sorted.
+
+    They are the choices of `model=` and classes of the user's registered as "model".
+    """
+    known = {file.stem for file in (CONF / "model").glob("*.yaml")} | set(registry.names("model"))
+    return sorted(fnmatch.filter(known, pattern))
+
+
+def create_model(
+    name: str,
+    sample_shape: Sequence[int],
+    num_classes: int,
+    neuron: Choice = "LIFNode",
+    norm: str | None = None,
+    T: int = 4,
+    **settings: Any,
+) -> Net:
+    """Build a model of conf/model/ without a run.
+
+    Args:
+        name: one of list_models().
+        sample_shape: shape of one sample at one step, e.g. (3, 32, 32).
+        num_classes: outputs.
+        neuron: as in build.
+        norm: a choice of conf/norm/: bn, tdbn, tebn, bntt; None: the model's own.
+        T: time steps of a sequence, for models that need it.
+        settings: keys of the model's file, e.g. channels=64.
+
+    Returns: the network in step mode 'm'.
+    Raises: ValueError for an unknown name or setting, with the nearest one.
+
+    Example: create_model("sew_resnet18", (3, 32, 32), 10, neuron="IFNode", join="and").
+    """
+    if not (CONF / "model" / f"{name}.yaml").is_file():
+        known = list_models()
+        raise ValueError(f"create_model: {name!r} is no model.{registry.did_you_mean(name, known)} Known: {known}.")
+    facts = [f"data.num_classes={num_classes}", f"data.sample_shape={list(sample_shape)}", f"T={T}"]
+    chosen = [] if norm is None else [f"norm={norm}"]
+    config = compose([f"model={name}", *chosen, *facts, *(f"model.{key}={value}" for key, value in settings.items())])
+    if not callable(neuron):
+        config.neuron = {"name": neuron} if isinstance(neuron, str) else dict(neuron)
+    resolved = check(config)
+    return build_model(resolved, neuron=neuron if callable(neuron) else None)

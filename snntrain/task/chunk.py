@@ -1,0 +1,129 @@
+"""A long sequence in chunks: less memory for the activations that backward needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from snntrain import functional
+from snntrain.base import StepModule, map_tensors
+
+GRADIENTS = ("exact", "truncated")
+
+
+def refuse_whole_sequence(owner: str, net: nn.Module) -> None:
+    """Raises: ValueError naming the first module that must see the whole sequence at once."""
+    for path, module in net.named_modules():
+        if not isinstance(module, StepModule):
+            continue
+        only_sequences = "s" not in module.supported_step_mode() and not module.keeps_children_in_s
+        if only_sequences or isinstance(getattr(module, "T", None), int):
+            raise ValueError(
+                f"{owner}: chunk cuts the sequence, but {path or 'the network'} ({type(module).__name__}) needs all of "
+                "it at once. Set chunk to null or choose another layer."
+            )
+
+
+def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "exact") -> Tensor:
+    """Run a network on a sequence, chunk after chunk, with the states carried from each to the next.
+
+    Args:
+        net: in step mode 'm', reset, without modules that need the whole sequence.
+        x_seq: [T, N, *].
+        chunk: time steps of a chunk, ≥ 1; the last one may be shorter.
+        gradient: 'exact': the gradient of the whole sequence. The inputs and the states between chunks are kept;
+            backward runs each chunk a second time, so that the activations of one chunk exist at a time.
+            'truncated': the states are detached between chunks, so that no gradient goes back further than one chunk.
+            A loss of all outputs keeps the activations of all chunks until its backward.
+
+    Without gradients both are the same, and give what the whole sequence gives. In training BatchNorm takes the
+    statistics of one chunk and updates the running ones once per chunk, and layers that draw at each call draw for each
+    chunk.
+
+    Returns: outputs [T, N, *]. The states, and those of every step where a neuron stores them, are those of the whole.
+    Source: Chen et al., arXiv 1604.06174 (exact); Williams & Peng, Neural Computation 2(4), 1990 (truncated).
+    """
+    step, T = functional.repeated_step(x_seq), x_seq.shape[0]
+    if chunk >= T:
+        return net(x_seq)
+    is_exact = gradient == "exact" and torch.is_grad_enabled()
+    outputs: list[Tensor] = []
+    stored: list[list[Tensor]] = []
+    for first in range(0, T, chunk):
+        length = min(chunk, T - first)
+        if gradient == "truncated":
+            functional.detach_net(net)
+        part, repeats = (x_seq[first : first + length], None) if step is None else (step, length)
+        if is_exact:
+            outputs.append(_run_twice(net, part, repeats))
+        else:
+            outputs.append(_run(net, part, repeats))
+        stored.append([getattr(module, name) for module, name in _sequences(net)])
+    for (module, name), parts in zip(_sequences(net), zip(*stored, strict=True), strict=True):
+        setattr(module, name, torch.cat(parts))
+    return torch.cat(outputs)
+
+
+def _run(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
+    return net(part if repeats is None else functional.repeat(part, repeats))
+
+
+def _run_twice(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
+    """As _run, but backward starts by running it again, from the states that the net has now."""
+    states, earlier_calls = _States(net), count()
+
+    def run(part: Tensor) -> Tensor:  # given the part, not closing over it: its device tells which generator to keep
+        with _leaving_no_trace(net) if next(earlier_calls) else nullcontext():
+            states.put_back()
+            return _run(net, part, repeats)
+
+    return checkpoint(run, part, use_reentrant=False)
+
+
+class _States:
+    """The states of a network as they are, graph included."""
+
+    def __init__(self, net: nn.Module) -> None:
+        memories = [
+            (module, name, value)
+            for _, module in functional.stateful_modules(net)
+            for name, value in module.named_memories()
+        ]
+        sequences = [(module, name, getattr(module, name)) for module, name in _sequences(net)]
+        # Lists are copied on the way in and out: a queue may be changed in place.
+        self.values = [(module, name, map_tensors(_same, value)) for module, name, value in memories + sequences]
+
+    def put_back(self) -> None:
+        for module, name, value in self.values:
+            setattr(module, name, map_tensors(_same, value))
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _sequences(net: nn.Module) -> list[tuple[nn.Module, str]]:
+    """(neuron, attribute) of every sequence of states that a neuron stores."""
+    return [
+        (module, f"{state}_seq")
+        for _, module in functional.stateful_modules(net)
+        for state in getattr(module, "stored_states", ())
+    ]
+
+
+@contextmanager
+def _leaving_no_trace(net: nn.Module) -> Iterator[None]:
+    """Put back afterwards the states, which are those after the last chunk, and buffers such as running statistics."""
+    states = _States(net)
+    buffers = [(module, module._buffers) for module in net.modules() if module._buffers]
+    for module, kept in buffers:
+        module._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in kept.items()}
+    try:
+        yield
+    finally:
+        states.put_back()
+        for module, kept in buffers:
+            module._buffers = kept

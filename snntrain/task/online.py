@@ -1,0 +1,143 @@
+"""Online training: each time step is learnt from at once, no graph is kept over time."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from snntrain import functional
+from snntrain.arguments import flag, real
+from snntrain.base import StepModule
+from snntrain.task import loss as losses
+from snntrain.task.classification import Classification
+
+
+class OnlineClassification(Classification):
+    """Train a network step by step: forward, loss and backward of one time step before the next one begins.
+
+    The loss is the mean over time of each step's own loss, so memory does not grow with T. With OTTTLIFNode this is
+    OTTT, with SLTTLIFNode SLTT. Other neurons that run in step mode 's' learn as with SLTT: their states are taken as
+    constants. Normalisation takes the statistics of one step.
+
+    Args:
+        loss: 'cross_entropy' or 'mse', of every step.
+        online_step: update the weights after each time step, T times per batch, instead of once with the sum of the
+            steps' gradients.
+        gradient_clip_val: largest norm of the gradients at an update, > 0; None: any. It stands for the trainer's
+            argument, which Lightning cannot serve here.
+        Others as in Classification.
+
+    Shapes: forward takes x [N, *] and returns the outputs [T, N, K].
+    Raises: ValueError naming the argument, the range and the value received, or the module that needs whole sequences.
+    Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195 (OTTT); Meng et al., ICCV 2023, arXiv 2302.14311 (SLTT).
+    """
+
+    step_mode = "s"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        encoder: nn.Module,
+        T: int,
+        num_classes: int,
+        optim: dict[str, Any],
+        readout: str = "rate",
+        readout_tau: float = 2.0,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        online_step: bool = False,
+        gradient_clip_val: float | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        compile: bool = False,
+    ) -> None:
+        _refuse_sequences_only(net)
+        functional.set_step_mode(net, self.step_mode)
+        if loss == "tet":
+            raise ValueError(
+                "OnlineClassification: loss 'tet' is a mean over the steps, as every loss is here; use 'cross_entropy' "
+                "or 'mse'."
+            )
+        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile}
+        super().__init__(
+            net, encoder, T, num_classes, optim, readout, readout_tau, loss, label_smoothing=label_smoothing, **more
+        )
+        self.automatic_optimization = False
+        self.online_step = flag(self, "online_step", online_step)
+        self.gradient_clip_val = (
+            None
+            if gradient_clip_val is None
+            else real(self, "gradient_clip_val", gradient_clip_val, above=0, alternative=" or None")
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional.reset_net(self.net)
+        with self.compiled_or_not():
+            return torch.stack([self.net(x_t) for x_t in self.encoder(x, self.T).unbind(0)])
+
+    def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
+        """The mean over time of the losses of outputs [T, N, K] for labels [N] or shares of the classes [N, K]."""
+        return torch.stack([self.step_loss(y, target) for y in y_seq.unbind(0)]).mean()
+
+    def step_loss(self, y: Tensor, target: Tensor) -> Tensor:
+        """The loss of one step's outputs [N, K]."""
+        if self.loss == "mse":
+            return losses.mse(y, target)
+        return losses.cross_entropy(y, target, self.label_smoothing)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, target = self.mixed(batch)
+        optimizer = self.optimizers()
+        functional.reset_net(self.net)
+        steps = self.encoder(x, self.T).unbind(0)
+        outputs, losses_so_far = [], []
+        optimizer.zero_grad()
+        for t, x_t in enumerate(steps, start=1):
+            with self.compiled_or_not():
+                y = self.net(x_t).float()
+            loss = self.step_loss(y, target) / len(steps)
+            self.manual_backward(loss)
+            functional.detach_net(self.net)
+            outputs.append(y.detach())
+            losses_so_far.append(loss.detach())
+            if self.online_step or t == len(steps):
+                optimizer.step()
+                optimizer.zero_grad()
+        if self.trainer.is_last_batch:
+            self.lr_schedulers().step()  # where Lightning does it by itself: before the epoch's validation
+        loss = torch.stack(losses_so_far).sum()
+        self._log("train", loss, torch.stack(outputs), target)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        # Here and not beside optimizer.step(): only now are the gradients of 16-bit training unscaled.
+        if self.gradient_clip_val is not None:
+            self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        self.check_trainer(self.trainer)  # the first hook of a fit: Lightning's own refusals name no remedy
+        return []
+
+    def check_trainer(self, trainer: pl.Trainer) -> None:
+        """Raises: ValueError for settings that Lightning cannot serve when the optimiser is stepped by hand."""
+        if trainer.gradient_clip_val:
+            raise ValueError(
+                f"OnlineClassification: trainer.gradient_clip_val = {trainer.gradient_clip_val} cannot clip in online "
+                "training. Set task.gradient_clip_val instead, and trainer.gradient_clip_val to null."
+            )
+        if trainer.accumulate_grad_batches != 1:
+            raise ValueError(
+                "OnlineClassification: trainer.accumulate_grad_batches must be 1 in online training, got "
+                f"{trainer.accumulate_grad_batches}. Use a larger data.batch_size."
+            )
+
+
+def _refuse_sequences_only(net: nn.Module) -> None:
+    for path, module in net.named_modules():
+        if isinstance(module, StepModule) and "s" not in module.supported_step_mode():
+            raise ValueError(
+                f"OnlineClassification: {path or 'the network'} ({type(module).__name__}) runs whole sequences only, "
+                "but online training runs step by step. Use another layer, or task=classification."
+            )

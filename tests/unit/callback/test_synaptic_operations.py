@@ -1,0 +1,244 @@
+"""Synaptic operations and multiply-accumulates of a test, counted spike by spike and without hooks."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from small_training import Patches, small_task, trainer
+from torch import Tensor, nn
+
+from snntrain import functional
+from snntrain.callback import SpikeStatistics, SynapticOperations
+from snntrain.neuron import IFNode
+
+SHAPE = (1, 4, 4)
+TWO = [
+    "Flatten",
+    {"name": "Linear", "out_features": 12},
+    "neuron",
+    {"name": "Linear", "out_features": 7},
+    {"name": "neuron", "v_threshold": 0.1},
+    {"name": "Linear", "out_features": 3},
+]
+NEURON = {"name": "IFNode", "v_threshold": 0.4, "backend": "torch"}
+PIXELS = 124 - 100  # test pictures
+
+
+def measured(tmp_path, task, data=None, **settings) -> tuple[dict[str, float], dict[str, Any] | None]:
+    callback = SynapticOperations(SHAPE)
+    run = trainer(tmp_path, callback, **settings)
+    run.test(task, datamodule=data or Patches(), verbose=False)
+    return {name: float(value) for name, value in run.callback_metrics.items()}, callback.result
+
+
+def per_layer(result: dict[str, Any], kind: str) -> dict[str, float]:
+    return {layer["path"]: layer[kind] for layer in result["layers"]}
+
+
+def pictures() -> Tensor:
+    data = Patches()
+    data.prepare_data()
+    data.setup()
+    x, _ = data.splits["test"].__getitems__(range(PIXELS))
+    return x
+
+
+@pytest.mark.parametrize("batch_size", [7, 32])
+def test_each_spike_costs_one_accumulation_for_each_neuron_that_it_reaches(tmp_path, batch_size):
+    task = small_task(layers=TWO, neuron=NEURON)
+    _, result = measured(tmp_path, task, Patches(batch_size=batch_size))
+    with torch.no_grad():
+        functional.reset_net(task.net)
+        x = task.encoder(pictures(), task.T)
+        reached = {}
+        for index, layer in enumerate(task.net.layers):
+            if index in (3, 5):
+                reached[f"layers.{index}"] = sum(layer.out_features for spike in x.flatten().tolist() if spike)
+            x = layer(x)
+    assert all(reached.values())
+    # The first layer sees the picture's grey values, and the same ones in each step: it runs once.
+    assert per_layer(result, "macs") == {"layers.1": 16 * 12, "layers.3": 0, "layers.5": 0}
+    assert per_layer(result, "sops") == {"layers.1": 0, **{path: n / PIXELS for path, n in reached.items()}}
+    assert (result["samples"], result["T"]) == (PIXELS, 3)
+
+
+def test_metrics_are_totals_and_the_energy_follows_from_them(tmp_path):
+    metrics, result = measured(tmp_path, small_task(layers=TWO, neuron=NEURON))
+    sops, macs = (sum(per_layer(result, kind).values()) for kind in ("sops", "macs"))
+    assert metrics["test/sops"] == pytest.approx(sops) and metrics["test/macs"] == macs == 192
+    assert metrics["test/energy_uJ"] == pytest.approx((4.6 * macs + 0.9 * sops) * 1e-12 * 1e6)
+    assert metrics["test/energy_ann_uJ"] == pytest.approx(4.6e-6 * (16 * 12 + 12 * 7 + 7 * 3))
+    assert {name: result[name] for name in ("pj_per_mac", "pj_per_sop")} == {"pj_per_mac": 4.6, "pj_per_sop": 0.9}
+    assert "ISSCC 2014" in result["source"]
+
+
+def test_spikes_of_an_encoder_are_spikes_and_changing_values_are_computed_in_each_step(tmp_path):
+    layers = [*TWO[:2], {"name": "neuron", "v_threshold": 1e9}, {"name": "Linear", "out_features": 3}]
+    _, result = measured(tmp_path, small_task(layers=layers, neuron=NEURON, poisson=True, T=5))
+    drawn = 5 * pictures().sum() / PIXELS  # expected spikes of a picture
+    assert per_layer(result, "macs") == {"layers.1": 0, "layers.3": 0}
+    assert per_layer(result, "sops")["layers.1"] == pytest.approx(12 * float(drawn), rel=0.2)
+    assert per_layer(result, "sops")["layers.3"] == 0  # nothing fires: nothing is computed
+    # An analog neuron in between: values, other ones in each of the five steps.
+    analog = {"name": "NonSpikingIFNode"}
+    layers = [*TWO[:2], "neuron", {"name": "Linear", "out_features": 9}, *TWO[4:]]
+    task = small_task(layers=layers, neuron=NEURON, T=5)
+    task.net.layers[2] = small_task(layers=[*TWO[:2], "neuron", TWO[-1]], neuron=analog).net.layers[2]
+    _, result = measured(tmp_path, task)
+    assert per_layer(result, "macs") == {"layers.1": 192, "layers.3": 5 * 12 * 9, "layers.5": 0}
+
+
+def test_spikes_of_a_picture_that_repeats_arrive_in_each_step(tmp_path):
+    class BlackAndWhite(nn.Module):
+        def forward(self, x: Tensor, T: int) -> Tensor:
+            return functional.repeat((x > 0.5).float(), T)
+
+    task = small_task(layers=TWO, neuron=NEURON, T=5)
+    task.encoder = BlackAndWhite()
+    _, result = measured(tmp_path, task)
+    white = int((pictures() > 0.5).sum())
+    assert per_layer(result, "sops")["layers.1"] == pytest.approx(5 * 12 * white / PIXELS)
+
+
+def test_a_product_inside_a_neuron_counts_in_each_step_and_not_for_the_ann(tmp_path):
+    layers = ["Flatten", {"name": "neuron"}, {"name": "Linear", "out_features": 3}]
+    metrics, result = measured(tmp_path, small_task(layers=layers, neuron={"name": "PSN", "T": 3}))
+    assert per_layer(result, "macs") == {"layers.1": 3 * 3 * 16, "layers.2": 0}  # a 3 × 3 matrix for each neuron
+    assert metrics["test/energy_ann_uJ"] == pytest.approx(4.6e-6 * 16 * 3)
+
+
+class Gives(nn.Module):
+    """The same sequence of values for every sample, then a layer of four weights each."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.neuron = IFNode(step_mode="m", backend="torch")  # a spiking net
+        self.weights = nn.Linear(2, 4)
+        self.output = nn.Linear(4, 3)
+        self.values = torch.tensor(values, dtype=torch.float32)
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        self.neuron(x_seq)
+        x = self.values[:, None, None].expand(x_seq.shape[0], x_seq.shape[1], 2)
+        return self.output(self.weights(x))
+
+
+@pytest.mark.parametrize(
+    ("values", "sops", "macs"),
+    [
+        ((1, 0, 1), 2 * 2 * 4, 0),
+        ((2, 0, 1), 3 * 2 * 4, 0),  # a count of two is two spikes
+        ((-1, 0, 1), 2 * 2 * 4, 0),
+        ((0, 0, 0), 0, 0),
+        ((1, 0.5, 1), 0, 3 * 2 * 4),
+        ((math.nan, 0, 1), 0, 3 * 2 * 4),
+    ],
+)
+def test_whole_numbers_are_spikes_and_anything_else_is_multiplied(tmp_path, values, sops, macs):
+    task = small_task()
+    task.net = Gives(*values)
+    _, result = measured(tmp_path, task)
+    assert (per_layer(result, "sops")["weights"], per_layer(result, "macs")["weights"]) == (sops, macs)
+    assert per_layer(result, "macs")["output"] == 3 * 4 * 3
+
+
+def test_the_ann_twin_does_multiply_accumulates_only(tmp_path):
+    task = small_task(neuron="ReLU", T=1, layers=TWO)
+    for parameter in task.net.layers[1].parameters():
+        nn.init.constant_(parameter, -1.0)  # all zeros after the first ReLU, which are whole numbers
+    metrics, _ = measured(tmp_path, task)
+    assert (metrics["test/macs"], metrics["test/sops"]) == (16 * 12 + 12 * 7 + 7 * 3, 0)
+    assert metrics["test/energy_uJ"] == metrics["test/energy_ann_uJ"]
+
+
+class Steps(nn.Module):
+    """A net in single steps, called once for each; or the same in a loop of its own."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        functional.set_step_mode(net, "s")
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        return torch.stack([self.net(x) for x in x_seq])
+
+
+def test_a_net_that_is_called_step_by_step_counts_the_same(tmp_path):
+    """Only the picture is multiplied in each step now: nobody says that it repeats."""
+    _, whole = measured(tmp_path, small_task(layers=TWO, neuron=NEURON))
+    task = small_task(layers=TWO, neuron=NEURON)
+    task.net = Steps(task.net)
+    _, looped = measured(tmp_path, task)
+    task = small_task(layers=TWO, neuron=NEURON)
+    functional.set_step_mode(task.net, "s")
+    task.forward = lambda x: functional.multi_step_forward(task.encoder(x, task.T), reset(task.net))
+    _, online = measured(tmp_path, task)
+    for result, prefix in ((looped, "net."), (online, "")):
+        assert per_layer(result, "sops") == {prefix + path: n for path, n in per_layer(whole, "sops").items()}
+        assert per_layer(result, "macs")[f"{prefix}layers.1"] == 3 * per_layer(whole, "macs")["layers.1"]
+
+
+def reset(net: nn.Module) -> nn.Module:
+    functional.reset_net(net)
+    return net
+
+
+def test_products_of_activations_are_multiply_accumulates(tmp_path):
+    class Squares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.unsqueeze(-2) @ x.unsqueeze(-1)).squeeze(-1)
+
+    task = small_task(layers=TWO, neuron=NEURON)
+    task.net.layers.append(IFNode(step_mode="m", backend="torch"))
+    task.net.layers.append(Squares())
+    task.net.layers.append(nn.Linear(1, 3))
+    _, result = measured(tmp_path, task)
+    assert per_layer(result, "macs")["layers.7"] == 3 * 3 and per_layer(result, "sops")["layers.7"] == 0
+
+
+def test_no_hook_is_left_nothing_is_changed_and_other_callbacks_see_their_own(tmp_path):
+    task = small_task(layers=TWO, neuron=NEURON)
+    run = trainer(tmp_path, SpikeStatistics())
+    alone = run.test(task, datamodule=Patches(), verbose=False)[0]
+    callback = SynapticOperations(SHAPE)
+    run = trainer(tmp_path, SpikeStatistics(), callback)
+    both, again = (run.test(task, datamodule=Patches(), verbose=False)[0] for _ in range(2))
+    assert both == again and {name: both[name] for name in alone} == alone
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in task.net.modules())
+
+
+def test_a_compiled_net_is_counted_too(tmp_path):
+    """Its compiled code was made without the hooks and would not call them."""
+    _, plain = measured(tmp_path, small_task(layers=TWO, neuron=NEURON))
+    task = small_task(layers=TWO, neuron=NEURON)
+    task.net.compile(backend="eager")
+    with torch.inference_mode():
+        task(pictures())
+    assert measured(tmp_path, task)[1] == plain
+    compiled = []
+    torch.compile(lambda x: x + 1, backend=lambda graph, inputs: compiled.append(graph) or graph)(torch.ones(1))
+    assert compiled  # afterwards what is to be compiled is compiled again
+
+
+def test_hooks_go_when_the_test_breaks_off(tmp_path):
+    class Breaks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] > 5:  # the probe is smaller
+                raise RuntimeError("broken off")
+            return x
+
+    task = small_task(layers=TWO, neuron=NEURON)
+    task.net.layers.append(Breaks())
+    with pytest.raises(RuntimeError, match="broken off"):
+        measured(tmp_path, task)
+    assert not any(module._forward_pre_hooks for module in task.net.modules())
+
+
+def test_a_test_without_batches_gives_nothing(tmp_path):
+    metrics, result = measured(tmp_path, small_task(layers=TWO, neuron=NEURON), limit_test_batches=0)
+    assert not [name for name in metrics if "ops" in name or "energy" in name] and result is None
+    callback, task = SynapticOperations(SHAPE), small_task(layers=TWO, neuron=NEURON)
+    callback.on_test_start(None, task)
+    callback.on_test_epoch_end(None, task)
+    assert callback.result is None

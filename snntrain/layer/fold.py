@@ -1,17 +1,45 @@
 """How a torch layer learns the step modes: check the rank, join T and N, run torch's forward once, split again."""
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from snntrain.base import StepModule, map_tensors
 from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
+from snntrain.layer.constructor import constructor_with_step_mode, parameters_of_torch
 
 
 class StepLayer(StepModule):
-    """Mixin to be put in front of a torch layer: step_mode in its repr, and no empty sequences."""
+    """Mixin to be put in front of a torch layer: step_mode in its constructor and its repr, and no empty sequences.
+
+    A class that so far has the constructor of torch's layer gets one with the same parameters, but step_mode instead of
+    device and dtype. One with a constructor of its own, or inherited from such a class, keeps that. Where a docstring
+    does not speak of shapes, it is completed from step_shapes.
+    """
+
+    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
+    step_shapes: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:  # editors cannot see the constructors that are made below
+
+        def __init__(self, *arguments: Any, step_mode: str = "s", **options: Any) -> None: ...
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        parameters = parameters_of_torch(cls)
+        if not parameters:
+            return
+        cls.__init__ = constructor_with_step_mode(cls, parameters)
+        if cls.step_shapes and cls.__doc__ and "Shapes" not in cls.__doc__:
+            shapes = f"input {cls._shapes()} ('s'), {cls._shapes('T, ')} ('m'); the output keeps N, or T and N."
+            cls.__doc__ = f"{inspect.cleandoc(cls.__doc__)}\n\nShapes: {shapes}"
+
+    @classmethod
+    def _shapes(cls, leading: str = "") -> str:
+        return " or ".join(f"[{leading}{shape}]" for shape in cls.step_shapes)
 
     def check_steps(self, x: Tensor) -> None:
         """Raises: ValueError for a sequence of no steps."""
@@ -28,9 +56,6 @@ class FoldedLayer(StepLayer):
     On a sequence that repeats one step, as a direct encoder makes it, it runs on that step [N, *] alone. The rank that
     the input must have follows from step_shapes.
     """
-
-    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
-    step_shapes: tuple[str, ...] = ()
 
     def forward(self, x: Tensor, *more: Tensor, **options: Any) -> Any:
         """x and more are folded together in 'm'; options reach torch's forward as they are."""
@@ -75,11 +100,3 @@ class FoldedLayer(StepLayer):
             rank >= shape.count(",") if shape.endswith("*") else rank == shape.count(",") + 1
             for shape in self.step_shapes
         )
-
-    def _shapes(self, leading: str = "") -> str:
-        return " or ".join(f"[{leading}{shape}]" for shape in self.step_shapes)
-
-
-def as_tuple(value: Any) -> Any:
-    """A tuple for a list, which is what YAML gives for sizes; a number or None stays as it is."""
-    return tuple(value) if isinstance(value, Iterable) else value

@@ -15,10 +15,6 @@ class Linear(StepLayer, nn.Linear):
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, step_mode: str = "s") -> None:
-        super().__init__(in_features, out_features, bias)
-        self.step_mode = step_mode
-
     def forward(self, x: Tensor) -> Tensor:
         self.check_steps(x)
         step = repeated_step(x) if self.step_mode == "m" else None
@@ -34,10 +30,6 @@ class Flatten(FoldedLayer, nn.Flatten):
     """
 
     step_shapes = ("N, C, *",)
-
-    def __init__(self, start_dim: int = 1, end_dim: int = -1, step_mode: str = "s") -> None:
-        super().__init__(start_dim, end_dim)
-        self.step_mode = step_mode
 
     def check_rank(self, x: Tensor) -> None:
         """Raises: ValueError for a wrong rank, and in 'm' for a start_dim that is the batch."""

@@ -49,19 +49,7 @@ class BatchStatistics(nn.Module):
 
 
 class FoldedBatchNorm(FoldedLayer, BatchStatistics):
-    """Constructor and forward of the batch normalisations whose statistics, in 'm', are those of a whole sequence."""
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        step_mode: str = "s",
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats)
-        self.step_mode = step_mode
+    """Forward of the batch normalisations whose statistics, in 'm', are those of a whole sequence."""
 
     def step_to_run_once(self, x: Tensor) -> Tensor | None:
         step = super().step_to_run_once(x)
@@ -173,19 +161,6 @@ class SyncBatchNorm(FoldedBatchNorm, nn.SyncBatchNorm):
     step_shapes = ("N, C, *",)
     synchronized = True
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        process_group: Any = None,
-        step_mode: str = "s",
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, step_mode)
-        self.process_group = process_group
-
 
 @register("layer")
 class GroupNorm(FoldedLayer, nn.GroupNorm):
@@ -195,9 +170,3 @@ class GroupNorm(FoldedLayer, nn.GroupNorm):
     """
 
     step_shapes = ("N, C, *",)
-
-    def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, step_mode: str = "s"
-    ) -> None:
-        super().__init__(num_groups, num_channels, eps, affine)
-        self.step_mode = step_mode

@@ -46,7 +46,7 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
         self.v_th = real(self, "v_th", v_th, above=0)
         if not flag(self, "affine", affine):
             raise refuse(self, "affine", "True, its weight starts at alpha·v_th", affine)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, step_mode="m")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
     @property
     def step_mode(self) -> str:
@@ -154,7 +154,8 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
     ) -> None:
         # By hand: MemoryModule's constructor would call torch's without its arguments.
         self.__dict__.update(_memories={}, _reset_values={})
-        FoldedBatchNorm.__init__(self, num_features, eps, momentum, affine, track_running_stats, step_mode)
+        super(MemoryModule, self).__init__(num_features, eps, momentum, affine, track_running_stats)
+        self.step_mode = step_mode
         self.T = integer(self, "T", T, at_least=1)
         self.scale = nn.Parameter(torch.ones(self.T))
         self.register_memory("t", 0)

@@ -114,7 +114,7 @@ class PlainLoop:
         self.batches = itertools.cycle(batches)
 
     def step(self, T: int) -> None:
-        x, target = next(self.batches)
+        x, target, _ = next(self.batches)
         self.optimizer.zero_grad()
         self.reset(self.net)
         scores = self.net(self.encoder(x, T)).mean(0)
@@ -186,7 +186,8 @@ def spikingjelly_net(settings: Mapping[str, Any]) -> nn.Module:
             layers.append(peers.spikingjelly_neuron(name, neuron, surrogate))
             continue
         arguments = {"name": entry} if isinstance(entry, str) else dict(entry)
-        target = getattr(peers.spikingjelly_module("layer"), arguments.pop("name"))
+        arguments.pop("name")  # "norm", say: what it stands for is the layer's class
+        target = getattr(peers.spikingjelly_module("layer"), type(layer).__name__)
         sizes = {size: getattr(layer, size) for size in builder.inferred_arguments(type(layer))}
         layers.append(target(**sizes, **arguments))
     net = nn.Sequential(*layers)
@@ -205,7 +206,7 @@ def plain_loop(name: str, settings: Mapping[str, Any], batches: list[tuple[Tenso
 @torch.no_grad()
 def largest_difference(one: PlainLoop, other: PlainLoop) -> float:
     """Largest difference of the two nets' scores for one batch: before training it shows that they are the same."""
-    x, _ = next(one.batches)
+    x, *_ = next(one.batches)
     scores = []
     for loop in (one, other):
         loop.reset(loop.net)

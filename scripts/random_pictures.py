@@ -2,7 +2,7 @@
 
 import torch
 
-from snntrain.data import FashionMNIST, Split
+from snntrain.data import FashionMNIST, ImageSplit
 from snntrain.randomness import generator
 
 
@@ -15,10 +15,10 @@ class RandomPictures(FashionMNIST):
     def prepare_data(self) -> None:
         pass
 
-    def load(self) -> tuple[Split, Split]:
-        return self._draw(60_000, "train"), self._draw(10_000, "test")
+    def load(self) -> dict[str, ImageSplit]:
+        return {"train": self._draw(60_000, "train"), "test": self._draw(10_000, "test")}
 
-    def _draw(self, count: int, name: str) -> Split:
+    def _draw(self, count: int, name: str) -> ImageSplit:
         source = generator(self.seed, "random pictures", name)
         images = torch.randint(0, 256, (count, *self.SAMPLE_SHAPE), generator=source, dtype=torch.uint8)
-        return Split(images, torch.randint(0, len(self.CLASSES), (count,), generator=source))
+        return ImageSplit(images, torch.randint(0, len(self.CLASSES), (count,), generator=source))

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from snntrain.data import ImageDataModule, Split
+from snntrain.data import ImageDataModule, ImageSplit
 from snntrain.encoding import DirectEncoder, PoissonEncoder
 from snntrain.model import build
 from snntrain.randomness import generator
@@ -33,13 +33,13 @@ class Patches(ImageDataModule):
     def __init__(self, batch_size: int = 32, **more: Any) -> None:
         super().__init__(num_classes=3, sample_shape=[1, 4, 4], batch_size=batch_size, **more)
 
-    def load(self) -> tuple[Split, Split]:
+    def load(self) -> dict[str, ImageSplit]:
         labels = torch.arange(124) % 3
         images = torch.randint(0, 120, (124, 16), generator=generator(5, "pictures"))
         for pixel in range(15):
             images[labels == pixel // 5, pixel] += 120
         images = images.to(torch.uint8).reshape(124, 1, 4, 4)
-        return Split(images[:100], labels[:100]), Split(images[100:], labels[100:])
+        return {"train": ImageSplit(images[:100], labels[:100]), "test": ImageSplit(images[100:], labels[100:])}
 
     def fingerprint(self) -> dict[str, str]:
         return {}

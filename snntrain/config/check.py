@@ -24,7 +24,7 @@ TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
 
 # Constructor arguments that snntrain.run.build adds to what the config says.
 SUPPLIED = {
-    "task": ("net", "encoder", "T", "num_classes", "optim"),
+    "task": ("net", "encoder", "T", "num_classes", "optim", "seed"),
     "optim": ("params",),
     "optim.schedule": ("optimizer",),
     "trainer": ("callbacks", "logger", "default_root_dir"),

@@ -1,8 +1,42 @@
 """Data sets, one Lightning datamodule each."""
 
-from snntrain.data.datamodule import ImageDataModule, Split
+from snntrain.data.augmentation import Augmentation
+from snntrain.data.cifar import CIFAR10, CIFAR100
+from snntrain.data.datamodule import DataModule, ImageDataModule
 from snntrain.data.digits import Digits
+from snntrain.data.event_augmentation import EventAugmentation
+from snntrain.data.event_folder import EventFolder
+from snntrain.data.framing import Framing
+from snntrain.data.image_folder import ImageFolder
 from snntrain.data.mnist import MNIST, FashionMNIST
+from snntrain.data.neuromorphic import ASLDVS, CIFAR10DVS, NMNIST, SHD, SSC, DVSGesture, NCaltech101
 from snntrain.data.sampler import EpochSampler
+from snntrain.data.split import FrameSplit, ImageSplit, Split
+from snntrain.data.svhn import SVHN
 
-__all__ = ["MNIST", "Digits", "EpochSampler", "FashionMNIST", "ImageDataModule", "Split"]
+__all__ = [
+    "ASLDVS",
+    "CIFAR10",
+    "CIFAR10DVS",
+    "CIFAR100",
+    "MNIST",
+    "NMNIST",
+    "SHD",
+    "SSC",
+    "SVHN",
+    "Augmentation",
+    "DVSGesture",
+    "DataModule",
+    "Digits",
+    "EpochSampler",
+    "EventAugmentation",
+    "EventFolder",
+    "FashionMNIST",
+    "FrameSplit",
+    "Framing",
+    "ImageDataModule",
+    "ImageFolder",
+    "ImageSplit",
+    "NCaltech101",
+    "Split",
+]

@@ -1,131 +1,217 @@
-"""What every image data set shares: three splits held in memory, batches cut from them, order from (seed, epoch)."""
+"""What every data set shares: three splits, batches cut from them, order from (seed, epoch)."""
 
+import hashlib
+import sys
+import threading
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, SequentialSampler
 
-from snntrain.arguments import integer, real, refuse
-from snntrain.data.sampler import EpochSampler
+from snntrain.arguments import flag, integer, real, refuse
+from snntrain.data.augmentation import Augmentation
+from snntrain.data.sampler import EpochSampler, SharedBatches
+from snntrain.data.split import Split, held_out
 from snntrain.randomness import generator
 
-
-@dataclass
-class Split(Dataset):
-    """Images of one split.
-
-    Attributes:
-        images: uint8 [n, C, H, W].
-        labels: int64 [n].
-        scale: the value that stands for 1.0 in a batch.
-    """
-
-    images: Tensor
-    labels: Tensor
-    scale: float = 255.0
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        # A whole batch at once: one gather instead of a Python call per image.
-        index = torch.as_tensor(indices)
-        return self.images[index].float() / self.scale, self.labels[index]
-
-    def subset(self, indices: Tensor) -> "Split":
-        """The images at these indices, as a split of their own."""
-        return Split(self.images[indices], self.labels[indices], self.scale)
+SPLITS = ("train", "val", "test")
 
 
-def _whole_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return batch
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Base of the image data sets: batches (images [N, C, H, W] float32 in [0, 1], labels [N] int64).
+class DataModule(pl.LightningDataModule):
+    """Base of the data sets: batches (x float32 [N, *shape], labels int64 [N], index int64 [N]), see Split.
+
+    A subclass gives `load` and `fingerprint`, and says what its data is: CLASSES and SAMPLE_SHAPE on the class where
+    they are known beforehand, else CLASSES on the object in `load`.
 
     Args:
-        num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked.
-        batch_size: images per batch, ≥ 1.
+        num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked. The
+            shape is that of a sample at one time step.
+        batch_size: samples per batch and process, ≥ 1.
         num_workers: loader processes, ≥ 0; the batches do not depend on it.
-        val_fraction: part of the training images held out for validation, in (0, 1), the same for every seed.
-        seed: of the order of the training images.
+        val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
+            effect where the data set has a validation split of its own.
+        seed: of the order of the training samples and of their augmentation.
+        prefetch: batches that each worker prepares ahead, ≥ 1.
+        persistent_workers: keep the workers from epoch to epoch.
+
+    Attributes:
+        splits: "train", "val" and "test", after setup.
+        augment: (sample, seed) → sample, for the training split; None: samples as they are.
 
     Raises: ValueError naming the argument; FileNotFoundError or ValueError naming a missing or corrupt file.
     """
 
-    #: What the subclass's data is, to check the YAML's statements against.
     CLASSES: tuple[str, ...]
     SAMPLE_SHAPE: tuple[int, ...]
+    #: Whether validation takes the same part of each class, or of all samples together.
+    VALIDATES_PER_CLASS = False
 
     def __init__(
         self,
         num_classes: int,
-        sample_shape: list[int],
+        sample_shape: Sequence[int],
         batch_size: int = 64,
         num_workers: int = 0,
         val_fraction: float = 0.1,
         seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
     ) -> None:
         super().__init__()
-        if num_classes != len(self.CLASSES):
-            raise refuse(self, "num_classes", f"{len(self.CLASSES)}, which is what the data has", num_classes)
-        if tuple(sample_shape) != self.SAMPLE_SHAPE:
-            raise refuse(self, "sample_shape", f"{list(self.SAMPLE_SHAPE)}, which is what the data has", sample_shape)
+        self.num_classes = integer(self, "num_classes", num_classes, at_least=1)
+        if isinstance(sample_shape, str) or not isinstance(sample_shape, Sequence):
+            raise refuse(self, "sample_shape", "a list of integers", sample_shape)
+        self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
+        self._check_facts(getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None))
         self.batch_size = integer(self, "batch_size", batch_size, at_least=1)
         self.num_workers = integer(self, "num_workers", num_workers, at_least=0)
         self.val_fraction = real(self, "val_fraction", val_fraction, above=0, below=1)
         self.seed = integer(self, "seed", seed, at_least=0)
+        self.prefetch = integer(self, "prefetch", prefetch, at_least=1)
+        self.persistent_workers = flag(self, "persistent_workers", persistent_workers)
+        self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
 
     @abstractmethod
-    def load(self) -> tuple[Split, Split]:
-        """Read and verify the data: (all training images, test images)."""
+    def load(self) -> dict[str, Split]:
+        """Read and verify the data: "train" and "test", and "val" where the data set has one of its own."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
-        """Name → SHA-256 of what was read, for the run's provenance."""
+        """Name → SHA-256 of what was read, for the run's provenance and the keys of caches.
+
+        Of a file: of its content. Of a folder of many: of the contents, which are read once, or of the listing
+        (see snntrain.data.fingerprint).
+        """
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        train, test = self.load()
-        order = torch.randperm(len(train), generator=generator(0, "validation split"))
-        held_out = min(max(1, round(self.val_fraction * len(train))), len(train) - 1)
-        self.splits = {"train": train.subset(order[held_out:]), "val": train.subset(order[:held_out]), "test": test}
+        loaded = self.load()
+        if "val" not in loaded:
+            train = loaded["train"]
+            stay, out = held_out(
+                train.labels, self.val_fraction, "validation split", per_class=self.VALIDATES_PER_CLASS
+            )
+            loaded |= {"train": train.subset(stay), "val": train.subset(out)}
+        for name in SPLITS:
+            if not len(loaded[name]):
+                raise ValueError(f"data: the {name} split is empty. Check the files and the fractions of the splits.")
+            self._check_facts(self.CLASSES, loaded[name].step_shape)
+        self.splits = {name: loaded[name] for name in SPLITS}
+        self.splits["train"].augment, self.splits["train"].seed = self.augment, self.seed
+
+    def splits_record(self) -> dict[str, dict[str, Any]]:
+        """Which samples of its source each split has: count, SHA-256 of the index as int64, and the index.
+
+        An index without gaps is given as {"first", "last"}.
+        """
+        record = {}
+        for name, split in self.splits.items():
+            index = split.index.to(torch.int64)
+            digest = hashlib.sha256(index.numpy().astype("<i8").tobytes()).hexdigest()
+            is_range = bool((index.diff() == 1).all())
+            places = {"first": int(index[0]), "last": int(index[-1])} if is_range else index.tolist()
+            record[name] = {"count": len(split), "sha256": digest, "index": places}
+        return record
 
     def train_dataloader(self) -> DataLoader:
         split = self.splits["train"]
+        if self.trainer is None:
+            return self._loader(split, EpochSampler(len(split), self.seed))
+        if self.trainer.overfit_batches > 0:  # the same batches in each epoch
+            return self._loader(split, SequentialSampler(split))
         sampler = EpochSampler(len(split), self.seed)
-        if self.trainer is not None:
-            # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
+        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return self._loader(split, sampler)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.splits["val"])
+        return self._loader(self.splits["val"], SequentialSampler(self.splits["val"]))
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(self.splits["test"])
+        return self._loader(self.splits["test"], SequentialSampler(self.splits["test"]))
 
     def predict_dataloader(self) -> DataLoader:
         return self.test_dataloader()
 
-    def _loader(self, split: Split, sampler: EpochSampler | None = None) -> DataLoader:
+    def _loader(self, split: Split, sampler: EpochSampler | SequentialSampler) -> DataLoader:
+        rank, world, on_gpu = 0, 1, False
+        if self.trainer is not None:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        has_workers = self.num_workers > 0
         return DataLoader(
             split,
-            batch_size=self.batch_size,  # by name: Lightning builds the loader of predictions anew from its arguments
-            sampler=sampler,
+            # By name: Lightning builds the loader of predictions, and this in it, anew from their arguments.
+            batch_sampler=SharedBatches(sampler=sampler, batch_size=self.batch_size, rank=rank, world=world),
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=has_workers and self.persistent_workers,
+            prefetch_factor=self.prefetch if has_workers else None,
+            pin_memory=on_gpu,
+            worker_init_fn=_quieten_worker,
             collate_fn=_whole_batch,
             generator=generator(self.seed, "workers"),  # torch's own would be drawn from whenever a loader is started
         )
+
+    def _check_facts(self, classes: Sequence[str] | None, shape: Sequence[int] | None) -> None:
+        if classes is not None and self.num_classes != len(classes):
+            raise refuse(self, "num_classes", f"{len(classes)}, which is what the data has", self.num_classes)
+        if shape is not None and self.sample_shape != tuple(shape):
+            raise refuse(self, "sample_shape", f"{list(shape)}, which is what the data has", list(self.sample_shape))
+
+
+class ImageDataModule(DataModule):
+    """Base of the image data sets: x [N, C, H, W] with values in [0, 1].
+
+    Args:
+        augment: random changes of the training images, see Augmentation; None: none.
+        Others as in DataModule.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        sample_shape: Sequence[int],
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+        augment: Augmentation | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes, sample_shape, batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers
+        )
+        if augment:
+            augment.check(self.sample_shape)
+            self.augment = augment
+
+
+def _quieten_worker(number: int) -> None:
+    """Drop the traceback of a worker whose parent closed a connection.
+
+    A worker hands its batches over from a thread, which prints every error. When a run is interrupted the parent goes
+    away in the midst of that: an error of the connection, and nothing that the user could act on. Where the parent
+    still wants the batch, it gets an error of its own.
+    """
+    before = sys.excepthook
+
+    def print_unless_disconnected(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        in_thread = threading.current_thread() is not threading.main_thread()
+        if not (in_thread and issubclass(kind, (ConnectionError, EOFError))):
+            before(kind, error, traceback)
+
+    sys.excepthook = print_unless_disconnected

@@ -4,8 +4,8 @@ import hashlib
 
 import torch
 
-from snntrain.data.datamodule import ImageDataModule, Split
-from snntrain.randomness import generator
+from snntrain.data.datamodule import ImageDataModule
+from snntrain.data.split import ImageSplit, held_out
 
 
 class Digits(ImageDataModule):
@@ -19,15 +19,14 @@ class Digits(ImageDataModule):
     SAMPLE_SHAPE = (1, 8, 8)
     TEST_FRACTION = 0.2
 
-    def load(self) -> tuple[Split, Split]:
+    def load(self) -> dict[str, ImageSplit]:
         from sklearn.datasets import load_digits  # takes a second to import, and other data sets do not need it
 
         bunch = load_digits()
         images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)
-        digits = Split(images, torch.from_numpy(bunch.target).long(), scale=16.0)
-        order = torch.randperm(len(digits), generator=generator(0, "test split"))
-        held_out = round(self.TEST_FRACTION * len(digits))
-        return digits.subset(order[held_out:]), digits.subset(order[:held_out])
+        digits = ImageSplit(images, torch.from_numpy(bunch.target).long(), scale=16.0)
+        train, test = held_out(digits.labels, self.TEST_FRACTION, "test split")
+        return {"train": digits.subset(train), "test": digits.subset(test)}
 
     def fingerprint(self) -> dict[str, str]:
         return {

@@ -10,7 +10,10 @@ from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from snntrain.arguments import flag
-from snntrain.data.datamodule import ImageDataModule, Split
+from snntrain.data.augmentation import Augmentation
+from snntrain.data.datamodule import ImageDataModule
+from snntrain.data.source import missing_message
+from snntrain.data.split import ImageSplit
 
 
 class MNIST(ImageDataModule):
@@ -43,8 +46,21 @@ class MNIST(ImageDataModule):
         val_fraction: float = 1 / 12,
         seed: int = 1,
         download: bool = False,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+        augment: Augmentation | None = None,
     ) -> None:
-        super().__init__(num_classes, sample_shape, batch_size, num_workers, val_fraction, seed)
+        super().__init__(
+            num_classes,
+            sample_shape,
+            batch_size,
+            num_workers,
+            val_fraction,
+            seed,
+            prefetch,
+            persistent_workers,
+            augment,
+        )
         self.root = Path(root)
         self.download = flag(self, "download", download)
         self.hashes: dict[str, str] = {}
@@ -66,14 +82,14 @@ class MNIST(ImageDataModule):
                 f"from {self.SOURCE.mirrors[0]} into {self.raw}."
             ) from error
 
-    def load(self) -> tuple[Split, Split]:
+    def load(self) -> dict[str, ImageSplit]:
         train_images, train_labels, test_images, test_labels = (
             self._read(archive, checksum) for archive, checksum in self.SOURCE.resources
         )
-        return (
-            Split(train_images.unsqueeze(1), train_labels.long()),
-            Split(test_images.unsqueeze(1), test_labels.long()),
-        )
+        return {
+            "train": ImageSplit(train_images.unsqueeze(1), train_labels.long()),
+            "test": ImageSplit(test_images.unsqueeze(1), test_labels.long()),
+        }
 
     def fingerprint(self) -> dict[str, str]:
         return dict(self.hashes)
@@ -86,10 +102,7 @@ class MNIST(ImageDataModule):
         culprit = self._find(archive)
         read = read_image_file if "images" in archive else read_label_file
         if culprit is None:
-            raise FileNotFoundError(
-                f"data: {archive} is not in {self.raw}. Download it from {self.SOURCE.mirrors[0]}{archive} into "
-                "that folder, point paths.data at the folder that has it, or run with data.download=true."
-            )
+            raise FileNotFoundError(missing_message(self.SOURCE.__name__, self.root, file=archive))
         try:
             content = culprit.read_bytes()
             self.hashes[culprit.name] = hashlib.sha256(content).hexdigest()

@@ -18,7 +18,7 @@ _loaded: dict[str, ModuleType] = {}
 
 def folder() -> Path:
     """Where generated kernels lie: $SNNTRAIN_CACHE, or snntrain/kernels in the user's cache folder."""
-    if "SNNTRAIN_CACHE" in os.environ:
+    if os.environ.get("SNNTRAIN_CACHE"):
         return Path(os.environ["SNNTRAIN_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "snntrain" / "kernels"
 

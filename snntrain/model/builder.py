@@ -115,10 +115,13 @@ def build(
     return Net(built, shapes)
 
 
-def build_model(config: Mapping[str, Any], neuron: Choice | None = None, step_mode: str = "m") -> Net:
-    """The network of a resolved config with the keys model, norm, neuron, T and data.sample_shape.
+def build_model(
+    config: Mapping[str, Any], sample_shape: Sequence[int], neuron: Choice | None = None, step_mode: str = "m"
+) -> Net:
+    """The network of a resolved config with the keys model, norm, neuron and T.
 
     Args:
+        sample_shape: as in build.
         neuron: instead of the config's.
         step_mode: as in build.
 
@@ -127,7 +130,7 @@ def build_model(config: Mapping[str, Any], neuron: Choice | None = None, step_mo
     model = config["model"]
     return build(
         model["layers"],
-        config["data"]["sample_shape"],
+        sample_shape,
         config["neuron"] if neuron is None else neuron,
         norm=config["norm"],
         T=config["T"],

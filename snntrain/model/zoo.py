@@ -53,4 +53,4 @@ def create_model(
     if not callable(neuron):
         config.neuron = {"name": neuron} if isinstance(neuron, str) else dict(neuron)
     resolved = check(config)
-    return build_model(resolved, neuron=neuron if callable(neuron) else None)
+    return build_model(resolved, sample_shape, neuron=neuron if callable(neuron) else None)

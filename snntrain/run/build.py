@@ -13,6 +13,7 @@ from torch import nn
 from snntrain import __version__, registry
 from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.config.error import UsageError, refusing
+from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
 from snntrain.task.optimizer import configure
@@ -39,15 +40,24 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
     Raises: UsageError naming the layer that does not fit.
     """
     torch.manual_seed(derived_seed(config["seed"], "weights"))
+    shape = net_shape(config)
     with refusing("model"):
         if "layers" in config["model"]:
-            return builder.build_model(config, step_mode=_step_mode(config))
+            return builder.build_model(config, shape, step_mode=_step_mode(config))
         facts = {
-            "sample_shape": tuple(config["data"]["sample_shape"]),
+            "sample_shape": shape,
             "num_classes": config["data"]["num_classes"],
             "neuron": lambda: builder.build_neuron(config["neuron"]),
         }
         return registry.build("model", **facts, **config["model"])
+
+
+def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Shape of a sample at one step as the network gets it: that of the data, changed by some encoders."""
+    shape = tuple(config["data"]["sample_shape"])
+    with refusing("encoder"):
+        encoder = registry.build("encoder", **config["encoder"])
+        return encoder.encoded_shape(shape) if isinstance(encoder, Encoder) else shape
 
 
 def _step_mode(config: Mapping[str, Any]) -> str:
@@ -77,7 +87,8 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
     is_ann = not getattr(net, "is_stateful", True)
-    if is_ann and config["encoder"]["name"] != "DirectEncoder":
+    takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
+    if is_ann and config["encoder"]["name"] not in ("DirectEncoder", "FramesEncoder"):
         raise UsageError(
             f"encoder: {config['encoder']['name']} makes sequences of spikes, but a model without spiking neurons "
             "reads the image itself in one step. Use encoder=direct."
@@ -87,9 +98,10 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
             config["task"],
             net=net,
             encoder=encoder,
-            T=1 if is_ann else config["T"],
+            T=1 if takes_one_step else config["T"],
             num_classes=config["data"]["num_classes"],
             optim=config["optim"],
+            seed=config["seed"],
             _recursive_=False,
             _convert_="all",
         )
@@ -142,7 +154,7 @@ def build(config: dict[str, Any]) -> Run:
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
-    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(config["data"]["sample_shape"])]
+    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))

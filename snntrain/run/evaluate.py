@@ -19,7 +19,7 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
 from snntrain.registry import did_you_mean
-from snntrain.run.build import build_data, build_task, build_trainer, read_checkpoint
+from snntrain.run.build import build_data, build_task, build_trainer, net_shape, read_checkpoint
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
 MODES = ("test", "predict")
@@ -63,7 +63,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     with refusing(f"checkpoint {checkpoint} does not fit the config"):
         task.load_state_dict(content["state_dict"])
     data = build_data(config)
-    operations = SynapticOperations(config["data"]["sample_shape"])
+    operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
     trainer = build_trainer(config, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report. Or a look at the model, without any of it."""
+"""One run: check → build → fit → test → report. Or a look at the model or the data, without any of it."""
 
 import time
 import traceback
@@ -19,22 +19,23 @@ from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task
+from snntrain.run.build import Run, build, build_task, net_shape
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
+from snntrain.run.show_data import show_data
 from snntrain.run.table import layer_table
 
-SHOWN = ("model",)
+SHOWN = ("model", "data")
 
 console = Console(highlight=False)
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train, test and report; with show=model print the model's layers instead, and leave nothing behind.
+    """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
         config: composed, without Hydra's own settings.
@@ -51,6 +52,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     settings = check(config)
     if settings.get("show") == "model":
         _show_model(settings)
+        return {}
+    if settings.get("show") == "data":
+        show_data(settings)
         return {}
     start = choose_start(settings, folder)
     if start.folder != folder:
@@ -90,14 +94,14 @@ def _check_show(show: str | None) -> None:
 
 def _show_model(settings: dict[str, Any]) -> None:
     """The layers of the model; no data is read."""
-    task, shape = build_task(settings), "×".join(map(str, settings["data"]["sample_shape"]))
+    task, shape = build_task(settings), "×".join(map(str, net_shape(settings)))
     console.print(f"[bold]{settings['name']}[/bold]   T = {task.T}, a sample of one step is {shape}")
     console.print(layer_table(_layers(task, settings)))
 
 
 def _layers(task: pl.LightningModule, settings: dict[str, Any]) -> list[dict[str, Any]]:
     with refusing("model"):
-        return profile(task.net, settings["data"]["sample_shape"], task.T)
+        return profile(task.net, net_shape(settings), task.T)
 
 
 def quieten_lightning() -> None:
@@ -118,6 +122,7 @@ def quieten_lightning() -> None:
 def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]]) -> None:
     write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
     write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
+    write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
     write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint()))
     write_json(built.folder / "layers.json", layers)
 
@@ -125,7 +130,7 @@ def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]]
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
     console.print(
-        f"[bold]{built.config['name']}[/bold]   seed {built.config['seed']}, T = {built.task.T}, {sizes} images"
+        f"[bold]{built.config['name']}[/bold]   seed {built.config['seed']}, T = {built.task.T}, {sizes} samples"
     )
     console.print(
         f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True

@@ -1,5 +1,6 @@
 """Classification: images or sequences in, one class out."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,11 +11,15 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
+from snntrain.randomness import derived_seed
 from snntrain.task import loss as losses
 from snntrain.task.chunk import GRADIENTS, refuse_whole_sequence, run_in_chunks
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import READOUTS, read_out
+
+# (x, labels) or (x, labels, index)
+Batch = tuple[Tensor, ...]
 
 
 class Classification(pl.LightningModule):
@@ -22,7 +27,7 @@ class Classification(pl.LightningModule):
 
     Args:
         net: [T, N, *] → [T, N, num_classes].
-        encoder: (x [N, *], T) → [T, N, *].
+        encoder: (x [N, *], T) → [T, N, *]; one whose is_random is True takes a seed per sample as well.
         T: time steps per sample, ≥ 1; a network without state takes one.
         num_classes: number of classes K.
         optim: config of the optimiser, see snntrain.task.optimizer.
@@ -38,8 +43,11 @@ class Classification(pl.LightningModule):
             The training accuracy then counts the class with the largest share.
         compile: train with the network compiled by torch.compile, which sees all time steps one by one: not for a large
             T, and not with exact chunks.
+        seed: of what a random encoder draws, with the epoch and the sample's index. A sample whose batch tells no index
+            is encoded with torch's generator.
 
-    Shapes: forward takes x [N, *] and returns the outputs [T, N, K].
+    Shapes: a batch is (x [N, *], labels [N]) or (x, labels, index [N]), the places of the samples in their data set;
+        forward takes x, and seeds of its samples, and returns the outputs [T, N, K].
     Raises: ValueError naming the argument, the range and the value received, or the module that chunk cannot serve.
     """
 
@@ -64,6 +72,7 @@ class Classification(pl.LightningModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         compile: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.net = net
@@ -82,6 +91,7 @@ class Classification(pl.LightningModule):
         alphas = real(self, "mixup", mixup, at_least=0), real(self, "cutmix", cutmix, at_least=0)
         self.mixing = Mixing(*alphas, num_classes) if any(alphas) else None
         self.optim = optim
+        self.seed = integer(self, "seed", seed)
         self.accuracy = nn.ModuleDict(
             {
                 f"{stage}_acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -100,13 +110,28 @@ class Classification(pl.LightningModule):
             # are those of a full and of the last batch, and inductor gets more wrong where sizes are symbols.
             net.compile(dynamic=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         functional.reset_net(self.net)
-        x_seq = self.encoder(x, self.T)
+        x_seq = self.encoded(x, seeds)
         with self.compiled_or_not():
             if self.chunk is None:
                 return self.net(x_seq)
             return run_in_chunks(self.net, x_seq, self.chunk, self.chunk_gradient)
+
+    def encoded(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        """The sequence [T, N, *] that the network gets of a batch x [N, *]."""
+        return self.encoder(x, self.T) if seeds is None else self.encoder(x, self.T, seeds)
+
+    def encoding_seeds(self, stage: str, batch: Batch) -> list[int] | None:
+        """A seed for each sample, of (seed, epoch, index) in training, of (seed, stage, index) in 'val' and 'test'.
+
+        None if the encoder draws nothing, or the batch does not tell which samples it has.
+        """
+        if len(batch) < 3 or not getattr(self.encoder, "is_random", False):
+            return None
+        # The count that the order of the samples goes by, on resume as well.
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed if stage == "train" else stage
+        return [derived_seed(self.seed, "encode", epoch, index) for index in batch[2].tolist()]
 
     def compiled_or_not(self) -> AbstractContextManager:
         """For calls of the net: as it is without compile in evaluation, and where hooks look at its layers.
@@ -129,23 +154,23 @@ class Classification(pl.LightningModule):
             return losses.mse(self.scores(y_seq), target)
         return losses.cross_entropy(self.scores(y_seq), target, self.label_smoothing)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, target = self.mixed(batch)
-        y_seq = self(x).float()
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, target, *_ = self.mixed(batch)
+        y_seq = self._outputs("train", x, batch)
         loss = self.compute_loss(y_seq, target)
         self._log("train", loss, y_seq, target)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         scores = self._evaluate("test", batch)
         self.confusion.update(scores.argmax(1), batch[1])
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x, target = batch
-        scores = self.scores(self(x)).float()
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        x, target, *_ = batch
+        scores = self.scores(self._outputs("test", x, batch))  # of the sequences that were tested
         return {"label": target, "predicted": scores.argmax(1), "scores": scores}
 
     def on_test_epoch_start(self) -> None:
@@ -154,13 +179,19 @@ class Classification(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         return configure(self.net, self.optim)
 
-    def mixed(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A batch as it is trained on: (x [N, *], labels [N]), or with mixing shares of the classes [N, K]."""
-        return batch if self.mixing is None else self.mixing(*batch)
+        x, target, *_ = batch
+        return (x, target) if self.mixing is None else self.mixing(x, target)
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, target = batch
-        y_seq = self(x).float()
+    def _outputs(self, stage: str, x: Tensor, batch: Batch) -> Tensor:
+        """The outputs [T, N, K] for x, the input of the batch or a mixture of it, at full precision."""
+        seeds = self.encoding_seeds(stage, batch)
+        return (self(x) if seeds is None else self(x, seeds)).float()
+
+    def _evaluate(self, stage: str, batch: Batch) -> Tensor:
+        x, target, *_ = batch
+        y_seq = self._outputs(stage, x, batch)
         return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
 
     def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:

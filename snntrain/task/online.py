@@ -1,5 +1,6 @@
 """Online training: each time step is learnt from at once, no graph is kept over time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from snntrain import functional
 from snntrain.arguments import flag, real
 from snntrain.base import StepModule
 from snntrain.task import loss as losses
-from snntrain.task.classification import Classification
+from snntrain.task.classification import Batch, Classification
 
 
 class OnlineClassification(Classification):
@@ -29,7 +30,7 @@ class OnlineClassification(Classification):
             argument, which Lightning cannot serve here.
         Others as in Classification.
 
-    Shapes: forward takes x [N, *] and returns the outputs [T, N, K].
+    Shapes: as in Classification.
     Raises: ValueError naming the argument, the range and the value received, or the module that needs whole sequences.
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195 (OTTT); Meng et al., ICCV 2023, arXiv 2302.14311 (SLTT).
     """
@@ -52,6 +53,7 @@ class OnlineClassification(Classification):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         compile: bool = False,
+        seed: int = 0,
     ) -> None:
         _refuse_sequences_only(net)
         functional.set_step_mode(net, self.step_mode)
@@ -60,7 +62,7 @@ class OnlineClassification(Classification):
                 "OnlineClassification: loss 'tet' is a mean over the steps, as every loss is here; use 'cross_entropy' "
                 "or 'mse'."
             )
-        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile}
+        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile, "seed": seed}
         super().__init__(
             net, encoder, T, num_classes, optim, readout, readout_tau, loss, label_smoothing=label_smoothing, **more
         )
@@ -72,10 +74,10 @@ class OnlineClassification(Classification):
             else real(self, "gradient_clip_val", gradient_clip_val, above=0, alternative=" or None")
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         functional.reset_net(self.net)
         with self.compiled_or_not():
-            return torch.stack([self.net(x_t) for x_t in self.encoder(x, self.T).unbind(0)])
+            return torch.stack([self.net(x_t) for x_t in self.encoded(x, seeds).unbind(0)])
 
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
         """The mean over time of the losses of outputs [T, N, K] for labels [N] or shares of the classes [N, K]."""
@@ -87,11 +89,11 @@ class OnlineClassification(Classification):
             return losses.mse(y, target)
         return losses.cross_entropy(y, target, self.label_smoothing)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, target = self.mixed(batch)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, target, *_ = self.mixed(batch)
         optimizer = self.optimizers()
         functional.reset_net(self.net)
-        steps = self.encoder(x, self.T).unbind(0)
+        steps = self.encoded(x, self.encoding_seeds("train", batch)).unbind(0)
         outputs, losses_so_far = [], []
         optimizer.zero_grad()
         for t, x_t in enumerate(steps, start=1):

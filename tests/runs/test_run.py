@@ -66,6 +66,7 @@ def test_a_run_leaves_exactly_the_documented_folder(trained):
     assert {path.name for path in (run / "artifacts").iterdir()} == {
         "test.npz",
         "raster.npz",
+        "splits.json",
         "synaptic_operations.json",
     }
 

@@ -1,8 +1,12 @@
-"""show=model prints the layers and leaves nothing: no data is read, no folder stays."""
+"""show=model prints the layers and leaves nothing; show=data prints the classes and leaves one figure."""
 
 import re
+import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_the_model_is_shown_without_data_and_nothing_is_left(forked, tmp_path):
@@ -22,15 +26,75 @@ def test_the_ann_twin_takes_one_step(forked):
     assert "T = 1," in done.stdout and "ReLU" in done.stdout
 
 
-@pytest.mark.parametrize(("given", "hint"), [("modle", " Did you mean model?"), ("all", ""), ("true", "")])
+@pytest.mark.parametrize(
+    ("given", "hint"), [("modle", " Did you mean model?"), ("dta", " Did you mean data?"), ("all", "")]
+)
 def test_anything_else_is_refused(forked, tmp_path, given, hint):
     done = forked("train.py", f"show={given}")
     assert done.returncode == 2
-    assert done.stderr.strip().lower() == (f"error: show must be null (train) or 'model', got '{given}'.{hint.lower()}")
+    assert done.stderr.strip().lower() == (
+        f"error: show must be null (train) or 'model' or 'data', got '{given}'.{hint.lower()}"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_config_is_refused_as_in_training(forked, tmp_path):
     done = forked("train.py", "show=model", "model.layers=[Flatten,{name: Linear, out_features: 5}]")
     assert done.returncode == 2 and "last layer gives [5]" in done.stderr and done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def cells(path: Path, columns: int) -> list[np.ndarray]:
+    """The columns of a figure's samples, below its title and right of the names."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(float)
+    return np.array_split(pixels[170:, 140:-40], columns, axis=1)
+
+
+def test_the_data_are_counted_and_drawn_and_nothing_is_trained(forked, tmp_path):
+    done = forked("train.py", "show=data", "data/augment=shift", "paths.runs=out")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0][:3] == ["Digits", "pictures", "1×8×8"]
+    counts = {line[0]: [int(number.replace(",", "")) for number in line[1:]] for line in lines[2:13]}
+    assert [sum(counts[str(digit)]) for digit in range(10)] == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert counts["all"] == [1294, 144, 359]
+    assert "train [0, 1], val [0, 1], test [0, 1]" in done.stdout
+    assert "changed at random by RandomCrop(size=[8, 8], padding=2)" in " ".join(done.stdout.split())
+    for fact in ("Creative Commons Attribution 4.0", "Alpaydin & Kaynak", "https://archive.ics.uci.edu"):
+        assert fact in done.stdout
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        "out/show_data_Digits.png"
+    ]
+    drawn = cells(tmp_path / "out/show_data_Digits.png", 10)
+    assert all(50 < cell.mean() < 205 for cell in drawn)  # every column has black ground and white ink
+
+
+def nmnist_file(path: Path, polarity: int) -> None:
+    """50 events of one polarity, 1 ms apart, in the 40-bit format: x, y, polarity and time in 5 bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    events = b"".join(
+        struct.pack(">BB", 5 + number % 20, 10) + ((polarity << 23) | (1000 * number)).to_bytes(3, "big")
+        for number in range(50)
+    )
+    path.write_bytes(events)
+
+
+def test_event_frames_are_drawn_over_time_in_blue_and_red(forked, tmp_path):
+    for split in ("Train", "Test"):
+        for digit in range(10):
+            for number in range(3):
+                nmnist_file(tmp_path / "data/NMNIST" / split / str(digit) / f"{number}.bin", polarity=digit % 2)
+    done = forked("train.py", "show=data", "data=nmnist", "data.partial=true", "data.cache=off", "T=4")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("NMNIST   frames 4×2×34×34 (time, channels, height, width)")
+    pixels = np.asarray(Image.open(tmp_path / "runs/show_data_NMNIST.png").convert("RGB")).astype(int)
+    rows = np.array_split(pixels[150:-32, 80:], 10)  # a digit each: even ones have OFF events only, odd ones ON
+    for digit, row in enumerate(rows):
+        red, blue = (int((row[..., one] - row[..., other] > 60).sum()) for one, other in ((0, 2), (2, 0)))
+        assert (blue > 50 * (red + 1)) if digit % 2 else (red > 50 * (blue + 1)), (digit, red, blue)
+
+
+def test_a_missing_data_set_cannot_be_shown(forked, tmp_path):
+    done = forked("train.py", "show=data", "data=cifar10")
+    assert done.returncode == 2 and "cifar-10-batches-py/data_batch_1 is not in data" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,7 @@ def test_a_row_holds_means_over_the_epoch_and_not_the_last_batch(tmp_path):
     history, data = History(tmp_path / "metrics.csv"), Patches()
     task = small_task(optim={**SGD, "lr": 0.0})
     trainer(tmp_path, history, max_epochs=2).fit(task, datamodule=data)
-    x, y = data.splits["train"].__getitems__(range(90))
+    x, y, _ = data.splits["train"].__getitems__(range(90))
     expected = float(torch.nn.functional.cross_entropy(task(x).mean(0).detach(), y))
     assert [row["train/loss"] for row in history.rows] == pytest.approx([expected, expected], rel=1e-5)
 

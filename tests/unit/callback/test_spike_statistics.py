@@ -44,7 +44,7 @@ def test_rates_are_exact_over_the_whole_split_and_for_each_layer(tmp_path, batch
     run.test(task, datamodule=data, verbose=False)
     found |= {name: float(value) for name, value in run.callback_metrics.items()}
     for stage in ("val", "test"):
-        x, _ = data.splits[stage].__getitems__(range(len(data.splits[stage])))
+        x, *_ = data.splits[stage].__getitems__(range(len(data.splits[stage])))
         counts = counted(task, x, batch_size)
         assert list(counts) == ["layers.2", "layers.4"]
         for path, (spikes, places) in counts.items():

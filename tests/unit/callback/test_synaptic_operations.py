@@ -40,7 +40,7 @@ def pictures() -> Tensor:
     data = Patches()
     data.prepare_data()
     data.setup()
-    x, _ = data.splits["test"].__getitems__(range(PIXELS))
+    x, *_ = data.splits["test"].__getitems__(range(PIXELS))
     return x
 
 

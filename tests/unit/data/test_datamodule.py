@@ -1,4 +1,10 @@
-"""Batches: the same from 0 and 2 workers, in an order that changes from epoch to epoch, and complete."""
+"""Batches: the same from 0, 1 and 2 workers, in an order that changes from epoch to epoch, and complete."""
+
+import hashlib
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -6,60 +12,87 @@ import torch
 from small_training import Patches, small_task, trainer
 from torch.utils.data import DataLoader
 
-from snntrain.data import EpochSampler, Split
+from snntrain.data import EpochSampler
+from snntrain.data.datamodule import _quieten_worker
 
 
-def ready(**more) -> Patches:
+def noisy(sample: torch.Tensor, seed: int) -> torch.Tensor:
+    return sample + torch.rand(sample.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ready(augment=None, **more) -> Patches:
     data = Patches(**more)
+    data.augment = augment
     data.setup()
     return data
 
 
-def read(loader: DataLoader, epoch: int | None = None) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def order(data: Patches, epoch: int) -> list[int]:
+    sampler = EpochSampler(90, data.seed)
+    sampler.set_epoch(epoch)
+    return [position for _, position in sampler]
+
+
+def read(loader: DataLoader, epoch: int | None = None) -> list[tuple[torch.Tensor, ...]]:
     if epoch is not None:
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader)
 
 
 def same(left: list, right: list) -> bool:
     return len(left) == len(right) and all(
-        torch.equal(x, other_x) and torch.equal(y, other_y)
-        for (x, y), (other_x, other_y) in zip(left, right, strict=True)
+        all(map(torch.equal, batch, other)) for batch, other in zip(left, right, strict=True)
     )
-
-
-def test_a_split_gives_floats_and_labels_one_by_one_or_many_at_once():
-    images = torch.arange(24, dtype=torch.uint8).reshape(6, 1, 2, 2)
-    split = Split(images, torch.arange(6), scale=23.0)
-    x, y = split[5]
-    assert len(split) == 6 and y == 5 and x.dtype == torch.float32
-    assert torch.equal(x, torch.tensor([[[20.0, 21], [22, 23]]]) / 23)
-    many, labels = split.__getitems__([5, 0, 5])
-    assert torch.equal(many[0], x) and torch.equal(many[2], x) and labels.tolist() == [5, 0, 5]
-    part = split.subset(torch.tensor([4, 2]))
-    assert part.labels.tolist() == [4, 2] and part.scale == 23.0
-    assert torch.equal(part[1][0], split[2][0])
 
 
 def test_a_batch_is_what_the_sampler_names():
     data = ready(batch_size=32, seed=9)
     batches = read(data.train_dataloader(), epoch=3)
-    sampler = EpochSampler(90, 9)
-    sampler.set_epoch(3)
-    order = list(sampler)
-    assert [len(y) for _, y in batches] == [32, 32, 26]
+    assert [len(y) for _, y, _ in batches] == [32, 32, 26]
     split = data.splits["train"]
-    for number, (x, y) in enumerate(batches):
-        indices = order[32 * number : 32 * (number + 1)]
-        assert torch.equal(x, split.images[indices] / 255) and torch.equal(y, split.labels[indices])
+    for number, (x, y, index) in enumerate(batches):
+        positions = order(data, 3)[32 * number : 32 * (number + 1)]
+        assert torch.equal(x, split.images[positions] / 255) and torch.equal(y, split.labels[positions])
+        assert torch.equal(index, split.index[positions])
 
 
-def test_two_workers_give_the_same_batches_in_the_same_order_epoch_after_epoch():
-    alone, helped = ready(num_workers=0).train_dataloader(), ready(num_workers=2).train_dataloader()
-    assert helped.num_workers == 2 and helped.persistent_workers and not alone.persistent_workers
+def test_the_index_is_the_place_in_the_source():
+    data = ready()
+    source = data.load()
+    for loader, name in ((data.train_dataloader(), "train"), (data.val_dataloader(), "train")):
+        for x, y, index in loader:
+            assert torch.equal(x, source[name].images[index] / 255) and torch.equal(y, source[name].labels[index])
+    assert torch.cat([index for *_, index in data.test_dataloader()]).tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("augment", [None, noisy])
+@pytest.mark.parametrize(("workers", "persistent"), [(1, True), (2, True), (2, False)])
+def test_workers_give_the_same_batches_in_the_same_order_epoch_after_epoch(augment, workers, persistent):
+    alone = ready(augment).train_dataloader()
+    helped = ready(augment, num_workers=workers, persistent_workers=persistent).train_dataloader()
+    assert (helped.num_workers, helped.persistent_workers) == (workers, persistent) and not alone.persistent_workers
     for epoch in (0, 1, 5):
         assert same(read(alone, epoch), read(helped, epoch))
-    assert same(read(ready().val_dataloader()), read(ready(num_workers=2).val_dataloader()))
+
+
+def test_workers_give_the_same_evaluation():
+    assert same(read(ready().val_dataloader()), read(ready(num_workers=2, prefetch=5).val_dataloader()))
+
+
+def test_a_sample_is_augmented_by_seed_epoch_and_place_whatever_its_batch():
+    def samples(**more) -> dict[int, torch.Tensor]:
+        batches = read(ready(noisy, **more).train_dataloader(), epoch=2)
+        return {int(place): sample for x, _, index in batches for place, sample in zip(index, x, strict=True)}
+
+    small, large = samples(batch_size=7), samples(batch_size=90)
+    assert len(small) == 90 and all(torch.equal(small[place], large[place]) for place in large)
+    other = samples(seed=8)
+    assert not any(torch.equal(small[place], other[place]) for place in small)
+
+
+def test_only_training_is_augmented():
+    assert same(read(ready(noisy).val_dataloader()), read(ready().val_dataloader()))
+    assert same(read(ready(noisy).test_dataloader()), read(ready().test_dataloader()))
 
 
 def test_the_order_changes_from_epoch_to_epoch_and_returns_with_the_epoch():
@@ -67,7 +100,7 @@ def test_the_order_changes_from_epoch_to_epoch_and_returns_with_the_epoch():
     epochs = [read(loader, epoch) for epoch in (0, 1, 2, 0)]
     assert same(epochs[0], epochs[3])
     assert not same(epochs[0], epochs[1]) and not same(epochs[1], epochs[2])
-    images = [torch.cat([x for x, _ in epoch]).flatten(1).tolist() for epoch in epochs]
+    images = [torch.cat([x for x, *_ in epoch]).flatten(1).tolist() for epoch in epochs]
     assert sorted(images[0]) == sorted(images[1])
 
 
@@ -82,7 +115,7 @@ def test_evaluation_reads_every_picture_once_in_its_own_order():
     data = ready(batch_size=7)
     for loader, name in ((data.val_dataloader(), "val"), (data.test_dataloader(), "test")):
         for _ in range(2):
-            assert torch.equal(torch.cat([y for _, y in loader]), data.splits[name].labels)
+            assert torch.equal(torch.cat([y for _, y, _ in loader]), data.splits[name].labels)
     assert same(read(data.predict_dataloader()), read(data.test_dataloader()))
 
 
@@ -115,6 +148,8 @@ def test_neither_training_nor_validation_is_ever_empty(fraction, held_out):
         ("val_fraction", 0.0, "> 0"),
         ("val_fraction", 1.0, "< 1"),
         ("seed", -1, "an integer ≥ 0"),
+        ("prefetch", 0, "an integer ≥ 1"),
+        ("persistent_workers", 1, "True or False"),
     ],
 )
 def test_arguments_out_of_range_are_refused(argument, value, wanted):
@@ -135,9 +170,7 @@ def test_a_resumed_run_goes_on_in_the_order_of_its_epoch(tmp_path, workers):
     )
     assert len(after.epochs) == 2
     for epoch, batches in enumerate(after.epochs, start=2):
-        sampler = EpochSampler(90, 1)
-        sampler.set_epoch(epoch)
-        assert torch.equal(torch.cat(batches), data.splits["train"].images[list(sampler)] / 255)
+        assert torch.equal(torch.cat(batches), data.splits["train"].images[order(data, epoch)] / 255)
 
 
 class Recorder(pl.Callback):
@@ -160,6 +193,144 @@ def test_lightning_trains_in_the_order_of_seed_and_epoch(tmp_path, workers):
     trainer(tmp_path, recorder, max_epochs=3).fit(small_task(), datamodule=data)
     assert len(recorder.epochs) == 3
     for epoch, batches in enumerate(recorder.epochs):
-        sampler = EpochSampler(90, 4)
-        sampler.set_epoch(epoch)
-        assert torch.equal(torch.cat(batches), data.splits["train"].images[list(sampler)] / 255)
+        assert torch.equal(torch.cat(batches), data.splits["train"].images[order(data, epoch)] / 255)
+
+
+def test_a_resumed_run_augments_as_the_uninterrupted_one(tmp_path):
+    whole, before, after = Recorder(), Recorder(), Recorder()
+
+    def data() -> Patches:
+        patches = Patches(num_workers=1)
+        patches.augment = noisy
+        return patches
+
+    trainer(tmp_path, whole, max_epochs=3).fit(small_task(), datamodule=data())
+    run = trainer(tmp_path, before, max_epochs=2)
+    run.fit(small_task(), datamodule=data())
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    trainer(tmp_path, after, max_epochs=3).fit(
+        small_task(), datamodule=data(), ckpt_path=tmp_path / "x.ckpt", weights_only=True
+    )
+    together = before.epochs + after.epochs
+    assert len(together) == len(whole.epochs) == 3
+    assert all(same([(x,) for x in one], [(x,) for x in two]) for one, two in zip(together, whole.epochs, strict=True))
+
+
+def test_overfitting_sees_the_same_batches_in_each_epoch(tmp_path):
+    recorder, data = Recorder(), Patches(batch_size=8)
+    trainer(tmp_path, recorder, max_epochs=2, overfit_batches=2).fit(small_task(), datamodule=data)
+    first, second = (torch.cat(batches) for batches in recorder.epochs)
+    assert torch.equal(first, second) and torch.equal(first, data.splits["train"].images[:16] / 255)
+
+
+def test_each_process_reads_its_share(tmp_path):
+    """What Lightning tells each of three processes; the batches of all are the whole split."""
+    found = {"train": [], "val": []}
+    for rank in range(3):
+        data = ready(batch_size=8)
+        progress = SimpleNamespace(current=SimpleNamespace(processed=2))
+        data.trainer = SimpleNamespace(
+            global_rank=rank,
+            world_size=3,
+            overfit_batches=0,
+            fit_loop=SimpleNamespace(epoch_progress=progress),
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )
+        for name, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+            found[name].append([index for *_, index in loader])
+    for name, per_process in found.items():
+        drawn = torch.cat([torch.cat(batches) for batches in per_process])
+        assert torch.equal(drawn.sort().values, data.splits[name].index.sort().values)
+        assert len({len(batches) for batches in per_process}) == 1
+    in_turns = torch.stack([torch.cat(batches) for batches in found["train"]], dim=1).flatten()
+    assert torch.equal(in_turns, data.splits["train"].index[order(data, 2)])
+
+
+def test_the_record_of_the_splits_gives_them_back():
+    data = ready()
+    record = data.splits_record()
+    assert {name: entry["count"] for name, entry in record.items()} == {"train": 90, "val": 10, "test": 24}
+    assert sorted(record["train"]["index"] + record["val"]["index"]) == list(range(100))
+    assert record["val"]["index"] == data.splits["val"].index.tolist()
+    assert record["test"]["index"] == {"first": 0, "last": 23}
+    expected = b"".join(place.to_bytes(8, "little") for place in record["val"]["index"])
+    assert record["val"]["sha256"] == hashlib.sha256(expected).hexdigest()
+    assert record == ready(seed=5).splits_record() != ready(val_fraction=0.2).splits_record()
+
+
+def test_a_data_set_with_a_validation_split_of_its_own_keeps_it():
+    class Own(Patches):
+        def load(self):
+            loaded = super().load()
+            return {**loaded, "val": loaded["train"].subset(torch.arange(3))}
+
+    data = Own()
+    data.setup()
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 100, "val": 3, "test": 24}
+
+
+def test_an_empty_split_is_refused():
+    class Empty(Patches):
+        def load(self):
+            loaded = super().load()
+            return {**loaded, "test": loaded["test"].subset(torch.arange(0))}
+
+    with pytest.raises(ValueError, match="the test split is empty"):
+        Empty().setup()
+
+
+def test_data_of_another_shape_than_the_yaml_says_is_refused():
+    class Wide(Patches):
+        def load(self):
+            loaded = super().load()
+            loaded["test"].images = loaded["test"].images.repeat(1, 1, 1, 2)
+            return loaded
+
+    with pytest.raises(ValueError, match=r"Wide: sample_shape must be \[1, 4, 8\].*got \[1, 4, 4\]"):
+        Wide().setup()
+
+
+def test_a_worker_is_silent_about_closed_connections_and_nothing_else(monkeypatch):
+    printed = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: printed.append(kind))
+    _quieten_worker(0)
+    # As the thread that hands out the batches does with every error.
+    errors = (ConnectionResetError(), BrokenPipeError(), EOFError(), ValueError())
+    threads = [threading.Thread(target=sys.excepthook, args=(type(error), error, None)) for error in errors]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    sys.excepthook(ConnectionResetError, ConnectionResetError(), None)
+    assert printed == [ValueError, ConnectionResetError]
+
+
+class Places(pl.Callback):
+    """Writes down the index of every batch that a process of several gets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def note(self, trainer: pl.Trainer, stage: str, batch: tuple) -> None:
+        with (self.folder / f"{stage}_{trainer.current_epoch}_{trainer.global_rank}").open("a") as file:
+            print(*batch[2].tolist(), file=file)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, idx) -> None:
+        self.note(trainer, "train", batch)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, *args) -> None:
+        self.note(trainer, "val", batch)
+
+
+def test_two_processes_train_together_on_every_sample_once(tmp_path):
+    """90 + 10 pictures in batches of 8 and less: neither process waits for a batch that the other one lacks."""
+    places = tmp_path / "places"
+    places.mkdir()
+    settings = {"strategy": "ddp_fork", "devices": 2, "use_distributed_sampler": False}
+    data = Patches(batch_size=4, num_workers=1)
+    trainer(tmp_path, Places(places), **settings).fit(small_task(), datamodule=data)
+    data.setup()
+    for stage, epoch in (("train", 0), ("train", 1), ("val", 0), ("val", 1)):
+        lines = [(places / f"{stage}_{epoch}_{rank}").read_text().splitlines() for rank in (0, 1)]
+        assert len(lines[0]) == len(lines[1]) == {"train": 12, "val": 2}[stage]
+        found = [int(place) for own in lines for line in own for place in line.split()]
+        assert sorted(found) == sorted(data.splits[stage].index.tolist())

@@ -22,7 +22,7 @@ def data() -> Digits:
 
 
 def batches_of(data: Digits, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return data.splits[name].__getitems__(range(len(data.splits[name])))
+    return data.splits[name].__getitems__(range(len(data.splits[name])))[:2]
 
 
 def test_the_three_splits_have_the_documented_sizes(data):

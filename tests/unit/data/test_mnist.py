@@ -77,7 +77,7 @@ def test_both_layouts_give_the_pictures_and_labels_of_the_files(tmp_path, files,
     assert test.images.shape == (TEST, 1, 28, 28) and test.images.dtype == torch.uint8
     assert test.images.numpy().tobytes() == files[NAMES[2]][16:]
     assert test.labels.tolist() == list(files[NAMES[3]][8:])
-    x, y = next(iter(data.test_dataloader()))
+    x, y, _ = next(iter(data.test_dataloader()))
     assert torch.equal(x, test.images / 255) and torch.equal(y, test.labels) and y.dtype == torch.int64
     held_out = torch.cat([data.splits[name].images for name in ("train", "val")]).flatten(1).tolist()
     source = torch.frombuffer(bytearray(files[NAMES[0]][16:]), dtype=torch.uint8).reshape(TRAIN, -1).tolist()

@@ -1,19 +1,24 @@
-"""The order of the training samples depends on (seed, epoch) and on nothing else."""
+"""The order of the training samples depends on (seed, epoch) and on nothing else; processes share it out."""
 
 import random
 
 import numpy
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import SequentialSampler
 
 from snntrain.data import EpochSampler
+from snntrain.data.sampler import SharedBatches
 
 
 def order(size: int, seed: int, epoch: int) -> list[int]:
     sampler = EpochSampler(size, seed)
     sampler.set_epoch(epoch)
-    return list(sampler)
+    epochs, positions = zip(*sampler, strict=True)
+    assert set(epochs) == {epoch}
+    return list(positions)
 
 
 @settings(max_examples=40, deadline=None)
@@ -32,7 +37,7 @@ def test_the_order_follows_neither_the_generators_of_the_program_nor_earlier_epo
     for epoch in (0, 9, 4):
         sampler.set_epoch(epoch)
         drawn = list(sampler)
-    assert drawn == expected == list(sampler)
+    assert [position for _, position in drawn] == expected and drawn == list(sampler)
 
 
 def test_the_generator_of_the_program_is_not_touched():
@@ -56,4 +61,50 @@ def test_orders_are_shuffled_evenly():
 
 
 def test_a_sampler_starts_at_the_first_epoch():
-    assert list(EpochSampler(30, 2)) == order(30, 2, 0)
+    assert list(EpochSampler(30, 2)) == [(0, position) for position in order(30, 2, 0)]
+
+
+def batches(size: int, batch_size: int, world: int, **more) -> list[list[list]]:
+    """The batches of each process."""
+    processes = [SharedBatches(EpochSampler(size, 1), batch_size, rank=r, world=world, **more) for r in range(world)]
+    for process in processes:
+        process.sampler.set_epoch(3)
+    found = [list(process) for process in processes]
+    assert [len(process) for process in processes] == [len(own) for own in found]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 9))
+def test_processes_share_every_sample_once_in_equally_many_batches(size, batch_size, world):
+    world = min(world, size)
+    found = batches(size, batch_size, world)
+    drawn = [key for own in found for batch in own for key in batch]
+    assert sorted(drawn) == [(3, position) for position in range(size)]
+    assert len({len(own) for own in found}) == 1
+    sizes = [len(batch) for own in found for batch in own]
+    assert min(sizes) >= 1 and max(sizes) <= max(batch_size, 2 if world > 1 else 1)
+    if world > 1:
+        assert max(sizes) - min(sizes) <= 1
+    assert found == batches(size, batch_size, world)
+
+
+def test_one_process_gets_full_batches_and_a_smaller_last_one():
+    assert [len(batch) for batch in batches(90, 32, 1)[0]] == [32, 32, 26]
+    assert [len(batch) for batch in batches(90, 32, 1, drop_last=True)[0]] == [32, 32]
+
+
+def test_a_batch_of_all_processes_together_is_one_of_a_single_process_with_larger_batches():
+    apart, together = batches(96, 8, 4), batches(96, 32, 1)[0]
+    for number, batch in enumerate(together):
+        assert sorted(key for own in apart for key in own[number]) == sorted(batch)
+
+
+def test_evaluation_is_shared_out_in_its_own_order():
+    first, second = (list(SharedBatches(SequentialSampler(range(7)), 2, rank=rank, world=2)) for rank in (0, 1))
+    assert (first, second) == ([[0, 2], [4, 6]], [[1, 3], [5]])
+
+
+def test_more_processes_than_samples_are_refused():
+    with pytest.raises(ValueError, match="3 samples cannot be shared out over 4 processes"):
+        SharedBatches(SequentialSampler(range(3)), 2, rank=0, world=4)

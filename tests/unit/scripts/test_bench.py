@@ -45,10 +45,15 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     train = start("bench_train.py", *SMALL, "--over-T", "1,2,3", "--no-memory", cwd=tmp_path)
     neuron = start("bench_neuron.py", "--neurons", "IF,GatedLIF", "--shapes", "3x2x40", "--rounds", "2", cwd=tmp_path)
     prefix = start("bench_static_prefix.py", "--models", "csnn", "--batch", "2", "--rounds", "2", cwd=tmp_path)
+    data = start("bench_data.py", "--count", "60", "--T", "3", "--rounds", "2", cwd=tmp_path)
     _check_training(results(train, tmp_path, "train"))
     _check_neurons(results(neuron, tmp_path, "neuron"))
     _, errors = prefix.communicate(timeout=240)
     assert prefix.returncode == 0, errors
+    _, errors = data.communicate(timeout=240)
+    assert data.returncode == 0, errors
+    loading = json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8"))
+    assert loading["settings"]["samples"] > 40 and all(value > 0 for value in loading["ratios"].values())
     stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
     assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 

@@ -11,7 +11,7 @@ from snntrain.task.readout import read_out
 
 
 def all_of(data: Patches, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return data.splits[name].__getitems__(range(len(data.splits[name])))
+    return data.splits[name].__getitems__(range(len(data.splits[name])))[:2]
 
 
 def quiet(task: Classification) -> Classification:

@@ -46,7 +46,7 @@ def first_batch(tmp_path: Path) -> tuple[Tensor, Tensor]:
     watcher, batches = online(), []
     watcher.mixed = lambda batch: batches.append(batch) or batch
     gradients(tmp_path, watcher)
-    return batches[0]
+    return batches[0][:2]
 
 
 def gradients(tmp_path: Path, task: OnlineClassification) -> dict[str, Tensor]:
@@ -226,7 +226,7 @@ def test_a_network_learns_online(tmp_path, neuron, readout):
     run.fit(task, datamodule=data)
     assert float(run.callback_metrics["train/acc"]) > 0.7  # chance is a third
     run.test(task, datamodule=data, verbose=False)
-    x, target = data.splits["test"].__getitems__(range(24))
+    x, target, _ = data.splits["test"].__getitems__(range(24))
     y_seq = task(x)
     assert y_seq.shape == (3, 24, 3)
     right = (task.scores(y_seq).argmax(1) == target).float().mean().item()

@@ -1,0 +1,168 @@
+"""Samples per second of event data: framed by tonic, framed by snntrain, while the cache fills, from the cache.
+
+python scripts/bench_data.py                                      random recordings, in a temporary folder
+python scripts/bench_data.py --recordings /data/NMNIST/Train      class folders of 40-bit .bin files of 34×34 pixels
+python scripts/bench_data.py --recordings … --rounds 5 --T 10
+
+Beside them: how fast the csnn learns from the same batches, which is what a loader has to feed.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark import console, describe_run, interleaved, introduce, parser, positive, ratio, spread
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from snntrain import functional
+from snntrain.data import EventFolder, Framing
+from snntrain.data.events import read_events
+from snntrain.files import write_json
+from snntrain.model import create_model
+
+SIZE = (34, 34)
+
+
+def main() -> None:
+    """Measure, show, write."""
+    arguments = parser("Time the loading of event data.", __doc__)
+    arguments.add_argument(
+        "--recordings", type=Path, help="folder of class folders of .bin files; default: random ones"
+    )
+    arguments.add_argument("--T", type=positive, default=10, help="frames of a recording (default %(default)s)")
+    arguments.add_argument("--batch", type=positive, default=32, help="samples per batch (default %(default)s)")
+    arguments.add_argument("--rounds", type=positive, default=5, help="interleaved rounds (default %(default)s)")
+    arguments.add_argument("--count", type=positive, default=300, help="random recordings (default %(default)s)")
+    chosen = arguments.parse_args()
+    torch.set_num_threads(chosen.threads)
+    run = describe_run(chosen.threads)
+    introduce(run)
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = chosen.recordings or random_recordings(Path(folder) / "recordings", chosen.count)
+        seconds, samples = measure(recordings, Path(folder), chosen)
+    results = {name: {key: samples / value for key, value in spread(times).items()} for name, times in seconds.items()}
+    ratios = compared(seconds)
+    show(results, ratios)
+    path = chosen.output / "data.json"
+    settings = {"T": chosen.T, "batch": chosen.batch, "rounds": chosen.rounds, "samples": samples}
+    write_json(path, {"run": run, "settings": settings, "samples_per_second": results, "ratios": ratios})
+    console.print(str(path), soft_wrap=True)
+
+
+def measure(recordings: Path, folder: Path, chosen: argparse.Namespace) -> tuple[dict[str, list[float]], int]:
+    """Name → seconds of an epoch in each round, and the samples of an epoch."""
+    fresh = (folder / f"cache{number}" for number in range(10_000))
+
+    def loader(workers: int, cache: str, root: Path) -> DataLoader:
+        classes = sum(path.is_dir() for path in recordings.iterdir())
+        data = EventFolder(
+            str(recordings), Framing(chosen.T, list(SIZE)), classes, [2, *SIZE], split=0.05, formats=[".bin"],
+            cache=cache, verify=False, batch_size=chosen.batch, num_workers=workers,
+        )  # fmt: skip
+        data.caches = root  # wherever SNNTRAIN_CACHE may point
+        data.setup()
+        return data.train_dataloader()
+
+    filled = folder / "filled"
+    epoch(loader(0, "disk", filled))
+    paths = [data.recordings[i] for data in [loader(0, "off", filled).dataset] for i in data.index.tolist()]
+    calls: dict[str, Callable[[], float]] = {}
+    for workers in (0, 1):
+        calls[f"tonic, {workers} workers"] = partial(epoch, tonic_loader(paths, chosen.T, chosen.batch, workers))
+        calls[f"uncached, {workers} workers"] = partial(epoch, loader(workers, "off", filled))
+        calls[f"filling the cache, {workers} workers"] = lambda workers=workers: epoch(
+            loader(workers, "disk", next(fresh))
+        )
+        calls[f"cached, {workers} workers"] = partial(epoch, loader(workers, "disk", filled))
+    calls["training the csnn"] = partial(training, create_model("csnn", (2, *SIZE), 10), loader(0, "memory", filled))
+    for call in calls.values():  # starts workers, compiles kernels
+        call()
+    return interleaved(calls, chosen.rounds), len(paths)
+
+
+def epoch(batches: DataLoader) -> float:
+    """Seconds of one pass."""
+    began = time.perf_counter()
+    for _ in batches:
+        pass
+    return time.perf_counter() - began
+
+
+def training(net: nn.Module, batches: DataLoader) -> float:
+    """Seconds of one epoch of forward, backward and update."""
+    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+    began = time.perf_counter()
+    for x, y, _ in batches:
+        functional.reset_net(net)
+        nn.functional.cross_entropy(net(x.transpose(0, 1)).mean(0), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - began
+
+
+class TonicFrames(Dataset):
+    """The same recordings, framed by tonic at each reading."""
+
+    def __init__(self, paths: list[Path], T: int) -> None:
+        from tonic.transforms import ToFrame
+
+        self.paths, self.to_frames = paths, ToFrame(sensor_size=(*SIZE[::-1], 2), n_time_bins=T)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self.to_frames(read_events(self.paths[index], sensor_size=SIZE)).astype(np.float32))
+
+
+def tonic_loader(paths: list[Path], T: int, batch: int, workers: int) -> DataLoader:
+    """A plain loader of TonicFrames."""
+    return DataLoader(TonicFrames(paths, T), batch, num_workers=workers, persistent_workers=workers > 0)
+
+
+def random_recordings(folder: Path, count: int) -> Path:
+    """Class folders of recordings with 4,000 events each, as long as N-MNIST's, in its format."""
+    source = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / str(number % 10) / f"{number:05d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        x, y, p = (source.integers(0, high, 4000) for high in (34, 34, 2))
+        t = np.sort(source.integers(0, 300_000, 4000))
+        columns = [x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]
+        path.write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
+    return folder
+
+
+def compared(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """The ratios that matter."""
+    ratios = {}
+    for workers in ("0 workers", "1 workers"):
+        cached = seconds[f"cached, {workers}"]
+        ratios[f"cached / tonic, {workers}"] = ratio(seconds[f"tonic, {workers}"], cached)
+        ratios[f"cached / training the csnn, {workers}"] = ratio(seconds["training the csnn"], cached)
+        filling, uncached = seconds[f"filling the cache, {workers}"], seconds[f"uncached, {workers}"]
+        ratios[f"time of filling / uncached, {workers}"] = ratio(filling, uncached)
+    return ratios
+
+
+def show(results: dict[str, dict[str, float]], ratios: dict[str, float]) -> None:
+    """The results as a table."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    table.add_column("samples/s", justify="right")
+    for name, values in results.items():
+        table.add_row(name, f"{values['median']:,.0f}")
+    for name, value in ratios.items():
+        table.add_row(name, f"{value:.2f}×")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

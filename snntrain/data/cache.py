@@ -1,0 +1,366 @@
+"""Framed samples, made once: on disk for all runs, or in memory for one.
+
+A cache on disk is a folder named by the hash of its key, which is all that the frames depend on: another data set,
+another framing or another FORMAT is another folder.
+
+    key.json        the key, to be read by people
+    samples.bin     all samples one after the other, a hole in the file where one is missing
+    checksums.bin   uint32 for each sample: its CRC-32 (1 in place of 0), or 0: missing
+    in_use          locked by every process that has the cache open; its time is that of the last opening
+
+A sample is written before its checksum and believed only if both agree: what a kill, a full disk or a bad sector left
+unfinished is made again. Processes fill a cache together without waiting for each other, for they write the same bytes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import tempfile
+import warnings
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snntrain.arguments import choice, integer, real
+from snntrain.files import write_json
+
+FORMAT = 1  # another number where the same data and settings give other frames, or lie in other files
+MODES = ("disk", "memory", "off")
+_GB = 10**9
+
+
+class _NoRoomError(Exception):
+    """The cache may not or cannot be as large as it has to be; the text says why."""
+
+
+def open_cache(
+    mode: str,
+    root: Path,
+    key: Mapping[str, Any],
+    count: int,
+    shape: Sequence[int],
+    dtype: np.dtype | type | str,
+    limit_gb: float,
+) -> "FrameCache | None":
+    """The cache of a data set's frames, or None where there is to be none; a warning says why if one was asked for.
+
+    Args:
+        mode: 'disk', 'memory' (gone with the process) or 'off'.
+        root: folder of all caches, see frames_folder.
+        key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
+        count: samples, ≥ 1.
+        shape, dtype: of one sample.
+        limit_gb: 10⁹ bytes that all caches in `root` may take together, or this one in memory; the least recently used
+            of other data and framings make room.
+
+    Raises: ValueError naming the argument.
+    """
+    choice("data", "cache", mode, MODES)
+    integer("data", "count", count, at_least=1)
+    limit = int(real("data", "cache_gb", limit_gb, above=0) * _GB)
+    shape, dtype = tuple(shape), np.dtype(dtype)
+    try:
+        if mode == "disk":
+            return DiskCache(root, key, count, shape, dtype, limit)
+        return MemoryCache(count, shape, dtype, limit) if mode == "memory" else None
+    except _NoRoomError as reason:
+        _warn(f"{reason} Frames are made anew in every epoch.")
+    except OSError as error:
+        _warn(
+            f"the frame cache in {root} cannot be opened ({error.strerror or error}). Frames are made anew in every "
+            "epoch. Make the folder writable, set SNNTRAIN_CACHE to one that is, or set data.cache to memory or off."
+        )
+    return None
+
+
+def frames_folder(data: Path) -> Path:
+    """Where the caches of a data folder lie.
+
+    $SNNTRAIN_CACHE/frames; without that variable <data>/cache, or snntrain/frames in the user's cache folder if the
+    data folder cannot be written to.
+    """
+    if os.environ.get("SNNTRAIN_CACHE"):
+        return Path(os.environ["SNNTRAIN_CACHE"]) / "frames"
+    if _is_writable(data):
+        return data / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "snntrain" / "frames"
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        if not folder.stat().st_mode & 0o222:
+            return False  # meant to be left alone, though root may write everywhere
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+class FrameCache:
+    """Samples by their place in the source.
+
+    Args:
+        count: number of samples.
+        shape, dtype: of one sample.
+    """
+
+    _samples: np.ndarray  # [count, *shape], read only
+    _checksums: np.ndarray  # uint32 [count], as all processes see them
+
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.count, self.shape, self.dtype = count, shape, dtype
+        self.sample_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._verified = np.zeros(count, dtype=bool)  # by this process
+
+    def get(self, place: int) -> np.ndarray | None:
+        """The sample, not to be written to; None if it is missing or damaged."""
+        checksum = int(self._checksums[place])
+        if not checksum:
+            return None
+        frames = self._samples[place]
+        if not self._verified[place]:
+            if _checksum(frames) != checksum:
+                return None
+            self._verified[place] = True
+        return frames
+
+    def put(self, place: int, frames: np.ndarray) -> None:
+        """Keep a sample; a full disk ends in a warning and no more samples are kept.
+
+        Raises: ValueError if it is not of the cache's shape and dtype.
+        """
+        if frames.shape != self.shape or frames.dtype != self.dtype:
+            raise ValueError(
+                f"data: frames of shape {list(frames.shape)}, {frames.dtype}, do not fit the cache, which holds "
+                f"{list(self.shape)}, {self.dtype}."
+            )
+        frames = np.ascontiguousarray(frames)
+        self._store(place, frames, _checksum(frames))
+
+    def __len__(self) -> int:
+        """How many samples it has."""
+        return int(np.count_nonzero(self._checksums))
+
+    @abstractmethod
+    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None: ...
+
+    def _view(self, samples: mmap.mmap, checksums: mmap.mmap) -> None:
+        self._samples = np.frombuffer(samples, self.dtype).reshape(self.count, *self.shape)
+        self._samples.flags.writeable = False
+        self._checksums = np.frombuffer(checksums, np.uint32)
+
+    @property
+    def _bytes(self) -> int:
+        return self.count * (self.sample_bytes + 4)
+
+
+class MemoryCache(FrameCache):
+    """In memory that forked loader workers share; a worker that is spawned keeps samples of its own.
+
+    Raises: _NoRoomError.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int) -> None:
+        super().__init__(count, shape, dtype)
+        if self._bytes > limit:
+            raise _NoRoomError(_needs_more(self._bytes, limit))
+        if self._bytes > _free_memory():
+            raise _NoRoomError(
+                f"all frames take {_gb(self._bytes)} of memory, but only {_gb(_free_memory())} are free: use "
+                "data.cache=disk."
+            )
+        self._allocate()
+
+    def _allocate(self) -> None:
+        # Anonymous, not a file in /dev/shm, which is small in containers; pages are taken when they are written to.
+        self._memory = mmap.mmap(-1, self.count * self.sample_bytes), mmap.mmap(-1, self.count * 4)
+        self._view(*self._memory)
+
+    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None:
+        start = place * self.sample_bytes
+        self._memory[0][start : start + self.sample_bytes] = frames.tobytes()
+        self._checksums[place] = checksum
+
+    def __getstate__(self) -> dict[str, Any]:
+        mapped = ("_memory", "_samples", "_checksums", "_verified")
+        return {name: value for name, value in self.__dict__.items() if name not in mapped}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._verified = np.zeros(self.count, dtype=bool)
+        self._allocate()
+
+
+class DiskCache(FrameCache):
+    """In a folder, see the module's text.
+
+    Raises: _NoRoomError; OSError if the folder cannot be made.
+    """
+
+    def __init__(
+        self, root: Path, key: Mapping[str, Any], count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int
+    ) -> None:
+        super().__init__(count, shape, dtype)
+        whole = {"format": FORMAT, "count": count, "shape": list(shape), "dtype": dtype.str, **key}
+        name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
+        self.folder = root / f"frames_{name}"
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone(root / "lock"):
+            if not _describes(self.folder, whole) and not _remove(self.folder):
+                raise _NoRoomError(
+                    f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
+                    "or it is another user's."
+                )
+            _make_room(root, self.folder, self._bytes, limit)
+            self.folder.mkdir(exist_ok=True)
+            if not _describes(self.folder, whole):
+                write_json(self.folder / "key.json", whole)
+            self._open()
+        os.utime(self.folder / "in_use")
+
+    def _open(self) -> None:
+        # All stay open as long as the object lives, in forked workers too; so does the lock.
+        self._in_use = _File(self.folder / "in_use")
+        fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
+        self._files = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
+        for file, size in zip(self._files, (self.count * self.sample_bytes, self.count * 4), strict=True):
+            if os.fstat(file.number).st_size != size:
+                os.ftruncate(file.number, size)  # new, or cut off: beyond its end a mapped file kills the process
+        maps = [mmap.mmap(file.number, 0, access=mmap.ACCESS_READ) for file in self._files]
+        self._view(*maps)
+        self._is_full = mmap.mmap(-1, 1)  # one byte that forked workers share, so that one of them warns for all
+
+    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None:
+        if self._is_full[0]:
+            return
+        samples, checksums = self._files
+        try:
+            # Not through the map: where the disk is full, that would kill the process instead of raising an error.
+            samples.write(frames, place * self.sample_bytes)
+            checksums.write(np.uint32(checksum), place * 4)
+        except OSError as error:
+            self._is_full[0] = 1
+            _warn(
+                f"the frame cache {self.folder} cannot be written ({error.strerror}; {_gb(_free_space(self.folder))} "
+                f"free, all frames take {_gb(self._bytes)}). It is used as it is, and frames that it lacks are made "
+                "anew in every epoch. Make room there, or set data.cache to memory or off."
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("count", "shape", "dtype", "sample_bytes", "folder")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._verified = np.zeros(self.count, dtype=bool)
+        self._open()
+
+
+class _File:
+    """A file that is open for reading and writing as long as the object lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def write(self, value: np.ndarray | np.generic, offset: int) -> None:
+        rest = memoryview(value.tobytes())
+        while rest:  # a disk that is filling up takes a part
+            written = os.pwrite(self.number, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self.number)
+
+
+def _checksum(frames: np.ndarray) -> int:
+    return zlib.crc32(frames.data) or 1
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time; the system unlocks for one that dies."""
+    file = _File(path)
+    fcntl.flock(file.number, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file.number, fcntl.LOCK_UN)
+
+
+def _describes(folder: Path, key: Mapping[str, Any]) -> bool:
+    try:
+        return json.loads((folder / "key.json").read_text(encoding="utf-8")) == json.loads(json.dumps(key))
+    except (OSError, ValueError):
+        return False
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a cache unless a process has it open; True if it is gone. Called by one process at a time."""
+    if not folder.is_dir():
+        return True
+    with contextlib.suppress(OSError):  # locked; or another user's
+        in_use = _File(folder / "in_use")
+        fcntl.flock(in_use.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / "key.json").unlink(missing_ok=True)  # first: what a kill leaves of the rest is no cache
+        shutil.rmtree(folder)
+    return not folder.exists()
+
+
+def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
+    """Remove other caches, the least recently used first, until this one may have its full size."""
+    if needed > limit:
+        raise _NoRoomError(_needs_more(needed, limit))
+    others = [folder for folder in root.glob("frames_*") if folder != own]
+    taken = {folder: _size(folder) for folder in sorted(others, key=_last_use)}
+    for folder in list(taken):
+        if sum(taken.values()) + needed > limit and _remove(folder):
+            del taken[folder]
+    if sum(taken.values()) + needed > limit:
+        raise _NoRoomError(
+            f"{_needs_more(needed, limit)} Caches that are open take {_gb(sum(taken.values()))} of that already."
+        )
+
+
+def _size(folder: Path) -> int:
+    # With its holes: it may still be filled.
+    return sum(path.stat().st_size for path in folder.glob("*.bin"))
+
+
+def _last_use(folder: Path) -> float:
+    with contextlib.suppress(OSError):
+        return (folder / "in_use").stat().st_mtime
+    return 0.0
+
+
+def _free_memory() -> float:
+    """Bytes that can be had without swapping; where the system does not say, any number."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
+    return float("inf")
+
+
+def _free_space(folder: Path) -> float:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return 0.0
+
+
+def _needs_more(needed: int, limit: int) -> str:
+    return f"the frames take {_gb(needed)}, more than the {_gb(limit)} of data.cache_gb: raise it to cache them."
+
+
+def _gb(number: float) -> str:
+    return f"{number / _GB:.3g} GB"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"data: {text}", stacklevel=3)

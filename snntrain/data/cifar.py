@@ -1,0 +1,142 @@
+"""CIFAR-10 and CIFAR-100, and what data sets have in common that torchvision reads from files of one size."""
+
+import hashlib
+from abc import abstractmethod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from snntrain.arguments import flag
+from snntrain.data import source
+from snntrain.data.augmentation import Augmentation
+from snntrain.data.datamodule import ImageDataModule
+from snntrain.data.download import fetch, md5
+from snntrain.data.normalized import NormalizedImages
+
+
+class VerifiedImages(ImageDataModule):
+    """Base of pictures in files with published checksums, held in memory.
+
+    Args:
+        root: paths.data, the folder that holds the data set's files or their folder.
+        download: fetch what is missing, verified.
+        normalize: subtract MEAN and divide by STD, per channel; else values are in [0, 1], which spike encoders need.
+        Others as in ImageDataModule.
+
+    Raises: FileNotFoundError naming the missing file, where it comes from and goes to; ValueError naming a corrupt one;
+    OSError if a download fails.
+    """
+
+    #: Of the training set, per channel.
+    MEAN: tuple[float, ...]
+    STD: tuple[float, ...]
+
+    def __init__(
+        self,
+        root: str,
+        num_classes: int,
+        sample_shape: list[int],
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        download: bool = False,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+        augment: Augmentation | None = None,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            sample_shape,
+            batch_size,
+            num_workers,
+            val_fraction,
+            seed,
+            prefetch,
+            persistent_workers,
+            augment,
+        )
+        self.root = Path(root)
+        self.download = flag(self, "download", download)
+        self.normalize = flag(self, "normalize", normalize)
+
+    @property
+    @abstractmethod
+    def files(self) -> dict[Path, str]:
+        """Path → MD5 of all that is read."""
+
+    @abstractmethod
+    def read(self, *, train: bool) -> tuple[Tensor, Tensor]:
+        """Images uint8 [n, C, H, W] and labels [n], through torchvision, which raises RuntimeError for wrong files."""
+
+    def prepare_data(self) -> None:
+        if all(path.is_file() for path in self.files):
+            return
+        name = type(self).__name__
+        by_hand = [self.root / file.name for file in source.find(name).files if file.unpack]
+        if self.download:
+            fetch(name, self.root)
+        elif by_hand and all(archive.is_file() for archive in by_hand):
+            fetch(name, self.root, given=by_hand)  # there, but not unpacked yet
+
+    def load(self) -> dict[str, NormalizedImages]:
+        name = type(self).__name__
+        listed = [file.name for file in source.find(name).files]
+        for path in self.files:
+            if not path.is_file():
+                what = {"file": path.name} if path.name in listed else {"missing": f"{path.parent.name}/{path.name}"}
+                raise FileNotFoundError(source.missing_message(name, self.root, **what))
+        try:
+            splits = {key: NormalizedImages(*self.read(train=key == "train")) for key in ("train", "test")}
+        except RuntimeError as error:
+            wrong = [str(path) for path, expected in self.files.items() if md5(path) != expected]
+            raise ValueError(
+                f"data: {', '.join(wrong) or self.root} is corrupt, its MD5 is not the published one. Delete it, then "
+                f"run `python scripts/fetch_data.py name={name}` or train with data.download=true."
+            ) from error
+        if self.normalize:
+            for split in splits.values():
+                split.normalize(self.MEAN, self.STD)
+        return splits
+
+    def fingerprint(self) -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files}
+
+
+class CIFAR10(VerifiedImages):
+    """60,000 colour pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
+
+    Args: as in VerifiedImages.
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+
+    READER: type[datasets.CIFAR10] = datasets.CIFAR10
+    CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    SAMPLE_SHAPE = (3, 32, 32)
+    MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+    @property
+    def files(self) -> dict[Path, str]:
+        theirs = self.READER
+        listed = [*theirs.train_list, *theirs.test_list, (theirs.meta["filename"], theirs.meta["md5"])]
+        return {self.root / theirs.base_folder / name: checksum for name, checksum in listed}
+
+    def read(self, *, train: bool) -> tuple[Tensor, Tensor]:
+        pictures = self.READER(str(self.root), train=train)
+        self.CLASSES = tuple(pictures.classes)
+        return torch.from_numpy(pictures.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(pictures.targets)
+
+
+class CIFAR100(CIFAR10):
+    """60,000 colour pictures of 32×32 pixels in a hundred classes, 10,000 of them for testing.
+
+    Args: as in VerifiedImages.
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+
+    READER = datasets.CIFAR100
+    CLASSES = tuple(map(str, range(100)))  # their names are read from the files
+    MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)

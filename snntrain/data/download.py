@@ -1,0 +1,260 @@
+"""Downloads that go on where they stopped, are verified, and unpack whole or not at all."""
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from snntrain.data.source import Source, SourceFile, find, readable
+from snntrain.files import replacing, write_json
+
+ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
+CHUNK = 1 << 18
+
+
+def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
+    """Bring a data set's files into place: verify what is there, download or take what is not, unpack archives.
+
+    Args:
+        name: the data set, as in snntrain.data.source.
+        root: paths.data.
+        given: files brought by hand; where there are any, nothing is downloaded.
+        say: gets a line for each thing done.
+
+    Raises: ValueError for an unknown name, a file that does not belong to the data set or is corrupt; OSError, its text
+    one sentence, if a download or the disk fails.
+    """
+    source = find(name)
+    folder = Path(root) / source.folder
+    if not source.files:
+        say(f"{source.name}: nothing to download, it comes with a package.")
+        return
+    brought = {_owner(source, path): path for path in given}
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _bring(source, folder, brought, say)
+
+
+def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: Callable[[str], None]) -> None:
+    for file in source.files:
+        path = folder / file.name
+        if file in brought:
+            _take(brought[file], path)
+            say(f"{path}: taken from {brought[file]}, {_verdict(file)}")
+        elif path.is_file() and _is_right(path, file):
+            say(f"{path}: there, {_verdict(file)}")
+        elif not path.is_file() and _unpacked(path):
+            say(f"{path}: its content is there")
+            continue
+        elif brought:
+            say(f"{path}: {'corrupt' if path.is_file() else 'missing'}, {file.url}")
+            continue
+        else:
+            if path.is_file():
+                say(f"{path}: corrupt, downloaded again")
+            download(file, path)
+            say(f"{path}: downloaded, {_verdict(file)}")
+        if file.unpack and not _unpacked(path):
+            say(f"{path}: unpacked, {unpack(path):,} files")
+
+
+def download(file: SourceFile, path: Path) -> None:
+    """Download a file to a path, going on with a part that an earlier attempt left beside it.
+
+    Raises: OSError naming the address, what went wrong and what to do.
+    """
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    resumed = part.is_file() and part.stat().st_size > 0
+    with _progress() as bar:
+        _transfer(file, part, bar)
+        received = md5(part)
+        if file.md5 and received != file.md5 and resumed:  # the part was of another file
+            part.unlink()
+            _transfer(file, part, bar)
+            received = md5(part)
+    if file.md5 and received != file.md5:
+        part.unlink()
+        raise OSError(
+            f"data: {file.url} gave a file whose MD5 is {received}, expected {file.md5}. Try again later, or bring "
+            f"{file.name} from elsewhere."
+        )
+    os.replace(part, path)
+
+
+def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
+    task = bar.add_task(file.name, total=file.size)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            return
+        except (OSError, http.client.HTTPException) as error:
+            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if final or attempt == ATTEMPTS or isinstance(error, _Disk):
+                reason = " ".join(str(error).split()) or type(error).__name__
+                kept = f" {readable(part.stat().st_size)} of it are kept in {part}." if part.is_file() else ""
+                raise OSError(
+                    f"data: the download of {file.url} failed ({reason}). Run it again to go on, or put {file.name} "
+                    f"into {part.parent} by hand.{kept}"
+                ) from error
+
+
+class _Disk(OSError):
+    """An error of the disk, not of the network: trying again would not help."""
+
+
+def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> None:
+    """One connection: what is missing of the part, appended to it."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "snntrain"} | ({"Range": f"bytes={have}-"} if have else {})
+    )
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # "range not satisfiable": nothing is missing, or the part is not of this file
+            raise
+        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
+            return
+        part.unlink()
+        raise OSError("the server's file is shorter than the part that was here") from error
+    with response:
+        goes_on = response.status == 206
+        done = have if goes_on else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        try:
+            target = part.open("ab" if goes_on else "wb")
+        except OSError as error:
+            raise _Disk(str(error)) from error
+        with target:
+            while chunk := response.read(CHUNK):
+                try:
+                    target.write(chunk)
+                except OSError as error:
+                    raise _Disk(str(error)) from error
+                done += len(chunk)
+                note(done, total)
+    if total is not None and done < total:
+        raise OSError(f"the connection ended after {readable(done)} of {readable(total)}")
+
+
+def unpack(archive: Path) -> int:
+    """Unpack a .zip or .tar.gz into its folder, archives inside it as well; what is there already is replaced.
+
+    Everything is unpacked beside its place first and then moved into it, so that a file is there whole or not at all.
+
+    Returns: the number of files.
+    Raises: ValueError naming a damaged archive.
+    """
+    temporary = archive.with_name(f".{archive.name}.unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)  # of an unpacking that was killed
+    try:
+        inside = temporary / "new"
+        _extract(archive, inside)
+        for inner in sorted(path for path in inside.rglob("*") if path.suffix == ".zip" and path.is_file()):
+            _extract(inner, inner.parent)
+            inner.unlink()
+        sizes = {
+            path.relative_to(inside).as_posix(): path.stat().st_size
+            for path in sorted(inside.rglob("*"))
+            if path.is_file()
+        }
+        _list(archive).unlink(missing_ok=True)
+        for number, entry in enumerate(sorted(inside.iterdir())):
+            place = archive.parent / entry.name
+            if place.exists():
+                os.replace(place, temporary / f"old-{number}")
+            os.replace(entry, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    write_json(_list(archive), sizes)
+    return len(sizes)
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as content:
+                content.extractall(folder)
+        else:
+            with tarfile.open(archive) as content:
+                content.extractall(folder, filter="data")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"data: {archive} cannot be unpacked ({error}). Delete it and fetch it again.") from error
+
+
+def _list(archive: Path) -> Path:
+    return archive.with_name(f".{archive.name}.unpacked")
+
+
+def _unpacked(archive: Path) -> bool:
+    """Whether everything that was unpacked from an archive still lies beside it, with its size."""
+    try:
+        sizes = json.loads(_list(archive).read_text(encoding="utf-8"))
+        return all((archive.parent / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_right(path: Path, file: SourceFile) -> bool:
+    return file.md5 is None or md5(path) == file.md5
+
+
+def _verdict(file: SourceFile) -> str:
+    return "its MD5 is right" if file.md5 else "nobody published its MD5"
+
+
+def _owner(source: Source, path: Path) -> SourceFile:
+    """Which of the source's files a file brought by hand is: its content says so, not its name."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file.")
+    received = md5(path)
+    for file in source.files:
+        if received == file.md5 or (file.md5 is None and path.name == file.name):
+            return file
+    expected = ", ".join(f"{file.name} with MD5 {file.md5}" for file in source.files)
+    raise ValueError(f"{path} is not a file of {source.name}: its MD5 is {received}, expected {expected}.")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from writing the same files; the lock goes when the process does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise OSError(f"data: another process is fetching into {folder}. Wait for it.") from error
+    finally:
+        os.close(descriptor)
+
+
+def _take(path: Path, place: Path) -> None:
+    if place.exists() and place.samefile(path):
+        return
+    with replacing(place) as temporary:
+        shutil.copyfile(path, temporary)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    )

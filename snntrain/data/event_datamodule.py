@@ -1,0 +1,163 @@
+"""What every event data set shares: recordings, framed, cached, augmented."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from snntrain.arguments import choice, flag, real, refuse
+from snntrain.data.cache import MODES, open_cache
+from snntrain.data.datamodule import DataModule
+from snntrain.data.event_augmentation import EventAugmentation, EventChain
+from snntrain.data.framing import Framing
+from snntrain.data.split import FrameSplit
+
+#: Recordings that are looked at to tell how many events a framing leaves out, where not all of them are.
+SAMPLED = 64
+
+
+@dataclass
+class FrameReader:
+    """recording → frames.
+
+    Attributes:
+        read: recording → events.
+        framing: events → frames.
+    """
+
+    read: Callable[[Any], np.ndarray]
+    framing: Framing
+
+    def __call__(self, recording: Any) -> np.ndarray:
+        return self.framing(self.read(recording))
+
+
+@dataclass
+class AugmentedReader:
+    """(recording, seed) → frames of augmented events."""
+
+    reader: FrameReader
+    augmentation: EventChain
+
+    def __call__(self, recording: Any, seed: int) -> np.ndarray:
+        return self.reader.framing(self.augmentation(self.reader.read(recording), seed))
+
+
+class EventDataModule(DataModule):
+    """Base of the event data sets: batches (x [N, T, C, H, W] or [N, T, F], labels [N], index [N]).
+
+    Args:
+        root: folder of the data.
+        framing: how events become frames; its shape without T is the data's sample_shape.
+        num_classes, sample_shape: as in DataModule.
+        augment: augmentations of the training split; None: none. With one of events, training frames are made anew for
+            each draw and the cache serves validation and test only.
+        cache: where framed samples are kept: disk, memory or off.
+        cache_gb: 10⁹ bytes that the caches of all data sets may take together.
+        verify: read every recording before the training begins, unless all are cached, so that a damaged one is named
+            at once; otherwise it is named when its turn comes.
+        unsorted: "refuse" or "sort" recordings in which time goes back, see read_events.
+        Others as in DataModule.
+
+    Raises: as in DataModule, and ValueError naming a recording that one may not train on.
+    """
+
+    VALIDATES_PER_CLASS = True
+
+    def __init__(
+        self,
+        root: str,
+        framing: Framing,
+        num_classes: int,
+        sample_shape: Sequence[int],
+        augment: EventAugmentation | None = None,
+        cache: str = "disk",
+        cache_gb: float = 20.0,
+        verify: bool = True,
+        unsorted: str = "refuse",
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+    ) -> None:
+        if not isinstance(framing, Framing):
+            raise refuse(self, "framing", "a Framing, in YAML {_target_: snntrain.data.framing.Framing, …}", framing)
+        self.SAMPLE_SHAPE = framing.shape[1:]
+        super().__init__(
+            num_classes, sample_shape, batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers
+        )
+        self.root, self.framing = Path(root), framing
+        augment = augment or EventAugmentation()
+        self.augment_events = augment.events(framing.sensor_size)
+        self.augment = augment.frames(framing.shape)
+        self.cache = choice(self, "cache", cache, MODES)
+        self.cache_gb = real(self, "cache_gb", cache_gb, above=0)
+        self.verify = flag(self, "verify", verify)
+        self.unsorted = choice(self, "unsorted", unsorted, ("refuse", "sort"))
+        self.hashes: dict[str, str] = {}
+
+    def fingerprint(self) -> dict[str, str]:
+        return dict(self.hashes)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:
+            return
+        super().setup(stage)
+        train = self.splits["train"]
+        if self.augment_events:
+            train.frame_augmented = AugmentedReader(train.frame, self.augment_events)
+
+    def frames(
+        self,
+        source: str,
+        recordings: Sequence[Any],
+        labels: Sequence[int],
+        read: Callable[[Any], np.ndarray],
+        settings: Mapping[str, Any],
+        caches: Path,
+    ) -> FrameSplit:
+        """All recordings of a source as a split, cached if that is wanted.
+
+        Args:
+            source: what the hash of its content is called in `hashes`.
+            recordings: what `read` takes.
+            labels: of the recordings.
+            read: recording → events.
+            settings: all that the events depend on besides the content, for the cache's key.
+            caches: folder of the caches.
+
+        Raises: ValueError naming a recording that one may not train on.
+        """
+        key = {"data": self.hashes[source], "read": dict(settings), "framing": self.framing.key()}
+        cache = open_cache(
+            self.cache, caches, key, len(recordings), self.framing.shape, self.framing.dtype, self.cache_gb
+        )
+        reader = FrameReader(read, self.framing)
+        if cache is None or len(cache) < len(recordings):
+            self._look_through(source, recordings, read)
+        return FrameSplit(recordings, torch.tensor(labels), reader, self.framing.shape, cache)
+
+    def _look_through(self, source: str, recordings: Sequence[Any], read: Callable[[Any], np.ndarray]) -> None:
+        """Read the recordings, so that a bad one is named now, and tell how many events the framing leaves out."""
+        step = 1
+        if not self.verify:
+            if self.framing.mode != "window":
+                return
+            step = -(-len(recordings) // SAMPLED)
+        total = dropped = 0
+        for recording in recordings[::step]:
+            events = read(recording)
+            total, dropped = total + len(events), dropped + self.framing.dropped(events)
+        if dropped:
+            warnings.warn(
+                f"data: {dropped / total:.2%} of the events ({dropped:,} of {total:,}, {source}) come after T·window = "
+                f"{self.framing.T * self.framing.window:g} ms and are in no frame. Raise data.framing.window or T to "
+                "keep them.",
+                stacklevel=2,
+            )

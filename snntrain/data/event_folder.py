@@ -1,0 +1,180 @@
+"""Recordings of one's own: a folder for each class."""
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from snntrain.arguments import choice, real, refuse
+from snntrain.data.cache import frames_folder
+from snntrain.data.event_augmentation import EventAugmentation
+from snntrain.data.event_datamodule import EventDataModule
+from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, ending, read_events
+from snntrain.data.fingerprint import content_hash
+from snntrain.data.framing import Framing
+from snntrain.data.split import FrameSplit, held_out
+
+#: Names of the folders of a split, in any case.
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+class EventFolder(EventDataModule):
+    """Class folders of recordings in a format that read_events reads.
+
+    Layouts: <root>/{train,test[,val]}/<class>/… (split: folder; the split folders' names in any case), or
+    <root>/<class>/… (split: a fraction). Recordings may lie deeper in a class folder; hidden files are left out of
+    account, and so are files beside the class folders. Classes are numbered in the order of their names.
+
+    Args:
+        split: "folder", or the part of each class that is drawn for testing, in (0, 1), the same for every seed of a
+            run. Which recordings it is stands in the record of the splits, by index: the place in the sorted list of
+            all recordings, classes first.
+        formats: endings to read, such as [.bin]; files with other endings are left out, with a warning. None: all files
+            must have the same ending.
+        columns, time_unit, camera: as in read_events.
+        cache_root: the data folder in which frames are cached, see frames_folder; default: the folder that root is in.
+        Others as in EventDataModule.
+
+    Raises: FileNotFoundError for a missing folder; ValueError naming an empty or missing class folder, mixed formats,
+        or a recording that is truncated, empty, of another sensor or not in the order of time.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        framing: Framing,
+        num_classes: int,
+        sample_shape: Sequence[int],
+        split: str | float = "folder",
+        formats: Sequence[str] | None = None,
+        columns: str = "xytp",
+        time_unit: str = "us",
+        camera: str = "dvs128",
+        augment: EventAugmentation | None = None,
+        cache: str = "disk",
+        cache_gb: float = 20.0,
+        cache_root: str | None = None,
+        verify: bool = True,
+        unsorted: str = "refuse",
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+    ) -> None:
+        super().__init__(
+            *(root, framing, num_classes, sample_shape, augment, cache, cache_gb, verify, unsorted),
+            *(batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers),
+        )
+        alternative = ", or 'folder'"
+        self.split = (
+            split if split == "folder" else real(self, "split", split, above=0, below=1, alternative=alternative)
+        )
+        self.formats = None if formats is None else [self._format(one) for one in formats]
+        # Not in the root itself, where the cache would be a class.
+        self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))
+        self.reading = {
+            "columns": columns,
+            "time_unit": choice(self, "time_unit", time_unit, tuple(TIME_UNITS)),
+            "camera": choice(self, "camera", camera, tuple(CAMERAS)),
+            "unsorted": self.unsorted,
+        }
+
+    def load(self) -> dict[str, FrameSplit]:
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"data: there is no folder {self.root}. Set data.root to the folder of recordings.")
+        if self.split != "folder":
+            self.CLASSES, files = self._classes(self.root)
+            self._check_formats([self.root])
+            whole = self._frames("all", self.root, files)
+            stay, out = held_out(whole.labels, self.split, "test split", per_class=True)
+            return {"train": whole.subset(stay), "test": whole.subset(out)}
+        folders = self._split_folders()
+        self._check_formats(list(folders.values()))
+        found = {name: self._classes(folder) for name, folder in folders.items()}
+        self.CLASSES = found["train"][0]
+        for name, (classes, _) in found.items():
+            odd = sorted(set(classes) ^ set(self.CLASSES))
+            if odd:
+                where = folders["train" if odd[0] in classes else name]
+                raise ValueError(f"data: {where} has no class folder {odd[0]}. Every split needs all classes.")
+        return {name: self._frames(name, folders[name], files) for name, (_, files) in found.items()}
+
+    def _format(self, one: str) -> str:
+        suffix = f".{str(one).lower().lstrip('.')}"
+        if suffix not in READERS:
+            raise refuse(self, "formats", f"a list of endings among {', '.join(READERS)}", one)
+        return suffix
+
+    def _split_folders(self) -> dict[str, Path]:
+        folders: dict[str, Path] = {}
+        for name, aliases in SPLIT_FOLDERS.items():
+            here = [path for path in _folders(self.root) if path.name.lower() in aliases]
+            if len(here) > 1:
+                raise ValueError(f"data: {here[0]} and {here[1]} are both the {name} split. Rename one of them.")
+            if here:
+                folders[name] = here[0]
+        for name in ("train", "test"):
+            if name not in folders:
+                listing = ", ".join(path.name for path in _folders(self.root)[:8]) or "no folder"
+                raise FileNotFoundError(
+                    f"data: {self.root} has no folder {name} (it has {listing}). For class folders without one, give "
+                    "the part of them to test on: data.split=0.2."
+                )
+        return folders
+
+    def _classes(self, folder: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
+        """Names of the classes and the recordings of each."""
+        folders = _folders(folder)
+        if not folders:
+            raise ValueError(f"data: {folder} has no class folders. Put the recordings of each class into one.")
+        files = [self._recordings(one) for one in folders]
+        for one, recordings in zip(folders, files, strict=True):
+            if not recordings:
+                kind = f"no {', '.join(self.formats)} file" if self.formats else "no recording"
+                raise ValueError(f"data: the class folder {one} holds {kind}. Fill it or remove it.")
+        return tuple(one.name for one in folders), files
+
+    def _recordings(self, folder: Path) -> list[Path]:
+        return [path for path in _files(folder) if self.formats is None or path.suffix.lower() in self.formats]
+
+    def _check_formats(self, folders: Sequence[Path]) -> None:
+        first: dict[str, Path] = {}
+        left_out = 0
+        for path in (path for folder in folders for one in _folders(folder) for path in _files(one)):
+            if self.formats is None:
+                first.setdefault(ending(path), path)
+            else:
+                left_out += path.suffix.lower() not in self.formats
+        if len(first) > 1:
+            (one, its), (other, others), *_ = first.items()
+            raise ValueError(
+                f"data: {self.root} mixes formats: {its} and {others}. Keep one of them, or list those to read: "
+                f"data.formats=[{one},{other}]."
+            )
+        if left_out:
+            warnings.warn(f"data: {left_out} files of {self.root} are not of data.formats: left out.", stacklevel=2)
+
+    def _frames(self, name: str, folder: Path, files: list[list[Path]]) -> FrameSplit:
+        recordings = [path for one in files for path in one]
+        labels = [label for label, one in enumerate(files) for _ in one]
+        self.hashes[f"{name} recordings"] = content_hash(folder, recordings, self.caches)
+        read = partial(read_events, sensor_size=self.framing.sensor_size, **self.reading)
+        return self.frames(f"{name} recordings", recordings, labels, read, self.reading, self.caches)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

@@ -1,0 +1,218 @@
+"""Pictures of one's own, or ImageNet: a folder per class, read from disk when they are needed."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.transforms.v2 import functional as images
+
+from snntrain.arguments import flag, integer, real, refuse
+from snntrain.data.augmentation import Augmentation
+from snntrain.data.datamodule import ImageDataModule
+from snntrain.data.fingerprint import listing_hash
+from snntrain.data.normalized import Normalized
+from snntrain.data.split import Split, held_out
+
+NAMED = 5  # of many files that an error or a warning is about
+
+
+class PictureSplit(Normalized, Split):
+    """Picture files, decoded, cut to a square and resized each time they are read.
+
+    Args:
+        paths: all files of the source; subsets share them.
+        labels, index: as in Split; the index is the file's position in `paths`.
+        shape: [C, size, size] with C = 3, or 1 for grey.
+        crop_ratio: the square's side as part of the shorter side.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor,
+        shape: Sequence[int],
+        crop_ratio: float = 0.875,
+        index: Tensor | None = None,
+    ) -> None:
+        super().__init__(labels, index)
+        self.paths, self.crop_ratio, self._shape = paths, crop_ratio, tuple(shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def read(self, positions: Sequence[int]) -> Tensor:
+        return torch.stack([self._square(self._picture(position)) for position in positions]).float() / 255
+
+    def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
+        if not getattr(self.augment, "takes_any_size", False):
+            return super().read_augmented(positions, seeds)
+        # The random piece is cut from the whole picture, not from the square that evaluation sees.
+        pictures = (images.pil_to_tensor(self._picture(position)) for position in positions)
+        cut = [self.augment(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
+        return torch.stack(cut).float() / 255
+
+    def _picture(self, position: int) -> Image.Image:
+        path = self.paths[int(self.index[position])]
+        try:
+            with Image.open(path) as picture:
+                return picture.convert("RGB" if self._shape[0] == 3 else "L")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"data: {path} cannot be decoded ({error}). Replace or remove it.") from error
+
+    def _square(self, picture: Image.Image) -> Tensor:
+        size = self._shape[-1]
+        resized = images.resize(picture, [max(size, round(size / self.crop_ratio))], antialias=True)
+        return images.pil_to_tensor(images.center_crop(resized, [size, size]))
+
+
+class ImageFolder(ImageDataModule):
+    """Any pictures in a folder per class, by the rules of torchvision.datasets.ImageFolder.
+
+    Two layouts. Split by folder: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet, val/ is
+    tested on as well; without val/, a part of train/ validates. Or one tree, <class>/…, of which parts of each class,
+    the same for every seed, are the test and the validation set.
+
+    Args:
+        folder: of the layout.
+        size: side of the square that the net sees: the shorter side becomes size / crop_ratio, the middle is cut out.
+            In training an augmentation that begins with RandomResizedCrop cuts from the whole picture instead.
+        crop_ratio: in (0, 1]; 1 keeps all of the shorter side.
+        test_fraction: of each class of a single tree, in (0, 1).
+        normalize: subtract ImageNet's mean and divide by its standard deviation, per channel.
+        verify: open every file before training, which finds what is no picture; truncated ones are found on reading.
+        Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for grey.
+
+    Raises: FileNotFoundError naming the folder; ValueError naming empty classes, classes of one split only, or files
+    that are no pictures.
+    """
+
+    VALIDATES_PER_CLASS = True
+    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(
+        self,
+        folder: str,
+        num_classes: int,
+        sample_shape: list[int],
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+        augment: Augmentation | None = None,
+        size: int = 224,
+        crop_ratio: float = 0.875,
+        test_fraction: float = 0.1,
+        normalize: bool = False,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            sample_shape,
+            batch_size,
+            num_workers,
+            val_fraction,
+            seed,
+            prefetch,
+            persistent_workers,
+            augment,
+        )
+        self.folder = Path(folder)
+        self.size = integer(self, "size", size, at_least=1)
+        if self.sample_shape not in ((1, size, size), (3, size, size)):
+            raise refuse(self, "sample_shape", f"[3, {size}, {size}], or [1, {size}, {size}] for grey", sample_shape)
+        self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
+        self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
+        self.normalize = flag(self, "normalize", normalize)
+        self.verify = flag(self, "verify", verify)
+        self._sources: dict[str, list[Path]] = {}
+
+    def load(self) -> dict[str, Split]:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"data: {self.folder} is not a folder. Put one folder per class into it, or train/, val/ and perhaps "
+                "test/ with one folder per class each; or set data.folder=…"
+            )
+        by_folder = (self.folder / "train").is_dir()
+        self.CLASSES = self._classes(self.folder / "train" if by_folder else self.folder)
+        splits = self._by_folder() if by_folder else self._by_ratio()
+        if self.normalize:
+            mean, std = (self.MEAN, self.STD) if self.sample_shape[0] == 3 else ((0.449,), (0.226,))
+            for split in splits.values():
+                split.normalize(mean, std)
+        return splits
+
+    def fingerprint(self) -> dict[str, str]:
+        return {str(root): listing_hash(Path(root), paths) for root, paths in self._sources.items()}
+
+    def _by_folder(self) -> dict[str, PictureSplit]:
+        there = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]
+        splits = {name: self._read_tree(self.folder / name) for name in there}
+        if there == ["train"]:
+            raise FileNotFoundError(f"data: {self.folder} has train/ but neither val/ nor test/. Add one of them.")
+        if "test" not in splits:
+            warnings.warn(f"{self.folder} has no test/: val/ is validated and tested on.", stacklevel=2)
+            splits["test"] = splits["val"]
+        return splits
+
+    def _by_ratio(self) -> dict[str, PictureSplit]:
+        every = self._read_tree(self.folder)
+        train, test = held_out(every.labels, self.test_fraction, "test split", per_class=True)
+        return {"train": every.subset(train), "test": every.subset(test)}
+
+    def _classes(self, root: Path) -> tuple[str, ...]:
+        classes = tuple(sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."))
+        if not classes:
+            raise FileNotFoundError(f"data: {root} holds no folders; there must be one per class.")
+        self._check_facts(classes, None)  # before thousands of files are listed
+        return classes
+
+    def _read_tree(self, root: Path) -> PictureSplit:
+        classes = self._classes(root)
+        strange = sorted(set(classes) ^ set(self.CLASSES))
+        if strange:
+            raise ValueError(f"data: {root} and {self.folder / 'train'} differ in their classes: {_some(strange)}.")
+        numbers = {name: number for number, name in enumerate(classes)}
+        found = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
+        labels = torch.tensor([label for _, label in found], dtype=torch.int64)
+        counts = torch.bincount(labels, minlength=len(classes)).tolist()
+        empty = [str(root / name) for name, count in zip(classes, counts, strict=True) if not count]
+        if empty:
+            endings = ", ".join(IMG_EXTENSIONS)
+            raise ValueError(f"data: no picture in {_some(empty)}. Add some ({endings}), or remove the folder.")
+        paths = [Path(path) for path, _ in found]
+        self._check_files(root, paths, classes)
+        self._sources[str(root)] = paths
+        return PictureSplit(paths, labels, self.sample_shape, self.crop_ratio)
+
+    def _check_files(self, root: Path, paths: list[Path], classes: Sequence[str]) -> None:
+        known = set(paths)
+        walked = (Path(place, name) for entry in classes for place, _, names in os.walk(root / entry) for name in names)
+        others = sorted(str(path) for path in walked if path not in known and path.name[0] != ".")
+        if others:
+            warnings.warn(f"left out, their endings are not those of pictures: {_some(others)}", stacklevel=2)
+        broken = [f"{path} ({reason})" for path in paths if (reason := _fault(path))] if self.verify else []
+        if broken:
+            raise ValueError(f"data: not a picture: {_some(broken)}. Replace or remove it.")
+
+
+def _fault(path: Path) -> str:
+    try:
+        with Image.open(path) as picture:
+            picture.size  # noqa: B018  the header has been read
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return type(error).__name__ if path.stat().st_size else "an empty file"
+    return ""
+
+
+def _some(items: Sequence[Any]) -> str:
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(map(str, items[:NAMED])) + more

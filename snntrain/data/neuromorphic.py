@@ -1,0 +1,373 @@
+"""The public event data sets, read by tonic."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from snntrain.arguments import flag, real
+from snntrain.data.cache import frames_folder
+from snntrain.data.download import fetch
+from snntrain.data.event_augmentation import EventAugmentation
+from snntrain.data.event_datamodule import EventDataModule
+from snntrain.data.events import BadRecording, SensorSize, as_events, checked
+from snntrain.data.fingerprint import content_hash
+from snntrain.data.framing import Framing
+from snntrain.data.source import missing_message
+from snntrain.data.split import FrameSplit, held_out
+
+
+@dataclass
+class TonicReader:
+    """Number of a sample → its events, read by tonic's data set.
+
+    Attributes:
+        kind: name of the class in tonic.datasets.
+        root: paths.data.
+        arguments: of the class: which of its parts.
+        sensor_size, unsorted: as in read_events.
+    """
+
+    kind: str
+    root: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    sensor_size: SensorSize = (0, 0)
+    unsorted: str = "refuse"
+
+    @cached_property
+    def dataset(self) -> Any:
+        from tonic import datasets
+
+        theirs = getattr(datasets, self.kind)
+        # Tonic downloads at once if the archive is gone, though all that was in it be there. What is missing was
+        # found out before; the name decides where tonic looks.
+        present = type(self.kind, (theirs,), {"_check_exists": lambda dataset: True})
+        dataset = present(self.root, **self.arguments)
+        if dataset.data:  # in an order of our own: tonic's is partly that of the file system
+            pairs = zip(dataset.data, dataset.targets, strict=True)
+            ordered = sorted((path, label) for path, label in pairs if not Path(path).name.startswith("."))
+            dataset.data, dataset.targets = map(list, zip(*ordered, strict=True))
+        return dataset
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker that is spawned opens it anew: tonic's class with our change has no name to be found by.
+        return {name: value for name, value in self.__dict__.items() if name != "dataset"}
+
+    def __call__(self, number: int) -> np.ndarray:
+        try:
+            path = Path(self.dataset.data[number]) if self.dataset.data else None
+            if path and path.suffix == ".bin" and path.stat().st_size % 5:  # tonic may not notice
+                raise ValueError("it is truncated: its size is not a multiple of 5 bytes per event")
+            events = self.dataset[number][0]
+            return checked(as_events(events), self.sensor_size, self.unsorted)
+        except ImportError as error:
+            raise ImportError(
+                f"data: {self.kind} needs the package {error.name}. Install it: pip install {error.name}."
+            ) from error
+        except Exception as error:  # what a damaged file provokes in tonic, scipy, h5py and aedat is of many kinds
+            where = self.dataset.data[number] if self.dataset.data else f"{self.dataset.data_filename}, sample {number}"
+            raise BadRecording(f"data: {where}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+class NeuromorphicDataModule(EventDataModule):
+    """Base of the data sets that tonic reads, from <root>/<tonic's name> as tonic lays it out.
+
+    Args:
+        root: the folder that holds the data set's folder.
+        partial: use what is there of a set that is not whole, with a warning; else it is refused.
+        download: fetch what is missing.
+        test_fraction: part of each class that is held out for testing where the data set has no test set.
+        Others as in EventDataModule.
+
+    Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
+        a set that is not whole, or a recording that cannot be used.
+    """
+
+    TONIC: str  # name of the class in tonic.datasets
+    SENSOR: SensorSize
+    #: split → arguments of tonic's class, and the recordings that there are in all; None: nobody published it.
+    PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
+    AT_LEAST = ""  # "at least " where that number is a lower bound
+    ENDING: str  # of the recordings
+
+    def __init__(
+        self,
+        root: str,
+        framing: Framing,
+        num_classes: int,
+        sample_shape: Sequence[int],
+        partial: bool = False,
+        download: bool = False,
+        test_fraction: float = 0.1,
+        augment: EventAugmentation | None = None,
+        cache: str = "disk",
+        cache_gb: float = 20.0,
+        verify: bool = True,
+        unsorted: str = "refuse",
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        seed: int = 1,
+        prefetch: int = 2,
+        persistent_workers: bool = True,
+    ) -> None:
+        super().__init__(
+            *(root, framing, num_classes, sample_shape, augment, cache, cache_gb, verify, unsorted),
+            *(batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers),
+        )
+        sensor = list(self.SENSOR) if np.ndim(self.SENSOR) else self.SENSOR
+        if framing.sensor_size != sensor:
+            raise ValueError(
+                f"{type(self).__name__}: framing.sensor_size must be {sensor}, which is what the data has, got "
+                f"{framing.sensor_size}. To make frames smaller, use framing.downsample."
+            )
+        self.partial = flag(self, "partial", partial)
+        self.download = flag(self, "download", download)
+        self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
+
+    @property
+    def folder(self) -> Path:
+        """Where tonic looks for the data set."""
+        return self.root / self.TONIC
+
+    def prepare_data(self) -> None:
+        if self.download and not self.partial and any(self._is_short(part) for part in self.PARTS):
+            fetch(type(self).__name__, self.root)
+
+    def load(self) -> dict[str, FrameSplit]:
+        return {part: self._read(part) for part in self.PARTS}
+
+    def _files(self, part: str) -> list[Path]:
+        """The files that a part is read from."""
+        return [path for path in self._place(part).rglob(f"*{self.ENDING}") if not path.name.startswith(".")]
+
+    def _place(self, part: str) -> Path:
+        """The folder of a part."""
+        return self.folder
+
+    def _archive(self, part: str) -> str:
+        """The archive that brings a part; '': there is only one."""
+        return ""
+
+    def _missing(self, part: str) -> str:
+        """What was looked for, relative to the data set's folder."""
+        return f"{(self._place(part) / '**').relative_to(self.folder)}/*{self.ENDING}"
+
+    def _is_short(self, part: str) -> bool:
+        whole = self.PARTS[part][1]
+        return len(self._files(part)) < (whole or 1)
+
+    def _check_present(self, part: str) -> list[Path]:
+        name, files = type(self).__name__, self._files(part)
+        if not files:
+            raise FileNotFoundError(missing_message(name, self.root, self._missing(part), self._archive(part)))
+        if self._is_short(part):
+            count = (
+                f"{len(files):,} of {self.AT_LEAST}{self.PARTS[part][1]:,} recordings of {name}'s {part} set are in "
+                f"{self._place(part)}"
+            )
+            if not self.partial:
+                raise ValueError(
+                    f"data: only {count}. Fetch the rest with `python scripts/fetch_data.py name={name}`, or run with "
+                    "data.partial=true to use what is there."
+                )
+            warnings.warn(f"data: only {count}: results are not those of the whole set.", stacklevel=2)
+        return files
+
+    def _read(self, part: str) -> FrameSplit:
+        files = self._check_present(part)
+        reader = TonicReader(self.TONIC, str(self.root), self.PARTS[part][0], self.SENSOR, self.unsorted)
+        labels = self._labels(reader.dataset)
+        if max(labels) >= self.num_classes:
+            raise ValueError(
+                f"data: the {part} set in {self.folder} has label {max(labels)}, but {type(self).__name__} has "
+                f"{self.num_classes} classes, numbered from 0. Remove what does not belong to it."
+            )
+        caches, source = frames_folder(self.root), f"{part} recordings"
+        self.hashes[source] = content_hash(self.folder, files, caches)
+        settings = {"tonic": self.TONIC, "unsorted": self.unsorted}
+        return self.frames(source, range(len(labels)), labels, reader, settings, caches)
+
+    def _labels(self, dataset: Any) -> list[int]:
+        return [int(label) for label in dataset.targets]
+
+
+class _TrainAndTest(NeuromorphicDataModule):
+    """A data set whose training and test recordings lie in two folders and come in two archives."""
+
+    FOLDERS: Mapping[str, str]
+    ARCHIVES: Mapping[str, str]
+
+    def _place(self, part: str) -> Path:
+        return self.folder / self.FOLDERS[part]
+
+    def _archive(self, part: str) -> str:
+        return self.ARCHIVES[part]
+
+
+class NMNIST(_TrainAndTest):
+    """N-MNIST: 70,000 recordings of MNIST's digits on a screen, 34×34, three saccades of 100 ms each.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Orchard et al., Frontiers in Neuroscience 2015.
+    """
+
+    CLASSES = tuple("0123456789")
+    TONIC, SENSOR, ENDING = "NMNIST", (34, 34), ".bin"
+    PARTS = {"train": ({"train": True}, 60_000), "test": ({"train": False}, 10_000)}
+    FOLDERS = {"train": "Train", "test": "Test"}
+    ARCHIVES = {"train": "train.zip", "test": "test.zip"}
+
+
+class DVSGesture(_TrainAndTest):
+    """DVS128 Gesture: 11 gestures of 29 people, 128×128, cut into samples and with times in ms, as tonic offers it.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Amir et al., CVPR 2017.
+    """
+
+    CLASSES = (
+        *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
+        *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
+    )
+    TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
+    PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
+    AT_LEAST = "at least "  # as tonic wants it
+    FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
+    ARCHIVES = {"train": "ibmGestureTrain.tar.gz", "test": "ibmGestureTest.tar.gz"}
+
+
+class _Undivided(NeuromorphicDataModule):
+    """A data set without a test set: a part of each class is held out, the same for every seed of a run."""
+
+    def load(self) -> dict[str, FrameSplit]:
+        whole = self._read("all")
+        stay, out = self._divide(whole.labels)
+        return {"train": whole.subset(stay), "test": whole.subset(out)}
+
+    def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return held_out(labels, self.test_fraction, "test split", per_class=True)
+
+
+class CIFAR10DVS(_Undivided):
+    """CIFAR10-DVS: 10,000 recordings of CIFAR-10's pictures on a screen, 128×128. Needs the package aedat.
+
+    As in the literature, the first recordings of each class train and the last ones test, 9:1 unless test_fraction says
+    otherwise; the order is that of their names.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Li et al., Frontiers in Neuroscience 2017; the split: Fang et al., ICCV 2021.
+    """
+
+    CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    TONIC, SENSOR, ENDING = "CIFAR10DVS", (128, 128), ".aedat4"
+    PARTS = {"all": ({}, 10_000)}
+
+    def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sides: tuple[list[int], list[int]] = ([], [])
+        for label in labels.unique():
+            places = labels.eq(label).nonzero().flatten().tolist()
+            border = len(places) - round(self.test_fraction * len(places))
+            sides[0].extend(places[:border])
+            sides[1].extend(places[border:])
+        return torch.tensor(sides[0]), torch.tensor(sides[1])
+
+
+class NCaltech101(_Undivided):
+    """N-Caltech101: 8,709 recordings of Caltech101's pictures on a screen, each moved into the corner of 180×240.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Orchard et al., Frontiers in Neuroscience 2015.
+    """
+
+    TONIC, SENSOR, ENDING = "NCALTECH101", (180, 240), ".bin"
+    PARTS = {"all": ({}, 8_709)}
+
+    def _place(self, part: str) -> Path:
+        return self.folder / "Caltech101"
+
+    def _labels(self, dataset: Any) -> list[int]:
+        self.CLASSES = tuple(sorted(set(dataset.targets)))
+        return [self.CLASSES.index(name) for name in dataset.targets]
+
+
+class ASLDVS(_Undivided):
+    """ASL-DVS: 100,800 recordings of 24 letters of American Sign Language, 180×240; j and z, which move, are not in it.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Bi et al., ICCV 2019.
+    """
+
+    CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
+    TONIC, SENSOR, ENDING = "ASLDVS", (180, 240), ".mat"
+    PARTS = {"all": ({}, 100_800)}
+
+    def _labels(self, dataset: Any) -> list[int]:
+        return [self.CLASSES.index(dataset.classes[label]) for label in dataset.targets]
+
+
+class _Heidelberg(NeuromorphicDataModule):
+    """A data set of spikes on 700 channels; each of its parts is one HDF5 file."""
+
+    SENSOR, ENDING = 700, ".h5"
+    SPLITS: Mapping[str, str]  # part → what the file calls it
+
+    def _file(self, part: str) -> str:
+        return f"{self.TONIC.lower()}_{self.SPLITS[part]}.h5"
+
+    def _files(self, part: str) -> list[Path]:
+        path = self.folder / self._file(part)
+        return [path] if path.is_file() else []
+
+    def _missing(self, part: str) -> str:
+        return self._file(part)
+
+    def _archive(self, part: str) -> str:
+        return f"{self._file(part)}.zip"
+
+    def _read(self, part: str) -> FrameSplit:
+        try:
+            return super()._read(part)
+        except (OSError, KeyError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"data: {self.folder / self._file(part)} is corrupt ({reason}). Delete it and fetch it again."
+            ) from error
+
+    def _labels(self, dataset: Any) -> list[int]:
+        import h5py
+
+        self.CLASSES = tuple(name.decode() for name in dataset.classes)
+        with h5py.File(self.folder / dataset.data_filename) as file:
+            return file["labels"][()].astype(int).tolist()
+
+
+class SHD(_Heidelberg):
+    """Spiking Heidelberg Digits: 10,420 spoken digits, English and German, as spikes of 700 channels of a cochlea.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Cramer et al., IEEE TNNLS 2022.
+    """
+
+    TONIC = "SHD"
+    SPLITS = {"train": "train", "test": "test"}
+    PARTS = {"train": ({"train": True}, None), "test": ({"train": False}, None)}
+
+
+class SSC(_Heidelberg):
+    """Spiking Speech Commands: 105,829 spoken words of 35 kinds as spikes of 700 channels, with a validation set.
+
+    Args: as in NeuromorphicDataModule.
+    Source: Cramer et al., IEEE TNNLS 2022.
+    """
+
+    TONIC = "SSC"
+    SPLITS = {"train": "train", "val": "valid", "test": "test"}
+    PARTS = {part: ({"split": name}, None) for part, name in (("train", "train"), ("val", "valid"), ("test", "test"))}

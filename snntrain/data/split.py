@@ -1,0 +1,225 @@
+"""Splits: samples with their labels, read a batch at a time, augmented by (seed, epoch, index)."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from snntrain.data.cache import FrameCache
+from snntrain.data.sampler import Key
+from snntrain.randomness import derived_seed, generator
+
+Self = TypeVar("Self", bound="Split")
+
+
+class Split(Dataset):
+    """Samples of one split. A subclass says in `read` how they get into memory.
+
+    A batch is (x, label, index): x float32 [N, *shape], label int64 [N], index int64 [N]. The index is the sample's
+    position in its source (the training file, the test file, the folder), the same in whatever split it lies.
+
+    Args:
+        labels: int64 [n].
+        index: int64 [n]; default: 0, 1, … n - 1.
+
+    Attributes:
+        augment: (sample, seed) → sample of the same shape, applied to what is asked for by (epoch, position), as
+            training does; None: nothing is done.
+        seed: the run's seed, for the augmentation.
+    """
+
+    def __init__(self, labels: Tensor, index: Tensor | None = None) -> None:
+        self.labels = labels
+        self.index = torch.arange(len(labels)) if index is None else index
+        self.augment: Callable[[Tensor, int], Tensor] | None = None
+        self.seed = 0
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a sample in a batch: [C, H, W] of an image, [T, C, H, W] of frames."""
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Shape of what the net sees of a sample in one time step: the YAML's sample_shape."""
+        return self.shape
+
+    @abstractmethod
+    def read(self, positions: Sequence[int]) -> Tensor:
+        """Samples as they are in the data, float32 [len(positions), *shape]."""
+
+    def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
+        """Samples for training, each augmented with a seed of its own; called only if is_augmented."""
+        return self._augmented(self.read(positions), seeds)
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training sees anything but the samples as they are."""
+        return self.augment is not None
+
+    def subset(self: Self, positions: Tensor) -> Self:
+        """The samples at these positions, as a split of their own."""
+        part = copy(self)
+        part.labels, part.index = self.labels[positions], self.index[positions]
+        return part
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """(sample, label) of one position, to look at."""
+        x, labels, _ = self.__getitems__([key])
+        return x[0], labels[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch (x, label, index).
+
+        Args:
+            keys: positions, or (epoch, position) for augmented samples.
+        """
+        epochs, positions = zip(*((key if isinstance(key, tuple) else (None, key)) for key in keys), strict=True)
+        at = torch.tensor(positions)
+        labels, index = self.labels[at], self.index[at]
+        if epochs[0] is None or not self.is_augmented:
+            return self.read(positions), labels, index
+        seeds = [
+            derived_seed(self.seed, "augment", epoch, place)
+            for epoch, place in zip(epochs, index.tolist(), strict=True)
+        ]
+        return self.read_augmented(positions, seeds), labels, index
+
+    def _augmented(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
+        if self.augment is None:
+            return x
+        return torch.stack([self.augment(sample, seed) for sample, seed in zip(x, seeds, strict=True)])
+
+
+class ImageSplit(Split):
+    """Images held in memory; a batch is one gather.
+
+    Args:
+        images: uint8 [n, C, H, W].
+        labels, index: as in Split.
+        scale: the value that stands for 1.0 in a batch.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, scale: float = 255.0, index: Tensor | None = None) -> None:
+        super().__init__(labels, index)
+        self.images, self.scale = images, scale
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape[1:])
+
+    def read(self, positions: Sequence[int]) -> Tensor:
+        return self.images[torch.as_tensor(positions)].float() / self.scale
+
+    def subset(self, positions: Tensor) -> "ImageSplit":
+        part = super().subset(positions)
+        part.images = self.images[positions]
+        return part
+
+
+class FrameSplit(Split):
+    """Event recordings as frames, which come from a cache or are framed when they are asked for.
+
+    Args:
+        recordings: all recordings of the source, whatever `frame` reads: paths, numbers. Subsets share them.
+        labels, index: as in Split; the index is the recording's position in `recordings`.
+        frame: recording → frames of this shape, of any real dtype.
+        shape: [T, C, H, W], or [T, F].
+        cache: of all recordings of the source; None: frame at each reading.
+
+    Attributes:
+        frame_augmented: (recording, seed) → frames of augmented events, for training; they pass by the cache. `augment`
+            is applied to the frames after it.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Any],
+        labels: Tensor,
+        frame: Callable[[Any], np.ndarray],
+        shape: Sequence[int],
+        cache: FrameCache | None = None,
+        index: Tensor | None = None,
+    ) -> None:
+        super().__init__(labels, index)
+        self.recordings, self.frame, self.cache = recordings, frame, cache
+        self.frame_augmented: Callable[[Any, int], np.ndarray] | None = None
+        self._shape = tuple(shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        return self._shape[1:]
+
+    @property
+    def is_augmented(self) -> bool:
+        return self.augment is not None or self.frame_augmented is not None
+
+    def read(self, positions: Sequence[int]) -> Tensor:
+        return self._batch(positions, [None] * len(positions))
+
+    def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
+        if self.frame_augmented is None:
+            return super().read_augmented(positions, seeds)
+        # The second seed is another one: the same would give events and frames the same random numbers.
+        return self._augmented(self._batch(positions, seeds), [derived_seed(seed, "frames") for seed in seeds])
+
+    def _batch(self, positions: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
+        x = torch.empty((len(positions), *self._shape))
+        places = self.index[torch.as_tensor(positions)].tolist()
+        for row, place, seed in zip(x.numpy(), places, seeds, strict=True):
+            row[...] = self._cached(place) if seed is None else self._framed(place, seed)
+        return x
+
+    def _cached(self, place: int) -> np.ndarray:
+        frames = None if self.cache is None else self.cache.get(place)
+        if frames is None:
+            frames = self._framed(place)
+            if self.cache is not None:
+                self.cache.put(place, frames)
+        return frames
+
+    def _framed(self, place: int, seed: int | None = None) -> np.ndarray:
+        recording = self.recordings[place]
+        frames = self.frame(recording) if seed is None else self.frame_augmented(recording, seed)
+        if frames.shape != self._shape:
+            raise ValueError(
+                f"data: recording {recording} gives frames of shape {list(frames.shape)}, the data set's are "
+                f"{list(self._shape)}. Check the sensor size and the framing."
+            )
+        return frames
+
+
+def held_out(labels: Tensor, fraction: float, *purpose: str, per_class: bool = False) -> tuple[Tensor, Tensor]:
+    """(positions that stay, positions held out): a part of the samples, the same for every seed of a run.
+
+    Args:
+        fraction: part that is held out, in (0, 1); neither side is ever empty.
+        purpose: what for, e.g. "validation split"; other purposes draw other samples.
+        per_class: the same fraction of each class, and at least one sample of it on either side.
+
+    Raises: ValueError if per_class and a class has a single sample; if there is one sample at all.
+    """
+    groups = [labels.eq(label).nonzero().flatten() for label in labels.unique()] if per_class else None
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    source = generator(0, *purpose)
+    for group in groups or [torch.arange(len(labels))]:
+        if len(group) < 2:
+            what = f"class {int(labels[group[0]])}" if per_class else "the data set"
+            raise ValueError(f"data: {what} has {len(group)} sample(s), too few for a {purpose[0]}. Add more.")
+        order = group[torch.randperm(len(group), generator=source)]
+        count = min(max(1, round(fraction * len(group))), len(group) - 1)
+        sides[0].append(order[count:])
+        sides[1].append(order[:count])
+    return torch.cat(sides[0]), torch.cat(sides[1])

@@ -1,0 +1,196 @@
+"""Class folders of pictures: both layouts, what is read from them, and every wrong folder refused by name."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import ImageFolder as TorchvisionFolder
+from torchvision.transforms import v2
+
+from snntrain.config import UsageError, compose
+from snntrain.config.check import check
+from snntrain.run.build import build_data
+
+CLASSES = ("bird", "cat", "dog")
+
+
+def write(folder: Path, count: int = 10, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
+    """`count` smooth pictures per class, of different sizes, as PNG and JPEG; grey and with transparency among them."""
+    random = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            height, width = (int(side) for side in random.integers(20, 60, 2))
+            small = random.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+            picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+            picture = picture.convert(("RGB", "RGB", "L", "RGBA")[number % 4])
+            picture.save(folder / name / (f"{number}.png" if number % 4 else f"{number}.JPEG"))
+    return folder
+
+
+def made(folder: Path, *overrides: str):
+    settings = [f"data.folder={folder}", "data.num_classes=3", "data.size=16", "data.num_workers=0"]
+    return build_data(check(compose(["data=image_folder", *settings, *overrides])))
+
+
+def everything(split) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return split.__getitems__(list(range(len(split))))
+
+
+def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
+    write(tmp_path)
+    data = made(tmp_path, "data.test_fraction=0.2", "data.val_fraction=0.25")
+    assert data.CLASSES == CLASSES
+    assert {name: torch.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
+        "train": [6] * 3,
+        "val": [2] * 3,
+        "test": [2] * 3,
+    }
+    places = torch.cat([split.index for split in data.splits.values()])
+    assert sorted(places.tolist()) == list(range(30))
+    other = made(tmp_path, "data.test_fraction=0.2", "data.val_fraction=0.25", "seed=7")
+    assert all(torch.equal(data.splits[name].index, other.splits[name].index) for name in data.splits)
+
+
+@pytest.mark.parametrize("crop_ratio", [0.875, 1.0])
+def test_pictures_are_those_that_torchvision_reads_resizes_and_crops(tmp_path, crop_ratio):
+    write(tmp_path)
+    data = made(tmp_path, f"data.crop_ratio={crop_ratio}")
+    theirs = TorchvisionFolder(str(tmp_path))
+    prepare = v2.Compose([v2.Resize(round(16 / crop_ratio)), v2.CenterCrop(16), v2.PILToTensor()])
+    for split in data.splits.values():
+        for x, label, place in zip(*everything(split), strict=True):
+            picture, expected = theirs[place]
+            assert torch.equal(x, prepare(picture) / 255) and int(label) == expected
+
+
+def test_grey_pictures_are_read_with_one_channel(tmp_path):
+    x, _ = made(write(tmp_path), "data.sample_shape=[1,16,16]").splits["test"][0]
+    assert x.shape == (1, 16, 16)
+
+
+def test_normalised_pictures_are_shifted_and_scaled_by_imagenets_numbers(tmp_path):
+    write(tmp_path)
+    x, expected = (made(tmp_path, f"data.normalize={on}").splits["val"][0][0] for on in ("true", "false"))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(x, v2.Normalize(mean.tolist(), std.tolist())(expected))
+
+
+def test_imagenets_layout_is_split_by_folder(tmp_path):
+    write(tmp_path / "train", 8)
+    write(tmp_path / "val", 3, seed=1)
+    with pytest.warns(UserWarning, match=r"has no test/: val/ is validated and tested on"):
+        data = made(tmp_path)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 24, "val": 9, "test": 9}
+    assert str(data.splits["val"].paths[0]).startswith(str(tmp_path / "val/bird"))
+    write(tmp_path / "test", 2, seed=2)
+    assert len(made(tmp_path).splits["test"]) == 6
+
+
+def test_without_a_validation_folder_a_part_of_each_class_of_training_validates(tmp_path):
+    write(tmp_path / "train", 10)
+    write(tmp_path / "test", 2, seed=1)
+    data = made(tmp_path, "data.val_fraction=0.3")
+    assert torch.bincount(data.splits["val"].labels).tolist() == [3, 3, 3] and len(data.splits["train"]) == 21
+
+
+def test_a_random_resized_crop_is_cut_from_the_whole_picture_and_depends_on_seed_epoch_and_index_alone(tmp_path):
+    """In training alone, and the same for any number of workers."""
+    folder = tmp_path / "train"
+    for split in ("train", "test"):
+        for name in CLASSES:
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(6):  # black, but for a white left edge that no centre crop shows
+                pixels = np.zeros((20, 60), dtype=np.uint8)
+                pixels[:, :8] = 255
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{number}.png")
+
+    def epoch(*overrides: str) -> dict[int, torch.Tensor]:
+        data = made(tmp_path, "data/augment=imagenet", "data.batch_size=4", *overrides)
+        loader = data.train_dataloader()
+        list(loader)
+        loader.batch_sampler.sampler.set_epoch(1)
+        return {int(i): x for xs, _, index in loader for x, i in zip(xs, index, strict=True)}
+
+    alone = epoch()
+    assert any(x.max() == 1 for x in alone.values())
+    assert made(tmp_path).splits["train"][0][0].max() == 0
+    assert made(tmp_path, "data/augment=imagenet").splits["test"][0][0].max() == 0
+    for workers in (1, 2):
+        found = epoch(f"data.num_workers={workers}")
+        assert found.keys() == alone.keys() and all(torch.equal(found[i], alone[i]) for i in alone)
+    assert folder.is_dir() and len({x.numpy().tobytes() for x in alone.values()}) > 5
+
+
+def test_the_fingerprint_changes_with_the_files(tmp_path):
+    write(tmp_path)
+    before = made(tmp_path).fingerprint()
+    assert made(tmp_path).fingerprint() == before and list(before) == [str(tmp_path)]
+    (tmp_path / "cat/9.png").unlink()
+    assert made(tmp_path).fingerprint() != before
+
+
+def refusal(folder: Path, *overrides: str) -> str:
+    with pytest.raises(UsageError) as refused:
+        made(folder, *overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_an_empty_class_folder_is_refused_by_name(tmp_path):
+    write(tmp_path)
+    (tmp_path / "eel").mkdir()
+    (tmp_path / "eel/notes.txt").write_text("none yet")
+    assert f"no picture in {tmp_path / 'eel'}" in refusal(tmp_path, "data.num_classes=4")
+
+
+def test_what_is_no_picture_is_refused_by_name(tmp_path):
+    write(tmp_path)
+    (tmp_path / "dog/page.jpg").write_text("<html>not found</html>")
+    (tmp_path / "cat/empty.png").write_bytes(b"")
+    said = refusal(tmp_path)
+    assert f"{tmp_path / 'cat/empty.png'} (an empty file), {tmp_path / 'dog/page.jpg'} (Unidentified" in said
+
+
+def test_other_files_are_left_out_with_a_warning_that_names_them(tmp_path):
+    write(tmp_path)
+    (tmp_path / "dog/notes.txt").write_text("good dogs")
+    (tmp_path / "dog/.DS_Store").write_text("")
+    with pytest.warns(UserWarning, match=f"left out.*: {tmp_path / 'dog/notes.txt'}$"):
+        assert sum(map(len, made(tmp_path).splits.values())) == 30
+
+
+def test_a_truncated_picture_is_named_when_it_is_read(tmp_path):
+    write(tmp_path)
+    content = (tmp_path / "bird/0.JPEG").read_bytes()
+    (tmp_path / "bird/0.JPEG").write_bytes(content[:-60])
+    data = made(tmp_path)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/bird/0\.JPEG cannot be decoded \(.*truncated"):
+        for split in data.splits.values():
+            everything(split)
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path):
+    assert "nowhere is not a folder" in refusal(tmp_path / "nowhere")
+    (tmp_path / "bare").mkdir()
+    assert "bare holds no folders" in refusal(tmp_path / "bare")
+    write(tmp_path / "a/train")
+    assert "has train/ but neither val/ nor test/" in refusal(tmp_path / "a")
+    write(tmp_path / "a/val", classes=("bird", "cat", "fish"))
+    assert "differ in their classes: dog, fish" in refusal(tmp_path / "a")
+    assert "num_classes must be 3, which is what the data has, got 5" in refusal(tmp_path / "a", "data.num_classes=5")
+    write(tmp_path / "one", 1)
+    assert "too few for a test split" in refusal(tmp_path / "one")
+    assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for grey" in refusal(
+        tmp_path / "a", "data.sample_shape=[3,224,224]"
+    )
+
+
+def test_nothing_is_warned_about_in_a_clean_folder(tmp_path):
+    write(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path)

@@ -263,6 +263,17 @@ def test_a_tensor_used_after_an_operation_in_place_is_the_changed_one():
     assert error(convert_by_maximum(net, IMAGES).predict(IMAGES, 256), in_evaluation(net, IMAGES)) < 0.02
 
 
+def test_dropout_hands_on_the_tensor_that_is_changed_later():
+    def forward(net, x):
+        y = net.a(x)
+        z = net.drop(y)
+        return net.last(F.relu_(y) + z)
+
+    torch.manual_seed(0)
+    net = Written(forward, a=conv(), drop=nn.Dropout(), last=head())
+    assert error(convert_by_maximum(net, IMAGES).predict(IMAGES, 256), in_evaluation(net, IMAGES)) < 0.02
+
+
 def test_thresholds_are_capped():
     torch.manual_seed(0)
     net = nn.Sequential(conv(), nn.Hardtanh(0, 0.05), head())

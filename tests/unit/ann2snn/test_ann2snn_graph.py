@@ -122,6 +122,7 @@ def test_attributes_named_like_operations_do_not_clash():
     assert error(convert_by_maximum(net, X).predict(X, 256), in_evaluation(net, X)) < 0.02
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
 def test_weight_norms_are_resolved_on_the_copy_only():
     net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), nn.ReLU(), nn.Linear(3, 2))
     x, before = torch.rand(6, 4), fingerprint(net)

@@ -1,0 +1,41 @@
+"""From trained ReLU nets to spiking nets.
+
+snn = convert(ann, loader, T=8)
+logits = snn.predict(images, T=8)
+"""
+
+from snntrain.ann2snn.activation import Rectifier, rectifiers
+from snntrain.ann2snn.calibration import calibrate
+from snntrain.ann2snn.convert import convert
+from snntrain.ann2snn.converted import ConversionWarning, SpikingNet, to_spiking
+from snntrain.ann2snn.converter import Converter
+from snntrain.ann2snn.download import download_url
+from snntrain.ann2snn.graph import prepare
+from snntrain.ann2snn.method import METHODS, Method, Setting, make_method
+from snntrain.ann2snn.node import RatePooling, SpikingRectifier
+from snntrain.ann2snn.report import ConversionReport
+from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler
+from snntrain.ann2snn.trace import ConversionError
+
+__all__ = [
+    "METHODS",
+    "ConversionError",
+    "ConversionReport",
+    "ConversionWarning",
+    "Converter",
+    "Method",
+    "RatePooling",
+    "Rectifier",
+    "Setting",
+    "SpikingNet",
+    "SpikingRectifier",
+    "VoltageHook",
+    "VoltageScaler",
+    "calibrate",
+    "convert",
+    "download_url",
+    "make_method",
+    "prepare",
+    "rectifiers",
+    "to_spiking",
+]

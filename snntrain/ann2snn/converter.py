@@ -1,0 +1,172 @@
+"""The converter of one scale per activation, with the three modes that SpikingJelly's users know."""
+
+import itertools
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from snntrain.ann2snn.activation import Rectifier, separate_rectifiers
+from snntrain.ann2snn.converted import ConversionWarning, pool_rates
+from snntrain.ann2snn.fusion import fuse
+from snntrain.ann2snn.graph import input_of, prepare
+from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler, parse_mode
+from snntrain.arguments import flag, real
+from snntrain.neuron.integrate_and_fire import IFNode
+
+_TAILOR = "snn tailor"
+
+
+class Converter(nn.Module):
+    """Convert a net of ReLUs into one of integrate-and-fire neurons.
+
+    The result is called with one step [N, *] at a time; the mean of its outputs over T calls, from reset neurons
+    (functional.reset_net), approaches the output of the net. Each activation s·clip(x/s, 0, 1) becomes
+    VoltageScaler(1/s) → IFNode → VoltageScaler(s), with s from VoltageHook.
+
+    For fewer steps see snntrain.ann2snn.convert.
+
+    Args:
+        dataloader: batches x, or (x, …), with which the scales are found.
+        device: where to do that, and where the result lies; None: where the net is.
+        mode: 'max', a percentage such as '99.9%', or a number 0 < f ≤ 1, a multiple of the maximum.
+        momentum: of the scales over the batches, 0 to 1.
+        fuse_flag: join batch normalisations with the layers before them.
+
+    Shapes: forward takes the net and returns a torch.fx.GraphModule; the net stays as it is.
+    Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
+    be converted.
+    Source: Diehl et al., IJCNN 2015; Rueckauer et al., Front. Neurosci. 2017.
+    """
+
+    def __init__(
+        self,
+        dataloader: Iterable[Any],
+        device: torch.device | str | None = None,
+        mode: str | float = "max",
+        momentum: float = 0.1,
+        fuse_flag: bool = True,
+    ) -> None:
+        super().__init__()
+        parse_mode(self, mode)
+        self.dataloader = dataloader
+        self.device = device
+        self.mode = mode
+        self.momentum = real(self, "momentum", momentum, at_least=0, at_most=1)
+        self.fuse_flag = flag(self, "fuse_flag", fuse_flag)
+
+    @torch.no_grad()
+    def forward(self, ann: nn.Module) -> fx.GraphModule:
+        batches = iter(self.dataloader)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("Converter: the dataloader has no batches.")
+        gm = prepare(ann, input_of(first), fuse_norms=self.fuse_flag)
+        if self.device is not None:
+            gm.to(self.device)
+        self.set_voltagehook(gm, self.mode, self.momentum)
+        hooks = [module for module in gm.modules() if isinstance(module, VoltageHook)]
+        weight = next(gm.parameters(), None)
+        for hook in hooks:
+            hook.train()
+        for batch in itertools.chain([first], batches):
+            x = input_of(batch)
+            if weight is not None:
+                x = x.to(weight if x.is_floating_point() else weight.device)
+            gm(x)
+        return self.replace_by_ifnode(gm).eval()
+
+    @staticmethod
+    def fuse(fx_model: fx.GraphModule, fuse_flag: bool = True) -> fx.GraphModule:
+        """Join convolution → BatchNorm and Linear → BatchNorm1d, in the form of evaluation, where the first has no
+        other user.
+
+        Args:
+            fx_model: changed in place; the modules it shares with a net are not. A BatchNorm1d after a Linear is taken
+                to be one of vectors [N, F].
+            fuse_flag: False does nothing.
+
+        Returns: fx_model.
+        """
+        if fuse_flag:
+            fuse(fx_model, forwards=False)
+            _finish(fx_model)
+        return fx_model
+
+    @staticmethod
+    def set_voltagehook(fx_model: fx.GraphModule, mode: str | float = "max", momentum: float = 0.1) -> fx.GraphModule:
+        """Put a VoltageHook after every ReLU, ReLU6, Hardtanh(0, a) and clamp, each use of one by itself.
+
+        Returns: fx_model, changed in place.
+        """
+        separate_rectifiers(fx_model)
+        index = 0
+        for node in list(fx_model.graph.nodes):
+            if node.op != "call_module" or not isinstance(fx_model.get_submodule(node.target), Rectifier):
+                continue
+            path = f"{_TAILOR}.{index}.0"
+            fx_model.add_submodule(path, VoltageHook(momentum=momentum, mode=mode).to(_device_of(fx_model)))
+            with fx_model.graph.inserting_after(node):
+                hook = fx_model.graph.call_module(path, (node,))
+            node.replace_all_uses_with(hook, delete_user_cb=lambda user, hook=hook: user is not hook)
+            index += 1
+        return _finish(fx_model)
+
+    @staticmethod
+    def replace_by_ifnode(fx_model: fx.GraphModule) -> fx.GraphModule:
+        """Replace every activation and its VoltageHook by VoltageScaler(1/s) → IFNode → VoltageScaler(s).
+
+        They are the children 0, 1, 2 of the submodule `snn tailor.<index>`. Max pooling after them becomes
+        RatePooling.
+
+        Returns: fx_model, changed in place.
+        """
+        index = 0
+        for hook in list(fx_model.graph.nodes):
+            if hook.op != "call_module" or not isinstance(fx_model.get_submodule(hook.target), VoltageHook):
+                continue
+            activation = hook.args[0]
+            if activation.op != "call_module":
+                continue
+            rectifier = fx_model.get_submodule(activation.target)
+            if not isinstance(rectifier, Rectifier):
+                continue
+            scale = _safe_scale(fx_model.get_submodule(hook.target).scale.item(), activation.target, rectifier.cap)
+            parts = (VoltageScaler(1.0 / scale), IFNode(v_threshold=1.0, v_reset=None), VoltageScaler(scale))
+            value = activation.args[0]
+            for number, part in enumerate(parts):
+                path = f"{_TAILOR}.{index}.{number}"
+                fx_model.add_submodule(path, part.to(_device_of(fx_model)))
+                with fx_model.graph.inserting_before(hook):
+                    value = fx_model.graph.call_module(path, (value,))
+            hook.replace_all_uses_with(value)
+            fx_model.graph.erase_node(hook)
+            if not activation.users:
+                fx_model.graph.erase_node(activation)
+            index += 1
+        pool_rates(fx_model)
+        return _finish(fx_model)
+
+
+def _safe_scale(scale: float, name: str, cap: float | None) -> float:
+    if scale > 0:
+        return scale if cap is None else min(scale, cap)
+    warnings.warn(
+        f"ann2snn: {name} is dead: its input was never positive on the calibration data. It got a safe threshold.",
+        ConversionWarning,
+        stacklevel=3,
+    )
+    return cap or 1.0
+
+
+def _device_of(gm: fx.GraphModule) -> torch.device:
+    return next((p.device for p in gm.parameters()), torch.device("cpu"))
+
+
+def _finish(gm: fx.GraphModule) -> fx.GraphModule:
+    gm.graph.lint()
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+    return gm

@@ -1,0 +1,33 @@
+"""Nets as they are found, with random weights: they convert, and more steps bring them nearer to the net."""
+
+import pytest
+import torch
+from small_conversion import convert_by_maximum, error, fingerprint, in_evaluation, settled
+
+from snntrain.ann2snn.graph import ConversionError, prepare
+
+X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "name, neurons", [("resnet18", 17), ("vgg11_bn", 10), ("mobilenet_v2", 35), ("squeezenet1_1", 26)]
+)
+def test_a_net_of_torchvision_converts_and_runs(name, neurons):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    net = settled(getattr(models, name)(weights=None), X)
+    before, wanted = fingerprint(net), in_evaluation(net, X)
+    snn = convert_by_maximum(net, X)
+    assert fingerprint(net) == before and len(snn.neurons) == neurons
+    few, more = (error(snn.predict(X, T), wanted) for T in (8, 64))
+    assert more < few / 2 and more < 0.2
+
+
+@pytest.mark.parametrize(
+    "name, node",
+    [("efficientnet_b0", r"features\.0\.2 \(SiLU\)"), ("convnext_tiny", "Norm|GELU"), ("regnet_y_400mf", "Sigmoid")],
+)
+def test_a_net_of_torchvision_is_refused_by_name(name, node):
+    models = pytest.importorskip("torchvision.models")
+    with pytest.raises(ConversionError, match=node):
+        prepare(getattr(models, name)(weights=None), X)

@@ -48,7 +48,6 @@ def test_the_report_says_how():
     snn = convert(small_net(), LOADER, "ltb", T=5, calibration="potential", calibration_steps=1)
     assert snn.report.settings == {"method": "ltb", "T": 5, "calibration": "potential"}
     assert snn.report.net == "Sequential" and len(snn.report.rows) == 9
-    assert any("batches" in text for text in snn.report.all_warnings)
     assert snn.readout_start > 0
     assert convert(small_net(), LOADER, MaxNorm(), calibration="none").report.settings["method"] == "MaxNorm"
 

@@ -1,5 +1,6 @@
 """Correct a converted net until the mean outputs of its neurons are those of the ANN's activations."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ _IMAGES_AT_ONCE = 1024  # of all steps together: bounds memory, and more correct
 _SMALLEST_GAIN = 0.2
 
 
+@torch.inference_mode(False)  # buffers made in it could not be trained later
 @torch.no_grad()
 def calibrate(
     ann: fx.GraphModule,
@@ -40,8 +42,8 @@ def calibrate(
                     input and relu(z); of convolutions and linear layers that directly feed neurons and nothing else
 
     The corrections are made while the data streams through, a part of a batch at a time, in order of execution. The
-    gain g is 1 at first, then 1/2, 1/3 … down to 0.2: that averages over the parts, and yet follows the corrections of
-    the layers before. No activation is kept for longer than a part.
+    gain g is 1 at first, then 1/2, 1/3 … down to 0.2, and in proportion less for a smaller part: that averages over the
+    parts, and yet follows the corrections of the layers before. No activation is kept for longer than a part.
 
     Args:
         ann: the prepared net that snn was made of.
@@ -56,15 +58,18 @@ def calibrate(
     (bias of each step).
     """
     T, steps = integer("calibrate", "T", T, at_least=1), integer("calibrate", "steps", steps, at_least=1)
-    for correction in _corrections(calibration):
-        correct, update = correction(snn), 0
+    if not isinstance(ann, fx.GraphModule) or list(rectifiers(ann)) != list(snn.neurons):
+        raise refuse("calibrate", "ann", "the prepared net that snn was made of, see prepare", type(ann).__name__)
+    for correction in corrections(calibration):
+        correct, seen, largest = correction(snn), 0, 0
         for _ in range(steps):
-            seen = update
+            before = seen
             for batch in loader:
                 for x in to_net(snn, batch).split(max(1, _IMAGES_AT_ONCE // T)):
-                    update += 1
-                    _correct_on(x, ann, snn, T, correct, max(1 / update, _SMALLEST_GAIN))
-            if update == seen:
+                    seen, largest = seen + len(x), max(largest, len(x))
+                    gain = max(len(x) / seen, _SMALLEST_GAIN * len(x) / largest)
+                    _correct_on(x, ann, snn, T, correct, gain)
+            if seen == before:
                 raise ValueError(
                     "calibrate: the loader has no batches, or none in a second pass; hand it a DataLoader or a list, "
                     "not a generator."
@@ -92,8 +97,10 @@ class Correction:
         held = getattr(neurons, buffer)
         if held is None:
             held = torch.zeros_like(neurons.theta)
-        elif held.dim() > change.dim():  # a start potential for each neuron, or a bias for each step
-            change = change if buffer == "bias" else change.view(-1, *[1] * (held.dim() - 1))
+        elif buffer == "bias" and held.dim() == change.dim() == 2:
+            held = _for_steps(held, len(change))
+        elif buffer == "v_init" and held.dim() > change.dim():  # one for each neuron
+            change = change.view(-1, *[1] * (held.dim() - 1))
         setattr(neurons, buffer, held + change.to(held))
 
 
@@ -120,7 +127,10 @@ class PotentialCorrection(Correction):
 
 
 class WeightCorrection(Correction):
-    """Gradient descent on mean (clip(W·x̄ + b, 0, θ) − relu(z))², with x̄ the mean spiking input of the layer."""
+    """Gradient descent on mean (clip(W·x̄ + b, 0, θ) − relu(z))², with x̄ the mean spiking input of the layer.
+
+    What is trained are copies of the layers, in the state dtype: half precision would lose the squares that Adam keeps.
+    """
 
     relative_rate = 0.03  # of Adam, in standard deviations of the weights
 
@@ -128,11 +138,14 @@ class WeightCorrection(Correction):
         super().__init__(snn)
         self.layers = _layers_before_neurons(snn)
         self.inputs: dict[str, Tensor] = {}
-        self.optimizers = {}
+        self.trained: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for name, layer in self.layers.items():
             self.watch[layer] = self._keep_input(name)
-            weight = layer.weight.requires_grad_()
+            trained = copy.deepcopy(layer).to(state_dtype(layer.weight.dtype)).requires_grad_(False)
+            weight = trained.weight.requires_grad_()
             rate = self.relative_rate * weight.square().mean().sqrt().item()
+            self.trained[name] = trained
             self.optimizers[name] = torch.optim.Adam([weight], max(rate, 1e-12))
 
     def _keep_input(self, name: str) -> Callable[..., None]:
@@ -141,16 +154,17 @@ class WeightCorrection(Correction):
     def __call__(self, name: str, y: Tensor, r: Tensor, gain: float) -> None:
         if name not in self.layers:
             return
-        neurons, layer, optimizer = self.neurons[name], self.layers[name], self.optimizers[name]
-        x = self.inputs.pop(name).unflatten(0, (-1, y.shape[0])).mean(0)  # T steps, or the one that is repeated
+        neurons, layer, optimizer = self.neurons[name], self.trained[name], self.optimizers[name]
+        x = self.inputs.pop(name).to(layer.weight.dtype).unflatten(0, (len(r), -1)).mean(0)
         with torch.enable_grad():
-            z = layer.forward(x).to(y.dtype)
+            z = layer(x)
             if neurons.bias is not None:
-                bias = neurons.bias if neurons.bias.dim() == 1 else neurons.bias.mean(0)
+                bias = neurons.bias if neurons.bias.dim() == 1 else _for_steps(neurons.bias, len(r)).mean(0)
                 z = z + per_channel(bias, z)
-            F.mse_loss(torch.minimum(z.relu(), per_channel(neurons.theta, z)), y).backward(inputs=[layer.weight])
+            F.mse_loss(torch.minimum(z.relu(), per_channel(neurons.theta.to(z), z)), y).backward()
         optimizer.step()
         optimizer.zero_grad()
+        self.layers[name].weight.copy_(layer.weight)
 
 
 CORRECTIONS: dict[str, type[Correction]] = {
@@ -161,7 +175,11 @@ CORRECTIONS: dict[str, type[Correction]] = {
 }
 
 
-def _corrections(calibration: str) -> list[type[Correction]]:
+def corrections(calibration: str) -> list[type[Correction]]:
+    """The corrections that a text such as 'bias+potential' names.
+
+    Raises: ValueError for another text.
+    """
     names = [] if calibration == "none" else str(calibration).split("+")
     if not set(names) <= set(CORRECTIONS):
         wanted = f"'none', or of {', '.join(map(repr, CORRECTIONS))} one or several joined by '+'"
@@ -205,17 +223,27 @@ def _missing(y: Tensor, r: Tensor) -> Tensor:
     return by_channel(y).mean(1) - by_channel(r.mean(0)).mean(1)
 
 
+def _for_steps(bias: Tensor, T: int) -> Tensor:
+    """A bias [steps, C] as one of T steps: the last row serves all later ones."""
+    return bias[torch.arange(T, device=bias.device).clamp(max=len(bias) - 1)]
+
+
 def _layers_before_neurons(snn: SpikingNet) -> dict[str, nn.Module]:
-    """Name of neurons → the convolution or linear layer that feeds them and nothing else."""
+    """Name of neurons → the convolution or linear layer that feeds them and nothing else.
+
+    Layers that use a weight together are not among them, nor are those before the first neurons: their input is the
+    ANN's, there is nothing to correct.
+    """
     calls = [node.target for node in snn.net.graph.nodes if node.op == "call_module"]
+    weights = [id(weight) for _, weight in snn.net.named_parameters(remove_duplicate=False)]
     found = {}
     for node in snn.net.graph.nodes:
-        if node.op != "call_module" or node.target not in snn.neurons:
+        if node.op != "call_module" or node.target not in snn.neurons or snn.neurons[node.target].follows_static:
             continue
         source = node.all_input_nodes[0]
         if source.op != "call_module" or len(source.users) > 1 or calls.count(source.target) > 1:
             continue
         layer = snn.net.get_submodule(source.target)
-        if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+        if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)) and weights.count(id(layer.weight)) == 1:
             found[node.target] = layer
     return found

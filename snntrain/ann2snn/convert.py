@@ -10,7 +10,7 @@ from torch import nn
 from snntrain.ann2snn.calibration import calibrate
 from snntrain.ann2snn.converted import SpikingNet, to_spiking
 from snntrain.ann2snn.graph import input_of, prepare
-from snntrain.ann2snn.method import Method, make_method
+from snntrain.ann2snn.method import METHODS, Method, make_method
 from snntrain.ann2snn.report import ConversionReport
 from snntrain.arguments import integer, refuse
 
@@ -60,7 +60,8 @@ def convert(
     snn = to_spiking(gm, settings)
     snn.readout_start = chosen.readout_start
     calibrate(gm, snn, data, T, calibration_steps, calibration)
-    how = {"method": method if isinstance(method, str) else type(method).__name__, "T": T, "calibration": calibration}
+    name = next((name for name, kind in METHODS.items() if type(chosen) is kind), type(chosen).__name__)
+    how = {"method": name, "T": T, "calibration": calibration}
     snn.report = ConversionReport.of(gm, snn, how, {name: setting.note for name, setting in settings.items()})
     return snn
 

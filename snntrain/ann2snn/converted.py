@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from snntrain.ann2snn.coverage import MAX_POOLS, carriers, library_name
 from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.ann2snn.trace import free_path
-from snntrain.arguments import integer
+from snntrain.arguments import integer, refuse
 from snntrain.base import MemoryModule, StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
 
@@ -211,7 +211,6 @@ class SpikingNet(StepModule, nn.Module):
             module.T, module.input_is_one_step = T, once and module.follows_static
         return self.net(step if once else x_seq.flatten(0, 1)).unflatten(0, (T, -1))
 
-    @torch.no_grad()
     def predict(self, x: Tensor, T: int) -> Tensor:
         """The mean output over T steps of a static input, from reset neurons.
 
@@ -222,17 +221,34 @@ class SpikingNet(StepModule, nn.Module):
         Returns: [N, K], never below float32.
         Raises: ValueError for T < 1.
         """
-        T = integer(self, "T", T, at_least=1)
-        start = min(self.readout_start, max(T - 4, 0))
-        total: Tensor | None = None
+        return self.predict_at(x, [integer(self, "T", T, at_least=1)])[0]
+
+    @torch.no_grad()
+    def predict_at(self, x: Tensor, steps: Sequence[int]) -> Tensor:
+        """What predict gives for each of several numbers of steps, from one run of the largest.
+
+        Args:
+            x: [N, *].
+            steps: numbers of steps, each ≥ 1.
+
+        Returns: [len(steps), N, K], never below float32.
+        Raises: ValueError if there are none, or one is < 1.
+        """
+        steps = [integer(self, "steps", T, at_least=1) for T in steps]
+        if not steps:
+            raise refuse(self, "steps", "a list of at least one integer", steps)
+        starts = [min(self.readout_start, max(T - 4, 0)) for T in steps]
+        totals: list[Tensor | float] = [0.0] * len(steps)
         reset_net(self)
-        for first in range(0, T, _STEPS_AT_ONCE):
-            steps = min(_STEPS_AT_ONCE, T - first)
-            counted = self(repeat(x, steps))[max(start - first, 0) :]
-            part = counted.to(state_dtype(counted.dtype)).sum(0)
-            total = part if total is None else total + part
+        for first in range(0, max(steps), _STEPS_AT_ONCE):
+            y_seq = self(repeat(x, min(_STEPS_AT_ONCE, max(steps) - first)))
+            y_seq = y_seq.to(state_dtype(y_seq.dtype))
+            for place, (T, start) in enumerate(zip(steps, starts, strict=True)):
+                counted = y_seq[max(start - first, 0) : max(T - first, 0)]
+                if len(counted):
+                    totals[place] = totals[place] + counted.sum(0)
         reset_net(self)
-        return total / (T - start)
+        return torch.stack([total / (T - start) for total, T, start in zip(totals, steps, starts, strict=True)])
 
     def get_extra_state(self) -> dict[str, int]:
         return {"readout_start": self.readout_start}

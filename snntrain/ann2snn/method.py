@@ -83,7 +83,7 @@ def make_method(method: str | Method, **arguments: Any) -> Method:
         if arguments:
             raise ValueError(f"ann2snn: {type(method).__name__} is made already, it takes no {', '.join(arguments)}.")
         return method
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(
             f"ann2snn: {method!r} is not a method.{did_you_mean(method, METHODS)} Known: {', '.join(sorted(METHODS))}."
         )
@@ -185,15 +185,19 @@ class Histogram:
         return self.top[:, None] * middles
 
     def percentile(self, percentage: float) -> Tensor:
-        """Percentile of max(z, 0), [C], linear within a bin; top where that is 0."""
+        """Percentile of max(z, 0), [C], linear between the two nearest ranks; top where the lower of them is 0."""
         rank = percentage / 100 * (self.total - 1)
-        below = self.counts.cumsum(1) + (self.total - self.counts.sum(1, keepdim=True))
-        index = (below <= rank).sum(1, keepdim=True).clamp(max=BINS - 1)
+        below, above = self.value_at(math.floor(rank)), self.value_at(math.ceil(rank))
+        return torch.where(below > 0, below + (above - below) * (rank - math.floor(rank)), self.top)
+
+    def value_at(self, rank: int) -> Tensor:
+        """The value [C] that has so many smaller ones, those of a bin evenly spread over it; 0 for one not positive."""
+        up_to = self.counts.cumsum(1) + (self.total - self.counts.sum(1, keepdim=True))
+        index = (up_to <= rank).sum(1, keepdim=True).clamp(max=BINS - 1)
         inside = self.counts.gather(1, index)
-        before = below.gather(1, index) - inside
-        place = ((rank - before + 0.5) / inside.clamp_min(1)).clamp(0, 1)
+        place = (rank - (up_to.gather(1, index) - inside) + 0.5) / inside.clamp_min(1)
         value = ((index + place) * self.top[:, None] / BINS).squeeze(1)
-        return torch.where(rank < self.total - self.counts.sum(1), self.top, value)
+        return torch.where(rank < self.total - self.counts.sum(1), 0.0, value)
 
 
 def histograms(gm: fx.GraphModule, loader: Iterable[Any], tops: dict[str, Tensor]) -> dict[str, Histogram]:

@@ -107,9 +107,9 @@ def fine_tune(
     epochs, lr = integer("fine_tune", "epochs", epochs, at_least=1), real("fine_tune", "lr", lr, above=0)
     parameters = [p for p in gm.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr)
-    total = epochs * len(loader) if hasattr(loader, "__len__") else None
+    total = epochs * _length(loader)
     step, history = 0, []
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
         for _ in range(epochs):
             losses = []
             for batch in loader:
@@ -133,6 +133,14 @@ def fine_tune(
     return history
 
 
+def _length(loader: Iterable[Any]) -> int:
+    """Batches in a loader, 0 if it does not know: a DataLoader of an iterable data set has a length only in name."""
+    try:
+        return len(loader)
+    except TypeError:
+        return 0
+
+
 def qcfs_settings(gm: fx.GraphModule, note: str = "") -> dict[str, Setting]:
     """θ = λ, v_init = λ/2 of every QCFSRectifier."""
     settings = {}
@@ -148,22 +156,29 @@ class QCFS(Method):
     """Fine-tune the net with QCFS activations; then θ = λ, v_init = λ/2.
 
     Unlike the other methods this changes the net: gm has new weights, and QCFSRectifiers, which start at the thresholds
-    of ChannelMSE for T = L. The batches must hold targets: give it the training data, with calibration 'none'.
+    of ChannelMSE for T = L.
 
     Args:
         levels: L; None: 4 for T ≤ 8, else 8.
         epochs, lr, loss: of fine_tune.
+        training: batches (x, target) to fine-tune on; None: the calibration data, which must hold targets then.
 
     Source: Bu et al., ICLR 2022, arXiv 2303.04347.
     """
 
     def __init__(
-        self, levels: int | None = None, epochs: int = 1, lr: float = 1e-3, loss: Loss = F.cross_entropy
+        self,
+        levels: int | None = None,
+        epochs: int = 1,
+        lr: float = 1e-3,
+        loss: Loss = F.cross_entropy,
+        training: Iterable[Any] | None = None,
     ) -> None:
         self.levels = None if levels is None else integer(self, "levels", levels, at_least=1)
         self.epochs = integer(self, "epochs", epochs, at_least=1)
         self.lr = real(self, "lr", lr, above=0)
         self.loss = loss
+        self.training = training
 
     def fit(
         self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
@@ -171,5 +186,5 @@ class QCFS(Method):
         levels = self.levels or (4 if integer(self, "T", T, at_least=1) <= 8 else 8)
         start = ChannelMSE().fit(gm, loader, levels, device)
         replace_by_qcfs(gm, {name: setting.theta for name, setting in start.items()}, levels)
-        fine_tune(gm, loader, self.epochs, self.lr, self.loss)
+        fine_tune(gm, loader if self.training is None else self.training, self.epochs, self.lr, self.loss)
         return qcfs_settings(gm, f"fine-tuned with {levels} levels")

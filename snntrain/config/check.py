@@ -18,6 +18,7 @@ from snntrain.config.compose import CONF, explain
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.schema import Monitor, Paths, top_level_keys
 from snntrain.registry import did_you_mean
+from snntrain.stage import ORDER
 
 # Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes.
 TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
@@ -66,6 +67,10 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
         _check_target(callback, f"callbacks.{name}", resolved)
+    for name, stage in resolved.get("stages", {}).items():
+        if name not in ORDER:
+            raise UsageError(f"stages.{name} is not a stage.{did_you_mean(name, ORDER)} Known: {', '.join(ORDER)}.")
+        _check_target(stage, f"stages.{name}", resolved)
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)
 
@@ -85,6 +90,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         check_call(schema, config[section], section)
     for key in ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
         check_mapping(config[key], key)
+    check_mapping(config.get("stages", {}), "stages")  # older checkpoints lack it
     if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
         raise UsageError(
             f"name becomes part of a folder's name: letters, digits and . , + = - _ only, got {config['name']!r}."

@@ -16,6 +16,7 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
+from snntrain.stage import Stage
 from snntrain.task.optimizer import configure
 
 CHECKPOINT_FORMAT = 1
@@ -32,6 +33,7 @@ class Run:
     trainer: pl.Trainer
     history: History
     throughput: Throughput
+    stages: dict[str, Stage]
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
@@ -110,6 +112,19 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     return task
 
 
+def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[str, Stage]:
+    """The stages of a config, each having looked at the network it is to work on.
+
+    Raises: UsageError.
+    """
+    stages = {}
+    for name, settings in config.get("stages", {}).items():
+        with refusing(f"stages.{name}"):
+            stages[name] = instantiate(settings, _convert_="all")
+            stages[name].check(task, net_shape(config))
+    return stages
+
+
 def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     """The datamodule of a config, its files found and read.
 
@@ -151,6 +166,7 @@ def build(config: dict[str, Any]) -> Run:
     """
     folder = Path(config["paths"]["run"])
     task = build_task(config)
+    stages = build_stages(config, task)
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
@@ -165,7 +181,7 @@ def build(config: dict[str, Any]) -> Run:
     if hasattr(task, "check_trainer"):
         with refusing("trainer"):
             task.check_trainer(trainer)
-    return Run(config, folder, task, data, trainer, history, throughput)
+    return Run(config, folder, task, data, trainer, history, throughput, stages)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

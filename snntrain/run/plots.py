@@ -4,66 +4,41 @@ Every function takes plain arrays and returns text for the page. Figures are dra
 pyplot, with a transparent ground; equal input gives equal bytes.
 """
 
-import base64
-import io
 import math
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.figure import Figure
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from snntrain.figure import (
+    BLUE,
+    BLUES,
+    FAINT,
+    FULL_WIDTH,
+    GREEN,
+    HALF_WIDTH,
+    INK,
+    MUTED,
+    ORANGE,
+    RED,
+    new_figure,
+    png,
+    style,
+    svg,
+)
 
 Curve = Sequence[tuple[float, float]]  # (epoch, value) pairs
 
-HALF_WIDTH, FULL_WIDTH, RASTER_WIDTH = 4.6, 9.7, 7.3  # inches that the page shows unscaled, at 96 pixels each
+RASTER_WIDTH = 7.3  # inches
 NEURONS_SHOWN = 128  # rows of one raster panel
 CLASSES_COUNTED = 20  # up to here a confusion matrix shows its counts
 
-INK, MUTED, FAINT = "#2b303b", "#6b7280", "#c9cfd9"
-BLUE, ORANGE, GREEN, RED = "#2f6db3", "#d9702b", "#2e8b57", "#c0392b"
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 SPIKE_COLOURS = ("#2f6db3", "#237f86", "#4f8a3c", "#8a6d1f", "#a8513a", "#8c4a86")
-BLUES = LinearSegmentedColormap.from_list("snntrain_blues", ["#f6f8fb", "#a9c6e6", "#2f6db3", "#173f70"])
-
-_STYLE = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": INK,
-    "text.parse_math": False,  # a '$' in a class or layer name is a '$'
-    "axes.edgecolor": "#9aa1ad",
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "axes.formatter.use_mathtext": False,
-    "grid.color": "#8892a038",
-    "grid.linewidth": 0.8,
-    "xtick.color": "#9aa1ad",
-    "ytick.color": "#9aa1ad",
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "svg.fonttype": "path",
-}
 
 
 def curve_plot(
@@ -87,8 +62,8 @@ def curve_plot(
 
     Returns: an <svg> element.
     """
-    with _style():
-        figure = _figure(FULL_WIDTH if small else HALF_WIDTH, 1.5 if small else 2.9)
+    with style():
+        figure = new_figure(FULL_WIDTH if small else HALF_WIDTH, 1.5 if small else 2.9)
         axes = figure.add_subplot(title=title)
         for label, curve in sorted(curves.items()):
             _draw_curve(axes, curve, label=f" {label}", color=SPLIT_COLOURS.get(label, MUTED))
@@ -97,7 +72,7 @@ def curve_plot(
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if len(curves) > 1 or not small:
             _legend_above(axes, best_epoch)
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -> str:
@@ -110,8 +85,8 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
 
     Returns: an <svg> element.
     """
-    with _style():
-        figure = _figure(FULL_WIDTH, 3.2)
+    with style():
+        figure = new_figure(FULL_WIDTH, 3.2)
         axes = figure.add_subplot()
         stride = math.ceil(len(layers) / 24)  # a deep net names every second, third, … layer
         for depth, (path, curve) in enumerate(layers.items()):
@@ -128,7 +103,7 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
         handles, labels = axes.get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, loc="outside right upper", ncols=1 + (len(handles) > 13), fontsize=8)
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def input_plot(sample: np.ndarray) -> str:
@@ -143,20 +118,20 @@ def input_plot(sample: np.ndarray) -> str:
     sample = np.nan_to_num(np.asarray(sample, dtype=float))
     if sample.ndim == 4:
         sample = sample.sum(axis=0)
-    with _style():
+    with style():
         if sample.ndim in (2, 3) and sample.size:
             picture = _picture(sample)
-            figure = _figure(2.1, 2.1 * min(3.0, max(0.3, picture.shape[0] / picture.shape[1])), layout=None)
+            figure = new_figure(2.1, 2.1 * min(3.0, max(0.3, picture.shape[0] / picture.shape[1])), layout=None)
             axes = figure.add_axes((0, 0, 1, 1))
             axes.imshow(picture, cmap="gray", interpolation="nearest", aspect="auto")
             axes.set_axis_off()
         else:
-            figure = _figure(2.1, 1.9)
+            figure = new_figure(2.1, 1.9)
             axes = figure.add_subplot(xlabel="feature", ylabel="value")
             axes.plot(np.arange(sample.size), sample.ravel(), color=BLUE, linewidth=1.0)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.grid(axis="y")
-        return _png(figure)
+        return png(figure)
 
 
 def raster_plot(
@@ -182,8 +157,8 @@ def raster_plot(
     heights = [height] * len(panels) + [1.5] * (output is not None)
     gap, below = 0.34, 0.45
     total = sum(heights) + gap * len(heights) + below - 0.1
-    with _style():
-        figure = _figure(RASTER_WIDTH, total, layout=None)
+    with style():
+        figure = new_figure(RASTER_WIDTH, total, layout=None)
         top = total + 0.1  # the first title needs less room than those between panels
         axes = None
         for index, panel_height in enumerate(heights):
@@ -198,7 +173,7 @@ def raster_plot(
                 _draw_output(axes, np.atleast_2d(output), classes, label, predicted)
         if axes is not None:
             axes.set_xlabel("time step")
-        return _png(figure)
+        return png(figure)
 
 
 def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
@@ -209,8 +184,8 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
     count = len(confusion)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = 5.4 if count > 12 else 4.9
-    with _style():
-        figure = _figure(side, side)
+    with style():
+        figure = new_figure(side, side)
         axes = figure.add_subplot(xlabel="predicted", ylabel="true")
         axes.imshow(
             share, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
@@ -229,7 +204,7 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
                 colour = "white" if share[row, column] > 0.35 else INK
                 number = int(confusion[row, column])
                 axes.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_curve(axes: Axes, curve: Curve, **style) -> None:
@@ -334,37 +309,3 @@ def _picture(sample: np.ndarray) -> np.ndarray:
 
 def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
-    figure = Figure(figsize=(width, height), layout=layout, dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class name in another script
-        yield
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The bare <svg> element: no prologue, metadata, page-wide style or comments, ids unique in the page."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = buffer.getvalue()
-    svg = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg[svg.index("<svg") :], flags=re.S
-    )
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return re.sub(r"\n\s*\n+", "\n", svg).strip()
-
-
-def _png(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})  # twice the page's 96, for dense screens
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

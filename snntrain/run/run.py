@@ -19,7 +19,7 @@ from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, net_shape
+from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
@@ -28,6 +28,7 @@ from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
 from snntrain.run.show_data import show_data
 from snntrain.run.table import layer_table
+from snntrain.stage import Trained, run_stages
 
 SHOWN = ("model", "data")
 
@@ -66,19 +67,22 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     _write_inputs(built, overrides, layers)
     _introduce(built, start.checkpoint, layers)
     seconds: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     try:
         with interruptible():
             _fit(built, start.checkpoint, seconds)
-            metrics = _test(built, seconds)
+            metrics |= _test(built, seconds)
+            if built.stages:
+                run_stages(built.stages, _trained(built), metrics, seconds, console)
     except Interrupted as interruption:
         message = _interruption_message(built, interruption)
-        _conclude(built, "interrupted", _metrics_of_best_epoch(built), seconds, message)
+        _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
         console.print(message, soft_wrap=True)
         raise
     except Exception as error:
         write_text(built.folder / "traceback.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
-        _conclude(built, "failed", _metrics_of_best_epoch(built), seconds, message)
+        _conclude(built, "failed", metrics or _metrics_of_best_epoch(built), seconds, message)
         raise
     _conclude(built, "finished", metrics, seconds)
     _summarise(built, metrics)
@@ -158,6 +162,15 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
+
+
+def _trained(built: Run) -> Trained:
+    """A copy of the task with the best weights, for the stages."""
+    task, best = build_task(built.config), _best_checkpoint(built)
+    task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
+    batches = int(sum(built.trainer.num_test_batches))
+    device = built.trainer.strategy.root_device
+    return Trained(task.eval(), task.net, built.data, built.config, built.folder, device, batches)
 
 
 def _best_checkpoint(built: Run) -> str | None:

@@ -22,6 +22,7 @@ _WRITTEN = {
     "artifacts/test.npz": "the test of a classifier writes it",
     "artifacts/raster.npz": "the test writes it for one sample",
     "artifacts/synaptic_operations.json": "the test writes it",
+    "artifacts/ann2snn/conversion.json": "the stage ann2snn writes it after the test",
 }
 _ENDINGS = {
     "finished": "this run finished without it",
@@ -76,12 +77,12 @@ def _of_kind(content: Any, kind: type) -> Any:
     return content
 
 
-def _parse_provenance(path: pathlib.Path) -> dict[str, Any]:
+def _parse_mapping(path: pathlib.Path) -> dict[str, Any]:
     return _of_kind(json.loads(path.read_text(encoding="utf-8")), dict)
 
 
 def _parse_results(path: pathlib.Path) -> dict[str, Any]:
-    results = _parse_provenance(path)
+    results = _parse_mapping(path)
     parts = {key: _of_kind(results.get(key, {}), dict) for key in ("metrics", "hex", "seconds", "throughput")}
     return results | parts
 
@@ -96,7 +97,7 @@ def _parse_layers(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def _parse_operations(path: pathlib.Path) -> dict[str, Any]:
     """The totals, and under "layers" path → operations."""
-    content = _parse_provenance(path)
+    content = _parse_mapping(path)
     layers = {str(layer["path"]): layer for layer in _of_kind(content["layers"], list)}
     for numbers, keys in ((content, _ENERGY_FIELDS), *((layer, ("sops", "macs")) for layer in layers.values())):
         for key in keys:
@@ -133,10 +134,11 @@ _PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "layers.json": _parse_layers,
     "config.yaml": lambda path: path.read_text(encoding="utf-8"),
     "overrides.yaml": _parse_overrides,
-    "provenance.json": _parse_provenance,
+    "provenance.json": _parse_mapping,
     "artifacts/test.npz": _parse_arrays,
     "artifacts/raster.npz": _parse_arrays,
     "artifacts/synaptic_operations.json": _parse_operations,
+    "artifacts/ann2snn/conversion.json": _parse_mapping,
 }
 
 

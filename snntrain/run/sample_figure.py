@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from snntrain.figure import BLUE, BLUES, FAINT, INK, MUTED, RED
 from snntrain.files import replacing
-from snntrain.run.plots import BLUE, BLUES, FAINT, INK, MUTED, RED
 
 TOP, MARGIN = 0.95, 0.2  # inches above the samples, for the title, and around the figure
 STEPS_SHOWN, NAME_LENGTH = 10, 16

@@ -49,7 +49,7 @@ def test_the_report_says_how():
     assert snn.report.settings == {"method": "ltb", "T": 5, "calibration": "potential"}
     assert snn.report.net == "Sequential" and len(snn.report.rows) == 9
     assert snn.readout_start > 0
-    assert convert(small_net(), LOADER, MaxNorm(), calibration="none").report.settings["method"] == "MaxNorm"
+    assert convert(small_net(), LOADER, MaxNorm(), calibration="none").report.settings["method"] == "max_norm"
 
 
 def test_a_converted_net_is_saved_and_loaded(tmp_path):

@@ -10,6 +10,7 @@ from small_conversion import convert_by_maximum, error, in_evaluation, largest_a
 from torch import nn
 from torch.nn import functional as F
 
+from snntrain.ann2snn.convert import convert
 from snntrain.ann2snn.converted import ConversionWarning, SpikingNet, to_spiking
 from snntrain.ann2snn.graph import prepare, rectifiers
 from snntrain.functional import repeat, reset_net, set_backend, set_step_mode
@@ -189,3 +190,20 @@ def test_gradients_reach_the_weights_and_the_input():
     reset_net(snn)
     snn(repeat(x, 4)).sum().backward()
     assert x.grad.abs().sum() > 0 and all(p.grad is not None for p in snn.parameters())
+
+
+@pytest.mark.parametrize("readout_start", [0, 3, 70])
+def test_several_numbers_of_steps_from_one_run(readout_start):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.rand(5, 3)
+    snn = convert(net, [x], "max_norm", T=4, calibration="none")
+    snn.readout_start = readout_start
+    steps = [100, 1, 4, 64, 65, 4]
+    together = snn.predict_at(x, steps)
+    assert together.shape == (6, 5, 2)
+    for T, found in zip(steps, together, strict=True):
+        torch.testing.assert_close(found, snn.predict(x, T), rtol=0, atol=1e-6)
+    for wrong in ([], [4, 0]):
+        with pytest.raises(ValueError, match="steps must be"):
+            snn.predict_at(x, wrong)

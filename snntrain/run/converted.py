@@ -1,0 +1,34 @@
+"""A converted net back from the file that the stage ann2snn wrote."""
+
+from pathlib import Path
+
+import torch
+
+from snntrain.ann2snn import SpikingNet, prepare, to_spiking
+from snntrain.config.check import check_resolved
+from snntrain.config.error import UsageError, refusing
+from snntrain.run.build import build_net, net_shape, read_checkpoint
+from snntrain.stage.conversion import analog_net
+
+
+def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
+    """The spiking net of a run, rebuilt from artifacts/ann2snn/net.pt alone.
+
+        snn = load_converted("runs/…/artifacts/ann2snn/net.pt")
+        logits = snn.predict(images, T=8)
+
+    Args:
+        path: the file.
+        trust: let it import the plugins that its config names.
+
+    Raises: UsageError if the file is missing, damaged or not from snntrain, or names plugins and is not trusted.
+    """
+    content = read_checkpoint(Path(path))
+    config = content["snntrain"]["config"] | {"trust": trust}
+    if config["plugins"] and not trust:
+        raise UsageError(f"{path} imports {', '.join(config['plugins'])}. If you trust it, add trust=True.")
+    check_resolved(config)
+    snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
+    with refusing(str(path)):
+        snn.load_state_dict(content["state_dict"])
+    return snn

@@ -1,0 +1,84 @@
+"""What a stage gets, gives, and in which order stages follow one another."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from torch import nn
+
+ORDER = ("ann2snn", "qat", "lava", "nir")
+
+
+@dataclass
+class Trained:
+    """What a stage works on. A stage may change `task` and `net`: both are copies.
+
+    Attributes:
+        task: the run's LightningModule with the best weights, in evaluation.
+        net: what the stage before made, at first the task's network: [T, N, *] → [T, N, K].
+        data: the run's datamodule, set up.
+        config: of the run, resolved.
+        folder: the run folder.
+        device: where to compute.
+        test_batches: how many batches of the test set are to be looked at.
+    """
+
+    task: pl.LightningModule
+    net: nn.Module
+    data: pl.LightningDataModule
+    config: Mapping[str, Any]
+    folder: Path
+    device: torch.device
+    test_batches: int
+
+
+class Stage(ABC):
+    """One step after training."""
+
+    @abstractmethod
+    def check(self, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> None:
+        """Refuse, before any training, what the stage could not do after it.
+
+        Args:
+            task: as built, with fresh weights; must stay as it is.
+            sample_shape: of what the network gets at one step.
+
+        Raises: ValueError saying what does not fit and what to do.
+        """
+
+    @abstractmethod
+    def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
+        """Do the work.
+
+        Args:
+            folder: for the stage's files.
+            console: for progress.
+
+        Returns: the network for the next stage, and metrics without the stage's name.
+        """
+
+
+def run_stages(
+    stages: Mapping[str, Stage],
+    trained: Trained,
+    metrics: dict[str, float],
+    seconds: dict[str, float],
+    console: Console,
+) -> None:
+    """Run all stages in ORDER, each on what the one before made.
+
+    Args:
+        stages: name → stage.
+        metrics, seconds: filled in as stages end, so that an error loses only what comes after it.
+    """
+    for name in sorted(stages, key=ORDER.index):
+        began = time.perf_counter()
+        trained.net, found = stages[name].run(trained, trained.folder / "artifacts" / name, console)
+        metrics.update({f"{name}/{key}": value for key, value in found.items()})
+        seconds[name] = round(time.perf_counter() - began, 3)

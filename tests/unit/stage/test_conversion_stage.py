@@ -1,0 +1,190 @@
+"""The stage ann2snn: refusals before training, what it measures, and its files."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from small_training import Patches, small_task
+
+from snntrain.ann2snn import QCFSRectifier, SpikingNet, convert
+from snntrain.config import compose
+from snntrain.config.check import check
+from snntrain.config.error import UsageError
+from snntrain.run.build import build_stages, build_task
+from snntrain.stage import Conversion, Stage, Trained, run_stages
+from snntrain.stage.conversion import analog_net
+
+ANN = ["neuron=relu", "callbacks=[default,ann2snn]", "model.channels=4", "model.features=8"]
+
+
+def relu_task(**more: Any):
+    task = small_task(neuron="ReLU", T=1, **more)
+    task.net.eval()
+    return task
+
+
+def handed_over(folder: Path, task=None) -> Trained:
+    task, data = task or relu_task(), Patches()
+    data.setup()
+    return Trained(task, task.net, data, {"seed": 1}, folder, torch.device("cpu"), len(data.test_dataloader()))
+
+
+def run(stage: Stage, trained: Trained) -> tuple[SpikingNet, dict[str, float]]:
+    return stage.run(trained, trained.folder, Console(quiet=True))
+
+
+# --- before training -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["neuron=lif"], "stages.ann2snn: it converts nets of ReLUs.*Use neuron=relu"),
+        (["encoder=poisson", "neuron=lif"], "Use neuron=relu"),
+        (["stages.ann2snn.method=channel_mze"], "Did you mean channel_mse"),
+        (["stages.ann2snn.arguments={sweep: 2}", "stages.ann2snn.method=ltb"], "sweep is not an argument.*sweeps"),
+        (["stages.ann2snn.calibration=bais"], "calibration must be 'none', or of 'bias'"),
+        (["stages.ann2snn.eval_T=[4,0]"], "eval_T must be an integer ≥ 1, got 0"),
+        (["stages.ann2snn.eval_T=[]"], "eval_T must be a list of at least one integer"),
+        (["stages.ann2snn.batches=0"], "batches must be an integer ≥ 1"),
+        (["stages.ann2snn.T=0"], "T must be an integer ≥ 1"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_training(overrides, text):
+    config = check(compose([*ANN, *overrides]))
+    with pytest.raises(UsageError, match=text):
+        build_stages(config, build_task(config))
+
+
+def test_a_net_that_cannot_be_converted_is_refused_before_training():
+    config = check(compose(["neuron=relu", "callbacks=[default,ann2snn]", "model=qkformer", "data=mnist"]))
+    with pytest.raises(UsageError, match="QKAttention.*cannot be converted"):
+        build_stages(config, build_task(config))
+
+
+def test_an_unknown_stage_and_an_unknown_argument_are_refused():
+    with pytest.raises(UsageError, match=r"stages\.ann2sn is not a stage\. Did you mean ann2snn"):
+        check(compose(["++stages.ann2sn.T=4"]))
+    with pytest.raises(UsageError, match=r"ann2snn\.batchs is not an argument of Conversion\. Did you mean batches"):
+        check(compose([*ANN, "++stages.ann2snn.batchs=4"]))
+
+
+def test_a_look_at_the_net_before_training_changes_nothing():
+    config = check(compose(ANN))
+    task = build_task(config)
+    before, state = copy.deepcopy(task.state_dict()), torch.get_rng_state()
+    assert list(build_stages(config, task)) == ["ann2snn"]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert all(getattr(module, "step_mode", "m") == "m" for module in task.net.modules())
+
+
+# --- the work --------------------------------------------------------------------------------------------------------
+
+
+def test_accuracies_are_those_of_the_nets_and_firing_rates_are_counted_up_to_t(tmp_path):
+    trained = handed_over(tmp_path)
+    snn, metrics = run(Conversion(T=6, eval_T=[2, 16], batches=2), trained)
+    x, label, _ = trained.data.splits["test"].__getitems__(range(24))
+    ann = analog_net(trained.net)
+    with torch.no_grad():
+        assert metrics["acc_ann"] == (ann(x).argmax(1) == label).double().mean().item()
+    for T in (2, 16):
+        assert metrics[f"acc_T{T}"] == pytest.approx((snn.predict(x, T).argmax(1) == label).double().mean().item())
+    assert set(metrics) == {"acc_ann", "acc_T2", "acc_T16", "firing_rate"}
+    (name, neurons), fired = next(iter(snn.neurons.items())), []
+    neurons.register_forward_hook(lambda module, inputs, y: fired.append((y != 0).double().mean().item()))
+    snn.predict(x, 6)
+    written = json.loads((tmp_path / "conversion.json").read_text())
+    assert written["firing_rates"] == {name: pytest.approx(fired[0])}
+    assert metrics["firing_rate"] == pytest.approx(fired[0])
+
+
+def test_the_same_seed_takes_the_same_images_and_the_task_stays_as_it_is(tmp_path):
+    trained = handed_over(tmp_path)
+    before = copy.deepcopy(trained.task.state_dict())
+    (one, first), (two, second) = (run(Conversion(T=4, batches=1), trained) for _ in range(2))
+    assert first == second
+    assert all(
+        torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items() if "extra" not in name
+    )
+    assert all(torch.equal(value, before[name]) for name, value in trained.task.state_dict().items())
+
+
+def test_calibration_sees_images_without_augmentation(tmp_path):
+    trained = handed_over(tmp_path)
+    plain, _ = run(Conversion(T=4, batches=9), trained)
+    trained.data.splits["train"].augment = lambda sample, seed: sample * float("nan")
+    other, _ = run(Conversion(T=4, batches=9), trained)
+    assert all(
+        torch.equal(a.theta, b.theta) for a, b in zip(plain.neurons.values(), other.neurons.values(), strict=True)
+    )
+
+
+def test_all_training_images_give_what_convert_gives(tmp_path):
+    trained = handed_over(tmp_path)
+    snn, _ = run(Conversion(T=4, method="max_norm", calibration="none", batches=99), trained)
+    x = trained.data.splits["train"].read(range(90))
+    wanted = convert(analog_net(trained.net), [x], "max_norm", T=4, calibration="none")
+    assert [n.theta.item() for n in snn.neurons.values()] == [n.theta.item() for n in wanted.neurons.values()]
+
+
+def test_qcfs_is_fine_tuned_on_the_training_split(tmp_path):
+    trained = handed_over(tmp_path)
+    stage = Conversion(T=4, method="qcfs", arguments={"epochs": 2, "lr": 0.01}, calibration="none", batches=1)
+    snn, _ = run(stage, trained)
+    assert not any(isinstance(module, QCFSRectifier) for module in snn.modules())
+    weights = dict(trained.net.named_parameters())
+    moved = [name for name, value in snn.net.named_parameters() if not torch.equal(value, weights[name])]
+    assert len(moved) == 4  # both layers, and only in the copy
+    assert "fine-tuned with 4 levels" in (tmp_path / "report.txt").read_text()
+
+
+def test_the_files(tmp_path):
+    run(Conversion(T=4), handed_over(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pt", "conversion.json", "report.txt", "accuracy.png"}
+    assert "spiking neurons" in (tmp_path / "report.txt").read_text()
+    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- stages one after the other --------------------------------------------------------------------------------------
+
+
+class Step(Stage):
+    """Appends its name to a net that is a list."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def check(self, task, sample_shape) -> None: ...
+
+    def run(self, trained, folder, console):
+        if self.name == "lava":
+            raise RuntimeError("no chip")
+        return [*trained.net, self.name], {"size": float(len(trained.net)), "folder": folder.name}
+
+
+def test_stages_run_in_their_order_each_on_what_the_one_before_made(tmp_path):
+    trained = handed_over(tmp_path)
+    trained.net, metrics, seconds = [], {"test/acc": 1.0}, {}
+    run_stages({"qat": Step("qat"), "ann2snn": Step("ann2snn")}, trained, metrics, seconds, Console(quiet=True))
+    assert trained.net == ["ann2snn", "qat"] and list(seconds) == ["ann2snn", "qat"]
+    assert metrics == {
+        "test/acc": 1.0,
+        "ann2snn/size": 0,
+        "ann2snn/folder": "ann2snn",
+        "qat/size": 1,
+        "qat/folder": "qat",
+    }
+
+
+def test_an_error_loses_only_what_comes_after_it(tmp_path):
+    trained = handed_over(tmp_path)
+    trained.net, metrics, seconds = [], {}, {}
+    with pytest.raises(RuntimeError, match="no chip"):
+        run_stages({"lava": Step("lava"), "qat": Step("qat")}, trained, metrics, seconds, Console(quiet=True))
+    assert set(metrics) == {"qat/size", "qat/folder"} and set(seconds) == {"qat"}

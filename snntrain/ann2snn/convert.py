@@ -15,6 +15,7 @@ from snntrain.ann2snn.report import ConversionReport
 from snntrain.arguments import integer, refuse
 
 
+@torch.inference_mode(False)  # tensors made in it could not be trained later
 def convert(
     ann: nn.Module,
     loader: Iterable[Any],

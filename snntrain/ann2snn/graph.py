@@ -201,6 +201,13 @@ class _Recorder(fx.Interpreter):
         return self.values[n]
 
 
+def _check_channels(gm: fx.GraphModule, values: dict[fx.Node, Any]) -> None:
+    for node, value in values.items():
+        if node.op == "call_module" and node.target in rectifiers(gm) and value.dim() < 2:
+            reason = f"its output {list(value.shape)} is one number per sample, without a dimension of channels"
+            raise refusal(node.target, "activation", reason, "Squeeze or index after it instead.")
+
+
 def _check_samples(gm: fx.GraphModule, x: Tensor) -> None:
     """Raises: ConversionError naming the first node where the output for a sample depends on the others.
 
@@ -210,6 +217,7 @@ def _check_samples(gm: fx.GraphModule, x: Tensor) -> None:
     alone.run(x.clone())
     together.run(torch.cat([x, x.flip(0) * 0.5 if x.is_floating_point() else x.flip(0)]))
     carrying = carriers(gm.graph)
+    _check_channels(gm, alone.values)
     count = x.shape[0]
 
     def agree(node: fx.Node) -> bool:

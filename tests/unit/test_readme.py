@@ -8,12 +8,15 @@ import yaml
 from omegaconf import OmegaConf
 
 from snntrain import functional, registry
+from snntrain.ann2snn import METHODS
+from snntrain.ann2snn.calibration import CORRECTIONS
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
 from snntrain.model import build, list_models
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONVERSION = (ROOT / "docs/conversion.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -61,3 +64,18 @@ def test_the_models_of_the_table_are_those_there_are():
     (code,) = re.findall(r"```python\n(.*?)```", MODELS, flags=re.DOTALL)
     exec(compile(code, "models.md", "exec"), {})
     assert sorted(re.findall(r"^\| `(\w+)` \|", MODELS, flags=re.MULTILINE)) == list_models()
+
+
+def test_a_net_of_torchvision_is_converted_as_the_example_says(capsys):
+    code, _ = re.findall(r"```python\n(.*?)```", CONVERSION, flags=re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "conversion.md", "exec"), names)
+    assert names["logits"].shape == (4, 10) and "spiking neurons" in capsys.readouterr().out
+    assert sorted(METHODS) == sorted(re.findall(r"`(\w+)`", "".join(rows(CONVERSION, "| method | thresholds |"))))
+    assert sorted(CORRECTIONS) == sorted(row.split("`")[1] for row in rows(CONVERSION, "| correction | of the neurons"))
+
+
+def rows(text: str, header: str) -> list[str]:
+    """First cells of the table under a header."""
+    table = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [line.split("|")[1] for line in table]

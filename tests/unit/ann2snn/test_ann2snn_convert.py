@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from snntrain.ann2snn import METHODS, ConversionError, convert, prepare, to_spiking
 from snntrain.ann2snn.method import MaxNorm
+from snntrain.functional import repeat
 
 pytestmark = pytest.mark.filterwarnings("ignore::snntrain.ann2snn.ConversionWarning")  # a small net has dead channels
 X = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -93,3 +94,10 @@ def test_wrong_arguments_are_named():
 
 def test_methods_known():
     assert {"max_norm", "robust_norm", "channel_mse", "ltb"} <= set(METHODS)
+
+
+def test_a_net_converted_in_inference_mode_can_be_trained():
+    with torch.inference_mode():
+        snn = convert(small_net(), LOADER, T=4, calibration="bias+weight", calibration_steps=1)
+    snn(repeat(X, 4)).sum().backward()
+    assert all(p.grad is not None for p in snn.parameters())

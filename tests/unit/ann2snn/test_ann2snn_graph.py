@@ -159,3 +159,16 @@ def test_a_net_on_a_gpu_is_converted_there():
     snn = convert_by_maximum(net, x)
     assert all(value.is_cuda for value in snn.state_dict().values() if isinstance(value, torch.Tensor))
     assert error(snn.predict(x, 256), in_evaluation(net, x)) < 0.02
+
+
+def test_an_activation_without_channels_is_refused():
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.out = nn.Linear(3, 1), nn.Linear(1, 2)
+
+        def forward(self, x):
+            return self.out(self.fc(x).squeeze(1).relu().unsqueeze(1))
+
+    with pytest.raises(ConversionError, match=r"without a dimension of channels.*Squeeze or index after it"):
+        prepare(Flat(), torch.rand(4, 3))

@@ -62,7 +62,7 @@ def test_what_cannot_be_done_is_refused_before_training(overrides, text):
 
 def test_a_net_that_cannot_be_converted_is_refused_before_training():
     config = check(compose(["neuron=relu", "callbacks=[default,ann2snn]", "model=qkformer", "data=mnist"]))
-    with pytest.raises(UsageError, match="QKAttention.*cannot be converted"):
+    with pytest.raises(UsageError, match=r"QKAttention.*cannot be converted"):
         build_stages(config, build_task(config))
 
 

@@ -16,7 +16,7 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
-from snntrain.stage import Stage
+from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
 CHECKPOINT_FORMAT = 1
@@ -117,11 +117,11 @@ def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[st
 
     Raises: UsageError.
     """
-    stages = {}
-    for name, settings in config.get("stages", {}).items():
+    stages, net = {}, task.net
+    for name in in_order(config.get("stages", {})):
         with refusing(f"stages.{name}"):
-            stages[name] = instantiate(settings, _convert_="all")
-            stages[name].check(task, net_shape(config))
+            stages[name] = instantiate(config["stages"][name], _convert_="all")
+            net = stages[name].check(net, task, net_shape(config))
     return stages
 
 

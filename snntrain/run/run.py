@@ -170,7 +170,7 @@ def _trained(built: Run) -> Trained:
     task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
     batches = int(sum(built.trainer.num_test_batches))
     device = built.trainer.strategy.root_device
-    return Trained(task.eval(), task.net, built.data, built.config, built.folder, device, batches)
+    return Trained(task.eval(), task.net, built.data, built.config, built.folder, task.T, device, batches)
 
 
 def _best_checkpoint(built: Run) -> str | None:

@@ -1,6 +1,6 @@
 """Fit-end stages: what happens to a copy of the trained network after its test."""
 
 from snntrain.stage.conversion import Conversion
-from snntrain.stage.stage import ORDER, Stage, Trained, run_stages
+from snntrain.stage.stage import ORDER, Stage, Trained, in_order, run_stages
 
-__all__ = ["ORDER", "Conversion", "Stage", "Trained", "run_stages"]
+__all__ = ["ORDER", "Conversion", "Stage", "Trained", "in_order", "run_stages"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snntrain import __version__
-from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare
+from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
 from snntrain.ann2snn.calibration import corrections
 from snntrain.arguments import integer, refuse
 from snntrain.encoding import DirectEncoder
@@ -68,8 +68,8 @@ class Conversion(Stage):
     def _make_method(self) -> Method:
         return make_method(self.method, **self.arguments)
 
-    def check(self, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> None:
-        if getattr(task.net, "is_stateful", True):
+    def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
+        if getattr(net, "is_stateful", True):
             raise ValueError(
                 "it converts nets of ReLUs, and this model has spiking or other stateful layers. Use neuron=relu, or "
                 "leave ann2snn out of callbacks."
@@ -80,7 +80,7 @@ class Conversion(Stage):
                 "encoder=direct and data without a time axis."
             )
         example = torch.rand(4, *sample_shape, generator=generator(0, "ann2snn example"))
-        prepare(analog_net(task.net), example)
+        return to_spiking(prepare(analog_net(net), example))
 
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
         from snntrain.stage.figure import accuracy_figure  # matplotlib, which a run without stages does not need here
@@ -97,6 +97,7 @@ class Conversion(Stage):
                 temporary, format="png", dpi=192, facecolor="white"
             )
         _print(result, console)
+        trained.T = self.T
         metrics = {f"acc_T{steps}": accuracy for steps, accuracy in result["acc"].items()}
         return snn, {"acc_ann": result["acc_ann"], **metrics, "firing_rate": result["firing_rate"]}
 
@@ -105,7 +106,7 @@ class Conversion(Stage):
         count = min(self.batches * trained.data.batch_size, len(split))
         order = torch.randperm(len(split), generator=generator(trained.config["seed"], "ann2snn calibration"))
         parts = order[:count].split(trained.data.batch_size)
-        batches = [split.read(part.tolist()) for part in parts]  # as they are in the data, not augmented
+        batches = [split.__getitems__(part.tolist())[0] for part in parts]  # without an epoch: not augmented
         method = self._make_method()
         console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
         with _bars(console) as progress, warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Trained:
         data: the run's datamodule, set up.
         config: of the run, resolved.
         folder: the run folder.
+        T: time steps that `net` is to run.
         device: where to compute.
         test_batches: how many batches of the test set are to be looked at.
     """
@@ -34,6 +35,7 @@ class Trained:
     data: pl.LightningDataModule
     config: Mapping[str, Any]
     folder: Path
+    T: int
     device: torch.device
     test_batches: int
 
@@ -42,13 +44,16 @@ class Stage(ABC):
     """One step after training."""
 
     @abstractmethod
-    def check(self, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> None:
+    def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
         """Refuse, before any training, what the stage could not do after it.
 
         Args:
-            task: as built, with fresh weights; must stay as it is.
+            net: what the stage before would hand on, at first the task's network with fresh weights; must stay as it
+                is.
+            task: as built.
             sample_shape: of what the network gets at one step.
 
+        Returns: what the stage would hand on.
         Raises: ValueError saying what does not fit and what to do.
         """
 
@@ -60,8 +65,14 @@ class Stage(ABC):
             folder: for the stage's files.
             console: for progress.
 
-        Returns: the network for the next stage, and metrics without the stage's name.
+        Returns: the network for the next stage, and metrics without the stage's name. A stage that changes how many
+        steps the network runs sets trained.T.
         """
+
+
+def in_order(stages: Iterable[str]) -> list[str]:
+    """Names of stages, first to last."""
+    return sorted(stages, key=ORDER.index)
 
 
 def run_stages(
@@ -77,7 +88,7 @@ def run_stages(
         stages: name → stage.
         metrics, seconds: filled in as stages end, so that an error loses only what comes after it.
     """
-    for name in sorted(stages, key=ORDER.index):
+    for name in in_order(stages):
         began = time.perf_counter()
         trained.net, found = stages[name].run(trained, trained.folder / "artifacts" / name, console)
         metrics.update({f"{name}/{key}": value for key, value in found.items()})

@@ -30,7 +30,7 @@ def relu_task(**more: Any):
 def handed_over(folder: Path, task=None) -> Trained:
     task, data = task or relu_task(), Patches()
     data.setup()
-    return Trained(task, task.net, data, {"seed": 1}, folder, torch.device("cpu"), len(data.test_dataloader()))
+    return Trained(task, task.net, data, {"seed": 1}, folder, 1, torch.device("cpu"), len(data.test_dataloader()))
 
 
 def run(stage: Stage, trained: Trained) -> tuple[SpikingNet, dict[str, float]]:
@@ -160,7 +160,8 @@ class Step(Stage):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def check(self, task, sample_shape) -> None: ...
+    def check(self, net, task, sample_shape):
+        return net
 
     def run(self, trained, folder, console):
         if self.name == "lava":

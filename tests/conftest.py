@@ -1,7 +1,6 @@
-"""What several test files need: the programs as subprocesses, small runs, the shared real data."""
+"""What several test files need: the programs as functions, the shared real data."""
 
 import functools
-import json
 import os
 import runpy
 import subprocess
@@ -13,33 +12,11 @@ from typing import NoReturn
 
 import pytest
 import torch
+from programs import ROOT, complete
 
 import snntrain  # noqa: F401  before lightning, which some test files import first: see snntrain/__init__.py
 
 torch.set_num_threads(1)  # the tests run side by side: more threads than cores would spend their time waiting
-
-ROOT = Path(__file__).resolve().parents[1]
-# A run that takes a second of training.
-SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
-
-
-def start(program: str, *arguments: str, cwd: Path) -> subprocess.Popen:
-    """Start train.py or eval.py; output is collected as text."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
-    command = [sys.executable, str(ROOT / program), *arguments]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def complete(program: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess:
-    """Run train.py or eval.py to its end."""
-    process = start(program, *arguments, cwd=cwd)
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,8 +79,3 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("SNNTRAIN_DATA is not set: it names a folder with MNIST, FashionMNIST, NMNIST")
     return Path(folder)
-
-
-def results(folder: Path) -> dict:
-    """results.json of a run folder."""
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -86,30 +86,36 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     """
     net = build_net(config)
     _check_output(net, config["data"]["num_classes"])
-    with refusing("encoder"):
-        encoder = registry.build("encoder", **config["encoder"])
     is_ann = not getattr(net, "is_stateful", True)
-    takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     if is_ann and config["encoder"]["name"] not in ("DirectEncoder", "FramesEncoder"):
         raise UsageError(
             f"encoder: {config['encoder']['name']} makes sequences of spikes, but a model without spiking neurons "
             "reads the image itself in one step. Use encoder=direct."
         )
-    with refusing("task"):
-        task = instantiate(
-            config["task"],
-            net=net,
-            encoder=encoder,
-            T=1 if takes_one_step else config["T"],
-            num_classes=config["data"]["num_classes"],
-            optim=config["optim"],
-            seed=config["seed"],
-            _recursive_=False,
-            _convert_="all",
-        )
+    takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
+    task = task_around(net, config, T=1 if takes_one_step else config["T"])
     with refusing("optim"):
         configure(net, config["optim"])  # a learning rate that torch refuses is refused now, not in the first epoch
     return task
+
+
+def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: Any) -> pl.LightningModule:
+    """The LightningModule of a config for a network that is there already.
+
+    Args:
+        net: [T, N, *] → [T, N, K].
+        T: time steps.
+        changed: constructor arguments that are to differ from the config's.
+
+    Raises: UsageError.
+    """
+    with refusing("encoder"):
+        encoder = registry.build("encoder", **config["encoder"])
+    arguments = {"num_classes": config["data"]["num_classes"], "optim": config["optim"], "seed": config["seed"]}
+    with refusing("task"):
+        return instantiate(
+            config["task"], net=net, encoder=encoder, T=T, **arguments | changed, _recursive_=False, _convert_="all"
+        )
 
 
 def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[str, Stage]:

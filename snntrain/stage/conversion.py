@@ -1,7 +1,6 @@
 """The stage ann2snn: from the trained net of ReLUs to a spiking one, measured over time steps."""
 
 import copy
-import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import set_step_mode
 from snntrain.randomness import generator
+from snntrain.stage.evaluation import bars, test_batches
 from snntrain.stage.stage import Stage, Trained
 
 FORMAT = 1  # of net.pt
@@ -109,7 +109,7 @@ class Conversion(Stage):
         batches = [split.__getitems__(part.tolist())[0] for part in parts]  # without an epoch: not augmented
         method = self._make_method()
         console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
-        with _bars(console) as progress, warnings.catch_warnings():
+        with bars(console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConversionWarning)  # they stand in the report
             if isinstance(method, QCFS):
                 method.training = _Watched(trained.data.train_dataloader(), progress, "fine-tune")
@@ -120,11 +120,8 @@ class Conversion(Stage):
         """Accuracy of both nets on the test set, and firing rates over the T steps of the conversion."""
         steps = sorted({*self.eval_T, self.T})
         right, right_ann, total = torch.zeros(len(steps), dtype=torch.long), 0, 0
-        loader = trained.data.test_dataloader()
-        with _Rates(snn, self.T) as rates, _bars(console) as progress:
-            batches = itertools.islice(loader, trained.test_batches)
-            for x, label, *_ in progress.track(batches, trained.test_batches, description="ann2snn test"):
-                x, label = x.to(trained.device), label.to(trained.device)
+        with _Rates(snn, self.T) as rates:
+            for x, label, *_ in test_batches(trained, console, "ann2snn test"):
                 with torch.no_grad():
                     right_ann += int((ann(x).argmax(1) == label).sum())
                 right += (snn.predict_at(x, steps).argmax(2) == label).sum(1).cpu()
@@ -144,10 +141,6 @@ def analog_net(net: nn.Module) -> nn.Module:
     net = copy.deepcopy(net)
     set_step_mode(net, "s")
     return net.eval()
-
-
-def _bars(console: Console) -> Progress:
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 class _Watched:

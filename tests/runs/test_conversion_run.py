@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import complete, results
+from programs import complete, results
 
 from snntrain.config.error import UsageError
 from snntrain.run.build import build_data

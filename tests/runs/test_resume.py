@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, results, start
+from programs import SMALL, results, start
 
 # Random draws inside the model (Poisson spikes) and a schedule, so that order, generator and learning rate all matter.
 CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "data.batch_size=64", "optim.lr=0.02")

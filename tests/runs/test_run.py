@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 import yaml
-from conftest import SMALL, complete, results
+from programs import SMALL, complete, results
 
 from snntrain.config.compose import groups
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from conftest import SMALL, complete, results
+from programs import SMALL, complete, results
 
 ACTIVE = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
 CONVOLUTIONAL = (*ACTIVE, "model=csnn", "model.channels=8")

@@ -35,7 +35,7 @@ def interrupt(folder: Path, number: signal.Signals, after_epoch: int, delay: flo
     return process.returncode, "".join(output) + out + err
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resuming_after_ctrl_c_repeats_the_run(tmp_path, uninterrupted, workers):
     delay = random.Random(workers).uniform(0.0, 0.15)
     more = [f"data.num_workers={workers}"]
@@ -61,7 +61,7 @@ def test_resuming_after_ctrl_c_repeats_the_run(tmp_path, uninterrupted, workers)
     ]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_resuming_after_a_kill_repeats_the_run(tmp_path, uninterrupted, workers):
     more = [f"data.num_workers={workers}"]
     code, output = interrupt(tmp_path, signal.SIGKILL, 2, 0.0, *more)

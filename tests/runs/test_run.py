@@ -244,6 +244,7 @@ def test_debug_profile_prints_the_time_of_every_hook(debug):
     assert "run_training_epoch" in output and "optimizer_step" in output
 
 
+@pytest.mark.slow
 def test_early_stopping_stops(tmp_path):
     """A learning rate of almost 0: no epoch is better than the first."""
     stopping = ("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1,3", "optim.lr=1e-12")
@@ -359,6 +360,7 @@ def test_predictions_have_the_accuracy_of_the_test(trained, tmp_path):
         assert scores.index(max(scores)) == int(row["predicted"])
 
 
+@pytest.mark.slow
 def test_an_evaluation_may_override_the_saved_config(trained, tmp_path):
     run, _ = trained
     arguments = (f"run={run}", "T=8", "data.batch_size=32", f"output={tmp_path}")

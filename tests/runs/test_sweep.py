@@ -69,7 +69,10 @@ def test_every_combination_runs_and_the_table_lists_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("sweeping", "said", "where"),
-    [("neuron.tau=0.5,2.0,3.0", "tau must be a finite number > 1, got 0.5", 0), ("optim.lr=0.1,-1.0,0.2", "-1", 1)],
+    [
+        ("neuron.tau=0.5,2.0,3.0", "tau must be a finite number > 1, got 0.5", 0),
+        pytest.param("optim.lr=0.1,-1.0,0.2", "-1", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_failing_job_is_reported_at_once_and_stops_no_other(tmp_path, sweeping, said, where):
     code, lines = sweep(tmp_path, sweeping)

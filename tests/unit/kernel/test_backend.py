@@ -57,7 +57,11 @@ def outcome(node: BaseNode, x: Tensor) -> list[Tensor]:
     return [s.detach(), *(getattr(node, name).detach() for name in node.state_names), *gradients]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow), torch.bfloat16, torch.float16],
+    ids=str,
+)
 def test_a_users_own_step_is_fused_as_ours_are(dtype):
     torch.manual_seed(0)
     x = (2 * torch.randn(9, 3, 40)).to(dtype)
@@ -72,6 +76,7 @@ def test_a_users_own_step_is_fused_as_ours_are(dtype):
             torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_settings_may_change_after_the_first_call():
     node = Leaky(step_mode="m", surrogate_function=surrogate.ATan(2.0))
     x = torch.randn(5, 30)

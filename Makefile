@@ -1,10 +1,11 @@
 # Two commands: `make train` and `make test`. Each sets up .venv on first use and reuses it afterwards.
+# `make lava` adds Lava's simulator in .lava, which tests and the stage lava use where it is there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-all lint clean
+.PHONY: train test test-all lava lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py
@@ -14,6 +15,13 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto
+
+lava: .lava/.installed
+
+.lava/.installed: scripts/install_lava.py snntrain/export/lava_shim.py | $(VENV)/.installed
+	@echo "Installing Lava into .lava, about half a minute …"
+	$(BIN)/python scripts/install_lava.py .lava
+	@touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -34,4 +42,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .lava build *.egg-info

@@ -18,11 +18,11 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 # Importing these modules registers what snntrain itself offers.
 _HOMES = {
-    "neuron": "snntrain.neuron",
-    "layer": "snntrain.layer",
-    "surrogate": "snntrain.surrogate",
-    "encoder": "snntrain.encoding",
-    "model": "snntrain.model",
+    "neuron": ("snntrain.neuron", "snntrain.quantize"),
+    "layer": ("snntrain.layer",),
+    "surrogate": ("snntrain.surrogate",),
+    "encoder": ("snntrain.encoding",),
+    "model": ("snntrain.model",),
 }
 _ENTRIES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in _HOMES}
 
@@ -44,10 +44,11 @@ def register(kind: str, name: str | None = None) -> Callable[[T], T]:
     Raises: ValueError for an unknown kind, or a name that another class holds.
     """
     entries = _entries_of(kind)
-    importlib.import_module(_HOMES[kind])  # a name of snntrain's own is refused here, not when snntrain registers it
 
     def decorate(target: T) -> T:
         key = name or target.__name__
+        if not target.__module__.startswith("snntrain."):
+            _import_homes(kind)  # a name of snntrain's own is refused here, not when snntrain registers it
         held = entries.get(key)
         # The same class seen again (a module reloaded in a notebook) replaces itself.
         if held is not None and (held.__module__, held.__qualname__) != (target.__module__, target.__qualname__):
@@ -62,7 +63,7 @@ def register(kind: str, name: str | None = None) -> Callable[[T], T]:
 def names(kind: str, pattern: str = "*") -> list[str]:
     """Registered names of a kind, filtered by a shell pattern such as 'Conv*', sorted."""
     entries = _entries_of(kind)
-    importlib.import_module(_HOMES[kind])
+    _import_homes(kind)
     return sorted(fnmatch.filter(entries, pattern))
 
 
@@ -113,6 +114,11 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], ti
     missing = [key for key, p in by_name.items() if p.default is p.empty and key not in arguments]
     if missing:
         raise ValueError(f"{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+
+
+def _import_homes(kind: str) -> None:
+    for home in _HOMES[kind]:
+        importlib.import_module(home)
 
 
 def _entries_of(kind: str) -> dict[str, Callable[..., Any]]:

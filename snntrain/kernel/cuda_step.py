@@ -38,7 +38,9 @@ _TEMPLATE = {
 }
 # CUDA's own functions, not the fast ones (__expf and the like). `round` is torch's: half to even.
 _FUNCTION = {"abs": "fabs", "round": "rint"}
-_FUNCTION |= {name: name for name in ("exp", "log", "log1p", "sin", "cos", "tanh", "sqrt", "erf")}
+_FUNCTION |= {
+    name: name for name in ("exp", "log", "log1p", "sin", "cos", "tanh", "sqrt", "erf", "floor", "ceil", "trunc")
+}
 
 
 def advance(plan: Plan) -> str:

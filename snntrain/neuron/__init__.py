@@ -5,6 +5,7 @@ from snntrain.neuron.atif import ATIFNode
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.clif import ComplementaryLIFNode
 from snntrain.neuron.cuba import CubaLIFNode
+from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 from snntrain.neuron.glif import GatedLIFNode
 from snntrain.neuron.integrate_and_fire import IFNode
 from snntrain.neuron.klif import KLIFNode
@@ -33,6 +34,7 @@ __all__ = [
     "KLIFNode",
     "LIAFNode",
     "LIFNode",
+    "LoihiCubaLIFNode",
     "MaskedPSN",
     "NonSpikingIFNode",
     "NonSpikingLIFNode",

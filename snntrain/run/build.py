@@ -162,6 +162,23 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
         )
 
 
+def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
+    """A Trainer with a run's settings for some epochs more, in a folder of a stage.
+
+    Raises: UsageError.
+    """
+    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
+    callbacks = [
+        Seeding(config["seed"]),
+        Throughput(),
+        History(folder / "metrics.csv"),
+        Progress(),
+        ResumePoint(folder / "checkpoints", description),
+    ]
+    trainer = {**config["trainer"], "max_epochs": epochs, "profiler": None}
+    return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
+
+
 def build(config: dict[str, Any]) -> Run:
     """Everything a run needs; nothing is written yet.
 

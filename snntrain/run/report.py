@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 
 from snntrain.files import write_text
 from snntrain.run.run_files import Curve, RunFiles, Unavailable, as_number, in_one_line
+from snntrain.run.stage_report import STAGE_SECTIONS, chosen_stages
 from snntrain.run.table import neuron_marks
 
 REPORT = "report.html"
 
-_STAGES = {"ann2snn": "ANN → SNN conversion"}
 _SHARES = ("acc", "firing_rate", "sparsity", "recall")  # metrics that are shown as percentages
 
 
@@ -39,9 +38,9 @@ def _render(run: RunFiles) -> str:
     import jinja2
 
     sections = []
-    stages = _stages(run)
+    stages = chosen_stages(run)
     for key, (title, build) in _SECTIONS.items():
-        if key in _STAGES and key not in stages:
+        if key in STAGE_SECTIONS and key not in stages:
             continue
         try:
             content, note = build(run), ""
@@ -56,14 +55,6 @@ def _render(run: RunFiles) -> str:
         percent=_percent, number=_format_number, metric=_format_metric, whole=lambda value: f"{value:,.0f}"
     )
     return environment.get_template(f"{REPORT}.j2").render(header=_header(run), sections=sections)
-
-
-def _stages(run: RunFiles) -> dict[str, Any]:
-    """The stages of the run's config; {} if it cannot be read."""
-    try:
-        return dict(yaml.safe_load(run.read_or("config.yaml", "")).get("stages") or {})
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        return {}
 
 
 def _header(run: RunFiles) -> dict[str, Any]:
@@ -224,7 +215,7 @@ def _metrics(run: RunFiles) -> dict[str, Any]:
     for name, value in results["metrics"].items():
         stage = name.partition("/")[0] if "/" in name else "run"
         groups.setdefault(stage, []).append({"name": name, "value": value, "hex": results["hex"].get(name, "")})
-    order = {"test": 0, **dict.fromkeys(_STAGES, 1), "val": 2, "train": 3}
+    order = {"test": 0, **dict.fromkeys(STAGE_SECTIONS, 1), "val": 2, "train": 3}
     return {"groups": sorted(groups.items(), key=lambda group: order.get(group[0], 4))}
 
 
@@ -240,32 +231,12 @@ def _provenance(run: RunFiles) -> dict[str, Any]:
     return {"groups": groups, "diff": diff, "commit": commit, "dirty": by_name.get("dirty") == "True"}
 
 
-def _conversion(run: RunFiles) -> dict[str, Any]:
-    from snntrain.figure import svg
-    from snntrain.stage.figure import accuracy_figure
-
-    result = run.read("artifacts/ann2snn/conversion.json")
-    ann, report = result["acc_ann"], result["report"]
-    figure = accuracy_figure(result["acc"], ann)
-    neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
-    remarks = report["warnings"] + [f"{row['node']}: {text}" for row in report["rows"] for text in row["warnings"]]
-    return {
-        "plot": svg(figure, "conversion"),
-        "accuracy": [(int(T), share, 100 * (share - ann)) for T, share in result["acc"].items()],
-        "settings": report["settings"],
-        "neurons": neurons,
-        "nodes": report["rows"],
-        "remarks": remarks,
-        **{key: result[key] for key in ("T", "samples", "acc_ann", "firing_rate")},
-    }
-
-
 _SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
     "curves": ("Learning curves", _curves),
     "firing": ("Firing rates", _firing_rates),
     "raster": ("Spike raster", _raster),
     "confusion": ("Confusion matrix", _confusion),
-    "ann2snn": (_STAGES["ann2snn"], _conversion),
+    **STAGE_SECTIONS,
     "layers": ("Layers", _layers),
     "metrics": ("Metrics", _metrics),
     "config": ("Config", lambda run: {"text": run.read("config.yaml").strip("\n")}),

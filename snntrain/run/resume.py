@@ -13,7 +13,7 @@ from snntrain.run.build import read_checkpoint
 from snntrain.run.results import read_results
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
-_FREE = ("paths", "resume", "name", "callbacks", "logger", "debug", "trust")
+_FREE = ("paths", "resume", "name", "callbacks", "stages", "logger", "debug", "trust")
 _FREE_WITHIN = ("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps")
 
 

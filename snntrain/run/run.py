@@ -3,6 +3,7 @@
 import time
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint
+from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
@@ -73,7 +74,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
             _fit(built, start.checkpoint, seconds)
             metrics |= _test(built, seconds)
             if built.stages:
-                run_stages(built.stages, _trained(built), metrics, seconds, console)
+                run_stages(built.stages, _trained(built, start.checkpoint is not None), metrics, seconds, console)
     except Interrupted as interruption:
         message = _interruption_message(built, interruption)
         _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
@@ -164,19 +165,32 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     return {**_metrics_of_best_epoch(built), **tested}
 
 
-def _trained(built: Run) -> Trained:
+def _trained(built: Run, is_resumed: bool) -> Trained:
     """A copy of the task with the best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
     task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
     batches = int(sum(built.trainer.num_test_batches))
-    device = built.trainer.strategy.root_device
-    return Trained(task.eval(), task.net, built.data, built.config, built.folder, task.T, device, batches)
+    return Trained(
+        task=task.eval(),
+        net=task.net,
+        data=built.data,
+        config=built.config,
+        folder=built.folder,
+        T=task.T,
+        device=built.trainer.strategy.root_device,
+        test_batches=batches,
+        task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
+        trainer_for=partial(stage_trainer, built.config),
+        is_resumed=is_resumed,
+    )
 
 
 def _best_checkpoint(built: Run) -> str | None:
     for callback in built.trainer.callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-            return callback.best_model_path
+            path = Path(callback.best_model_path)
+            moved = built.folder / "checkpoints" / path.name  # a run folder that was moved after it was written
+            return str(path if path.is_file() else moved)
     return None
 
 

@@ -23,6 +23,7 @@ _WRITTEN = {
     "artifacts/raster.npz": "the test writes it for one sample",
     "artifacts/synaptic_operations.json": "the test writes it",
     "artifacts/ann2snn/conversion.json": "the stage ann2snn writes it after the test",
+    "artifacts/qat/quantisation.json": "the stage qat writes it after the test",
 }
 _ENDINGS = {
     "finished": "this run finished without it",
@@ -139,6 +140,7 @@ _PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "artifacts/raster.npz": _parse_arrays,
     "artifacts/synaptic_operations.json": _parse_operations,
     "artifacts/ann2snn/conversion.json": _parse_mapping,
+    "artifacts/qat/quantisation.json": _parse_mapping,
 }
 
 

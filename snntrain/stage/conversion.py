@@ -80,7 +80,9 @@ class Conversion(Stage):
                 "encoder=direct and data without a time axis."
             )
         example = torch.rand(4, *sample_shape, generator=generator(0, "ann2snn example"))
-        return to_spiking(prepare(analog_net(net), example))
+        snn = to_spiking(prepare(analog_net(net), example))
+        snn.readout_start = int(getattr(self._make_method(), "delayed_readout", False))  # more is known after fit
+        return snn
 
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
         from snntrain.stage.figure import accuracy_figure  # matplotlib, which a run without stages does not need here

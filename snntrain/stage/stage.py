@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ class Trained:
         T: time steps that `net` is to run.
         device: where to compute.
         test_batches: how many batches of the test set are to be looked at.
+        task_for: (net, T, **changed) → a LightningModule like `task` around another net.
+        trainer_for: (epochs, folder) → a Trainer with the run's settings, which leaves its resume point in the folder.
+        is_resumed: whether the run goes on from an earlier one in the same folder.
     """
 
     task: pl.LightningModule
@@ -38,6 +41,9 @@ class Trained:
     T: int
     device: torch.device
     test_batches: int
+    task_for: Callable[..., pl.LightningModule]
+    trainer_for: Callable[[int, Path], pl.Trainer]
+    is_resumed: bool = False
 
 
 class Stage(ABC):

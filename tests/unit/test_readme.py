@@ -13,10 +13,12 @@ from snntrain.ann2snn.calibration import CORRECTIONS
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
 from snntrain.model import build, list_models
+from snntrain.quantize import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs/conversion.md").read_text(encoding="utf-8")
+QUANTISATION = (ROOT / "docs/quantisation.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -73,6 +75,17 @@ def test_a_net_of_torchvision_is_converted_as_the_example_says(capsys):
     assert names["logits"].shape == (4, 10) and "spiking neurons" in capsys.readouterr().out
     assert sorted(METHODS) == sorted(re.findall(r"`(\w+)`", "".join(rows(CONVERSION, "| method | thresholds |"))))
     assert sorted(CORRECTIONS) == sorted(row.split("`")[1] for row in rows(CONVERSION, "| correction | of the neurons"))
+
+
+def test_a_net_becomes_integers_as_the_example_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", QUANTISATION, flags=re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "quantisation.md", "exec"), names)
+    assert names["logits"].shape == (4, 16, 10)
+    assert torch.equal(names["logits"], names["quantised"].eval()(names["batches"][0]))
+    told = re.findall(r"`(\w+)`", "".join(rows(QUANTISATION, "| preset | weights")))
+    assert sorted(told) == sorted(PRESETS)
 
 
 def rows(text: str, header: str) -> list[str]:

@@ -167,6 +167,7 @@ EXACT = {
         torch.sign(x),
         _ATEN.threshold_backward(y, x, 0.5),
     ),
+    "rounding": lambda x, y: (x.floor(), x.ceil(), x.trunc()),
 }
 INEXACT = {
     "functions": lambda x, y: (

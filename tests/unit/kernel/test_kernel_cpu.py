@@ -170,3 +170,17 @@ def test_both_zeros_are_constants_of_their_own():
     plan = make_plan(lambda x, v: (torch.where(x > 0, 0.0, -0.0), v), 1, 0, [], torch.float32)
     out, _, _ = run(plan, torch.tensor([[1.0, -1.0]]), [0.0], [])
     assert torch.signbit(out).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rounding_is_torchs_also_of_infinities_and_nan(dtype):
+    special = [0.0, -0.0, 0.5, -0.5, 1.5, -1.5, 2.5, 0.99999994, -1e-40, 8388607.5, 3e38, torch.inf, -torch.inf]
+    x = torch.tensor([*special, torch.nan], dtype=dtype)
+
+    def step(x: Tensor, *unused: Tensor) -> tuple[Tensor, ...]:
+        x = x.detach()
+        return x, x.floor(), x.ceil(), x.trunc(), x.round()
+
+    _, ours, _ = run(make_plan(step, 4, 0, [], dtype), x.unsqueeze(0), [0.0] * 4, [])
+    for one, other in zip(ours, step(x)[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True)

@@ -293,6 +293,7 @@ def test_every_model_composes_with_every_neuron_or_says_why_not(model, neuron):
         "MaskedPSN": {"T": T, "k": 2},
         "PSN": {"T": T},
         "SlidingPSN": {"k": 2},
+        **{f"Quantized{kind}": {"quant_params": {"bits": 8}} for kind in ("ATIF", "IFNode", "LIFNode")},
     }
     chosen = {"name": neuron, **needed.get(neuron, {})}
     online = neuron in ("OTTTLIFNode", "SLTTLIFNode")

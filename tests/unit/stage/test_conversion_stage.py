@@ -30,7 +30,9 @@ def relu_task(**more: Any):
 def handed_over(folder: Path, task=None) -> Trained:
     task, data = task or relu_task(), Patches()
     data.setup()
-    return Trained(task, task.net, data, {"seed": 1}, folder, 1, torch.device("cpu"), len(data.test_dataloader()))
+    return Trained(
+        task, task.net, data, {"seed": 1}, folder, 1, torch.device("cpu"), len(data.test_dataloader()), None, None
+    )
 
 
 def run(stage: Stage, trained: Trained) -> tuple[SpikingNet, dict[str, float]]:

@@ -1,0 +1,30 @@
+"""Export of trained nets: netx files for Loihi and its simulator, NIR graphs for other simulators and chips.
+
+print(plan(net, example))                        what becomes of every layer, or why not
+exported = export(net, "net.h5", example)        the file, and what belongs to it
+exported.logits(x)                               what it computes, in integers
+run_in_lava("net.h5", exported.input.encode(x))  the same in Lava
+export_nir(net, example, "net.nir")
+"""
+
+from snntrain.export.emulator import Emulation, emulate
+from snntrain.export.error import ExportError
+from snntrain.export.lava_run import LavaError, LavaRun, run_in_lava
+from snntrain.export.netx import Exported, export, plan
+from snntrain.export.nir import export_nir, import_nir
+from snntrain.export.plan import Plan
+
+__all__ = [
+    "Emulation",
+    "ExportError",
+    "Exported",
+    "LavaError",
+    "LavaRun",
+    "Plan",
+    "emulate",
+    "export",
+    "export_nir",
+    "import_nir",
+    "plan",
+    "run_in_lava",
+]

@@ -1,0 +1,197 @@
+"""The parts of a net one after the other, joined into layers of weights and neurons."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snntrain.export.error import ExportError, refusal
+from snntrain.export.synapse import (
+    Pair,
+    Pool,
+    Synapse,
+    conv_before_pool,
+    diagonal,
+    of_pool,
+    pool_before_conv,
+    pool_before_dense,
+)
+
+
+@dataclass
+class Row:
+    """What becomes of one part of a net.
+
+    Attributes:
+        name, kind: path and class in the net.
+        becomes: what it is in the file.
+        problem: why the net cannot be exported; '' if this part is fine.
+    """
+
+    name: str
+    kind: str
+    becomes: str = ""
+    problem: str = ""
+
+
+class Chain:
+    """Takes the parts of a net one after the other, folds poolings into the layers beside them, and calls, for a
+    subclass to write what comes out: `emit_flatten()`, `emit(row, synapse, neuron, shape)`, `emit_readout(synapse)`.
+
+    Args:
+        shape: of the input for one step, [C, H, W] or [N].
+
+    Attributes:
+        shape: of the spikes that the next layer reads.
+        count: of the layers of neurons so far.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        if len(shape) not in (1, 3):
+            raise ExportError(f"export: one step of the input must be [C, H, W] or [N], got shape {list(shape)}.")
+        self.count = 0
+        self.restart(shape)
+
+    def emit_flatten(self) -> None:
+        """Flatten self.shape, before a dense layer."""
+        raise NotImplementedError
+
+    def emit(self, row: Row, synapse: Synapse, neuron: Any, shape: tuple[int, ...]) -> str:
+        """A layer of neurons, whose output for a step has this shape; returns its name for the plan."""
+        raise NotImplementedError
+
+    def emit_readout(self, synapse: Synapse) -> str:
+        """A last dense layer without neurons; returns its name for the plan."""
+        raise NotImplementedError
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> tuple[int, ...]:
+        """Shape of one step at this place of the net."""
+        if self.synapse is not None:
+            shape = self.synapse.output_shape(self.shape)
+            return (math.prod(shape),) if self.flat_after else shape
+        shape = self._pooled_shapes()[-1]
+        return (math.prod(shape),) if self.flat else shape
+
+    def restart(self, shape: tuple[int, ...]) -> None:
+        """Go on with spikes of this shape, whatever was before."""
+        self.shape = shape
+        self.pools: list[Pool] = []
+        self.flat = False
+        self.synapse: Synapse | None = None
+        self.flat_after = False
+        self.waiting: list[tuple[Row, str]] = []  # rows whose layer has no name yet, and how they go into it
+
+    def pool(self, row: Row, pool: Pool) -> None:
+        """A pooling that adds or averages."""
+        if len(self.now) != 3:
+            raise refusal(row.name, row.kind, f"it pools a step of shape {list(self.now)}", "Pool pictures [C, H, W].")
+        if self.synapse is None:
+            self.pools.append(pool)
+        else:
+            self.synapse = _folded(row, lambda: conv_before_pool(self.synapse, pool))
+        self.waiting.append((row, "folded into "))
+
+    def flatten(self, row: Row) -> None:
+        """All dims of a step into one."""
+        if self.synapse is None:
+            self.flat = True
+        else:
+            self.flat_after = True
+        row.becomes = "flatten"
+
+    def maximum(self, row: Row, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> None:
+        """A maximum over windows."""
+        raise refusal(row.name, row.kind, "there is no maximum", "Use AvgPool2d.")
+
+    def weights(self, row: Row, synapse: Synapse) -> None:
+        """A layer with weights."""
+        if self.synapse is not None:
+            reason = f"no neurons lie between it and {self.synapse.name}"
+            raise refusal(row.name, row.kind, reason, "Put neurons between the two, or make them one layer.")
+        if len(self.now) != (3 if synapse.is_conv else 1):
+            reason = f"it reads a step of shape {list(self.now)}"
+            raise refusal(row.name, row.kind, reason, "Put Flatten before Linear.")
+        fold = pool_before_conv if synapse.is_conv else pool_before_dense
+        for pool, shape in zip(reversed(self.pools), reversed(self._pooled_shapes()[:-1]), strict=True):
+            synapse = _folded(row, lambda pool=pool, shape=shape, last=synapse: fold(pool, last, shape))
+        self.pools = []
+        self.synapse = synapse
+        self.waiting.append((row, ""))
+
+    def recurrent(self, row: Row, weight_rec: Tensor) -> None:
+        """A connection from the coming neurons' last spikes to their input."""
+        if self.synapse is None:
+            self._pass_through(row)
+        if self.synapse.is_conv:
+            raise refusal(row.name, row.kind, "only dense layers may be recurrent", "Put Flatten and Linear before it.")
+        self.synapse = replace(self.synapse, weight_rec=weight_rec)
+
+    def neurons(self, row: Row, neuron: Any) -> None:
+        """Neurons, which end a layer."""
+        if self.synapse is None:
+            self._pass_through(row)
+        self.flatten_now()
+        shape = self.synapse.output_shape(self.shape)
+        layer = self.emit(row, self.synapse, neuron, shape)
+        self.count += 1
+        flat = self.flat_after
+        self._name_waiting(layer)
+        self.restart(shape)
+        self.flat = flat
+
+    def readout(self) -> None:
+        """The end of the net."""
+        if self.synapse is None and self.pools:
+            outputs = math.prod(self.now)
+            self.flat = True
+            last = Row("the last pooling", "pooling")
+            self.weights(last, diagonal(last.name, torch.ones(outputs, dtype=torch.float64), self.now))
+        if self.synapse is None:
+            return
+        if self.synapse.is_conv:
+            remedy = "End the net with neurons or with Linear."
+            raise refusal(self.synapse.name, "convolution", "no neurons come after it", remedy)
+        self._name_waiting(self.emit_readout(self.synapse))
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _pooled_shapes(self) -> list[tuple[int, ...]]:
+        shapes = [self.shape]
+        for pool in self.pools:
+            shapes.append(pool.output_shape(shapes[-1]))
+        return shapes
+
+    def _pass_through(self, row: Row) -> None:
+        """A layer of weights 1, or of the poolings, for neurons that have none before them."""
+        if len(self.shape) == 1:
+            self.synapse = diagonal(row.name, torch.ones(self.shape[0], dtype=torch.float64), self.shape)
+            return
+        self.flat, self.flat_after = False, self.flat
+        (first, *rest), self.pools = self.pools or [Pool((1, 1), (1, 1), (0, 0), False)], []
+        self.synapse = of_pool(row.name, first, self.shape[0])
+        for pool in rest:
+            self.synapse = _folded(row, lambda pool=pool: conv_before_pool(self.synapse, pool))
+
+    def flatten_now(self) -> None:
+        """Emit a flatten that is due."""
+        if self.flat and len(self.shape) == 3:
+            self.emit_flatten()
+            self.shape = (math.prod(self.shape),)
+        self.flat = False
+
+    def _name_waiting(self, layer: str) -> None:
+        for row, how in self.waiting:
+            row.becomes = row.becomes or f"{how}{layer}"
+
+
+def _folded(row: Row, fold: Any) -> Synapse:
+    try:
+        return fold()
+    except ValueError as error:
+        reason = f"it cannot be joined with a pooling: {error}"
+        raise refusal(row.name, row.kind, reason, "Use windows that tile the input, and no padding.") from None

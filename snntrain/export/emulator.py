@@ -1,0 +1,214 @@
+"""What a netx file computes, in integers: the reference in numpy, and the same in torch, which is faster.
+
+In every step of every layer, with all numbers integers and trunc towards 0:
+
+    u ← trunc(u·(4096 − iDecay)/4096) + 64·Σ w·x
+    v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias
+    s = v > 64·vThMant,   v ← 0 where s
+
+Sources: Davies et al. (Loihi), IEEE Micro 2018; the fixed-point LIF model of Lava.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snntrain.arguments import choice
+from snntrain.export.error import ExportError
+from snntrain.export.netx_file import DECAY_ONE, STATE_LIMIT, NetxLayer, read
+
+_SHIFT = 6
+_DECAY_BITS = 12
+_EXACT = 2**24  # integers up to here are exact in float32
+
+
+@dataclass
+class Emulation:
+    """What a run gives, for every layer with neurons, in order.
+
+    Attributes:
+        layers: their positions in the file.
+        spikes: bool [T, N, *], step t belonging to step t of the input.
+        u_range, v_range: smallest and largest current, and potential before reset.
+    """
+
+    layers: list[int]
+    spikes: list[Any]
+    u_range: list[tuple[int, int]]
+    v_range: list[tuple[int, int]]
+
+    @property
+    def output(self) -> Any:
+        """Spikes of the last layer."""
+        return self.spikes[-1]
+
+    @property
+    def headroom(self) -> list[float]:
+        """For every layer, how much of the range of u and v was used: Lava overflows at 1."""
+        ranges = zip(self.u_range, self.v_range, strict=True)
+        return [max(abs(bound) for pair in both for bound in pair) / STATE_LIMIT for both in ranges]
+
+
+def emulate(
+    file: str | os.PathLike | Sequence[NetxLayer], x_seq: Tensor | np.ndarray, runner: str = "torch"
+) -> Emulation:
+    """Run a file on a sequence from reset neurons.
+
+    Currents and potentials have no bounds here, in Lava they have: see Emulation.headroom.
+
+    Args:
+        file: path of a file, or its layers.
+        x_seq: integers [T, N, *] of any dtype; 0 and 1 for spikes.
+        runner: 'torch' (on the device of x_seq), or 'numpy'.
+
+    Returns: spikes as tensors, or as arrays.
+    Raises: ExportError for an input that is not of integers, or not of the file's shape.
+    """
+    layers = list(file) if isinstance(file, Sequence) and not isinstance(file, str) else read(file)
+    steps = _NumpySteps() if choice("emulate", "runner", runner, ("torch", "numpy")) == "numpy" else _TorchSteps()
+    x = steps.integers(x_seq)
+    check_input(layers, x.shape)
+    result = Emulation([], [], [], [])
+    for index, layer in enumerate(layers):
+        if layer.kind == "flatten":
+            x = x.reshape(*x.shape[:2], -1)
+        elif layer.has_neurons:
+            x, u_range, v_range = steps.layer(layer, x)
+            result.layers.append(index)
+            result.spikes.append(x)
+            result.u_range.append(u_range)
+            result.v_range.append(v_range)
+    return result
+
+
+def check_input(layers: Sequence[NetxLayer], shape: Sequence[int]) -> None:
+    """Raises: ExportError unless the shape [T, N, *] is one that the layers take."""
+    if not layers or layers[0].kind != "input":
+        raise ExportError("export: the file has no input layer at its start, so the shape of its input is not known.")
+    wanted = layers[0].shape
+    if tuple(shape[2:]) != wanted or 0 in shape:
+        numbers = ", ".join(map(str, wanted))
+        raise ExportError(f"export: the input must be [T, N, {numbers}] with T, N ≥ 1, got shape {list(shape)}.")
+
+
+def not_whole(dtype: object) -> ExportError:
+    """The error for inputs that are not integers."""
+    return ExportError(
+        f"emulate: the input must hold integers (0 and 1 for spikes), got other values of dtype {dtype}. "
+        "Use an encoder that spikes, or Exported.input.encode for a quantised net."
+    )
+
+
+class _NumpySteps:
+    """The arithmetic in numpy."""
+
+    def integers(self, x: Tensor | np.ndarray) -> np.ndarray:
+        x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+        if not np.array_equal(x, np.round(x)):
+            raise not_whole(x.dtype)
+        return x.astype(np.int64)
+
+    def layer(self, layer: NetxLayer, x: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        x = x.astype(np.int64)
+        sums = self.conv(layer, x) if layer.kind == "conv" else x @ layer.weight.T
+        bias, threshold = (_per_channel(value, layer) for value in (layer.bias, layer.threshold))
+        u = v = s = np.zeros(sums.shape[1:], dtype=np.int64)
+        spikes, u_range, v_range = [], [0, 0], [0, 0]
+        for total in sums:
+            if layer.weight_rec is not None:
+                total = total + s @ layer.weight_rec.T
+            u = self.decayed(u, layer.i_decay) + (total << _SHIFT)
+            v = self.decayed(v, layer.v_decay) + u + (bias << _SHIFT)
+            _widen(u_range, int(u.min()), int(u.max()))
+            _widen(v_range, int(v.min()), int(v.max()))
+            fired = v > (threshold << _SHIFT)
+            v = np.where(fired, 0, v)
+            s = fired.astype(np.int64)
+            spikes.append(fired)
+        return np.stack(spikes), tuple(u_range), tuple(v_range)
+
+    def decayed(self, state: np.ndarray, decay: int) -> np.ndarray:
+        kept = state * (DECAY_ONE - decay)
+        return np.sign(kept) * (np.abs(kept) >> _DECAY_BITS)
+
+    def conv(self, layer: NetxLayer, x: np.ndarray) -> np.ndarray:
+        (pad_h, pad_w), (step_h, step_w), (far_h, far_w) = layer.padding, layer.stride, layer.dilation
+        padded = np.pad(x, ((0, 0), (0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)))
+        kernel = tuple((size - 1) * far + 1 for size, far in zip(layer.weight.shape[2:], layer.dilation, strict=True))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(3, 4))
+        windows = windows[:, :, :, ::step_h, ::step_w, ::far_h, ::far_w]
+        parts = zip(np.split(windows, layer.groups, 2), np.split(layer.weight, layer.groups), strict=True)
+        return np.concatenate([np.einsum("tnchwij,ocij->tnohw", *part, optimize=True) for part in parts], 2)
+
+
+class _TorchSteps:
+    """The same in torch: sums of all steps at once, in floats that hold them exactly."""
+
+    def integers(self, x: Tensor | np.ndarray) -> Tensor:
+        x = torch.as_tensor(x).detach()
+        if x.is_floating_point() and not torch.equal(x, x.round()):
+            raise not_whole(x.dtype)
+        return x
+
+    @torch.no_grad()
+    def layer(self, layer: NetxLayer, x: Tensor) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
+        sums = self.sums(layer, x)
+        parts = (_per_channel(value, layer) << _SHIFT for value in (layer.bias, layer.threshold))
+        bias, threshold = (torch.as_tensor(part, device=x.device) for part in parts)
+        multiply = self.products(layer.weight_rec, 1, x) if layer.weight_rec is not None else None
+        u = v = torch.zeros_like(sums[0])
+        s = torch.zeros_like(u, dtype=torch.bool)
+        spikes, u_range, v_range = [], [0, 0], [0, 0]
+        for total in sums:
+            if multiply is not None:
+                total = total + multiply(s, F.linear)
+            u = self.decayed(u, layer.i_decay) + (total << _SHIFT)
+            v = self.decayed(v, layer.v_decay) + u + bias
+            _widen(u_range, *map(int, torch.aminmax(u)))
+            _widen(v_range, *map(int, torch.aminmax(v)))
+            s = v > threshold
+            v = v.masked_fill(s, 0)
+            spikes.append(s)
+        return torch.stack(spikes), tuple(u_range), tuple(v_range)
+
+    def decayed(self, state: Tensor, decay: int) -> Tensor:
+        if decay in (0, DECAY_ONE):
+            return state if decay == 0 else torch.zeros_like(state)
+        return torch.div(state * (DECAY_ONE - decay), DECAY_ONE, rounding_mode="trunc")
+
+    def sums(self, layer: NetxLayer, x: Tensor) -> Tensor:
+        largest = int(x.abs().max()) if x.dtype != torch.bool else 1
+        multiply = self.products(layer.weight, largest, x)
+        if layer.kind != "conv":
+            return multiply(x, F.linear)
+        settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+        y = multiply(x.flatten(0, 1), lambda z, weight: F.conv2d(z, weight, **settings, groups=layer.groups))
+        return y.unflatten(0, x.shape[:2])
+
+    def products(
+        self, weight: np.ndarray, largest: int, x: Tensor
+    ) -> Callable[[Tensor, Callable[[Tensor, Tensor], Tensor]], Tensor]:
+        """A function (x, multiply) → multiply(x, weight) as int64.
+
+        float64 where float32 could round, and on CUDA, whose algorithms may round in between.
+        """
+        bound = np.abs(weight).reshape(len(weight), -1).sum(1).max() * largest
+        dtype = torch.float32 if bound < _EXACT and not x.is_cuda else torch.float64
+        values = torch.as_tensor(weight, device=x.device).to(dtype)
+        return lambda z, multiply: multiply(z.to(dtype), values).round().long()
+
+
+def _per_channel(value: np.ndarray | int | None, layer: NetxLayer) -> np.ndarray:
+    """A bias or threshold in the shape in which it meets one step [N, *]."""
+    values = np.asarray(0 if value is None else value, dtype=np.int64)
+    return values.reshape(-1, 1, 1) if values.size > 1 and layer.kind == "conv" else values
+
+
+def _widen(bounds: list[int], low: int, high: int) -> None:
+    bounds[:] = min(bounds[0], low), max(bounds[1], high)

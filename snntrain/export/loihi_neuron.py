@@ -1,0 +1,221 @@
+"""Neurons of a net in Loihi's terms, and the integers that they and the weights before them become."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snntrain.export.error import refusal
+from snntrain.export.netx_file import (
+    DECAY_ONE,
+    LARGEST_BIAS,
+    LARGEST_THRESHOLD,
+    LARGEST_WEIGHT,
+    SMALLEST_WEIGHT,
+    NetxLayer,
+    is_misread,
+)
+from snntrain.export.synapse import Synapse
+from snntrain.neuron import CubaLIFNode, IFNode
+from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+
+_POWERS = range(-8, 21)  # of two, tried as scales
+_CLOSE = 1e-9  # relative; what folding a pooling in float64 leaves
+
+
+@dataclass(frozen=True, eq=False)
+class LoihiNeuron:
+    """What a layer of neurons computes.
+
+    Attributes:
+        i_decay, v_decay: decays of current and potential times 4096.
+        threshold: [1] or [C], in the units of the weights.
+        fires_at_threshold: also where the potential equals it, which Lava's does not.
+        scale: integers per unit that it was trained with; None: any scale gives the same.
+        is_integer: its arithmetic is that of integers, not of floats which integers approximate.
+    """
+
+    i_decay: int
+    v_decay: int
+    threshold: Tensor
+    fires_at_threshold: bool = False
+    scale: float | None = None
+    is_integer: bool = True
+
+    @property
+    def keeps_grid(self) -> bool:
+        """Whether potentials are sums of weights, because nothing leaks (or all of it does)."""
+        return {self.i_decay, self.v_decay} <= {0, DECAY_ONE}
+
+
+@torch.no_grad()
+def neuron_of(name: str, neuron: nn.Module) -> LoihiNeuron:
+    """A neuron in Loihi's terms.
+
+    Raises: ExportError naming it, and what to use instead.
+    """
+    kind = type(neuron).__name__
+    reader = _READERS.get(type(neuron))  # not isinstance: a subclass may compute something else
+    if reader is None:
+        remedy = (
+            "Train with lava_exchange.CubaLIFNode or IFNode, or quantise the net with quant=loihi (then LIFNode is one "
+            "more of the neurons it knows)."
+        )
+        raise refusal(name, kind, "its dynamics are not those of Loihi's CUBA neuron", remedy)
+    if neuron.v_reset is None:
+        raise refusal(name, kind, "it subtracts the threshold (soft reset), and Loihi resets to 0", "Use v_reset = 0.")
+    if neuron.v_reset != 0:
+        remedy = "Use v_reset = 0; without a leak v_threshold − v_reset is then the same threshold."
+        raise refusal(name, kind, f"it resets to {neuron.v_reset:g}, and Loihi to 0", remedy)
+    return reader(name, neuron)
+
+
+def _if(name: str, neuron: IFNode) -> LoihiNeuron:
+    return LoihiNeuron(DECAY_ONE, 0, _threshold(neuron.v_threshold), fires_at_threshold=True)
+
+
+def _float_cuba(name: str, neuron: CubaLIFNode) -> LoihiNeuron:
+    decays = [float(decay) * DECAY_ONE for decay in neuron.step_parameters(torch.float64)]
+    i_decay, v_decay = (round(decay) for decay in decays)
+    spec = LoihiNeuron(i_decay, v_decay, _threshold(neuron.v_threshold), fires_at_threshold=True)
+    if spec.keeps_grid and decays == [i_decay, v_decay]:
+        return spec
+    return LoihiNeuron(i_decay, v_decay, spec.threshold, fires_at_threshold=True, is_integer=False)
+
+
+def _integer_cuba(name: str, neuron: LoihiCubaLIFNode) -> LoihiNeuron:
+    if neuron.norm is not None:
+        reason = "its norm acts on the current in every step, and Lava's reader would leave it out"
+        raise refusal(name, type(neuron).__name__, reason, "Put a BatchNorm2d before the neuron, which is folded.")
+    chip = neuron.chip_parameters()
+    threshold = _threshold(chip["vThMant"] / neuron.scale)
+    return LoihiNeuron(chip["iDecay"], chip["vDecay"], threshold, scale=float(neuron.scale))
+
+
+def _threshold(value: float | Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+
+
+_READERS: dict[type, Callable[[str, nn.Module], LoihiNeuron]] = {
+    IFNode: _if,
+    CubaLIFNode: _float_cuba,
+    LoihiCubaLIFNode: _integer_cuba,
+}
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a layer became integers.
+
+    Attributes:
+        scale: integers per unit of a weight.
+        is_exact: nothing was rounded, so that its spikes are those of the net.
+        error: largest change of a weight, as a share of the largest weight.
+    """
+
+    scale: float
+    is_exact: bool
+    error: float
+
+
+def integer_layer(
+    synapse: Synapse, neuron: LoihiNeuron, shape: tuple[int, ...], scale: float | None = None
+) -> tuple[NetxLayer, Rounding]:
+    """The layer of a netx file; its numbers may be out of range, see netx_file.check.
+
+    Args:
+        shape: of its output for one step.
+        scale: integers per unit of a weight. None: the neuron's own, or for neurons without one a power of two, if no
+            weight is rounded with it; or else the largest with which all numbers are in range.
+
+    Raises: ExportError for weights that are not finite.
+    """
+    if not all(bool(torch.isfinite(weight).all()) for weight in synapse.weights):
+        raise refusal(synapse.name, "layer", "its weights hold NaN or infinite values", "Train it again.")
+    scale = scale or _own_scale(synapse, neuron) or _largest_scale(synapse, neuron)
+    weights = [2 * torch.round(weight * (scale / 2)) for weight in synapse.weights]
+    bias = None if synapse.bias is None or not synapse.bias.any() else torch.round(synapse.bias * scale)
+    steps = neuron.threshold * scale
+    if not neuron.keeps_grid:
+        threshold = torch.round(steps)
+    elif neuron.fires_at_threshold:
+        threshold = torch.ceil(steps * (1 - _CLOSE)) - 1  # v ≥ θ and v > ⌈θ⌉ − 1 are the same for integers v
+    else:
+        threshold = torch.floor(steps * (1 + _CLOSE))
+    is_exact = (
+        _is_on_grid(synapse, scale)
+        and neuron.is_integer
+        and (neuron.keeps_grid or (neuron.scale in (None, scale) and _is_whole(steps)))
+    )
+    layer = NetxLayer(
+        kind="conv" if synapse.is_conv else "dense" if synapse.weight_rec is None else "dense_rec",
+        shape=shape,
+        weight=_integers(weights[0]),
+        weight_rec=_integers(weights[1]) if len(weights) > 1 else None,
+        bias=None if bias is None else _integers(bias),
+        stride=synapse.stride,
+        padding=synapse.padding,
+        dilation=synapse.dilation,
+        groups=synapse.groups,
+        i_decay=neuron.i_decay,
+        v_decay=neuron.v_decay,
+        threshold=int(threshold) if threshold.numel() == 1 else _integers(threshold),
+        name=synapse.name,
+    )
+    return layer, Rounding(scale, is_exact, _error(synapse.weights, weights, scale))
+
+
+def _own_scale(synapse: Synapse, neuron: LoihiNeuron) -> float | None:
+    """The neuron's scale, or the smallest power of two times what poolings divided by, that rounds nothing."""
+    if not any(weight.any() for weight in synapse.weights):
+        return None
+    candidates = [neuron.scale] if neuron.scale else [synapse.area * 2.0**power for power in _POWERS]
+    for scale in candidates:
+        if _is_on_grid(synapse, scale):
+            integers = [_integers(torch.round(weight * scale)) for weight in synapse.weights]
+            return None if not synapse.is_conv and is_misread(integers) else scale
+    return None
+
+
+def _is_on_grid(synapse: Synapse, scale: float) -> bool:
+    """Whether weights and biases are integers of that scale, and the weights even and in range."""
+    if synapse.bias is not None and not _is_whole(synapse.bias * scale):
+        return False
+    halves = [weight * (scale / 2) for weight in synapse.weights]
+    low, high = min(float(half.min()) for half in halves), max(float(half.max()) for half in halves)
+    return 2 * low >= SMALLEST_WEIGHT and 2 * high <= LARGEST_WEIGHT and all(map(_is_whole, halves))
+
+
+def _largest_scale(synapse: Synapse, neuron: LoihiNeuron) -> float:
+    """The largest scale with which weights, biases and thresholds are in range."""
+    highest = max(float(weight.max()) for weight in synapse.weights)
+    lowest = min(float(weight.min()) for weight in synapse.weights)
+    all_signs = all(bool((weight > 0).any()) for weight in synapse.weights)
+    smallest = SMALLEST_WEIGHT if all_signs else SMALLEST_WEIGHT + 2  # see netx_file.is_misread
+    bias = 0.0 if synapse.bias is None else float(synapse.bias.abs().max())
+    limits = [
+        (highest, LARGEST_WEIGHT),
+        (-lowest, -smallest),
+        (bias, LARGEST_BIAS),
+        (float(neuron.threshold.max()), LARGEST_THRESHOLD),
+    ]
+    return min((limit / value for value, limit in limits if value > 0), default=1.0)
+
+
+def _is_whole(values: Tensor) -> bool:
+    """Whether all are integers, up to the rounding of float64."""
+    return bool(((values - values.round()).abs() <= _CLOSE * values.abs()).all())
+
+
+def _integers(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy().astype(np.int64)
+
+
+def _error(weights: list[Tensor], rounded: list[Tensor], scale: float) -> float:
+    largest = max(float(weight.abs().max()) for weight in weights)
+    if largest == 0.0:
+        return 0.0
+    pairs = zip(weights, rounded, strict=True)
+    return max(float((weight - integers / scale).abs().max()) for weight, integers in pairs) / largest

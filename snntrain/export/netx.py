@@ -1,0 +1,190 @@
+"""plan and export: from a net to a netx file that computes the same."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snntrain import __version__
+from snntrain.arguments import choice
+from snntrain.export import float_net, netx_file, quantized
+from snntrain.export.emulator import Emulation, emulate
+from snntrain.export.error import ExportError
+from snntrain.export.netx_file import STATE_LIMIT, NetxLayer
+from snntrain.export.plan import CAVEAT, InputSpec, Plan, Readout
+from snntrain.files import replacing, write_json
+from snntrain.quantize.integer_net import IntegerNet, to_integer
+from snntrain.quantize.quantized_net import QuantizedNet
+
+MAX_POOLS = ("refuse", "neurons")
+
+
+@torch.no_grad()
+def plan(
+    net: nn.Module | IntegerNet,
+    example: Tensor,
+    scale: float | Mapping[str, float] | None = None,
+    append_neuron: nn.Module | None = None,
+    max_pool: str = "refuse",
+) -> Plan:
+    """What would become of every layer of a net, or why it cannot be exported; print it.
+
+    Batch normalisations are folded into the layers before them, average and sum pooling into the layers beside them. A
+    last Linear layer without neurons is left to the host, as integers.
+
+    Args:
+        net: one layer after the other, with neurons IFNode, CubaLIFNode or lava_exchange.CubaLIFNode; or a net that
+            snntrain.quantize made for the target 'loihi', prepared or of integers.
+        example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantises it itself.
+        scale: integers per unit of the weights, one number or {pattern of names: number}. None: for each layer the
+            neuron's own, or a power of two, that leaves the weights as they are; or else the largest that fits.
+        append_neuron: put this behind a last Linear layer.
+        max_pool: 'neurons' puts a layer of neurons in the place of a maximum over spikes, which gives the same.
+
+    Returns: the plan. Raises: ExportError where it does not come to one; ValueError naming an argument.
+    """
+    choice("plan", "max_pool", max_pool, MAX_POOLS)
+    if example.dim() not in (3, 5) or 0 in example.shape:
+        raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
+    if not isinstance(net, (IntegerNet, QuantizedNet)):
+        return float_net.plan_of(net, example, scale, append_neuron, max_pool)
+    for name, value, default in (("scale", scale, None), ("append_neuron", append_neuron, None)):
+        if value is not default:
+            raise ExportError(f"export: {name} is for nets of floats; a quantised net has its integers already.")
+    return quantized.plan_of(to_integer(net) if isinstance(net, QuantizedNet) else net, example, max_pool)
+
+
+def export(
+    net: nn.Module | IntegerNet,
+    path: str | os.PathLike,
+    example: Tensor,
+    calibration: Iterable[Tensor] = (),
+    **options: Any,
+) -> "Exported":
+    """Write a net as a netx file, and beside it .json (what the input must be) and .readout.npz (what the host does).
+
+    Before any file appears, the integers are run on example and calibration: Lava overflows without a word.
+
+    Args:
+        net, example: as in plan.
+        path: of the HDF5 file, such as artifacts/net.h5; replaced if it is there.
+        calibration: more inputs [T, N, *] like the ones to come.
+        options: scale, append_neuron, max_pool, as in plan.
+
+    Raises: ExportError naming the layer, what is wrong, and what to do.
+    """
+    path = Path(path)
+    if path.suffix in (".json", ".npz"):
+        raise ExportError(f"export: path must not end in {path.suffix}, which is for the files beside it, got {path}.")
+    planned = plan(net, example, **options)
+    if planned.problems:
+        raise ExportError("\n".join(planned.problems))
+    netx_file.check(planned.layers)
+    headroom = _headroom(planned, [example, *calibration])
+    exported = Exported(path, planned.layers, planned.input, planned.readout, planned.is_exact, headroom)
+    exported.save(planned)
+    return exported
+
+
+def _headroom(planned: Plan, inputs: Iterable[Tensor]) -> dict[str, float]:
+    """For each layer the used share of the range of u and v.
+
+    Raises: ExportError naming a layer that overflows.
+    """
+    most: dict[str, float] = {}
+    for x_seq in inputs:
+        run = emulate(planned.layers, planned.input.encode(x_seq))
+        for index, used, u, v in zip(run.layers, run.headroom, run.u_range, run.v_range, strict=True):
+            name = planned.layers[index].name
+            if used >= 1:
+                raise ExportError(
+                    f"export: layer {index} ({name}) overflows on the calibration data: |u| and |v| must stay below "
+                    f"2^23 = {STATE_LIMIT}, got u from {u[0]} to {u[1]} and v from {v[0]} to {v[1]}. Use a smaller "
+                    "scale, or fewer bits for input and weights."
+                )
+            most[name] = max(most.get(name, 0.0), used)
+    return most
+
+
+@dataclass
+class Exported:
+    """A netx file and what belongs to it.
+
+    Attributes:
+        path: of the HDF5 file.
+        layers: in it.
+        input: which integers it takes.
+        readout: what the host computes from its spikes, or None.
+        is_exact: nothing was rounded: its spikes are those of the net.
+        headroom: layer → the largest share of the range of u and v that calibration data used, below 1.
+    """
+
+    path: Path
+    layers: list[NetxLayer]
+    input: InputSpec
+    readout: Readout | None
+    is_exact: bool
+    headroom: dict[str, float]
+
+    def run(self, x_seq: Tensor) -> Emulation:
+        """Emulate it on an input [T, N, *] of the net."""
+        return emulate(self.layers, self.input.encode(x_seq))
+
+    def logits(self, x_seq: Tensor) -> Tensor:
+        """What the net puts out for an input: [T, N, K]; the last layer's spikes where there is no readout."""
+        return self.outputs(self.run(x_seq).output)
+
+    def outputs(self, spikes: Tensor) -> Tensor:
+        """The same from the last layer's spikes [T, N, *], which Lava gives as well."""
+        return spikes.float() if self.readout is None else self.readout(spikes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Exported":
+        """Read the files that export wrote.
+
+        Raises: ExportError naming a file that is missing or not complete.
+        """
+        path = Path(path)
+        layers = netx_file.read(path)
+        try:
+            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            spec = InputSpec(**about["input"])
+            names = {int(index): one["name"] for index, one in about["layers"].items()}
+            layers = [replace(layer, name=names.get(index, "")) for index, layer in enumerate(layers)]
+            readout = None
+            if about["has_readout"]:
+                with np.load(path.with_suffix(".readout.npz")) as parts:
+                    readout = Readout(**parts)
+            return cls(path, layers, spec, readout, about["is_exact"], about["headroom"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ExportError(f"export: the files beside {path} are not complete: {error}. Export it again.") from error
+
+    def save(self, planned: Plan) -> None:
+        """Write all files, each whole or not at all, the netx file last."""
+        about = {
+            "snntrain": __version__,
+            "note": CAVEAT,
+            "input": asdict(self.input),
+            "message_bits": self.input.message_bits,
+            "has_readout": self.readout is not None,
+            "is_exact": self.is_exact,
+            "layers": {
+                str(index): {"name": self.layers[index].name, **asdict(rounding)}
+                for index, rounding in planned.scales.items()
+            },
+            "headroom": self.headroom,
+        }
+        readout = self.path.with_suffix(".readout.npz")
+        if self.readout is None:
+            readout.unlink(missing_ok=True)
+        else:
+            with replacing(readout) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **asdict(self.readout))
+        write_json(self.path.with_suffix(".json"), about)
+        netx_file.write(self.layers, self.path)

@@ -1,0 +1,336 @@
+"""NIR, the intermediate representation that snnTorch, Norse, sinabs, Rockpool and others read: export and import.
+
+Neurons are CubaLIF nodes, also those without a current of their own: importers agree on these alone. With steps of dt,
+
+    i ← (1 − dt/tau_syn)·i + (dt/tau_syn)·w_in·x
+    v ← (1 − dt/tau_mem)·v + (dt/tau_mem)·r·i,   spike where v > v_threshold, then v ← 0,
+
+so that w_in = tau_syn/dt and r = tau_mem/dt give CubaLIFNode's equations.
+
+Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
+"""
+
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snntrain import lava_exchange, layer
+from snntrain.arguments import real
+from snntrain.export.chain import Chain, Row
+from snntrain.export.error import ExportError, refusal
+from snntrain.export.synapse import Pool, Synapse, pair
+from snntrain.export.walker import walk
+from snntrain.files import replacing
+from snntrain.neuron import CubaLIFNode, IFNode, LIFNode, ParametricLIFNode
+from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+
+_LONGEST = 2.0**30  # steps; a time constant of as many loses nothing in float32
+
+
+def _library() -> Any:
+    try:
+        import nir
+    except ImportError as error:
+        raise ImportError("NIR needs the package nir: pip install nir, or pip install snntrain[nir].") from error
+    return nir
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None = None, dt: float = 1e-4) -> Any:
+    """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten and CubaLIF nodes.
+
+    Batch normalisations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
+
+    Args:
+        net: one layer after the other; neurons IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, and as its equations
+            without truncation lava_exchange.CubaLIFNode, with v_reset = 0.
+        example: an input [T, N, *] of it.
+        path: of a file to write, whole or not at all; None: none.
+        dt: seconds that a step stands for; 1e-4 is what snnTorch takes for granted.
+
+    Returns: the nir.NIRGraph.
+    Raises: ExportError naming a layer that NIR has not; ImportError if the package nir is not installed.
+    """
+    library = _library()
+    if example.dim() not in (3, 5) or 0 in example.shape:
+        raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
+    chain = _NirChain(tuple(example.shape[2:]), real("export_nir", "dt", dt, above=0), library)
+    rows = walk(net, example, chain, _neuron_of)
+    problems = [row.problem for row in rows if row.problem]
+    if problems:
+        raise ExportError("\n".join(problems))
+    graph = chain.graph()
+    if path is not None:
+        with replacing(Path(path)) as temporary:
+            library.write(temporary, graph)
+    return graph
+
+
+@dataclass(frozen=True)
+class _Neuron:
+    """Decays, the factor that inputs are multiplied by, and the threshold that v must exceed."""
+
+    current_decay: float
+    voltage_decay: float
+    gain: float
+    threshold: float
+
+
+def _neuron_of(name: str, neuron: nn.Module) -> _Neuron:
+    kind = type(neuron).__name__
+    if type(neuron) not in _DECAYS:
+        known = ", ".join(one.__name__ for one in _DECAYS)
+        raise refusal(name, kind, "its dynamics are not those of a CubaLIF node", f"Use one of {known}.")
+    if neuron.v_reset != 0:
+        raise refusal(name, kind, f"v_reset is {neuron.v_reset}, and importers know 0 only", "Use v_reset = 0.")
+    decays = _DECAYS[type(neuron)](neuron)
+    gain = decays[1] if getattr(neuron, "decay_input", False) else 1.0
+    if type(neuron) is LoihiCubaLIFNode:
+        return _Neuron(*decays, gain, neuron.threshold_mantissa / neuron.scale)
+    # Ours fires at the threshold too: above the number just below it is the same.
+    below = float(np.nextafter(np.float32(neuron.v_threshold), np.float32(-np.inf)))
+    return _Neuron(*decays, gain, below)
+
+
+def _of_cuba(neuron: CubaLIFNode) -> tuple[float, float]:
+    current_decay, voltage_decay = (float(decay) for decay in neuron.step_parameters(torch.float64))
+    return current_decay, voltage_decay
+
+
+def _of_loihi(neuron: LoihiCubaLIFNode) -> tuple[float, float]:
+    chip = neuron.chip_parameters()
+    return chip["iDecay"] / neuron.p_scale, chip["vDecay"] / neuron.p_scale
+
+
+_DECAYS: dict[type, Callable[[Any], tuple[float, float]]] = {
+    IFNode: lambda neuron: (1.0, 0.0),
+    LIFNode: lambda neuron: (1.0, 1.0 / neuron.tau),
+    ParametricLIFNode: lambda neuron: (1.0, 1.0 / neuron.tau),
+    CubaLIFNode: _of_cuba,
+    LoihiCubaLIFNode: _of_loihi,
+}
+
+
+class _NirChain(Chain):
+    """Makes nodes, one after the other."""
+
+    def __init__(self, shape: tuple[int, ...], dt: float, library: Any) -> None:
+        super().__init__(shape)
+        self.dt, self.library = dt, library
+        self.nodes: dict[str, Any] = {"input": library.Input({"input": np.array(shape)})}
+        self.divisor = 1  # of the next weights: by how much sums are larger than means
+
+    def add(self, kind: str, node: Any) -> str:
+        name = f"{kind}_{len(self.nodes)}"
+        self.nodes[name] = node
+        return name
+
+    def pool(self, row: Row, pool: Pool) -> None:
+        if self.synapse is not None or self.pools or self.flat or len(self.shape) != 3 or pool.padding != (0, 0):
+            super().pool(row, pool)  # importers ignore padding
+            return
+        sizes = (np.array(pool.kernel), np.array(pool.stride), np.array((0, 0)))
+        row.becomes = self.add("pool", self.library.SumPool2d(*sizes))
+        self.divisor *= pool.area if pool.average else 1
+        self.shape = pool.output_shape(self.shape)
+
+    def recurrent(self, row: Row, weight_rec: Tensor) -> None:
+        raise refusal(row.name, row.kind, "importers read recurrence in different ways", "Leave it out.")
+
+    def emit_flatten(self) -> None:
+        self.add("flatten", self.library.Flatten({"input": np.array(self.shape)}, start_dim=0, end_dim=-1))
+
+    def emit(self, row: Row, synapse: Synapse, neuron: _Neuron, shape: tuple[int, ...]) -> str:
+        name = self._add_weights(synapse, neuron.gain)
+        ones = np.ones(shape)
+        steps = [
+            min(1 / decay, _LONGEST) if decay > 0 else _LONGEST
+            for decay in (neuron.current_decay, neuron.voltage_decay)
+        ]
+        w_in, r = (ones * count for count in steps)
+        zeros, threshold = np.zeros(shape), ones * neuron.threshold
+        taus = (w_in * self.dt, r * self.dt)
+        row.becomes = self.add("neuron", self.library.CubaLIF(*taus, r, zeros, threshold, zeros.copy(), w_in))
+        return name
+
+    def emit_readout(self, synapse: Synapse) -> str:
+        self.flatten_now()
+        return self._add_weights(synapse, 1.0)
+
+    def _add_weights(self, synapse: Synapse, gain: float) -> str:
+        factor, self.divisor = gain / self.divisor, 1
+        weight = (synapse.weight * factor).float().numpy()
+        bias = torch.zeros(len(weight)) if synapse.bias is None else synapse.bias * gain
+        bias = bias.float().numpy()
+        if not synapse.is_conv:
+            return self.add("affine", self.library.Affine(weight, bias))
+        weight = _without_groups(weight, synapse.groups)
+        geometry = (synapse.stride, synapse.padding, synapse.dilation, 1)
+        return self.add("conv", self.library.Conv2d(tuple(self.shape[1:]), weight, *geometry, bias))
+
+    def graph(self) -> Any:
+        """Raises: ExportError with what nir says, if it refuses the graph."""
+        if self.synapse is None:
+            self.flatten_now()
+        self.nodes["output"] = self.library.Output({"output": np.array(self.now)})
+        names = list(self.nodes)
+        try:
+            return self.library.NIRGraph(self.nodes, list(itertools.pairwise(names)))
+        except ValueError as error:  # version 1.0.8 takes every kernel for square
+            raise ExportError(f"export: nir refuses the graph: {error}. Use square kernels.") from error
+
+
+def _without_groups(weight: np.ndarray, groups: int) -> np.ndarray:
+    """The same convolution with zeros between the groups: nir 1.0.8 takes a group's inputs for all of them."""
+    out, into = weight.shape[0] // groups, weight.shape[1]
+    whole = np.zeros((weight.shape[0], into * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * out, (group + 1) * out)
+        whole[rows, group * into : (group + 1) * into] = weight[rows]
+    return whole
+
+
+# --- import ----------------------------------------------------------------------------------------------------------
+
+
+def import_nir(graph: Any, dt: float = 1e-4) -> nn.Sequential:
+    """A net from a NIR graph or file whose nodes follow one another.
+
+    Args:
+        graph: a nir.NIRGraph, or the path of a file; of Affine, Linear, Conv2d, SumPool2d, AvgPool2d, Flatten, CubaLIF
+            and LIF nodes.
+        dt: seconds that a step stands for.
+
+    Returns: the net in step mode 'm', [T, N, *] → [T, N, *].
+    Raises: ExportError naming a node that is not known, or has settings that are not; ImportError if the package nir is
+    not installed.
+    """
+    library = _library()
+    real("import_nir", "dt", dt, above=0)
+    graph = library.read(graph) if isinstance(graph, (str, os.PathLike)) else graph
+    modules = []
+    for name in _path_through(library, graph):
+        node = graph.nodes[name]
+        reader = _READERS.get(type(node).__name__)
+        if reader is None:
+            raise _refusal(name, node, f"it is not one of {', '.join(_READERS)}")
+        module = reader(name, node, dt)
+        module.step_mode = "m"
+        modules.append(module)
+    return nn.Sequential(*modules)
+
+
+def _refusal(name: str, node: Any, reason: str) -> ExportError:
+    return ExportError(f"import_nir: node {name} ({type(node).__name__}) cannot be imported: {reason}.")
+
+
+def _path_through(library: Any, graph: Any) -> list[str]:
+    """Names of the nodes between input and output, which must be a chain."""
+    following: dict[str, list[str]] = {}
+    for source, target in graph.edges:
+        following.setdefault(source, []).append(target)
+    starts = [name for name, node in graph.nodes.items() if isinstance(node, library.Input)]
+    if len(starts) != 1:
+        raise ExportError(f"import_nir: the graph must have one input, it has {len(starts)}.")
+    names, at = [], starts[0]
+    while not isinstance(graph.nodes[at], library.Output):
+        targets = following.get(at, [])
+        if len(targets) != 1 or targets[0] in names:
+            raise _refusal(at, graph.nodes[at], f"{len(targets)} nodes follow it, and one that is new must")
+        at = targets[0]
+        names.append(at)
+    if len(names) != len(graph.nodes) - 1:
+        raise ExportError("import_nir: the graph branches; only nodes that follow one another are known.")
+    return names[:-1]
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.from_numpy(np.array(value, dtype=np.float32))
+
+
+def _linear(name: str, node: Any, dt: float) -> nn.Module:
+    bias = getattr(node, "bias", None)
+    module = layer.Linear(node.weight.shape[1], node.weight.shape[0], bias=bias is not None)
+    return _with_parameters(module, node.weight, bias)
+
+
+def _conv(name: str, node: Any, dt: float) -> nn.Module:
+    out, into, *kernel = node.weight.shape
+    padding = node.padding if isinstance(node.padding, str) else _pair(node.padding)
+    geometry = {"stride": _pair(node.stride), "padding": padding, "dilation": _pair(node.dilation)}
+    groups = int(node.groups)
+    module = layer.Conv2d(into * groups, out, tuple(kernel), groups=groups, bias=True, **geometry)
+    return _with_parameters(module, node.weight, node.bias)
+
+
+def _with_parameters(module: nn.Module, weight: Any, bias: Any) -> nn.Module:
+    module.weight = nn.Parameter(_tensor(weight))
+    if bias is not None:
+        module.bias = nn.Parameter(_tensor(bias))
+    return module
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    values = np.asarray(value).reshape(-1)
+    return pair((int(values[0]), int(values[-1])))
+
+
+def _pool(name: str, node: Any, dt: float) -> nn.Module:
+    kind = lava_exchange.SumPool2d if type(node).__name__ == "SumPool2d" else layer.AvgPool2d
+    return kind(*(_pair(getattr(node, size)) for size in ("kernel_size", "stride", "padding")))
+
+
+def _flatten(name: str, node: Any, dt: float) -> nn.Module:
+    start, end = int(node.start_dim), int(node.end_dim)  # without the batch
+    return layer.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
+
+
+def _cuba(name: str, node: Any, dt: float) -> nn.Module:
+    current_decay, voltage_decay = (dt / _one(name, node, tau) for tau in ("tau_syn", "tau_mem"))
+    gain = _one(name, node, "w_in") * current_decay * _one(name, node, "r") * voltage_decay
+    return _node(name, node, current_decay, voltage_decay, gain)
+
+
+def _lif(name: str, node: Any, dt: float) -> nn.Module:
+    voltage_decay = dt / _one(name, node, "tau")
+    return _node(name, node, 1.0, voltage_decay, _one(name, node, "r") * voltage_decay)
+
+
+def _node(name: str, node: Any, current_decay: float, voltage_decay: float, gain: float) -> nn.Module:
+    for what in ("v_leak", "v_reset"):
+        if np.any(getattr(node, what, 0)):
+            raise _refusal(name, node, f"{what} is not 0")
+    for what, value in {"dt/tau_syn": current_decay, "dt/tau_mem": voltage_decay}.items():
+        if not 0 <= value <= 1 + 1e-6:
+            raise _refusal(name, node, f"{what} must be from 0 to 1, it is {value:g}; is dt right?")
+    decays = [0.0 if value < 2.0**-24 else min(value, 1.0) for value in (current_decay, voltage_decay)]
+    threshold = np.float32(_one(name, node, "v_threshold") / gain)
+    above = float(np.nextafter(threshold, np.float32(np.inf)))  # ours fires at the threshold too
+    return CubaLIFNode(*decays, v_threshold=above)
+
+
+def _one(name: str, node: Any, what: str) -> float:
+    values = np.asarray(getattr(node, what), dtype=np.float64).reshape(-1)
+    if not np.allclose(values, values[0], rtol=1e-6, atol=0):
+        raise _refusal(name, node, f"{what} differs from neuron to neuron")
+    return float(values[0])
+
+
+_READERS: dict[str, Callable[[str, Any, float], nn.Module]] = {
+    **dict.fromkeys(("Affine", "Linear"), _linear),
+    **dict.fromkeys(("SumPool2d", "AvgPool2d"), _pool),
+    "Conv2d": _conv,
+    "Flatten": _flatten,
+    "CubaLIF": _cuba,
+    "LIF": _lif,
+}

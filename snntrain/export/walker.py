@@ -1,0 +1,327 @@
+"""From a net of floats to the parts of a Chain: its layers, one after the other."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from snntrain import lava_exchange, layer
+from snntrain.ann2snn.trace import title_of
+from snntrain.export.chain import Chain, Row
+from snntrain.export.error import ExportError, refusal
+from snntrain.export.synapse import Pool, Synapse, pair
+from snntrain.functional import reset_net, set_backend, set_step_mode
+from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
+from snntrain.quantize.error import QuantizationError
+from snntrain.quantize.graph import graph_of, kind_of, shape_of
+
+_SEQUENTIAL = "netx is a plain sequence of layers"
+_WINDOW = ("kernel_size", "stride", "padding", "dilation")
+_NOT_FOLDED = (
+    "no convolution or linear layer comes just before it, or its statistics are not fixed",
+    "Use BatchNorm2d with running statistics between a layer and its neurons.",
+)
+_NO_NETX_FORM = {
+    "MaxPool": ("netx has no maximum", "Use MaxPool2d after neurons, and export with max_pool='neurons'."),
+    "ConvTranspose": ("netx has no transposed convolution", "Use Conv2d."),
+    "MaxUnpool": ("netx has no unpooling", "Leave it out."),
+    "Upsample": ("netx has no upsampling", "Leave it out."),
+    "Attention": ("it multiplies activations with each other", "Use convolutions and linear layers."),
+    "Norm": _NOT_FOLDED,
+    "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalisation
+}
+
+
+def walk(
+    net: nn.Module,
+    example: Tensor,
+    chain: Chain,
+    neuron_of: Callable[[str, nn.Module], Any],
+    append_neuron: nn.Module | None = None,
+) -> list[Row]:
+    """Hand the parts of a net to a chain; what is refused becomes the problem of its row.
+
+    Args:
+        net: [T, N, *] → [T, N, K]; it stays as it is.
+        example: an input.
+        neuron_of: (name, neuron) → what chain.neurons takes.
+        append_neuron: goes behind the last layer.
+
+    Returns: a row for every layer. Raises: ExportError for a net that cannot be traced.
+    """
+    walker = _Walker(_graph(net, example), chain, neuron_of)
+    for node in walker.gm.graph.nodes:
+        if node.op not in ("placeholder", "output"):
+            walker.visit(node)
+    if append_neuron is not None:
+        last = Row("append_neuron", type(append_neuron).__name__)
+        walker.attempt(last, lambda: chain.neurons(last, neuron_of(last.name, append_neuron)))
+    walker.finish()
+    return walker.all_rows()
+
+
+def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
+    net = _plain(net)
+    _check_runs(net, example)
+    try:
+        return graph_of(net, example)
+    except QuantizationError as error:
+        raise ExportError(str(error).replace("quantize:", "export:").replace("quantised", "exported")) from None
+
+
+def _check_runs(net: nn.Module, example: Tensor) -> None:
+    """Raises: ExportError unless a step of the example goes through the net."""
+    reset_net(net)
+    try:
+        set_step_mode(net, "s")
+        set_backend(net, "torch")  # no kernels are worth compiling for one step
+    except ValueError as error:
+        raise ExportError(f"export: a chip computes step by step, and this net cannot: {error}") from None
+    try:
+        device = next((parameter.device for parameter in net.parameters()), example.device)
+        net.eval()(example[0][:2].float().to(device))
+        reset_net(net)
+    except Exception as error:  # whatever a layer raises
+        shape = list(example.shape[1:])
+        text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ExportError(f"export: the net does not take a step {shape} of the example: {text}.") from error
+
+
+def _plain(net: nn.Module) -> nn.Module:
+    """A copy in which lava_exchange's layers are those of torch that compute the same."""
+    net = copy.deepcopy(net)
+    replaced: list[str] = []
+    for path, module in list(net.named_modules()):
+        if isinstance(module, lava_exchange.BatchNorm2d):
+            reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
+            raise refusal(
+                path, "lava_exchange.BatchNorm2d", reason, "Use BatchNorm2d of snntrain.layer, which is folded."
+            )
+        inside = any(path.startswith(f"{other}.") for other in replaced)
+        replacement = None if inside else _plain_form(module)
+        if replacement is None:
+            continue
+        if not path:
+            return replacement
+        replaced.append(path)
+        parent, _, name = path.rpartition(".")
+        setattr(net.get_submodule(parent), name, replacement)
+    return net
+
+
+def _plain_form(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, lava_exchange.BlockContainer):
+        synapse = _plain_form(module.synapse) or module.synapse
+        if module.neuron is not None and hasattr(synapse, "weight"):
+            synapse.weight = nn.Parameter(module.neuron.quantize_8bit(synapse.weight.detach()))
+        return nn.Sequential(*(part for part in (synapse, module.neuron) if part is not None))
+    if isinstance(module, lava_exchange.SumPool2d):
+        if module.dilation != (1, 1):
+            raise refusal("SumPool2d", "SumPool2d", "it has a dilation", "Use dilation 1.")
+        sizes = (module.kernel_size, module.stride, module.padding)
+        return layer.AvgPool2d(*sizes, divisor_override=1)
+    return None
+
+
+class _Walker:
+    """Goes through a graph."""
+
+    def __init__(self, gm: fx.GraphModule, chain: Chain, neuron_of: Callable[[str, nn.Module], Any]) -> None:
+        self.gm, self.chain, self.neuron_of = gm, chain, neuron_of
+        self.rows: list[tuple[str, Row]] = []
+        self.last: fx.Node | None = None
+
+    def visit(self, node: fx.Node) -> None:
+        row = Row(title_of(node), kind_of(self.gm, node))
+        self.attempt(row, lambda: self.node(row, node), node)
+        self.last = node
+
+    def attempt(self, row: Row, step: Callable[[], None], node: fx.Node | None = None) -> None:
+        self.rows.append(("" if node is None else node.name, row))
+        try:
+            step()
+        except ExportError as error:
+            row.problem = str(error)
+            shape = None if node is None else shape_of(node)
+            if shape is not None:
+                self.chain.restart(shape[1:])
+
+    def finish(self) -> None:
+        """Deal with the end of the net."""
+        if any(row.problem for _, row in self.rows):
+            return
+        if not self.rows:
+            self.rows.append(("", Row("", "net")))
+        last = self.rows[-1][1]
+        if not self.chain.count:
+            last.problem = "export: the net has no neurons. Put some between its layers."
+            return
+        try:
+            self.chain.readout()
+        except ExportError as error:
+            last.problem = str(error)
+
+    def node(self, row: Row, node: fx.Node) -> None:
+        before = next(iter(self.gm.graph.nodes)) if self.last is None else self.last
+        if node.op != "call_module":
+            raise refusal(row.name, row.kind, f"{_SEQUENTIAL}, without sums or products of several", "Leave it out.")
+        if node.args[0] is not before or len(before.users) > 1:
+            reason = f"its input goes to several layers, or comes from an earlier one, and {_SEQUENTIAL}"
+            raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
+        self.module(row, self.gm.get_submodule(node.target))
+
+    def module(self, row: Row, module: nn.Module) -> None:
+        kind = _kind(module)
+        if kind in ("Linear", "Conv2d"):
+            self.chain.weights(row, _synapse(row, module))
+        elif kind in ("AvgPool2d", "AdaptiveAvgPool2d"):
+            self.chain.pool(row, _pool(row, module, self.chain.now))
+        elif kind == "MaxPool2d":
+            if module.ceil_mode or module.return_indices:
+                raise refusal(row.name, row.kind, "it has ceil_mode or return_indices", "Use False for both.")
+            self.chain.maximum(row, *(pair(getattr(module, name)) for name in _WINDOW))
+        elif kind == "Flatten":
+            if (module.start_dim, module.end_dim) != (1, -1):
+                raise refusal(row.name, row.kind, "it does not flatten all but the batch", "Use Flatten(1, -1).")
+            self.chain.flatten(row)
+        elif kind == "VotingLayer":
+            self.votes(row, module)
+        elif isinstance(module, (ElementWiseRecurrentContainer, LinearRecurrentContainer)):
+            self.recurrent(row, module)
+        elif hasattr(module, "v_threshold"):
+            self.chain.neurons(row, self.neuron_of(row.name, module))
+        else:
+            raise _unknown(row)
+
+    def votes(self, row: Row, module: nn.Module) -> None:
+        size, inputs = module.voting_size, self.chain.now[-1]
+        weight = torch.eye(inputs // size, dtype=torch.float64).repeat_interleave(size, 1) / size
+        self.chain.weights(row, Synapse(row.name, weight))
+
+    def recurrent(self, row: Row, module: nn.Module) -> None:
+        neuron = _only(module.sub_module)
+        if not hasattr(neuron, "v_threshold"):
+            reason = f"it feeds {type(neuron).__name__} in its loop"
+            raise refusal(row.name, row.kind, reason, "Keep a neuron alone in the loop; put layers before it.")
+        spec = self.neuron_of(f"{row.name}.sub_module", neuron)
+        if isinstance(module, LinearRecurrentContainer):
+            self.chain.weights(row, _linear(row, module.rc, slice(0, module.in_features)))
+            self.chain.recurrent(row, _double(module.rc.weight[:, module.in_features :]))
+        else:
+            self.chain.recurrent(row, _feedback(row, module.element_wise_function, self.chain.now))
+        self.chain.neurons(row, spec)
+
+    def all_rows(self) -> list[Row]:
+        """All rows, with those of layers that the graph has no more."""
+        origin: dict[str, tuple[str, str]] = self.gm.meta.get("origin", {})
+        places: dict[str, tuple[str, str]] = self.gm.meta.get("places", {})
+        order = {name: index for index, name in enumerate(origin)}
+        known = {row.name for _, row in self.rows} | {name for name, _ in self.rows}
+        gone = []
+        for name, (title, kind) in origin.items():
+            if name in known or title in known or kind == "flatten":
+                continue
+            place, _ = places.get(name, ("", ""))
+            gone.append((name, Row(title, kind, f"folded into {place}" if place else "nothing, in evaluation")))
+        found, rest = [], sorted(gone, key=lambda item: order[item[0]])
+        for name, row in self.rows:
+            while rest and order[rest[0][0]] < order.get(name, -1):
+                found.append(rest.pop(0)[1])
+            found.append(row)
+        return [*found, *(row for _, row in rest)]
+
+
+def _kind(module: nn.Module) -> str:
+    """Class name of a layer of torch or snntrain; '' for a user's own."""
+    kind = type(module)
+    return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", "snntrain.")) else ""
+
+
+def _unknown(row: Row) -> ExportError:
+    for part, (reason, remedy) in _NO_NETX_FORM.items():
+        if part in row.kind:
+            return refusal(row.name, row.kind, reason, remedy)
+    if row.kind.endswith("Node"):
+        return refusal(row.name, row.kind, "its dynamics are not Loihi's", "Use lava_exchange.CubaLIFNode or IFNode.")
+    return refusal(row.name, row.kind, "netx has no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
+
+
+def _only(module: nn.Module) -> nn.Module:
+    """The module in a sequence of one."""
+    while isinstance(module, nn.Sequential) and len(module) == 1:
+        module = module[0]
+    return module
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.detach().cpu().double()
+
+
+def _bias(module: nn.Module) -> Tensor | None:
+    return None if module.bias is None else _double(module.bias)
+
+
+def _synapse(row: Row, module: nn.Module) -> Synapse:
+    if isinstance(module, nn.Linear):
+        return _linear(row, module)
+    if module.padding_mode != "zeros":
+        raise refusal(row.name, row.kind, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
+    geometry = {name: pair(getattr(module, name)) for name in ("stride", "dilation")}
+    padding = module.padding
+    if isinstance(padding, str):
+        padding = (
+            (0, 0)
+            if padding == "valid"
+            else tuple(
+                far * (size - 1) // 2 for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)
+            )
+        )
+        if module.padding == "same" and any(
+            far * (size - 1) % 2 for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)
+        ):
+            raise refusal(row.name, row.kind, "padding 'same' pads its two sides differently", "Use an odd kernel.")
+    weight = _double(module.weight)
+    return Synapse(row.name, weight, _bias(module), padding=pair(padding), groups=module.groups, **geometry)
+
+
+def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synapse:
+    return Synapse(row.name, _double(module.weight[:, columns]), _bias(module))
+
+
+def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
+    kind = _kind(module)
+    if kind == "AdaptiveAvgPool2d":
+        wanted = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * 2
+        sizes = [have if size is None else size for have, size in zip(shape[1:], wanted, strict=True)]
+        if any(have % size for have, size in zip(shape[1:], sizes, strict=True)):
+            reason = f"{list(shape[1:])} is no multiple of {sizes}"
+            raise refusal(row.name, row.kind, reason, "Use AvgPool2d.")
+        window = tuple(have // size for have, size in zip(shape[1:], sizes, strict=True))
+        return Pool(window, window, (0, 0), average=True)
+    kernel, padding = pair(module.kernel_size), pair(module.padding)
+    stride = kernel if module.stride is None else pair(module.stride)
+    odd: dict[str, Any] = {
+        "ceil_mode": getattr(module, "ceil_mode", False),
+        "a dilation": pair(getattr(module, "dilation", 1)) != (1, 1),
+        "a divisor_override other than 1": getattr(module, "divisor_override", None) not in (None, 1),
+        "count_include_pad = False": padding != (0, 0) and not getattr(module, "count_include_pad", True),
+    }
+    for name, is_set in odd.items():
+        if is_set:
+            raise refusal(row.name, row.kind, f"it has {name}", "Use kernel_size, stride and padding alone.")
+    return Pool(kernel, stride, padding, average=getattr(module, "divisor_override", None) != 1)
+
+
+def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
+    """Weights from a neuron's last spikes to its input, of the function that joins them."""
+    if len(shape) == 1:
+        if getattr(function, "__name__", "") == "add":
+            return torch.eye(shape[0], dtype=torch.float64)
+        if isinstance(function, FeedbackSum):
+            inner = _only(function.feedback)
+            if _kind(inner) == "Linear" and inner.bias is None:
+                return _double(inner.weight)
+    reason = "netx knows one matrix of weights between the neurons of a dense layer as feedback"
+    raise refusal(row.name, row.kind, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -1,0 +1,219 @@
+"""Loihi's current-based LIF neuron, trained with the integers that the chip computes with."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntrain.arguments import flag, integer, real, refuse
+from snntrain.base import MemoryModule
+from snntrain.neuron.base_node import BaseNode, stores_sequence
+from snntrain.neuron.cuba_arithmetic import (
+    DECAY_BITS,
+    STATE_BITS,
+    LeakyIntegratorStep,
+    is_power_of_two,
+    quantize_8b,
+    step_quantize,
+)
+from snntrain.registry import register
+
+LARGEST_THRESHOLD = 2**17 - 1  # what the chip can hold, in steps of the weights
+_LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
+
+
+@register("neuron")
+class LoihiCubaLIFNode(BaseNode):
+    """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
+
+    In integers, with u = current·64·scale, v = potential·64·scale, and trunc towards 0:
+
+        u' = trunc(u·(4096 − iDecay)/4096) + 64·scale·x
+        h  = trunc(v·(4096 − vDecay)/4096) + u'
+        s  = h > 64·vThMant,   v' = 0 where s, else h
+
+    with iDecay = round(4096·current_decay), vDecay = round(4096·voltage_decay), vThMant = ⌊scale·v_threshold⌋. At the
+    threshold it does not fire. Gradients are those without rounding and truncation.
+
+    Inputs are exact where weights are multiples of 1/scale, as quantize_8b makes them; what else comes in is truncated
+    to multiples of 1/(64·scale) (rounded, if scale is not a power of two). The chip's limits to 24 bits of u and v are
+    not imitated.
+
+    Args:
+        current_decay: part of the current lost per step, in [0, 1].
+        voltage_decay: part of the potential lost per step, in [0, 1].
+        v_threshold: ≥ 0, and with scale at most 131071/scale.
+        v_reset: 0, the only one that the chip knows.
+        scale: weights are counted in steps of 1/scale; an integer ≥ 1.
+        requires_grad: learn both decays, one pair per layer; beyond [0, 1] they act as the nearer bound.
+        norm: applied in every step to the current that reaches the potential, e.g. lava_exchange.BatchNorm2d; its
+            pre_hook_fx becomes quantize_8bit. Backend 'torch' then.
+        store_i_seq: in mode 'm' keep the currents in `i_seq` [T, N, *], in the state dtype.
+        Others as in BaseNode.
+
+    Attributes:
+        current_state, voltage_state: the states i and v, in units of v_threshold.
+
+    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
+    Raises: ValueError naming the argument, the range and the value received.
+    Source: Davies et al. (Loihi), IEEE Micro 2018; Shrestha & Orchard (SLAYER), NeurIPS 2018.
+    """
+
+    state_names = ("v", "i")
+    store_i_seq = stores_sequence("i")
+
+    def __init__(
+        self,
+        current_decay: float,
+        voltage_decay: float,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        scale: int = 64,
+        requires_grad: bool = False,
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        norm: nn.Module | None = None,
+        detach_reset: bool = False,
+        step_mode: str = "s",
+        backend: str = "auto",
+        store_v_seq: bool = False,
+        store_i_seq: bool = False,
+    ) -> None:
+        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        if self.v_reset != 0:
+            raise refuse(self, "v_reset", "0 (the chip has no other reset)", v_reset)
+        self._scale = integer(self, "scale", scale, at_least=1)
+        real(self, "v_threshold", v_threshold, at_least=0, at_most=LARGEST_THRESHOLD / self._scale)
+        self.requires_grad = flag(self, "requires_grad", requires_grad)
+        for name, value in {"current_decay": current_decay, "voltage_decay": voltage_decay}.items():
+            decay = real(self, name, value, at_least=0, at_most=1)
+            setattr(self, name, nn.Parameter(torch.tensor(decay)) if requires_grad else decay)
+        self.norm: nn.Module | None = None
+        if norm is not None:
+            self.attach_norm(norm)
+        self.store_i_seq = store_i_seq
+        self.register_memory("i", 0.0)
+
+    def attach_norm(self, norm: nn.Module) -> None:
+        """Apply norm to the current in every step.
+
+        Raises: ValueError if it is no module, or if there is one already.
+        """
+        if self.norm is not None or not isinstance(norm, nn.Module):
+            wanted = "a module such as lava_exchange.BatchNorm2d, once"
+            raise refuse(self, "norm", wanted, norm)
+        if hasattr(norm, "pre_hook_fx"):
+            norm.pre_hook_fx = functools.partial(quantize_8b, scale=self.scale)
+        self.norm = norm
+
+    # --- the dynamics ------------------------------------------------------------------------------------------------
+
+    def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
+        """iDecay and vDecay."""
+        decays = self.current_decay, self.voltage_decay
+        if self.requires_grad:
+            return tuple(step_quantize(decay.to(dtype).clamp(0.0, 1.0) * self.p_scale) for decay in decays)
+        return tuple(float(round(decay * self.p_scale)) for decay in decays)
+
+    def current(self, x: Tensor, i: Tensor, current_decay: Tensor, *parameters: Tensor) -> Tensor:
+        """Current i' after the input x arrived."""
+        return LeakyIntegratorStep.apply(x, current_decay, i, self.s_scale)
+
+    def charge(self, i: Tensor, v: Tensor, current_decay: Tensor, voltage_decay: Tensor) -> Tensor:
+        """Potential h that the new current i leads to."""
+        i = i if self.norm is None else self.norm(i)
+        return LeakyIntegratorStep.apply(i, voltage_decay, v, self.s_scale)
+
+    def fire(self, h: Tensor) -> Tensor:
+        """Spikes of the potentials above the threshold."""
+        # Where floats are exact the least margin does; elsewhere one that no rounding of h reaches.
+        margin = _LEAST if is_power_of_two(self.scale) else 0.5 / self.s_scale
+        return self.surrogate_function(h - self.threshold_mantissa / self.scale - margin)
+
+    def step(self, x: Tensor, v: Tensor, i: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        i = self.current(x, i, *parameters)
+        h = self.charge(i, v, *parameters)
+        s = self.fire(h)
+        return s, self.reset_potential(h, s), i
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        """Write the new current to self.i and the charged potential h to self.v."""
+        parameters = self.parameters_for(x)
+        self.i = self.current(x, self.i, *parameters)
+        self.v = self.charge(self.i, self.v, *parameters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm is None:
+            return super().forward(x)
+        if self.backend == "fused":
+            raise self._not_fused("its norm mixes neurons")
+        return MemoryModule.forward(self, x)
+
+    # --- what the chip is told ---------------------------------------------------------------------------------------
+
+    @property
+    def scale(self) -> int:
+        """Integers per unit of a weight."""
+        return self._scale
+
+    @property
+    def s_scale(self) -> int:
+        """Integers per unit of a state."""
+        return self._scale * 2**STATE_BITS
+
+    @property
+    def p_scale(self) -> int:
+        """Integers per unit of a decay."""
+        return 2**DECAY_BITS
+
+    @property
+    def threshold_mantissa(self) -> int:
+        """vThMant: the threshold in steps of the weights."""
+        return int(self.v_threshold * self.scale)
+
+    def chip_parameters(self) -> dict[str, int]:
+        """iDecay, vDecay and vThMant, by these names, as a netx file holds them."""
+        i_decay, v_decay = (int(decay) for decay in self.step_parameters(torch.float32))
+        return {"iDecay": i_decay, "vDecay": v_decay, "vThMant": self.threshold_mantissa}
+
+    def quantize_8bit(self, x: Tensor, descale: bool = False) -> Tensor:
+        """Weights on the grid of this neuron: quantize_8b with its scale."""
+        return quantize_8b(x, self.scale, descale)
+
+    # --- states and settings -----------------------------------------------------------------------------------------
+
+    @property
+    def current_state(self) -> Tensor | float:
+        """The current i, by lava-dl's name."""
+        return self.i
+
+    @current_state.setter
+    def current_state(self, value: Tensor | float) -> None:
+        self.i = value
+
+    @property
+    def voltage_state(self) -> Tensor | float:
+        """The potential v, by lava-dl's name."""
+        return self.v
+
+    @voltage_state.setter
+    def voltage_state(self, value: Tensor | float) -> None:
+        self.v = value
+
+    @property
+    def supported_backends(self) -> tuple[str, ...]:
+        """Backends that serve this neuron."""
+        return super().supported_backends if self.norm is None else ("torch",)
+
+    def settings(self) -> dict[str, Any]:
+        decays = {name: _present_value(getattr(self, name)) for name in ("current_decay", "voltage_decay")}
+        own = {"scale": self.scale, "requires_grad": self.requires_grad, "store_i_seq": self.store_i_seq}
+        return decays | own | super().settings()
+
+
+def _present_value(decay: float | Tensor) -> float:
+    if isinstance(decay, float):
+        return decay
+    return math.nan if decay.is_meta else decay.item()

@@ -1,0 +1,148 @@
+"""observe and freeze: the steps of a prepared net."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snntrain.ann2snn.graph import input_of
+from snntrain.arguments import integer
+from snntrain.quantize.arithmetic import power_of_two_above
+from snntrain.quantize.integer_layer import IntegerLayer
+from snntrain.quantize.node import QuantizedNode
+from snntrain.quantize.quantized_net import Meeting, QuantizedNet
+
+_SHIFTS = range(-16, 24)
+_FIRING = 0.15  # share of inputs that are 1, a guess that weighs errors of weights against those of potentials
+
+
+@torch.no_grad()
+def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None:
+    """Find the range of a prepared net's input, and with it all steps.
+
+    The step of a current is the one that its layers' weights ask for (`w.range_setting`), or the nearest one of which
+    the threshold is a multiple; with powers of two, the next larger one. That of a potential is 2^shift times it, with
+    the shift for which rounding weights and rounding potentials together do least harm.
+
+    Args:
+        net: from prepare.
+        loader: batches of inputs, or tuples that start with one: [N, *], or sequences of any shape that the net takes.
+        batches: how many are looked at, ≥ 1.
+
+    Raises: QuantizationError naming a layer whose sums may leave the integers of float32, or a threshold that finds no
+    place in its potential; ValueError if there is no batch.
+    """
+    quantizer = net.input_quantizer
+    seen = 0
+    for batch in itertools.islice(loader, integer("observe", "batches", batches, at_least=1)):
+        quantizer.observe(input_of(batch).to(quantizer.per_step.device))
+        seen += 1
+    if not seen:
+        raise ValueError("observe: the loader gave no batch.")
+    quantizer.settle()
+    settle(net)
+
+
+@torch.no_grad()
+def settle(net: QuantizedNet) -> None:
+    """Choose all steps anew for the present weights."""
+    for meeting in net.meetings:
+        _settle_meeting(net, meeting)
+    net.is_observed = True
+    check_exact(net)
+
+
+def freeze(net: QuantizedNet) -> None:
+    """Keep all steps as they are, also those that were learnt; weights and biases can still be trained."""
+    for meeting in net.meetings:
+        net.layers[meeting.layers[0]].current.requires_grad_(False)
+    check_exact(net)
+
+
+def check_exact(net: QuantizedNet) -> None:
+    """Raises: QuantizationError naming a layer whose sums may leave the integers that float32 holds."""
+    for meeting in net.meetings:
+        layers = {path: net.layers[path] for path in meeting.layers}
+        takers = [net.net.get_submodule(path) for path in meeting.takers]
+        extra = 0
+        for taker in takers:
+            if isinstance(taker, QuantizedNode):
+                extra = max(extra, taker.room_for_rounding())
+        total = sum(module.largest_sum() for module in layers.values())
+        for path, module in layers.items():
+            module.check_exact(path, extra + total - module.largest_sum())
+
+
+def _settle_meeting(net: QuantizedNet, meeting: Meeting) -> None:
+    layers = [net.layers[path] for path in meeting.layers]
+    neurons = [net.neurons[path] for path in meeting.takers if path in net.neurons]
+    for module in layers:
+        base = net.input_quantizer.step if module.reads_input else torch.tensor(1.0)
+        module.input_step.copy_(base / module.input_divisor)
+    current = layers[0].current
+    own = torch.stack([module.own_step().expand(current.size) for module in layers])
+    own = torch.nan_to_num(own, nan=0.0).amax(0)
+    own = torch.where(own > 0, own, own[own > 0].mean() if bool((own > 0).any()) else _fallback(neurons))
+    if not neurons:
+        current.settle(own)
+        return
+    thresholds = [_in_steps(neuron, current.size) for neuron in neurons]
+    if neurons[0].threshold_grid > 1:
+        floor = thresholds[0] / (2.0 ** neurons[0].shift * neurons[0].largest_threshold)
+        current.settle(own, floor)
+        return
+    alike = all(torch.equal(theta, thresholds[0]) for theta in thresholds)
+    noise = sum(_noise(module) for module in layers)
+    for neuron, theta in zip(neurons, thresholds, strict=True):
+        neuron.shift = _best_shift(own, theta, neuron, noise, current.power_of_two)
+    if not alike:
+        floor = torch.stack([_floor(n, theta) for n, theta in zip(neurons, thresholds, strict=True)]).amax(0)
+        current.settle(own, floor)
+        return
+    shift, most = max(neuron.shift for neuron in neurons), min(neuron.largest_threshold for neuron in neurons)
+    for neuron in neurons:
+        neuron.shift = shift
+    grid = thresholds[0] * 2.0**-shift
+    scalar_steps = current.size == 1 and neurons[0].theta_value.numel() > 1
+    current.settle(own, grid / most, None if scalar_steps else grid)
+
+
+def _fallback(neurons: list[QuantizedNode]) -> Tensor:
+    """A step for layers whose weights are all 0."""
+    return neurons[0].theta_value.max() / neurons[0].largest_threshold if neurons else torch.tensor(1.0)
+
+
+def _in_steps(neuron: QuantizedNode, count: int) -> Tensor:
+    """The neuron's threshold in units of the current, one for each of its steps: the largest where they are fewer."""
+    theta = neuron.theta_value * neuron.divisor
+    return theta.max().reshape(1) if count == 1 else theta.expand(count)
+
+
+def _floor(neuron: QuantizedNode, theta: Tensor) -> Tensor:
+    return theta * (2.0**-neuron.shift / neuron.largest_threshold)
+
+
+def _noise(module: IntegerLayer) -> float:
+    """Mean of Σ x² over the inputs of one output: what an error of the weights is multiplied by."""
+    fan_in = module.weight[0].numel()
+    typical = (0.3 * module.input_largest) ** 2 if module.reads_input else _FIRING * module.input_largest
+    return fan_in * typical
+
+
+def _best_shift(own: Tensor, theta: Tensor, neuron: QuantizedNode, noise: float, power_of_two: bool) -> int:
+    """The shift for which errors of weights and of potentials, in thresholds, are least together."""
+    most = neuron.largest_threshold
+    errors = []
+    for shift in _SHIFTS:
+        grid = theta * 2.0**-shift
+        if power_of_two:
+            step = torch.maximum(own, power_of_two_above(grid / most))
+        else:
+            step = grid / torch.floor(grid / own + 0.5).clamp(1, most)
+        # A step beside the best one rounds more, or clips more.
+        weights = noise * (own * torch.maximum(step / own, own / step)) ** 2
+        potential = (step * 2.0**shift) ** 2
+        errors.append(float(((weights + potential) / theta**2).mean()))
+    return _SHIFTS[min(range(len(errors)), key=errors.__getitem__)]

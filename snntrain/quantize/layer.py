@@ -1,0 +1,184 @@
+"""Layers with quantised inputs, weights and outputs, for nets that are built from them."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snntrain.arguments import refuse
+from snntrain.layer.fold import FoldedLayer, StepLayer
+from snntrain.quantize.params import QuantParams
+from snntrain.quantize.quantizer import Quantizer
+
+
+@runtime_checkable
+class QuantizerInputProtocol(Protocol):
+    """A module that quantises its input."""
+
+    quantizer_input: Quantizer
+
+
+@runtime_checkable
+class QuantizerActProtocol(Protocol):
+    """A module that quantises its output."""
+
+    quantizer_act: Quantizer
+
+
+class QuantizedLayer:
+    """Mixin of layers with weights: y = q_act(activation(op(q_in(x), q_w(W), q_w(b)))).
+
+    Weights and bias share one range, unless quant_params has a key `bias`. Values are exchanged, not integers; prepare
+    takes a net of such layers for one of plain ones.
+
+    Attributes:
+        quantizer_input, quantizer_w, quantizer_act: Quantizers.
+        quantizer_bias: a Quantizer, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    quantizer_input: Quantizer
+    quantizer_w: Quantizer
+    quantizer_act: Quantizer
+    quantizer_bias: Quantizer | None
+
+    def set_up(self, quant_params: Mapping[str, Any] | QuantParams, activation: nn.Module | None) -> None:
+        """What the constructors share."""
+        params = QuantParams.of(quant_params)
+        if activation is not None and not isinstance(activation, nn.Module):
+            raise refuse(self, "activation", "a module, or None", activation)
+        self.activation = activation
+        for kind in ("input", "w", "act"):
+            setattr(self, f"quantizer_{kind}", Quantizer(params, kind))
+        self.quantizer_bias = None if params.bias is None else Quantizer(params, "bias")
+
+    def quantised_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as the layer uses them."""
+        if self.bias is None:
+            return self.quantizer_w(self.weight), None
+        if self.quantizer_bias is not None:
+            return self.quantizer_w(self.weight), self.quantizer_bias(self.bias)
+        return self.quantizer_w(self.weight, self.bias)
+
+    def finished(self, y: Tensor) -> Tensor:
+        """The output of a sum of products."""
+        return self.quantizer_act(y if self.activation is None else self.activation(y))
+
+    @property
+    def bits(self) -> int:
+        """Bits of the output."""
+        return self.quantizer_act.bits
+
+    @property
+    def fractional_bits(self) -> int | None:
+        """Fractional bits of the output; None if there are none."""
+        return self.quantizer_act.fractional_bits
+
+    @property
+    def weights_bits(self) -> int:
+        """Bits of the weights."""
+        return self.quantizer_w.bits
+
+    @property
+    def weights_q(self) -> int | None:
+        """Fractional bits of the weights; None if there are none."""
+        return self.quantizer_w.fractional_bits
+
+
+class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
+    """Fully connected layer with quantised input, weights and output.
+
+    Args:
+        quant_params: mapping or QuantParams, see there.
+        activation: module applied before the output is quantised, or None.
+        Others as in torch.
+
+    Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
+    Raises: ValueError naming the key or the argument.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        quant_params: Mapping[str, Any] | QuantParams,
+        bias: bool = True,
+        activation: nn.Module | None = None,
+        step_mode: str = "s",
+    ) -> None:
+        nn.Linear.__init__(self, in_features, out_features, bias)
+        self.set_up(quant_params, activation)
+        self.step_mode = step_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_steps(x)
+        return self.finished(F.linear(self.quantizer_input(x), *self.quantised_parameters()))
+
+
+class _Convolution(QuantizedLayer):
+    """Constructor and forward of the convolutions."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        quant_params: Mapping[str, Any] | QuantParams,
+        kernel_size: int | tuple[int, ...] = 3,
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        activation: nn.Module | None = None,
+        step_mode: str = "s",
+    ) -> None:
+        torch_layer = nn.Conv1d if isinstance(self, nn.Conv1d) else nn.Conv2d
+        torch_layer.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.set_up(quant_params, activation)
+        self.step_mode = step_mode
+
+
+class _FoldedConv1d(nn.Conv1d):
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.quantised_parameters()
+        sizes = (self.stride, self.padding, self.dilation, self.groups)
+        return self.finished(F.conv1d(self.quantizer_input(x), weight, bias, *sizes))
+
+
+class _FoldedConv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.quantised_parameters()
+        sizes = (self.stride, self.padding, self.dilation, self.groups)
+        return self.finished(F.conv2d(self.quantizer_input(x), weight, bias, *sizes))
+
+
+class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
+    """Convolution over one spatial dim with quantised input, weights and output.
+
+    Args:
+        quant_params: mapping or QuantParams, see there.
+        activation: module applied before the output is quantised, or None.
+        Others as in torch.
+
+    Shapes: input [N, C, L] ('s') or [T, N, C, L] ('m'); the output keeps N, or T and N.
+    Raises: ValueError naming the key or the argument.
+    """
+
+    step_shapes = ("N, C, L",)
+
+
+class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
+    """Convolution over two spatial dims with quantised input, weights and output.
+
+    Args:
+        quant_params: mapping or QuantParams, see there.
+        activation: module applied before the output is quantised, or None.
+        Others as in torch.
+
+    Shapes: input [N, C, H, W] ('s') or [T, N, C, H, W] ('m'); the output keeps N, or T and N.
+    Raises: ValueError naming the key or the argument.
+    """
+
+    step_shapes = ("N, C, H, W",)

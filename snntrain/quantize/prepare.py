@@ -1,0 +1,311 @@
+"""prepare: from a trained net to one that computes in integers and can be trained on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from snntrain import layer
+from snntrain.ann2snn.converted import SpikingNet
+from snntrain.ann2snn.coverage import library_name, operation
+from snntrain.ann2snn.node import RatePooling, SpikingRectifier
+from snntrain.ann2snn.trace import free_path, title_of
+from snntrain.base import StepModule
+from snntrain.neuron import BaseNode
+from snntrain.quantize.arithmetic import Leak
+from snntrain.quantize.current import Current
+from snntrain.quantize.error import QuantizationError, refusal
+from snntrain.quantize.graph import graph_of, kind_of, shape_of
+from snntrain.quantize.integer_layer import (
+    InputQuantizer,
+    IntegerConv1d,
+    IntegerConv2d,
+    IntegerLayer,
+    IntegerLinear,
+    IntegerScale,
+    Readout,
+)
+from snntrain.quantize.join import JOINS
+from snntrain.quantize.layer import QuantizedConv1d, QuantizedConv2d, QuantizedLinear
+from snntrain.quantize.neuron_spec import NeuronSpec, spec_of
+from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
+from snntrain.quantize.params import QuantParams
+from snntrain.quantize.pooling import POOLS, pool, votes
+from snntrain.quantize.quantized_net import Meeting, QuantizedNet
+from snntrain.quantize.settings import QuantSettings
+from snntrain.quantize.signal import Group, Signal
+
+# Loihi's potentials count 1/64 of a weight, and its weights are even.
+LOIHI_SHIFT, LOIHI_GRID = -7, 64
+_LAYERS = {"Linear": IntegerLinear, "Conv1d": IntegerConv1d, "Conv2d": IntegerConv2d}
+_QUANTISED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
+_MOST_W_BITS = 16
+
+
+def prepare(
+    net: nn.Module, quant: Mapping[str, Any] | QuantParams | QuantSettings, example: Tensor | None = None
+) -> QuantizedNet:
+    """A copy of a net that computes in integers, to be observed, trained on and converted.
+
+    Batch normalisations are joined with layers, dropout goes. Layers get integer weights, whose steps come with
+    `observe`; neurons become QuantizedIFNode or QuantizedLIFNode; average pooling becomes sums. The net stays as it is.
+
+    Args:
+        net: [T, N, *] → [T, N, K], of linear layers and convolutions (1-d, 2-d), batch normalisation, pooling, spiking
+            neurons (see spec_of), sums of currents, sums, products and concatenations of spikes; or a SpikingNet.
+        quant: see QuantSettings, or one of PRESETS.
+        example: an input [T, N, *], needed where a pooling adapts to the size of its input.
+
+    Raises: QuantizationError naming the place, its type and what to do; ValueError naming a key of quant.
+    """
+    settings = QuantSettings(quant)
+    gm = graph_of(net, example)
+    builder = Builder(gm, settings)
+    for node in list(gm.graph.nodes):
+        builder.visit(node)
+    settings.check_patterns(builder.paths)
+    meetings = builder.meetings()
+    gm.graph.lint()
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+    prepared = QuantizedNet(gm, meetings, settings)
+    prepared.readout_start = net.readout_start if isinstance(net, SpikingNet) else 0
+    device = next((parameter.device for parameter in net.parameters()), None)
+    return prepared.to(device).train(net.training)
+
+
+class Builder:
+    """Walks a graph once, and replaces what it meets.
+
+    Attributes:
+        signals: what is known of the output of each node.
+        paths: of layers and neurons.
+    """
+
+    def __init__(self, gm: fx.GraphModule, settings: QuantSettings) -> None:
+        self.gm, self.settings = gm, settings
+        self.signals: dict[fx.Node, Signal] = {}
+        self.paths: list[str] = []
+        self._groups: list[Group] = []
+        self._replaced: set[str] = set()
+
+    def visit(self, node: fx.Node) -> None:
+        """Replace one node, whose sources were visited before."""
+        if node.op == "placeholder":
+            self._input(node)
+        elif node.op == "output":
+            self._output(node)
+        elif node.op == "call_module":
+            self.signals[node] = self._module(node)
+        elif operation(node) in JOINS:
+            self.signals[node] = JOINS[operation(node)](self, node)
+        else:
+            remedy = "Build the net from layers, sums, products of spikes and concatenations."
+            raise self.refuse(node, "it is not known in integers", remedy)
+
+    def refuse(self, node: fx.Node, reason: str, remedy: str) -> QuantizationError:
+        """The error that names a node."""
+        return refusal(title_of(node), kind_of(self.gm, node), reason, remedy)
+
+    def replace(self, node: fx.Node, module: nn.Module) -> None:
+        """Put another module where a node's is; a module that was used in several places becomes several."""
+        if node.target in self._replaced:
+            node.target = free_path(self.gm, f"{node.target}_use2")
+        self._replaced.add(node.target)
+        if isinstance(module, StepModule):
+            module.step_mode = "m"
+        self.gm.add_submodule(node.target, module)
+
+    def make_current(self, node: fx.Node, user: fx.Node, channels: int | None) -> Signal:
+        """Put a weight for each channel between spikes and one of their users, which makes them a current.
+
+        Args:
+            channels: if known.
+        """
+        signal, shape = self.signals[node], shape_of(node)
+        height = torch.ones(1) if signal.height is None else signal.height
+        channels = channels or (height.numel() if height.numel() > 1 else shape[1] if shape else 1)
+        module = IntegerScale(height.expand(channels) if height.numel() == 1 else height)
+        new = self._insert_after(node, f"{node.name}_current", module, [user])
+        self.signals[new] = self._new_current(new.target, module, signal)
+        return self.signals[new]
+
+    def meetings(self) -> list[Meeting]:
+        """Give each group its Current."""
+        found = []
+        for group in self._groups:
+            if group.merged_into is not None:
+                continue
+            current = Current(group.steps, group.learnable, group.power_of_two)
+            for path in group.layers:
+                self.gm.get_submodule(path).count_in(current)
+            for path, divisor in group.takers:
+                self.gm.get_submodule(path).attach(current, divisor)
+            found.append(Meeting(tuple(group.layers), tuple(path for path, _ in group.takers)))
+        return found
+
+    # --- kinds of nodes ----------------------------------------------------------------------------------------------
+
+    def _insert_after(self, node: fx.Node, path: str, module: nn.Module, users: list[fx.Node]) -> fx.Node:
+        path = free_path(self.gm, path)
+        self.gm.add_submodule(path, module)
+        with self.gm.graph.inserting_after(node):
+            new = self.gm.graph.call_module(path, (node,))
+        new.meta = dict(node.meta)
+        for user in users:
+            user.replace_input_with(node, new)
+        return new
+
+    def _input(self, node: fx.Node) -> None:
+        quantizer = InputQuantizer(self.settings.params.kind("input"))
+        new = self._insert_after(node, "input_quantizer", quantizer, list(node.users))
+        self.signals[new] = Signal("input", quantizer.largest)
+
+    def _output(self, node: fx.Node) -> None:
+        source = node.args[0]
+        if not isinstance(source, fx.Node):
+            raise QuantizationError("quantize: the net returns several values; let it return one tensor.")
+        signal = self.signals[source]
+        if signal.base == "input":
+            raise QuantizationError("quantize: the output of the net is its input; it has nothing to quantise.")
+        new = self._insert_after(source, "readout", Readout(signal.divisor, signal.height), [node])
+        if signal.is_current:
+            signal.group.root().takers.append((new.target, signal.divisor))
+
+    def _module(self, node: fx.Node) -> Signal:
+        module, source = self.gm.get_submodule(node.target), self.signals[node.args[0]]
+        name = _QUANTISED.get(type(module)) or library_name(module)
+        if name in _LAYERS:
+            return self._layer(node, module, _LAYERS[name], source)
+        if name in POOLS or isinstance(module, RatePooling):
+            return pool(self, node, module, source)
+        if name == "VotingLayer":
+            return votes(self, node, module, source)
+        if name == "Flatten" and (module.start_dim, module.end_dim) == (1, -1):
+            self.replace(node, layer.Flatten())
+            return source
+        if isinstance(module, (BaseNode, SpikingRectifier)):
+            return self._neuron(node, spec_of(node.target, module), source)
+        if "Norm" in name or name == "ChannelAffine":
+            reason = "no convolution or linear layer comes just before it, or its statistics are not fixed"
+            raise self.refuse(node, reason, "Put a BatchNorm between a layer and its neuron.")
+        remedy = "Use Linear, Conv1d, Conv2d, BatchNorm, MaxPool, AvgPool2d, Flatten(1, -1) and spiking neurons."
+        raise self.refuse(node, "it is not known in integers", remedy)
+
+    # --- layers ------------------------------------------------------------------------------------------------------
+
+    def _layer(self, node: fx.Node, module: nn.Module, kind: type, source: Signal) -> Signal:
+        if source.is_current:
+            reason = "it follows another layer without a neuron between them"
+            raise self.refuse(node, reason, "Put a neuron between the two, or make them one layer.")
+        if node.target in self._replaced:
+            raise self.refuse(node, "it is used in several places", "Give each place a layer of its own.")
+        if getattr(module, "padding_mode", "zeros") != "zeros":
+            raise self.refuse(node, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
+        if isinstance(getattr(module, "padding", 0), str):
+            raise self.refuse(node, f"padding is {module.padding!r}", "Give padding as a number.")
+        new = _integer_twin(module, kind)
+        if source.height is not None:
+            _fold_height(new, source.height)
+        self.replace(node, new)
+        return self._new_current(node.target, new, source)
+
+    def _new_current(self, path: str, module: IntegerLayer, source: Signal) -> Signal:
+        params = self.settings.of(path)
+        w = params.kind("w")
+        for name, wanted in (("quant_enable", True), ("is_asymmetric", False)):
+            if getattr(w, name) != wanted:
+                raise ValueError(f"quant: {path}: w.{name} must be {wanted} in mode 'integer', got {not wanted}.")
+        if w.bits > _MOST_W_BITS:
+            raise ValueError(f"quant: {path}: w.bits must be at most {_MOST_W_BITS} in mode 'integer', got {w.bits}.")
+        self.paths.append(path)
+        channels = module.weight.shape[0]
+        group = Group(channels, channels if w.granularity == "channel" else 1, w.LSQ, w.power_of_two, [path])
+        self._groups.append(group)
+        module.set_up(params, source.largest, source.base == "input", source.divisor)
+        return Signal("current", group=group)
+
+    # --- neurons -----------------------------------------------------------------------------------------------------
+
+    def _neuron(self, node: fx.Node, spec: NeuronSpec, source: Signal) -> Signal:
+        if node.target in self._replaced:
+            raise self.refuse(node, "it is used in several places", "Give each place a neuron of its own.")
+        if not source.is_current:
+            source = self.make_current(node.args[0], node, None)
+        neuron = _quantised_neuron(self.settings.of(node.target), spec)
+        if self.settings.target == "loihi":
+            self._adapt_to_loihi(node, neuron, spec)
+        if spec.bias is not None:
+            self._add_bias(node, spec.bias)
+        self.replace(node, neuron)
+        self.paths.append(node.target)
+        source.group.root().takers.append((node.target, source.divisor))
+        return Signal("spike", 1, height=spec.height)
+
+    def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, spec: NeuronSpec) -> None:
+        if spec.v_reset is None:
+            raise self.refuse(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", "Set v_reset.")
+        neuron.shift, neuron.threshold_grid = LOIHI_SHIFT, LOIHI_GRID
+        if neuron.leak is not None:
+            neuron.leak = Leak("multiply", round(4096 * (1.0 - spec.rate)), 12, "zero")
+
+    def _add_bias(self, node: fx.Node, bias: Tensor) -> None:
+        """Add a neuron's bias to the layer before it, whose output must go nowhere else."""
+        place = node.args[0]
+        while len(place.users) == 1:
+            module = self.gm.get_submodule(place.target) if place.op == "call_module" else None
+            if isinstance(module, IntegerLayer) and bias.numel() in (1, module.weight.shape[0]):
+                old = torch.zeros(module.weight.shape[0]) if module.bias is None else module.bias.detach()
+                module.bias = nn.Parameter(old + bias.to(old).expand_as(old))
+                return
+            if isinstance(module, IntegerLayer):
+                break
+            place = place.args[0]
+        reason = "it has a bias, and no layer before it feeds it alone"
+        raise self.refuse(node, reason, "Convert the net with another calibration than 'bias'.")
+
+
+def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:
+    if kind is IntegerLinear:
+        new = IntegerLinear(module.in_features, module.out_features, module.bias is not None)
+    else:
+        sizes = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+        new = kind(module.in_channels, module.out_channels, *sizes, module.bias is not None)
+    weight = module.weight.detach()
+    channels_last = {"memory_format": torch.channels_last} if weight.dim() == 4 else {}
+    new.weight = nn.Parameter(torch.empty_like(weight, **channels_last).copy_(weight))  # as in a Net
+    if module.bias is not None:
+        new.bias = nn.Parameter(module.bias.detach().clone())
+    return new
+
+
+def _fold_height(module: IntegerLayer, height: Tensor) -> None:
+    """W ← W·height, for spikes that are not worth 1."""
+    weight, groups = module.weight.data, getattr(module, "groups", 1)
+    if height.numel() > 1:
+        inputs = weight.shape[1] * groups
+        height = height.repeat_interleave(inputs // height.numel())  # a flattened input holds channel after channel
+        rows = height.view(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+        height = rows.view(weight.shape[0], -1, *[1] * (weight.dim() - 2))
+    weight.mul_(height.to(weight))
+
+
+def _quantised_neuron(params: QuantParams, spec: NeuronSpec) -> QuantizedIFNode | QuantizedLIFNode:
+    common = {
+        # A threshold for each channel stands in theta_value; surrogates then see potentials divided by it.
+        "v_threshold": float(spec.threshold) if spec.threshold.numel() == 1 else 1.0,
+        "v_reset": spec.v_reset,
+        "detach_reset": spec.detach_reset,
+        "step_mode": "m",
+        "backend": "torch" if spec.backend == "torch" else "auto",
+        "surrogate_function": spec.surrogate_function,
+    }
+    if spec.rate is None:
+        neuron = QuantizedIFNode(params, **common)
+    else:
+        neuron = QuantizedLIFNode(params, tau=max(1.0 / spec.rate, 1.0 + 1e-6), decay_input=spec.gain != 1.0, **common)
+    neuron.theta_value = spec.gain * (spec.threshold - (spec.v_reset or 0.0))
+    if spec.v_start is not None:
+        neuron.start_at(spec.v_start)
+    return neuron

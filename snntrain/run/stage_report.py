@@ -1,0 +1,51 @@
+"""The sections of a run's report about its stages."""
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from snntrain.run.run_files import RunFiles
+
+
+def chosen_stages(run: RunFiles) -> dict[str, Any]:
+    """The stages of the run's config; {} if it cannot be read."""
+    try:
+        return dict(yaml.safe_load(run.read_or("config.yaml", "")).get("stages") or {})
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _conversion(run: RunFiles) -> dict[str, Any]:
+    from snntrain.figure import svg
+    from snntrain.stage.figure import accuracy_figure
+
+    result = run.read("artifacts/ann2snn/conversion.json")
+    ann, report = result["acc_ann"], result["report"]
+    figure = accuracy_figure(result["acc"], ann)
+    neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
+    remarks = report["warnings"] + [f"{row['node']}: {text}" for row in report["rows"] for text in row["warnings"]]
+    return {
+        "plot": svg(figure, "conversion"),
+        "accuracy": [(int(T), share, 100 * (share - ann)) for T, share in result["acc"].items()],
+        "settings": report["settings"],
+        "neurons": neurons,
+        "nodes": report["rows"],
+        "remarks": remarks,
+        **{key: result[key] for key in ("T", "samples", "acc_ann", "firing_rate")},
+    }
+
+
+def _quantisation(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/qat/quantisation.json")
+    labels = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integers only"}
+    whole = result["acc_float"]
+    accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
+    keys = ("T", "layers", "samples", "verified_samples", "mismatches", "size_bytes", "float_bytes", "epochs")
+    return {"accuracies": accuracies, **{key: result[key] for key in keys}}
+
+
+STAGE_SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
+    "ann2snn": ("ANN → SNN conversion", _conversion),
+    "qat": ("Quantisation", _quantisation),
+}

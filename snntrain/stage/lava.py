@@ -1,0 +1,254 @@
+"""The stage lava: write the net as a netx file, and prove that it computes what the net does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snntrain.arguments import flag, integer, real
+from snntrain.export import Emulation, Exported, ExportError, export, plan, run_in_lava
+from snntrain.export.lava_shim import installed_lava
+from snntrain.files import write_json, write_text
+from snntrain.quantize import QuantizedNet, to_integer
+from snntrain.stage.evaluation import test_batches
+from snntrain.stage.stage import Stage, Trained
+
+
+class LavaExport(Stage):
+    """Export to netx, run the file in the emulator and in Lava's simulator, count what differs.
+
+    Files: net.h5 (with net.json and net.readout.npz, see snntrain.export.export), lava.json, plan.txt.
+
+    Args:
+        samples: test samples on which every spike of the emulated file is compared with the net's, ≥ 1; its accuracy
+            is measured on all that are tested.
+        lava_samples: those that Lava's simulator runs as well, where it is installed; 0: none.
+        timeout: seconds that the simulator may take.
+        required: an error where lava_samples > 0 and Lava is not installed; else the report says so.
+        folder: where scripts/install_lava.py put Lava; None: SNNTRAIN_LAVA, .lava, or this Python's packages.
+        max_pool: 'refuse', or 'neurons', which puts neurons in the place of a maximum over spikes.
+
+    Raises: ValueError naming the argument.
+    """
+
+    def __init__(
+        self,
+        samples: int = 1000,
+        lava_samples: int = 50,
+        timeout: float = 600.0,
+        required: bool = False,
+        folder: str | None = None,
+        max_pool: str = "refuse",
+    ) -> None:
+        self.samples = integer(self, "samples", samples, at_least=1)
+        self.lava_samples = integer(self, "lava_samples", lava_samples, at_least=0)
+        self.timeout = real(self, "timeout", timeout, above=0)
+        self.required = flag(self, "required", required)
+        self.folder, self.max_pool = folder, max_pool
+
+    def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
+        example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
+        if not isinstance(net, QuantizedNet):  # which rounds its input itself
+            example = (example > 0.5).float()
+        problems = plan(net, example, max_pool=self.max_pool).problems
+        if problems:
+            raise ValueError(" ".join(problems))
+        if self.required and self.lava_samples and installed_lava(self.folder) is None:
+            raise ValueError(_NOT_INSTALLED)
+        return net
+
+    def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
+        net = trained.net.eval()
+        task = trained.task_for(net, trained.T)
+        sequences = _sequences(task, trained, console)
+        first = next(sequences)[0]
+        exported = export(net, folder / "net.h5", first, max_pool=self.max_pool)
+        write_text(folder / "plan.txt", f"{plan(net, first, max_pool=self.max_pool)}\n")
+        result = self._emulate(net, exported, task, trained, console)
+        result["lava"] = self._simulate(exported, task, trained, console)
+        write_json(folder / "lava.json", result)
+        _print(result, console)
+        found = result["lava"]
+        if result["mismatches"] or found.get("mismatches"):
+            raise RuntimeError(
+                f"lava: the exported net differs from the trained one in {result['mismatches']:,} spikes of the "
+                f"emulator and {found.get('mismatches', 0):,} of Lava's simulator; see {folder / 'lava.json'}. "
+                "The trained net is not affected."
+            )
+        metrics = {name: float(result[name]) for name in ("acc", "mismatches", "spikes", "sops")}
+        if "mismatches" in found:
+            metrics |= {"lava_mismatches": float(found["mismatches"]), "lava_samples": float(found["samples"])}
+        return net, metrics
+
+    @torch.no_grad()
+    def _emulate(
+        self, net: nn.Module, exported: Exported, task: pl.LightningModule, trained: Trained, console: Console
+    ) -> dict[str, Any]:
+        """The emulated file beside the net."""
+        reference = to_integer(net) if isinstance(net, QuantizedNet) else _Spikes(net)
+        right = total = compared = 0
+        differing: dict[str, int] = {}
+        spikes: dict[str, float] = {}
+        operations: dict[str, float] = {}
+        for x_seq, label in _sequences(task, trained, console):
+            emulation = exported.run(x_seq)
+            right += int((task.scores(exported.outputs(emulation.output)).argmax(1) == label.cpu()).sum())
+            total += len(label)
+            if compared >= self.samples:
+                continue
+            compared += len(label)
+            wanted = reference.run(x_seq, record=True).spikes
+            for name, count in _differences(exported, emulation, wanted).items():
+                differing[name] = differing.get(name, 0) + count
+            for name, (fired, operated) in _costs(exported, emulation, x_seq).items():
+                spikes[name] = spikes.get(name, 0.0) + fired
+                operations[name] = operations.get(name, 0.0) + operated
+        return {
+            "T": trained.T,
+            "samples": total,
+            "compared_samples": compared,
+            "acc": right / total,
+            "mismatches": sum(differing.values()),
+            "spikes": sum(spikes.values()) / compared,
+            "sops": sum(operations.values()) / compared,
+            "headroom": exported.headroom,
+            "layers": [
+                {
+                    "name": name,
+                    "mismatches": differing[name],
+                    "spikes": spikes[name] / compared,
+                    "sops": operations[name] / compared,
+                    "used": exported.headroom.get(name),
+                }
+                for name in differing
+            ],
+        }
+
+    def _simulate(
+        self, exported: Exported, task: pl.LightningModule, trained: Trained, console: Console
+    ) -> dict[str, Any]:
+        """Lava's simulator beside the emulator."""
+        if not self.lava_samples:
+            return {"skipped": "stages.lava.lava_samples is 0"}
+        folder = installed_lava(self.folder)
+        if folder is None:
+            console.print(f"lava   {_NOT_INSTALLED}", soft_wrap=True)
+            return {"skipped": _NOT_INSTALLED}
+        parts, count = [], 0
+        for x_seq, _ in _sequences(task, trained, console):
+            parts.append(exported.input.encode(x_seq.cpu()))
+            count += x_seq.shape[1]
+            if count >= self.lava_samples:
+                break
+        x_seq = torch.cat(parts, 1)[:, : self.lava_samples]
+        console.print(f"lava   Lava's simulator runs {x_seq.shape[1]} samples …", soft_wrap=True)
+        run = run_in_lava(exported.path, x_seq, timeout=self.timeout, folder=folder or None)
+        differing = run.mismatches(_emulation_of(exported, x_seq))
+        return {"samples": x_seq.shape[1], "seconds": round(run.seconds, 1), "mismatches": sum(differing)}
+
+
+_NOT_INSTALLED = (
+    "Lava is not installed, so its simulator did not run: `make lava` installs it into .lava, or "
+    "`python scripts/install_lava.py FOLDER` anywhere (stages.lava.folder=FOLDER)."
+)
+
+
+class _Spikes:
+    """Spikes of a net of floats, in the form in which an IntegerNet gives them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+        self.spikes: dict[str, Tensor] = {}
+
+    def run(self, x_seq: Tensor, record: bool = True) -> "_Spikes":
+        from snntrain.callback.spike_statistics import spiking_layers
+        from snntrain.stage.evaluation import scores_of
+
+        self.spikes = {}
+        handles = [
+            layer.register_forward_hook(lambda module, inputs, y, name=name: self.spikes.__setitem__(name, y))
+            for name, layer in spiking_layers(self.net).items()
+        ]
+        try:
+            scores_of(self.net, x_seq)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return self
+
+
+def _sequences(task: pl.LightningModule, trained: Trained, console: Console) -> Any:
+    """(x_seq [T, N, *], label) of the test set."""
+    for batch in test_batches(trained, console, "lava emulator"):
+        yield task.encoded(batch[0], task.encoding_seeds("test", batch)), batch[1]
+
+
+def _emulation_of(exported: Exported, integers: Tensor) -> Emulation:
+    from snntrain.export import emulate
+
+    return emulate(exported.layers, integers)
+
+
+def _differences(exported: Exported, emulation: Emulation, wanted: Mapping[str, Tensor]) -> dict[str, int]:
+    """Layer of the file → spikes that differ from those of the net's neurons of the same rank."""
+    names = [exported.layers[index].name for index in emulation.layers]
+    if len(names) != len(wanted):
+        by_name = dict(zip(names, emulation.spikes, strict=True))
+        missing = [name for name in wanted if name not in by_name]
+        if missing:
+            raise ExportError(f"lava: {', '.join(missing)} are not in the file, which has {', '.join(names)}.")
+        return {name: _differing(by_name[name], spikes) for name, spikes in wanted.items()}
+    pairs = zip(names, emulation.spikes, wanted.values(), strict=True)
+    return {name: _differing(ours, theirs) for name, ours, theirs in pairs}
+
+
+def _differing(ours: Tensor, theirs: Tensor) -> int:
+    return int(((ours != 0).cpu() != (theirs != 0).cpu().view(ours.shape)).sum())
+
+
+def _costs(exported: Exported, emulation: Emulation, x_seq: Tensor) -> dict[str, tuple[float, float]]:
+    """Layer of the file → spikes it fires, and additions of weights that its input causes."""
+    found, x = {}, exported.input.encode(x_seq) != 0
+    for index, spikes in zip(emulation.layers, emulation.spikes, strict=True):
+        layer = exported.layers[index]
+        x = x.float()
+        if layer.kind == "conv":
+            ones = torch.ones(layer.weight.shape[0] // layer.groups, 1, *layer.weight.shape[2:])
+            # Each active input is added once for each window that it lies in, and each output channel of its group.
+            flat = x.flatten(0, 1)
+            sums = F.conv2d(
+                flat.sum(1, keepdim=True), ones[:1], None, layer.stride, layer.padding, layer.dilation
+            ).sum()
+            operated = float(sums) * layer.weight.shape[0] / layer.groups
+        else:
+            operated = float(x.sum()) * layer.weight.shape[0]
+        found[layer.name] = float(spikes.sum()), operated
+        x = spikes
+    return found
+
+
+def _print(result: Mapping[str, Any], console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("layer", "mismatches", "spikes a sample", "SOPs a sample", "range of u, v used"):
+        table.add_column(header, justify="left" if header == "layer" else "right")
+    for row in result["layers"]:
+        used = "" if row["used"] is None else f"{row['used']:.1%}"
+        table.add_row(row["name"], f"{row['mismatches']}", f"{row['spikes']:,.0f}", f"{row['sops']:,.0f}", used)
+    console.print(table)
+    lava = result["lava"]
+    simulated = (
+        f"Lava: {lava['mismatches']} mismatches on {lava['samples']} samples in {lava['seconds']} s"
+        if "mismatches" in lava
+        else "Lava did not run"
+    )
+    console.print(
+        f"lava   accuracy {result['acc']:.4f}   {result['mismatches']} mismatches on "
+        f"{result['compared_samples']:,} samples in the emulator   {simulated}",
+        soft_wrap=True,
+    )

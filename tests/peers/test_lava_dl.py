@@ -1,0 +1,452 @@
+"""lava_exchange beside lava-dl 0.6.0: the same spikes and states, and converted nets that fire as the nets they are of.
+
+Where to find lava-dl: python scripts/install_lava.py FOLDER, then SNNTRAIN_LAVA=FOLDER.
+"""
+
+import copy
+import hashlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snntrain import functional, lava_exchange, layer
+from snntrain.export import lava_shim
+from snntrain.functional import seq_to_ann_forward
+from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, NXT_to_TNX, SumPool2d, TNX_to_NXT
+from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode
+
+pytestmark = pytest.mark.optional
+
+DECAYS = list(itertools.product((0.0, 0.1, 0.5, 1.0), (0.0, 0.03, 0.25, 1.0)))
+THRESHOLDS = (0.3, 1.0, 1.7)
+POWERS_OF_TWO = (1, 16, 64, 128, 256)
+OTHERS = (37, 50, 85, 100)
+
+
+@pytest.fixture(scope="module")
+def slayer() -> ModuleType:
+    try:
+        return lava_shim.slayer()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def inputs(scale: int, on_grid: bool, T: int = 40) -> Tensor:
+    """[T, 3, 8]; on the grid of the weights, or anywhere."""
+    x = 0.2 + torch.randn(T, 3, 8, generator=generator(scale))
+    return torch.round(x * scale) / scale if on_grid else x
+
+
+def integers(x: Tensor, scale: float) -> Tensor:
+    return torch.round(x * scale).int()
+
+
+def chip(x: Tensor, told: dict[str, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes, last u and last v in int64, of weighted spikes x."""
+
+    def kept(state: Tensor, decay: int) -> Tensor:
+        product = state * (4096 - decay)
+        return product.sign() * (product.abs() >> 12)
+
+    u = v = torch.zeros_like(x[0], dtype=torch.int64)
+    spikes = []
+    for x_t in x.to(torch.int64):
+        u = kept(u, told["iDecay"]) + (x_t << 6)
+        v = kept(v, told["vDecay"]) + u
+        s = v > told["vThMant"] << 6
+        v = torch.where(s, 0, v)
+        spikes.append(s.int())
+    return torch.stack(spikes), u.int(), v.int()
+
+
+def theirs(slayer: ModuleType, x: Tensor, scale: int, v_threshold: float, *decays: float):
+    """Spikes, last current and last potential of lava-dl's neuron, and what it tells the chip."""
+    neuron = slayer.neuron.cuba.Neuron(v_threshold, *decays, scale=scale, persistent_state=True)
+    spikes = NXT_to_TNX(neuron(TNX_to_NXT(x)))
+    return spikes, neuron.current_state, neuron.voltage_state, neuron.device_params
+
+
+def ours(x: Tensor, scale: int, v_threshold: float, *decays: float, backend: str = "torch"):
+    neuron = CubaLIFNode(*decays, v_threshold, scale=scale, step_mode="m", backend=backend)
+    spikes = neuron(x)
+    return spikes, neuron.current_state, neuron.voltage_state, neuron.chip_parameters()
+
+
+# --- the neuron ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused"])
+@pytest.mark.parametrize("on_grid", [True, False])
+@pytest.mark.parametrize("scale", POWERS_OF_TWO)
+def test_spikes_and_states_are_lava_dls_for_all_decays_and_thresholds(slayer, scale, on_grid, backend):
+    x, fired = inputs(scale, on_grid), 0
+    for (current_decay, voltage_decay), v_threshold in itertools.product(DECAYS, THRESHOLDS):
+        case = (scale, v_threshold, current_decay, voltage_decay)
+        *found, told = ours(x, *case, backend=backend)
+        *expected, to_chip = theirs(slayer, x, *case)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), case
+        assert told == {name: int(to_chip[name]) for name in told}
+        fired += int(found[0].sum())
+    assert fired > 0
+
+
+@pytest.mark.parametrize("scale", OTHERS)
+def test_with_other_scales_it_is_the_chip_that_is_met_and_lava_dl_is_off(slayer, scale):
+    """lava-dl truncates what a float32 makes of k/scale·64·scale; ours takes the integer that is meant."""
+    x, off = inputs(scale, on_grid=True), 0
+    for (current_decay, voltage_decay), v_threshold in itertools.product(DECAYS, THRESHOLDS):
+        case = (scale, v_threshold, current_decay, voltage_decay)
+        spikes, i, v, told = ours(x, *case)
+        expected = chip(integers(x, scale), told)
+        for found, wanted in zip(
+            (spikes.int(), *(integers(state, 64 * scale) for state in (i, v))), expected, strict=True
+        ):
+            assert torch.equal(found, wanted), case
+        _, i, v, _ = theirs(slayer, x, *case)
+        off += int((integers(i, 64 * scale) != expected[1]).sum() + (integers(v, 64 * scale) != expected[2]).sum())
+    assert off > 0
+
+
+def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer):
+    x, g = inputs(64, on_grid=True, T=20), torch.randn(20, 3, 8, generator=generator(1))
+    neuron = slayer.neuron.cuba.Neuron(500.0, 0.3, 0.1)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    _, v = neuron.dynamics(TNX_to_NXT(a))
+    (NXT_to_TNX(v) * g).sum().backward()
+    node = CubaLIFNode(0.3, 0.1, 500.0, step_mode="m", store_v_seq=True)
+    node(b)
+    assert torch.equal(node.v_seq, NXT_to_TNX(v))
+    (node.v_seq * g).sum().backward()
+    torch.testing.assert_close(b.grad, a.grad)
+
+
+def test_quantisers_are_lava_dls(slayer):
+    x = 3 * torch.randn(2000, generator=generator())
+    neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.25)
+    for descale in (False, True):
+        assert torch.equal(lava_exchange.quantize_8b(x, 64, descale), neuron.quantize_8bit(x, descale))
+    for step in (1.0, 0.25):
+        assert torch.equal(lava_exchange.step_quantize(x, step), slayer.utils.quantize(x, step))
+    whole = torch.randint(-(2**30), 2**30, (2000,), generator=generator())
+    expected = slayer.utils.int_utils.right_shift_to_zero(whole, 12)
+    assert torch.equal(lava_exchange.right_shift_to_zero(whole, 12), expected)
+
+
+def test_a_lava_neuron_runs_in_our_layout_in_one_call_or_in_chunks(slayer):
+    """With current_decay = 1 the potential is all of the state."""
+    x = inputs(64, on_grid=True)
+    spikes, _, v, _ = theirs(slayer, x, 64, 1.0, 1.0, 0.1)
+    for persistent in (False, True):
+        neuron = slayer.neuron.cuba.Neuron(1.0, 1.0, 0.1, persistent_state=persistent)
+        at, parts = 0.0, []
+        for chunk in x.split([7, 1, 32]):
+            part, at = lava_exchange.lava_neuron_forward(neuron, chunk, at)
+            parts.append(part)
+        assert torch.equal(torch.cat(parts), spikes) and torch.equal(at, v)
+    flat, at = lava_exchange.lava_neuron_forward(slayer.neuron.cuba.Neuron(1.0, 1.0, 0.1), x[:, :, 0], 0.0)
+    assert torch.equal(flat, spikes[:, :, 0]) and torch.equal(at, v[:, 0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_norm_is_lava_dls(slayer, training):
+    norm = BatchNorm2d(3, momentum=0.3).train(training)
+    norm.running_mean, norm.running_var = torch.tensor([0.3, -0.2, 1.0]), torch.tensor([2.0])
+    twin = norm.to_lava()
+    for seed in range(3):
+        x = 2 * torch.randn(4, 3, 5, 5, generator=generator(seed))
+        torch.testing.assert_close(norm(x), twin(x))
+        for name, value in twin.state_dict().items():
+            torch.testing.assert_close(norm.state_dict()[name], value)
+
+
+# --- synapses --------------------------------------------------------------------------------------------------------
+
+
+def spikes(*shape: int, seed: int = 0) -> Tensor:
+    return (torch.rand(shape, generator=generator(seed)) < 0.3).float()
+
+
+def fingerprint(module: nn.Module) -> str:
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in module.state_dict().values())).hexdigest()
+
+
+SYNAPSES = {
+    "linear_to_lava_synapse_dense": (lambda: nn.Linear(20, 6, bias=False), (20,)),
+    "conv2d_to_lava_synapse_conv": (
+        lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), groups=2, bias=False),
+        (4, 9, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("convert, case", SYNAPSES.items(), ids=SYNAPSES)
+def test_a_synapse_computes_what_the_layer_does_with_a_copy_of_its_weights(slayer, convert, case):
+    make, shape = case
+    source = make()
+    x, before = spikes(5, 3, *shape), fingerprint(source)
+    synapse = getattr(lava_exchange, convert)(source)
+    with torch.no_grad():
+        torch.testing.assert_close(NXT_to_TNX(synapse(TNX_to_NXT(x))), seq_to_ann_forward(x, source))
+        synapse.weight.zero_()
+    assert fingerprint(source) == before
+
+
+@pytest.mark.parametrize("kernel", [2, 3, (2, 3), (3, 1)])
+def test_pooling_sums(slayer, kernel):
+    x = spikes(5, 3, 4, 6, 6)
+    summed = NXT_to_TNX(lava_exchange.avgpool2d_to_lava_synapse_pool(nn.AvgPool2d(kernel))(TNX_to_NXT(x)))
+    assert torch.equal(summed, SumPool2d(kernel)(x))
+    size = kernel**2 if isinstance(kernel, int) else kernel[0] * kernel[1]
+    torch.testing.assert_close(summed, size * seq_to_ann_forward(x, nn.AvgPool2d(kernel)))
+
+
+def test_windows_that_do_not_fill_the_map_are_refused(slayer):
+    pool = lava_exchange.avgpool2d_to_lava_synapse_pool(nn.AvgPool2d(3))
+    with pytest.raises(ValueError, match=r"windows of \(3, 3\) do not fill maps of \(7, 6\)"):
+        pool(torch.zeros(1, 2, 7, 6, 4))
+
+
+@pytest.mark.parametrize("rows, options", [(4, {"stride": 1}), (3, {"padding": 1})], ids=str)
+def test_other_windows_are_refused_because_lava_dl_pools_something_else(slayer, rows, options):
+    """Without a word: with padding the second of two channels gets some of what only the first one holds."""
+    x = torch.zeros(1, 2, rows, rows, 1)
+    x[0, 0] = 1.0
+    pooled, summed = slayer.synapse.Pool(3, **options)(x)[..., 0], SumPool2d(3, **options)(x[..., 0])
+    assert pooled.shape != summed.shape or (pooled[0, 1].sum() > 0 and summed[0, 1].sum() == 0)
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def on_grid(module: nn.Module, gain: float, scale: int = 64) -> nn.Module:
+    """Random weights that are multiples of 2/scale, so that potentials meet thresholds exactly."""
+    with torch.no_grad():
+        weight = gain * torch.randn(module.weight.shape, generator=generator(7))
+        module.weight.copy_(lava_exchange.quantize_8b(weight, scale))
+    return module
+
+
+def in_time(modules: list[nn.Module], x: Tensor) -> Tensor:
+    """A net of layers without step modes, and neurons that have them."""
+    with torch.no_grad():
+        for module in modules:
+            stepped = isinstance(module, (BlockContainer, layer.VotingLayer)) or hasattr(module, "v_threshold")
+            if stepped:
+                functional.set_step_mode(module, "m")
+            x = module(x) if stepped else seq_to_ann_forward(x, module)
+    return x
+
+
+def through(blocks: list[nn.Module], x: Tensor) -> Tensor:
+    z = TNX_to_NXT(x)
+    with torch.no_grad():
+        for block in blocks:
+            z = block(z)
+    return NXT_to_TNX(z)
+
+
+If = partial(IFNode, backend="torch")
+Cuba = partial(CubaLIFNode, 0.4, 0.1, backend="torch")
+NETS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
+    "dense IF": (lambda: [on_grid(nn.Linear(20, 30, bias=False), 0.3), If()], (20,)),
+    "dense IF, threshold off the grid": (lambda: [on_grid(nn.Linear(20, 30, bias=False), 0.3), If(0.77)], (20,)),
+    "dense CUBA": (lambda: [on_grid(nn.Linear(20, 30, bias=False), 0.2), Cuba(1.3)], (20,)),
+    "dense CUBA, scale 128": (lambda: [on_grid(nn.Linear(20, 30, bias=False), 0.2, 128), Cuba(1.3, scale=128)], (20,)),
+    "conv, average, dense": (
+        lambda: [
+            on_grid(nn.Conv2d(2, 4, 3, padding=1, bias=False), 0.4),
+            If(),
+            nn.AvgPool2d(2),
+            If(0.75),
+            nn.Flatten(),
+            on_grid(layer.Linear(64, 10, bias=False), 0.3),
+            Cuba(),
+        ],
+        (2, 8, 8),
+    ),
+    "average of 3 × 3": (lambda: [nn.AvgPool2d(3), If(0.4)], (2, 9, 9)),
+    "sums, votes": (
+        lambda: [
+            SumPool2d(2),
+            Cuba(2.0),
+            layer.Flatten(),
+            on_grid(nn.Linear(32, 12, bias=False), 0.3),
+            If(),
+            layer.VotingLayer(3),
+        ],
+        (2, 8, 8),
+    ),
+    "containers": (
+        lambda: [
+            BlockContainer(on_grid(nn.Conv2d(2, 4, 3, bias=False), 0.4), If()),
+            BlockContainer(SumPool2d(2), Cuba(2.0)),
+            BlockContainer(nn.Flatten(), None),
+            BlockContainer(nn.Linear(36, 10, bias=False), Cuba(0.3)),
+        ],
+        (2, 8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("make, shape", NETS.values(), ids=NETS)
+def test_blocks_fire_as_the_net_does_and_the_net_stays_as_it_was(slayer, make, shape):
+    modules, x = make(), spikes(24, 5, *shape)
+    net = nn.Sequential(*modules)
+    before = fingerprint(net)
+    expected = in_time(modules, x)
+    for form in (modules, tuple(modules), nn.Sequential(nn.Sequential(*modules[:2]), *modules[2:])):
+        blocks = lava_exchange.to_lava_blocks(form)
+        assert torch.equal(through(blocks, x), expected)
+        assert torch.equal(through(blocks, x), expected), "a block starts at rest"
+    for block in blocks:
+        for parameter in block.parameters():
+            parameter.data.zero_()
+    assert fingerprint(net) == before
+    assert 0.02 < expected.mean() < 0.9
+
+
+def test_a_neuron_at_the_start_becomes_an_input_block(slayer):
+    x = lava_exchange.quantize_8b(torch.rand(24, 5, 2, 6, 6, generator=generator()), 64)
+    modules = [Cuba(), on_grid(nn.Conv2d(2, 4, 3, bias=False), 0.3), If()]
+    blocks = lava_exchange.to_lava_blocks(modules)
+    assert type(blocks[0]) is slayer.block.cuba.Input
+    assert torch.equal(through(blocks, x), in_time(modules, x))
+
+
+def test_a_norm_goes_along(slayer):
+    norm = BatchNorm2d(4)
+    norm.running_mean, norm.running_var = torch.tensor([0.1, -0.3, 0.2, 0.0]), torch.tensor([0.3])
+    container = BlockContainer(on_grid(nn.Conv2d(2, 4, 3, bias=False), 0.4), Cuba(0.5), norm).eval()
+    x = spikes(24, 5, 2, 8, 8)
+    expected = in_time([container], x)
+    assert torch.equal(through([container.to_lava_block()], x), expected) and 0.02 < expected.mean() < 0.9
+
+
+def test_votes_need_a_dense_block_of_their_size(slayer):
+    fc = nn.Linear(4, 10, bias=False)
+    with pytest.raises(ValueError, match=r"^to_lava_blocks: layer 2: VotingLayer must follow a dense block"):
+        lava_exchange.to_lava_blocks([fc, If(), layer.VotingLayer(3)])
+    with pytest.raises(ValueError, match=r"^to_lava_blocks: layer 2: IFNode follows neither Linear"):
+        lava_exchange.to_lava_blocks([fc, If(), If()])
+
+
+@pytest.mark.parametrize(
+    "neuron", [LIFNode(4.0, False, backend="torch"), ParametricLIFNode(4.0, False, backend="torch")]
+)
+def test_a_float_neuron_is_followed_closely_with_a_warning(slayer, neuron):
+    fc, x = on_grid(nn.Linear(20, 30, bias=False), 0.3), spikes(24, 5, 20)
+    with pytest.warns(UserWarning, match="fires above the threshold, not at it; some spikes will differ"):
+        block = lava_exchange.to_lava_block_dense(fc, neuron)
+    different = (through([block], x) != in_time([fc, neuron], x)).float().mean()
+    assert different < 0.05
+
+
+def test_weights_beyond_8_bits_are_counted_in_a_warning(slayer):
+    fc = nn.Linear(20, 30, bias=False)
+    nn.init.constant_(fc.weight, 0.5)
+    with torch.no_grad():
+        fc.weight[0, :3] = torch.tensor([3.97, 4.1, -5.0])
+    with pytest.warns(UserWarning, match=r"IFNode: 2 weights before it are beyond 8 bits \(-4 … 3\.96875\)"):
+        lava_exchange.to_lava_block_dense(fc, If())
+
+
+def test_without_quantising_a_block_keeps_the_floats(slayer):
+    fc, x = nn.Linear(20, 30, bias=False), spikes(24, 5, 20)
+    block = lava_exchange.to_lava_block_dense(fc, If(), quantize_to_8bit=False)
+    assert block.neuron.threshold == 1.0
+    with torch.no_grad():
+        torch.testing.assert_close(NXT_to_TNX(block.synapse(TNX_to_NXT(x))), seq_to_ann_forward(x, fc))
+
+
+def test_blocks_train_with_lava_dl(slayer):
+    """Its surrogate reaches the weights, which are no views of the source's."""
+    fc = on_grid(nn.Linear(20, 30, bias=False), 0.3)
+    block, kept = lava_exchange.to_lava_block_dense(fc, Cuba(requires_grad=True)), copy.deepcopy(fc.weight)
+    block(TNX_to_NXT(spikes(24, 5, 20))).sum().backward()
+    assert block.synapse.weight.grad.abs().sum() > 0 and block.neuron.voltage_decay.grad is not None
+    torch.optim.SGD(block.parameters(), lr=1.0).step()
+    assert fc.weight.grad is None and torch.equal(fc.weight, kept)
+
+
+# --- Lava itself -----------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+import numpy as np
+import h5py
+sys.path.insert(0, sys.argv[1])
+import lava_shim
+
+netx = lava_shim.netx()
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer as Source
+
+assert "torch" not in sys.modules and "lava.lib.dl.netx.sequential_modules" not in sys.modules
+rng = np.random.default_rng(0)
+weights, T = [2 * rng.integers(-60, 100, shape) for shape in ((3, 2, 2, 2), (5, 27))], 10
+with h5py.File(sys.argv[2], "w") as file:
+    for place, kind in enumerate(("input", "conv", "flatten", "dense")):
+        group = file.create_group(f"layer/{place}")
+        group.create_dataset("type", (1,), "S10", [kind.encode()])
+        group["shape"] = np.array({"input": (2, 4, 4), "conv": (3, 3, 3), "flatten": (27,), "dense": (5,)}[kind])
+        if kind in ("conv", "dense"):
+            group["weight"] = weights[kind == "dense"].astype("float32")
+            group.create_dataset("neuron/type", (1,), "S10", [b"CUBA"])
+            for name, value in (("iDecay", 2048), ("vDecay", 1024), ("vThMant", 128), ("refDelay", 1)):
+                group[f"neuron/{name}"] = value
+            group["neuron/gradedSpike"] = False
+        if kind == "conv":
+            for name, value in (("stride", 1), ("padding", 0), ("dilation", 1)):
+                group[name] = np.array([value, value])
+            group["groups"] = 1
+x = (rng.random((4, 4, 2, T)) < 0.3).astype(int)  # W, H, C, T
+net = netx.hdf5.Network(net_config=sys.argv[2])
+source = Source(data=np.concatenate([x, np.zeros((4, 4, 2, 2), int)], -1))
+sink = Sink(shape=net.out.shape, buffer=T + 2)
+source.s_out.connect(net.inp)
+net.out.connect(sink.a_in)
+net.run(condition=RunSteps(T + 2), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+found = sink.data.get()[:, 2:]  # one step of delay for each layer with neurons
+net.stop()
+
+def neurons(current):
+    u = v = np.zeros_like(current[0])
+    out = []
+    for weighted in current:
+        u = np.trunc(u * 2048 / 4096).astype(int) + weighted * 64
+        v = np.trunc(v * 3072 / 4096).astype(int) + u
+        out.append((v > 128 * 64).astype(int))
+        v = v * (1 - out[-1])
+    return np.stack(out)
+
+maps = np.moveaxis(x.transpose(2, 1, 0, 3), -1, 0)  # T, C, H, W
+windows = np.lib.stride_tricks.sliding_window_view(maps, (2, 2), (2, 3))
+first = neurons(np.einsum("tcyxhw,ochw->toyx", windows, weights[0]))
+expected = neurons(first.reshape(T, -1) @ weights[1].T).T
+print("spikes", int(expected.sum()), "different", int((found != expected).sum()))
+"""
+
+
+def test_lava_itself_runs_through_the_shim(slayer, tmp_path):
+    """A net in a netx file, in Lava's simulator, spike for spike; flatten needs the patch for numpy 2.4."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    arguments = [Path(lava_shim.__file__).parent, tmp_path / "net.hdf5"]
+    run = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    words = run.stdout.split()
+    assert words[-2:] == ["different", "0"] and int(words[-3]) > 5, run.stdout

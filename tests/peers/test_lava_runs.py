@@ -1,0 +1,109 @@
+"""Exported files in Lava 0.10.0's simulator: every spike of every layer is the emulator's.
+
+python scripts/install_lava.py ~/lava, then pytest tests/peers/test_lava_runs.py with SNNTRAIN_LAVA=~/lava; about five
+seconds for each net.
+"""
+
+import importlib.util
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snntrain import functional, layer, neuron
+from snntrain.export import emulate, export, run_in_lava
+from snntrain.export.netx_file import NetxLayer, write
+from snntrain.quantize import observe, prepare, preset
+
+pytestmark = [
+    pytest.mark.optional,
+    pytest.mark.skipif(
+        not os.environ.get("SNNTRAIN_LAVA") and importlib.util.find_spec("lava") is None,
+        reason="SNNTRAIN_LAVA names no folder with Lava: python scripts/install_lava.py FOLDER",
+    ),
+]
+
+NETS = str(Path(__file__).resolve().parents[1] / "unit" / "export")
+
+
+@pytest.fixture
+def random_case():
+    sys.path.insert(0, NETS)
+    try:
+        import exportable_nets
+    finally:
+        sys.path.remove(NETS)
+    return exportable_nets.random_case
+
+
+def compare(exported, x: torch.Tensor) -> None:
+    """Raises: AssertionError where Lava and the emulator differ."""
+    integers = exported.input.encode(x)
+    emulated = exported.run(x)
+    run = run_in_lava(exported.path, integers, timeout=300)
+    assert [spikes.shape for spikes in run.spikes] == [tuple(spikes.shape) for spikes in emulated.spikes]
+    assert run.mismatches(emulated) == [0] * len(run.spikes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2000, 2030))
+def test_random_nets(tmp_path, random_case, seed):
+    """Convolutions, dense and recurrent layers, several samples in one run, graded inputs; see exportable_nets."""
+    case = random_case(seed)
+    compare(export(case.net, tmp_path / "net.h5", case.x), case.x)
+
+
+def test_a_quantised_net_that_sees_pictures(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(tau=1.7, v_threshold=0.3)),
+        *(layer.MaxPool2d(2), layer.Conv2d(4, 6, 3), neuron.IFNode(v_threshold=0.2), layer.AvgPool2d(2)),
+        *(layer.Flatten(), layer.Linear(24, 10), neuron.LIFNode(v_threshold=0.1), layer.Linear(10, 3)),
+    )
+    functional.set_step_mode(net, "m")
+    x = torch.rand(1, 3, 1, 12, 12).expand(8, -1, -1, -1, -1)
+    prepared = prepare(net, {**preset("loihi"), "input": {"bits": 5}}, x)
+    observe(prepared, [x])
+    compare(export(prepared, tmp_path / "net.h5", x, max_pool="neurons"), x)
+
+
+@pytest.mark.parametrize("sign", ["mixed", "positive", "negative"])
+def test_weights_of_every_size_and_sign(tmp_path, sign):
+    """Lava's reader shifts the weights of dense layers by their size, and treats matrices of one sign apart."""
+    rng = np.random.default_rng(0)
+    x = (rng.random((10, 2, 12)) < 0.4).astype(int)
+    layers, sizes = [NetxLayer("input", (12,))], [2, 4, 6, 14, 62, 126, 128, 130, 190, 254]
+    for largest in sizes if sign != "negative" else [6, 14, 62, 126, 130, 190, 254]:  # others: netx_file.is_misread
+        low, high = {"mixed": (-largest, largest), "positive": (0, largest), "negative": (-largest, 0)}[sign]
+        weight = rng.integers(low // 2, high // 2 + 1, (12, 12)) * 2
+        weight[0, 0] = low if sign == "negative" else high
+        bias = np.full(12, 5 * largest) if sign == "negative" else None
+        fc = NetxLayer("dense", (12,), weight, bias=bias, v_decay=100)
+        layers.append(with_half_of_them_firing([*layers, fc], x))
+    write(layers, tmp_path / "net.h5")
+    emulated = emulate(layers, x)
+    assert all(0.1 < spikes.float().mean() < 0.9 for spikes in emulated.spikes)
+    assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0] * len(layers[1:])
+
+
+def with_half_of_them_firing(layers: list[NetxLayer], x: np.ndarray) -> NetxLayer:
+    """The last layer with the threshold, of many, that lets about half of the spikes pass."""
+    choices = [replace(layers[-1], threshold=2**power) for power in range(13)]
+    rates = [float(emulate([*layers[:-1], choice], x).output.float().mean()) for choice in choices]
+    return choices[int(np.argmin(np.abs(np.array(rates) - 0.5)))]
+
+
+def test_large_sums_and_thresholds_for_each_neuron(tmp_path):
+    """Sums far beyond 16 bits, close to the 24 bits of u and v."""
+    rng = np.random.default_rng(1)
+    fc = NetxLayer("dense", (8,), np.full((8, 400), 254), i_decay=4096, threshold=rng.integers(0, 131071, 8))
+    write([NetxLayer("input", (400,)), fc], tmp_path / "net.h5")
+    x = (rng.random((12, 2, 400)) < 0.9).astype(int)
+    emulated = emulate(tmp_path / "net.h5", x)
+    assert emulated.headroom[0] > 0.6 and 0 < emulated.output.float().mean() < 1
+    assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0]

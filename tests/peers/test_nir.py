@@ -1,0 +1,88 @@
+"""NIR graphs of ours in snnTorch 1.0.0 and Norse 1.1.0: the same spikes."""
+
+import pytest
+import torch
+from torch import nn
+
+from snntrain import functional, layer, neuron
+from snntrain.export import export_nir, import_nir
+
+pytestmark = pytest.mark.optional
+nir = pytest.importorskip("nir")
+DT = 1e-4
+
+
+def in_snntorch(graph):
+    return pytest.importorskip("snntorch.import_nir").import_from_nir(graph)
+
+
+def in_norse(graph):
+    return pytest.importorskip("norse.torch").from_nir(graph, dt=DT)
+
+
+@torch.no_grad()
+def outputs(make, path, x: torch.Tensor) -> torch.Tensor:
+    """[T, N, *]; sample by sample: importers flatten all dims of a step."""
+    samples = []
+    for sample in x.unbind(1):
+        net, state, steps = make(nir.read(path)), None, []
+        for step in sample:
+            y, state = net(step) if state is None else net(step, state)
+            steps.append(y)
+        samples.append(torch.stack(steps))
+    return torch.stack(samples, 1)
+
+
+def dense() -> list[nn.Module]:
+    return [
+        *(layer.Linear(20, 30), neuron.CubaLIFNode(0.3, 0.2, v_threshold=0.5)),
+        *(layer.Linear(30, 10, bias=False), neuron.LIFNode(v_threshold=0.2), layer.Linear(10, 4), neuron.IFNode(0.3)),
+    ]
+
+
+def convolutional() -> list[nn.Module]:
+    return [
+        *(layer.Conv2d(2, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), neuron.IFNode(0.5), layer.AvgPool2d(2)),
+        *(layer.Conv2d(4, 4, 3, groups=2), neuron.ParametricLIFNode(v_threshold=0.3), layer.AvgPool2d(2)),
+        *(layer.Flatten(), layer.Linear(4, 10), neuron.LIFNode(tau=3.0, decay_input=False), layer.Linear(10, 3)),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [in_snntorch, in_norse])
+@pytest.mark.parametrize(("parts", "shape"), [(dense, (20,)), (convolutional, (2, 10, 8))])
+def test_importers_compute_what_our_net_computes(tmp_path, make, parts, shape):
+    torch.manual_seed(0)
+    net = nn.Sequential(*parts()).eval()
+    functional.set_step_mode(net, "m")
+    x = (torch.rand(32, 4, *shape) < 0.4).float()
+    export_nir(net, x, tmp_path / "net.nir", dt=DT)
+    functional.reset_net(net)
+    expected = net(x).detach()
+    found = outputs(make, tmp_path / "net.nir", x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # spikes, or sums of spikes
+    assert len(expected.unique()) > 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_net_of_snntorch_is_read():
+    snntorch = pytest.importorskip("snntorch")
+    torch.manual_seed(0)
+    theirs = nn.Sequential(
+        *(
+            nn.Linear(6, 12),
+            snntorch.Synaptic(alpha=torch.full((12,), 0.7), beta=0.8, threshold=torch.full((12,), 0.5)),
+        ),
+        *(nn.Linear(12, 4), snntorch.Synaptic(alpha=torch.full((4,), 0.5), beta=0.9, threshold=torch.full((4,), 0.3))),
+    )
+    for module in (theirs[1], theirs[3]):
+        module.beta = module.beta.expand_as(module.alpha)
+        module.init_hidden = True
+    export_to_nir = pytest.importorskip("snntorch.export_nir").export_to_nir
+    graph = export_to_nir(theirs, torch.rand(6))
+    ours = import_nir(graph, dt=DT)
+    assert [type(module).__name__ for module in ours] == ["Linear", "CubaLIFNode"] * 2
+    assert [round(module.voltage_decay, 5) for module in (ours[1], ours[3])] == [0.2, 0.1]
+    assert [round(module.current_decay, 5) for module in (ours[1], ours[3])] == [0.3, 0.5]
+    assert [round(module.v_threshold, 5) for module in (ours[1], ours[3])] == [0.5, 0.3]
+    assert torch.equal(ours[0].weight, theirs[0].weight)

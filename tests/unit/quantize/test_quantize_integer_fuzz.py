@@ -1,0 +1,63 @@
+"""Random nets, quantised at random: the integer engines give the numbers of the net that is trained."""
+
+import pytest
+import torch
+from random_nets import in_integers, random_net, random_quant
+
+from snntrain.functional import reset_net
+from snntrain.quantize import observe, prepare
+
+NETS = 300
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_spikes_potentials_and_logits_of_random_nets_are_equal_bit_for_bit(part):
+    firing = 0
+    for seed in range(part, NETS, 3):
+        net, x = random_net(seed)
+        quant = random_quant(seed)
+        quantised = prepare(net, quant, x)
+        observe(quantised, [x])
+        different, integers = in_integers(quantised, x)
+        assert not different, (seed, quant, net)
+        spikes = integers.run(x, record=True).spikes.values()
+        firing += any(0 < s.float().mean() < 1 for s in spikes)
+    assert firing > NETS / 3 / 2  # or nothing was compared
+
+
+@pytest.mark.parametrize("seed", range(300, 330))
+def test_training_changes_nothing_about_it(seed):
+    """Also with learnt steps, and while weights move: after every step both are equal, and so are both modes."""
+    net, x = random_net(seed)
+    quantised = prepare(net, {**random_quant(seed), "LSQ": seed % 2 == 0}, x)
+    observe(quantised, [x])
+    optimizer = torch.optim.Adam(quantised.parameters(), lr=0.03)
+    for _ in range(3):
+        outputs = []
+        for training in (False, True):
+            reset_net(quantised)
+            outputs.append(quantised.train(training)(x))
+        assert torch.equal(*outputs)
+        optimizer.zero_grad()
+        (outputs[1] * torch.linspace(-1, 1, 3)).sum().backward()
+        optimizer.step()
+        different, _ = in_integers(quantised, x)
+        assert not different, seed
+
+
+def test_settings_and_nets_of_this_file_cover_what_they_should():
+    """The generator itself: every kind of neuron, reset, rounding, overflow and leak occurs."""
+    seen = set()
+    for seed in range(NETS):
+        net, _ = random_net(seed)
+        for module in net.modules():
+            name = type(module).__name__
+            if hasattr(module, "v_reset"):
+                seen.add((name, module.v_reset is None))
+            seen.add(name)
+        quant = random_quant(seed)
+        seen |= {(key, quant[key]) for key in ("roundtype", "overflow", "leak", "granularity", "quantype", "LSQ")}
+    for name in ("IFNode", "LIFNode", "ParametricLIFNode", "CubaLIFNode"):
+        assert {(name, True), (name, False)} <= seen
+    assert {"ATIFNode", "AvgPool2d", "MaxPool1d", "AdaptiveAvgPool2d", "Residual", "VotingLayer", "Conv1d"} <= seen
+    assert {("overflow", "wrap"), ("leak", "shift"), ("roundtype", "ceil"), ("LSQ", True)} <= seen

@@ -19,7 +19,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 # Importing these modules registers what snntrain itself offers.
 _HOMES = {
     "neuron": ("snntrain.neuron", "snntrain.quantize"),
-    "layer": ("snntrain.layer",),
+    "layer": ("snntrain.layer", "snntrain.quantize"),
     "surrogate": ("snntrain.surrogate",),
     "encoder": ("snntrain.encoding",),
     "model": ("snntrain.model",),

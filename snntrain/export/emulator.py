@@ -10,7 +10,7 @@ Sources: Davies et al. (Loihi), IEEE Micro 2018; the fixed-point LIF model of La
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,50 +158,58 @@ class _TorchSteps:
 
     @torch.no_grad()
     def layer(self, layer: NetxLayer, x: Tensor) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
-        sums = self.sums(layer, x)
+        largest = 1 if x.dtype == torch.bool else int(x.abs().max())
+        dtype = self.state_dtype(layer, largest, len(x))
+        currents = self.currents(layer, x, largest).to(dtype)
         parts = (_per_channel(value, layer) << _SHIFT for value in (layer.bias, layer.threshold))
-        bias, threshold = (torch.as_tensor(part, device=x.device) for part in parts)
-        multiply = self.products(layer.weight_rec, 1, x) if layer.weight_rec is not None else None
-        u = v = torch.zeros_like(sums[0])
-        s = torch.zeros_like(u, dtype=torch.bool)
+        bias, threshold = (torch.as_tensor(part, device=x.device).to(dtype) for part in parts)
+        feedback = None if layer.weight_rec is None else self.weights(layer.weight_rec, 1, x)
+        u: Tensor | int = 0
+        v: Tensor | int = 0
         spikes, u_range, v_range = [], [0, 0], [0, 0]
-        for total in sums:
-            if multiply is not None:
-                total = total + multiply(s, F.linear)
-            u = self.decayed(u, layer.i_decay) + (total << _SHIFT)
-            v = self.decayed(v, layer.v_decay) + u + bias
+        for current in currents:
+            if feedback is not None and spikes:
+                current = current + F.linear(spikes[-1].to(feedback.dtype), feedback).to(dtype)
+            u = self.decayed(u, layer.i_decay) + current
+            v = self.decayed(v, layer.v_decay) + (u if layer.bias is None else u + bias)
             _widen(u_range, *map(int, torch.aminmax(u)))
             _widen(v_range, *map(int, torch.aminmax(v)))
-            s = v > threshold
-            v = v.masked_fill(s, 0)
-            spikes.append(s)
+            spikes.append(v > threshold)
+            v = v.masked_fill(spikes[-1], 0)
         return torch.stack(spikes), tuple(u_range), tuple(v_range)
 
-    def decayed(self, state: Tensor, decay: int) -> Tensor:
-        if decay in (0, DECAY_ONE):
-            return state if decay == 0 else torch.zeros_like(state)
+    def decayed(self, state: Tensor | int, decay: int) -> Tensor | int:
+        if decay in (0, DECAY_ONE) or isinstance(state, int):
+            return state if decay == 0 else 0
+        if state.dtype == torch.int32:  # float64 holds the product
+            return torch.trunc(state.double() * ((DECAY_ONE - decay) / DECAY_ONE)).int()
         return torch.div(state * (DECAY_ONE - decay), DECAY_ONE, rounding_mode="trunc")
 
-    def sums(self, layer: NetxLayer, x: Tensor) -> Tensor:
-        largest = int(x.abs().max()) if x.dtype != torch.bool else 1
-        multiply = self.products(layer.weight, largest, x)
+    def state_dtype(self, layer: NetxLayer, largest: int, steps: int) -> torch.dtype:
+        """The smaller of int32 and int64 that u and v cannot leave, whatever the input."""
+        bound = self.bound(layer.weight, largest) + (0 if layer.weight_rec is None else self.bound(layer.weight_rec, 1))
+        bias = 0 if layer.bias is None else int(np.abs(layer.bias).max()) << _SHIFT
+        for decay, more in ((layer.i_decay, 0), (layer.v_decay, bias)):
+            bound = (bound + more) * min(steps, DECAY_ONE / max(decay, 1))
+        return torch.int32 if bound < 2**31 else torch.int64
+
+    def currents(self, layer: NetxLayer, x: Tensor, largest: int) -> Tensor:
+        """64·Σ w·x of every step."""
+        weight = self.weights(layer.weight, largest, x)
         if layer.kind != "conv":
-            return multiply(x, F.linear)
+            return F.linear(x.to(weight.dtype), weight).round()
         settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-        y = multiply(x.flatten(0, 1), lambda z, weight: F.conv2d(z, weight, **settings, groups=layer.groups))
-        return y.unflatten(0, x.shape[:2])
+        y = F.conv2d(x.flatten(0, 1).to(weight.dtype), weight, **settings, groups=layer.groups)
+        return y.round().unflatten(0, x.shape[:2])
 
-    def products(
-        self, weight: np.ndarray, largest: int, x: Tensor
-    ) -> Callable[[Tensor, Callable[[Tensor, Tensor], Tensor]], Tensor]:
-        """A function (x, multiply) → multiply(x, weight) as int64.
+    def weights(self, weight: np.ndarray, largest: int, x: Tensor) -> Tensor:
+        """64 times the weights: float64 where float32 could round, and on CUDA, which may round in between."""
+        exact = self.bound(weight, largest) < _EXACT << _SHIFT and not x.is_cuda
+        return torch.as_tensor(weight << _SHIFT, device=x.device).to(torch.float32 if exact else torch.float64)
 
-        float64 where float32 could round, and on CUDA, whose algorithms may round in between.
-        """
-        bound = np.abs(weight).reshape(len(weight), -1).sum(1).max() * largest
-        dtype = torch.float32 if bound < _EXACT and not x.is_cuda else torch.float64
-        values = torch.as_tensor(weight, device=x.device).to(dtype)
-        return lambda z, multiply: multiply(z.to(dtype), values).round().long()
+    def bound(self, weight: np.ndarray, largest: int) -> int:
+        """The largest 64·|Σ w·x|."""
+        return int(np.abs(weight).reshape(len(weight), -1).sum(1).max()) * largest << _SHIFT
 
 
 def _per_channel(value: np.ndarray | int | None, layer: NetxLayer) -> np.ndarray:

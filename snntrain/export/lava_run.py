@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snntrain.arguments import real
 from snntrain.export.emulator import Emulation, check_input, not_whole
-from snntrain.export.lava_shim import FOLDER
+from snntrain.export.lava_shim import FOLDER, installed_lava
 from snntrain.export.netx_file import read
 
 WORKER = Path(__file__).with_name("lava_worker.py")
@@ -69,7 +69,7 @@ def run_in_lava(
         x_seq: integers [T, N, *], as Exported.input.encode gives them.
         timeout: seconds after which the process and all that it started is killed.
         python: interpreter with Lava; None: this one.
-        folder: where scripts/install_lava.py put Lava; None: the environment variable SNNTRAIN_LAVA, if it is set.
+        folder: where scripts/install_lava.py put Lava; None: see lava_shim.installed_lava.
 
     Raises: LavaError if Lava is not there, fails, or does not come to an end; ExportError for other inputs than
     integers.
@@ -81,9 +81,8 @@ def run_in_lava(
         raise not_whole(x.dtype)
     largest = int(np.abs(x).max(initial=0))
     message_bits = 0 if largest <= 1 and x.min(initial=0) >= 0 else largest.bit_length() + 1
-    environment = dict(os.environ)
-    if folder is not None:
-        environment[FOLDER] = str(folder)
+    folder = installed_lava() if folder is None and python is None else folder
+    environment = os.environ | ({FOLDER: str(folder)} if folder else {})
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lava-") as place:
         request, result = Path(place, "request.npz"), Path(place, "result.npz")

@@ -4,10 +4,12 @@ REQUEST is an .npz file with path, x [T, N, *] of integers, and message_bits; RE
 layers with neurons, [T, N, *], step t belonging to step t of the input.
 """
 
+import importlib.util
 import os
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,13 @@ def _import_netx() -> Any:
     finally:
         # Python puts it there too; modules here have names that others know as packages.
         sys.path[:] = [folder for folder in sys.path if folder != here]
-    return lava_shim.netx()
+    netx = lava_shim.netx()
+    if importlib.util.find_spec("torch") is None:
+        # Lava imports all modules of the package in search of models; this one, which has none, needs torch.
+        unused = ModuleType(f"{netx.__name__}.sequential_modules")
+        unused.__file__ = str(Path(netx.__file__).with_name("sequential_modules.py"))
+        sys.modules[unused.__name__] = unused
+    return netx
 
 
 def _is_recurrent(path: str) -> bool:

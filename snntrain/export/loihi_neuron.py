@@ -181,11 +181,15 @@ def _own_scale(synapse: Synapse, neuron: LoihiNeuron) -> float | None:
 
 def _is_on_grid(synapse: Synapse, scale: float) -> bool:
     """Whether weights and biases are integers of that scale, and the weights even and in range."""
-    if synapse.bias is not None and not _is_whole(synapse.bias * scale):
+    if synapse.bias is not None and not _is_whole(synapse.bias, scale):
         return False
-    halves = [weight * (scale / 2) for weight in synapse.weights]
-    low, high = min(float(half.min()) for half in halves), max(float(half.max()) for half in halves)
-    return 2 * low >= SMALLEST_WEIGHT and 2 * high <= LARGEST_WEIGHT and all(map(_is_whole, halves))
+    if not all(_is_whole(weight, scale / 2) for weight in synapse.weights):
+        return False
+    low, high = (
+        min(float(weight.min()) for weight in synapse.weights),
+        max(float(weight.max()) for weight in synapse.weights),
+    )
+    return round(low * scale) >= SMALLEST_WEIGHT and round(high * scale) <= LARGEST_WEIGHT
 
 
 def _largest_scale(synapse: Synapse, neuron: LoihiNeuron) -> float:
@@ -204,9 +208,14 @@ def _largest_scale(synapse: Synapse, neuron: LoihiNeuron) -> float:
     return min((limit / value for value, limit in limits if value > 0), default=1.0)
 
 
-def _is_whole(values: Tensor) -> bool:
-    """Whether all are integers, up to the rounding of float64."""
-    return bool(((values - values.round()).abs() <= _CLOSE * values.abs()).all())
+def _is_whole(values: Tensor, factor: float = 1.0) -> bool:
+    """Whether all times the factor are integers, up to the rounding of float64."""
+    flat = values.flatten()
+    for part in (flat[:100], flat):  # most are seen not to be by the first few
+        scaled = part * factor
+        if not bool(((scaled - scaled.round()).abs() <= _CLOSE * scaled.abs()).all()):
+            return False
+    return True
 
 
 def _integers(values: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """plan and export: from a net to a netx file that computes the same."""
 
+import copy
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from snntrain.export.error import ExportError
 from snntrain.export.netx_file import STATE_LIMIT, NetxLayer
 from snntrain.export.plan import CAVEAT, InputSpec, Plan, Readout
 from snntrain.files import replacing, write_json
+from snntrain.quantize.calibration import observe
 from snntrain.quantize.integer_net import IntegerNet, to_integer
 from snntrain.quantize.quantized_net import QuantizedNet
 
@@ -40,7 +42,7 @@ def plan(
 
     Args:
         net: one layer after the other, with neurons IFNode, CubaLIFNode or lava_exchange.CubaLIFNode; or a net that
-            snntrain.quantize made for the target 'loihi', prepared or of integers.
+            snntrain.quantize made for the target 'loihi', prepared (the plan is a guess before observe) or of integers.
         example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantises it itself.
         scale: integers per unit of the weights, one number or {pattern of names: number}. None: for each layer the
             neuron's own, or a power of two, that leaves the weights as they are; or else the largest that fits.
@@ -54,10 +56,15 @@ def plan(
         raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
     if not isinstance(net, (IntegerNet, QuantizedNet)):
         return float_net.plan_of(net, example, scale, append_neuron, max_pool)
-    for name, value, default in (("scale", scale, None), ("append_neuron", append_neuron, None)):
-        if value is not default:
+    for name, value in {"scale": scale, "append_neuron": append_neuron}.items():
+        if value is not None:
             raise ExportError(f"export: {name} is for nets of floats; a quantised net has its integers already.")
-    return quantized.plan_of(to_integer(net) if isinstance(net, QuantizedNet) else net, example, max_pool)
+    if isinstance(net, QuantizedNet):
+        if not net.is_observed:  # a guess that shows which layers can be exported
+            net = copy.deepcopy(net)
+            observe(net, [example])
+        net = to_integer(net)
+    return quantized.plan_of(net, example, max_pool)
 
 
 def export(
@@ -82,6 +89,8 @@ def export(
     path = Path(path)
     if path.suffix in (".json", ".npz"):
         raise ExportError(f"export: path must not end in {path.suffix}, which is for the files beside it, got {path}.")
+    if isinstance(net, QuantizedNet) and not net.is_observed:
+        raise ExportError("export: the ranges of the quantised net are not known. Call observe(net, loader) first.")
     planned = plan(net, example, **options)
     if planned.problems:
         raise ExportError("\n".join(planned.problems))

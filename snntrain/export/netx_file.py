@@ -14,7 +14,7 @@ from snntrain.files import replacing
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = -256, 254
 LARGEST_THRESHOLD = 2**17 - 1
-LARGEST_BIAS = 2**12 - 1  # of the chip; the simulator takes eight times as much
+SMALLEST_BIAS, LARGEST_BIAS = -(2**12), 2**12 - 1  # of the chip; the simulator takes eight times as much
 STATE_LIMIT = 2**23  # of |u| and |v|: the simulator wraps u and clips v
 DECAY_ONE = 4096  # a decay of 1: nothing is kept
 
@@ -96,7 +96,7 @@ def _check_layer(layer: NetxLayer, place: str) -> None:
         raise ExportError(f"{place}: all weights are 0, which Lava cannot load. Leave the layer out, or train it.")
     _check_range(layer.threshold, "the threshold", 0, LARGEST_THRESHOLD, place, "Use a smaller scale or threshold.")
     remedy = "Use a smaller scale, or train with smaller biases."
-    _check_range(0 if layer.bias is None else layer.bias, "a bias", -LARGEST_BIAS, LARGEST_BIAS, place, remedy)
+    _check_range(0 if layer.bias is None else layer.bias, "a bias", SMALLEST_BIAS, LARGEST_BIAS, place, remedy)
     if layer.bias is not None and layer.i_decay != DECAY_ONE:
         raise ExportError(f"{place}: a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}. Train without a bias.")
     for name in ("i_decay", "v_decay"):

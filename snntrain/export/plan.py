@@ -133,6 +133,7 @@ class PlanBuilder(Chain):
         super().__init__(shape)
         self.plan = Plan(layers=[NetxLayer("input", shape)])
         self.scale, self.max_pool = scale, max_pool
+        self.keeps_integers = False  # refuse what would have to be rounded
         self.used_patterns: set[str] = set()
         self.readout_step: np.ndarray | None = None  # what 1 of an output is worth, where weights are integers
 
@@ -155,6 +156,9 @@ class PlanBuilder(Chain):
 
     def emit(self, row: Row, synapse: Synapse, neuron: LoihiNeuron, shape: tuple[int, ...]) -> str:
         layer, rounding = integer_layer(synapse, neuron, shape, self._scale_of(synapse.name))
+        if self.keeps_integers and not rounding.is_exact:
+            reason = "joined with a pooling, or all negative, its integers are none that Lava computes with"
+            raise refusal(synapse.name, "layer", reason, "Pool after the neurons, or give its weights fewer bits.")
         index = len(self.plan.layers)
         self.plan.layers.append(layer)
         self.plan.scales[index] = rounding

@@ -23,18 +23,17 @@ _REMEDY = "Quantise the net with quant=loihi."
 def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:
     """What becomes of a net of integers; see snntrain.export.plan."""
     builder = PlanBuilder(tuple(example.shape[2:]), max_pool=max_pool)
-    rows = []
-    for index, operation in enumerate(net.operations):
-        row = Row(operation["name"], operation["op"])
-        rows.append(row)
+    builder.keeps_integers = True
+    rows = [Row(operation["name"], operation["op"]) for operation in net.operations]
+    for index, (row, operation) in enumerate(zip(rows, net.operations, strict=True)):
         try:
             if operation["sources"] != ([index - 1] if index else []):
-                reason = "it has several inputs, or an earlier one, and netx is a plain sequence of layers"
+                reason = "it has several inputs, or an earlier one; layers must follow one another"
                 raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
             _Visit(builder, row, net, operation).visit()
         except ExportError as error:
             row.problem = str(error)
-            break  # without running it the shapes behind it are not known
+            break  # the shapes behind it are not known
     builder.plan.rows = rows
     if not builder.plan.problems and not builder.count:
         rows[-1].problem = "export: the net has no neurons. Put some between its layers."
@@ -51,7 +50,7 @@ class _Visit:
         step = getattr(self, f"_{self.operation['op']}", None)
         if step is None:
             remedy = "Build the net from convolutions, linear layers, average pooling and neurons."
-            raise refusal(self.row.name, self.row.kind, "netx has no such layer", remedy)
+            raise refusal(self.row.name, self.row.kind, "there is no such layer", remedy)
         step()
 
     def own(self, part: str) -> np.ndarray | None:
@@ -75,7 +74,7 @@ class _Visit:
     def _conv(self) -> None:
         weight = self.double("weight")
         if weight.dim() != 4:
-            raise refusal(self.row.name, "Conv1d", "netx has convolutions over two dims only", "Use Conv2d.")
+            raise refusal(self.row.name, "Conv1d", "convolutions have two dims", "Use Conv2d.")
         stride, padding, dilation = self.pairs("stride", "padding", "dilation")
         groups = self.operation["groups"]
         self._weights(Synapse(self.row.name, weight, self.double("bias"), stride, padding, dilation, groups))

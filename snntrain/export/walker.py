@@ -1,6 +1,9 @@
 """From a net of floats to the parts of a Chain: its layers, one after the other."""
 
+import contextlib
 import copy
+import io
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,26 +12,28 @@ from torch import Tensor, fx, nn
 
 from snntrain import lava_exchange, layer
 from snntrain.ann2snn.trace import title_of
+from snntrain.base import MemoryModule
 from snntrain.export.chain import Chain, Row
 from snntrain.export.error import ExportError, refusal
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import reset_net, set_backend, set_step_mode
+from snntrain.functional import set_backend
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.graph import graph_of, kind_of, shape_of
 
-_SEQUENTIAL = "netx is a plain sequence of layers"
+_SEQUENTIAL = "layers must follow one another"
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
 _NOT_FOLDED = (
     "no convolution or linear layer comes just before it, or its statistics are not fixed",
     "Use BatchNorm2d with running statistics between a layer and its neurons.",
 )
-_NO_NETX_FORM = {
-    "MaxPool": ("netx has no maximum", "Use MaxPool2d after neurons, and export with max_pool='neurons'."),
-    "ConvTranspose": ("netx has no transposed convolution", "Use Conv2d."),
-    "MaxUnpool": ("netx has no unpooling", "Leave it out."),
-    "Upsample": ("netx has no upsampling", "Leave it out."),
+_NO_FORM = {
+    "MaxPool": ("there is no such maximum", "Use MaxPool2d after neurons, and export with max_pool='neurons'."),
+    "ConvTranspose": ("there is no transposed convolution", "Use Conv2d."),
+    "MaxUnpool": ("there is no unpooling", "Leave it out."),
+    "Upsample": ("there is no upsampling", "Leave it out."),
     "Attention": ("it multiplies activations with each other", "Use convolutions and linear layers."),
+    "SpikingRectifier": ("it subtracts its threshold (soft reset)", "Train the spiking net itself, with hard reset."),
     "Norm": _NOT_FOLDED,
     "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalisation
 }
@@ -64,29 +69,18 @@ def walk(
 
 def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
     net = _plain(net)
-    _check_runs(net, example)
+    set_backend(net, "torch")  # no kernels are worth compiling for one step
     try:
-        return graph_of(net, example)
+        with contextlib.redirect_stderr(io.StringIO()):  # where torch prints what it raises as well
+            return graph_of(net, example)
     except QuantizationError as error:
         raise ExportError(str(error).replace("quantize:", "export:").replace("quantised", "exported")) from None
-
-
-def _check_runs(net: nn.Module, example: Tensor) -> None:
-    """Raises: ExportError unless a step of the example goes through the net."""
-    reset_net(net)
-    try:
-        set_step_mode(net, "s")
-        set_backend(net, "torch")  # no kernels are worth compiling for one step
     except ValueError as error:
         raise ExportError(f"export: a chip computes step by step, and this net cannot: {error}") from None
-    try:
-        device = next((parameter.device for parameter in net.parameters()), example.device)
-        net.eval()(example[0][:2].float().to(device))
-        reset_net(net)
-    except Exception as error:  # whatever a layer raises
-        shape = list(example.shape[1:])
-        text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ExportError(f"export: the net does not take a step {shape} of the example: {text}.") from error
+    except RuntimeError as error:
+        text = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        step = list(example.shape[1:])
+        raise ExportError(f"export: the net does not take a step {step} of the example: {text}.") from error
 
 
 def _plain(net: nn.Module) -> nn.Module:
@@ -166,11 +160,16 @@ class _Walker:
     def node(self, row: Row, node: fx.Node) -> None:
         before = next(iter(self.gm.graph.nodes)) if self.last is None else self.last
         if node.op != "call_module":
-            raise refusal(row.name, row.kind, f"{_SEQUENTIAL}, without sums or products of several", "Leave it out.")
+            raise refusal(row.name, row.kind, f"{_SEQUENTIAL}, without sums or products", "Leave it out.")
         if node.args[0] is not before or len(before.users) > 1:
-            reason = f"its input goes to several layers, or comes from an earlier one, and {_SEQUENTIAL}"
+            reason = f"its input goes to several layers, or comes from an earlier one; {_SEQUENTIAL}"
             raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
-        self.module(row, self.gm.get_submodule(node.target))
+        module = self.gm.get_submodule(node.target)
+        uses = sum(other.target == node.target for other in self.gm.graph.nodes if other.op == "call_module")
+        if uses > 1 and isinstance(module, MemoryModule):
+            reason = "it is used in several places, which share its state"
+            raise refusal(row.name, row.kind, reason, "Give each place neurons of its own.")
+        self.module(row, module)
 
     def module(self, row: Row, module: nn.Module) -> None:
         kind = _kind(module)
@@ -240,12 +239,12 @@ def _kind(module: nn.Module) -> str:
 
 
 def _unknown(row: Row) -> ExportError:
-    for part, (reason, remedy) in _NO_NETX_FORM.items():
+    for part, (reason, remedy) in _NO_FORM.items():
         if part in row.kind:
             return refusal(row.name, row.kind, reason, remedy)
     if row.kind.endswith("Node"):
         return refusal(row.name, row.kind, "its dynamics are not Loihi's", "Use lava_exchange.CubaLIFNode or IFNode.")
-    return refusal(row.name, row.kind, "netx has no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
+    return refusal(row.name, row.kind, "there is no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
 
 
 def _only(module: nn.Module) -> nn.Module:
@@ -269,21 +268,14 @@ def _synapse(row: Row, module: nn.Module) -> Synapse:
     if module.padding_mode != "zeros":
         raise refusal(row.name, row.kind, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
     geometry = {name: pair(getattr(module, name)) for name in ("stride", "dilation")}
-    padding = module.padding
-    if isinstance(padding, str):
-        padding = (
-            (0, 0)
-            if padding == "valid"
-            else tuple(
-                far * (size - 1) // 2 for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)
-            )
-        )
-        if module.padding == "same" and any(
-            far * (size - 1) % 2 for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)
-        ):
+    padding = pair(module.padding) if not isinstance(module.padding, str) else (0, 0)
+    if module.padding == "same":
+        reach = [far * (size - 1) for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)]
+        if any(each % 2 for each in reach):
             raise refusal(row.name, row.kind, "padding 'same' pads its two sides differently", "Use an odd kernel.")
+        padding = (reach[0] // 2, reach[1] // 2)
     weight = _double(module.weight)
-    return Synapse(row.name, weight, _bias(module), padding=pair(padding), groups=module.groups, **geometry)
+    return Synapse(row.name, weight, _bias(module), padding=padding, groups=module.groups, **geometry)
 
 
 def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synapse:
@@ -317,11 +309,11 @@ def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
 def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
     """Weights from a neuron's last spikes to its input, of the function that joins them."""
     if len(shape) == 1:
-        if getattr(function, "__name__", "") == "add":
+        if function in (torch.add, operator.add):
             return torch.eye(shape[0], dtype=torch.float64)
         if isinstance(function, FeedbackSum):
             inner = _only(function.feedback)
             if _kind(inner) == "Linear" and inner.bias is None:
                 return _double(inner.weight)
-    reason = "netx knows one matrix of weights between the neurons of a dense layer as feedback"
+    reason = "feedback must be one matrix of weights between the neurons of a dense layer"
     raise refusal(row.name, row.kind, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -31,8 +31,10 @@ def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None
         loader: batches of inputs, or tuples that start with one: [N, *], or sequences of any shape that the net takes.
         batches: how many are looked at, ≥ 1.
 
-    Raises: QuantizationError naming a layer whose sums may leave the integers of float32, or a threshold that finds no
-    place in its potential; ValueError if there is no batch.
+    Steps stay, unless they are learnt (LSQ): weights that training makes larger are clipped.
+
+    Raises: QuantizationError naming a layer whose sums may leave the integers of float32; ValueError if there is no
+    batch, or an input is not finite.
     """
     quantizer = net.input_quantizer
     seen = 0
@@ -64,15 +66,11 @@ def freeze(net: QuantizedNet) -> None:
 def check_exact(net: QuantizedNet) -> None:
     """Raises: QuantizationError naming a layer whose sums may leave the integers that float32 holds."""
     for meeting in net.meetings:
-        layers = {path: net.layers[path] for path in meeting.layers}
-        takers = [net.net.get_submodule(path) for path in meeting.takers]
-        extra = 0
-        for taker in takers:
-            if isinstance(taker, QuantizedNode):
-                extra = max(extra, taker.room_for_rounding())
-        total = sum(module.largest_sum() for module in layers.values())
-        for path, module in layers.items():
-            module.check_exact(path, extra + total - module.largest_sum())
+        neurons = [net.neurons[path] for path in meeting.takers if path in net.neurons]
+        largest = max((neuron.room_for_rounding() for neuron in neurons), default=0)
+        largest += sum(net.layers[path].largest_sum() for path in meeting.layers)
+        for path in meeting.layers:
+            net.layers[path].check_exact(path, largest)
 
 
 def _settle_meeting(net: QuantizedNet, meeting: Meeting) -> None:

@@ -104,7 +104,7 @@ class IntegerLayer:
             return None
         b = straight_through(ROUND[self.bias_params.roundtype], self.bias.float() / self.current.value().detach())
         half = 2.0 ** (self.bias_bits - 1)
-        return b.clamp(-half, half - 1)
+        return b.clamp(1 - half, half - 1)
 
     def own_step(self) -> Tensor:
         """The step that the weights by themselves ask for, [rows] or [1], in the units of the current."""
@@ -120,13 +120,8 @@ class IntegerLayer:
             total = total + self.integer_bias().abs()
         return int(total.max()) if total.numel() else 0
 
-    def check_exact(self, name: str, more: int = 0) -> None:
-        """Raises: QuantizationError if sums may leave the integers that float32 holds.
-
-        Args:
-            more: what is added to a sum before it is rounded.
-        """
-        largest = self.largest_sum() + more
+    def check_exact(self, name: str, largest: int) -> None:
+        """Raises: QuantizationError if float32 does not hold all integers up to the largest that may occur."""
         if largest >= EXACT:
             raise QuantizationError(
                 f"quantize: {name}: sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be "

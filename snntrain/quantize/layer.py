@@ -1,8 +1,9 @@
 """Layers with quantised inputs, weights and outputs, for nets that are built from them."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,6 +11,9 @@ from snntrain.arguments import refuse
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.quantizer import Quantizer
+from snntrain.registry import register
+
+_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 
 
 @runtime_checkable
@@ -43,6 +47,38 @@ class QuantizedLayer:
     quantizer_w: Quantizer
     quantizer_act: Quantizer
     quantizer_bias: Quantizer | None
+
+    @classmethod
+    def from_module(
+        cls, module: nn.Module, quant_params: Mapping[str, Any] | QuantParams, norm: nn.Module | None = None
+    ) -> Self:
+        """The quantised form of a layer of torch, with its weights.
+
+        Args:
+            module: nn.Linear, nn.Conv1d or nn.Conv2d, as cls is.
+            quant_params: as in the constructor.
+            norm: a batch normalisation behind it, with running statistics, to be joined with it: W·a, (b − μ)·a + β,
+                a = γ/√(σ² + eps).
+        """
+        names = ("in_features", "out_features") if isinstance(module, nn.Linear) else _CONVOLUTION
+        sizes = {name: getattr(module, name) for name in names}
+        layer = cls(
+            **sizes,
+            quant_params=quant_params,
+            bias=module.bias is not None or norm is not None,
+            step_mode=getattr(module, "step_mode", "s"),
+        )
+        with torch.no_grad():
+            weight = module.weight.double()
+            bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.double()
+            if norm is not None:
+                a = (norm.running_var.double() + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
+                bias = (bias - norm.running_mean) * a + (0.0 if norm.bias is None else norm.bias)
+                weight = weight * a.view(-1, *[1] * (weight.dim() - 1))
+            layer.weight.copy_(weight)
+            if layer.bias is not None:
+                layer.bias.copy_(bias)
+        return layer
 
     def set_up(self, quant_params: Mapping[str, Any] | QuantParams, activation: nn.Module | None) -> None:
         """What the constructors share."""
@@ -87,6 +123,7 @@ class QuantizedLayer:
         return self.quantizer_w.fractional_bits
 
 
+@register("layer")
 class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
     """Fully connected layer with quantised input, weights and output.
 
@@ -154,6 +191,7 @@ class _FoldedConv2d(nn.Conv2d):
         return self.finished(F.conv2d(self.quantizer_input(x), weight, bias, *sizes))
 
 
+@register("layer")
 class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
     """Convolution over one spatial dim with quantised input, weights and output.
 
@@ -169,6 +207,7 @@ class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
     step_shapes = ("N, C, L",)
 
 
+@register("layer")
 class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
     """Convolution over two spatial dims with quantised input, weights and output.
 

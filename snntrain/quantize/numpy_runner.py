@@ -173,6 +173,7 @@ def check(operations: list[Operation], arrays: Arrays) -> None:
     if not isinstance(operations, list) or len(operations) < 2:
         raise DamagedNetError("it has no operations.")
     used: set[str] = set()
+    channels: list[int | None] = []
     for place, operation in enumerate(operations):
         kind = operation.get("op") if isinstance(operation, dict) else None
         if kind not in _SCHEMA or not isinstance(operation.get("name"), str):
@@ -182,6 +183,7 @@ def check(operations: list[Operation], arrays: Arrays) -> None:
         title = f"operation {place} ({kind} {operation['name']})"
         _check_settings(operation, place, title)
         used |= set(_check_arrays(operation, arrays, title))
+        channels.append(_check_channels(operation, arrays, [channels[s] for s in operation["sources"]], title))
     unused = sorted(set(arrays) - used)
     if unused:
         raise DamagedNetError(f"array {unused[0]!r} belongs to no operation.")
@@ -234,6 +236,23 @@ def _check_arrays(operation: Operation, arrays: Arrays, title: str) -> list[str]
         found.append(name)
     _check_values(operation, arrays, title)
     return found
+
+
+def _check_channels(operation: Operation, arrays: Arrays, before: list[int | None], title: str) -> int | None:
+    """Channels of the output, None if they depend on the input; refuses arrays that do not fit those before."""
+    kind, known = operation["op"], before[0] if before else None
+    weight = arrays.get(f"{operation['name']}.weight")
+    if weight is not None:
+        if kind != "scale":
+            wanted = weight.shape[1] * operation.get("groups", 1)
+            if known is not None and known != wanted:
+                raise DamagedNetError(f"{title}: its weight {list(weight.shape)} does not fit {known} channels.")
+        known = weight.shape[0] if kind != "scale" or weight.shape[0] > 1 else known
+    for part in ("threshold", "scale"):
+        values = arrays.get(f"{operation['name']}.{part}")
+        if values is not None and known is not None and values.size not in (1, known):
+            raise DamagedNetError(f"{title}: {part} has {values.size} values, for {known} channels.")
+    return None if kind in ("input", "flatten", "votes", "concat") else known
 
 
 def _check_values(operation: Operation, arrays: Arrays, title: str) -> None:

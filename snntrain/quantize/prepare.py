@@ -89,6 +89,7 @@ class Builder:
         self.paths: list[str] = []
         self._groups: list[Group] = []
         self._replaced: set[str] = set()
+        self._originals: dict[str, nn.Module] = {}
 
     def visit(self, node: fx.Node) -> None:
         """Replace one node, whose sources were visited before."""
@@ -106,7 +107,9 @@ class Builder:
 
     def refuse(self, node: fx.Node, reason: str, remedy: str) -> QuantizationError:
         """The error that names a node."""
-        return refusal(title_of(node), kind_of(self.gm, node), reason, remedy)
+        original = self._originals.get(node.target) if node.op == "call_module" else None
+        kind = kind_of(self.gm, node) if original is None else type(original).__name__
+        return refusal(title_of(node), kind, reason, remedy)
 
     def replace(self, node: fx.Node, module: nn.Module) -> None:
         """Put another module where a node's is; a module that was used in several places becomes several."""
@@ -174,7 +177,8 @@ class Builder:
             signal.group.root().takers.append((new.target, signal.divisor))
 
     def _module(self, node: fx.Node) -> Signal:
-        module, source = self.gm.get_submodule(node.target), self.signals[node.args[0]]
+        source = self.signals[node.args[0]]
+        module = self._originals.setdefault(node.target, self.gm.get_submodule(node.target))
         name = _QUANTISED.get(type(module)) or library_name(module)
         if name in _LAYERS:
             return self._layer(node, module, _LAYERS[name], source)

@@ -19,6 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "granularity": "tensor",
         "w": {"bits": 8},
         "v": {"bits": 24, "roundtype": "floor"},
+        "input": {"bits": 5},  # currents stay below 2^23, and biases of few bits are not too small beside them
         "bias": {"bits": 12},
         "target": "loihi",
     },

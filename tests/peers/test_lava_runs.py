@@ -4,8 +4,6 @@ python scripts/install_lava.py ~/lava, then pytest tests/peers/test_lava_runs.py
 seconds for each net.
 """
 
-import importlib.util
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +15,13 @@ from torch import nn
 
 from snntrain import functional, layer, neuron
 from snntrain.export import emulate, export, run_in_lava
+from snntrain.export.lava_shim import installed_lava
 from snntrain.export.netx_file import NetxLayer, write
 from snntrain.quantize import observe, prepare, preset
 
 pytestmark = [
     pytest.mark.optional,
-    pytest.mark.skipif(
-        not os.environ.get("SNNTRAIN_LAVA") and importlib.util.find_spec("lava") is None,
-        reason="SNNTRAIN_LAVA names no folder with Lava: python scripts/install_lava.py FOLDER",
-    ),
+    pytest.mark.skipif(installed_lava() is None, reason="Lava is not installed: python scripts/install_lava.py FOLDER"),
 ]
 
 NETS = str(Path(__file__).resolve().parents[1] / "unit" / "export")

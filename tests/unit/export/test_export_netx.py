@@ -309,11 +309,11 @@ PICTURES = spikes(4, 2, 2, 8, 8)
 CONV = (lambda: layer.Conv2d(2, 3, 3)), neuron.IFNode
 REFUSALS = {
     "max pooling": (lambda: [layer.MaxPool2d(2)], "netx has no maximum. Use AvgPool2d, or export with max_pool"),
-    "transposed": (lambda: [layer.ConvTranspose2d(3, 2, 3)], "netx has no transposed convolution"),
-    "upsampling": (lambda: [layer.Upsample(scale_factor=2)], "netx has no upsampling"),
+    "transposed": (lambda: [layer.ConvTranspose2d(3, 2, 3)], "there is no transposed convolution"),
+    "upsampling": (lambda: [layer.Upsample(scale_factor=2)], "there is no upsampling"),
     "residual": (
         lambda: [layer.Residual(nn.Identity(), nn.Identity())],
-        "add (add) cannot be exported: netx is a plain",
+        "add (add) cannot be exported: layers must follow",
     ),
     "concatenation": (
         lambda: [layer.Branches([nn.Conv2d(3, 3, 1), nn.Identity()], "concat")],
@@ -324,7 +324,7 @@ REFUSALS = {
         "step by step, and this net cannot: set_step_mode: at 2",
     ),
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
-    "activation": (lambda: [nn.ReLU()], "netx has no such layer"),
+    "activation": (lambda: [nn.ReLU()], "there is no such layer"),
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
     "LIF": (lambda: [neuron.LIFNode()], "Train with lava_exchange.CubaLIFNode or IFNode, or quantise"),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),
@@ -353,11 +353,11 @@ REFUSALS = {
     ),
     "recurrent pictures": (
         lambda: [layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.add)],
-        "netx knows one matrix of weights between the neurons of a dense layer",
+        "feedback must be one matrix of weights between the neurons of a dense layer",
     ),
     "product": (
         lambda: [layer.Flatten(), layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.mul)],
-        "netx knows one matrix",
+        "feedback must be one matrix",
     ),
 }
 
@@ -396,6 +396,18 @@ def test_other_nets_that_cannot_be_are_refused(tmp_path):
         with pytest.raises(ExportError, match=re.escape(text)):
             export(net, tmp_path / "net.h5", x)
     assert not list(tmp_path.iterdir())
+
+
+def test_neurons_that_are_used_twice_are_refused():
+    """Their state goes from one place to the other; weights may be shared."""
+    use, fc = neuron.IFNode(0.5), layer.Linear(4, 4)
+    x = spikes(5, 2, 4)
+    assert "1 (IFNode) cannot be exported: it is used in several" in plan(sequence(fc, use, fc, use), x).problems[0]
+    fc.weight.data = torch.arange(-5.0, 11).view(4, 4) / 16
+    fc.bias.data = torch.arange(4) / 16
+    net = sequence(fc, neuron.IFNode(0.5), fc, neuron.IFNode(0.7))
+    for ours, theirs in zip(emulate(plan(net, x).layers, x).spikes, spikes_of(net, x), strict=True):
+        assert torch.equal(ours, theirs.bool()) and theirs.any()
 
 
 def test_a_convolution_of_zeros_is_exported(tmp_path):
@@ -516,6 +528,15 @@ def test_options_that_quantised_nets_have_no_use_for_are_refused():
         plan(net, spikes(3, 2, 4), max_pool="drop")
 
 
+def test_the_plan_of_a_quantised_net_needs_no_ranges_but_its_export_does(tmp_path):
+    x = spikes(3, 2, 4)
+    prepared = prepare(sequence(layer.Linear(4, 3), neuron.LIFNode(), layer.Linear(3, 2)), preset("loihi"), x)
+    assert not plan(prepared, x).problems and not prepared.is_observed
+    with pytest.raises(ExportError, match=r"ranges of the quantised net are not known\. Call observe"):
+        export(prepared, tmp_path / "net.h5", x)
+    assert not list(tmp_path.iterdir())
+
+
 def test_quantised_nets_that_are_not_for_loihi_are_refused():
     x = spikes(3, 2, 4)
 
@@ -528,6 +549,13 @@ def test_quantised_nets_that_are_not_for_loihi_are_refused():
     assert "its potential has 16 bits, and Lava's 24" in problem(neuron.IFNode(), {**loihi, "v": {"bits": 16}})
     assert "1/128 of a weight" in problem(neuron.IFNode(), {**loihi, "target": "generic"})
     assert "soft reset" in problem(neuron.IFNode(v_reset=None), preset("int8"))
+    pooled = sequence(layer.Conv2d(2, 2, 3), layer.AvgPool2d(2), neuron.IFNode(0.1))
+    nn.init.ones_(pooled[0].weight)  # four of them meet
+    for bits, problems in ((8, 1), (5, 0)):
+        prepared = prepare(pooled, {**loihi, "w": {"bits": bits}}, PICTURES)
+        observe(prepared, [PICTURES])
+        found = plan(prepared, PICTURES).problems
+        assert len(found) == problems and all("give its weights fewer bits" in text for text in found)
     residual = layer.Residual(nn.Sequential(layer.Linear(4, 4), neuron.IFNode()), nn.Identity())
     functional.set_step_mode(residual, "m")
     assert "it has several inputs, or an earlier one" in problem(neuron.IFNode(), loihi, residual)

@@ -68,6 +68,7 @@ def test_every_layer_that_needs_an_input_size_gets_one():
     sizes = {"out_channels": 4, "out_features": 5, "kernel_size": 3, "padding": 1, "output_size": 2, "scale_factor": 2}
     counts = {"num_groups": 1, "num_heads": 1, "num_slots": 2, "delay_steps": 1, "voting_size": 2}
     chosen = {**sizes, **counts, "alpha": 1.0, "v_th": 1.0, "reduction": 2, "reduction_t": 2, "reduction_c": 2}
+    chosen["quant_params"] = {"bits": 8}
     tried = 0
     for name in registry.names("layer"):
         if name.startswith("MaxUnpool"):

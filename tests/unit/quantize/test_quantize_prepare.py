@@ -1,0 +1,459 @@
+"""prepare, observe and freeze: what a net becomes, and what is refused."""
+
+import copy
+import hashlib
+
+import pytest
+import torch
+from random_nets import in_integers
+from torch import Tensor, nn
+
+from snntrain import layer, neuron
+from snntrain.ann2snn import SpikingRectifier, convert
+from snntrain.functional import repeat, reset_net, set_backend, set_step_mode
+from snntrain.model import build
+from snntrain.quantize import (
+    PRESETS,
+    QuantizationError,
+    QuantizedConv2d,
+    QuantizedIFNode,
+    QuantizedLIFNode,
+    QuantizedLinear,
+    QuantizedNet,
+    QuantSettings,
+    freeze,
+    observe,
+    prepare,
+    preset,
+)
+
+INT16 = {"bits": 8, "quantype": "fake", "w": {"bits": 12}, "v": {"bits": 20}}
+
+
+def small_net(kind: str = "LIFNode", residual: bool = True, **arguments: object) -> nn.Module:
+    """A convolutional net that has seen data, in evaluation."""
+    torch.manual_seed(0)
+    block = [{"name": "Conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1}, "norm", "neuron"]
+    layers = [
+        {"name": "Conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1, "bias": False},
+        "norm",
+        "neuron",
+        {"name": "MaxPool2d", "kernel_size": 2},
+        *([{"residual": block}] if residual else block),
+        {"name": "AvgPool2d", "kernel_size": 2},
+        "Flatten",
+        "Dropout",
+        {"name": "Linear", "out_features": 12},
+        "neuron",
+        {"name": "Linear", "out_features": 4},
+    ]
+    net = build(layers, (1, 12, 12), {"name": kind, "backend": "torch", **arguments})
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(2.5 if parameter.dim() > 1 else 1.0)
+        for _ in range(3):
+            net(pictures(4, 8))
+            reset_net(net)
+    return net.eval()
+
+
+def pictures(T: int, N: int, seed: int = 0) -> Tensor:
+    """Inputs that 8 bits hold."""
+    x = torch.randint(0, 256, (T, N, 1, 12, 12), generator=torch.Generator().manual_seed(seed))
+    x[0, 0, 0, 0, 0] = 255
+    return x / 127.5
+
+
+def prepared(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
+    quantised = prepare(net, quant, x)
+    observe(quantised, [x])
+    return quantised
+
+
+def fingerprint(net: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in net.state_dict(keep_vars=True).items():
+        digest.update(f"{name}{value.dtype}{value.requires_grad}".encode() + value.detach().numpy().tobytes())
+    digest.update(str([(n, type(m), m.training) for n, m in net.named_modules()]).encode())
+    return digest.hexdigest()
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode", "ATIFNode"])
+def test_with_many_bits_it_is_the_float_net(kind):
+    net, x = small_net(kind, residual=kind != "ATIFNode"), pictures(6, 4)
+    with torch.no_grad():
+        expected = net(x)
+        found = prepared(net, INT16, x)(x)
+    # Few spikes differ, of which the output is a sum: the mean error is small, not each one.
+    assert expected.std() > 0.1
+    assert (found - expected).abs().mean() < 0.05 * expected.std()
+
+
+def test_the_net_itself_stays_as_it_is():
+    net, x = small_net(), pictures(4, 2)
+    net(x)
+    before, state = fingerprint(net), net.layers[2].v.clone()
+    quantised = prepared(net, {"bits": 8}, x)
+    quantised.train()(x).sum().backward()
+    assert fingerprint(net) == before and torch.equal(net.layers[2].v, state)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_layers_and_neurons_keep_their_places_and_names():
+    quantised = prepare(small_net(), {"bits": 8})
+    assert list(quantised.layers) == ["layers.0", "layers.4.residual.0", "layers.8", "layers.10"]
+    assert list(quantised.neurons) == ["layers.2", "layers.4.residual.2", "layers.9"]
+    assert all(type(node) is QuantizedLIFNode for node in quantised.neurons.values())
+    assert [meeting.takers for meeting in quantised.meetings] == [
+        ("layers.2",),
+        ("layers.4.residual.2",),
+        ("layers.9",),
+        ("readout",),
+    ]
+    kinds = {type(module).__name__ for module in quantised.modules()}
+    assert not kinds & {"BatchNorm2d", "Dropout", "AvgPool2d", "Conv2d", "LIFNode"}
+
+
+def test_between_its_ends_are_integers_only():
+    quantised, seen = prepared(small_net(), {"bits": 5}, pictures(4, 3)), []
+    for module in quantised.net.modules():
+        module.register_forward_hook(lambda m, i, y: seen.append((m, y)) if isinstance(y, Tensor) else None)
+    with torch.no_grad():
+        quantised(pictures(4, 3))
+    inner = [(module, y) for module, y in seen if module not in (quantised.net, quantised.net.readout)]
+    assert len(inner) > 8 and [type(m).__name__ for m, y in inner if not torch.equal(y, y.round())] == []
+
+
+def test_thresholds_are_integers_without_rounding_and_leave_the_margin():
+    for quant in ({"bits": 8, "quantype": "fake"}, {"bits": 4, "quantype": "fake", "margin": 2.0, "overflow": "wrap"}):
+        quantised = prepared(small_net(), quant, pictures(4, 3))
+        for node in quantised.neurons.values():
+            exact = node.theta_value / node.potential_step()
+            torch.testing.assert_close(exact, node.threshold().expand_as(exact), rtol=1e-5, atol=0)
+            assert node.threshold().min() >= 1 and node.threshold().max() <= node.largest_threshold
+
+
+def test_powers_of_two_make_every_step_one():
+    quantised = prepared(small_net(), preset("mcu"), pictures(4, 3))
+    for module in quantised.layers.values():
+        mantissa, _ = torch.frexp(module.current.value())
+        assert (mantissa == 0.5).all() and module.current.size == 1
+        assert isinstance(module.weights_q, int) and module.weights_bits == 8
+    assert all(node.leak.form == "shift" for node in quantised.neurons.values())
+
+
+def test_training_lowers_the_loss_and_reaches_every_parameter():
+    torch.manual_seed(0)
+    quantised = prepared(small_net(), {**preset("w4v4"), "w": {"bits": 4, "LSQ": True}}, pictures(4, 16)).train()
+    x, y = pictures(4, 16), torch.arange(16) % 4
+    x = x * (0.2 + 0.2 * y).view(1, 16, 1, 1, 1)  # the class is the brightness
+    optimizer, losses = torch.optim.Adam(quantised.parameters(), 5e-3), []
+    for _ in range(40):
+        reset_net(quantised)
+        loss = nn.functional.cross_entropy(quantised(x).mean(0), y)
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert min(losses[-5:]) < 0.8 * losses[0], losses
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in quantised.parameters())
+
+
+def test_gradients_of_many_bits_are_those_of_the_float_net():
+    net, x = small_net(), pictures(4, 6)
+    quantised = prepared(net, INT16, x)
+    for module in (net, quantised):
+        (module(x).mean(0) * torch.linspace(-1, 1, 4)).sum().backward()
+    for path, ours in quantised.layers.items():
+        if path == "layers.8" or path == "layers.10":  # no normalisation was joined with them
+            theirs = net.get_submodule(path).weight.grad
+            assert nn.functional.cosine_similarity(ours.weight.grad.flatten(), theirs.flatten(), 0) > 0.95, path
+
+
+def test_a_state_dict_gives_the_same_net_again():
+    net, x = small_net(), pictures(4, 3)
+    quant = {"bits": 4, "LSQ": True, "v": {"bits": 6}}
+    quantised = prepared(net, quant, x)
+    with torch.no_grad():
+        for parameter in quantised.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    other = prepare(net, quant, x)
+    with pytest.raises(RuntimeError, match="Call observe"):
+        other(x)
+    other.load_state_dict(torch.load(_saved(quantised.state_dict()), weights_only=True))
+    assert torch.equal(other(x), quantised(x))
+    for name, value in quantised.state_dict().items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(other.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
+    again = copy.deepcopy(quantised)
+    reset_net(again), reset_net(other)
+    assert torch.equal(again(x), other(x))
+
+
+def _saved(state: dict) -> object:
+    import io
+
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return file
+
+
+def test_frozen_steps_are_not_trained_on():
+    quantised = prepared(small_net(), {"bits": 4, "LSQ": True}, pictures(4, 3))
+    learnt = [name for name, p in quantised.named_parameters() if "log2_step" in name and p.requires_grad]
+    freeze(quantised)
+    assert len(learnt) == 4
+    assert not [name for name, p in quantised.named_parameters() if "log2_step" in name and p.requires_grad]
+
+
+def test_a_static_input_gives_the_same_as_its_repetition():
+    quantised, x = prepared(small_net(), {"bits": 6}, pictures(1, 3)), pictures(1, 3)[0]
+    y = quantised(repeat(x, 5))
+    reset_net(quantised)
+    assert torch.equal(y, quantised(x.expand(5, *x.shape)))
+    torch.testing.assert_close(quantised.predict(x, 5), y.mean(0))
+
+
+def test_observing_more_batches_widens_the_range_and_the_steps_follow():
+    quantised = prepare(small_net(), {"bits": 8, "quantype": "fake"})
+    observe(quantised, [pictures(1, 4)[0]])
+    assert quantised.input_quantizer.per_step.item() == pytest.approx(255 / pictures(1, 4).max().item())
+    before = quantised.layers["layers.0"].input_step.item()
+    observe(quantised, [(3 * pictures(1, 4)[0], torch.zeros(4)), (pictures(1, 4)[0], torch.zeros(4))])
+    assert quantised.layers["layers.0"].input_step.item() == pytest.approx(3 * before)
+    with pytest.raises(ValueError, match="gave no batch"):
+        observe(quantised, [])
+
+
+def test_steps_of_one_channel_do_not_depend_on_the_others():
+    torch.manual_seed(0)
+    net = nn.Sequential(layer.Linear(5, 3, bias=False), neuron.IFNode(), layer.Linear(3, 2))
+    set_step_mode(net, "m")
+    with torch.no_grad():
+        net[0].weight[1] *= 100
+        net[0].weight[2] = 0
+    x = (torch.rand(4, 2, 5) < 0.5).float()
+    for granularity, sizes in (("channel", [3, 2]), ("tensor", [1, 1])):
+        quantised = prepared(net, {"bits": 8, "quantype": "fake", "granularity": granularity}, x)
+        assert [module.current.size for module in quantised.layers.values()] == sizes
+        weight = quantised.layers["0"].integer_weight()
+        assert (weight[0].abs().max() > 20) == (granularity == "channel")
+        assert weight[2].abs().max() == 0 and not in_integers(quantised, x)[0]
+
+
+def test_all_zero_layers_and_inputs_are_taken():
+    net = nn.Sequential(layer.Linear(4, 3), neuron.LIFNode(), layer.Linear(3, 2))
+    set_step_mode(net, "m")
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    quantised = prepared(net, {"bits": 8}, torch.zeros(2, 1, 4))
+    assert torch.equal(quantised(torch.ones(2, 1, 4)), torch.zeros(2, 1, 2))
+
+
+def test_settings_of_single_layers():
+    quant = {"bits": 8, "layers": {"layers.0": {"w": {"bits": 4}}, "*.2": {"v": {"bits": 12}}, "*": {"margin": 3.0}}}
+    quantised = prepare(small_net(), quant)
+    assert [module.w_params.bits for module in quantised.layers.values()] == [4, 8, 8, 8]
+    assert [node.bits for node in quantised.neurons.values()] == [12, 12, 8]
+    assert all(node.quant_params["margin"] == 3.0 for node in quantised.neurons.values())
+    again = QuantSettings(quantised.quant)
+    assert again.of("layers.0").kind("w").bits == 4 and again.as_dict() == quantised.quant
+
+
+def test_nets_of_quantised_layers_and_neurons_can_be_prepared_too():
+    torch.manual_seed(0)
+    quant = {"bits": 8}
+    net = nn.Sequential(
+        QuantizedConv2d(1, 4, quant, kernel_size=3),
+        QuantizedIFNode(quant),
+        layer.Flatten(),
+        QuantizedLinear(400, 3, quant),
+    )
+    set_step_mode(net, "m")
+    x = pictures(3, 2)
+    quantised = prepared(net, quant, x)
+    assert list(quantised.layers) == ["0", "3"] and not in_integers(quantised, x)[0]
+
+
+# --- sums of currents, converted nets --------------------------------------------------------------------------------
+
+
+def test_layers_that_are_added_share_one_step():
+    torch.manual_seed(0)
+    path = nn.Sequential(layer.Conv2d(2, 4, 3, padding=1), layer.BatchNorm2d(4))
+    shortcut = nn.Sequential(layer.Conv2d(2, 4, 1), layer.BatchNorm2d(4))
+    first = nn.Sequential(layer.Conv2d(1, 2, 3, padding=1), neuron.IFNode())
+    net = nn.Sequential(
+        first, layer.Residual(path, shortcut), neuron.IFNode(), layer.Flatten(), layer.Linear(4 * 144, 3)
+    )
+    set_step_mode(net.eval(), "m")
+    x = pictures(3, 2)
+    quantised = prepared(net, {"bits": 8, "quantype": "fake"}, x)
+    assert quantised.meetings[1].layers == ("1.residual.0", "1.shortcut.0")
+    assert quantised.layers["1.residual.0"].current is quantised.layers["1.shortcut.0"].current
+    assert not in_integers(quantised, x)[0]
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList([nn.BatchNorm2d(channels) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norms[0](self.first(x)))
+        return torch.relu(self.norms[1](self.second(y)) + x)
+
+
+class _ResNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2))
+        self.block, self.pool, self.head = _Block(6), nn.AdaptiveAvgPool2d(1), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.flatten(self.pool(self.block(self.stem(x))), 1))
+
+
+@pytest.mark.parametrize("quant", ["int8", "mcu"])
+@pytest.mark.parametrize("calibration", ["none", "bias"])
+def test_a_converted_residual_net_stays_near_its_ann_and_is_equal_in_integers(calibration, quant):
+    torch.manual_seed(0)
+    ann = _ResNet()
+    for _ in range(5):
+        ann(2 * torch.rand(32, 1, 12, 12))
+    x = pictures(1, 16)[0]
+    snn = convert(ann.eval(), [2 * torch.rand(64, 1, 12, 12)], T=16, calibration=calibration)
+    set_backend(snn, "torch")
+    quantised = prepared(snn, preset(quant), repeat(x, 16))
+    assert "stem.2" in quantised.neurons and any("current" in path for path in quantised.layers)
+    assert not in_integers(quantised, repeat(x[:4], 16))[0]
+    with torch.no_grad():
+        expected, found = snn.predict(x, 16), quantised.predict(x, 16)
+    error = (found - expected).norm() / (expected - expected.mean(0)).norm()
+    assert error < 0.4
+
+
+def test_start_potentials_and_thresholds_of_channels_are_kept():
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
+    snn = convert(net, [torch.rand(64, 1, 1, 1)], "max_norm", T=8, calibration="none")
+    theta = {name: node.theta for name, node in snn.neurons.items()}
+    quantised = prepared(snn, INT16, torch.rand(2, 3, 1, 1, 1))
+    for name, node in quantised.neurons.items():
+        torch.testing.assert_close(node.theta_value, theta[name].reshape(-1))
+        assert isinstance(snn.neurons[name], SpikingRectifier)
+        assert (node.v_start is None) == (not snn.neurons[name].v_init.any())
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def chain(*modules: nn.Module) -> nn.Sequential:
+    net = nn.Sequential(*modules)
+    set_step_mode(net, "m")
+    return net
+
+
+class _Several(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+IF = neuron.IFNode
+SHARED = layer.Linear(4, 4)
+
+
+@pytest.mark.parametrize(
+    "net, text",
+    [
+        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantised: it follows another layer"),
+        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantised: its dynamics"),
+        (chain(layer.Linear(4, 4), neuron.CubaLIFNode()), "its current has a memory of its own"),
+        (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
+        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantised: it is not known in integers"),
+        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantised: it is used in several places"),
+        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantised: no convolution"),
+        (chain(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
+        (chain(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
+        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantised"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
+        (
+            chain(layer.Conv2d(1, 2, 3), IF(), layer.AvgPool2d(3, 1, 1, count_include_pad=False)),
+            "it averages over fewer values at the border",
+        ),
+        (chain(layer.Linear(4, 4), layer.VotingLayer(2)), "what it averages does not count in one step"),
+        (chain(layer.Flatten()), "the output of the net is its input"),
+        (_Several(), "the net returns several values"),
+        (
+            chain(layer.Conv2d(1, 2, 1), IF(), layer.Residual(layer.AvgPool2d(3, 1, 1))),
+            "its two sides count in different steps",
+        ),
+        (chain(layer.Linear(4, 4), layer.Residual(nn.Identity(), None, "and")), "it is no product of spikes"),
+        (chain(layer.Linear(4, 4), neuron.PSN(T=2)), "PSN"),
+    ],
+)
+def test_what_has_no_integer_form_is_refused_by_name(net, text):
+    with pytest.raises((QuantizationError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)")):
+        prepare(net, {"bits": 8})
+
+
+@pytest.mark.parametrize(
+    "quant, text",
+    [
+        ({"bitss": 8}, "'bitss' is not a key. Did you mean bits"),
+        ({"mode": "qualia"}, "mode must be 'integer'; 'qualia' is for single layers"),
+        ({"w": {"bits": 17}}, "layers.0: w.bits must be at most 16"),
+        ({"w": {"quant_enable": False}}, "layers.0: w.quant_enable must be True"),
+        ({"quantype": "fake", "is_asymmetric": True}, "w.is_asymmetric must be False"),
+        ({"v": {"bits": 32}}, "v.bits must be at most 24"),
+        ({"layers": {"conv*": {"bits": 4}}}, "'conv*' matches no layer. The net has: layers.0,"),
+        ({"layers": {"layers.0": {"bitss": 4}}}, "'bitss' is not a key"),
+        ({"layers": {"layers.0": 4}}, "layers must be a mapping"),
+        ({"target": "tpu"}, "target must be one of 'generic', 'loihi'"),
+        ("int8", "the value must be a mapping such as"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_data(quant, text):
+    with pytest.raises(ValueError, match=text.replace("*", r"\*").replace(".", r"\.")):
+        prepare(small_net(), quant)
+
+
+def test_soft_reset_has_no_form_on_loihi():
+    with pytest.raises(QuantizationError, match="Loihi resets to a value"):
+        prepare(small_net(v_reset=None), preset("loihi"))
+
+
+def test_too_large_a_fan_in_is_refused_with_the_layers_name():
+    net = chain(layer.Linear(3000, 2, bias=False), IF())
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+    quantised = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
+    with pytest.raises(QuantizationError, match=r"quantize: 0: sums of up to .* fewer bits"):
+        observe(quantised, [torch.rand(2, 3000)])
+
+
+def test_presets_can_be_looked_up_and_changed():
+    assert {"int8", "w4v8", "w4v4", "w2v4", "loihi", "mcu"} <= set(PRESETS)
+    preset("int8")["bits"] = 3
+    assert preset("int8")["bits"] == 8
+    with pytest.raises(ValueError, match=r"'int9' is not a preset\. Did you mean int8"):
+        preset("int9")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_equal_in_integers(name):
+    net, x = small_net(), pictures(5, 3)
+    quantised = prepared(net, preset(name), x)
+    different, integers = in_integers(quantised, x)
+    assert not different
+    fired = [spikes.float().mean().item() for spikes in integers.run(x, record=True).spikes.values()]
+    assert sum(rate > 0.001 for rate in fired) >= 2, fired

@@ -1,0 +1,101 @@
+"""The stage lava: refusals before training, the file beside the net, and a simulator that is not there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from small_training import SGD, Patches, small_task
+
+from snntrain.config import compose
+from snntrain.config.check import check
+from snntrain.config.error import UsageError
+from snntrain.encoding import DirectEncoder
+from snntrain.export import Exported
+from snntrain.quantize import observe, prepare, preset
+from snntrain.run.build import build_stages, build_task
+from snntrain.stage import LavaExport, Trained
+from snntrain.task import Classification
+
+CHAIN = ["callbacks=[default,qat,lava]", "stages.qat.quant=loihi", "model=csnn", "model.channels=4"]
+
+
+def handed_over(folder: Path) -> Trained:
+    """A small net in Loihi's integers."""
+    task, data = small_task(neuron={"name": "LIFNode", "v_threshold": 0.4}, T=3), Patches()
+    data.setup()
+    x, *_ = data.splits["train"].__getitems__(range(64))
+    net = prepare(task.net.eval(), preset("loihi"), x.expand(3, *x.shape))
+    observe(net, [x.expand(3, *x.shape)], 1)
+
+    def task_for(net: torch.nn.Module, T: int, **changed: Any) -> Classification:
+        return Classification(net, DirectEncoder(), T, 3, **{"optim": SGD, **changed})
+
+    device, batches = torch.device("cpu"), len(data.test_dataloader())
+    return Trained(task, net.eval(), data, {"seed": 1}, folder, 3, device, batches, task_for, None)
+
+
+def run(stage: LavaExport, folder: Path) -> dict[str, float]:
+    _, metrics = stage.run(handed_over(folder), folder, Console(quiet=True))
+    return metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ([], r"stages\.lava: .*(MaxPool|maximum|max_pool)"),
+        (["model.pool=AvgPool2d", "stages.lava.samples=0"], "samples must be an integer ≥ 1"),
+        (["model.pool=AvgPool2d", "stages.lava.max_pool=none"], "max_pool must be"),
+        (["model.pool=AvgPool2d", "stages.qat.quant=int8"], "loihi"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_training(overrides, text):
+    config = check(compose([*CHAIN, *overrides]))
+    with pytest.raises(UsageError, match=text):
+        build_stages(config, build_task(config))
+
+
+def test_a_net_of_loihis_integers_passes_before_training():
+    config = check(compose([*CHAIN, "model.pool=AvgPool2d"]))
+    assert list(build_stages(config, build_task(config))) == ["qat", "lava"]
+
+
+def test_the_file_does_what_the_net_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("snntrain.stage.lava.installed_lava", lambda folder: None)
+    metrics = run(LavaExport(samples=24), tmp_path)
+    assert set(metrics) == {"acc", "mismatches", "spikes", "sops"} and metrics["mismatches"] == 0
+    trained, exported = handed_over(tmp_path), Exported.load(tmp_path / "net.h5")
+    x, label, _ = trained.data.splits["test"].__getitems__(range(24))
+    logits = exported.logits(x.expand(3, *x.shape))
+    assert metrics["acc"] == (logits.mean(0).argmax(1) == label).double().mean().item()
+    written = json.loads((tmp_path / "lava.json").read_text())
+    (row,) = written["layers"]
+    spikes = exported.run(x.expand(3, *x.shape)).output
+    assert row["spikes"] == pytest.approx(float(spikes.sum()) / 24) and "make lava" in written["lava"]["skipped"]
+    active = float((exported.input.encode(x.expand(3, *x.shape)) != 0).sum())
+    assert row["sops"] == pytest.approx(active * 12 / 24)
+
+
+def test_a_mismatch_fails_the_stage_after_its_files_were_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("snntrain.stage.lava.installed_lava", lambda folder: None)
+    honest = Exported.run
+
+    def wrong(self, x_seq):
+        found = honest(self, x_seq)
+        found.spikes[0] = found.spikes[0].clone()
+        found.spikes[0][0, 0, 0] ^= True
+        return found
+
+    monkeypatch.setattr(Exported, "run", wrong)
+    with pytest.raises(RuntimeError, match="differs from the trained one in 1 spikes"):
+        run(LavaExport(samples=24), tmp_path)
+    assert json.loads((tmp_path / "lava.json").read_text())["mismatches"] == 1
+
+
+def test_lava_that_is_required_must_be_there(monkeypatch):
+    monkeypatch.setattr("snntrain.stage.lava.installed_lava", lambda folder: None)
+    config = check(compose([*CHAIN, "model.pool=AvgPool2d", "stages.lava.required=true"]))
+    with pytest.raises(UsageError, match="make lava"):
+        build_stages(config, build_task(config))

@@ -16,6 +16,7 @@ from snntrain.ann2snn.trace import (
     free_path,
     note_place,
     refusal,
+    tidy,
     title_of,
     trace,
     working_copy,
@@ -77,24 +78,17 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
     resolve_in_place(gm)
     separate_rectifiers(gm)
     _make_pool_modules(gm)
-    _tidy(gm)
+    tidy(gm)
     check_coverage(gm)
     if fuse_norms:
         ShapeProp(gm).propagate(x.clone())
         fuse(gm)
     _pool_first(gm)
-    _tidy(gm)
+    tidy(gm)
     _check_result(gm, x, wanted)
     _check_samples(gm, x)
     gm.eval()
     return gm if dtype is None else gm.to(dtype)
-
-
-def _tidy(gm: fx.GraphModule) -> None:
-    gm.graph.eliminate_dead_code()
-    gm.delete_all_unused_submodules()
-    gm.graph.lint()
-    gm.recompile()
 
 
 def _drop_identities(gm: fx.GraphModule) -> None:

@@ -257,3 +257,11 @@ def _line_of(error: BaseException) -> str:
         if not any(frame.filename.startswith(path) for path in ours) and Path(frame.filename).suffix == ".py":
             return f" at {Path(frame.filename).name}:{frame.lineno} (`{frame.line}`)"
     return ""
+
+
+def tidy(gm: fx.GraphModule) -> None:
+    """Take out what nothing uses, check the graph, and make its code anew."""
+    gm.graph.eliminate_dead_code()
+    gm.delete_all_unused_submodules()
+    gm.graph.lint()
+    gm.recompile()

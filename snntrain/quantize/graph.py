@@ -12,7 +12,7 @@ from snntrain.ann2snn.converted import SpikingNet
 from snntrain.ann2snn.coverage import DROPOUTS, library_name, operation
 from snntrain.ann2snn.fusion import fuse
 from snntrain.ann2snn.node import RepeatedStep
-from snntrain.ann2snn.trace import ConversionError, drop_hooks, free_path, title_of, trace, working_copy
+from snntrain.ann2snn.trace import ConversionError, drop_hooks, free_path, tidy, title_of, trace, working_copy
 from snntrain.base import state_dtype
 from snntrain.functional import reset_net
 from snntrain.layer.branch import Residual
@@ -60,11 +60,11 @@ def graph_of(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     drop_hooks(gm)
     _drop_identities(gm)
     _make_modules(gm)
-    _tidy(gm)
+    tidy(gm)
     if example is not None:
         _note_shapes(gm, example)
     fuse(gm)
-    _tidy(gm)
+    tidy(gm)
     return gm
 
 
@@ -94,13 +94,6 @@ def _plain_norm(norm: ThresholdDependentBatchNorm) -> nn.Module:
         setattr(plain, name, getattr(norm, name))
     plain.running_mean, plain.running_var = norm.running_mean, norm.running_var
     return plain.eval()
-
-
-def _tidy(gm: fx.GraphModule) -> None:
-    gm.graph.eliminate_dead_code()
-    gm.delete_all_unused_submodules()
-    gm.graph.lint()
-    gm.recompile()
 
 
 def _drop_identities(gm: fx.GraphModule) -> None:

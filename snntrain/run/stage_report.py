@@ -24,15 +24,13 @@ def _conversion(run: RunFiles) -> dict[str, Any]:
     ann, report = result["acc_ann"], result["report"]
     figure = accuracy_figure(result["acc"], ann)
     neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
-    remarks = report["warnings"] + [f"{row['node']}: {text}" for row in report["rows"] for text in row["warnings"]]
     return {
         "plot": svg(figure, "conversion"),
         "accuracy": [(int(T), share, 100 * (share - ann)) for T, share in result["acc"].items()],
         "settings": report["settings"],
         "neurons": neurons,
         "nodes": report["rows"],
-        "remarks": remarks,
-        **{key: result[key] for key in ("T", "samples", "acc_ann", "firing_rate")},
+        **{key: result[key] for key in ("T", "samples", "acc_ann", "firing_rate", "remarks")},
     }
 
 

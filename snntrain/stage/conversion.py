@@ -21,7 +21,7 @@ from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import set_step_mode
 from snntrain.randomness import generator
-from snntrain.stage.evaluation import bars, test_batches
+from snntrain.stage.evaluation import bars, drawn_batches, test_batches
 from snntrain.stage.stage import Stage, Trained
 
 FORMAT = 1  # of net.pt
@@ -90,7 +90,7 @@ class Conversion(Stage):
         ann = analog_net(trained.net).to(trained.device).eval()
         snn = self._convert(ann, trained, console)
         result = self._measure(ann, snn, trained, console)
-        result |= {"T": self.T, "report": snn.report.to_dict()}
+        result |= {"T": self.T, "report": snn.report.to_dict(), "remarks": snn.report.all_warnings}
         _save(snn, trained.config, folder / "net.pt")
         write_json(folder / "conversion.json", result)
         write_text(folder / "report.txt", f"{snn.report}\n")
@@ -104,11 +104,9 @@ class Conversion(Stage):
         return snn, {"acc_ann": result["acc_ann"], **metrics, "firing_rate": result["firing_rate"]}
 
     def _convert(self, ann: nn.Module, trained: Trained, console: Console) -> SpikingNet:
-        split = trained.data.splits["train"]
-        count = min(self.batches * trained.data.batch_size, len(split))
-        order = torch.randperm(len(split), generator=generator(trained.config["seed"], "ann2snn calibration"))
-        parts = order[:count].split(trained.data.batch_size)
-        batches = [split.__getitems__(part.tolist())[0] for part in parts]  # without an epoch: not augmented
+        source = generator(trained.config["seed"], "ann2snn calibration")
+        batches = [batch[0] for batch in drawn_batches(trained.data, self.batches, source)]
+        count = sum(map(len, batches))
         method = self._make_method()
         console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
         with bars(console) as progress, warnings.catch_warnings():
@@ -208,8 +206,7 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     ann = result["acc_ann"]
     parts = [f"T={T} {accuracy:.4f} ({100 * (accuracy - ann):+.2f})" for T, accuracy in result["acc"].items()]
     console.print(f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts), soft_wrap=True)
-    report = result["report"]
-    remarks = report["warnings"] + [f"{row['node']}: {text}" for row in report["rows"] for text in row["warnings"]]
+    remarks = result["remarks"]
     for remark in remarks[:3]:
         console.print(f"ann2snn   {remark}", soft_wrap=True)
     if len(remarks) > 3:

@@ -1,7 +1,7 @@
 """What a stage measures of a network on the test set."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -35,18 +35,35 @@ def scores_of(net: nn.Module, x_seq: Tensor) -> Tensor:
     return y_seq
 
 
+def encoded(task: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:
+    """The sequence [T, N, *] that a network gets of a batch (x, label, …) when it is tested."""
+    return task.encoded(batch[0], task.encoding_seeds("test", batch))
+
+
 @torch.no_grad()
-def accuracy(task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str) -> float:
-    """Share of the test samples whose label has the highest score.
+def share_right(task: pl.LightningModule, net: nn.Module, batches: Iterable[Sequence[Tensor]]) -> float:
+    """Share of samples whose label has the highest score.
 
     Args:
         task: the LightningModule that encodes and reads out.
         net: [T, N, *] → [T, N, K].
-        description: of the progress bar.
+        batches: (x, label, …) on the network's device.
     """
     right = total = 0
-    for batch in test_batches(trained, console, description):
-        y_seq = scores_of(net, task.encoded(batch[0], task.encoding_seeds("test", batch)))
-        right += int((task.scores(y_seq).argmax(1) == batch[1]).sum())
+    for batch in batches:
+        scores = task.scores(scores_of(net, encoded(task, batch)))
+        right += int((scores.argmax(1) == batch[1]).sum())
         total += len(batch[1])
     return right / total
+
+
+def accuracy(task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str) -> float:
+    """The share on the test set, behind a progress bar with that description."""
+    return share_right(task, net, test_batches(trained, console, description))
+
+
+def drawn_batches(data: pl.LightningDataModule, count: int, source: torch.Generator) -> list[tuple[Tensor, ...]]:
+    """Some batches of training samples, drawn from all of them; not augmented."""
+    split, size = data.splits["train"], data.batch_size
+    order = torch.randperm(len(split), generator=source)
+    return [split.__getitems__(part.tolist()) for part in order[: count * size].split(size)]

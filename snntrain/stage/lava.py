@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer, real
-from snntrain.export import Emulation, Exported, ExportError, export, plan, run_in_lava
+from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.export import Emulation, Exported, ExportError, emulate, export, plan, run_in_lava
 from snntrain.export.lava_shim import installed_lava
 from snntrain.files import write_json, write_text
 from snntrain.quantize import QuantizedNet, to_integer
-from snntrain.stage.evaluation import test_batches
+from snntrain.stage.evaluation import encoded, scores_of, test_batches
 from snntrain.stage.stage import Stage, Trained
 
 
@@ -149,7 +150,7 @@ class LavaExport(Stage):
         x_seq = torch.cat(parts, 1)[:, : self.lava_samples]
         console.print(f"lava   Lava's simulator runs {x_seq.shape[1]} samples …", soft_wrap=True)
         run = run_in_lava(exported.path, x_seq, timeout=self.timeout, folder=folder or None)
-        differing = run.mismatches(_emulation_of(exported, x_seq))
+        differing = run.mismatches(emulate(exported.layers, x_seq))
         return {"samples": x_seq.shape[1], "seconds": round(run.seconds, 1), "mismatches": sum(differing)}
 
 
@@ -167,9 +168,6 @@ class _Spikes:
         self.spikes: dict[str, Tensor] = {}
 
     def run(self, x_seq: Tensor, record: bool = True) -> "_Spikes":
-        from snntrain.callback.spike_statistics import spiking_layers
-        from snntrain.stage.evaluation import scores_of
-
         self.spikes = {}
         handles = [
             layer.register_forward_hook(lambda module, inputs, y, name=name: self.spikes.__setitem__(name, y))
@@ -186,13 +184,7 @@ class _Spikes:
 def _sequences(task: pl.LightningModule, trained: Trained, console: Console) -> Any:
     """(x_seq [T, N, *], label) of the test set."""
     for batch in test_batches(trained, console, "lava emulator"):
-        yield task.encoded(batch[0], task.encoding_seeds("test", batch)), batch[1]
-
-
-def _emulation_of(exported: Exported, integers: Tensor) -> Emulation:
-    from snntrain.export import emulate
-
-    return emulate(exported.layers, integers)
+        yield encoded(task, batch), batch[1]
 
 
 def _differences(exported: Exported, emulation: Emulation, wanted: Mapping[str, Tensor]) -> dict[str, int]:
@@ -219,12 +211,10 @@ def _costs(exported: Exported, emulation: Emulation, x_seq: Tensor) -> dict[str,
         layer = exported.layers[index]
         x = x.float()
         if layer.kind == "conv":
-            ones = torch.ones(layer.weight.shape[0] // layer.groups, 1, *layer.weight.shape[2:])
+            ones = torch.ones(1, 1, *layer.weight.shape[2:])
             # Each active input is added once for each window that it lies in, and each output channel of its group.
             flat = x.flatten(0, 1)
-            sums = F.conv2d(
-                flat.sum(1, keepdim=True), ones[:1], None, layer.stride, layer.padding, layer.dilation
-            ).sum()
+            sums = F.conv2d(flat.sum(1, keepdim=True), ones, None, layer.stride, layer.padding, layer.dilation).sum()
             operated = float(sums) * layer.weight.shape[0] / layer.groups
         else:
             operated = float(x.sum()) * layer.weight.shape[0]

@@ -27,7 +27,7 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.stage.drift import Drift
-from snntrain.stage.evaluation import accuracy, scores_of, test_batches
+from snntrain.stage.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
 from snntrain.stage.stage import Stage, Trained
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
@@ -86,11 +86,14 @@ class Quantisation(Stage):
         task = trained.task_for(original, trained.T).to(trained.device)
         result: dict[str, Any] = {"T": trained.T, "quant": self.quant.as_dict(), "epochs": self.epochs}
         result["acc_float"] = accuracy(task, original, trained, console, "qat float")
-        net = self._quantised(original, self.quant, task, trained)
+        source = torch.Generator().manual_seed(trained.config["seed"])
+        drawn = drawn_batches(trained.data, self.batches, source)
+        inputs = [encoded(task, [part.to(trained.device) for part in batch]) for batch in drawn]
+        net = self._quantised(original, self.quant, inputs, trained)
         result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantised")
         _say(console, f"float {result['acc_float']:.4f}   quantised {result['acc_ptq']:.4f}")
         if self.sensitivity_batches:
-            result["sensitivity"] = self._sensitivity(original, net, task, trained)
+            result["sensitivity"] = self._sensitivity(original, net, inputs, task, trained)
         if self.epochs:
             self._fine_tune(net, trained, folder, console)
             result["acc_qat"] = accuracy(task, net, trained, console, "qat fine-tuned")
@@ -112,15 +115,9 @@ class Quantisation(Stage):
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def _quantised(
-        self, original: nn.Module, quant: QuantSettings, task: pl.LightningModule, trained: Trained
+        self, original: nn.Module, quant: QuantSettings, inputs: list[Tensor], trained: Trained
     ) -> QuantizedNet:
-        """A copy in integers, its ranges found on training samples."""
-        split, size = trained.data.splits["train"], trained.data.batch_size
-        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(trained.config["seed"]))
-        inputs = []
-        for positions in order[: self.batches * size].split(size):
-            batch = split.__getitems__(positions.tolist())  # without an epoch: not augmented
-            inputs.append(task.encoded(batch[0].to(trained.device), _seeds(task, batch)))
+        """A copy in integers, its ranges found on these sequences."""
         net = prepare(original, quant, inputs[0])
         observe(net, inputs, self.batches)
         return net.to(trained.device).eval()
@@ -138,22 +135,27 @@ class Quantisation(Stage):
         net.to(trained.device).eval()
 
     def _sensitivity(
-        self, original: nn.Module, net: QuantizedNet, task: pl.LightningModule, trained: Trained
+        self,
+        original: nn.Module,
+        net: QuantizedNet,
+        inputs: list[Tensor],
+        task: pl.LightningModule,
+        trained: Trained,
     ) -> dict[str, float]:
         """First layer of each group → accuracy on validation samples that is lost if only that group has few bits."""
         samples = trained.data.splits["val"]
         count = min(self.sensitivity_batches * trained.data.batch_size, len(samples))
         batches = [samples.__getitems__(list(part)) for part in torch.arange(count).split(trained.data.batch_size)]
         batches = [tuple(part.to(trained.device) for part in batch) for batch in batches]
-        whole, lost = _share_right(task, original, batches), {}
+        whole, lost = share_right(task, original, batches), {}
         for meeting in net.meetings:
             own = {path: _bits_of(self.quant, path) for path in (*meeting.layers, *meeting.takers) if path != "readout"}
             settings = self.quant.as_dict() | {"layers": {"*": _NEARLY_FLOAT, **own}}
             try:
-                alone = self._quantised(original, QuantSettings(settings), task, trained)
+                alone = self._quantised(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
-            lost[meeting.layers[0]] = whole - _share_right(task, alone, batches)
+            lost[meeting.layers[0]] = whole - share_right(task, alone, batches)
         return lost
 
     @torch.no_grad()
@@ -171,7 +173,7 @@ class Quantisation(Stage):
         headroom: dict[str, dict[str, int]] = {}
         drift = Drift(original, net)
         for batch in test_batches(trained, console, "qat integer"):
-            x_seq = task.encoded(batch[0], _seeds(task, batch))
+            x_seq = encoded(task, batch)
             record = compared < self.verify_samples
             with drift.watching(record), _Potentials(net, record) as watched:
                 y_seq = scores_of(net, x_seq)
@@ -245,20 +247,6 @@ def _resume_point(path: Path, trained: Trained) -> Path | None:
 def _bits_of(quant: QuantSettings, path: str) -> dict[str, Any]:
     params = quant.of(path)
     return {kind: {"bits": params.kind(kind).bits} for kind in ("w", "v")}
-
-
-def _seeds(task: pl.LightningModule, batch: Any) -> list[int] | None:
-    return task.encoding_seeds("test", batch)
-
-
-@torch.no_grad()
-def _share_right(task: pl.LightningModule, net: nn.Module, batches: list[Any]) -> float:
-    right = total = 0
-    for batch in batches:
-        y_seq = scores_of(net, task.encoded(batch[0], _seeds(task, batch)))
-        right += int((task.scores(y_seq).argmax(1) == batch[1]).sum())
-        total += len(batch[1])
-    return right / total
 
 
 def _bytes(net: nn.Module) -> int:

@@ -70,6 +70,11 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for name, stage in resolved.get("stages", {}).items():
         if name not in ORDER:
             raise UsageError(f"stages.{name} is not a stage.{did_you_mean(name, ORDER)} Known: {', '.join(ORDER)}.")
+        if "_target_" not in stage:
+            raise UsageError(
+                f"stages.{name} has settings, but the stage is not among the callbacks. Add it, "
+                f"callbacks=[default,{name}], or leave it out: ~stages.{name}."
+            )
         _check_target(stage, f"stages.{name}", resolved)
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)

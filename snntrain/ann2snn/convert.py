@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from snntrain.ann2snn.calibration import calibrate
-from snntrain.ann2snn.converted import SpikingNet, to_spiking
+from snntrain.ann2snn.converted import RESETS, SpikingNet, to_spiking
 from snntrain.ann2snn.graph import input_of, prepare
 from snntrain.ann2snn.method import METHODS, Method, make_method
 from snntrain.ann2snn.report import ConversionReport
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import choice, integer, refuse
 
 
 @torch.inference_mode(False)  # tensors made in it could not be trained later
@@ -25,6 +25,7 @@ def convert(
     calibration_steps: int = 3,
     batches: int | None = None,
     device: torch.device | str | None = None,
+    reset: str = "soft",
 ) -> SpikingNet:
     """Convert a trained net of ReLUs to integrate-and-fire neurons, and calibrate it for T time steps.
 
@@ -43,12 +44,14 @@ def convert(
         calibration_steps: passes through the data for each correction.
         batches: take only that many, once, and keep them in memory; None: stream them all at each pass.
         device: where to do this, and where the result lies; None: where the net is.
+        reset: of the neurons, see to_spiking; 'hard' for chips that know no other, at the price of accuracy.
 
     Returns: the converted net, its `report` filled in.
     Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
     be converted.
     """
     T = integer("convert", "T", T, at_least=1)
+    choice("convert", "reset", reset, RESETS)
     chosen = make_method(method)
     data = _repeatable(loader, batches)
     first = next(iter(data), None)
@@ -58,11 +61,11 @@ def convert(
     if device is not None:
         gm.to(device)
     settings = chosen.fit(gm, data, T, device)
-    snn = to_spiking(gm, settings)
+    snn = to_spiking(gm, settings, reset)
     snn.readout_start = chosen.readout_start
     calibrate(gm, snn, data, T, calibration_steps, calibration)
     name = next((name for name, kind in METHODS.items() if type(chosen) is kind), type(chosen).__name__)
-    how = {"method": name, "T": T, "calibration": calibration}
+    how = {"method": name, "T": T, "calibration": calibration} | ({"reset": reset} if reset != "soft" else {})
     snn.report = ConversionReport.of(gm, snn, how, {name: setting.note for name, setting in settings.items()})
     return snn
 

@@ -13,10 +13,11 @@ from snntrain.ann2snn.coverage import MAX_POOLS, carriers, library_name
 from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.ann2snn.trace import free_path
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import choice, integer, refuse
 from snntrain.base import MemoryModule, StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
 
+RESETS = ("soft", "hard")
 _STEPS_AT_ONCE = 64  # of a prediction: more would need more memory and be no faster
 
 
@@ -31,7 +32,7 @@ class ConversionWarning(UserWarning):
     """Something about a converted net that its user should know."""
 
 
-def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = None) -> "SpikingNet":
+def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = None, reset: str = "soft") -> "SpikingNet":
     """Convert a prepared net: a SpikingRectifier for every Rectifier, under the same name.
 
     A threshold above the cap of an activation is lowered to it, the start potential in proportion. Where a threshold is
@@ -41,10 +42,12 @@ def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = Non
     Args:
         gm: what prepare returned; it stays as it is.
         settings: for every name of rectifiers(gm); None: thresholds of 1, to be replaced by load_state_dict.
+        reset: 'soft', a spike subtracts the threshold; or 'hard', it takes the potential to 0, where all then start.
 
     Returns: the net, with `dead`: name → channels.
     Raises: ValueError naming activations without settings.
     """
+    is_hard = choice("to_spiking", "reset", reset, RESETS) == "hard"
     converted = copy.deepcopy(gm)
     graph, carrying = converted.graph, carriers(converted.graph)
     pool_rates(converted)
@@ -58,7 +61,7 @@ def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = Non
             if settings is not None and node.target not in settings:
                 raise ValueError(f"to_spiking: there are no settings for {node.target}.")
             setting = None if settings is None else settings[node.target]
-            neurons, gone = _neurons(module, setting)
+            neurons, gone = _neurons(module, setting, is_hard)
             if gone:
                 dead[node.target] = gone
                 channels = "all" if neurons.theta.dim() == 0 else _listing(gone)
@@ -78,10 +81,10 @@ def _listing(channels: list[int]) -> str:
     return ", ".join(map(str, channels[:20])) + (f" … {len(channels)} in all" if len(channels) > 20 else "")
 
 
-def _neurons(rectifier: Rectifier, setting: Settings | None) -> tuple[SpikingRectifier, list[int]]:
+def _neurons(rectifier: Rectifier, setting: Settings | None, hard_reset: bool) -> tuple[SpikingRectifier, list[int]]:
     """The neurons for an activation, and its dead channels."""
     if setting is None:
-        return SpikingRectifier(1.0), []
+        return SpikingRectifier(1.0, hard_reset=hard_reset), []
     theta = torch.as_tensor(setting.theta).detach().clone()
     theta = theta.to(state_dtype(theta.dtype)) if theta.is_floating_point() else theta.float()
     v_init = scale_tensor(rectifier, "v_init", setting.v_init).to(theta)
@@ -96,7 +99,9 @@ def _neurons(rectifier: Rectifier, setting: Settings | None) -> tuple[SpikingRec
         ratio = (cap / theta).clamp(max=1.0)
         theta = theta.clamp(max=cap)
         v_init = v_init * (ratio if ratio.dim() == 0 else ratio.view(-1, *[1] * max(v_init.dim() - 1, 0)))
-    return SpikingRectifier(theta, v_init), torch.nonzero(~alive.reshape(-1)).flatten().tolist()
+    if hard_reset:  # chips that have no other start at 0 as well
+        v_init = torch.zeros_like(v_init)
+    return SpikingRectifier(theta, v_init, hard_reset=hard_reset), torch.nonzero(~alive.reshape(-1)).flatten().tolist()
 
 
 def pool_rates(gm: fx.GraphModule) -> None:

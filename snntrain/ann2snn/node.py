@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.ann2snn.scaler import per_channel, scale_tensor
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import flag, integer, refuse
 from snntrain.base import MemoryModule, autocast_off, state_dtype
 from snntrain.functional import repeat
 from snntrain.neuron.integrate_and_fire import IFNode
@@ -71,12 +71,14 @@ class SpikingRectifier(_OnFoldedTime):
     h[t] = v[t−1] + x[t] + bias,  s[t] = Θ(h[t] − θ),  v[t] = h[t] − θ·s[t],  y[t] = θ·s[t],  v[0] = v_init.
 
     Over T steps the mean of y is that of x, clipped to [0, θ], but for what is left in v. The neurons run on
-    potentials divided by θ, with threshold 1.
+    potentials divided by θ, with threshold 1. With a hard reset, the only one that some chips have, v[t] = 0 after a
+    spike: what h exceeds θ by is lost, and rates are lower, for calibration or training to make up for.
 
     Args:
         theta: threshold θ > 0, a number or a tensor [C].
         v_init: potential at the start, in the units of x: a number, a tensor [C], or one of the shape of a sample.
         delay: steps after a reset in which the neurons charge without firing, ≥ 0.
+        hard_reset: a spike takes the potential to 0 instead of subtracting θ.
 
     Attributes:
         theta, v_init: buffers.
@@ -93,7 +95,9 @@ class SpikingRectifier(_OnFoldedTime):
     v_init: Tensor
     bias: Tensor | None
 
-    def __init__(self, theta: float | Tensor, v_init: float | Tensor = 0.0, delay: int = 0) -> None:
+    def __init__(
+        self, theta: float | Tensor, v_init: float | Tensor = 0.0, delay: int = 0, hard_reset: bool = False
+    ) -> None:
         super().__init__()
         theta = scale_tensor(self, "theta", theta)
         if theta.dim() > 1 or not (theta > 0).all():
@@ -102,8 +106,15 @@ class SpikingRectifier(_OnFoldedTime):
         self.register_buffer("v_init", scale_tensor(self, "v_init", v_init))
         self.register_buffer("bias", None)
         self.delay = integer(self, "delay", delay, at_least=0)
-        self.node = IFNode(v_threshold=1.0, v_reset=None, step_mode="m")
+        self.node = IFNode(
+            v_threshold=1.0, v_reset=0.0 if flag(self, "hard_reset", hard_reset) else None, step_mode="m"
+        )
         self.register_memory("clock", 0)
+
+    @property
+    def hard_reset(self) -> bool:
+        """Whether a spike takes the potential to 0."""
+        return self.node.v_reset is not None
 
     def run(self, x: Tensor) -> Tensor:
         theta = per_channel(self.theta.to(x.dtype), x)
@@ -142,15 +153,17 @@ class SpikingRectifier(_OnFoldedTime):
                 setattr(self, name, torch.empty(saved.shape, dtype=saved.dtype, device=like.device))
         super()._load_from_state_dict(state_dict, prefix, *more)
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"delay": self.delay}
+    def get_extra_state(self) -> dict[str, int | bool]:
+        return {"delay": self.delay, "hard_reset": self.hard_reset}
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
+    def set_extra_state(self, state: dict[str, int | bool]) -> None:
         self.delay = integer(self, "delay", state["delay"], at_least=0)
+        hard_reset = flag(self, "hard_reset", state.get("hard_reset", False))  # nets saved before it existed lack it
+        self.node.v_reset = 0.0 if hard_reset else None
 
     def extra_repr(self) -> str:
         theta = f"{self.theta.item():g}" if self.theta.dim() == 0 else f"{self.theta.numel()} channels"
-        return f"theta={theta}, delay={self.delay}"
+        return f"theta={theta}, delay={self.delay}" + (", hard_reset=True" if self.hard_reset else "")
 
 
 class RatePooling(_OnFoldedTime):

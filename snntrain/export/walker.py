@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import operator
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -110,7 +111,8 @@ def _plain_form(module: nn.Module) -> nn.Module | None:
         synapse = _plain_form(module.synapse) or module.synapse
         if module.neuron is not None and hasattr(synapse, "weight"):
             synapse.weight = nn.Parameter(module.neuron.quantize_8bit(synapse.weight.detach()))
-        return nn.Sequential(*(part for part in (synapse, module.neuron) if part is not None))
+        parts = {"synapse": synapse, "neuron": module.neuron}
+        return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
     if isinstance(module, lava_exchange.SumPool2d):
         if module.dilation != (1, 1):
             raise refusal("SumPool2d", "SumPool2d", "it has a dilation", "Use dilation 1.")

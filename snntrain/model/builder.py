@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snntrain import functional, registry
 from snntrain.arguments import choice
 from snntrain.base import STEP_MODES, MemoryModule
+from snntrain.lava_exchange import BlockContainer
 from snntrain.layer import (
     Branches,
     Dropout,
@@ -24,7 +25,7 @@ from snntrain.layer import (
 )
 from snntrain.model.initialiser import initialise
 from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
-from snntrain.neuron import OTTTLIFNode
+from snntrain.neuron import BaseNode, OTTTLIFNode
 
 # Constructor arguments that need not be written: the dimension of the incoming [C, H, W] (or [F]) that they equal.
 _SIZE_FROM_DIMENSION = {
@@ -209,6 +210,8 @@ class _Builder:
             return self.sequence(node.lists["layers" if smallest >= node.settings["min_size"] else "otherwise"], shape)
         if node.kind == "recurrent":
             return self.recurrent(node, shape)
+        if node.kind == "lava_block":
+            return self.lava_block(node, shape)
         paths = [self.sequence(entries, shape) for entries in node.lists.values()]
         place = f"{node.path} {node.text}"
         try:
@@ -240,6 +243,17 @@ class _Builder:
             functional.set_step_mode(layer, self.step_mode)
         except LayerError:
             raise
+        except Exception as error:
+            raise LayerError(f"{place}: {error}") from error
+        return layer, self.leaving(layer, shape, place)
+
+    def lava_block(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        place = f"{node.path} {node.text}"
+        modules, _ = self.entries(node.lists["lava_block"], shape)
+        try:
+            if len(modules) != 2 or not isinstance(modules[1], BaseNode):
+                raise ValueError("it takes two entries, a layer with weights and the neuron that it feeds.")
+            layer = BlockContainer(*modules, step_mode=self.step_mode)
         except Exception as error:
             raise LayerError(f"{place}: {error}") from error
         return layer, self.leaving(layer, shape, place)

@@ -6,6 +6,7 @@ An entry is a layer, "Flatten" or {name: Conv2d, out_channels: 32, …}, or one 
     {branch: [[...], [...]], join: concat}                 several paths from one input
     {repeat: [...], times: 3}                              the same entries again, each time with weights of their own
     {recurrent: [...], feedback: concat}                   the output of the last step is an input of this one
+    {lava_block: [layer, neuron]}                          weights of 8 bits for the neuron, as Loihi computes
     {min_size: 64, layers: [...], otherwise: [...]}        by the smallest spatial size of what arrives here
     {name: down, channels: 64}                             an entry of `blocks`, with its $channels replaced by 64
 """
@@ -26,6 +27,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "branch": {"join": "concat"},
     "repeat": {"times": None},
     "recurrent": {"feedback": None},
+    "lava_block": {},
     "min_size": {"layers": None, "otherwise": []},
 }
 _DEEPEST = 50  # a block that contains itself would never end
@@ -60,7 +62,7 @@ class Group:
 
     Attributes:
         path: place in the config.
-        kind: residual, branch, repeat, recurrent, min_size or block.
+        kind: residual, branch, repeat, recurrent, lava_block, min_size or block.
         lists: name → entries.
         settings: name → value.
         text: a short form of the entry.

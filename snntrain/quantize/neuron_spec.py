@@ -102,7 +102,7 @@ def _rectifier(path: str, neuron: SpikingRectifier) -> NeuronSpec:
     common = (neuron.node.surrogate_function, neuron.node.detach_reset, neuron.node.backend)
     return NeuronSpec(
         theta,
-        None,
+        0.0 if neuron.hard_reset else None,
         None,
         1.0,
         *common,

@@ -248,8 +248,11 @@ class Builder:
         return Signal("spike", 1, height=spec.height)
 
     def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, spec: NeuronSpec) -> None:
+        remedy = "Set v_reset; of an ANN, convert with reset='hard' (stages.ann2snn.reset=hard)."
         if spec.v_reset is None:
-            raise self.refuse(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", "Set v_reset.")
+            raise self.refuse(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
+        if spec.v_start is not None:
+            raise self.refuse(node, "its potential does not start at 0, where Loihi's does", remedy)
         neuron.shift, neuron.threshold_grid = LOIHI_SHIFT, LOIHI_GRID
         if neuron.leak is not None:
             neuron.leak = Leak("multiply", round(4096 * (1.0 - spec.rate)), 12, "zero")

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from snntrain import __version__
 from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
 from snntrain.ann2snn.calibration import corrections
-from snntrain.arguments import integer, refuse
+from snntrain.ann2snn.converted import RESETS
+from snntrain.arguments import choice, integer, refuse
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import set_step_mode
@@ -40,6 +41,7 @@ class Conversion(Stage):
         calibration_steps: passes through the calibration data for each correction, ≥ 1.
         batches: calibration batches, of the data's batch_size, drawn from the training samples, ≥ 1.
         eval_T: numbers of steps after which accuracy is measured, each ≥ 1.
+        reset: of the neurons, 'soft' or 'hard', see snntrain.ann2snn.to_spiking.
 
     Raises: ValueError naming the argument.
     """
@@ -53,6 +55,7 @@ class Conversion(Stage):
         calibration_steps: int = 3,
         batches: int = 16,
         eval_T: Sequence[int] = (4, 8, 16, 32),
+        reset: str = "soft",
     ) -> None:
         self.T = integer(self, "T", T, at_least=1)
         self.method, self.arguments = method, dict(arguments or {})
@@ -63,6 +66,7 @@ class Conversion(Stage):
         self.batches = integer(self, "batches", batches, at_least=1)
         if not isinstance(eval_T, Sequence) or isinstance(eval_T, str) or not eval_T:
             raise refuse(self, "eval_T", "a list of at least one integer such as [4, 8]", eval_T)
+        self.reset = choice(self, "reset", reset, RESETS)
         self.eval_T = sorted({integer(self, "eval_T", steps, at_least=1) for steps in eval_T})
 
     def _make_method(self) -> Method:
@@ -80,7 +84,7 @@ class Conversion(Stage):
                 "encoder=direct and data without a time axis."
             )
         example = torch.rand(4, *sample_shape, generator=generator(0, "ann2snn example"))
-        snn = to_spiking(prepare(analog_net(net), example))
+        snn = to_spiking(prepare(analog_net(net), example), reset=self.reset)
         snn.readout_start = int(getattr(self._make_method(), "delayed_readout", False))  # more is known after fit
         return snn
 
@@ -114,7 +118,7 @@ class Conversion(Stage):
             if isinstance(method, QCFS):
                 method.training = _Watched(trained.data.train_dataloader(), progress, "fine-tune")
             data = _Watched(batches, progress, "calibrate")
-            return convert(ann, data, method, self.T, self.calibration, self.calibration_steps)
+            return convert(ann, data, method, self.T, self.calibration, self.calibration_steps, reset=self.reset)
 
     def _measure(self, ann: nn.Module, snn: SpikingNet, trained: Trained, console: Console) -> dict[str, Any]:
         """Accuracy of both nets on the test set, and firing rates over the T steps of the conversion."""

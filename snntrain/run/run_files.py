@@ -24,6 +24,9 @@ _WRITTEN = {
     "artifacts/synaptic_operations.json": "the test writes it",
     "artifacts/ann2snn/conversion.json": "the stage ann2snn writes it after the test",
     "artifacts/qat/quantisation.json": "the stage qat writes it after the test",
+    "artifacts/lava/lava.json": "the stage lava writes it after the test",
+    "artifacts/lava/plan.txt": "the stage lava writes it after the test",
+    "artifacts/nir/nir.json": "the stage nir writes it after the test",
 }
 _ENDINGS = {
     "finished": "this run finished without it",
@@ -141,6 +144,9 @@ _PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "artifacts/synaptic_operations.json": _parse_operations,
     "artifacts/ann2snn/conversion.json": _parse_mapping,
     "artifacts/qat/quantisation.json": _parse_mapping,
+    "artifacts/lava/lava.json": _parse_mapping,
+    "artifacts/lava/plan.txt": lambda path: path.read_text(encoding="utf-8"),
+    "artifacts/nir/nir.json": _parse_mapping,
 }
 
 

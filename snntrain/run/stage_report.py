@@ -43,7 +43,23 @@ def _quantisation(run: RunFiles) -> dict[str, Any]:
     return {"accuracies": accuracies, **{key: result[key] for key in keys}}
 
 
+def _lava(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/lava/lava.json")
+    in_lava = result["lava"].get("layers", {})
+    keys = ("T", "samples", "compared_samples", "acc", "mismatches", "spikes", "sops", "layers", "lava", "note")
+    layers = [row | {"in_lava": in_lava.get(row["name"])} for row in result["layers"]]
+    plan = run.read_or("artifacts/lava/plan.txt", "").split("\n\n")[0]
+    return {key: result[key] for key in keys} | {"layers": layers, "plan": plan}
+
+
+def _nir(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/nir/nir.json")
+    return {key: result[key] for key in ("T", "dt", "samples", "mismatches", "compared", "acc_net", "acc", "nodes")}
+
+
 STAGE_SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
     "ann2snn": ("ANN → SNN conversion", _conversion),
     "qat": ("Quantisation", _quantisation),
+    "lava": ("Export to Loihi", _lava),
+    "nir": ("Export to NIR", _nir),
 }

@@ -2,7 +2,18 @@
 
 from snntrain.stage.conversion import Conversion
 from snntrain.stage.lava import LavaExport
+from snntrain.stage.nir import NirExport
 from snntrain.stage.quantisation import Quantisation
 from snntrain.stage.stage import ORDER, Stage, Trained, in_order, run_stages
 
-__all__ = ["ORDER", "Conversion", "LavaExport", "Quantisation", "Stage", "Trained", "in_order", "run_stages"]
+__all__ = [
+    "ORDER",
+    "Conversion",
+    "LavaExport",
+    "NirExport",
+    "Quantisation",
+    "Stage",
+    "Trained",
+    "in_order",
+    "run_stages",
+]

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.functional import reset_net
 from snntrain.stage.stage import Trained
 
@@ -33,6 +34,20 @@ def scores_of(net: nn.Module, x_seq: Tensor) -> Tensor:
     y_seq = net(x_seq).float()
     reset_net(net)
     return y_seq
+
+
+def spikes_and_scores(net: nn.Module, x_seq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Spikes [T, N, *] of every layer of neurons, in the order in which they fire, and scores_of the net."""
+    spikes: dict[str, Tensor] = {}
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, y, name=name: spikes.__setitem__(name, y))
+        for name, layer in spiking_layers(net).items()
+    ]
+    try:
+        return spikes, scores_of(net, x_seq)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def encoded(task: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:

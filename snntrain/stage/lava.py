@@ -1,5 +1,6 @@
 """The stage lava: write the net as a netx file, and prove that it computes what the net does."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer, real
-from snntrain.callback.spike_statistics import spiking_layers
-from snntrain.export import Emulation, Exported, ExportError, emulate, export, plan, run_in_lava
+from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
 from snntrain.export.lava_shim import installed_lava
+from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
 from snntrain.quantize import QuantizedNet, to_integer
-from snntrain.stage.evaluation import encoded, scores_of, test_batches
+from snntrain.stage.evaluation import encoded, spikes_and_scores, test_batches
 from snntrain.stage.stage import Stage, Trained
 
 
@@ -57,9 +58,16 @@ class LavaExport(Stage):
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
         if not isinstance(net, QuantizedNet):  # which rounds its input itself
             example = (example > 0.5).float()
-        problems = plan(net, example, max_pool=self.max_pool).problems
-        if problems:
-            raise ValueError(" ".join(problems))
+        planned = plan(net, example, max_pool=self.max_pool)
+        if planned.problems:
+            raise ValueError(" ".join(planned.problems))
+        if not planned.is_exact:
+            rounded = [planned.layers[index].name for index, how in planned.scales.items() if not how.is_exact]
+            raise ValueError(
+                f"{', '.join(rounded)} would be rounded to the chip's integers, and the file would not compute what "
+                "the net does. Put qat before it, callbacks=[default,qat,lava] stages.qat.quant=loihi; or train in "
+                "integers: neuron=cuba_lif and lava_block entries, as in model=csnn_loihi."
+            )
         if self.required and self.lava_samples and installed_lava(self.folder) is None:
             raise ValueError(_NOT_INSTALLED)
         return net
@@ -71,9 +79,17 @@ class LavaExport(Stage):
         first = next(sequences)[0]
         exported = export(net, folder / "net.h5", first, max_pool=self.max_pool)
         write_text(folder / "plan.txt", f"{plan(net, first, max_pool=self.max_pool)}\n")
+        began = time.perf_counter()
         result = self._emulate(net, exported, task, trained, console)
-        result["lava"] = self._simulate(exported, task, trained, console)
+        result |= {"emulator_seconds": round(time.perf_counter() - began, 1), "note": CAVEAT, "lava": {}}
         write_json(folder / "lava.json", result)
+        try:
+            result["lava"] = self._simulate(exported, task, trained, console)
+        except LavaError as error:
+            result["lava"] = {"failed": str(error)}
+            raise
+        finally:
+            write_json(folder / "lava.json", result)
         _print(result, console)
         found = result["lava"]
         if result["mismatches"] or found.get("mismatches"):
@@ -92,7 +108,7 @@ class LavaExport(Stage):
         self, net: nn.Module, exported: Exported, task: pl.LightningModule, trained: Trained, console: Console
     ) -> dict[str, Any]:
         """The emulated file beside the net."""
-        reference = to_integer(net) if isinstance(net, QuantizedNet) else _Spikes(net)
+        integers = to_integer(net) if isinstance(net, QuantizedNet) else None
         right = total = compared = 0
         differing: dict[str, int] = {}
         spikes: dict[str, float] = {}
@@ -104,7 +120,7 @@ class LavaExport(Stage):
             if compared >= self.samples:
                 continue
             compared += len(label)
-            wanted = reference.run(x_seq, record=True).spikes
+            wanted = integers.run(x_seq, record=True).spikes if integers else spikes_and_scores(net, x_seq)[0]
             for name, count in _differences(exported, emulation, wanted).items():
                 differing[name] = differing.get(name, 0) + count
             for name, (fired, operated) in _costs(exported, emulation, x_seq).items():
@@ -151,34 +167,19 @@ class LavaExport(Stage):
         console.print(f"lava   Lava's simulator runs {x_seq.shape[1]} samples …", soft_wrap=True)
         run = run_in_lava(exported.path, x_seq, timeout=self.timeout, folder=folder or None)
         differing = run.mismatches(emulate(exported.layers, x_seq))
-        return {"samples": x_seq.shape[1], "seconds": round(run.seconds, 1), "mismatches": sum(differing)}
+        names = [layer.name for layer in exported.layers if layer.has_neurons]
+        return {
+            "samples": x_seq.shape[1],
+            "seconds": round(run.seconds, 1),
+            "mismatches": sum(differing),
+            "layers": dict(zip(names, differing, strict=True)),
+        }
 
 
 _NOT_INSTALLED = (
     "Lava is not installed, so its simulator did not run: `make lava` installs it into .lava, or "
     "`python scripts/install_lava.py FOLDER` anywhere (stages.lava.folder=FOLDER)."
 )
-
-
-class _Spikes:
-    """Spikes of a net of floats, in the form in which an IntegerNet gives them."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
-        self.spikes: dict[str, Tensor] = {}
-
-    def run(self, x_seq: Tensor, record: bool = True) -> "_Spikes":
-        self.spikes = {}
-        handles = [
-            layer.register_forward_hook(lambda module, inputs, y, name=name: self.spikes.__setitem__(name, y))
-            for name, layer in spiking_layers(self.net).items()
-        ]
-        try:
-            scores_of(self.net, x_seq)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return self
 
 
 def _sequences(task: pl.LightningModule, trained: Trained, console: Console) -> Any:
@@ -225,11 +226,14 @@ def _costs(exported: Exported, emulation: Emulation, x_seq: Tensor) -> dict[str,
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("layer", "mismatches", "spikes a sample", "SOPs a sample", "range of u, v used"):
+    for header in ("layer", "mismatches: emulator", "Lava", "spikes a sample", "SOPs a sample", "range of u, v used"):
         table.add_column(header, justify="left" if header == "layer" else "right")
     for row in result["layers"]:
         used = "" if row["used"] is None else f"{row['used']:.1%}"
-        table.add_row(row["name"], f"{row['mismatches']}", f"{row['spikes']:,.0f}", f"{row['sops']:,.0f}", used)
+        in_lava = result["lava"].get("layers", {}).get(row["name"], "–")
+        table.add_row(
+            row["name"], f"{row['mismatches']}", f"{in_lava}", f"{row['spikes']:,.0f}", f"{row['sops']:,.0f}", used
+        )
     console.print(table)
     lava = result["lava"]
     simulated = (
@@ -242,3 +246,4 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
         f"{result['compared_samples']:,} samples in the emulator   {simulated}",
         soft_wrap=True,
     )
+    console.print(f"lava   {CAVEAT}", soft_wrap=True)

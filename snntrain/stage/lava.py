@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer, real
+from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
 from snntrain.export.lava_shim import installed_lava
 from snntrain.export.plan import CAVEAT
@@ -57,6 +58,11 @@ class LavaExport(Stage):
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
         if not isinstance(net, QuantizedNet):  # which rounds its input itself
+            if isinstance(task.encoder, DirectEncoder):
+                raise ValueError(
+                    "the net would read pixels, and a file takes spikes or integers. Use an encoder that spikes, such "
+                    "as encoder=poisson, or put qat before it: stages.qat.quant=loihi makes the input integers."
+                )
             example = (example > 0.5).float()
         planned = plan(net, example, max_pool=self.max_pool)
         if planned.problems:

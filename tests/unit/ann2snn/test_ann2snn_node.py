@@ -47,6 +47,25 @@ def test_the_equations_for_any_channels_and_delay(T, N, C, space, delay, seed):
 
 
 @pytest.mark.parametrize("backend", ["torch", "fused"])
+def test_a_hard_reset_forgets_what_exceeds_the_threshold_and_is_saved(backend):
+    x_seq, theta = quarters(6, 2, 3), torch.tensor([1.0, 0.5, 2.0])
+    node = SpikingRectifier(1.0)
+    assert not node.hard_reset
+    node.load_state_dict(SpikingRectifier(theta, hard_reset=True).state_dict())
+    assert node.hard_reset
+    set_backend(node, backend)
+    node.T = 6
+    v, wanted = torch.zeros(2, 3), []
+    for x in x_seq:
+        h = v + x
+        fired = h >= theta
+        wanted.append(theta * fired)
+        v = h * ~fired
+    assert torch.equal(node(x_seq.flatten(0, 1)).unflatten(0, (6, 2)), torch.stack(wanted))
+    assert torch.stack(wanted).count_nonzero() > 0
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused"])
 def test_calls_in_turn_continue_until_reset(backend):
     x_seq, theta, v_init = quarters(7, 2, 3), torch.tensor([1.0, 0.5, 1.5]), torch.tensor([0.5, 0.25, 0.75])
     node = SpikingRectifier(theta, v_init, delay=2)

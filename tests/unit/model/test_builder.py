@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from snntrain import functional, registry, surrogate
 from snntrain.base import MemoryModule
+from snntrain.lava_exchange import BlockContainer
 from snntrain.layer import FoldedLayer
 from snntrain.model import LayerError, Net, build, inferred_arguments
 from snntrain.model.builder import build_neuron
 from snntrain.model.profile import profile
 from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode, ReLU
+from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 from snntrain.run.build import build_net
 
 SHAPE = (3, 12, 10)
@@ -214,6 +216,32 @@ def test_a_wrong_entry_is_named(entry, said):
     message = refusal(["neuron", entry])
     for text in said:
         assert text in message
+
+
+def test_a_lava_block_is_a_layer_with_rounded_weights_and_its_neuron():
+    loihi = {"name": "LoihiCubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25}
+    net = build(
+        [{"lava_block": [{"name": "Conv2d", "out_channels": 3, "kernel_size": 3, "bias": False}, "neuron"]}],
+        (2, 5, 5),
+        loihi,
+    )
+    (block,) = net.layers
+    assert isinstance(block, BlockContainer) and net.output_shapes == ((3, 3, 3),)
+    x_seq = torch.rand(4, 2, 2, 5, 5).round()
+    grid = torch.round(block.synapse.weight * 32) / 32  # even multiples of 1/64
+    current = torch.nn.functional.conv2d(x_seq.flatten(0, 1), grid).unflatten(0, (4, 2))
+    expected = LoihiCubaLIFNode(0.5, 0.25, step_mode="m")(current)
+    assert torch.equal(net(x_seq), expected)
+
+
+@pytest.mark.parametrize("entries", [["neuron"], [{"name": "Linear", "out_features": 2}], ["Flatten", "Flatten"]])
+def test_a_lava_block_of_something_else_is_refused(entries):
+    assert "it takes two entries, a layer with weights and the neuron" in refusal([{"lava_block": entries}])
+
+
+def test_a_lava_block_refuses_neurons_that_the_chip_has_not():
+    said = refusal(["Flatten", {"lava_block": [{"name": "Linear", "out_features": 2, "bias": False}, "neuron"]}])
+    assert said.startswith("model.layers[1] {lava_block: …}: LIFNode: decay_input is True")
 
 
 def test_an_empty_list_is_no_model():

@@ -1,6 +1,7 @@
 """The stage lava: refusals before training, the file beside the net, and a simulator that is not there."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.error import UsageError
 from snntrain.encoding import DirectEncoder
-from snntrain.export import Exported
+from snntrain.export import Exported, LavaError
 from snntrain.quantize import observe, prepare, preset
 from snntrain.run.build import build_stages, build_task
 from snntrain.stage import LavaExport, Trained
@@ -92,6 +93,34 @@ def test_a_mismatch_fails_the_stage_after_its_files_were_written(tmp_path, monke
     with pytest.raises(RuntimeError, match="differs from the trained one in 1 spikes"):
         run(LavaExport(samples=24), tmp_path)
     assert json.loads((tmp_path / "lava.json").read_text())["mismatches"] == 1
+
+
+def test_a_simulator_that_hangs_is_killed_and_recorded(tmp_path, monkeypatch):
+    fake = tmp_path / "worker.py"
+    fake.write_text("import time\nprint('compiling', flush=True)\ntime.sleep(60)\n")
+    monkeypatch.setattr("snntrain.export.lava_run.WORKER", fake)
+    monkeypatch.setattr("snntrain.stage.lava.installed_lava", lambda folder: "")
+    began = time.monotonic()
+    with pytest.raises(LavaError, match="did not end within 1 seconds and was killed"):
+        run(LavaExport(samples=24, lava_samples=2, timeout=1), tmp_path / "out")
+    assert time.monotonic() - began < 30
+    written = json.loads((tmp_path / "out/lava.json").read_text())
+    assert written["mismatches"] == 0 and "was killed" in written["lava"]["failed"]
+
+
+def test_a_net_that_would_be_rounded_is_refused_before_training():
+    config = check(compose(["callbacks=[default,lava]", "model.pool=AvgPool2d", "neuron=if", "encoder=poisson"]))
+    with pytest.raises(UsageError, match=r"layers\.0, layers\.4, layers\.9 would be rounded.*Put qat before it"):
+        build_stages(config, build_task(config))
+
+
+def test_a_net_of_blocks_passes_before_training():
+    chosen = ["model=csnn_loihi", "neuron=cuba_lif", "encoder=poisson", "callbacks=[default,lava]"]
+    config = check(compose(chosen))
+    assert list(build_stages(config, build_task(config))) == ["lava"]
+    config = check(compose([*chosen, "encoder=direct"]))
+    with pytest.raises(UsageError, match="Use an encoder that spikes"):
+        build_stages(config, build_task(config))
 
 
 def test_lava_that_is_required_must_be_there(monkeypatch):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snntrain.ann2snn.calibration import calibrate
+from snntrain.ann2snn.calibration import calibrate, corrections
 from snntrain.ann2snn.converted import RESETS, SpikingNet, to_spiking
 from snntrain.ann2snn.graph import input_of, prepare
 from snntrain.ann2snn.method import METHODS, Method, make_method
@@ -51,7 +51,7 @@ def convert(
     be converted.
     """
     T = integer("convert", "T", T, at_least=1)
-    choice("convert", "reset", reset, RESETS)
+    check_reset("convert", reset, calibration)
     chosen = make_method(method)
     data = _repeatable(loader, batches)
     first = next(iter(data), None)
@@ -68,6 +68,19 @@ def convert(
     how = {"method": name, "T": T, "calibration": calibration} | ({"reset": reset} if reset != "soft" else {})
     snn.report = ConversionReport.of(gm, snn, how, {name: setting.note for name, setting in settings.items()})
     return snn
+
+
+def check_reset(owner: object, reset: str, calibration: str) -> str:
+    """Refuse a reset that is none, or that leaves a correction nothing to correct.
+
+    Returns: reset. Raises: ValueError.
+    """
+    choice(owner, "reset", reset, RESETS)
+    corrections(calibration)
+    if reset == "hard" and "potential" in calibration.split("+"):
+        wanted = "without 'potential' where reset is 'hard', as all neurons then start at 0"
+        raise refuse(owner, "calibration", wanted, calibration)
+    return reset
 
 
 def _repeatable(loader: Iterable[Any], batches: int | None) -> Iterable[Any]:

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from snntrain import __version__
 from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
 from snntrain.ann2snn.calibration import corrections
-from snntrain.ann2snn.converted import RESETS
-from snntrain.arguments import choice, integer, refuse
+from snntrain.ann2snn.convert import check_reset
+from snntrain.arguments import integer, refuse
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import set_step_mode
@@ -66,7 +66,7 @@ class Conversion(Stage):
         self.batches = integer(self, "batches", batches, at_least=1)
         if not isinstance(eval_T, Sequence) or isinstance(eval_T, str) or not eval_T:
             raise refuse(self, "eval_T", "a list of at least one integer such as [4, 8]", eval_T)
-        self.reset = choice(self, "reset", reset, RESETS)
+        self.reset = check_reset(self, reset, calibration)
         self.eval_T = sorted({integer(self, "eval_T", steps, at_least=1) for steps in eval_T})
 
     def _make_method(self) -> Method:

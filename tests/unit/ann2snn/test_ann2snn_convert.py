@@ -101,3 +101,17 @@ def test_a_net_converted_in_inference_mode_can_be_trained():
         snn = convert(small_net(), LOADER, T=4, calibration="bias+weight", calibration_steps=1)
     snn(repeat(X, 4)).sum().backward()
     assert all(p.grad is not None for p in snn.parameters())
+
+
+def test_with_a_hard_reset_nothing_is_left_after_a_spike_and_calibration_makes_up_for_it():
+    net, small = small_net(), X[:8]
+    wanted = in_evaluation(net, small)
+    snn, plain = (convert(net, LOADER, T=8, calibration=how, reset="hard") for how in ("bias", "none"))
+    assert all(neurons.hard_reset and not neurons.v_init.any() for neurons in snn.neurons.values())
+    assert error(snn.predict(small, 8), wanted) < error(plain.predict(small, 8), wanted)
+    assert snn.report.settings["reset"] == "hard"
+    fresh = to_spiking(prepare(net, X))
+    fresh.load_state_dict(snn.state_dict())
+    assert torch.equal(fresh.predict(small, 8), snn.predict(small, 8))
+    with pytest.raises(ValueError, match="reset must be"):
+        convert(net, LOADER, reset="none")

@@ -50,6 +50,8 @@ def run(stage: Stage, trained: Trained) -> tuple[SpikingNet, dict[str, float]]:
         (["stages.ann2snn.method=channel_mze"], "Did you mean channel_mse"),
         (["stages.ann2snn.arguments={sweep: 2}", "stages.ann2snn.method=ltb"], "sweep is not an argument.*sweeps"),
         (["stages.ann2snn.calibration=bais"], "calibration must be 'none', or of 'bias'"),
+        (["stages.ann2snn.reset=hrad"], "reset must be"),
+        (["stages.ann2snn.reset=hard", "stages.ann2snn.calibration=bias+potential"], "without 'potential'"),
         (["stages.ann2snn.eval_T=[4,0]"], "eval_T must be an integer ≥ 1, got 0"),
         (["stages.ann2snn.eval_T=[]"], "eval_T must be a list of at least one integer"),
         (["stages.ann2snn.batches=0"], "batches must be an integer ≥ 1"),

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,6 +52,9 @@ _STYLE = {
 }
 
 
+_collecting: ContextVar[dict[str, Figure] | None] = ContextVar("collecting", default=None)
+
+
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """A figure of so many inches."""
     figure = Figure(figsize=(width, height), layout=layout, dpi=100)
@@ -66,8 +70,26 @@ def style() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def collected() -> Iterator[dict[str, Figure]]:
+    """The figures that svg and png are asked for inside the block, by name."""
+    figures: dict[str, Figure] = {}
+    token = _collecting.set(figures)
+    try:
+        yield figures
+    finally:
+        _collecting.reset(token)
+
+
+def _collect(figure: Figure, name: str) -> None:
+    figures = _collecting.get()
+    if figures is not None:
+        figures[name] = figure
+
+
 def svg(figure: Figure, name: str) -> str:
     """The bare <svg> element: no prologue, metadata, page-wide style or comments, ids unique in the page."""
+    _collect(figure, name)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -81,8 +103,9 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
 
-def png(figure: Figure) -> str:
+def png(figure: Figure, name: str) -> str:
     """A PNG as a data URI."""
+    _collect(figure, name)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})  # twice the page's 96, for dense screens
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

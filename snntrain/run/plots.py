@@ -131,7 +131,7 @@ def input_plot(sample: np.ndarray) -> str:
             axes.plot(np.arange(sample.size), sample.ravel(), color=BLUE, linewidth=1.0)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.grid(axis="y")
-        return png(figure)
+        return png(figure, "input")
 
 
 def raster_plot(
@@ -173,7 +173,7 @@ def raster_plot(
                 _draw_output(axes, np.atleast_2d(output), classes, label, predicted)
         if axes is not None:
             axes.set_xlabel("time step")
-        return png(figure)
+        return png(figure, "raster")
 
 
 def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
@@ -204,7 +204,7 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
                 colour = "white" if share[row, column] > 0.35 else INK
                 number = int(confusion[row, column])
                 axes.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
-        return png(figure)
+        return png(figure, "confusion")
 
 
 def _draw_curve(axes: Axes, curve: Curve, **style) -> None:

@@ -128,7 +128,8 @@ def _curves(run: RunFiles) -> dict[str, Any]:
     for metric, curves in panels.items():
         title = {"acc": "accuracy"}.get(metric, metric)
         style = {"percent": _is_share(metric), "best_epoch": best_epoch}
-        drawn.append(plots.curve_plot(f"curve{len(drawn)}", curves, title=title, **style))
+        name = metric if metric.isidentifier() else f"curve{len(drawn)}"
+        drawn.append(plots.curve_plot(name, curves, title=title, **style))
     rate = plots.curve_plot("rate", rates, title="learning rate", small=True) if rates else ""
     return {"plots": drawn, "rate": rate, "diverged": diverged}
 

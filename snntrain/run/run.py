@@ -16,12 +16,14 @@ from rich.console import Console
 from snntrain.callback import SynapticOperations
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
+from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
@@ -67,6 +69,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     layers = _layers(built.task, settings)
     _write_inputs(built, overrides, layers)
     _introduce(built, start.checkpoint, layers)
+    log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     try:
@@ -220,7 +223,9 @@ def _conclude(
     if message:
         more["message"] = message
     write_results(built.folder, status, metrics, **more)
-    write_report(built.folder)
+    with collected() as figures:
+        write_report(built.folder)
+    log_results(built.trainer.loggers, metrics, figures)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:

@@ -190,8 +190,10 @@ def test_callbacks_watch_the_monitored_metric(choice, tmp_path):
 
 
 @pytest.mark.parametrize("logger", groups()["logger"])
-def test_every_logger_writes_into_the_run_folder(logger, tmp_path):
-    config = check(compose([f"logger={logger}", f"paths.run={tmp_path}"]))
+def test_every_logger_writes_into_the_run_folder_or_one_file_for_all_runs(logger, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    (tmp_path / "logs").mkdir()
+    config = check(compose([f"logger={logger}", f"paths.run={tmp_path}", f"paths.runs={tmp_path}/logs"]))
     built = instantiate(config["logger"])
     built.log_metrics({"train/loss": 1.0}, step=0)
     built.save()

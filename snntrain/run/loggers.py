@@ -1,0 +1,53 @@
+"""What loggers get beside the curves: the config, the stages' metrics, and the figures of the report."""
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from matplotlib.figure import Figure
+from PIL import Image
+
+from snntrain.stage import ORDER
+
+
+def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
+    """Hand the resolved config to all loggers but the CSV logger, beside whose files it lies."""
+    for logger in loggers:
+        if not isinstance(logger, CSVLogger):
+            logger.log_hyperparams(dict(config))
+
+
+def log_results(loggers: Iterable[Logger], metrics: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
+    """Hand over what the end of a run brings, and end its record, so that the next run of a sweep gets its own.
+
+    Args:
+        loggers: of the trainer. TensorBoard, Weights & Biases and MLflow show figures, others keep numbers only.
+        metrics: of the run; those of stages are logged here, as Lightning has not seen them.
+        figures: name → figure of the report; their ground becomes white.
+    """
+    of_stages = {name: value for name, value in metrics.items() if name.split("/")[0] in ORDER}
+    for figure in figures.values():
+        figure.set_facecolor("white")
+    for logger in loggers:
+        if of_stages:
+            logger.log_metrics(of_stages)
+            logger.save()
+        for name, figure in figures.items():
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(f"report/{name}", figure, close=False)
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(f"report/{name}", [_picture(figure)])
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.close()
+
+
+def _picture(figure: Figure) -> Image.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, facecolor="white")
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")

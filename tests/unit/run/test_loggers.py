@@ -1,0 +1,70 @@
+"""What loggers get beside curves: config, metrics of stages, figures."""
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from snntrain.figure import collected, new_figure, png, svg
+from snntrain.run.loggers import log_config, log_results
+
+CONFIG = {"T": 4, "neuron": {"name": "LIFNode", "tau": 2.0}}
+METRICS = {"test/acc": 0.5, "qat/acc_int": 0.75}
+
+
+def figures() -> dict:
+    with collected() as drawn:
+        for draw, name in ((svg, "loss"), (png, "raster")):
+            figure = new_figure(2, 2)
+            figure.add_subplot().plot([0, 1], [1, 0])
+            draw(figure, name)
+    return drawn
+
+
+def log(*loggers) -> None:
+    log_config(loggers, CONFIG)
+    log_results(loggers, METRICS, figures())
+
+
+def test_figures_are_collected_inside_the_block_only():
+    assert list(figures()) == ["loss", "raster"]
+    svg(new_figure(1, 1), "later")
+    assert list(figures()) == ["loss", "raster"]
+
+
+def test_tensorboard_shows_config_stages_and_figures(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = TensorBoardLogger(tmp_path, name="logs")
+    log(logger)
+    events = accumulator.EventAccumulator(logger.log_dir).Reload()
+    assert set(events.Tags()["images"]) == {"report/loss", "report/raster"}
+    assert [event.value for event in events.Scalars("qat/acc_int")] == [0.75]
+    assert "test/acc" not in events.Tags()["scalars"]  # which Lightning logs
+
+
+def test_mlflow_keeps_a_local_store(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.chdir(tmp_path)
+    logger = MLFlowLogger(tracking_uri="sqlite:///mlflow.db", artifact_location="mlflow", run_name="one")
+    log(logger)
+    kept = logger.experiment.get_run(logger.run_id)
+    assert kept.data.params["neuron/tau"] == "2.0" and kept.data.metrics == {"qat/acc_int": 0.75}
+    assert {path.name for path in Path("mlflow").rglob("*.png")} == {"loss.png", "raster.png"}
+
+
+def test_wandb_works_offline_and_each_run_gets_a_record_of_its_own(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("one", "two"):
+        log(WandbLogger(save_dir=tmp_path, name=name, offline=True))
+    runs = list(tmp_path.glob("wandb/offline-run-*"))
+    assert len(runs) == 2
+    for run in runs:
+        assert len(list(run.glob("files/media/images/report/*.png"))) == 2
+
+
+def test_the_csv_logger_gets_the_stages_metrics(tmp_path):
+    logger = CSVLogger(tmp_path, name="logs")
+    log(logger)
+    assert "qat/acc_int" in (Path(logger.log_dir) / "metrics.csv").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from snntrain.config.error import UsageError
 from snntrain.files import write_text
 from snntrain.run.record_page import table_text
 from snntrain.run.recorded import EXPERIMENTS
-from snntrain.run.recording import check_experiment, clean_commit, record, record_from
+from snntrain.run.recording import check_request, clean_commit, record, record_from
 from snntrain.run.script import guarded
 
 console = Console(highlight=False)
@@ -41,9 +41,9 @@ def main(arguments: list[str]) -> int:
     names = [word for word in words if not _is_override(word)]
     if len(names) != 1 or asked.table:
         raise UsageError("Give the name of one experiment, or --table alone.")
-    check_experiment(names[0])
     overrides = [word for word in words if _is_override(word)]
-    seeds = [] if folders else _seeds(asked.seeds)
+    seeds = _seeds(asked.seeds)
+    check_request(names[0], seeds, overrides)
     commit = clean_commit(names[0])
     if folders:
         written = record_from(names[0], folders, overrides, commit)

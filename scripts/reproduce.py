@@ -1,6 +1,6 @@
 """Repeat a recorded experiment, or a run folder, and compare the results with what was measured then.
 
-python scripts/reproduce.py digits_lif                             exact on the same class of hardware, else within tolerance
+python scripts/reproduce.py digits_lif              exact on the same class of hardware, within tolerance elsewhere
 python scripts/reproduce.py fmnist_csnn --seed 2 paths.data=/my/data
 python scripts/reproduce.py --from runs/2026-01-31/12-00-00_digits_csnn_lif
 
@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("reproduce.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="NAME | key=value", help="a recorded experiment, and overrides")
     parser.add_argument("--seed", type=int, help="one of the recorded seeds; default: the first")
-    parser.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a run folder, or a record elsewhere")
+    parser.add_argument(
+        "--from", dest="folder", type=Path, metavar="FOLDER", help="a run folder, or a record elsewhere"
+    )
     asked = parser.parse_intermixed_args(arguments)
     names = [word for word in asked.words if "=" not in word]
     overrides = [word for word in asked.words if "=" in word]

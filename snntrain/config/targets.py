@@ -117,8 +117,8 @@ def check_no_placeholders(resolved: Mapping[str, Any]) -> None:
 
     Raises: UsageError.
     """
-    for path, key, value in walk(resolved):
-        if any(isinstance(text, str) and "${" in text for text in (key, value)):
+    for path, _, value in walk(resolved):
+        if isinstance(value, str) and "${" in value:
             raise UsageError(f"{path} holds {value!r}: ${{…}} is not allowed in a config that is resolved already.")
 
 

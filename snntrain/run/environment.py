@@ -17,7 +17,12 @@ _NOT_LOCKED = {
     *("snntrain", "pip", "setuptools", "wheel"),
     *("pytest", "pluggy", "iniconfig", "hypothesis", "pytest-xdist", "execnet", "ruff"),
 }
-_CLASS = ("processor", "instructions", "torch_threads", "gpus")
+# Of what is locked: what computes with numbers or reads data. The others cannot change a result.
+_COMPUTING = {
+    *("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn", "numba", "llvmlite"),
+    *("tonic", "h5py", "pillow", "expelliarmus", "aedat", "importrosbag", "hydra-core", "omegaconf", "cupy-cuda12x"),
+}
+_CLASS = ("processor", "model", "instructions", "torch_threads", "gpus")
 
 Row = tuple[str, Any, Any]  # what, recorded, here
 
@@ -39,7 +44,9 @@ def lock_text(packages: Mapping[str, str]) -> str:
 def read_lock(text: str) -> dict[str, str]:
     """Package → version of a constraints file."""
     lines = (line.split("#")[0].strip() for line in text.splitlines())
-    return {package.strip(): version.strip() for package, _, version in (line.partition("==") for line in lines if line)}
+    return {
+        package.strip(): version.strip() for package, _, version in (line.partition("==") for line in lines if line)
+    }
 
 
 def hardware_class(facts: Mapping[str, Any], accelerator: str | None = "cpu") -> dict[str, Any]:
@@ -78,9 +85,14 @@ def is_same(rows: list[Row]) -> bool:
     return all(before == now for _, before, now in rows)
 
 
-def comparison_table(title: str, rows: list[Row], headers: tuple[str, str] = ("recorded", "here")) -> Table:
+def computing(packages: list[Row]) -> list[Row]:
+    """The packages that a result can depend on."""
+    return [row for row in packages if row[0].lower() in _COMPUTING]
+
+
+def comparison_table(rows: list[Row], headers: tuple[str, str] = ("recorded", "here")) -> Table:
     """Rows as a table, what differs in red."""
-    table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("", *headers):
         table.add_column(header, overflow="fold")
     for name, before, now in rows:

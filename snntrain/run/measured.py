@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RULE = (
-    "max(3 · standard deviation over the seeds, resolution); the resolution is one sample for accuracies and "
-    "1e-6 of the mean for everything else"
+# Three seeds tell a spread only roughly, hence the floor. What one sample more or less is worth decides it for
+# accuracies; a training that rounds otherwise lands on other weights, as another seed would.
+_FLOOR = (
+    "accuracies 3 · sqrt(q · (1 − q) / samples) with q = (right + 1) / (samples + 2), which is never less than a "
+    "sample; everything else 10 % of the value"
 )
-RULE_OF_ONE_RUN = (
-    "one run has no spread: for accuracies max(3 · sqrt(p · (1 − p) / samples), one sample), for everything else 10 % "
-    "of the value"
-)
+RULE = f"max(3 · standard deviation over the seeds, floor); floor: 1e-6 of what is the same for every seed, {_FLOOR}"
+RULE_OF_ONE_RUN = f"floor, as one run has no spread: {_FLOOR}"
 _TIMED = re.compile(r"(^|_)(seconds|time|wall|ms|throughput|latency|per_second)(_|$)")
-_RELATIVE = 1e-6
+_CONSTANT = 1e-6
 
 
 @dataclass
@@ -84,17 +84,20 @@ def summary(values: Mapping[int, Mapping[str, float]], sizes: Mapping[str, int])
         finite = all(math.isfinite(value) for value in of_seeds)
         mean = statistics.fmean(of_seeds) if finite else math.nan
         std = statistics.stdev(of_seeds) if finite else math.nan
-        resolution = 1 / samples_behind(name, sizes) if is_accuracy(name) else _RELATIVE * abs(mean)
-        found[name] = {"mean": mean, "std": std, "tolerance": max(3 * std, resolution) if finite else math.nan}
+        tolerance = max(3 * std, floor(name, mean, sizes)) if finite else math.nan
+        if std == 0 and not is_accuracy(name):
+            tolerance = _CONSTANT * abs(mean)
+        found[name] = {"mean": mean, "std": std, "tolerance": tolerance}
     return found
 
 
-def tolerance_of_one(name: str, value: float, sizes: Mapping[str, int]) -> float:
-    """How far a repetition may lie off a single run, by RULE_OF_ONE_RUN."""
+def floor(name: str, value: float, sizes: Mapping[str, int]) -> float:
+    """How far a repetition elsewhere may lie off whatever the spread is, by RULE_OF_ONE_RUN."""
     if not is_accuracy(name):
         return 0.1 * abs(value)
     samples = samples_behind(name, sizes)
-    return max(3 * math.sqrt(max(value * (1 - value), 0) / samples), 1 / samples)
+    q = (min(max(value, 0.0), 1.0) * samples + 1) / (samples + 2)
+    return max(3 * math.sqrt(q * (1 - q) / samples), 1 / samples)
 
 
 def compare(

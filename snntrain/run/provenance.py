@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def version_of(package: str) -> str | None:
     """Version of an installed package, None if it is not."""
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, ValueError):  # a name that no package can have
         return None
 
 
@@ -84,6 +85,7 @@ def hardware() -> dict[str, Any]:
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor(),
+        "model": _processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),  # what torch's kernels use, e.g. AVX2
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -102,3 +104,13 @@ def _processor() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
+
+
+def _processor_model() -> str | None:
+    """Family, model and stepping, which say more than the name of a processor does in a virtual machine."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    facts = dict(re.findall(r"^(cpu family|model|stepping)\s*: (.*)$", text, re.M))
+    return ", ".join(f"{key} {value}" for key, value in facts.items()) or None

@@ -29,7 +29,7 @@ def shown(name: str, value: float | None) -> str:
         return "not a number"
     if is_accuracy(name) or name.split("/")[1] in _SHARES:
         return f"{100 * value:.2f} %"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def mean_and_std(name: str, entry: Mapping[str, Any]) -> str:
@@ -50,6 +50,7 @@ def readme(name: str, expected: Mapping[str, Any], facts: Mapping[str, Any], has
     table.append(_row(["seconds", *(f"{sum(entry['seconds'].values()):.0f}" for entry in seeds.values()), ""]))
     hardware, versions = facts["hardware"], facts["versions"]
     machine = ", ".join([*hardware.get("gpus", []), f"{hardware['processor']} ({hardware['instructions']})"])
+    threads = f"{hardware['torch_threads']} thread{'s' * (hardware['torch_threads'] != 1)}"
     lines = [
         GENERATED,
         f"# {name}",
@@ -63,7 +64,7 @@ def readme(name: str, expected: Mapping[str, Any], facts: Mapping[str, Any], has
         "",
         *table,
         "",
-        f"{machine}, {hardware['torch_threads']} threads; Python {versions['python']}, torch {versions['torch']}, "
+        f"{machine}, {threads}; Python {versions['python']}, torch {versions['torch']}, "
         f"lightning {versions['lightning']}; commit {facts['commit'][:12]}, {facts['time'][:10]}; "
         f"{_sizes(expected['samples'])}.",
         "",
@@ -102,7 +103,7 @@ def curves(runs: Mapping[int, Path]) -> bytes:
                     axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=colour, label=label, marker=marker)
             axis.set_title("Loss" if metric == "loss" else "Accuracy")
             axis.set_xlabel("epoch; dotted: training, solid: validation")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axis.grid(True)
         axis.legend(loc="lower right")
         buffer = io.BytesIO()

@@ -15,7 +15,7 @@ import yaml
 from snntrain.config.compose import CONF
 from snntrain.config.error import UsageError
 from snntrain.run.environment import hardware_class, read_lock
-from snntrain.run.measured import sizes_of_splits, tolerance_of_one
+from snntrain.run.measured import floor, sizes_of_splits
 
 EXPERIMENTS = CONF.parent / "experiments"
 FORMAT = 1  # of expected.json
@@ -144,7 +144,7 @@ def read_run(folder: Path) -> Reference:
         versions = {str(name): version for name, version in facts["versions"].items()}
         hardware, data = hardware_class(facts["hardware"], accelerator), _texts(facts["data"])
         commit = facts["code"]["commit"]
-    tolerances = {name: tolerance_of_one(name, value, sizes) for name, value in metrics.items() if math.isfinite(value)}
+    tolerances = {name: floor(name, value, sizes) for name, value in metrics.items() if math.isfinite(value)}
     return Reference(
         title=folder.resolve().name,
         config=config,

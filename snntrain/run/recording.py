@@ -40,6 +40,13 @@ _TABLE = "experiments/README.md"
 console = Console(highlight=False)
 
 
+def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Refuse what is wrong with a request at first sight. Raises: UsageError."""
+    check_experiment(name)
+    _check_seeds(seeds)
+    split_overrides(overrides)
+
+
 def check_experiment(name: str) -> None:
     """Refuse what is not a file of conf/experiment. Raises: UsageError with the nearest name."""
     known = groups().get("experiment", [])
@@ -84,7 +91,7 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     for override in overrides:
         key, equals, _ = override.partition("=")
         root = re.split(r"[./]", key.lstrip("+~"))[0]
-        if root in _NOT_HERE or not equals and not key.startswith("~"):
+        if root in _NOT_HERE or not (equals or key.startswith("~")):
             reason = _NOT_HERE.get(root) or "it is no part of an experiment"
             raise UsageError(f"{override!r} cannot be overridden here: {reason}. Overrides are key=value.")
         (folders if root == "paths" else ours).append(override)
@@ -107,8 +114,7 @@ def record(
     Raises: UsageError before any training for what is wrong with name, seeds or overrides; what a run raises. The
     record before stays as it was then.
     """
-    check_experiment(name)
-    _check_seeds(seeds)
+    check_request(name, seeds, overrides)
     ours, folders = split_overrides(overrides)
     configs = {seed: compose([f"experiment={name}", *overrides, f"seed={seed}"]) for seed in seeds}
     refuse_local_places(portable(composed(name, seeds[0], overrides), name))  # and whatever else its check refuses
@@ -221,7 +227,9 @@ def _write(
         "data": {Path(path).name if Path(path).is_absolute() else path: sha for path, sha in origin["data"].items()},
     }
     folder = experiments / name
-    has_notes = (folder / NOTES).is_file() or ((folder / "README.md").is_file() and not is_generated(folder / "README.md"))
+    has_notes = (folder / NOTES).is_file() or (
+        (folder / "README.md").is_file() and not is_generated(folder / "README.md")
+    )
     files = {
         "config.yaml": yaml.safe_dump(portable(config, name), sort_keys=False, allow_unicode=True),
         "expected.json": json_text(expected),

@@ -24,6 +24,7 @@ from snntrain.run.environment import (
     compared_hardware,
     compared_versions,
     comparison_table,
+    computing,
     is_same,
     match_threads,
 )
@@ -73,7 +74,8 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     given = [*reference.overrides, *ours, *folders]
     rows = differences(reference.config, portable(composed(name, next(iter(reference.metrics)), given), name))
     if rows:
-        console.print(comparison_table(f"{name} is not what was recorded", rows, ("recorded", "now")))
+        console.print(f"[bold red]{name} is not what was recorded:[/bold red]")
+        console.print(comparison_table(rows, ("recorded", "now")))
         console.print("Nothing was trained. Undo the change, or record the experiment anew: scripts/record.py.")
         return OTHER_CONFIG
     words = [f"experiment={name}", *given, f"seed={seed}"]
@@ -100,8 +102,8 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     trust = given.get("trust") is True
     reference = read_record(folder) if is_record else read_run(folder)
     config = admit(reference.config, str(folder), trust, writing=("callbacks", "trainer", "stages"))
-    own = config["seed"] if config["seed"] in reference.metrics else None
-    if own is None:
+    own = config["seed"]
+    if not isinstance(own, int) or own not in reference.metrics:
         raise UsageError(f"{folder}: its config has seed {config['seed']!r}, its results are of another.")
     if seed not in (None, own):
         raise UsageError(f"--seed {seed}: {folder} has seed {own}, and only that can be repeated from a folder.")
@@ -170,18 +172,18 @@ def _repeat(
     hardware = compared_hardware(reference.hardware, settings["trainer"].get("accelerator"))
     commit = (git("rev-parse", "HEAD") or "").strip() or None
     changed = [row for row in packages if row[1] != row[2]]
-    shown = [("commit", reference.commit, commit), *hardware, *changed]
-    shown.append(("packages", f"{len(packages)} recorded", f"{len(packages) - len(changed)} the same"))
-    shown[-1] = shown[-1] if changed else ("packages", *[f"{len(packages)}, all the same"] * 2)
-    console.print(comparison_table("Environment", shown))
+    count = (f"{len(packages)} recorded", f"{len(changed)} differ") if changed else ("all the same",) * 2
+    code = ("commit", *(str(name)[:12] for name in (reference.commit, commit)))
+    console.print(comparison_table([code, *hardware, ("packages", *count), *changed]))
     metrics = run_checked(settings, words, None, command)
     folder = Path(settings["paths"]["run"])
     data = read_json(folder / "provenance.json")["data"]
     is_same_data = data == reference.data or _contents(data) == _contents(reference.data)
     if not is_same_data:
         rows = [(name, reference.data.get(name, "—"), data.get(name, "—")) for name in {**reference.data, **data}]
-        console.print(comparison_table("Data, SHA-256", [row for row in rows if row[1] != row[2]]))
-    bits = is_same_data and is_same(packages) and is_same(hardware)
+        console.print("data, SHA-256:")
+        console.print(comparison_table([row for row in rows if row[1] != row[2]]))
+    bits = is_same_data and is_same(computing(packages)) and is_same(hardware)
     found = exact({name: float(value).hex() for name, value in metrics.items()})
     recorded = reference.metrics[seed]
     without_lava = installed_lava((settings["stages"].get("lava") or {}).get("folder")) is None

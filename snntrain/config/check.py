@@ -17,10 +17,18 @@ from snntrain.config.binding import check_call, check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.schema import Monitor, Paths, top_level_keys
+from snntrain.config.targets import (
+    check_dotted,
+    check_keys_of_hydra,
+    check_kind,
+    check_no_placeholders,
+    check_stray_targets,
+)
 from snntrain.registry import did_you_mean
 from snntrain.stage import ORDER
 
-# Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes.
+# Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes. Of
+# these only classes of the kind that the place expects, see snntrain.config.targets.
 TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
 
 # Constructor arguments that snntrain.run.build adds to what the config says.
@@ -57,6 +65,9 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     Raises: UsageError, as check.
     """
     _check_root(resolved)
+    check_no_placeholders(resolved)
+    if not resolved["trust"]:
+        check_stray_targets(resolved)
     _import_plugins(resolved["plugins"])
     for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
@@ -235,7 +246,13 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
             f"{path}._target_ {dotted!r} would run code of {package!r}; allowed are {', '.join(allowed)}. "
             "List the package in plugins, or set trust=true if you trust this config."
         )
+    is_ours = package in TRUSTED and not config["trust"]
+    if is_ours:
+        check_dotted(dotted, path)
+        check_keys_of_hydra(node, path)
     target = resolve_name(dotted, path)
+    if is_ours:
+        check_kind(target, dotted, path)
     if path == "optim":
         schedule = arguments.pop("schedule", None)
         _check_target(schedule, "optim.schedule", config, SUPPLIED["optim.schedule"])

@@ -45,7 +45,8 @@ class Config:
         paths: folders.
         monitor: which metric picks the best epoch.
         plugins: importable modules that register the user's own neurons, layers, surrogates, encoders, models.
-        trust: let `_target_` name any package, not only snntrain, torch, torchvision, tonic, lightning and plugins.
+        trust: let `_target_` name anything, not only what plugins hold and, of snntrain, torch, torchvision, tonic and
+            lightning, classes of the kind that belongs in the place.
         show: instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data'
             prints the classes of the data set, its licence and citation, and draws samples into paths.runs.
         resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.

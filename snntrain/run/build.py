@@ -221,8 +221,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"checkpoint: {path} cannot be read ({reason}). Use another checkpoint of the run.") from error
     if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
         raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
-    if content["snntrain"]["format"] > CHECKPOINT_FORMAT:
-        raise UsageError(
-            f"checkpoint: {path} was written by a newer snntrain ({content['snntrain']['version']}); update."
-        )
+    description = content["snntrain"]
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")
+    if description["format"] > CHECKPOINT_FORMAT:
+        raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
+    if "config" not in description:
+        raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
     return content

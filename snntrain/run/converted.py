@@ -6,7 +6,8 @@ import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
 from snntrain.config.check import check_resolved
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
+from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape, read_checkpoint
 from snntrain.stage.conversion import analog_net
 
@@ -24,9 +25,7 @@ def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
     Raises: UsageError if the file is missing, damaged or not from snntrain, or names plugins and is not trusted.
     """
     content = read_checkpoint(Path(path))
-    config = content["snntrain"]["config"] | {"trust": trust}
-    if config["plugins"] and not trust:
-        raise UsageError(f"{path} imports {', '.join(config['plugins'])}. If you trust it, add trust=True.")
+    config = admit(content["snntrain"]["config"], str(path), trust)
     check_resolved(config)
     snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
     with refusing(str(path)):

@@ -16,6 +16,7 @@ from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperat
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.foreign import admit
 from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
 from snntrain.registry import did_you_mean
@@ -49,11 +50,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         mode = choice("eval", "mode", own.get("mode", "test"), MODES)
     checkpoint = _checkpoint(own)
     content = read_checkpoint(checkpoint)
-    config = _override(content["snntrain"]["config"], overrides)
-    if config["plugins"] and not config["trust"]:
-        raise UsageError(
-            f"checkpoint {checkpoint} imports {', '.join(config['plugins'])}. If you trust it, add trust=true."
-        )
+    config = _override(content["snntrain"]["config"], overrides, f"checkpoint {checkpoint}")
     check_resolved(config)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
@@ -134,13 +131,17 @@ def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
     return Path(own["run"]) / "artifacts" if "run" in own else checkpoint.parent
 
 
-def _override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def _override(config: Any, overrides: list[str], source: str) -> dict[str, Any]:
     try:
         given = OmegaConf.from_dotlist(overrides)
+        trust = OmegaConf.select(given, "trust") is True  # a checkpoint from somebody else may not say so itself
+        config = admit(config, source, trust, writing=("trainer",))
         merged = OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True)
+    except UsageError:
+        raise
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"eval: the overrides cannot be read: {explain(error)}.") from error
-    merged["trust"] = OmegaConf.select(given, "trust") is True  # a checkpoint from somebody else may not say so itself
+    merged = admit(merged, source, trust)
     if OmegaConf.select(given, "paths.data") is not None and "root" in merged["data"]:
         merged["data"]["root"] = merged["paths"]["data"]  # in a saved config the one no longer follows the other
     return merged

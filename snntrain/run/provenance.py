@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -23,28 +24,30 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_DIFF = 1_000_000
 
 
-def provenance(overrides: list[str], data_hashes: dict[str, str]) -> dict[str, Any]:
+def provenance(overrides: list[str], data_hashes: dict[str, str], command: str | None = None) -> dict[str, Any]:
     """Facts needed to find a result's cause again.
 
     Args:
         overrides: the run's part of the command line.
         data_hashes: file → SHA-256.
+        command: what makes the same run; None: this program with the overrides.
     """
     return {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
+        "command": command or shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
         "code": _code(),
-        "versions": {"python": platform.python_version(), **_versions()},
-        "hardware": _hardware(),
+        "versions": versions(),
+        "hardware": hardware(),
         "data": data_hashes,
     }
 
 
-def _git(*arguments: str) -> str | None:
-    root = Path(__file__).resolve().parents[2]
+def git(*arguments: str, root: Path = ROOT) -> str | None:
+    """What a git command says in a checkout, None if it fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -53,31 +56,37 @@ def _git(*arguments: str) -> str | None:
 
 
 def _code() -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "note": "not run from a git checkout"}
-    diff = _git("diff", "HEAD") or ""
-    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+    diff = git("diff", "HEAD") or ""
+    untracked = (git("ls-files", "--others", "--exclude-standard") or "").splitlines()
     code: dict[str, Any] = {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked}
     if diff:
         code["diff"] = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF] + "\n… cut here"
     return code
 
 
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that a run depends on most."""
+    return {"python": platform.python_version(), **{package: version_of(package) for package in _PACKAGES}}
 
 
-def _hardware() -> dict[str, Any]:
+def version_of(package: str) -> str | None:
+    """Version of an installed package, None if it is not."""
+    try:
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):  # a name that no package can have
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    """What this machine computes with."""
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor(),
+        "model": _processor_model(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # what torch's kernels use, e.g. AVX2
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }
@@ -95,3 +104,13 @@ def _processor() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
+
+
+def _processor_model() -> str | None:
+    """Family, model and stepping, which say more than the name of a processor does in a virtual machine."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    facts = dict(re.findall(r"^(cpu family|model|stepping)\s*: (.*)$", text, re.M))
+    return ", ".join(f"{key} {value}" for key, value in facts.items()) or None

@@ -38,13 +38,14 @@ SHOWN = ("model", "data")
 console = Console(highlight=False)
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+def run(config: DictConfig, folder: Path, overrides: list[str], command: str | None = None) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
+        command: recorded as what makes the same run; None: this program with the overrides.
 
     Returns: the metrics of results.json; {} if there was only something to show.
     Raises: UsageError before anything is written; Interrupted after results and report were written.
@@ -64,20 +65,35 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
+    return run_checked(settings, overrides, start.checkpoint, command)
+
+
+def run_checked(
+    settings: dict[str, Any], overrides: list[str], checkpoint: Path | None = None, command: str | None = None
+) -> dict[str, float]:
+    """Train, test and report in settings["paths"]["run"].
+
+    Args:
+        settings: a config that was checked.
+        checkpoint: what to go on from.
+        overrides, command: recorded, as in run.
+
+    Returns, Raises: as run.
+    """
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     built = build(settings)
     layers = _layers(built.task, settings)
-    _write_inputs(built, overrides, layers)
-    _introduce(built, start.checkpoint, layers)
+    _write_inputs(built, overrides, layers, command)
+    _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     try:
         with interruptible():
-            _fit(built, start.checkpoint, seconds)
+            _fit(built, checkpoint, seconds)
             metrics |= _test(built, seconds)
             if built.stages:
-                run_stages(built.stages, _trained(built, start.checkpoint is not None), metrics, seconds, console)
+                run_stages(built.stages, _trained(built, checkpoint is not None), metrics, seconds, console)
     except Interrupted as interruption:
         message = _interruption_message(built, interruption)
         _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
@@ -127,11 +143,11 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]]) -> None:
+def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None) -> None:
     write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
     write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
     write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
-    write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint()))
+    write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint(), command))
     write_json(built.folder / "layers.json", layers)
 
 

@@ -1,0 +1,90 @@
+"""Configs that come from elsewhere, with a checkpoint or a run folder: what must hold before they are looked into."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+from snntrain.config.error import UsageError
+from snntrain.config.schema import Config
+from snntrain.config.targets import check_no_placeholders, walk
+
+_DEEPEST, _MOST = 40, 100_000  # levels and values that a config may have; a real one has a tenth of both
+
+
+def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:
+    """A config from elsewhere as plain containers, with all keys, and without a say in whether it is trusted.
+
+    The names and arguments in it still have to pass snntrain.config.check.check_resolved.
+
+    Args:
+        config: as read from a file.
+        source: what to call it in errors.
+        trust: whether the user said so.
+        writing: groups whose objects write files; in these no place outside the run folder may be named.
+
+    Raises: UsageError if it is not a config, holds placeholders, or, untrusted, names plugins or such places.
+    """
+    _check_size(config, source)
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
+        raise UsageError(f"{source}: its config is not a mapping of names to settings.")
+    check_no_placeholders(config)
+    admitted = {**asdict(Config()), **config, "trust": trust}
+    _check_kinds(admitted, source)
+    if admitted["plugins"] and not trust:
+        raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")
+    if not trust:
+        for group in writing:
+            _refuse_places_outside(admitted, group, source)
+    return admitted
+
+
+def _check_size(config: Any, source: str) -> None:
+    """YAML can describe a tree that never ends, or one that grows beyond all memory when walked."""
+    level, count = [config], 0
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for node in level
+            if isinstance(node, (Mapping, list, tuple))
+            for child in (node.values() if isinstance(node, Mapping) else node)
+        ]
+        count += len(level)
+        if not level:
+            return
+        if count > _MOST:
+            break
+    raise UsageError(f"{source}: its config has more than {_DEEPEST} levels or {_MOST:,} values; it is no run's.")
+
+
+def _check_kinds(config: Mapping[str, Any], source: str) -> None:
+    for key, default in asdict(Config()).items():
+        if isinstance(default, (str, dict, list)) and not isinstance(config[key], type(default)):
+            wanted = {str: "text", dict: "a mapping", list: "a list"}[type(default)]
+            if key != "logger":  # which may be null
+                raise UsageError(f"{source}: {key} must be {wanted}, got {config[key]!r}.")
+    if not all(isinstance(plugin, str) for plugin in config["plugins"]):
+        raise UsageError(f"{source}: plugins must be a list of module names, got {config['plugins']!r}.")
+
+
+def _refuse_places_outside(config: Mapping[str, Any], group: str, source: str) -> None:
+    inside = [str(place) for place in (config["paths"].get("run"), config["paths"].get("runs")) if place]
+    for path, _, value in walk(config.get(group) or {}, group):
+        if path == "stages.lava.folder" and value:  # code of that folder would be run
+            raise UsageError(f"{source}: {path} names a folder with code, {value!r}. Add trust=true if you trust it.")
+        if isinstance(value, str) and names_a_place_outside(value, inside):
+            raise UsageError(
+                f"{source}: {path} names a place outside of the run folder, {value!r}. Add trust=true if you trust it."
+            )
+
+
+def names_a_place_outside(text: str, inside: Iterable[str]) -> bool:
+    """Whether a text is a path that leads out of the present folder and out of the folders `inside`."""
+    has_address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+    parts = PurePosixPath(text).parts
+    leads_up = ".." in parts
+    if any(text == place or text.startswith(f"{place}/") for place in inside) and not leads_up:
+        return False
+    return has_address or leads_up or os.path.isabs(text) or text.startswith("~")

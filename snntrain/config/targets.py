@@ -1,0 +1,136 @@
+"""What a `_target_` may name: classes of the kind that its place in the config expects, and nothing else.
+
+A package that is trusted as a whole still holds functions that run files or fetch code (torch.load, torch.hub.load).
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from hydra.utils import get_object
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import LayerSync, Precision
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from snntrain.config.error import UsageError, refusing
+from snntrain.data import Augmentation, EventAugmentation, Framing
+from snntrain.stage import Stage
+
+# Place in the config → what may stand there; `callbacks` and `stages` hold several, each under a name of its own.
+KINDS: dict[str, tuple[type, ...]] = {
+    "data": (pl.LightningDataModule,),
+    "task": (pl.LightningModule,),
+    "optim": (Optimizer,),
+    "optim.schedule": (LRScheduler,),
+    "trainer": (pl.Trainer,),
+    "callbacks": (pl.Callback,),
+    "stages": (Stage,),
+    "logger": (Logger,),
+}
+# What may be built as an argument of those.
+ARGUMENTS: tuple[type, ...] = (
+    Augmentation,
+    EventAugmentation,
+    Framing,
+    Profiler,
+    Strategy,
+    Accelerator,
+    Precision,
+    CheckpointIO,
+    ClusterEnvironment,
+    LayerSync,
+    LRScheduler,
+    Logger,
+)
+_OF_HYDRA = ("_args_", "_partial_", "_recursive_", "_convert_", "_mode_")
+_TRUST = "Set trust=true if you trust this config."
+
+
+def expected_kinds(path: str) -> tuple[type, ...]:
+    """The classes whose subclasses a place such as 'callbacks.ema' or 'trainer.plugins[0]' may name."""
+    entry = re.fullmatch(r"(callbacks|stages)\.[^.\[]+", path)
+    return KINDS.get(entry[1] if entry else path, ARGUMENTS)
+
+
+def check_dotted(dotted: str, path: str) -> None:
+    """Refuse a dotted name whose module must not even be imported: private ones, and those that are programs.
+
+    Raises: UsageError.
+    """
+    if any(part.startswith("_") for part in dotted.split(".")):
+        raise UsageError(f"{path}._target_ {dotted!r} names something private. {_TRUST}")
+
+
+def check_kind(target: Any, dotted: str, path: str) -> None:
+    """Refuse what is not a class of the kind that the place expects.
+
+    Args:
+        target: what our own look-up found under the name.
+        dotted: the name.
+        path: place in the config.
+
+    Raises: UsageError.
+    """
+    kinds = expected_kinds(path)
+    if not (inspect.isclass(target) and issubclass(target, kinds)):
+        listing = ", ".join(kind.__name__ for kind in kinds)
+        raise UsageError(
+            f"{path}._target_ {dotted!r} is not a class of the kind that belongs there ({listing}). {_TRUST}"
+        )
+    with refusing(f"{path}._target_ {dotted}"):
+        found = get_object(dotted)  # Hydra looks names up in another order than an import does
+    if found is not target:
+        raise UsageError(f"{path}._target_ {dotted!r} is ambiguous: a module hides behind another name. {_TRUST}")
+
+
+def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:
+    """Refuse the keys by which Hydra would call a target in another way than was checked.
+
+    Raises: UsageError.
+    """
+    for key in _OF_HYDRA:
+        if key in node:
+            raise UsageError(f"{path}.{key} is a key of Hydra's that configs of snntrain do without. {_TRUST}")
+
+
+def check_stray_targets(resolved: Mapping[str, Any]) -> None:
+    """Refuse a `_target_` where nothing is built from one.
+
+    Raises: UsageError.
+    """
+    for path, key, value in walk(resolved):
+        if key == "_target_" and re.split(r"[.\[]", path)[0] not in KINDS:
+            raise UsageError(
+                f"{path} {value!r}: nothing is built from a _target_ there; only {', '.join(KINDS)} have one. {_TRUST}"
+            )
+
+
+def check_no_placeholders(resolved: Mapping[str, Any]) -> None:
+    """Refuse ${…} in a config that is resolved: Hydra would read it as a placeholder once more, after our check.
+
+    Raises: UsageError.
+    """
+    for path, _, value in walk(resolved):
+        if isinstance(value, str) and "${" in value:
+            raise UsageError(f"{path} holds {value!r}: ${{…}} is not allowed in a config that is resolved already.")
+
+
+def walk(node: Any, path: str = "", key: Any = None) -> Iterator[tuple[str, Any, Any]]:
+    """Every (path, key, value) of nested mappings and lists; key is None in lists."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from walk(value, f"{path}.{name}" if path else str(name), name)
+        if key is not None and not node:
+            yield path, key, node
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from walk(value, f"{path}[{index}]")
+    else:
+        yield path, key, node

@@ -1,0 +1,138 @@
+"""Metrics of several seeds: means, how far a repetition may lie off, and whether it does."""
+
+import math
+import re
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Three seeds tell a spread only roughly, hence the floor. What one sample more or less is worth decides it for
+# accuracies; a training that rounds otherwise lands on other weights, as another seed would.
+_FLOOR = (
+    "accuracies 3 · sqrt(q · (1 − q) / samples) with q = (right + 1) / (samples + 2), which is never less than a "
+    "sample; everything else 10 % of the value"
+)
+RULE = f"max(3 · standard deviation over the seeds, floor); floor: 1e-6 of what is the same for every seed, {_FLOOR}"
+RULE_OF_ONE_RUN = f"floor, as one run has no spread: {_FLOOR}"
+_TIMED = re.compile(r"(^|_)(seconds|time|wall|ms|throughput|latency|per_second)(_|$)")
+_CONSTANT = 1e-6
+
+
+@dataclass
+class Verdict:
+    """One metric of a repetition beside the recorded one.
+
+    Attributes:
+        name: of the metric.
+        recorded, found: values; None where there is none.
+        rule: 'exact', '± <tolerance>', or why it was not compared.
+        agrees: None if it was not compared.
+    """
+
+    name: str
+    recorded: float | None
+    found: float | None
+    rule: str
+    agrees: bool | None
+
+
+def is_timed(metric: str) -> bool:
+    """Whether a metric measures time, which no two runs share."""
+    return any(_TIMED.search(part) for part in metric.lower().split("/"))
+
+
+def is_accuracy(metric: str) -> bool:
+    """Whether a metric is a share of samples: test/acc, ann2snn/acc_T8, qat/acc_int, test/recall/cat."""
+    return any(part == "recall" or part.split("_")[0] == "acc" for part in metric.split("/")[1:])
+
+
+def samples_behind(metric: str, sizes: Mapping[str, int]) -> int:
+    """How many samples an accuracy is a share of; stages measure on the test set."""
+    split = metric.split("/")[0]
+    return sizes[split if split in sizes else "test"]
+
+
+def sizes_of_splits(splits: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:
+    """Samples of each split that a run looks at, its trainer's limits counted in.
+
+    Args:
+        splits: as in artifacts/splits.json.
+        config: resolved.
+    """
+    batch_size, sizes = config["data"].get("batch_size", 1), {}
+    for name, split in splits.items():
+        count, limit = int(split["count"]), config["trainer"].get(f"limit_{name}_batches")
+        if isinstance(limit, float):
+            limit = int(limit * math.ceil(count / batch_size))
+        sizes[name] = max(1, count if limit is None else min(count, limit * batch_size))
+    return sizes
+
+
+def summary(values: Mapping[int, Mapping[str, float]], sizes: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """Metric → mean, std and tolerance.
+
+    Args:
+        values: seed → metrics, the same ones for every seed, of at least two seeds.
+        sizes: samples of each split.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name in next(iter(values.values())):
+        if is_timed(name):
+            continue
+        of_seeds = [metrics[name] for metrics in values.values()]
+        finite = all(math.isfinite(value) for value in of_seeds)
+        mean = statistics.fmean(of_seeds) if finite else math.nan
+        std = statistics.stdev(of_seeds) if finite else math.nan
+        tolerance = max(3 * std, floor(name, mean, sizes)) if finite else math.nan
+        if std == 0 and not is_accuracy(name):
+            tolerance = _CONSTANT * abs(mean)
+        found[name] = {"mean": mean, "std": std, "tolerance": tolerance}
+    return found
+
+
+def floor(name: str, value: float, sizes: Mapping[str, int]) -> float:
+    """How far a repetition elsewhere may lie off whatever the spread is, by RULE_OF_ONE_RUN."""
+    if not is_accuracy(name):
+        return 0.1 * abs(value)
+    samples = samples_behind(name, sizes)
+    q = (min(max(value, 0.0), 1.0) * samples + 1) / (samples + 2)
+    return max(3 * math.sqrt(q * (1 - q) / samples), 1 / samples)
+
+
+def compare(
+    recorded: Mapping[str, float],
+    found: Mapping[str, float],
+    tolerances: Mapping[str, float],
+    exact: bool,
+    without_lava: bool = False,
+) -> list[Verdict]:
+    """Every metric that either side has.
+
+    Args:
+        recorded, found: metrics.
+        tolerances: how far each may lie off where `exact` is not asked for.
+        exact: whether all bits have to be equal.
+        without_lava: whether Lava is missing here, so that its simulator could not be run.
+    """
+    return [
+        _verdict(name, recorded.get(name), found.get(name), tolerances.get(name), exact, without_lava)
+        for name in sorted({*recorded, *found})
+    ]
+
+
+def _verdict(
+    name: str, recorded: float | None, found: float | None, tolerance: float | None, exact: bool, without_lava: bool
+) -> Verdict:
+    if is_timed(name):
+        return Verdict(name, recorded, found, "time: not compared", None)
+    if found is None and without_lava and name.startswith("lava/lava_"):
+        return Verdict(name, recorded, found, "Lava is not installed: not measured", None)
+    if recorded is None or found is None:
+        return Verdict(name, recorded, found, "not recorded" if recorded is None else "missing", False)
+    if exact:
+        return Verdict(name, recorded, found, "exact", recorded.hex() == found.hex())
+    if not math.isfinite(recorded) or tolerance is None or not math.isfinite(tolerance):
+        return Verdict(name, recorded, found, "exact, as it is no finite number", recorded.hex() == found.hex())
+    near = abs(found - recorded) <= tolerance * (1 + 1e-6) + 1e-12  # accuracies are kept in float32
+    return Verdict(name, recorded, found, f"± {tolerance:.3g}", near)

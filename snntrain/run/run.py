@@ -3,6 +3,7 @@
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
 
-from snntrain.callback import SynapticOperations
+from snntrain.callback import Pruned, SynapticOperations
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
 from snntrain.files import write_json, write_text
@@ -36,16 +37,19 @@ SHOWN = ("model", "data")
 console = Console(highlight=False)
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+def run(
+    config: DictConfig, folder: Path, overrides: list[str], more_callbacks: Sequence[pl.Callback] = ()
+) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
+        more_callbacks: besides those of the config.
 
     Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted after results and report were written.
+    Raises: UsageError before anything is written; Interrupted and Pruned after results and report were written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -63,7 +67,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
         config.paths.run = str(start.folder)
         settings = check(config)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    built = build(settings)
+    built = build(settings, more_callbacks)
     layers = _layers(built.task, settings)
     _write_inputs(built, overrides, layers)
     _introduce(built, start.checkpoint, layers)
@@ -79,6 +83,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
         message = _interruption_message(built, interruption)
         _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
         console.print(message, soft_wrap=True)
+        raise
+    except Pruned as pruned:
+        _conclude(built, "pruned", _metrics_of_best_epoch(built), seconds, f"Pruned {pruned}.")
         raise
     except Exception as error:
         write_text(built.folder / "traceback.txt", traceback.format_exc())

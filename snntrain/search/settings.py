@@ -196,13 +196,13 @@ def _parameter(path: Any, node: Any) -> Parameter:
     if made.type == "categorical":
         if numbers:
             raise UsageError(f"{place}: {', '.join(numbers)} belong to type float or int; a categorical has choices.")
-        if not made.choices or len(made.choices) < 2 or len(set(map(repr, made.choices))) < len(made.choices):
-            raise UsageError(f"{place}.choices must be two or more different values, got {made.choices!r}.")
-        for value in made.choices:
+        for value in made.choices or []:
             if not isinstance(value, (str, int, float, bool, type(None))):
                 raise UsageError(
                     f"{place}.choices: {value!r} is not a text, number, boolean or null; quote a list, '[default,ema]'."
                 )
+        if not made.choices or len(set(made.choices)) < max(2, len(made.choices)):  # to Python 1 and true are the same
+            raise UsageError(f"{place}.choices must be two or more different values, got {made.choices!r}.")
         return made
     if made.choices is not None:
         raise UsageError(f"{place}: choices belong to type categorical; a {made.type} has low and high.")

@@ -7,14 +7,12 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.config.error import UsageError
 from snntrain.randomness import derived_seed
 from snntrain.run.resume import differences
 from snntrain.search.settings import Sampler, Search
-from snntrain.search.storage import open_storage, without_password
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SURPLUS = "surplus"  # status of a trial that found all places taken; it never began
@@ -49,35 +47,36 @@ class SeededByNumber(BaseSampler):
         return self._sampler.sample_independent(study, trial, name, distribution)
 
 
-def open_study(search: Search, storage: str, config: Mapping[str, Any]) -> optuna.Study:
+def has_trials(search: Search, storage: Any) -> bool:
+    """Whether there is a study of this name that has begun."""
+    try:
+        return bool(optuna.load_study(storage=storage, study_name=search.study).get_trials(deepcopy=False))
+    except KeyError:
+        return False
+
+
+def open_study(search: Search, storage: Any, config: Mapping[str, Any]) -> optuna.Study:
     """The study of a search, made if there is none.
 
     Args:
-        storage: a file or URL.
+        storage: an open one.
         config: of the first run that is tried, resolved: what the runs have in common, and the parameters' first ends.
 
-    Raises: UsageError if the storage cannot be used, or its study searched something else.
+    Raises: UsageError if its study searched something else.
     """
-    opened = open_storage(storage)
-    try:
-        study = optuna.create_study(
-            storage=opened,
-            sampler=SeededByNumber(_sampler_of(search.sampler), search.sampler.seed),
-            pruner=_pruner_of(search),
-            study_name=search.study,
-            directions=[objective.direction for objective in search.objectives],
-            load_if_exists=True,
-        )
-    except Exception as error:  # a database that is there and answers, but not as ours would
-        raise UsageError(f"storage={without_password(storage)}: {type(error).__name__}: {error}") from error
+    study = optuna.create_study(
+        storage=storage,
+        sampler=SeededByNumber(_sampler_of(search.sampler), search.sampler.seed),
+        pruner=_pruner_of(search),
+        study_name=search.study,
+        directions=[objective.direction for objective in search.objectives],
+        load_if_exists=True,
+    )
     content = json.loads(json.dumps(_content(search, config)))
-    if "content" not in study.user_attrs:
-        if study.get_trials(deepcopy=False):
-            raise UsageError(
-                f"study={search.study}: the study of that name in {without_password(storage)} was not made here. "
-                "Choose another name."
-            )
+    if not study.get_trials(deepcopy=False):
         study.set_user_attr("content", content)
+    elif "content" not in study.user_attrs:
+        raise UsageError(f"study={search.study}: the study of that name was made by another program. Choose another.")
     _refuse_differences(search, study, content)
     return study
 
@@ -115,7 +114,6 @@ def _content(search: Search, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, Any]) -> None:
     saved = study.user_attrs["content"]
-    directions = [d for d in study.directions if d is not StudyDirection.NOT_SET]
     found = []
     for path in dict.fromkeys([*content["parameters"], *saved["parameters"]]):
         new, old = content["parameters"].get(path), saved["parameters"].get(path)
@@ -128,9 +126,9 @@ def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, 
         found += differences(content["config"], saved["config"])
         for key in ("callbacks", "stages"):
             found += differences(content["config"].get(key), saved["config"].get(key), key)
-    if found or len(directions) != len(search.objectives):
+    if found:
         raise UsageError(
-            f"study={search.study} searched something else: {'; '.join(found) or 'other objectives'}. "
+            f"study={search.study} searched something else: {'; '.join(found)}. "
             "Search the same again, or choose another name: study=…"
         )
 

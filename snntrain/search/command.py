@@ -20,7 +20,7 @@ from snntrain.search.settings import Search, load_search, searches
 
 _OWN = ("search", "n_trials", "workers", "study", "storage")
 _EXAMPLES = """\
-  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; the same again goes on
+  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; again: it goes on
   python scripts/tune.py search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
   python scripts/tune.py search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
   python scripts/tune.py search=tau_lr_energy storage=sqlite:///study.db"""
@@ -129,8 +129,8 @@ def _search(command: Command, arguments: list[str]) -> int:
     if not has_trials(search, storage):
         if any(folder.glob("trial_*")):
             raise UsageError(
-                f"{folder} holds the runs of a study that {without_password(where)} does not know. Choose another name, "
-                "study=…, or move that folder away."
+                f"{folder} holds the runs of a study that {without_password(where)} does not know. Choose another "
+                "name, study=…, or move that folder away."
             )
         rehearse(search)
     study = open_study(search, storage, config)

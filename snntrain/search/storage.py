@@ -14,7 +14,7 @@ from snntrain.config.error import UsageError
 
 try:
     import optuna
-    from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend
 except ImportError as error:
     raise UsageError(
         "A search needs Optuna ≥ 4, which is not installed: pip install -c constraints.txt -e '.[tune]'"
@@ -24,7 +24,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # what its information says,
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class JournalLock(BaseJournalFileLock):
+class JournalLock:
     """The system's lock on a file beside the journal.
 
     Unlike Optuna's own locks it goes with its process, so that a killed worker holds nobody up. What that worker left

@@ -104,9 +104,12 @@ def _callbacks(search: Search, trial: optuna.Trial) -> list[Pruning]:
 def _output_into(path: Path) -> Iterator[None]:
     """What a run prints goes into its folder: several workers share a terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", buffering=1) as file:
-        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-            yield
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
 
 
 def _finite(metrics: Mapping[str, float], name: str) -> float:

@@ -47,7 +47,9 @@ class Pruning(pl.Callback):
         if not math.isfinite(value):
             raise Pruned(f"in epoch {epoch} of {trainer.max_epochs}: {self.metric} is {value}")
         if stop:
-            raise Pruned(f"after epoch {epoch} of {trainer.max_epochs}: {self.metric} {value:.6g} is worse than usual")
+            raise Pruned(
+                f"after epoch {epoch} of {trainer.max_epochs}: {self.metric} {value:.6g} is behind the other runs"
+            )
 
     def _value(self, metrics: dict[str, Any]) -> float:
         for name in (self.metric, f"{self.metric}_epoch"):

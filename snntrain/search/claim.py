@@ -83,13 +83,16 @@ def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:
     if _places_taken(study, None) >= n_trials:
         return None
     trial = study.ask()
-    trial.set_user_attr("worker", identity())
-    trial.set_user_attr("beat", time.time())
-    if _places_taken(study, trial.number) < n_trials:
-        return trial
-    trial.set_user_attr("status", SURPLUS)
-    study.tell(trial, state=TrialState.FAIL)
-    return None
+    may_run = False
+    try:
+        trial.set_user_attr("worker", identity())
+        trial.set_user_attr("beat", time.time())
+        may_run = _places_taken(study, trial.number) < n_trials
+    finally:  # an interruption may come here too
+        if not may_run:
+            trial.set_user_attr("status", SURPLUS)
+            study.tell(trial, state=TrialState.FAIL)
+    return trial if may_run else None
 
 
 def _places_taken(study: optuna.Study, below: int | None) -> int:

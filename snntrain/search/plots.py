@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.figure import (
@@ -185,6 +186,9 @@ def _draw_slice(axes: Axes, trials: Sequence[FrozenTrial], index: int, path: str
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif parameter.log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid()
 
 

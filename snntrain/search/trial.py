@@ -58,12 +58,12 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
     Raises: Interrupted after the study was told.
     """
     place = run_folder(folder, trial.number)
-    overrides = [*search.overrides, *as_overrides(suggest(trial, search.parameters))]
-    trial.set_user_attr("overrides", overrides)
-    trial.set_user_attr("folder", place.name)
-    sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
     began, values, interruption = time.perf_counter(), [], None
     try:
+        overrides = [*search.overrides, *as_overrides(suggest(trial, search.parameters))]
+        trial.set_user_attr("overrides", overrides)
+        trial.set_user_attr("folder", place.name)
+        sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
         with beating(trial), _output_into(place / "output.txt"):
             metrics = run(compose(overrides), place, overrides, _callbacks(search, trial))
         values = [_finite(metrics, objective.metric) for objective in search.objectives]

@@ -151,9 +151,12 @@ def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] 
         content = OmegaConf.to_container(OmegaConf.load(file))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    with refusing(str(file)):
+    try:
         check_mapping(content, "search")
-        return _search({"study": file.stem, **content, **changed}, overrides)
+        with refusing():
+            return _search({"study": file.stem, **content, **changed}, overrides)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
 
 
 def _search(content: dict[str, Any], overrides: Sequence[str]) -> Search:

@@ -34,7 +34,10 @@ WRONG = {
     "unknown setting": ({"pruned": {}}, r"search\.pruned is not an argument of Search\. Did you mean pruner\?"),
     "no parameters": ({"parameters": {}}, "parameters and objectives need at least one entry"),
     "type": (parameter(type="flot", low=1, high=2), r"type must be .*float.*'flot'"),
-    "low above high": (parameter(type="float", low=3.0, high=2.0), "low must be less than high, got low 3.0 and high 2"),
+    "low above high": (
+        parameter(type="float", low=3.0, high=2.0),
+        "low must be less than high, got low 3.0 and high 2",
+    ),
     "low is high": (parameter(type="int", low=2, high=2), "low must be less than high"),
     "log from zero": (parameter(type="float", low=0.0, high=2.0, log=True), "needs low > 0, got 0.0"),
     "log and step": (parameter(type="float", low=1.0, high=2.0, log=True, step=0.1), "exclude each other"),
@@ -78,7 +81,10 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path, changed, said):
 
 
 UNFIT = {
-    "mistyped parameter": ({"neuron.tua": GOOD["parameters"]["neuron.tau"]}, r"neuron\.tua is not .*Did you mean tau\?"),
+    "mistyped parameter": (
+        {"neuron.tua": GOOD["parameters"]["neuron.tau"]},
+        r"neuron\.tua is not .*Did you mean tau\?",
+    ),
     "below the neuron's range": (
         parameter(type="float", low=0.5, high=2.0)["parameters"],
         r"tau must be a finite number > 1, got 0\.5",

@@ -117,7 +117,7 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
 
 
 def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[int]) -> str:
-    """Parameters and objectives side by side, a line for each trial; darker is better in the first objective."""
+    """Parameters and objectives side by side, a line for each trial; darker is better in the first objective, orange the best."""
     scales = [(path, *_scale(p, [t.params[path] for t in trials])) for path, p in search.parameters.items()]
     for index, objective in enumerate(search.objectives):
         values = [t.values[index] for t in trials]
@@ -132,7 +132,7 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
             colour = BLUES(0.15 + 0.85 * rank / max(1, len(order) - 1))
             is_best = trials[i].number in best
             path = [places[i] for _, places, _ in scales]
-            axes.plot(path, color=ORANGE if is_best else colour, linewidth=2.2 if is_best else 1.2, clip_on=False)
+            axes.plot(path, color=ORANGE if is_best else colour, linewidth=1.8 if is_best else 1.1, clip_on=False)
         for column, (_, _, ticks) in enumerate(scales):
             axes.axvline(column, color=MUTED, linewidth=0.8, zorder=0)
             for height, text in ticks:
@@ -186,7 +186,7 @@ def _draw_slice(axes: Axes, trials: Sequence[FrozenTrial], index: int, path: str
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif parameter.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=7))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid()

@@ -148,9 +148,17 @@ def _sections(
         sections.append(("importance", "Importance of the parameters", told, plots.importance_plot(shares)))
     if len(complete) > 1:
         figures = plots.parallel_plot(complete, search, best)
-        sections.append(("parallel", "Parallel coordinates", "One line for each complete trial.", figures))
+        sections.append(
+            (
+                "parallel",
+                "Parallel coordinates",
+                "One line for each complete trial: the best in orange, of the others the darker the better.",
+                figures,
+            )
+        )
         figures = plots.slice_plot(ended, search)
-        sections.append(("slices", "Objective over parameter", "Orange: pruned, its last value.", figures))
+        told = "Orange: pruned, its last value." if len(ended) > len(complete) else "One point for each trial."
+        sections.append(("slices", "Objective over parameter", told, figures))
     return sections
 
 

@@ -117,7 +117,7 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
 
 
 def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[int]) -> str:
-    """Parameters and objectives side by side, a line for each trial; darker is better in the first objective, orange the best."""
+    """Parameters and objectives side by side, a line for each trial, the better the darker, the best orange."""
     scales = [(path, *_scale(p, [t.params[path] for t in trials])) for path, p in search.parameters.items()]
     for index, objective in enumerate(search.objectives):
         values = [t.values[index] for t in trials]

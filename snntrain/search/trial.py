@@ -72,21 +72,21 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
         status, message = "pruned", str(pruned)
     except (Interrupted, KeyboardInterrupt) as signal:
         status, message, interruption = "interrupted", "interrupted", signal
-    except optuna.exceptions.UpdateFinishedTrialError:
-        status, message = "lost", "another worker took this one for dead and replaced the trial"
     except Exception as error:
         status, message = "failed", describe(error)
     gc.collect()  # a net and its optimiser hold each other; the next trial needs the memory
     seconds = round(time.perf_counter() - began, 3)
     if not read_results(place):  # refused before anything was written
-        write_results(place, "failed" if status == "lost" else status, {}, message=message)
+        write_results(place, status, {}, message=message)
         write_report(place)
-    status = _tell(study, trial, status, values, message, seconds, read_results(place).get("metrics", {}))
+    told = _tell(study, trial, status, values, message, seconds, read_results(place).get("metrics", {}))
     if interruption is not None:
         raise interruption
     if status == "pruned":
         values = list(study.get_trials(deepcopy=False)[trial.number].intermediate_values.values())[-1:]
-    return Outcome(status, values, message, seconds)
+    if told == "lost":
+        message = f"another worker took this one for dead and replaced the trial. {message}".rstrip()
+    return Outcome(told, values, message, seconds)
 
 
 def _callbacks(search: Search, trial: optuna.Trial) -> list[Pruning]:
@@ -135,7 +135,7 @@ def _tell(
         for key, value in facts.items():
             trial.set_user_attr(key, value)
         study.tell(trial, values if state is TrialState.COMPLETE else None, state=state)
-    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+    except (ValueError, RuntimeError):  # the trial is marked as failed already
         return "lost"  # its place is another's by now
     return status
 

@@ -173,6 +173,21 @@ def test_a_pruned_trial_counts_and_is_never_the_best(tune, stand_in):
     assert "best: trial 4" in out
 
 
+def test_a_trial_that_another_worker_took_over_is_not_counted_twice(tune, stand_in):
+    from snntrain.search.storage import open_storage, optuna
+
+    def outcome(number: int) -> dict[str, float]:
+        if number == 1:  # another worker, on a machine that heard nothing of this one
+            study = optuna.load_study(storage=open_storage(str(FOLDER / "study.journal")), study_name="s")
+            study.tell(1, state=optuna.trial.TrialState.FAIL)
+        return {"val/acc": 0.5}
+
+    stand_in(outcome)
+    code, out, _ = tune({"n_trials": 3, **NUMBER})
+    assert code == 0 and statuses() == ["finished", "killed", "finished", "finished"]
+    assert "trial   1  lost" in out and "another worker took this one for dead" in out
+
+
 def test_several_objectives_end_in_a_front(tune, stand_in):
     values = [(0.9, 200.0), (0.8, 100.0), (0.7, 150.0), (0.95, 400.0), (0.9, 300.0), (0.6, 90.0)]
     calls = stand_in(lambda number: dict(zip(("val/acc", "test/sops"), values[number], strict=True)))

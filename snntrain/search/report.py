@@ -134,7 +134,7 @@ def _sections(
     sections = []
     if len(search.objectives) > 1 and complete:
         figures = plots.pareto_plot(complete, search.objectives, best)
-        sections.append(("front", "Pareto front", "Trials that no other beats in every objective.", figures))
+        sections.append(("front", "Trade-off", "The front: trials that no other beats in every objective.", figures))
     ended = [trial for trial in trials if trial.state in FINISHED and trial.values]
     if ended:
         figures = "".join(plots.history_plot(ended, index, o) for index, o in enumerate(search.objectives))

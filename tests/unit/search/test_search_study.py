@@ -197,7 +197,7 @@ def test_several_objectives_end_in_a_front(tune, stand_in):
     page = (FOLDER / "study.html").read_text(encoding="utf-8")
     for number in (3, 0, 1, 5):
         assert " ".join(["python train.py", *calls[number]]) in page
-    for title in ("Pareto front", "History", "Importance of the parameters", "Parallel coordinates"):
+    for title in ("Pareto front", "Trade-off", "History", "Importance of the parameters", "Parallel coordinates"):
         assert f"<h2>{title}</h2>" in page
     assert "test/sops is measured on the test data" in page.replace("\n", " ")
     ids = re.findall(r' id="([^"]+)"', page)

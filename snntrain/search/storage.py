@@ -93,7 +93,7 @@ def _refusing(shown: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:  # of SQLAlchemy, its drivers, alembic, the file system: no common class
-        text = " ".join(without_password(str(error)).split())
+        text = " ".join(without_password(str(error)).split()).rstrip(".")
         raise UsageError(
             f"storage={shown} cannot be used: {type(error).__name__}: {text[:300]}. Give a file, or a URL such as "
             "sqlite:///study.db or postgresql+psycopg://user@host/base whose driver is installed."

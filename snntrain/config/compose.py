@@ -22,6 +22,7 @@ from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
 
 
 def groups() -> dict[str, list[str]]:
@@ -29,7 +30,7 @@ def groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(CONF.rglob("*.yaml")):
         group = file.parent.relative_to(CONF).as_posix()
-        if group != ".":
+        if group != "." and file.parent != SEARCHES:
             found.setdefault(group, []).append(file.stem)
     return found
 
@@ -56,6 +57,8 @@ def _check_override(override: Override, argument: str) -> None:
     choices = groups()
     if root == "hydra":
         return
+    if root == SEARCHES.name:
+        raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
         raise UsageError(

@@ -1,6 +1,6 @@
 """From a checked config to objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,11 +179,12 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 
-def build(config: dict[str, Any]) -> Run:
+def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; nothing is written yet.
 
     Args:
         config: checked, with paths.run set.
+        more_callbacks: besides those of the config.
 
     Raises: UsageError.
     """
@@ -197,7 +198,7 @@ def build(config: dict[str, Any]) -> Run:
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks.append(ResumePoint(folder / "checkpoints", description))
+    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -38,9 +39,25 @@ def interruptible() -> Iterator[None]:
             restore()
             raise Interrupted(number)
 
-    for number in signals:
-        signal.signal(number, stop)
+    def arm() -> None:
+        for number in signals:
+            signal.signal(number, stop)
+
+    # What is raised in a destructor or a weak reference's callback goes no further, and a signal that comes during a
+    # backward pass is often handled right there: it is sent once more.
+    hook_before = sys.unraisablehook
+
+    def send_again(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, Interrupted) and os.getpid() == owner:
+            arm()
+            threading.Timer(0.05, os.kill, (owner, lost.exc_value.exit_code - 128)).start()
+        else:
+            hook_before(lost)
+
+    arm()
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook_before
         restore()

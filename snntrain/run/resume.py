@@ -71,7 +71,7 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> Path | None:
             continue
         if read_results(file.parent).get("status") == "finished" and file.parent != folder:
             continue
-        if not _differences(config, yaml.safe_load(file.read_text(encoding="utf-8"))):
+        if not differences(config, yaml.safe_load(file.read_text(encoding="utf-8"))):
             return file.parent
     return None
 
@@ -81,7 +81,7 @@ def _age(file: Path) -> float:
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:
-    different = _differences(config, saved)
+    different = differences(config, saved)
     if different:
         raise UsageError(
             f"resume: {checkpoint} belongs to a run with another config: {'; '.join(different)}. "
@@ -89,11 +89,12 @@ def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], che
         )
 
 
-def _differences(config: Any, saved: Any, path: str = "") -> list[str]:
+def differences(config: Any, saved: Any, path: str = "") -> list[str]:
+    """What a config has otherwise than a saved one, in words; places in which a run may change are left out."""
     if isinstance(config, Mapping) and isinstance(saved, Mapping):
         found: list[str] = []
         for key in [*config, *(key for key in saved if key not in config)]:
             if path or key not in _FREE:
-                found += _differences(config.get(key), saved.get(key), f"{path}.{key}" if path else str(key))
+                found += differences(config.get(key), saved.get(key), f"{path}.{key}" if path else str(key))
         return found
     return [] if config == saved or path in _FREE_WITHIN else [f"{path} is {config!r}, was {saved!r}"]

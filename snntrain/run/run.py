@@ -3,6 +3,7 @@
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
 
-from snntrain.callback import SynapticOperations
+from snntrain.callback import Pruned, SynapticOperations
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
 from snntrain.figure import collected
@@ -38,7 +39,13 @@ SHOWN = ("model", "data")
 console = Console(highlight=False)
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str], command: str | None = None) -> dict[str, float]:
+def run(
+    config: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    command: str | None = None,
+    more_callbacks: Sequence[pl.Callback] = (),
+) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
@@ -46,9 +53,10 @@ def run(config: DictConfig, folder: Path, overrides: list[str], command: str | N
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
         command: recorded as what makes the same run; None: this program with the overrides.
+        more_callbacks: besides those of the config.
 
     Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted after results and report were written.
+    Raises: UsageError before anything is written; Interrupted and Pruned after results and report were written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -65,23 +73,27 @@ def run(config: DictConfig, folder: Path, overrides: list[str], command: str | N
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
-    return run_checked(settings, overrides, start.checkpoint, command)
+    return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
 
 
 def run_checked(
-    settings: dict[str, Any], overrides: list[str], checkpoint: Path | None = None, command: str | None = None
+    settings: dict[str, Any],
+    overrides: list[str],
+    checkpoint: Path | None = None,
+    command: str | None = None,
+    more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
     """Train, test and report in settings["paths"]["run"].
 
     Args:
         settings: a config that was checked.
         checkpoint: what to go on from.
-        overrides, command: recorded, as in run.
+        overrides, command, more_callbacks: as in run.
 
     Returns, Raises: as run.
     """
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    built = build(settings)
+    built = build(settings, more_callbacks)
     layers = _layers(built.task, settings)
     _write_inputs(built, overrides, layers, command)
     _introduce(built, checkpoint, layers)
@@ -98,6 +110,9 @@ def run_checked(
         message = _interruption_message(built, interruption)
         _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
         console.print(message, soft_wrap=True)
+        raise
+    except Pruned as pruned:
+        _conclude(built, "pruned", _metrics_of_best_epoch(built), seconds, f"Pruned {pruned}.")
         raise
     except Exception as error:
         write_text(built.folder / "traceback.txt", traceback.format_exc())

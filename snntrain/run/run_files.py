@@ -31,6 +31,7 @@ _WRITTEN = {
 _ENDINGS = {
     "finished": "this run finished without it",
     "interrupted": "this run was interrupted before that",
+    "pruned": "this run was pruned before that",
     "failed": "this run failed before that",
 }
 _LAYER_FIELDS = {"path": str, "name": str, "output_shape": list, "parameters": int, "macs": int, "neuron": str}

@@ -15,7 +15,7 @@ LIBRARY = {
     *("arguments", "base", "encoding", "files", "functional", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
-FRAMEWORK = {"config", "model", "data", "task", "callback", "stage", "figure", "run"}
+FRAMEWORK = {"config", "model", "data", "task", "callback", "stage", "figure", "run", "search"}
 FORBIDDEN = {
     *(f"snntrain.{part}" for part in FRAMEWORK),
     *("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "hydra", "omegaconf"),

@@ -65,7 +65,7 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
         trial.set_user_attr("folder", place.name)
         sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
         with beating(trial), _output_into(place / "output.txt"):
-            metrics = run(compose(overrides), place, overrides, _callbacks(search, trial))
+            metrics = run(compose(overrides), place, overrides, more_callbacks=_callbacks(search, trial))
         values = [_finite(metrics, objective.metric) for objective in search.objectives]
         status, message = "finished", ""
     except Pruned as pruned:

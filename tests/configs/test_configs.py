@@ -197,6 +197,8 @@ def test_every_logger_writes_into_the_run_folder_or_one_file_for_all_runs(logger
     built = instantiate(config["logger"])
     built.log_metrics({"train/loss": 1.0}, step=0)
     built.save()
+    if logger == "wandb":
+        built.experiment.finish()  # or the next WandbLogger of this process would go on with it
     assert [path for path in (tmp_path / "logs").rglob("*") if path.is_file()] != []
 
 

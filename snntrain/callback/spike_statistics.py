@@ -18,8 +18,8 @@ def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
 class SpikeStatistics(pl.Callback):
     """Log firing rates: the share of (neuron, time step, sample) in which a spike was fired.
 
-    Over all processes. In validation and test `val/firing_rate` and `test/firing_rate` over all neurons, and `…/firing_rate/<layer>` for
-    each layer. In training every n-th batch is looked at, for the progress bar only.
+    In validation and test `val/firing_rate` and `test/firing_rate` over all neurons, and `…/firing_rate/<layer>` for
+    each layer, of the samples of all processes. In training every n-th batch is looked at, for the progress bar only.
 
     Args:
         every_n_batches: training batches from one look to the next, ≥ 1.

@@ -21,7 +21,7 @@ from rich.table import Table
 from snntrain.config.compose import allow_new_nested_keys, check_overrides, explain, without_hydra
 from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema
-from snntrain.run.interruption import Interrupted
+from snntrain.run.interruption import Interrupted, ProcessError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -85,7 +85,7 @@ def run_job(config: DictConfig) -> float | None:
         console.print(f"\n[bold]job {hydra_config.job.num}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
     began = time.perf_counter()
     try:
-        _refuse_parallel_devices(config)
+        _check_launcher(config)
         job["metrics"] = run(config, folder, overrides)
         return job["metrics"].get(config.monitor.metric)
     except Exception as error:
@@ -111,7 +111,7 @@ def _exit_code(error: Exception) -> int:
 
 def describe(error: Exception) -> str:
     """One sentence for an error."""
-    if isinstance(error, UsageError):
+    if isinstance(error, (UsageError, ProcessError)):
         return str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return explain(error)
@@ -127,13 +127,13 @@ def _is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _refuse_parallel_devices(config: DictConfig) -> None:
-    if config.trainer.get("devices", 1) not in (1, "1") or config.trainer.get("num_nodes", 1) != 1:
-        in_sweep = " In a sweep the processes of such a run would also each repeat the sweep." if _is_sweep() else ""
-        raise UsageError(
-            f"trainer.devices={config.trainer.get('devices', 1)}: a run on several devices is not supported yet, its "
-            f"processes would not share the data out.{in_sweep} Use trainer.devices=1."
-        )
+def _check_launcher(config: DictConfig) -> None:
+    """Refuse a launcher of Hydra's that does not go with the run's devices."""
+    if _is_sweep():
+        from snntrain.run.devices import check_launcher
+
+        trainer = OmegaConf.to_container(config.trainer, resolve=True)
+        check_launcher(OmegaConf.to_container(HydraConfig.get().launcher, resolve=True), trainer)
 
 
 def _remove_if_empty(folder: Path) -> None:

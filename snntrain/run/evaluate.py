@@ -20,6 +20,7 @@ from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape, read_checkpoint
+from snntrain.run.devices import one_device
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
 MODES = ("test", "predict")
@@ -65,7 +66,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     data = build_data(config)
     operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
-    trainer = build_trainer(config, callbacks, logger=False)
+    trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)
 

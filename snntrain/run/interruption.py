@@ -12,11 +12,20 @@ class Interrupted(BaseException):
     """The run was asked to stop by a signal.
 
     Not a KeyboardInterrupt: Lightning answers that one by ending the process before a report could be written.
+
+    Attributes:
+        exit_code: what the program should end with.
+        message: for the user, "" as long as nobody knows where the run was.
     """
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, message: str = "") -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.exit_code = 128 + signal_number
+        self.message = message
+
+
+class ProcessError(RuntimeError):
+    """One of a run's processes ended badly; the others were stopped. The text says which one, why, and what to do."""
 
 
 @contextlib.contextmanager

@@ -3,11 +3,13 @@
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
@@ -21,7 +23,9 @@ from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
+from snntrain.run.devices import check_devices, in_group, is_sharded, leave_group, processes
 from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.run.launch import launch
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
@@ -58,29 +62,63 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     if settings.get("show") == "data":
         show_data(settings)
         return {}
+    check_devices(settings)
     start = choose_start(settings, folder)
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
+    try:
+        if processes(settings["trainer"]) > 1 and not in_group():
+            return launch(settings, start.checkpoint, overrides)
+        return train(settings, start.checkpoint, overrides)
+    except Interrupted as interruption:
+        console.print(interruption.message, soft_wrap=True)
+        raise
+
+
+def train(settings: dict[str, Any], checkpoint: Path | None, overrides: list[str]) -> dict[str, float]:
+    """The run itself, in this process or in this and others.
+
+    Args:
+        settings: checked, with paths.run set.
+        checkpoint: what to go on from.
+        overrides: the run's part of the command line, recorded.
+
+    Returns: the metrics of results.json, in the first of several processes; {} in others.
+    Raises: as run.
+    """
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     built = build(settings)
-    layers = _layers(built.task, settings)
-    _write_inputs(built, overrides, layers)
-    _introduce(built, start.checkpoint, layers)
+    layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
+    console.quiet = not is_first
+    if is_first:
+        _write_inputs(built, overrides, layers)
+    _introduce(built, checkpoint, layers)
     seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     try:
         with interruptible():
-            _fit(built, start.checkpoint, seconds)
+            _fit(built, checkpoint, seconds)
             metrics |= _test(built, seconds)
+            device, test_batches = built.trainer.strategy.root_device, _test_batches(built)
+            if built.trainer.world_size > 1:
+                leave_group()
+                if not is_first:
+                    return {}
+                built.data.trainer = None  # its loaders would go on giving this process its share
+            trained = partial(_trained, built, device, test_batches, checkpoint is not None)
+            _write_raster(built, trained)
             if built.stages:
-                run_stages(built.stages, _trained(built, start.checkpoint is not None), metrics, seconds, console)
+                run_stages(built.stages, trained(), metrics, seconds, console)
     except Interrupted as interruption:
-        message = _interruption_message(built, interruption)
-        _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
-        console.print(message, soft_wrap=True)
+        if is_first:
+            interruption.message = _interruption_message(built, interruption)
+            metrics = metrics or _metrics_of_best_epoch(built)
+            _conclude(built, "interrupted", metrics, seconds, interruption.message)
         raise
     except Exception as error:
+        if not is_first:
+            raise
         write_text(built.folder / "traceback.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
         _conclude(built, "failed", metrics or _metrics_of_best_epoch(built), seconds, message)
@@ -120,6 +158,7 @@ def quieten_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is of all processes already
     ):
         warnings.filterwarnings("ignore", text)
 
@@ -140,6 +179,9 @@ def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]
     console.print(
         f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
     )
+    if built.trainer.world_size > 1:
+        size, world = built.data.batch_size, built.trainer.world_size
+        console.print(f"{world} processes, batches of {world} × {size} = {world * size} samples")
     console.print(layer_table(layers))
 
 
@@ -155,21 +197,35 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    test_split = built.data.splits["test"]
-    x, label = test_split[0]
-    write_confusion(built.task, built.data.CLASSES, built.folder / "artifacts/test.npz")
-    write_raster(built.task, x, int(label), built.folder / "artifacts/raster.npz")
+    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # together, if several
+    if not built.trainer.is_global_zero:
+        return {}
+    if confusion is not None:
+        write_confusion(confusion, built.data.CLASSES, built.folder / "artifacts/test.npz")
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
 
 
-def _trained(built: Run, is_resumed: bool) -> Trained:
+def _test_batches(built: Run) -> int:
+    """How many batches of data.batch_size the test had, over all processes."""
+    whole = -(-len(built.data.splits["test"]) // built.data.batch_size)
+    return min(int(sum(built.trainer.num_test_batches)) * built.trainer.world_size, whole)
+
+
+def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
+    x, label = built.data.splits["test"][0]
+    task = built.task if built.trainer.world_size == 1 else trained().task.to(built.trainer.strategy.root_device)
+    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz")
+
+
+def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:
     """A copy of the task with the best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
+    if best is None and is_sharded(built.config["trainer"]):
+        best = built.folder / "checkpoints/last.ckpt"  # this process alone has not all of the weights
     task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
-    batches = int(sum(built.trainer.num_test_batches))
     return Trained(
         task=task.eval(),
         net=task.net,
@@ -177,8 +233,8 @@ def _trained(built: Run, is_resumed: bool) -> Trained:
         config=built.config,
         folder=built.folder,
         T=task.T,
-        device=built.trainer.strategy.root_device,
-        test_batches=batches,
+        device=device,
+        test_batches=test_batches,
         task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
         trainer_for=partial(stage_trainer, built.config),
         is_resumed=is_resumed,

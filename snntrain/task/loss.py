@@ -1,7 +1,6 @@
 """Losses of a classifier over time. Targets are labels [N], or shares of the classes [N, K] where samples are mixed."""
 
 import torch
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric

@@ -17,6 +17,7 @@ from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
 from snntrain.run.devices import one_device
+from snntrain.run.interruption import OwnHandlers
 from snntrain.run.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
@@ -200,7 +201,7 @@ def build(config: dict[str, Any]) -> Run:
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
-    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
+    callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import json
 import logging
+import re
 import shutil
 import signal
 import sys
@@ -33,6 +34,7 @@ from snntrain.run.results import read_results, write_results
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.run.worker import main; main(sys.argv[2])"
 _SECONDS_TO_STOP = 20
+_LOST_ANOTHER = re.compile(r"connection (closed|reset|refused)|broken pipe|gloo|nccl|peer", re.IGNORECASE)
 _ASKED_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -135,29 +137,27 @@ def _cause(
 ) -> tuple[signal.Signals | None, str]:
     """Why the run ended: the signal if it was asked to stop, and the first words of the message.
 
-    When a process is gone, the others fail for want of it, so signals come first and then what happened first.
+    The failures are in the order in which they were found: the first one is from before the agent stopped the others.
+    When a process is gone, others may be found first that fail for want of it.
     """
-    for rank, failure in sorted(failures.items()):
-        asked = outcomes[rank].get("interrupted") or (failure.signal_name() if failure.exitcode < 0 else None)
-        if failure.exitcode < 0 and asked not in [number.name for number in _ASKED_TO_STOP]:
-            # Of SIGTERM the agent's own are not among the failures: those are found before it sends any.
-            return None, f"{_process(rank, count)} was killed ({asked}), for lack of memory perhaps"
-    for rank, failure in sorted(failures.items()):
-        asked = outcomes[rank].get("interrupted") or (failure.signal_name() if failure.exitcode < 0 else None)
-        if asked is not None:
-            return signal.Signals[asked], f"Interrupted ({asked} to {_process(rank, count).lower()})"
-    failed = {rank: outcomes[rank] for rank in failures if "failed" in outcomes[rank]}
-    if failed:
-        rank = min(failed, key=lambda rank: failed[rank]["time"])
-        return None, f"{_process(rank, count)} failed: {failed[rank]['failed']}"
-    rank = min(failures)
-    said = [file.read_text(encoding="utf-8").strip() for file in exchange.glob(f"logs/**/{rank}/stderr.log")]
+    first = next(iter(failures))
+    told = {rank: outcomes[rank] for rank in failures if "failed" in outcomes[rank]}
+    if first in told and _LOST_ANOTHER.search(told[first]["failed"]):
+        gone = [rank for rank in failures if rank not in told]
+        first = gone[0] if gone else min(told, key=lambda rank: told[rank]["time"])
+    elif first in told:
+        first = min(told, key=lambda rank: told[rank]["time"])
+    name, failure = f"Process {first} of 0 to {count - 1}", failures[first]
+    if first in told:
+        return None, f"{name} failed: {told[first]['failed']}"
+    number = outcomes[first].get("interrupted") or (failure.signal_name() if failure.exitcode < 0 else None)
+    if number in [asking.name for asking in _ASKED_TO_STOP]:
+        return signal.Signals[number], f"Interrupted ({number} to {name.lower()})"
+    if number is not None:
+        return None, f"{name} was killed ({number}), for lack of memory perhaps"
+    said = [file.read_text(encoding="utf-8").strip() for file in exchange.glob(f"logs/**/{first}/stderr.log")]
     last = f": {said[0].splitlines()[-1]}" if said and said[0] else ""
-    return None, f"{_process(rank, count)} ended with exit code {failures[rank].exitcode}{last}"
-
-
-def _process(rank: int, count: int) -> str:
-    return f"Process {rank} of 0 to {count - 1}"
+    return None, f"{name} ended with exit code {failure.exitcode}{last}"
 
 
 def _where_to_go_on(folder: Path, config: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+_SECONDS_TO_END = 15
 _SET_SIGNAL_AT_PARENTS_DEATH = 1  # of prctl(2)
 
 
@@ -20,6 +22,7 @@ def main(exchange: str) -> NoReturn:
         exchange: a folder with job.json; outcome.<rank>.json is written into it.
     """
     _end_with_parent()
+    _end_soon_after_a_signal()
     folder, rank = Path(exchange), os.environ["RANK"]
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     sys.argv = [job["program"]]
@@ -68,3 +71,23 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
         if os.getppid() == 1:
             sys.exit(1)
+
+
+def _end_soon_after_a_signal() -> None:
+    """End the process a while after it was asked to, even if it waits for another one in code that is not Python's.
+
+    Python's handlers run in the main thread, between two of its instructions; the number of the signal is written to
+    this pipe at once.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # loader workers, which are ended by signals
+
+    def watch() -> None:
+        while (number := os.read(reading, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):
+            pass
+        time.sleep(_SECONDS_TO_END)
+        os._exit(128 + number)
+
+    threading.Thread(target=watch, daemon=True).start()

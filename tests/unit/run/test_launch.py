@@ -21,7 +21,12 @@ def failure(exitcode: int) -> SimpleNamespace:
 GONE = {"failed": "RuntimeError: Connection closed by peer", "time": 2.0}
 CAUSES = {
     "killed, the other lost it": ({0: 1, 1: -9}, {0: GONE, 1: {}}, None, "Process 1 of 0 to 1 was killed (SIGKILL)"),
-    "crashed": ({0: -11}, {0: {}, 1: {}}, None, "Process 0 of 0 to 1 was killed (SIGSEGV)"),
+    "crashed": (
+        {0: -11, 1: 143},
+        {0: {}, 1: {"interrupted": "SIGTERM", "time": 3.0}},
+        None,
+        "Process 0 of 0 to 1 was killed (SIGSEGV)",
+    ),
     "asked to stop": (
         {0: 1, 1: 143},
         {0: GONE, 1: {"interrupted": "SIGTERM", "time": 1.0}},
@@ -34,6 +39,18 @@ CAUSES = {
         {0: GONE, 1: {"failed": "ValueError: no", "time": 1.0}},
         None,
         "Process 1 of 0 to 1 failed: ValueError: no",
+    ),
+    "one failed, the other was stopped": (
+        {0: 1, 1: -15},
+        {0: {"failed": "ValueError: no", "time": 1.0}, 1: {}},
+        None,
+        "Process 0 of 0 to 1 failed: ValueError: no",
+    ),
+    "no word, the other was stopped": (
+        {1: 3, 0: -15},
+        {0: {}, 1: {}},
+        None,
+        "Process 1 of 0 to 1 ended with exit code 3",
     ),
     "no word": ({1: 3}, {0: {}, 1: {}}, None, "Process 1 of 0 to 1 ended with exit code 3: last words"),
 }

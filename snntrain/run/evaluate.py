@@ -56,6 +56,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
             f"checkpoint {checkpoint} imports {', '.join(config['plugins'])}. If you trust it, add trust=true."
         )
     check_resolved(config)
+    _refuse_several_devices(overrides)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
     with refusing("output"):
@@ -69,6 +70,13 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)
+
+
+def _refuse_several_devices(overrides: list[str]) -> None:
+    """An evaluation of a run that trained on several devices takes one; to ask for several is a mistake."""
+    devices = OmegaConf.select(OmegaConf.from_dotlist(overrides), "trainer.devices")
+    if devices is not None and devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1):
+        raise UsageError(f"eval: trainer.devices={devices}: an evaluation runs on one device. Leave it out.")
 
 
 def _test(

@@ -154,7 +154,7 @@ def _cause(
     if number in [asking.name for asking in _ASKED_TO_STOP]:
         return signal.Signals[number], f"Interrupted ({number} to {name.lower()})"
     if number is not None:
-        return None, f"{name} was killed ({number}), for lack of memory perhaps"
+        return None, f"{name} was killed ({number})"
     said = [file.read_text(encoding="utf-8").strip() for file in exchange.glob(f"logs/**/{first}/stderr.log")]
     last = f": {said[0].splitlines()[-1]}" if said and said[0] else ""
     return None, f"{name} ended with exit code {failure.exitcode}{last}"

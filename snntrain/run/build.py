@@ -16,6 +16,9 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
+from snntrain.run.devices import one_device
+from snntrain.run.interruption import OwnHandlers
+from snntrain.run.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
@@ -150,7 +153,7 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
     """
     with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
         return instantiate(
-            {"num_sanity_val_steps": 0, **config["trainer"]},
+            {"num_sanity_val_steps": 0, **config["trainer"], **_layer_sync(config["trainer"])},
             callbacks=callbacks,
             logger=logger,
             default_root_dir=config["paths"]["run"],
@@ -162,8 +165,13 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
         )
 
 
+def _layer_sync(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The Trainer's argument that makes sync_batchnorm serve layers with step modes."""
+    return {"plugins": [*trainer.get("plugins", ()), StepSyncBatchNorm()]} if trainer.get("sync_batchnorm") else {}
+
+
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
-    """A Trainer with a run's settings for some epochs more, in a folder of a stage.
+    """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
     Raises: UsageError.
     """
@@ -175,7 +183,7 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         Progress(),
         ResumePoint(folder / "checkpoints", description),
     ]
-    trainer = {**config["trainer"], "max_epochs": epochs, "profiler": None}
+    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 
@@ -194,7 +202,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
-    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
+    callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
@@ -202,6 +210,9 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
+    if config["trainer"].get("sync_batchnorm"):
+        with refusing():
+            refuse_unshared_statistics(task)
     if hasattr(task, "check_trainer"):
         with refusing("trainer"):
             task.check_trainer(trainer)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -18,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snntrain.config.compose import allow_new_nested_keys, check_overrides, explain, without_hydra
+from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, explain, without_hydra
 from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema
-from snntrain.run.interruption import Interrupted
+from snntrain.run.interruption import Interrupted, ProcessError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -45,8 +47,11 @@ def command(main: Callable[[], Any]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here instead of having Hydra print them
     register_schema()
     try:
-        overrides = get_args_parser().parse_args(arguments).overrides
+        parsed = get_args_parser().parse_args(arguments)
+        overrides = parsed.overrides
         check_overrides(overrides)
+        if parsed.multirun:
+            _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
         rewritten = dict(zip(overrides, allow_new_nested_keys(overrides), strict=True))
         sys.argv[1:] = [rewritten.get(argument, argument) for argument in arguments]
         main()
@@ -85,7 +90,8 @@ def run_job(config: DictConfig) -> float | None:
         console.print(f"\n[bold]job {hydra_config.job.num}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
     began = time.perf_counter()
     try:
-        _refuse_parallel_devices(config)
+        if _is_sweep():
+            _check_launcher(hydra_config.launcher, config.trainer)
         job["metrics"] = run(config, folder, overrides)
         return job["metrics"].get(config.monitor.metric)
     except Exception as error:
@@ -111,7 +117,7 @@ def _exit_code(error: Exception) -> int:
 
 def describe(error: Exception) -> str:
     """One sentence for an error."""
-    if isinstance(error, UsageError):
+    if isinstance(error, (UsageError, ProcessError)):
         return str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return explain(error)
@@ -127,13 +133,20 @@ def _is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _refuse_parallel_devices(config: DictConfig) -> None:
-    if config.trainer.get("devices", 1) not in (1, "1") or config.trainer.get("num_nodes", 1) != 1:
-        in_sweep = " In a sweep the processes of such a run would also each repeat the sweep." if _is_sweep() else ""
-        raise UsageError(
-            f"trainer.devices={config.trainer.get('devices', 1)}: a run on several devices is not supported yet, its "
-            f"processes would not share the data out.{in_sweep} Use trainer.devices=1."
-        )
+def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
+    """Those sections of a sweep's config, of what is the same in all its jobs."""
+    parsed = zip(OverridesParser.create().parse_overrides(overrides), allow_new_nested_keys(overrides), strict=True)
+    fixed = [text for override, text in parsed if not override.is_sweep_override()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", fixed, return_hydra_config=True)
+    return config.hydra.launcher, config.trainer
+
+
+def _check_launcher(launcher: DictConfig, trainer: DictConfig) -> None:
+    """Refuse a launcher of a sweep's jobs that does not go with their devices."""
+    from snntrain.run.devices import check_launcher
+
+    check_launcher(*(OmegaConf.to_container(section, resolve=True) for section in (launcher, trainer)))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -7,17 +7,29 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
 
 
 class Interrupted(BaseException):
     """The run was asked to stop by a signal.
 
     Not a KeyboardInterrupt: Lightning answers that one by ending the process before a report could be written.
+
+    Attributes:
+        exit_code: what the program should end with.
+        message: for the user, "" as long as nobody knows where the run was.
     """
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, message: str = "") -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.exit_code = 128 + signal_number
+        self.message = message
+
+
+class ProcessError(RuntimeError):
+    """One of a run's processes ended badly; the others were stopped. The text says which one, why, and what to do."""
 
 
 @contextlib.contextmanager
@@ -61,3 +73,23 @@ def interruptible() -> Iterator[None]:
     finally:
         sys.unraisablehook = hook_before
         restore()
+
+
+class OwnHandlers(pl.Callback):
+    """Keep Lightning from answering SIGTERM.
+
+    Its handler talks to the other processes of the run, in the midst of whatever they are talking about: they then wait
+    for each other for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def _put_back(self, *arguments: Any) -> None:
+        if self._handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+    on_train_start = on_validation_start = on_test_start = on_predict_start = _put_back

@@ -10,6 +10,7 @@ import yaml
 from snntrain.config.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.run.build import read_checkpoint
+from snntrain.run.devices import is_first
 from snntrain.run.results import read_results
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
@@ -44,7 +45,7 @@ def choose_start(config: Mapping[str, Any], folder: Path) -> Start:
     """
     resume = config["resume"]
     if resume is None:
-        if (folder / "config.yaml").exists():
+        if is_first() and (folder / "config.yaml").exists():  # of several processes it writes the file
             raise UsageError(
                 f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or go on with that run: "
                 f"resume={folder}."

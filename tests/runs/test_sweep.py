@@ -90,11 +90,17 @@ def test_a_failing_job_is_reported_at_once_and_stops_no_other(tmp_path, sweeping
 
 
 def test_several_devices_are_refused(tmp_path):
-    code, lines = sweep(tmp_path, "seed=1,2", "trainer.devices=2")
+    code, lines = sweep(tmp_path, "seed=1,2", "trainer=ddp")
+    assert code == 2 and len(lines) == 1, lines
+    for text in ("trainer.devices=2", "basic launcher", "launch=joblib", "trainer.devices=1"):
+        assert text in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_several_devices_in_one_job_are_refused_for_that_job(tmp_path):
+    code, lines = sweep(tmp_path, "seed=1", "trainer.devices=1,2", "trainer.max_epochs=1")
     assert code == 1
-    for job in (0, 1):
-        assert (
-            "trainer.devices=2: a run on several devices is not supported yet"
-            in lines[place(lines, f"job {job} failed: ")]
-        )
-        assert not (tmp_path / "sweep" / str(job)).exists()
+    assert "trainer.devices=2 in a sweep" in lines[place(lines, "job 1 failed: ")]
+    assert results(tmp_path / "sweep" / "0")["status"] == "finished"
+    assert not (tmp_path / "sweep" / "1").exists()

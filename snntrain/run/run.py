@@ -36,13 +36,16 @@ SHOWN = ("model", "data")
 console = Console(highlight=False)
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+def run(
+    config: DictConfig, folder: Path, overrides: list[str], *, is_chosen: bool = True, earlier: Path | None = None
+) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
+        is_chosen, earlier: as in choose_start.
 
     Returns: the metrics of results.json; {} if there was only something to show.
     Raises: UsageError before anything is written; Interrupted after results and report were written.
@@ -58,7 +61,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, flo
     if settings.get("show") == "data":
         show_data(settings)
         return {}
-    start = choose_start(settings, folder)
+    start = choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier)
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)

@@ -99,7 +99,7 @@ def is_alive(process: Any) -> bool | None:
 
 
 def _started(pid: int) -> int | None:
-    """When a process was started, in ticks since the machine was; None where the system does not tell, or it is dead."""
+    """When a process was started, in ticks since the machine was; None where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,8 +221,3 @@ def _natural(name: str) -> tuple[Any, ...]:
     import re
 
     return tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name))
-
-
-def expand(root: Path) -> str:
-    """A path as rows show it: relative to the working folder where it lies in it."""
-    return os.path.relpath(root) if root.resolve().is_relative_to(Path.cwd()) else str(root)

@@ -14,9 +14,9 @@ from rich.text import Text
 from snntrain.registry import did_you_mean
 from snntrain.run.run_rows import Row
 
-MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate")
+MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
-_MOST_PRINTED = 9  # metrics in the terminal; the page and the CSV file have more
+_MOST_PRINTED = 8  # metrics in the terminal; the page and the CSV file have more
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 COLOURS = {"finished": "", "running": "blue", "waiting": "dim", "interrupted": "yellow", "unfinished": "yellow"}
 
@@ -60,13 +60,11 @@ def shared(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def metric_names(rows: Sequence[Row], *, all_splits: bool = True) -> list[str]:
-    """Metrics worth a column: the well-known ones, those of the stages, the others of the test and the validation."""
+def metric_names(rows: Sequence[Row]) -> list[str]:
+    """Metrics worth a column: the well-known ones, then those of the stages."""
     present = dict.fromkeys(name for row in rows for name in row.metrics)
-    others = [name for name in present if name not in MAIN and name.count("/") == 1 and not name.startswith("train/")]
-    stages = [name for name in others if not name.startswith(("test/", "val/"))]
-    rest = [name for name in others if name not in stages]
-    return [*(name for name in MAIN if name in present), *stages, *(rest if all_splits else ())]
+    stages = [name for name in present if name.count("/") == 1 and not name.startswith(("train/", "val/", "test/"))]
+    return [*(name for name in MAIN if name in present), *stages]
 
 
 def by_seed(rows: Sequence[Row]) -> list[Seeds]:
@@ -137,7 +135,7 @@ def table_of(rows: Sequence[Row], first: str) -> Group:
         rows: the runs.
         first: header of the first column, e.g. "job".
     """
-    keys, metrics = varied(rows), metric_names(rows, all_splits=False)[:_MOST_PRINTED]
+    keys, metrics = varied(rows), metric_names(rows)[:_MOST_PRINTED]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in (first, *keys, "status"):
         table.add_column(header, overflow="fold")
@@ -160,7 +158,7 @@ def table_of(rows: Sequence[Row], first: str) -> Group:
 
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:
-    names = [name for name in MAIN if any(name in group.metrics for group in groups)]
+    names = [name for name in MAIN[:4] if any(name in group.metrics for group in groups)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in (*groups[0].values, "seeds"):
         table.add_column(header, overflow="fold")

@@ -20,8 +20,8 @@ _SHARES = ("acc", "firing_rate")
 def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str]]:
     """One figure for each varied parameter and metric.
 
-    Dots are runs, lines join the means of each value; colours tell the values of another varied parameter, where one has
-    few enough. The seed is left out unless nothing else varies.
+    Dots are runs, dashes the means of each value, joined where the values are numbers; colours tell the values of
+    another varied parameter, where one has few enough. The seed is left out unless nothing else varies.
 
     Args:
         rows: runs; those without the metric are left out.
@@ -59,7 +59,8 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
             members = [row for row in rows if not other or value_of(row, other) == value]
             colour = matplotlib.colormaps["tab10"](index % 10) if other else INK
             shift = 0.0 if is_numeric or not other else 0.12 * (index - (len(series) - 1) / 2)
-            _draw(axes, members, key, metric, places, shift, colour, _short(value))
+            points = [(places[value_of(row, key)] + shift, row.metrics[metric]) for row in members]
+            _draw(axes, points, "-" if is_numeric else "none", colour, _short(value))
         _axis(axes, places, is_numeric)
         if metric.split("/")[-1].startswith(_SHARES):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
@@ -70,16 +71,14 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
         return svg(figure, name)
 
 
-def _draw(
-    axes: Axes, rows: Sequence[Row], key: str, metric: str, places: dict, shift: float, colour: object, label: str
-) -> None:
+def _draw(axes: Axes, points: Sequence[tuple[float, float]], line: str, colour: object, label: str) -> None:
     by_place: dict[float, list[float]] = {}
-    for row in rows:
-        by_place.setdefault(places[value_of(row, key)] + shift, []).append(row.metrics[metric])
-    dots = [(place, value) for place, found in by_place.items() for value in found]
-    axes.plot(*zip(*dots, strict=True), "o", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
-    means = sorted((place, statistics.fmean(found)) for place, found in by_place.items())
-    axes.plot(*zip(*means, strict=True), color=colour, marker="_", markersize=11, linewidth=1.3, label=f" {label}")
+    for place, value in points:
+        by_place.setdefault(place, []).append(value)
+    axes.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
+    means = sorted((place, statistics.fmean(values)) for place, values in by_place.items())
+    style = {"marker": "_", "markersize": 13, "markeredgewidth": 1.8, "linewidth": 1.3, "linestyle": line}
+    axes.plot(*zip(*means, strict=True), color=colour, label=f" {label}", **style)
 
 
 def _axis(axes: Axes, places: dict, is_numeric: bool) -> None:

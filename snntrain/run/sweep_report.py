@@ -29,7 +29,7 @@ from snntrain.run.run_table import (
 from snntrain.run.sweep import read_sweep
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
-_MOST_METRICS = 14
+_MOST_METRICS = 10
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -148,7 +148,7 @@ def _cells(row: Row, columns: Sequence[dict[str, Any]], page: pathlib.Path) -> d
             )
             continue
         text = {"name": row.name, "status": row.status, "when": row.when, "overrides": _joined(row)}.get(key)
-        text = value_of(row, key) if text is None or kind == "given" and key != "when" else text
+        text = value_of(row, key) if text is None or (kind == "given" and key != "when") else text
         cells.append({"kind": kind, "text": text, "value": text})
     return {
         "name": row.name,

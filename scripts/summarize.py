@@ -1,4 +1,4 @@
-"""One table of any runs: accuracies, mean and spread over seeds, what failed. Reads run folders only, trains nothing."""
+"""One table of any runs: accuracies, mean and spread over seeds, what failed. It only reads run folders."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ def main() -> int:
         rows, first = _rows(arguments.folders)
         if arguments.sort:
             rows = sort_rows(rows, arguments.sort)
-        console.print(table_of(rows, first))
+        console.print(table_of(rows, first, console.width))
         if arguments.csv:
             write_text(arguments.csv, csv_of(rows, first))
         if arguments.html:

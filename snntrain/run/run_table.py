@@ -16,8 +16,8 @@ from snntrain.run.run_rows import Row
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
-_MOST_PRINTED = 8  # metrics in the terminal; the page and the CSV file have more
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
+_WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
 COLOURS = {"finished": "", "running": "blue", "waiting": "dim", "interrupted": "yellow", "unfinished": "yellow"}
 
 
@@ -44,8 +44,15 @@ def varied(rows: Sequence[Row]) -> list[str]:
 
 
 def value_of(row: Row, key: str) -> str:
-    """What a run had for a key: as it was typed, else as its config says, else 'default'."""
-    return row.overrides.get(key, row.config.get(key, "default"))
+    """What a run had for a key: as it was typed, else as its config says, else 'default'; '' where nothing is known.
+
+    Equal numbers read the same, however they were typed.
+    """
+    value = row.overrides.get(key, row.config.get(key, "default" if row.overrides or row.config else ""))
+    try:
+        return f"{float(value):.12g}"
+    except ValueError:
+        return value
 
 
 def shared(rows: Sequence[Row]) -> list[str]:
@@ -128,14 +135,16 @@ def _natural(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
-def table_of(rows: Sequence[Row], first: str) -> Group:
+def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     """For the terminal: the runs, then means over seeds, then what went wrong.
 
     Args:
         rows: the runs.
         first: header of the first column, e.g. "job".
+        width: of the terminal, in characters; it gets as many metrics as fit.
     """
-    keys, metrics = varied(rows), metric_names(rows)[:_MOST_PRINTED]
+    keys = varied(rows)
+    metrics = metric_names(rows)[: _room(rows, keys, first, width)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in (first, *keys, "status"):
         table.add_column(header, overflow="fold")
@@ -155,6 +164,14 @@ def table_of(rows: Sequence[Row], first: str) -> Group:
     if failed:
         parts += [Text(""), *(Text(f"{first} {row.name} {row.status}: {row.error}", style="red") for row in failed)]
     return Group(*parts)
+
+
+def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> int:
+    """How many metrics fit beside the other columns, two at least."""
+    names = max((len(row.name) for row in rows), default=0)
+    values = [max([len(key), *(len(value_of(row, key)) for row in rows)]) for key in keys]
+    others = sum(min(_WIDEST, length) + 2 for length in (max(len(first), names), *values)) + len("interrupted  seconds")
+    return max(2, (width - others) // len("firing_rate  "))
 
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:

@@ -36,7 +36,7 @@ _HERE = pathlib.Path(__file__).parent
 def print_sweep(folder: pathlib.Path, console: Console) -> None:
     """Print the results of a sweep, from its folder alone."""
     console.print()
-    console.print(table_of(sweep_rows(folder), "job"))
+    console.print(table_of(sweep_rows(folder), "job", console.width))
     console.print(f"sweep: {folder / 'sweep.html'}", soft_wrap=True)
 
 

@@ -125,7 +125,7 @@ def run_row(folder: Path, name: str) -> Row:
     config = _read(folder / "config.yaml", _parse_yaml, dict, damaged)
     overrides = _read(folder / "overrides.yaml", _parse_yaml, list, damaged) or []
     row.overrides = split_overrides([str(override) for override in overrides])
-    row.config = {key: value for key, value in flatten(config or {}).items() if key not in _PLACES}
+    row.config = _without_places(flatten(config or {}))
     row.metrics = _metrics(results)
     row.seconds = _seconds(results)
     row.error = first_line(str(results.get("message") or ""))
@@ -142,6 +142,16 @@ def run_row(folder: Path, name: str) -> Row:
     elif config is None and row.status in _OUTCOMES:
         row.status, row.error = "damaged", "config.yaml is missing"
     return row
+
+
+def _without_places(config: dict[str, str]) -> dict[str, str]:
+    """A flat config without what only says where the run lies: its folder's path is cut from longer ones."""
+    place = config.get("paths.run", "")
+    return {
+        key: value.replace(place, "…") if len(place) > 1 else value
+        for key, value in config.items()
+        if key not in _PLACES
+    }
 
 
 def _state(folder: Path) -> str:
@@ -195,8 +205,8 @@ def _when(folder: Path) -> str:
 
 
 def split_overrides(overrides: Sequence[str]) -> dict[str, str]:
-    """key → value; what is not key=value is its own key."""
-    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    """key → value; what is not key=value is its own key. Hydra's `$\\{` for a `${` inside a sweep is undone."""
+    pairs = (override.lstrip("+").replace("\\{", "{").replace("\\}", "}").partition("=") for override in overrides)
     return {key: value for key, _, value in pairs}
 
 

@@ -162,7 +162,7 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
         parts += [Text(""), _seed_table(groups)]
     failed = [row for row in rows if row.error]
     if failed:
-        parts += [Text(""), *(Text(f"{first} {row.name} {row.status}: {row.error}", style="red") for row in failed)]
+        parts += [Text(""), *(Text(f"{row.name} {row.status}: {row.error}", style="red") for row in failed)]
     return Group(*parts)
 
 

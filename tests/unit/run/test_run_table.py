@@ -50,7 +50,7 @@ def test_the_table_names_every_job_and_the_first_line_of_every_error(sweep):
     console.print(table_of(sweep_rows(sweep), "job", console.width))
     text = console.export_text()
     assert text.splitlines()[0].split()[:4] == ["job", "neuron", "seed", "status"]
-    assert "all with T=2" in text and "job 5 failed: seed must be ≥ 0" in text and "more" not in text
+    assert "all with T=2" in text and "\n5 failed: seed must be ≥ 0" in text and "more" not in text
     assert f"{statistics.fmean([0.9, 0.3]):.4f} ± {statistics.stdev([0.9, 0.3]):.4f}" in text
 
 

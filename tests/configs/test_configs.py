@@ -64,7 +64,7 @@ def test_every_choice_composes_and_passes_the_check(group, choice):
     except UsageError as missing:
         pytest.skip(str(missing))
     config = check(compose(choose(group, choice)))
-    config["hydra"] = OmegaConf.to_container(HydraConfig.get(), resolve=False)
+    config["hydra"] = OmegaConf.to_container(HydraConfig.get(), resolve=False, enum_to_str=True)
     text = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
     file, node = yaml.safe_load(text), config
     for part in [] if text.startswith("# @package _global_") else group.split("/"):

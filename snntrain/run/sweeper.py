@@ -64,6 +64,9 @@ class JobSweeper(BasicSweeper):
             raise
         try:
             self._run([job for job in jobs if job.status != "finished"])
+        except KeyboardInterrupt:
+            self._mark_interrupted()
+            raise
         finally:
             self._conclude()
         return []
@@ -142,6 +145,15 @@ class JobSweeper(BasicSweeper):
             if job.status == "running":
                 job.status, job.error = "killed", "its process left no word: it was killed, or ran out of memory"
             write_job(self.folder, job)
+
+    def _mark_interrupted(self) -> None:
+        """joblib kills its processes on Ctrl-C, before they could say so; those of a cluster go on."""
+        if "joblib" not in type(self.launcher).__module__:
+            return
+        for job in read_jobs(self.folder):
+            if job.status in ("running", "killed"):
+                job.status, job.error = "interrupted", "SIGINT"
+                write_job(self.folder, job)
 
     def _conclude(self) -> None:
         jobs = read_jobs(self.folder)

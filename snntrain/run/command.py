@@ -104,6 +104,8 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
     from snntrain.run.run import run
 
     try:
+        if config.sweep.resume and not _is_sweep():
+            raise UsageError("sweep.resume=true goes on with a sweep: add -m. To go on with one run: resume=auto.")
         _refuse_parallel_devices(config)
         return run(config, folder, overrides, is_chosen=is_chosen).get(config.monitor.metric)
     except Exception as error:

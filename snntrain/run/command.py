@@ -1,5 +1,6 @@
 """A command line from start to exit code: one job or a sweep, errors as one sentence."""
 
+import contextlib
 import os
 import sys
 import time
@@ -18,18 +19,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, explain, without_hydra
 from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema
 from snntrain.run.interruption import Interrupted, ProcessError
+from snntrain.run.launch import check_launchers, output_in, take_gpu
+from snntrain.run.owner import release
+from snntrain.run.sweep import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
+from snntrain.run.sweeper import JobSweeper, register_sweeper
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-# Jobs that ran in this process: overrides, metrics, error, seconds.
-_jobs: list[dict[str, Any]] = []
+# Of the jobs that ran in this process outside of a sweep.
+_failures: list[Exception] = []
 _command_process: int | None = None
 
 
@@ -46,14 +50,17 @@ def command(main: Callable[[], Any]) -> int:
     arguments = sys.argv[1:]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here instead of having Hydra print them
     register_schema()
+    register_sweeper()
     try:
         parsed = get_args_parser().parse_args(arguments)
         overrides = parsed.overrides
-        check_overrides(overrides)
-        if parsed.multirun:
-            _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
-        rewritten = dict(zip(overrides, allow_new_nested_keys(overrides), strict=True))
-        sys.argv[1:] = [rewritten.get(argument, argument) for argument in arguments]
+        if not parsed.shell_completion:  # whose words are no overrides
+            check_overrides(overrides)
+            check_launchers(overrides)
+            if parsed.multirun:
+                _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
+            rewritten = dict(zip(overrides, allow_new_nested_keys(overrides), strict=True))
+            sys.argv[1:] = [rewritten.get(argument, argument) for argument in arguments]
         main()
     except (KeyboardInterrupt, Interrupted) as interruption:
         if isinstance(interruption, KeyboardInterrupt):
@@ -62,47 +69,104 @@ def command(main: Callable[[], Any]) -> int:
     except Exception as error:
         _report(error, "error", any(argument.lstrip("+") == "debug.traceback=true" for argument in arguments))
         return _exit_code(error)
-    failures = [job["error"] for job in _jobs if job["error"] is not None]
-    if any(job["in_sweep"] for job in _jobs):  # Hydra has forgotten by now that it was one
-        console.print(_sweep_table())
-        return 1 if failures else 0
-    return _exit_code(failures[0]) if failures else 0
+    if JobSweeper.failures is not None:
+        return 1 if JobSweeper.failures else 0
+    return _exit_code(_failures[0]) if _failures else 0
 
 
 def run_job(config: DictConfig) -> float | None:
     """The body of train.py: one run, in the folder Hydra chose for it.
 
-    An error is reported here and now. In a sweep the jobs after it still run; `command` knows of it from the list of
-    jobs.
+    An error is reported here and now. In a sweep the jobs after it still run; the sweep knows of it from the job's
+    record, in whatever process the job ran.
 
     Returns: the monitored metric, for sweepers that optimise it.
     """
-    from snntrain.run.run import run
+    from lightning.pytorch.utilities import rank_zero_only
 
+    register_schema()  # what OmegaConf resolves is not known yet in a launcher's own process
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # ${…} is text here
     overrides = [str(override).removeprefix("++") for override in given]
     config = without_hydra(config)
-    job: dict[str, Any] = {"overrides": overrides, "metrics": {}, "error": None, "in_sweep": _is_sweep()}
-    _jobs.append(job)
-    if _is_sweep():
-        console.print(f"\n[bold]job {hydra_config.job.num}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
-    began = time.perf_counter()
+    if not _is_sweep() or JOB_VARIABLE not in os.environ or rank_zero_only.rank != 0:
+        is_chosen = any(str(override).startswith("hydra.run.dir=") for override in hydra_config.overrides.hydra)
+        return _run_alone(config, folder, overrides, is_chosen or _is_sweep())
+    sweep, number = Path(hydra_config.sweep.dir), int(os.environ[JOB_VARIABLE])
+    with contextlib.ExitStack() as stack:
+        terminal = console
+        if (
+            os.getpid() != _command_process and "SUBMITIT_EXECUTOR" not in os.environ
+        ):  # submitit keeps the output itself
+            stream = stack.enter_context(output_in(record_path(sweep, number).with_suffix(".txt")))
+            terminal = Console(file=stream, highlight=False)
+        terminal.print(f"\n[bold]job {number}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
+        take_gpu(config, sweep)
+        return _run_in_sweep(config, folder, overrides, sweep, number, terminal)
+
+
+def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen: bool) -> float | None:
+    from snntrain.run.run import run
+
     try:
+        if config.sweep.resume and not _is_sweep():
+            raise UsageError("sweep.resume=true goes on with a sweep: add -m. To go on with one run: resume=auto.")
         if _is_sweep():
-            _check_launcher(hydra_config.launcher, config.trainer)
-        job["metrics"] = run(config, folder, overrides)
-        return job["metrics"].get(config.monitor.metric)
+            _check_launcher(HydraConfig.get().launcher, config.trainer)
+        return run(config, folder, overrides, is_chosen=is_chosen).get(config.monitor.metric)
     except Exception as error:
-        job["error"] = error
-        _report(error, f"job {hydra_config.job.num} failed" if _is_sweep() else "error", config.debug.get("traceback"))
+        _failures.append(error)
+        _report(error, "error", config.debug.get("traceback"))
         if os.getpid() != _command_process:
             raise  # a launcher's own process: the launcher has to learn of it
         return None
     finally:
-        job["seconds"] = time.perf_counter() - began
-        _remove_if_empty(folder)
+        _leave(config, folder)
+
+
+def _run_in_sweep(
+    config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int, terminal: Console
+) -> float | None:
+    from snntrain.run.run import run
+
+    earlier = latest_folder(folder.parent, folder.name)
+    job, began = begin(sweep, number, overrides)
+    try:
+        _check_launcher(HydraConfig.get().launcher, config.trainer)
+        job.metrics = run(config, folder, overrides, is_chosen=False, earlier=earlier)
+        job.status = "finished"
+        return job.metrics.get(config.monitor.metric)
+    except Exception as error:
+        job.status, job.error = "failed", describe(error)
+        _report(error, f"job {number} failed", config.debug.get("traceback"))
+        return None
+    except (KeyboardInterrupt, Interrupted) as interruption:
+        job.status, job.error = "interrupted", str(interruption) or "SIGINT"
+        if os.getpid() != _command_process:
+            raise KeyboardInterrupt from None  # which a launcher's process can hand over to the one that waits for it
+        raise
+    finally:
+        _leave(config, folder)
+        if job.status != "running":  # else it is about to be queued again, and goes on there
+            _record(job, sweep, config, time.perf_counter() - began)
+            if terminal is not console:
+                terminal.print(
+                    f"job {number} {job.status}" + escape(f": {job.error}" if job.error else ""), soft_wrap=True
+                )
+
+
+def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:
+    where = Path(config.paths.run or "")
+    job.folder = os.path.relpath(where, sweep) if (where / "config.yaml").is_file() else None
+    job.seconds = round(seconds, 3)
+    write_job(sweep, job)
+
+
+def _leave(config: DictConfig, folder: Path) -> None:
+    for used in {Path(config.paths.run or folder), folder}:
+        release(used)
+        _remove_if_empty(used)
 
 
 def _report(error: Exception, title: str, with_traceback: bool) -> None:
@@ -156,17 +220,3 @@ def _remove_if_empty(folder: Path) -> None:
             directory.rmdir()
         except OSError:
             return
-
-
-def _sweep_table() -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("job", "overrides", "status", "test/acc", "val/acc", "firing rate", "seconds"):
-        table.add_column(header, overflow="fold")
-    for number, job in enumerate(_jobs):
-        metrics, error = job["metrics"], job["error"]
-        shown = (
-            f"{metrics[name]:.4f}" if name in metrics else "" for name in ("test/acc", "val/acc", "test/firing_rate")
-        )
-        status = "finished" if error is None else f"[red]failed[/red]: {escape(describe(error))}"
-        table.add_row(str(number), escape(" ".join(job["overrides"])), status, *shown, f"{job['seconds']:.1f}")
-    return table

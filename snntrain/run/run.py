@@ -29,6 +29,7 @@ from snntrain.run.devices import check_devices, in_group, is_sharded, leave_grou
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
+from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
 from snntrain.run.report import write_report
 from snntrain.run.results import write_results
@@ -48,6 +49,9 @@ def run(
     overrides: list[str],
     command: str | None = None,
     more_callbacks: Sequence[pl.Callback] = (),
+    *,
+    is_chosen: bool = True,
+    earlier: Path | None = None,
 ) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
@@ -57,6 +61,7 @@ def run(
         overrides: the run's part of the command line, recorded.
         command: recorded as what makes the same run; None: this program with the overrides.
         more_callbacks: besides those of the config.
+        is_chosen, earlier: as in choose_start.
 
     Returns: the metrics of results.json; {} if there was only something to show.
     Raises: UsageError before anything is written; Interrupted and Pruned after results and report were written.
@@ -73,11 +78,14 @@ def run(
         show_data(settings)
         return {}
     check_devices(settings)
-    start = choose_start(settings, folder)
+    start = choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier)
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
-    return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
+    try:
+        return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
+    finally:
+        release(start.folder)
 
 
 def run_checked(

@@ -79,6 +79,13 @@ WRONG = {
     "unwritable run folder": (["hydra.run.dir=/dev/null/run"], ["/dev/null/run", "hydra.run.dir"]),
     "resume from nowhere": (["resume=no/such/run"], ["resume", "no/such/run", "auto"]),
     "bad checkpoint": ([f"resume={NOT_A_CHECKPOINT}"], [NOT_A_CHECKPOINT, "cannot be read"]),
+    "a sweep resumed without a sweep": (["sweep.resume=true"], ["sweep.resume", "add -m", "resume=auto"]),
+    "a sweep resumed that is not there": (
+        ["-m", "seed=1,2", "sweep.resume=true", "hydra.sweep.dir=nowhere"],
+        ["sweep.resume=true", "nowhere holds no sweep"],
+    ),
+    "mistyped launcher": (["-m", "seed=1,2", "launch=jobli"], ["jobli", "Did you mean joblib?"]),
+    "launchers in a sweep": (["-m", "launch=basic,joblib"], ["launch=basic,joblib", "one launcher"]),
     "unknown interpolation": (["optim.lr=${no.such.key}"], ["no.such.key"]),
     "accelerator that is not there": (["trainer.accelerator=tpu"], ["trainer", "tpu", "trainer=cpu"]),
 }

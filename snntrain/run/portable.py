@@ -10,7 +10,7 @@ from snntrain.config.schema import Paths
 from snntrain.config.targets import walk
 
 # What may differ between two runs of one experiment: none of it changes a result.
-_FREE = ("paths", "resume", "show", "debug", "trust", "logger", "name")
+_FREE = ("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name")
 _FREE_WITHIN = ("data.num_workers", "data.download", "data.prefetch", "data.persistent_workers", "data.cache_gb")
 _FREE_OF_TRAINER = ("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler")
 # Groups in which folders stand.

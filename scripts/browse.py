@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 import snntrain  # noqa: F401  before torchvision, see snntrain/__init__.py
-from snntrain.run.run_rows import find_rows
-from snntrain.run.sweep_report import GENERATOR, write_page
+from snntrain.report.run_rows import find_rows
+from snntrain.report.runs_page import GENERATOR, write_page
 
 console = Console(highlight=False)
 

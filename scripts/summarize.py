@@ -9,10 +9,10 @@ from rich.markup import escape
 
 import snntrain  # noqa: F401  before torchvision, see snntrain/__init__.py
 from snntrain.files import write_text
-from snntrain.run.run_rows import Row, find_rows, sweep_rows
-from snntrain.run.run_table import csv_of, sort_rows, table_of
-from snntrain.run.sweep import SWEEP
-from snntrain.run.sweep_report import write_page
+from snntrain.report.run_rows import Row, find_rows, sweep_rows
+from snntrain.report.run_table import csv_of, sort_rows, table_of
+from snntrain.report.runs_page import write_page
+from snntrain.sweep.jobs import SWEEP
 
 EXAMPLES = """\
   python scripts/summarize.py runs/2026-01-31/12-00-00_sweep               a sweep, also one that was killed

@@ -7,7 +7,7 @@ import yaml
 
 from snntrain.files import write_json, write_text
 from snntrain.run.results import write_results
-from snntrain.run.sweep import Job, write_job, write_sweep
+from snntrain.sweep.jobs import Job, write_job, write_sweep
 
 
 def make_run(folder: Path, overrides: Sequence[str] = (), status: str = "finished", **metrics: float) -> Path:

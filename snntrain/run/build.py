@@ -15,10 +15,10 @@ from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticO
 from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
+from snntrain.parallel.devices import one_device
+from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
-from snntrain.run.devices import one_device
 from snntrain.run.interruption import OwnHandlers
-from snntrain.run.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 

@@ -24,10 +24,10 @@ from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides
 from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.launch import check_launchers, output_in, take_gpu
 from snntrain.run.owner import release
-from snntrain.run.sweep import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
-from snntrain.run.sweeper import JobSweeper, register_sweeper
+from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
+from snntrain.sweep.launch import check_launchers, output_in, take_gpu
+from snntrain.sweep.sweeper import JobSweeper, register_sweeper
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -208,7 +208,7 @@ def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]
 
 def _check_launcher(launcher: DictConfig, trainer: DictConfig) -> None:
     """Refuse a launcher of a sweep's jobs that does not go with their devices."""
-    from snntrain.run.devices import check_launcher
+    from snntrain.parallel.devices import check_launcher
 
     check_launcher(*(OmegaConf.to_container(section, resolve=True) for section in (launcher, trainer)))
 

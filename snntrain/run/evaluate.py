@@ -19,9 +19,9 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.config.foreign import admit
 from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
+from snntrain.parallel.devices import one_device
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape, read_checkpoint
-from snntrain.run.devices import one_device
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
 MODES = ("test", "predict")

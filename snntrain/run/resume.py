@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from snntrain.config.error import UsageError
+from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
 from snntrain.run.build import read_checkpoint
-from snntrain.run.devices import is_first
 from snntrain.run.owner import claim, claim_fresh, is_alive, owner, take_over
 from snntrain.run.results import read_results
 

@@ -21,21 +21,21 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
+from snntrain.parallel.agent import launch
+from snntrain.parallel.devices import check_devices, in_group, is_sharded, leave_group, processes
 from snntrain.registry import did_you_mean
-from snntrain.run.agent import launch
+from snntrain.report.layer_table import layer_table
+from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
-from snntrain.run.devices import check_devices, in_group, is_sharded, leave_group, processes
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.report import write_report
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
 from snntrain.run.show_data import show_data
-from snntrain.run.table import layer_table
 from snntrain.stage import Trained, run_stages
 
 SHOWN = ("model", "data")

@@ -18,7 +18,7 @@ from snntrain.search.settings import Search
 from snntrain.search.study import FINISHED, counted, trials_of
 
 REPORT = "study.html"
-_TEMPLATE = Path(__file__).parents[1] / "run/study.html.j2"
+_TEMPLATE = Path(__file__).with_name("study.html.j2")
 _STATUS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
 
 

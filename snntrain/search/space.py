@@ -13,7 +13,7 @@ from snntrain.config.check import check
 from snntrain.config.compose import compose
 from snntrain.config.error import UsageError
 from snntrain.registry import did_you_mean
-from snntrain.run.run_files import RunFiles
+from snntrain.report.run_files import RunFiles
 from snntrain.search.settings import Parameter, Search, Value
 
 _TWO_BATCHES = {

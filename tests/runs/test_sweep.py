@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, SMALL, results
 
-from snntrain.run.sweep import read_jobs
+from snntrain.sweep.jobs import read_jobs
 
 OVERRIDES = ("neuron=if seed=1", "neuron=if seed=2", "neuron=lif seed=1", "neuron=lif seed=2")
 

@@ -16,8 +16,8 @@ from snntrain.files import write_text
 from snntrain.run.owner import OWNER, owner, release, this_process
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
-from snntrain.run.sweep import Job, write_sweep
-from snntrain.run.sweeper import _choose_folder
+from snntrain.sweep.jobs import Job, write_sweep
+from snntrain.sweep.sweeper import _choose_folder
 
 CONFIG = {"resume": None, "seed": 1, "sweep": {"resume": False}, "paths": {"runs": "runs"}, "data": {"root": "x"}}
 

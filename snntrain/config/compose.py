@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -55,6 +55,8 @@ def _check_override(override: Override, argument: str) -> None:
     key = override.key_or_group
     root = re.split(r"[./]", key)[0]
     choices = groups()
+    if override.is_choice_sweep() and any(isinstance(value, Sweep) for value in override.value().list):
+        raise UsageError(f"{argument}: range(…) and the like cannot stand among other values. List all of them.")
     if root == "hydra":
         return
     if root == SEARCHES.name:

@@ -55,7 +55,7 @@ def _check_override(override: Override, argument: str) -> None:
     key = override.key_or_group
     root = re.split(r"[./]", key)[0]
     choices = groups()
-    if override.is_choice_sweep() and any(isinstance(value, Sweep) for value in override.value().list):
+    if any(isinstance(value, Sweep) for value in getattr(override.value(), "list", ())):
         raise UsageError(f"{argument}: range(…) and the like cannot stand among other values. List all of them.")
     if root == "hydra":
         return

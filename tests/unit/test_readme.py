@@ -115,7 +115,7 @@ def test_the_tables_of_results_are_those_of_the_records():
             told = re.findall(r"\d+\.\d+ ± \d+\.\d+ %", line)
             assert told and set(told) <= known, line
             found += 1
-    assert found >= 5
+    assert found >= 4
 
 
 def rows(text: str, header: str) -> list[str]:

@@ -17,11 +17,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 from rich.console import Console
 
 from snntrain.config.error import UsageError
+from snntrain.experiment.record_page import table_text
+from snntrain.experiment.recorded import EXPERIMENTS
+from snntrain.experiment.recording import check_request, clean_commit, record, record_from
+from snntrain.experiment.script import guarded
 from snntrain.files import write_text
-from snntrain.run.record_page import table_text
-from snntrain.run.recorded import EXPERIMENTS
-from snntrain.run.recording import check_request, clean_commit, record, record_from
-from snntrain.run.script import guarded
 
 console = Console(highlight=False)
 

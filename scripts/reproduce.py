@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 
 from snntrain.config.error import UsageError
-from snntrain.run.reproduction import reproduce, reproduce_from
-from snntrain.run.script import guarded
+from snntrain.experiment.reproduction import reproduce, reproduce_from
+from snntrain.experiment.script import guarded
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.history import History
 from snntrain.callback.progress import Progress
+from snntrain.callback.pruning import Pruned, Pruning
 from snntrain.callback.resume_point import ResumePoint
 from snntrain.callback.seeding import Seeding
 from snntrain.callback.spike_statistics import SpikeStatistics
@@ -13,6 +14,8 @@ __all__ = [
     "EMAWeightAveraging",
     "History",
     "Progress",
+    "Pruned",
+    "Pruning",
     "ResumePoint",
     "Seeding",
     "SpikeStatistics",

@@ -11,7 +11,7 @@ from snntrain.files import write_text
 
 
 class History(pl.Callback):
-    """Collect one row of metrics per epoch and write them to a CSV file.
+    """Collect one row of metrics per epoch and write them to a CSV file; of several processes the first one writes.
 
     Args:
         path: the file, rewritten whole after each epoch.
@@ -38,7 +38,8 @@ class History(pl.Callback):
         }
         row = {"epoch": trainer.current_epoch + 1, "lr": self._learning_rate}
         self.rows.append({**row, **dict(sorted(metrics.items()))})
-        write_text(self.path, self.as_csv())
+        if trainer.is_global_zero:
+            write_text(self.path, self.as_csv())
 
     def as_csv(self) -> str:
         """The rows as CSV text; a metric that an epoch lacks is an empty cell."""

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from torchmetrics import Metric
 
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
@@ -92,7 +93,7 @@ class Progress(ProgressBar):
     def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
         parts = [f"loss {float(outputs['loss']):.3f}"]
         if "train_acc" in getattr(pl_module, "accuracy", {}):
-            parts.append(f"acc {float(pl_module.accuracy['train_acc'].compute()):.3f}")
+            parts.append(f"acc {float(_of_this_process(pl_module.accuracy['train_acc']).compute()):.3f}")
         for callback in trainer.callbacks:
             if isinstance(callback, SpikeStatistics) and callback.training_rate is not None:
                 parts.append(f"firing {callback.training_rate:.3f}")
@@ -147,6 +148,13 @@ class Progress(ProgressBar):
 
     def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
         self._stop()
+
+
+def _of_this_process(metric: Metric) -> Metric:
+    """What a metric has counted here. It would wait for the other processes, which show nothing."""
+    own = metric.clone()
+    own.distributed_available_fn = lambda: False
+    return own
 
 
 def _speed(trainer: pl.Trainer) -> list[str]:

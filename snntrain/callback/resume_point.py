@@ -13,7 +13,8 @@ class ResumePoint(Checkpoint):
     """Write checkpoints/last.ckpt before the first epoch and at the end of every epoch.
 
     A resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and ends
-    with the same metrics as a run that was never interrupted. The file is complete at any moment.
+    with the same metrics as a run that was never interrupted. The file is complete at any moment; of several processes
+    the first one writes it.
 
     Every checkpoint of the run also gets what is needed to rebuild the model from it alone.
 
@@ -41,5 +42,8 @@ class ResumePoint(Checkpoint):
         checkpoint["snntrain"] = self.description
 
     def _save(self, trainer: pl.Trainer) -> None:
+        if not trainer.is_global_zero:  # it has its share in gathering what the first process writes
+            trainer.save_checkpoint(self.path, weights_only=False)
+            return
         with replacing(self.path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)

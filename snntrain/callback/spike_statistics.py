@@ -19,7 +19,7 @@ class SpikeStatistics(pl.Callback):
     """Log firing rates: the share of (neuron, time step, sample) in which a spike was fired.
 
     In validation and test `val/firing_rate` and `test/firing_rate` over all neurons, and `…/firing_rate/<layer>` for
-    each layer. In training every n-th batch is looked at, for the progress bar only.
+    each layer, of the samples of all processes. In training every n-th batch is looked at, for the progress bar only.
 
     Args:
         every_n_batches: training batches from one look to the next, ≥ 1.
@@ -58,12 +58,21 @@ class SpikeStatistics(pl.Callback):
         seen = sum(self._seen.values())
         return (sum(map(float, self._fired.values())) / seen if seen else None), per_layer
 
-    def _log(self, pl_module: pl.LightningModule, stage: str) -> None:
+    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.world_size > 1 and self._seen:
+            self._add_up(trainer, pl_module.device)
         overall, per_layer = self._rates()
         if overall is not None:
             pl_module.log(f"{stage}/firing_rate", overall)
             for path, rate in per_layer.items():
                 pl_module.log(f"{stage}/firing_rate/{path}", rate)
+
+    def _add_up(self, trainer: pl.Trainer, device: torch.device) -> None:
+        """Over the processes, which have the same layers."""
+        counts = [[float(self._fired[path]), float(seen)] for path, seen in self._seen.items()]
+        total = trainer.strategy.reduce(torch.tensor(counts, dtype=torch.float64, device=device), reduce_op="sum")
+        for path, (fired, seen) in zip(self._seen, total.tolist(), strict=True):
+            self._fired[path], self._seen[path] = torch.tensor(fired, dtype=torch.float64), int(seen)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
         if idx % self.every_n_batches == 0:
@@ -79,14 +88,14 @@ class SpikeStatistics(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
-        self._log(pl_module, "val")
+        self._log(trainer, pl_module, "val")
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._watch(pl_module.net)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
-        self._log(pl_module, "test")
+        self._log(trainer, pl_module, "test")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop()

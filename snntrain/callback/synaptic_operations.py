@@ -74,7 +74,7 @@ class SynapticOperations(pl.Callback):
         self._stop()
         if not self._samples:
             return
-        self.result = self._summary()
+        self.result = self._summary(trainer, pl_module.device)
         for name in ("sops", "macs", "energy_uJ", "energy_ann_uJ"):
             pl_module.log(f"test/{name}", self.result[name])
 
@@ -84,9 +84,11 @@ class SynapticOperations(pl.Callback):
     def _stop(self) -> None:
         self._while_testing.close()
 
-    def _summary(self) -> dict[str, Any]:
-        layers = []
-        for row, (accumulates, size, values) in zip(self._rows, _fetch(self._counts), strict=True):
+    def _summary(self, trainer: pl.Trainer, device: torch.device) -> dict[str, Any]:
+        layers, counted = [], list(_fetch(self._counts))
+        if trainer.world_size > 1:
+            counted, self._samples = _of_all_processes(counted, self._samples, trainer, device)
+        for row, (accumulates, size, values) in zip(self._rows, counted, strict=True):
             kind, operands = ("sops", size) if accumulates else ("macs", values)
             operations = {"sops": 0.0, "macs": 0.0, kind: row["fan_out"] * operands / self._samples}
             layers.append({"path": row["path"], **operations})
@@ -127,6 +129,17 @@ class _Count:
             wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
             size, broken = x.abs().sum(dtype=wide) * repeats, (x != x.round()).any().to(wide)
             self.sums = torch.stack([size, broken]) + self.sums
+
+
+def _of_all_processes(
+    counted: Sequence[tuple[bool, float, int]], samples: int, trainer: pl.Trainer, device: torch.device
+) -> tuple[list[tuple[bool, float, int]], int]:
+    """What _fetch gives and the number of samples, added up. A layer accumulates if it did so everywhere."""
+    numbers = [[float(not accumulates), size, float(values)] for accumulates, size, values in counted]
+    numbers.append([0.0, 0.0, float(samples)])
+    total = trainer.strategy.reduce(torch.tensor(numbers, dtype=torch.float64, device=device), reduce_op="sum")
+    *layers, (_, _, all_samples) = total.tolist()
+    return [(not multiplied, size, int(values)) for multiplied, size, values in layers], int(all_samples)
 
 
 def _fetch(counts: Sequence[_Count]) -> Iterator[tuple[bool, float, int]]:

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 
 
 class Throughput(pl.Callback):
-    """Count training images and the seconds they took; validation and the first batch of the run do not count.
+    """Count training images of all processes and the seconds they took, without validation and the run's first batch.
 
     The first batch pays for warming up (allocations, loader workers), which would distort a short run's figure.
     """
@@ -29,7 +29,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         now, batch = time.perf_counter(), args[1]
         if self._last is not None:
-            self.images += len(batch[1])
+            self.images += len(batch[1]) * trainer.world_size  # of an epoch's last batch others may have one less
             self.seconds += now - self._last
         self._warm, self._last = True, now
 

@@ -16,7 +16,7 @@ from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
 from snntrain.config.error import UsageError, refusing
-from snntrain.config.schema import Monitor, Paths, top_level_keys
+from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
 from snntrain.config.targets import (
     check_dotted,
     check_keys_of_hydra,
@@ -107,6 +107,8 @@ def _check_root(config: Mapping[str, Any]) -> None:
     for key in ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
         check_mapping(config[key], key)
     check_mapping(config.get("stages", {}), "stages")  # older checkpoints lack it
+    check_mapping(config.get("sweep", {}), "sweep")  # likewise
+    check_call(Sweep, config.get("sweep", {}), "sweep")
     if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
         raise UsageError(
             f"name becomes part of a folder's name: letters, digits and . , + = - _ only, got {config['name']!r}."

@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +22,7 @@ from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
 
 
 def groups() -> dict[str, list[str]]:
@@ -29,7 +30,7 @@ def groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(CONF.rglob("*.yaml")):
         group = file.parent.relative_to(CONF).as_posix()
-        if group != ".":
+        if group != "." and file.parent != SEARCHES:
             found.setdefault(group, []).append(file.stem)
     return found
 
@@ -54,8 +55,12 @@ def _check_override(override: Override, argument: str) -> None:
     key = override.key_or_group
     root = re.split(r"[./]", key)[0]
     choices = groups()
+    if any(isinstance(value, Sweep) for value in getattr(override.value(), "list", ())):
+        raise UsageError(f"{argument}: range(…) and the like cannot stand among other values. List all of them.")
     if root == "hydra":
         return
+    if root == SEARCHES.name:
+        raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
         raise UsageError(

@@ -32,6 +32,27 @@ class Monitor:
 
 
 @dataclass
+class Sweep:
+    """A sweep (`-m`).
+
+    Attributes:
+        resume: skip the jobs that an earlier sweep finished and run the others again, those that were cut off from
+            their checkpoints on: of the sweep in hydra.sweep.dir, or else the newest one of the same overrides.
+    """
+
+    resume: bool = False
+
+
+@dataclass
+class SweeperPlugin:
+    """What Hydra's `hydra/sweeper: snntrain` builds: its basic sweeper, with records of the jobs."""
+
+    _target_: str = "hydra_plugins.snntrain.JobSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+@dataclass
 class Config:
     """One run.
 
@@ -50,6 +71,7 @@ class Config:
         show: instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data'
             prints the classes of the data set, its licence and citation, and draws samples into paths.runs.
         resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.
+        sweep: of `-m` only.
     """
 
     name: str = "run"
@@ -74,6 +96,7 @@ class Config:
     trust: bool = False
     show: str | None = None
     resume: str | None = None
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 def top_level_keys() -> list[str]:
@@ -88,3 +111,4 @@ def register_schema() -> None:
     """
     OmegaConf.register_new_resolver("mul", operator.mul, replace=True)
     ConfigStore.instance().store("schema", Config)
+    ConfigStore.instance().store("snntrain", SweeperPlugin, group="hydra/sweeper")

@@ -43,13 +43,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SharedBatches(BatchSampler):
     """The batches of one of several processes: together they get every sample once, each the same number of batches.
 
-    A process gets every world-th sample of the order. One process alone cuts it into full batches and a smaller last
-    one; several cut their shares, whose sizes differ by one at most, into equally many batches of nearly equal sizes:
-    a process with a batch less than the others would leave them waiting for its gradients.
+    The order is cut as one process with world times the batch size would cut it, and each of those batches is shared
+    out sample by sample. So the k-th batches of all processes together are the k-th batch of that one process; those of
+    the last one may differ by one sample in size. A process must not have a batch less than the others, which would
+    wait for its gradients: where the last batch has fewer samples than there are processes, the one before it gives
+    them some.
 
     Args:
         sampler: the order, the same in every process.
-        batch_size: samples per batch and process. Only with batch_size 1 and shares that differ a batch may have 2.
+        batch_size: samples per batch and process. Only with batch_size 1 the last batch may have 2.
         drop_last: leave out a last batch that is not full; with one process only.
         rank: number of this process, from 0.
         world: number of processes.
@@ -72,16 +74,22 @@ class SharedBatches(BatchSampler):
         if self.world == 1:
             yield from super().__iter__()
             return
-        share = list(islice(self.sampler, self.rank, None, self.world))
-        smaller, larger_ones = divmod(len(share), len(self))
-        start = 0
-        for number in range(len(self)):
-            end = start + smaller + (number < larger_ones)
-            yield share[start:end]
-            start = end
+        order = iter(self.sampler)
+        for size in self._sizes():
+            yield list(islice(order, size))[self.rank :: self.world]
 
     def __len__(self) -> int:
-        if self.world == 1:
-            return super().__len__()
-        smallest, largest = len(self.sampler) // self.world, -(-len(self.sampler) // self.world)
-        return min(-(-largest // self.batch_size), smallest)
+        return super().__len__() if self.world == 1 else len(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        """Samples of each batch of all processes together."""
+        full = self.batch_size * self.world
+        count, rest = divmod(len(self.sampler), full)
+        sizes = [full] * count
+        if rest >= self.world:
+            sizes.append(rest)
+        elif rest and self.batch_size == 1:
+            sizes[-1] += rest
+        elif rest:
+            sizes[-1:] = [full + rest - self.world, self.world]
+        return sizes

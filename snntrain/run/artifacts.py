@@ -11,11 +11,9 @@ from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.files import replacing
 
 
-def write_confusion(task: pl.LightningModule, classes: tuple[str, ...], path: Path) -> None:
+def write_confusion(confusion: Tensor, classes: tuple[str, ...], path: Path) -> None:
     """Confusion counts of the test [K, K], rows = true class, and the classes' names."""
-    confusion = getattr(task, "confusion", None)
-    if confusion is not None:
-        _write_arrays(path, confusion=confusion.compute().cpu().numpy(), classes=np.array(classes))
+    _write_arrays(path, confusion=confusion.cpu().numpy(), classes=np.array(classes))
 
 
 @torch.no_grad()

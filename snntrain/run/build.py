@@ -1,6 +1,6 @@
 """From a checked config to objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticO
 from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
+from snntrain.parallel.devices import one_device
+from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
+from snntrain.run.interruption import OwnHandlers
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
@@ -150,7 +153,7 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
     """
     with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
         return instantiate(
-            {"num_sanity_val_steps": 0, **config["trainer"]},
+            {"num_sanity_val_steps": 0, **config["trainer"], **_layer_sync(config["trainer"])},
             callbacks=callbacks,
             logger=logger,
             default_root_dir=config["paths"]["run"],
@@ -162,8 +165,13 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
         )
 
 
+def _layer_sync(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The Trainer's argument that makes sync_batchnorm serve layers with step modes."""
+    return {"plugins": [*trainer.get("plugins", ()), StepSyncBatchNorm()]} if trainer.get("sync_batchnorm") else {}
+
+
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
-    """A Trainer with a run's settings for some epochs more, in a folder of a stage.
+    """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
     Raises: UsageError.
     """
@@ -175,15 +183,16 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         Progress(),
         ResumePoint(folder / "checkpoints", description),
     ]
-    trainer = {**config["trainer"], "max_epochs": epochs, "profiler": None}
+    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 
-def build(config: dict[str, Any]) -> Run:
+def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; nothing is written yet.
 
     Args:
         config: checked, with paths.run set.
+        more_callbacks: besides those of the config.
 
     Raises: UsageError.
     """
@@ -193,14 +202,17 @@ def build(config: dict[str, Any]) -> Run:
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
-    callbacks = [Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
+    callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks.append(ResumePoint(folder / "checkpoints", description))
+    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
+    if config["trainer"].get("sync_batchnorm"):
+        with refusing():
+            refuse_unshared_statistics(task)
     if hasattr(task, "check_trainer"):
         with refusing("trainer"):
             task.check_trainer(trainer)

@@ -19,6 +19,7 @@ from snntrain.config.error import UsageError, refusing
 from snntrain.config.foreign import admit
 from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
+from snntrain.parallel.devices import one_device
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape, read_checkpoint
 
@@ -52,6 +53,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     content = read_checkpoint(checkpoint)
     config = _override(content["snntrain"]["config"], overrides, f"checkpoint {checkpoint}")
     check_resolved(config)
+    _refuse_several_devices(overrides)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
     with refusing("output"):
@@ -62,9 +64,16 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     data = build_data(config)
     operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
-    trainer = build_trainer(config, callbacks, logger=False)
+    trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)
+
+
+def _refuse_several_devices(overrides: list[str]) -> None:
+    """An evaluation of a run that trained on several devices takes one; to ask for several is a mistake."""
+    devices = OmegaConf.select(OmegaConf.from_dotlist(overrides), "trainer.devices")
+    if devices is not None and devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1):
+        raise UsageError(f"eval: trainer.devices={devices}: an evaluation runs on one device. Leave it out.")
 
 
 def _test(

@@ -3,20 +3,33 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
 
 
 class Interrupted(BaseException):
     """The run was asked to stop by a signal.
 
     Not a KeyboardInterrupt: Lightning answers that one by ending the process before a report could be written.
+
+    Attributes:
+        exit_code: what the program should end with.
+        message: for the user, "" as long as nobody knows where the run was.
     """
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, message: str = "") -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.exit_code = 128 + signal_number
+        self.message = message
+
+
+class ProcessError(RuntimeError):
+    """One of a run's processes ended badly; the others were stopped. The text says which one, why, and what to do."""
 
 
 @contextlib.contextmanager
@@ -38,9 +51,45 @@ def interruptible() -> Iterator[None]:
             restore()
             raise Interrupted(number)
 
-    for number in signals:
-        signal.signal(number, stop)
+    def arm() -> None:
+        for number in signals:
+            signal.signal(number, stop)
+
+    # What is raised in a destructor or a weak reference's callback goes no further, and a signal that comes during a
+    # backward pass is often handled right there: it is sent once more.
+    hook_before = sys.unraisablehook
+
+    def send_again(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, Interrupted) and os.getpid() == owner:
+            arm()
+            threading.Timer(0.05, os.kill, (owner, lost.exc_value.exit_code - 128)).start()
+        else:
+            hook_before(lost)
+
+    arm()
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook_before
         restore()
+
+
+class OwnHandlers(pl.Callback):
+    """Keep Lightning from answering SIGTERM.
+
+    Its handler talks to the other processes of the run, in the midst of whatever they are talking about: they then wait
+    for each other for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def _put_back(self, *arguments: Any) -> None:
+        if self._handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+    on_train_start = on_validation_start = on_test_start = on_predict_start = _put_back

@@ -14,7 +14,7 @@ def write_results(folder: Path, status: str, metrics: Mapping[str, float], **mor
 
     Args:
         folder: the run folder.
-        status: finished, interrupted or failed.
+        status: finished, interrupted, pruned or failed.
         metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
         more: further entries, such as seconds or message.
     """

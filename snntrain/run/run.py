@@ -3,34 +3,39 @@
 import time
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
 
-from snntrain.callback import SynapticOperations
+from snntrain.callback import Pruned, SynapticOperations
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
+from snntrain.parallel.agent import launch
+from snntrain.parallel.devices import check_devices, in_group, is_sharded, leave_group, processes
 from snntrain.registry import did_you_mean
+from snntrain.report.layer_table import layer_table
+from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
+from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.report import write_report
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
 from snntrain.run.show_data import show_data
-from snntrain.run.table import layer_table
 from snntrain.stage import Trained, run_stages
 
 SHOWN = ("model", "data")
@@ -38,7 +43,16 @@ SHOWN = ("model", "data")
 console = Console(highlight=False)
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str], command: str | None = None) -> dict[str, float]:
+def run(
+    config: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    command: str | None = None,
+    more_callbacks: Sequence[pl.Callback] = (),
+    *,
+    is_chosen: bool = True,
+    earlier: Path | None = None,
+) -> dict[str, float]:
     """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
 
     Args:
@@ -46,9 +60,11 @@ def run(config: DictConfig, folder: Path, overrides: list[str], command: str | N
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
         command: recorded as what makes the same run; None: this program with the overrides.
+        more_callbacks: besides those of the config.
+        is_chosen, earlier: as in choose_start.
 
     Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted after results and report were written.
+    Raises: UsageError before anything is written; Interrupted and Pruned after results and report were written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -61,29 +77,65 @@ def run(config: DictConfig, folder: Path, overrides: list[str], command: str | N
     if settings.get("show") == "data":
         show_data(settings)
         return {}
-    start = choose_start(settings, folder)
+    check_devices(settings)
+    start = choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier)
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
-    return run_checked(settings, overrides, start.checkpoint, command)
+    try:
+        return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
+    finally:
+        release(start.folder)
 
 
 def run_checked(
-    settings: dict[str, Any], overrides: list[str], checkpoint: Path | None = None, command: str | None = None
+    settings: dict[str, Any],
+    overrides: list[str],
+    checkpoint: Path | None = None,
+    command: str | None = None,
+    more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
-    """Train, test and report in settings["paths"]["run"].
+    """Train, test and report in settings["paths"]["run"], in this process or one for each device.
 
     Args:
         settings: a config that was checked.
         checkpoint: what to go on from.
-        overrides, command: recorded, as in run.
+        overrides, command, more_callbacks: as in run.
 
     Returns, Raises: as run.
     """
+    try:
+        if processes(settings["trainer"]) > 1 and not in_group():
+            if more_callbacks:
+                raise UsageError("trainer.devices: a search runs its trials on one device each. Use trainer.devices=1.")
+            return launch(settings, checkpoint, overrides, command)
+        return train(settings, checkpoint, overrides, command, more_callbacks)
+    except Interrupted as interruption:
+        console.print(interruption.message, soft_wrap=True)
+        raise
+
+
+def train(
+    settings: dict[str, Any],
+    checkpoint: Path | None,
+    overrides: list[str],
+    command: str | None = None,
+    more_callbacks: Sequence[pl.Callback] = (),
+) -> dict[str, float]:
+    """The run itself, in this process or in this and others.
+
+    Args:
+        settings, checkpoint, overrides, command, more_callbacks: as in run_checked.
+
+    Returns: the metrics of results.json, in the first of several processes; {} in others.
+    Raises: as run.
+    """
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    built = build(settings)
-    layers = _layers(built.task, settings)
-    _write_inputs(built, overrides, layers, command)
+    built = build(settings, more_callbacks)
+    layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
+    console.quiet = not is_first
+    if is_first:
+        _write_inputs(built, overrides, layers, command)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
@@ -92,14 +144,28 @@ def run_checked(
         with interruptible():
             _fit(built, checkpoint, seconds)
             metrics |= _test(built, seconds)
+            device, test_batches = built.trainer.strategy.root_device, _test_batches(built)
+            if built.trainer.world_size > 1:
+                leave_group()
+                if not is_first:
+                    return {}
+                built.data.trainer = None  # its loaders would go on giving this process its share
+            trained = partial(_trained, built, device, test_batches, checkpoint is not None)
+            _write_raster(built, trained)
             if built.stages:
-                run_stages(built.stages, _trained(built, checkpoint is not None), metrics, seconds, console)
+                run_stages(built.stages, trained(), metrics, seconds, console)
     except Interrupted as interruption:
-        message = _interruption_message(built, interruption)
-        _conclude(built, "interrupted", metrics or _metrics_of_best_epoch(built), seconds, message)
-        console.print(message, soft_wrap=True)
+        if is_first:
+            interruption.message = _interruption_message(built, interruption)
+            metrics = metrics or _metrics_of_best_epoch(built)
+            _conclude(built, "interrupted", metrics, seconds, interruption.message)
+        raise
+    except Pruned as pruned:
+        _conclude(built, "pruned", _metrics_of_best_epoch(built), seconds, f"Pruned {pruned}.")
         raise
     except Exception as error:
+        if not is_first:
+            raise
         write_text(built.folder / "traceback.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
         _conclude(built, "failed", metrics or _metrics_of_best_epoch(built), seconds, message)
@@ -139,6 +205,7 @@ def quieten_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is of all processes already
     ):
         warnings.filterwarnings("ignore", text)
 
@@ -159,6 +226,9 @@ def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]
     console.print(
         f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
     )
+    if built.trainer.world_size > 1:
+        size, world = built.data.batch_size, built.trainer.world_size
+        console.print(f"{world} processes, batches of {world} × {size} = {world * size} samples")
     console.print(layer_table(layers))
 
 
@@ -174,21 +244,35 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    test_split = built.data.splits["test"]
-    x, label = test_split[0]
-    write_confusion(built.task, built.data.CLASSES, built.folder / "artifacts/test.npz")
-    write_raster(built.task, x, int(label), built.folder / "artifacts/raster.npz")
+    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # together, if several
+    if not built.trainer.is_global_zero:
+        return {}
+    if confusion is not None:
+        write_confusion(confusion, built.data.CLASSES, built.folder / "artifacts/test.npz")
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
 
 
-def _trained(built: Run, is_resumed: bool) -> Trained:
+def _test_batches(built: Run) -> int:
+    """How many batches of data.batch_size the test had, over all processes."""
+    whole = -(-len(built.data.splits["test"]) // built.data.batch_size)
+    return min(int(sum(built.trainer.num_test_batches)) * built.trainer.world_size, whole)
+
+
+def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
+    x, label = built.data.splits["test"][0]
+    task = built.task if built.trainer.world_size == 1 else trained().task.to(built.trainer.strategy.root_device)
+    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz")
+
+
+def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:
     """A copy of the task with the best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
+    if best is None and is_sharded(built.config["trainer"]):
+        best = built.folder / "checkpoints/last.ckpt"  # this process alone has not all of the weights
     task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
-    batches = int(sum(built.trainer.num_test_batches))
     return Trained(
         task=task.eval(),
         net=task.net,
@@ -196,8 +280,8 @@ def _trained(built: Run, is_resumed: bool) -> Trained:
         config=built.config,
         folder=built.folder,
         T=task.T,
-        device=built.trainer.strategy.root_device,
-        test_batches=batches,
+        device=device,
+        test_batches=test_batches,
         task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
         trainer_for=partial(stage_trainer, built.config),
         is_resumed=is_resumed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from snntrain import functional
@@ -98,6 +98,7 @@ class Classification(pl.LightningModule):
                 for stage in ("train", "val", "test")
             }
         )
+        self.mean_loss = nn.ModuleDict({f"{stage}_loss": losses.MeanLoss() for stage in ("train", "val", "test")})
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.is_compiled = flag(self, "compile", compile)
         if self.is_compiled:
@@ -159,7 +160,7 @@ class Classification(pl.LightningModule):
         y_seq = self._outputs("train", x, batch)
         loss = self.compute_loss(y_seq, target)
         self._log("train", loss, y_seq, target)
-        return loss
+        return loss * self.share(len(target))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -189,6 +190,18 @@ class Classification(pl.LightningModule):
         seeds = self.encoding_seeds(stage, batch)
         return (self(x) if seeds is None else self(x, seeds)).float()
 
+    def share(self, samples: int) -> Tensor | float:
+        """Factor that makes the mean of the processes' losses the mean over all samples of the step, 1 as a rule.
+
+        The gradients of the processes are averaged, and an epoch's last batch may not be equally large everywhere.
+        """
+        world = self._trainer.world_size if self._trainer is not None else 1
+        if world == 1:
+            return 1.0
+        everywhere = torch.tensor(float(samples), device=self.device)
+        distributed.all_reduce(everywhere)
+        return samples * world / everywhere
+
     def _evaluate(self, stage: str, batch: Batch) -> Tensor:
         x, target, *_ = batch
         y_seq = self._outputs(stage, x, batch)
@@ -196,10 +209,14 @@ class Classification(pl.LightningModule):
 
     def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:
         """Log loss and accuracy of a batch; its scores."""
-        scores, accuracy = self.scores(y_seq.detach()), self.accuracy[f"{stage}_acc"]
+        scores = self.scores(y_seq.detach())
+        accuracy, mean_loss = self.accuracy[f"{stage}_acc"], self.mean_loss[f"{stage}_loss"]
         with torch.no_grad():
             accuracy.update(scores, dominant(target))
-        self.log(f"{stage}/loss", loss.detach(), on_step=stage == "train", on_epoch=True, batch_size=len(target))
+            mean_loss.update(loss.detach(), len(target))
+        if stage == "train":
+            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(target))
+        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(target))
         self.log(f"{stage}/acc", accuracy, on_step=False, on_epoch=True, batch_size=len(target))
         return scores
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics import Metric
 
 LOSSES = ("cross_entropy", "mse", "tet")
 
@@ -34,3 +35,25 @@ def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_sm
     of_every_step = torch.cat([target] * y_seq.shape[0])
     per_step = F.cross_entropy(y_seq.flatten(0, 1), of_every_step, label_smoothing=label_smoothing)
     return (1 - weight) * per_step + weight * (y_seq - potential).square().mean()
+
+
+class MeanLoss(Metric):
+    """The mean over the samples of all processes, in single precision.
+
+    Lightning's own mean weighs with the average of the processes' samples, rounded to a whole number.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "samples"):
+            self.add_state(name, torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, samples: int) -> None:
+        """Add the mean loss of a batch of so many samples."""
+        self.total = self.total + loss.float() * samples
+        self.samples = self.samples + samples
+
+    def compute(self) -> Tensor:
+        return self.total / self.samples

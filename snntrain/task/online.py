@@ -94,13 +94,14 @@ class OnlineClassification(Classification):
         optimizer = self.optimizers()
         functional.reset_net(self.net)
         steps = self.encoded(x, self.encoding_seeds("train", batch)).unbind(0)
+        share = self.share(len(target))
         outputs, losses_so_far = [], []
         optimizer.zero_grad()
         for t, x_t in enumerate(steps, start=1):
             with self.compiled_or_not():
                 y = self.net(x_t).float()
             loss = self.step_loss(y, target) / len(steps)
-            self.manual_backward(loss)
+            self.manual_backward(loss * share)
             functional.detach_net(self.net)
             outputs.append(y.detach())
             losses_so_far.append(loss.detach())

@@ -8,15 +8,18 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from snntrain import registry
 from snntrain.config import CONF, UsageError, compose
 from snntrain.config.check import check
-from snntrain.config.compose import groups
+from snntrain.config.compose import SEARCHES, groups
 from snntrain.config.schema import top_level_keys
 from snntrain.model.builder import build_neuron
 from snntrain.run.build import build_net, build_task
+from snntrain.sweep.launch import check_launchers
 from snntrain.task.optimizer import configure
 
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -56,7 +59,12 @@ def choose(group: str, choice: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES.values(), ids=CHOICES)
 def test_every_choice_composes_and_passes_the_check(group, choice):
+    try:
+        check_launchers(choose(group, choice))
+    except UsageError as missing:
+        pytest.skip(str(missing))
     config = check(compose(choose(group, choice)))
+    config["hydra"] = OmegaConf.to_container(HydraConfig.get(), resolve=False, enum_to_str=True)
     text = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
     file, node = yaml.safe_load(text), config
     for part in [] if text.startswith("# @package _global_") else group.split("/"):
@@ -97,9 +105,10 @@ def test_the_listed_choices_are_those_that_hydra_finds():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         folders = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
-        found = {group: sorted(loader.get_group_options(group)) for group in folders}
+        found = {group: sorted(loader.get_group_options(group)) for group in folders if group != SEARCHES.name}
     assert groups() == found
-    assert {group.split("/")[0] for group in groups()} - {"experiment"} <= set(top_level_keys())
+    only_choosing = {"launch", "experiment"}  # they set keys of others
+    assert {group.split("/")[0] for group in groups()} <= set(top_level_keys()) | only_choosing
 
 
 @pytest.mark.parametrize(("kind", "group"), [("surrogate", "surrogate"), ("encoder", "encoder"), ("neuron", "neuron")])
@@ -197,6 +206,8 @@ def test_every_logger_writes_into_the_run_folder_or_one_file_for_all_runs(logger
     built = instantiate(config["logger"])
     built.log_metrics({"train/loss": 1.0}, step=0)
     built.save()
+    if logger == "wandb":
+        built.experiment.finish()  # or the next WandbLogger of this process would go on with it
     assert [path for path in (tmp_path / "logs").rglob("*") if path.is_file()] != []
 
 

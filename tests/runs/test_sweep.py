@@ -1,35 +1,52 @@
 """Sweeps: every job runs, a failing one is reported at once and stops nothing, a table ends it."""
 
+import csv
+import importlib.util
+import itertools
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from programs import ROOT, SMALL, results
 
+from snntrain.sweep.jobs import read_jobs
+
 OVERRIDES = ("neuron=if seed=1", "neuron=if seed=2", "neuron=lif seed=1", "neuron=lif seed=2")
 
 
-def sweep(cwd: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Exit code, and the lines of stdout and stderr as they came."""
+def start(cwd: Path, *arguments: str) -> subprocess.Popen:
+    """A sweep in the folder `sweep`; stdout and stderr are one stream."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": "500",
-    }  # no row of the table is folded
-    done = subprocess.run(
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, *arguments, "hydra.sweep.dir=sweep"],
         cwd=cwd,
-        env=environment,
+        env=environment,  # wide enough that no row of the table is folded
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=240,
     )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout.splitlines()
+
+
+def sweep(cwd: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Exit code, and the lines of stdout and stderr as they came."""
+    process = start(cwd, *arguments)
+    try:
+        output, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert "Traceback" not in output, output
+    return process.returncode, output.splitlines()
 
 
 def place(lines: list[str], pattern: str) -> int:
@@ -41,23 +58,21 @@ def place(lines: list[str], pattern: str) -> int:
 
 def table(lines: list[str]) -> list[str]:
     """The rows of the table at the end."""
-    start = place(lines, r"job +overrides +status")
-    return [line for line in lines[start + 1 :] if line.strip()]
+    begin = place(lines, r"job .*status +") + 1
+    return list(itertools.takewhile(lambda line: re.match(r"\d+ ", line), lines[begin:]))
 
 
-def test_every_combination_runs_and_the_table_lists_them(tmp_path):
-    code, lines = sweep(tmp_path, "neuron=if,lif", "seed=1,2", "neuron.v_threshold=0.3")
+def test_every_combination_runs_and_the_results_list_them(tmp_path):
+    code, lines = sweep(tmp_path, "neuron=if,lif", "seed=range(1,3)", "neuron.v_threshold=0.3")
     assert code == 0, "\n".join(lines)
     runs = [tmp_path / "sweep" / str(job) for job in range(4)]
     assert [results(run)["status"] for run in runs] == ["finished"] * 4
     assert len({results(run)["hex"]["test/loss"] for run in runs}) == 4
     ended = table(lines)
-    assert len(ended) == 4
     for job, (row, overrides, run) in enumerate(zip(ended, OVERRIDES, runs, strict=True)):
         metrics = results(run)["metrics"]
-        assert row.startswith(f"{job} ") and "finished" in row
-        for override in overrides.split():
-            assert override in row
+        values = [override.split("=")[1] for override in overrides.split()]
+        assert row.split()[:4] == [str(job), *values, "finished"]
         for name in ("test/acc", "val/acc", "test/firing_rate"):
             assert f"{metrics[name]:.4f}" in row
     starts = [
@@ -65,36 +80,124 @@ def test_every_combination_runs_and_the_table_lists_them(tmp_path):
         for job, overrides in enumerate(OVERRIDES)
     ]
     assert starts == sorted(starts)
+    written = list(csv.DictReader((tmp_path / "sweep/sweep.csv").open(encoding="utf-8")))
+    assert [float(row["test/acc"]) for row in written] == [results(run)["metrics"]["test/acc"] for run in runs]
+    assert "mean ± std" in "\n".join(lines) and (tmp_path / "sweep/sweep.html").read_text().count("<svg") == 2
 
 
-@pytest.mark.parametrize(
-    ("sweeping", "said", "where"),
-    [
-        ("neuron.tau=0.5,2.0,3.0", "tau must be a finite number > 1, got 0.5", 0),
-        pytest.param("optim.lr=0.1,-1.0,0.2", "-1", 1, marks=pytest.mark.slow),
-    ],
-)
-def test_a_failing_job_is_reported_at_once_and_stops_no_other(tmp_path, sweeping, said, where):
-    code, lines = sweep(tmp_path, sweeping)
-    assert code == 1, "\n".join(lines)
-    reported = place(lines, f"job {where} failed: ")
-    assert said in lines[reported]
-    assert place(lines, f"job {where}: ") < reported < place(lines, f"job {where + 1}: ")
-    rows = table(lines)
-    assert ["failed" in row for row in rows] == [job == where for job in range(3)]
-    assert said in rows[where]
-    for job in range(3):
-        run = tmp_path / "sweep" / str(job)
-        assert run.exists() == (job != where)
-        assert job == where or results(run)["status"] == "finished"
+def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path, forked):
+    swept = ("neuron.tau=0.5,2.0,3.0", "trainer.max_epochs=4")
+    process, output = start(tmp_path, *swept), []
+    for line in process.stdout:
+        output.append(line)
+        if line.startswith("epoch   2/4") and any(text.startswith("job 2: ") for text in output):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    lines = "".join(output).splitlines()
+    assert place(lines, "job 0: ") < place(lines, "job 0 failed: neuron: LIFNode: tau") < place(lines, "job 1: ")
+    folder = tmp_path / "sweep"
+    jobs = read_jobs(folder)
+    assert [job.status for job in jobs] == ["failed", "finished", "killed"]
+    assert "tau must be a finite number > 1, got 0.5" in jobs[0].error and not (folder / "0").exists()
+    summary = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/summarize.py"), str(folder)], capture_output=True, text=True, timeout=120
+    ).stdout
+    assert [row.split()[2] for row in table(summary.splitlines())] == ["failed", "finished", "killed"]
+    before = (folder / "1/results.json").stat().st_mtime_ns
+
+    refused = forked("train.py", "-m", *SMALL, *swept, "hydra.sweep.dir=sweep")
+    assert refused.returncode == 2 and "holds a sweep already" in refused.stderr
+    again = forked("train.py", "-m", *SMALL, *swept, "hydra.sweep.dir=sweep", "sweep.resume=true")
+    assert again.returncode == 1 and "job 0 failed: " in again.stderr
+    assert re.findall(r"^job (\d+): ", again.stdout, re.MULTILINE) == ["0", "2"]
+    assert "resumed from" in again.stdout and "epoch   1/4" not in again.stdout
+    assert [job.status for job in read_jobs(folder)] == ["failed", "finished", "finished"]
+    assert (folder / "1/results.json").stat().st_mtime_ns == before
+    assert len((folder / "2/metrics.csv").read_text().splitlines()) == 5
+
+
+def test_ctrl_c_ends_a_sweep_with_its_table(tmp_path):
+    process = start(tmp_path, "seed=1,2,3", "trainer.max_epochs=200", "data.batch_size=16")
+    for line in process.stdout:
+        if line.startswith("epoch   1/"):
+            break
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in output
+    assert [row.split()[2] for row in table(output.splitlines())] == ["interrupted", "waiting", "waiting"]
+    assert (tmp_path / "sweep/sweep.html").is_file()
+
+
+def needs(module: str) -> pytest.MarkDecorator:
+    there = importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec(f"hydra_plugins.{module}")
+    return pytest.mark.skipif(not there, reason=f"the launcher {module} is not installed")
+
+
+@needs("hydra_joblib_launcher")
+def test_jobs_in_other_processes_end_up_in_the_table_with_their_failures(tmp_path):
+    code, lines = sweep(tmp_path, "neuron.tau=0.5,2.0", "launch=joblib")
+    assert code == 1
+    assert [row.split()[2] for row in table(lines)] == ["failed", "finished"]
+    place(lines, "job 0 failed: neuron: LIFNode: tau must be a finite number > 1, got 0.5")
+    place(lines, "job 1 finished")
+    jobs = read_jobs(tmp_path / "sweep")
+    assert len({job.process["pid"] for job in jobs}) == 2 or jobs[0].process["pid"] != os.getpid()
+    assert not any(line.startswith("epoch") for line in lines)  # two at once would be unreadable
+    assert "epoch   2/2" in (tmp_path / "sweep/jobs/1.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@needs("hydra_joblib_launcher")
+def test_a_killed_process_takes_no_job_along_that_had_not_begun(tmp_path):
+    process = start(tmp_path, "seed=range(1,6)", "launch=joblib", "data.batch_size=16", "trainer.max_epochs=10")
+    record = tmp_path / "sweep/jobs/0.json"
+    while not (tmp_path / "sweep/0/metrics.csv").is_file():
+        time.sleep(0.1)
+        assert process.poll() is None
+    os.kill(json.loads(record.read_text())["process"]["pid"], signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    statuses = [job.status for job in read_jobs(tmp_path / "sweep")]
+    assert statuses[0] == "killed" and set(statuses[2:]) == {"finished"}, output
+
+
+@pytest.mark.slow
+@needs("hydra_submitit_launcher")
+def test_a_preempted_job_is_started_again_and_goes_on(tmp_path):
+    arguments = ("launch=submitit_local", "data.batch_size=16", "trainer.max_epochs=40", "neuron.backend=torch")
+    process = start(tmp_path, *arguments)
+    history, record = tmp_path / "sweep/0/metrics.csv", tmp_path / "sweep/jobs/0.json"
+    while not history.is_file() or len(history.read_text().splitlines()) < 4:
+        time.sleep(0.1)
+        assert process.poll() is None
+    first = json.loads(record.read_text())["process"]["pid"]
+    os.kill(first, signal.SIGUSR2)  # what submitit asks Slurm to send
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    (job,) = read_jobs(tmp_path / "sweep")
+    assert job.status == "finished" and job.process["pid"] != first
+    (log,) = (tmp_path / "sweep/.submitit").glob("*/*.out")
+    text = log.read_text(encoding="utf-8")
+    assert text.count("epoch   1/40") == 1 and "resumed from" in text
+    assert [row.split(",")[0] for row in history.read_text().splitlines()[1:]] == [
+        str(epoch + 1) for epoch in range(40)
+    ]
 
 
 def test_several_devices_are_refused(tmp_path):
-    code, lines = sweep(tmp_path, "seed=1,2", "trainer.devices=2")
+    code, lines = sweep(tmp_path, "seed=1,2", "trainer=ddp")
+    assert code == 2 and len(lines) == 1, lines
+    for text in ("trainer.devices=2", "basic launcher", "launch=joblib", "trainer.devices=1"):
+        assert text in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_several_devices_in_one_job_are_refused_for_that_job(tmp_path):
+    code, lines = sweep(tmp_path, "seed=1", "trainer.devices=1,2", "trainer.max_epochs=1")
     assert code == 1
-    for job in (0, 1):
-        assert (
-            "trainer.devices=2: a run on several devices is not supported yet"
-            in lines[place(lines, f"job {job} failed: ")]
-        )
-        assert not (tmp_path / "sweep" / str(job)).exists()
+    assert "trainer.devices=2 in a sweep" in lines[place(lines, "job 1 failed: ")]
+    assert results(tmp_path / "sweep" / "0")["status"] == "finished"
+    assert not (tmp_path / "sweep" / "1").exists()

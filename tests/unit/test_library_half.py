@@ -15,7 +15,10 @@ LIBRARY = {
     *("arguments", "base", "encoding", "files", "functional", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
-FRAMEWORK = {"config", "model", "data", "task", "callback", "stage", "figure", "run"}
+FRAMEWORK = {
+    *("config", "model", "data", "task", "callback", "stage", "figure"),
+    *("run", "report", "sweep", "search", "experiment", "parallel"),
+}
 FORBIDDEN = {
     *(f"snntrain.{part}" for part in FRAMEWORK),
     *("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "hydra", "omegaconf"),

@@ -1,5 +1,6 @@
 """The examples of the README and of docs/ do what they say."""
 
+import json
 import re
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_a_net_is_exported_as_the_example_says(tmp_path, monkeypatch, capsys):
     entries = yaml.safe_load(*re.findall(r"```yaml\n(.*?)```", LAVA, flags=re.DOTALL))["layers"]
     entries[-1]["out_features"] = 3
     build(entries, (1, 8, 8), {"name": "LoihiCubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25})
+
+
+def test_the_tables_of_results_are_those_of_the_records():
+    found = 0
+    for line in README.splitlines():
+        if match := re.match(r"\| \[`(\w+)`\]\(experiments/\1\) \|", line):
+            record = ROOT / "experiments" / match[1] / "expected.json"
+            metrics = json.loads(record.read_text(encoding="utf-8"))["metrics"]
+            known = {f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f} %" for value in metrics.values()}
+            told = re.findall(r"\d+\.\d+ ± \d+\.\d+ %", line)
+            assert told and set(told) <= known, line
+            found += 1
+    assert found >= 4
 
 
 def rows(text: str, header: str) -> list[str]:

@@ -82,6 +82,7 @@ REFUSED = {
     "type": ("T=many", ["T", "many", "Integer"]),
     "type of a list": ("plugins=os", ["plugins", "list"]),
     "type of a section": ("paths=x", ["paths"]),
+    "range among values": ("seed=range(1,3),7", ["range(…) and the like cannot stand among other values"]),
     "sweep of one run": ("seed=1,2", ["seed=1,2", "--multirun"]),
 }
 

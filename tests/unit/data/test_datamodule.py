@@ -322,7 +322,7 @@ class Places(pl.Callback):
 
 
 def test_two_processes_train_together_on_every_sample_once(tmp_path):
-    """90 + 10 pictures in batches of 8 and less: neither process waits for a batch that the other one lacks."""
+    """90 + 10 pictures in batches of 8, the last ones of 2: no process waits for one that the other lacks."""
     places = tmp_path / "places"
     places.mkdir()
     settings = {"strategy": "ddp_fork", "devices": 2, "use_distributed_sampler": False}

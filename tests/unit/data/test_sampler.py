@@ -84,8 +84,8 @@ def test_processes_share_every_sample_once_in_equally_many_batches(size, batch_s
     assert len({len(own) for own in found}) == 1
     sizes = [len(batch) for own in found for batch in own]
     assert min(sizes) >= 1 and max(sizes) <= max(batch_size, 2 if world > 1 else 1)
-    if world > 1:
-        assert max(sizes) - min(sizes) <= 1
+    for together in zip(*found, strict=True):
+        assert max(map(len, together)) - min(map(len, together)) <= 1
     assert found == batches(size, batch_size, world)
 
 
@@ -94,10 +94,18 @@ def test_one_process_gets_full_batches_and_a_smaller_last_one():
     assert [len(batch) for batch in batches(90, 32, 1, drop_last=True)[0]] == [32, 32]
 
 
-def test_a_batch_of_all_processes_together_is_one_of_a_single_process_with_larger_batches():
-    apart, together = batches(96, 8, 4), batches(96, 32, 1)[0]
+@pytest.mark.parametrize("size", [96, 90, 68])  # the last batch of all: full, smaller, one sample for each
+def test_a_batch_of_all_processes_together_is_one_of_a_single_process_with_larger_batches(size):
+    apart, together = batches(size, 8, 4), batches(size, 32, 1)[0]
+    assert {len(own) for own in apart} == {len(together)}
     for number, batch in enumerate(together):
         assert sorted(key for own in apart for key in own[number]) == sorted(batch)
+
+
+@pytest.mark.parametrize(("size", "batch_size", "sizes"), [(66, 8, [8, 8, 1]), (5, 1, [2]), (9, 1, [1, 2])])
+def test_no_process_is_left_without_a_sample_of_the_last_batch(size, batch_size, sizes):
+    """66 = 2·32 + 2 samples for 4 processes: the batch before the last one gives two."""
+    assert [len(batch) for batch in batches(size, batch_size, 4)[0]] == sizes
 
 
 def test_evaluation_is_shared_out_in_its_own_order():

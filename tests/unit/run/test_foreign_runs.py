@@ -13,11 +13,11 @@ import yaml
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
 from snntrain.config.schema import Config
+from snntrain.experiment.reproduction import reproduce_from
+from snntrain.report.report import write_report
 from snntrain.run.build import CHECKPOINT_FORMAT, build_task
 from snntrain.run.converted import load_converted
 from snntrain.run.evaluate import evaluate
-from snntrain.run.report import write_report
-from snntrain.run.reproduction import reproduce_from
 
 PAGE = "<script>alert(1)</script>"
 
@@ -173,7 +173,7 @@ def test_files_of_hydra_are_never_replayed(theirs, ran, monkeypatch):
         seen.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snntrain.run.reproduction.run_checked", looked_at)
+    monkeypatch.setattr("snntrain.experiment.reproduction.run_checked", looked_at)
     with pytest.raises(KeyboardInterrupt):
         reproduce_from(folder, None, [])
     assert seen[0]["plugins"] == [] and seen[0]["trust"] is False and seen[0].keys() <= Config().__dict__.keys()

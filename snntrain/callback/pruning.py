@@ -1,0 +1,62 @@
+"""End a run early because its metric is worse than that of others."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+
+from snntrain.registry import did_you_mean
+
+
+class Pruned(Exception):
+    """The run is not worth finishing; the text says in which epoch and why."""
+
+
+class Pruning(pl.Callback):
+    """Tell somebody the metric of every epoch and raise Pruned where the answer is to stop.
+
+    The last epoch is told and never stopped: nothing would be saved. An epoch without validation tells no val/ metric.
+
+    Args:
+        metric: its name, e.g. "val/acc".
+        is_hopeless: takes the epoch, from 1, and the value; returns whether the run should end here.
+
+    Raises: Pruned; ValueError if no epoch has such a metric.
+    """
+
+    def __init__(self, metric: str, is_hopeless: Callable[[int, float], bool]) -> None:
+        self.metric = metric
+        self.is_hopeless = is_hopeless
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
+
+    # Not at the end of the validation: the history of the run is to have this epoch too.
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.metric.startswith("val/") and not self._validated:
+            return
+        value, epoch = self._value(trainer.callback_metrics), trainer.current_epoch + 1
+        stop = self.is_hopeless(epoch, value)
+        if epoch == trainer.max_epochs:
+            return
+        if not math.isfinite(value):
+            raise Pruned(f"in epoch {epoch} of {trainer.max_epochs}: {self.metric} is {value}")
+        if stop:
+            raise Pruned(
+                f"after epoch {epoch} of {trainer.max_epochs}: {self.metric} {value:.6g} is behind the other runs"
+            )
+
+    def _value(self, metrics: dict[str, Any]) -> float:
+        for name in (self.metric, f"{self.metric}_epoch"):
+            if name in metrics:
+                return float(metrics[name])
+        known = sorted(name.removesuffix("_epoch") for name in metrics if not name.endswith("_step"))
+        raise ValueError(
+            f"Pruning: {self.metric!r} is not a metric of an epoch.{did_you_mean(self.metric, known)} "
+            f"Metrics: {', '.join(known)}."
+        )

@@ -1,0 +1,1 @@
+"""Recorded experiments: measure one with several seeds, and repeat it."""

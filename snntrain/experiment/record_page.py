@@ -1,0 +1,200 @@
+"""What people read of recorded experiments: README and curves of one, and the table of all."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from snntrain.config.error import UsageError
+from snntrain.experiment.measured import RULE, is_accuracy
+from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
+from snntrain.report.run_files import RunFiles
+
+_SHARES = ("firing_rate", "sparsity")
+
+
+def main_metrics(names: list[str]) -> list[str]:
+    """What the test and the stages measured of the whole net, accuracies first."""
+    whole = [name for name in names if name.count("/") == 1 and name.split("/")[0] not in ("train", "val")]
+    return sorted(whole, key=lambda name: (not is_accuracy(name), name.split("/")[0] != "test", name))
+
+
+def shown(name: str, value: float | None) -> str:
+    """A metric as people read it."""
+    if value is None:
+        return "not a number"
+    if is_accuracy(name) or name.split("/")[1] in _SHARES:
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def mean_and_std(name: str, entry: Mapping[str, Any]) -> str:
+    """A metric over the seeds: 98.61 ± 0.20 %."""
+    mean, std = shown(name, entry["mean"]), shown(name, entry["std"])
+    return f"{mean.removesuffix(' %')} ± {std}"
+
+
+def readme(name: str, expected: Mapping[str, Any], facts: Mapping[str, Any], has_notes: bool) -> str:
+    """README.md of a record."""
+    seeds, metrics = expected["seeds"], expected["metrics"]
+    rows = main_metrics(list(metrics))
+    heads = ["", *(f"seed {seed}" for seed in seeds), "mean ± std"]
+    table = [_row(heads), _row(["---"] * len(heads))]
+    for metric in rows:
+        of_seeds = [shown(metric, entry["metrics"][metric]) for entry in seeds.values()]
+        table.append(_row([metric, *of_seeds, mean_and_std(metric, metrics[metric])]))
+    table.append(_row(["seconds", *(f"{sum(entry['seconds'].values()):.0f}" for entry in seeds.values()), ""]))
+    hardware, versions = facts["hardware"], facts["versions"]
+    machine = ", ".join([*hardware.get("gpus", []), f"{hardware['processor']} ({hardware['instructions']})"])
+    threads = f"{hardware['torch_threads']} thread{'s' * (hardware['torch_threads'] != 1)}"
+    lines = [
+        GENERATED,
+        f"# {name}",
+        "",
+        _cell(expected["what"]),
+        "",
+        "```",
+        facts["command"],
+        f"python scripts/reproduce.py {name} --seed {next(iter(seeds))}",
+        "```",
+        "",
+        *table,
+        "",
+        f"{machine}, {threads}; Python {versions['python']}, torch {versions['torch']}, "
+        f"lightning {versions['lightning']}; commit {facts['commit'][:12]}, {facts['time'][:10]}; "
+        f"{_sizes(expected['samples'])}.",
+        "",
+        "A repetition is exact to the last bit with the packages of lock.txt on the same class of hardware; elsewhere "
+        f"it may lie off by {RULE}. Every number is in expected.json.",
+        "",
+        "![curves](curves.png)",
+        *(["", f"Earlier, by hand: [{NOTES}]({NOTES})"] if has_notes else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(samples: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in samples.items()) + " samples"
+
+
+def curves(runs: Mapping[int, Path]) -> bytes:
+    """Loss and accuracy over the epochs of all seeds, as PNG.
+
+    Args:
+        runs: seed → run folder.
+    """
+    from snntrain.figure import BLUE, FULL_WIDTH, GREEN, ORANGE, RED, new_figure, style
+
+    colours = (BLUE, ORANGE, GREEN, RED)
+    with style():
+        figure = new_figure(FULL_WIDTH, 3.2)
+        for axis, metric in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
+            for number, (seed, folder) in enumerate(runs.items()):
+                columns = RunFiles(folder).read("metrics.csv")
+                for split, line in (("train", ":"), ("val", "-")):
+                    points = columns.get(f"{split}/{metric}", [])
+                    label = f"seed {seed}" if split == "val" else None
+                    marker = "o" if len(points) < 4 else None
+                    colour = colours[number % len(colours)]
+                    axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=colour, label=label, marker=marker)
+            axis.set_title("Loss" if metric == "loss" else "Accuracy")
+            axis.set_xlabel("epoch; dotted: training, solid: validation")
+            axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            axis.grid(True)
+        axis.legend(loc="lower right")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def table_text(experiments: Path) -> str:
+    """experiments/README.md: all measured results.
+
+    Raises: UsageError naming a damaged file.
+    """
+    lines = [
+        "<!-- generated by python scripts/record.py --table -->",
+        "# Recorded experiments",
+        "",
+        "`python train.py experiment=<name>` runs one, `python scripts/reproduce.py <name>` repeats it and compares, "
+        "`python scripts/record.py <name>` records it anew. Mean ± standard deviation over the seeds.",
+        "",
+        _row(["experiment", "what", "measured", "seeds", "time per seed", "literature"]),
+        _row(["---"] * 6),
+    ]
+    names = recorded_names(experiments)
+    for name in names:
+        expected = read_json(experiments / name / "expected.json")
+        try:
+            lines.append(_table_row(name, expected, literature(experiments / name)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"{experiments / name / 'expected.json'} is damaged ({error!r}).") from error
+    others = sorted(path.parent for path in experiments.glob("*/README.md") if path.parent.name not in names)
+    if others:
+        lines += ["", "## Other measurements", ""]
+        lines += [f"- [{_cell(_title(folder))}]({folder.name}/README.md)" for folder in others]
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(name: str, expected: Mapping[str, Any], claims: list[dict[str, str]]) -> str:
+    metrics, seeds = expected["metrics"], expected["seeds"]
+    rows = [metric for metric in main_metrics(list(metrics)) if is_accuracy(metric) or "mismatches" in metric]
+    rows += [metric for metric in ("test/firing_rate", "test/loss") if metric in metrics and not rows]
+    measured = "<br>".join(f"{_cell(metric)} {mean_and_std(metric, metrics[metric])}" for metric in rows)
+    seconds = [sum(entry["seconds"].values()) for entry in seeds.values()]
+    claimed = "<br>".join(_cell(f"{claim['value']}, {claim['what']} ({claim['source']})") for claim in claims)
+    time = f"{sum(seconds) / len(seconds):,.0f} s"
+    link = f"[{_cell(name)}]({name}/README.md)"
+    return _row([link, _cell(expected["what"]), measured, str(len(seeds)), time, claimed])
+
+
+def literature(folder: Path) -> list[dict[str, str]]:
+    """Values from papers that stand beside a record: literature.yaml, a list of {value, what, source}; [] without it.
+
+    Raises: UsageError.
+    """
+    path = folder / "literature.yaml"
+    if not path.is_file():
+        return []
+    try:
+        claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+    keys = {"value", "what", "source"}
+    if not isinstance(claims, list) or not all(isinstance(claim, dict) and claim.keys() == keys for claim in claims):
+        raise UsageError(f"{path} must be a list of entries with value, what and source, got {claims!r}.")
+    return [{key: str(value) for key, value in claim.items()} for claim in claims]
+
+
+def _title(folder: Path) -> str:
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), folder.name)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Text that is one cell of a table and nothing else, whatever is in it."""
+    plain = " ".join(str(text).split())
+    for character, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("[", "\\["), ("]", "\\]")):
+        plain = plain.replace(character, written)
+    return plain
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, with null for what is no number."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and value - value != 0 else value

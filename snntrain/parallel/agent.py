@@ -1,0 +1,199 @@
+"""A run on several devices: start a process for each, watch over them, say how it ended.
+
+torch's elastic agent, which torchrun is made of, does the starting and watching: whichever process ends badly or is
+killed, the others are told to stop, and killed after half a minute. This process itself does not train, so that it can
+still report when any of them is gone.
+"""
+
+import contextlib
+import csv
+import json
+import logging
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from snntrain.config.error import UsageError
+from snntrain.files import write_json
+from snntrain.parallel.devices import processes_per_node
+from snntrain.report.report import write_report
+from snntrain.run.interruption import Interrupted, ProcessError
+from snntrain.run.results import read_results, write_results
+
+_ROOT = Path(__file__).resolve().parents[2]
+_WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
+_SECONDS_TO_STOP = 20
+_LOST_ANOTHER = re.compile(r"connection (closed|reset|refused)|broken pipe|gloo|nccl|peer", re.IGNORECASE)
+_ASKED_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def launch(
+    config: dict[str, Any], checkpoint: Path | None, overrides: list[str], command: str | None = None
+) -> dict[str, float]:
+    """Train in as many processes as the config has devices, to the end of the run.
+
+    Args:
+        config: checked, with paths.run set.
+        checkpoint: what to go on from.
+        overrides: the run's part of the command line, recorded.
+        command: recorded as what makes the same run; None: this program with the overrides.
+
+    Returns: the metrics of results.json.
+    Raises: UsageError if a process refused the config; ProcessError if one failed or was killed; Interrupted if this
+    process or one of them was asked to stop. Results and report are written, and the run can be resumed.
+    """
+    count, began = processes_per_node(config["trainer"]), time.time()
+    exchange = Path(tempfile.mkdtemp(prefix="snntrain-"))
+    job = {
+        "config": config,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "overrides": overrides,
+        "command": command,
+        "program": Path(sys.argv[0]).name,
+    }
+    try:
+        write_json(exchange / "job.json", job)
+        stopped_by, failures = _run_processes(count, exchange)
+        outcomes = _outcomes(exchange, count)
+        if stopped_by is None and not failures:
+            return outcomes[0]["metrics"]
+        refused = next((outcome["refused"] for outcome in outcomes.values() if "refused" in outcome), None)
+        if refused is not None:
+            raise UsageError(refused)
+        folder = Path(config["paths"]["run"])
+        if stopped_by is None:
+            stopped_by, message = _cause(failures, outcomes, count, exchange)
+        else:
+            message = f"Interrupted ({stopped_by.name})"
+        message += _where_to_go_on(folder, config)
+        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, config, began)
+        if stopped_by is None:
+            raise ProcessError(message)
+        raise Interrupted(stopped_by, message)
+    finally:
+        shutil.rmtree(exchange, ignore_errors=True)
+
+
+def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, dict[int, ProcessFailure]]:
+    """Start the processes and wait; the signal that asked this one to stop, and the processes that ended badly."""
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        shutdown_timeout=_SECONDS_TO_STOP,
+        signals_to_handle=",".join(number.name for number in _ASKED_TO_STOP),
+        # What the others print, warnings for instance, the first process prints as well.
+        logs_specs=DefaultLogsSpecs(str(exchange / "logs"), redirects=dict.fromkeys(range(1, count), Std.ALL)),
+    )
+    with _handlers_and_logs_as_before():
+        try:
+            elastic_launch(settings, sys.executable)("-P", "-c", _WORKER, str(_ROOT), str(exchange))
+        except ChildFailedError as error:
+            return None, error.failures
+        except SignalException as error:
+            return signal.Signals(error.sigval), {}
+        except KeyboardInterrupt:  # before the agent had its handlers in place
+            return signal.SIGINT, {}
+    return None, {}
+
+
+@contextlib.contextmanager
+def _handlers_and_logs_as_before() -> Iterator[None]:
+    """Silence the agent, whose findings are reported in one sentence, and put back the handlers that it sets."""
+    log = logging.getLogger("torch.distributed.elastic")
+    level, handlers = log.level, {number: signal.getsignal(number) for number in _ASKED_TO_STOP}
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for number, handler in handlers.items():
+            with contextlib.suppress(ValueError):  # only the main thread may, and only there they were set
+                signal.signal(number, handler)
+
+
+def _outcomes(exchange: Path, count: int) -> dict[int, dict[str, Any]]:
+    """Rank → the note it left, {} for one that could not."""
+    files = {rank: exchange / f"outcome.{rank}.json" for rank in range(count)}
+    return {
+        rank: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for rank, file in files.items()
+    }
+
+
+def _cause(
+    failures: Mapping[int, ProcessFailure], outcomes: Mapping[int, Mapping[str, Any]], count: int, exchange: Path
+) -> tuple[signal.Signals | None, str]:
+    """Why the run ended: the signal if it was asked to stop, and the first words of the message.
+
+    The failures are in the order in which they were found: the first one is from before the agent stopped the others.
+    When a process is gone, others may be found first that fail for want of it.
+    """
+    first = next(iter(failures))
+    told = {rank: outcomes[rank] for rank in failures if "failed" in outcomes[rank]}
+    if first in told and _LOST_ANOTHER.search(told[first]["failed"]):
+        gone = [rank for rank in failures if rank not in told]
+        first = gone[0] if gone else min(told, key=lambda rank: told[rank]["time"])
+    elif first in told:
+        first = min(told, key=lambda rank: told[rank]["time"])
+    name, failure = f"Process {first} of 0 to {count - 1}", failures[first]
+    if first in told:
+        return None, f"{name} failed: {told[first]['failed']}"
+    number = outcomes[first].get("interrupted") or (failure.signal_name() if failure.exitcode < 0 else None)
+    if number in [asking.name for asking in _ASKED_TO_STOP]:
+        return signal.Signals[number], f"Interrupted ({number} to {name.lower()})"
+    if number is not None:
+        return None, f"{name} was killed ({number})"
+    said = [file.read_text(encoding="utf-8").strip() for file in exchange.glob(f"logs/**/{first}/stderr.log")]
+    last = f": {said[0].splitlines()[-1]}" if said and said[0] else ""
+    return None, f"{name} ended with exit code {failure.exitcode}{last}"
+
+
+def _where_to_go_on(folder: Path, config: Mapping[str, Any]) -> str:
+    epoch, epochs = len(_rows(folder)), config["trainer"].get("max_epochs")
+    where = " after the last epoch" if epoch == epochs else f" in epoch {epoch + 1} of {epochs}"
+    if (folder / "checkpoints/last.ckpt").is_file():
+        return f"{where}; all processes were stopped. Go on with the same command and resume={folder}"
+    return " before training began; all processes were stopped."
+
+
+def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any], began: float) -> None:
+    """Results and report; what the first process wrote of its end is kept, but for why it ended."""
+    if not (folder / "config.yaml").is_file():
+        return
+    file = folder / "results.json"
+    found = read_results(folder) if file.is_file() and file.stat().st_mtime >= began else {}
+    metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
+    metrics = metrics or _metrics_of_best_epoch(folder, config)
+    more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
+    write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
+    write_report(folder)
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    except OSError:
+        return []
+
+
+def _metrics_of_best_epoch(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
+    metric, sign = config["monitor"]["metric"], 1 if config["monitor"]["mode"] == "max" else -1
+    scored = [row for row in _rows(folder) if row.get(metric)]
+    best = max(scored, key=lambda row: sign * float(row[metric]), default={})
+    return {name: float(value) for name, value in best.items() if "/" in name and value}

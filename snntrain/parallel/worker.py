@@ -1,0 +1,93 @@
+"""One of the processes of a run on several devices: trains, and leaves a note on how it ended."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+_SECONDS_TO_END = 15
+_SET_SIGNAL_AT_PARENTS_DEATH = 1  # of prctl(2)
+
+
+def main(exchange: str) -> NoReturn:
+    """Run the job that snntrain.parallel.agent described, and end the process.
+
+    Args:
+        exchange: a folder with job.json; outcome.<rank>.json is written into it.
+    """
+    _end_with_parent()
+    _end_soon_after_a_signal()
+    folder, rank = Path(exchange), os.environ["RANK"]
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    sys.argv = [job["program"]]
+    outcome, code = _outcome(job)
+    from snntrain.files import write_json
+
+    write_json(folder / f"outcome.{rank}.json", {**outcome, "time": time.time()})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at its usual end Python would wait for the connections to processes that are gone
+
+
+def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    from snntrain.config.error import UsageError
+    from snntrain.run.interruption import Interrupted
+
+    try:
+        return {"metrics": _train(job)}, 0
+    except Interrupted as interruption:
+        return {"interrupted": str(interruption)}, interruption.exit_code
+    except UsageError as error:
+        return {"refused": str(error)}, 2
+    except Exception as error:
+        if job["config"]["debug"].get("traceback"):
+            traceback.print_exc()
+        return {"failed": f"{type(error).__name__}: {error}"}, 1
+
+
+def _train(job: dict[str, Any]) -> dict[str, float]:
+    from snntrain.config.check import check_resolved
+    from snntrain.config.schema import register_schema
+    from snntrain.run.memory import keep_freed_memory
+    from snntrain.run.run import quieten_lightning, train
+
+    quieten_lightning()
+    keep_freed_memory()
+    register_schema()
+    check_resolved(job["config"])  # imports the plugins
+    checkpoint = job["checkpoint"]
+    return train(job["config"], None if checkpoint is None else Path(checkpoint), job["overrides"], job["command"])
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process when the one that watches over it is gone, killed for instance."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
+        if os.getppid() == 1:
+            sys.exit(1)
+
+
+def _end_soon_after_a_signal() -> None:
+    """End the process a while after it was asked to, even if it waits for another one in code that is not Python's.
+
+    Python's handlers run in the main thread, between two of its instructions; the number of the signal is written to
+    this pipe at once.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # loader workers, which are ended by signals
+
+    def watch() -> None:
+        while (number := os.read(reading, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):
+            pass
+        time.sleep(_SECONDS_TO_END)
+        os._exit(128 + number)
+
+    threading.Thread(target=watch, daemon=True).start()

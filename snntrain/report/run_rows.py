@@ -1,0 +1,233 @@
+"""Run folders and sweep folders as rows of a table, whatever state they are in."""
+
+import contextlib
+import datetime
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snntrain.run.owner import OWNER, is_alive, owner
+from snntrain.sweep.jobs import SWEEP, Job, read_jobs
+
+# What a run folder holds, from its first moment to its last.
+_OF_A_RUN = ("config.yaml", "results.json", "overrides.yaml", "checkpoints", OWNER)
+# Of the config, what says where a run lies and not what it computes.
+_PLACES = ("paths.run", "paths.runs", "sweep.resume", "resume")
+_OUTCOMES = ("finished", "failed", "interrupted")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass
+class Row:
+    """One run, or one job of a sweep that may never have got a run folder.
+
+    Attributes:
+        name: the job's number, or the folder's path as the user would write it.
+        folder: the run folder; None if there is none.
+        status: finished, failed, interrupted, killed, running, waiting, unfinished (killed or running elsewhere),
+            damaged (files that cannot be read), foreign (not a folder of ours).
+        overrides: key → value of its command line.
+        error: one line on what went wrong.
+        seconds: of the whole job or of its parts, as far as they are known.
+        metrics: name → value.
+        config: dotted key → value as text; {} where there is none.
+        when: time of the last word it left, ISO; '' if there is none.
+    """
+
+    name: str
+    folder: Path | None
+    status: str
+    overrides: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+    seconds: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    when: str = ""
+
+
+def sweep_rows(folder: Path) -> list[Row]:
+    """A row for each job of a sweep.
+
+    Raises: OSError or ValueError if sweep.json is missing or damaged.
+    """
+    return [_job_row(folder, job) for job in read_jobs(folder)]
+
+
+def _job_row(folder: Path, job: Job) -> Row:
+    row = Row(str(job.number), None, job.status, split_overrides(job.overrides), first_line(job.error))
+    row.metrics, row.seconds = job.metrics, job.seconds
+    path = folder / (job.folder or str(job.number))
+    if path.is_dir():
+        run = run_row(path, row.name)
+        row.folder, row.config, row.when = path, run.config, run.when
+        if not row.metrics:  # what a job that did not finish had reached
+            row.metrics, row.seconds = run.metrics, row.seconds or run.seconds
+    return row
+
+
+def find_rows(roots: Sequence[Path]) -> list[Row]:
+    """A row for every run below some folders, jobs of sweeps included, other people's folders as well.
+
+    Folders that hold nothing but further folders get no row of their own.
+    """
+    return [row for root in roots for row in _walk(root, set())]
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Row]:
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
+            return
+        seen.add((status.st_dev, status.st_ino))
+        entries = sorted(folder.iterdir(), key=lambda path: _natural(path.name))
+    except OSError as error:
+        yield Row(str(folder), folder, "damaged", error=f"{error.strerror}")
+        return
+    names = {entry.name for entry in entries}
+    if SWEEP in names:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: its folders still are runs
+            for row in sweep_rows(folder):
+                row.name = str(folder / (row.folder.name if row.folder else row.name))
+                names.discard(Path(row.name).name)
+                yield row
+            names.discard("jobs")
+    elif names & set(_OF_A_RUN) or not names:
+        yield run_row(folder, str(folder))
+        return
+    found = 0
+    for entry in entries:
+        if entry.name in names and not entry.name.startswith(".") and _is_dir(entry):
+            for row in _walk(entry, seen):
+                found += 1
+                yield row
+    is_sweep_or_root = SWEEP in names or any(_is_dir(entry) for entry in entries)
+    if not found and not is_sweep_or_root:
+        yield Row(str(folder), folder, "foreign", error="none of its files is a run's", when=_when(folder))
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def run_row(folder: Path, name: str) -> Row:
+    """The row of one run folder, from what can be read of it."""
+    row = Row(name, folder, "unfinished", when=_when(folder))
+    damaged: list[str] = []
+    results = _read(folder / "results.json", json.loads, dict, damaged) or {}
+    config = _read(folder / "config.yaml", _parse_yaml, dict, damaged)
+    overrides = _read(folder / "overrides.yaml", _parse_yaml, list, damaged) or []
+    row.overrides = split_overrides([str(override) for override in overrides])
+    row.config = _without_places(flatten(config or {}))
+    row.metrics = _metrics(results)
+    row.seconds = _seconds(results)
+    row.error = first_line(str(results.get("message") or ""))
+    row.status = str(results.get("status", "unfinished"))
+    if row.status not in _OUTCOMES:
+        row.status = _state(folder)
+    alive = is_alive(owner(folder))
+    if alive and row.status in _OUTCOMES:  # resumed just now, or at its last stage
+        row.status = "running"
+    if config is not None and not {"model", "seed"} <= config.keys():
+        row.status, row.error = "foreign", "its config.yaml is not one of a run"
+    elif damaged:
+        row.status, row.error = "damaged", "; ".join(damaged)
+    elif config is None and row.status in _OUTCOMES:
+        row.status, row.error = "damaged", "config.yaml is missing"
+    return row
+
+
+def _without_places(config: dict[str, str]) -> dict[str, str]:
+    """A flat config without what only says where the run lies: its folder's path is cut from longer ones."""
+    place = config.get("paths.run", "")
+    return {
+        key: value.replace(place, "…") if len(place) > 1 else value
+        for key, value in config.items()
+        if key not in _PLACES
+    }
+
+
+def _state(folder: Path) -> str:
+    """Of a run that left no outcome."""
+    alive = is_alive(owner(folder))
+    return "unfinished" if alive is None else "running" if alive else "killed"
+
+
+def _read(path: Path, parse: Any, kind: type, damaged: list[str]) -> Any:
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+        if not isinstance(content, kind):
+            raise ValueError(f"a {kind.__name__} was expected, not a {type(content).__name__}")
+        return content
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file does to its parser
+        damaged.append(f"{path.name} could not be read: {first_line(f'{type(error).__name__}: {error}')}")
+        return None
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_LOADER)
+
+
+def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
+    """Name → value, exact where results.json says it exactly."""
+    decimal, exact = (value if isinstance(value, dict) else {} for value in map(results.get, ("metrics", "hex")))
+    found: dict[str, float] = {}
+    for name in decimal:
+        for value, read in ((exact.get(name), float.fromhex), (decimal[name], float)):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                found[str(name)] = read(value)
+                break
+    return found
+
+
+def _seconds(results: Mapping[str, Any]) -> float | None:
+    parts = results.get("seconds")
+    numbers = [value for value in parts.values() if isinstance(value, int | float)] if isinstance(parts, dict) else []
+    return math.fsum(numbers) if numbers else None
+
+
+def _when(folder: Path) -> str:
+    """Time of the newest of a run's own files, or of the folder."""
+    times = []
+    for name in (".", "results.json", "metrics.csv", "config.yaml"):
+        with contextlib.suppress(OSError):
+            times.append((folder / name).stat().st_mtime)
+    return "" if not times else datetime.datetime.fromtimestamp(max(times[1:] or times)).isoformat(" ", "seconds")
+
+
+def split_overrides(overrides: Sequence[str]) -> dict[str, str]:
+    """key → value; what is not key=value is its own key. Hydra's `$\\{` for a `${` inside a sweep is undone."""
+    pairs = (override.lstrip("+").replace("\\{", "{").replace("\\}", "}").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs}
+
+
+def flatten(tree: Any, path: str = "") -> dict[str, str]:
+    """Dotted key → value as text, of a tree of mappings; a list is one value."""
+    if isinstance(tree, Mapping):
+        found: dict[str, str] = {}
+        for key, value in tree.items():
+            found |= flatten(value, f"{path}.{key}" if path else str(key))
+        return found or ({path: "{}"} if path else {})
+    return {path: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False, default=str)}
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, shortened."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= 400 else line[:399] + "…"
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Sorts 2 before 10."""
+    import re
+
+    return tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name))

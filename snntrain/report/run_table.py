@@ -1,0 +1,216 @@
+"""Rows of runs compared: what was varied, mean and spread over seeds, as a terminal table and as CSV."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from snntrain.registry import did_you_mean
+from snntrain.report.run_rows import Row
+
+MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
+_SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
+_NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
+_WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
+COLOURS = {"finished": "", "running": "blue", "waiting": "dim", "interrupted": "yellow", "unfinished": "yellow"}
+
+
+@dataclass
+class Seeds:
+    """Runs that differ in their seed only.
+
+    Attributes:
+        values: of the varied parameters, seed left out.
+        count: finished runs.
+        metrics: name → (mean, sample standard deviation, NaN of one run).
+    """
+
+    values: dict[str, str]
+    count: int
+    metrics: dict[str, tuple[float, float]]
+
+
+def varied(rows: Sequence[Row]) -> list[str]:
+    """Keys whose values differ among the rows' command lines, in the order of the command line."""
+    compared = [row for row in rows if row.overrides] or list(rows)
+    keys = dict.fromkeys(key for row in compared for key in row.overrides if key not in _NOT_VARIED)
+    return [key for key in keys if len({value_of(row, key) for row in compared}) > 1]
+
+
+def value_of(row: Row, key: str) -> str:
+    """What a run had for a key: as it was typed, else as its config says, else 'default'; '' where nothing is known.
+
+    Equal numbers read the same, however they were typed.
+    """
+    value = row.overrides.get(key, row.config.get(key, "default" if row.overrides or row.config else ""))
+    try:
+        return f"{float(value):.12g}"
+    except ValueError:
+        return value
+
+
+def shared(rows: Sequence[Row]) -> list[str]:
+    """Overrides that all rows have."""
+    if not rows:
+        return []
+    keys = varied(rows)
+    return [
+        f"{key}={value}"
+        for key, value in rows[0].overrides.items()
+        if key not in keys and key not in _NOT_VARIED and all(row.overrides.get(key) == value for row in rows)
+    ]
+
+
+def metric_names(rows: Sequence[Row]) -> list[str]:
+    """Metrics worth a column: the well-known ones, then those of the stages."""
+    present = dict.fromkeys(name for row in rows for name in row.metrics)
+    stages = [name for name in present if name.count("/") == 1 and not name.startswith(("train/", "val/", "test/"))]
+    return [*(name for name in MAIN if name in present), *stages]
+
+
+def by_seed(rows: Sequence[Row]) -> list[Seeds]:
+    """Groups of runs that differ in `seed` only; [] unless one of them has two finished runs."""
+    keys = varied(rows)
+    if "seed" not in keys:
+        return []
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    others = [key for key in keys if key != "seed"]
+    for row in rows:
+        if row.status == "finished":
+            groups.setdefault(tuple(value_of(row, key) for key in others), []).append(row)
+    found = []
+    for values, members in groups.items():
+        metrics = {}
+        for name in metric_names(members):
+            numbers = [row.metrics[name] for row in members if name in row.metrics]
+            if len(numbers) == len(members):
+                metrics[name] = mean_and_deviation(numbers)
+        found.append(Seeds(dict(zip(others, values, strict=True)), len(members), metrics))
+    return found if any(group.count > 1 for group in found) else []
+
+
+def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; NaN for that of one number."""
+    if not all(map(math.isfinite, numbers)):
+        return math.nan, math.nan
+    return statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else math.nan
+
+
+def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
+    """Rows by a metric, 'seconds', 'name', 'status' or a varied key, the best first; rows without it last.
+
+    Raises: ValueError for a key that no row has, with the nearest one.
+    """
+    columns = ["name", "status", "seconds", *varied(rows), *dict.fromkeys(name for row in rows for name in row.metrics)]
+    if key not in columns:
+        raise ValueError(
+            f"{key!r} is not a column of these runs.{did_you_mean(key, columns)} There are: {', '.join(columns)}."
+        )
+    if key in ("name", "status") or key in varied(rows):
+        return sorted(rows, key=lambda row: _natural(_cell(row, key)))
+    sign = 1 if any(word in key for word in _SMALL_IS_GOOD) else -1
+
+    def place(row: Row) -> tuple[bool, float]:
+        value = row.seconds if key == "seconds" else row.metrics.get(key)
+        is_missing = value is None or math.isnan(value)
+        return is_missing, 0.0 if is_missing else sign * value
+
+    return sorted(rows, key=place)
+
+
+def _cell(row: Row, key: str) -> str:
+    return getattr(row, key) if key in ("name", "status") else value_of(row, key)
+
+
+def _natural(text: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(text), ""
+    except ValueError:
+        return True, 0.0, text
+
+
+def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
+    """For the terminal: the runs, then means over seeds, then what went wrong.
+
+    Args:
+        rows: the runs.
+        first: header of the first column, e.g. "job".
+        width: of the terminal, in characters; it gets as many metrics as fit.
+    """
+    keys = varied(rows)
+    metrics = metric_names(rows)[: _room(rows, keys, first, width)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in (first, *keys, "status"):
+        table.add_column(header, overflow="fold")
+    for header in (*metrics, "seconds"):
+        table.add_column(_header(header), justify="right", no_wrap=True)
+    for row in rows:
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        numbers = [number(row.metrics[name]) if name in row.metrics else "" for name in metrics]
+        status = Text(row.status, style=COLOURS.get(row.status, "red"))
+        table.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
+    parts: list[Table | Text] = [table]
+    if shared(rows):
+        parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
+    if groups := by_seed(rows):
+        parts += [Text(""), _seed_table(groups)]
+    failed = [row for row in rows if row.error]
+    if failed:
+        parts += [Text(""), *(Text(f"{row.name} {row.status}: {row.error}", style="red") for row in failed)]
+    return Group(*parts)
+
+
+def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> int:
+    """How many metrics fit beside the other columns, two at least."""
+    names = max((len(row.name) for row in rows), default=0)
+    values = [max([len(key), *(len(value_of(row, key)) for row in rows)]) for key in keys]
+    others = sum(min(_WIDEST, length) + 2 for length in (max(len(first), names), *values)) + len("interrupted  seconds")
+    return max(2, (width - others) // len("firing_rate  "))
+
+
+def _seed_table(groups: Sequence[Seeds]) -> Table:
+    names = [name for name in MAIN[:4] if any(name in group.metrics for group in groups)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in (*groups[0].values, "seeds"):
+        table.add_column(header, overflow="fold")
+    for name in names:
+        table.add_column(f"{_header(name)}\nmean ± std", justify="right", no_wrap=True)
+    for group in groups:
+        cells = [spread(*group.metrics[name]) if name in group.metrics else "" for name in names]
+        table.add_row(*map(Text, group.values.values()), str(group.count), *cells)
+    return table
+
+
+def _header(name: str) -> str:
+    return name.replace("/", "/\n") if len(name) > 10 else name
+
+
+def number(value: float) -> str:
+    """Four decimals, or four digits of what is very large or small."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
+def spread(mean: float, deviation: float) -> str:
+    """'mean ± std', the mean alone where there is no spread."""
+    return number(mean) if math.isnan(deviation) else f"{number(mean)} ± {number(deviation)}"
+
+
+def csv_of(rows: Sequence[Row], first: str) -> str:
+    """All rows and metrics as CSV text; numbers as Python writes them, so that nothing is lost."""
+    keys = varied(rows)
+    metrics = list(dict.fromkeys(name for row in rows for name in sorted(row.metrics)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([first, *keys, "status", *metrics, "seconds", "error", "folder"])
+    for row in rows:
+        values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
+        seconds = "" if row.seconds is None else row.seconds
+        given = [value_of(row, key) for key in keys]
+        writer.writerow([row.name, *given, row.status, *values, seconds, row.error, row.folder or ""])
+    return text.getvalue()

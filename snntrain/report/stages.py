@@ -1,0 +1,65 @@
+"""The sections of a run's report about its stages."""
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from snntrain.report.run_files import RunFiles
+
+
+def chosen_stages(run: RunFiles) -> dict[str, Any]:
+    """The stages of the run's config; {} if it cannot be read."""
+    try:
+        return dict(yaml.safe_load(run.read_or("config.yaml", "")).get("stages") or {})
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _conversion(run: RunFiles) -> dict[str, Any]:
+    from snntrain.figure import svg
+    from snntrain.stage.figure import accuracy_figure
+
+    result = run.read("artifacts/ann2snn/conversion.json")
+    ann, report = result["acc_ann"], result["report"]
+    figure = accuracy_figure(result["acc"], ann)
+    neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
+    return {
+        "plot": svg(figure, "conversion"),
+        "accuracy": [(int(T), share, 100 * (share - ann)) for T, share in result["acc"].items()],
+        "settings": report["settings"],
+        "neurons": neurons,
+        "nodes": report["rows"],
+        **{key: result[key] for key in ("T", "samples", "acc_ann", "firing_rate", "remarks")},
+    }
+
+
+def _quantisation(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/qat/quantisation.json")
+    labels = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integers only"}
+    whole = result["acc_float"]
+    accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
+    keys = ("T", "layers", "samples", "verified_samples", "mismatches", "size_bytes", "float_bytes", "epochs")
+    return {"accuracies": accuracies, **{key: result[key] for key in keys}}
+
+
+def _lava(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/lava/lava.json")
+    in_lava = result["lava"].get("layers", {})
+    keys = ("T", "samples", "compared_samples", "acc", "mismatches", "spikes", "sops", "layers", "lava", "note")
+    layers = [row | {"in_lava": in_lava.get(row["name"])} for row in result["layers"]]
+    plan = run.read_or("artifacts/lava/plan.txt", "").split("\n\n")[0]
+    return {key: result[key] for key in keys} | {"layers": layers, "plan": plan}
+
+
+def _nir(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/nir/nir.json")
+    return {key: result[key] for key in ("T", "dt", "samples", "mismatches", "compared", "acc_net", "acc", "nodes")}
+
+
+STAGE_SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
+    "ann2snn": ("ANN → SNN conversion", _conversion),
+    "qat": ("Quantisation", _quantisation),
+    "lava": ("Export to Loihi", _lava),
+    "nir": ("Export to NIR", _nir),
+}

@@ -1,0 +1,1 @@
+"""A search for hyper-parameters: a study of many runs, its trials shared among workers."""

@@ -1,0 +1,283 @@
+"""conf/search/<name>.yaml: what is searched, for what, and how; checked whole before anything runs."""
+
+import math
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain.arguments import choice, integer
+from snntrain.config.binding import check_call, check_mapping
+from snntrain.config.compose import SEARCHES, check_overrides
+from snntrain.config.error import UsageError, refusing
+from snntrain.registry import did_you_mean
+
+TYPES = ("float", "int", "categorical")
+DIRECTIONS = ("maximize", "minimize")
+Value = float | int | str | bool | None
+
+# Keys that a study decides itself, or that make no run.
+_NOT_OF_A_RUN = ("paths.run", "resume", "show", "hydra")
+_OF_A_FOLDER = string.ascii_letters + string.digits + ".,+-_"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What one parameter may be.
+
+    Attributes:
+        type: float, int or categorical.
+        low, high: bounds, both included, low < high; of a number.
+        log: drawn on a logarithmic scale; needs low > 0 and no step.
+        step: distance of the values from low on, > 0.
+        choices: two or more texts, numbers or booleans, as they stand after the '=' of an override; of a categorical.
+    """
+
+    type: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: list[Any] | None = None
+
+    def ends(self) -> list[Value]:
+        """The values at which a config is tried before the search starts."""
+        return list(self.choices) if self.choices else [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric of results.json, and whether to maximize or minimize it."""
+
+    metric: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How parameters are drawn.
+
+    Attributes:
+        type: tpe (tree-structured Parzen estimator) or random.
+        seed: ≥ 0; what a trial draws follows from it, the trial's number and the trials before.
+        n_startup_trials: random trials before tpe begins, ≥ 1.
+        multivariate: tpe looks at the parameters together.
+        constant_liar: tpe takes running trials for bad ones, so that workers do not try the same.
+    """
+
+    type: str = "tpe"
+    seed: int = 1
+    n_startup_trials: int = 10
+    multivariate: bool = True
+    constant_liar: bool = True
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """When a trial is given up: its best value so far is worse than the median of the others' at the same epoch.
+
+    Attributes:
+        type: median.
+        n_startup_trials: complete trials before any is pruned, ≥ 1.
+        n_warmup_steps: epochs of a trial before it may be pruned, ≥ 0.
+        interval_steps: epochs between two looks, ≥ 1.
+    """
+
+    type: str = "median"
+    n_startup_trials: int = 5
+    n_warmup_steps: int = 1
+    interval_steps: int = 1
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search.
+
+    Attributes:
+        parameters: path of an override → what it may be.
+        objectives: one or more.
+        study: name of the study and of its folder.
+        n_trials: the study is done when so many trials are complete or pruned, ≥ 1.
+        overrides: of every run.
+        storage: a file (Optuna's journal) or a database URL such as sqlite:///study.db; default: a file in the study's
+            folder.
+        sampler, pruner: see there; pruner null prunes nothing, and must be null where there are several objectives.
+        max_failures: a worker stops when so many of its trials in a row failed, ≥ 1.
+    """
+
+    parameters: dict[str, Parameter]
+    objectives: list[Objective]
+    study: str
+    n_trials: int = 30
+    overrides: list[str] = field(default_factory=list)
+    storage: str | None = None
+    sampler: Sampler = Sampler()
+    pruner: Pruner | None = None
+    max_failures: int = 3
+
+
+def searches() -> dict[str, str]:
+    """Name of a search → the first line of its file."""
+    found = {}
+    for file in sorted(SEARCHES.glob("*.yaml")):
+        found[file.stem] = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    return found
+
+
+def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] = ()) -> Search:
+    """Read and check a search.
+
+    Args:
+        name: of a file in conf/search, or the path of a .yaml file.
+        changed: study, n_trials, storage of the command line.
+        overrides: for every run, after those of the file.
+
+    Raises: UsageError naming the place in the file.
+    """
+    file = Path(name) if name.endswith((".yaml", ".yml")) else SEARCHES / f"{name}.yaml"
+    if not file.is_file():
+        known = searches()
+        raise UsageError(
+            f"search={name}: {file} does not exist.{did_you_mean(name, known)} "
+            f"Searches: {', '.join(known)}, or the path of a .yaml file."
+        )
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    try:
+        check_mapping(content, "search")
+        with refusing():
+            return _search({"study": file.stem, **content, **changed}, overrides)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def _search(content: dict[str, Any], overrides: Sequence[str]) -> Search:
+    check_call(Search, content, "search")
+    parameters, objectives = content["parameters"], content["objectives"]
+    if not parameters or not objectives:
+        raise UsageError("search: parameters and objectives need at least one entry each.")
+    own = content.get("overrides", [])
+    search = Search(
+        **content
+        | {
+            "parameters": {str(path): _parameter(path, node) for path, node in parameters.items()},
+            "objectives": [_objective(index, node) for index, node in enumerate(objectives)],
+            "overrides": _overrides([*map(str, own), *overrides], parameters),
+            "sampler": _sampler(content.get("sampler", {})),
+            "pruner": _pruner(content.get("pruner", {} if len(objectives) == 1 else None)),
+        }
+    )
+    if not search.study or not set(search.study) <= set(_OF_A_FOLDER):
+        raise UsageError(f"study becomes a folder's name: letters, digits and . , + - _ only, got {search.study!r}.")
+    integer("search", "n_trials", search.n_trials, at_least=1)
+    integer("search", "max_failures", search.max_failures, at_least=1)
+    metrics = [objective.metric for objective in search.objectives]
+    if len(set(metrics)) < len(metrics):
+        raise UsageError(f"objectives: {', '.join(metrics)} name a metric twice.")
+    if search.pruner and len(objectives) > 1:
+        raise UsageError(
+            "pruner: Optuna cannot prune a study of several objectives. Write pruner: null, or keep one objective."
+        )
+    return search
+
+
+def _parameter(path: Any, node: Any) -> Parameter:
+    place = f"parameters.{path}"
+    check_mapping(node, place)
+    check_call(Parameter, node, place)
+    made = Parameter(**node)
+    choice(place, "type", made.type, TYPES)
+    numbers = [key for key in ("low", "high", "log", "step") if key in node]
+    if made.type == "categorical":
+        if numbers:
+            raise UsageError(f"{place}: {', '.join(numbers)} belong to type float or int; a categorical has choices.")
+        for value in made.choices or []:
+            if not isinstance(value, (str, int, float, bool, type(None))):
+                raise UsageError(
+                    f"{place}.choices: {value!r} is not a text, number, boolean or null; quote a list, '[default,ema]'."
+                )
+        if not made.choices or len(set(made.choices)) < max(2, len(made.choices)):  # to Python 1 and true are the same
+            raise UsageError(f"{place}.choices must be two or more different values, got {made.choices!r}.")
+        return made
+    if made.choices is not None:
+        raise UsageError(f"{place}: choices belong to type categorical; a {made.type} has low and high.")
+    _check_range(place, made)
+    return made
+
+
+def _check_range(place: str, made: Parameter) -> None:
+    for key in ("low", "high"):
+        value = getattr(made, key)
+        if value is None or not math.isfinite(value) or (made.type == "int" and not isinstance(value, int)):
+            wanted = "an integer" if made.type == "int" else "a finite number"
+            raise UsageError(f"{place}.{key} must be {wanted}, got {value!r}.")
+    if made.low >= made.high:
+        raise UsageError(f"{place}: low must be less than high, got low {made.low!r} and high {made.high!r}.")
+    if made.log and made.low <= 0:
+        raise UsageError(f"{place}: a logarithmic scale needs low > 0, got {made.low!r}.")
+    if made.step is None:
+        return
+    if made.log:
+        raise UsageError(f"{place}: log and step exclude each other; keep one.")
+    if not 0 < made.step <= made.high - made.low or (made.type == "int" and not isinstance(made.step, int)):
+        wanted = "an integer" if made.type == "int" else "a number"
+        raise UsageError(f"{place}.step must be {wanted} > 0 and at most high - low, got {made.step!r}.")
+
+
+def _objective(index: int, node: Any) -> Objective:
+    place = f"objectives[{index}]"
+    check_mapping(node, place)
+    check_call(Objective, node, place)
+    choice(place, "direction", node["direction"], DIRECTIONS)
+    return Objective(**node)
+
+
+def _sampler(node: Any) -> Sampler:
+    check_mapping(node, "sampler")
+    check_call(Sampler, node, "sampler")
+    made = Sampler(**node)
+    choice("sampler", "type", made.type, ("tpe", "random"))
+    integer("sampler", "seed", made.seed, at_least=0)
+    integer("sampler", "n_startup_trials", made.n_startup_trials, at_least=1)
+    return made
+
+
+def _pruner(node: Any) -> Pruner | None:
+    if node is None:
+        return None
+    check_mapping(node, "pruner")
+    check_call(Pruner, node, "pruner")
+    made = Pruner(**node)
+    choice("pruner", "type", made.type, ("median",))
+    for key, least in (("n_startup_trials", 1), ("n_warmup_steps", 0), ("interval_steps", 1)):
+        integer("pruner", key, getattr(made, key), at_least=least)
+    return made
+
+
+def _overrides(given: list[str], parameters: Mapping[str, Any]) -> list[str]:
+    """The overrides of every run, the later of two for the same key alone."""
+    check_overrides(given)
+    kept: dict[str, str] = {}
+    for text in given:
+        override = OverridesParser.create().parse_override(text)
+        key = override.key_or_group
+        if key in parameters:
+            raise UsageError(f"{text}: {key} is a parameter of this search; take it out of one of the two.")
+        if any(key == barred or key.startswith(f"{barred}.") for barred in _NOT_OF_A_RUN):
+            raise UsageError(f"{text}: {key} cannot be set for the runs of a search.")
+        if override.is_sweep_override():
+            raise UsageError(f"{text}: a run takes one value; several are choices: parameters.{key}.")
+        kept.pop(key, None)
+        kept[key] = text
+    for path in parameters:
+        if any(str(path) == barred or str(path).startswith(f"{barred}.") for barred in (*_NOT_OF_A_RUN, "paths")):
+            raise UsageError(f"parameters.{path}: {path} cannot be searched.")
+    return list(kept.values())

@@ -1,0 +1,112 @@
+"""Where a study is kept: a journal file, or a database."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from snntrain.config.error import UsageError
+
+try:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+except ImportError as error:
+    raise UsageError(
+        "A search needs Optuna ≥ 4, which is not installed: pip install -c constraints.txt -e '.[tune]'"
+    ) from error
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what its information says, a line per trial, is said here
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class JournalLock:
+    """The system's lock on a file beside the journal.
+
+    Unlike Optuna's own locks it goes with its process, so that a killed worker holds nobody up. What that worker left
+    half written at the journal's end is cut off before the next one writes there.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._held: int | None = None
+
+    def acquire(self) -> bool:
+        handle = os.open(f"{self._journal}.lock", os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            _cut_off_half_line(self._journal)
+        except BaseException:
+            os.close(handle)
+            raise
+        self._held = handle
+        return True
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+
+def _cut_off_half_line(journal: Path) -> None:
+    with journal.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def open_storage(where: str) -> Any:
+    """Optuna's storage at a file or a database URL; made if it is not there.
+
+    Raises: UsageError, without the URL's password.
+    """
+    shown = without_password(where)
+    with _refusing(shown):
+        if "://" in where:
+            waiting = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {"pool_pre_ping": True}
+            if where.startswith("sqlite:///") and ":memory:" not in where:
+                Path(where.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            return optuna.storages.RDBStorage(where, engine_kwargs=waiting)
+        journal = Path(where)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_other_file(journal)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalLock(journal)))
+
+
+def without_password(where: str) -> str:
+    """A storage as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", where)
+
+
+@contextlib.contextmanager
+def _refusing(shown: str) -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:  # of SQLAlchemy, its drivers, alembic, the file system: no common class
+        text = " ".join(without_password(str(error)).split()).rstrip(".")
+        raise UsageError(
+            f"storage={shown} cannot be used: {type(error).__name__}: {text[:300]}. Give a file, or a URL such as "
+            "sqlite:///study.db or postgresql+psycopg://user@host/base whose driver is installed."
+        ) from error
+
+
+def _refuse_other_file(journal: Path) -> None:
+    if not journal.exists():
+        return
+    with journal.open("rb") as file:
+        line = file.readline()
+    with contextlib.suppress(ValueError):
+        if not line or "op_code" in json.loads(line):
+            return
+    if line.endswith(b"\n") or not line.startswith(b'{"'):  # else the first line of a journal, cut off
+        raise UsageError(f"storage={journal} is not the journal of a study. Name another file.")

@@ -1,0 +1,148 @@
+"""One trial: an ordinary run, in a folder with the trial's number, and what the study is told of it."""
+
+import contextlib
+import gc
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from snntrain.callback import Pruned, Pruning
+from snntrain.config.compose import compose
+from snntrain.report.report import write_report
+from snntrain.run.command import describe
+from snntrain.run.interruption import Interrupted
+from snntrain.run.results import read_results, write_results
+from snntrain.run.run import run
+from snntrain.search.claim import beating
+from snntrain.search.settings import Search
+from snntrain.search.space import as_overrides, suggest
+
+_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+@dataclass
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        status: finished, pruned, failed, interrupted; or lost: taken for dead by another worker, and replaced.
+        values: of the objectives; of a pruned trial the last one told.
+        message: why it did not finish.
+        seconds: it took.
+    """
+
+    status: str
+    values: list[float]
+    message: str
+    seconds: float
+
+
+def run_folder(folder: Path, number: int) -> Path:
+    """The run folder of a trial."""
+    return folder / f"trial_{number:04d}"
+
+
+def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: Path) -> Outcome:
+    """Run a claimed trial and tell the study.
+
+    Args:
+        folder: of the study.
+
+    Raises: Interrupted after the study was told.
+    """
+    place = run_folder(folder, trial.number)
+    began, values, interruption = time.perf_counter(), [], None
+    try:
+        overrides = [*search.overrides, *as_overrides(suggest(trial, search.parameters))]
+        trial.set_user_attr("overrides", overrides)
+        trial.set_user_attr("folder", place.name)
+        sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
+        with beating(trial), _output_into(place / "output.txt"):
+            metrics = run(compose(overrides), place, overrides, more_callbacks=_callbacks(search, trial))
+        values = [_finite(metrics, objective.metric) for objective in search.objectives]
+        status, message = "finished", ""
+    except Pruned as pruned:
+        status, message = "pruned", str(pruned)
+    except (Interrupted, KeyboardInterrupt) as signal:
+        status, message, interruption = "interrupted", "interrupted", signal
+    except Exception as error:
+        status, message = "failed", describe(error)
+    gc.collect()  # a net and its optimiser hold each other; the next trial needs the memory
+    seconds = round(time.perf_counter() - began, 3)
+    if not read_results(place):  # refused before anything was written
+        write_results(place, status, {}, message=message)
+        write_report(place)
+    told = _tell(study, trial, status, values, message, seconds, read_results(place).get("metrics", {}))
+    if interruption is not None:
+        raise interruption
+    if status == "pruned":
+        values = list(study.get_trials(deepcopy=False)[trial.number].intermediate_values.values())[-1:]
+    if told == "lost":
+        message = f"another worker took this one for dead and replaced the trial. {message}".rstrip()
+    return Outcome(told, values, message, seconds)
+
+
+def _callbacks(search: Search, trial: optuna.Trial) -> list[Pruning]:
+    if search.pruner is None:
+        return []
+
+    def is_hopeless(epoch: int, value: float) -> bool:
+        trial.report(value, epoch)
+        return trial.should_prune()
+
+    return [Pruning(search.objectives[0].metric, is_hopeless)]
+
+
+@contextlib.contextmanager
+def _output_into(path: Path) -> Iterator[None]:
+    """What a run prints goes into its folder: several workers share a terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
+
+
+def _finite(metrics: Mapping[str, float], name: str) -> float:
+    if name not in metrics:
+        raise ValueError(f"{name} is not a metric of this run")
+    if not math.isfinite(metrics[name]):
+        raise ValueError(f"{name} is {metrics[name]}")
+    return metrics[name]
+
+
+def _tell(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    status: str,
+    values: list[float],
+    message: str,
+    seconds: float,
+    metrics: Mapping[str, Any],
+) -> str:
+    state = _STATES.get(status, TrialState.FAIL)
+    facts = {"status": status, "message": message, "seconds": seconds, "metrics": dict(metrics)}
+    try:
+        for key, value in facts.items():
+            trial.set_user_attr(key, value)
+        study.tell(trial, values if state is TrialState.COMPLETE else None, state=state)
+    except (ValueError, RuntimeError):  # the trial is marked as failed already
+        return "lost"  # its place is another's by now
+    return status
+
+
+def record_killed(folder: Path, trial: FrozenTrial) -> None:
+    """Finish the run folder that a killed worker left, where it is on this machine."""
+    place = run_folder(folder, trial.number)
+    if place.is_dir() and not read_results(place):
+        write_results(place, "failed", {}, message="Its worker was killed; another trial took its place.")
+        write_report(place)

@@ -1,0 +1,143 @@
+"""Jobs of a sweep in other processes: what they need of their launcher, a GPU each, a file for their output."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+
+from snntrain.config.error import UsageError
+
+# launch=… → (the plugin's module, what pip calls it, the extra of pyproject.toml)
+PACKAGES = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "slurm"),
+    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "slurm"),
+}
+_GPUS_VARIABLE = "SNNTRAIN_GPUS"
+
+_held: list[TextIO] = []  # the lock of this process's GPU, held until it ends
+
+
+def check_launchers(overrides: Sequence[str]) -> None:
+    """Refuse a launcher whose package is not installed, or a sweep over launchers.
+
+    Raises: UsageError with the pip command.
+    """
+    for override in overrides:
+        key, _, choice = override.lstrip("+").partition("=")
+        if key != "launch":
+            continue
+        if "," in choice or "(" in choice:
+            raise UsageError(f"{override}: one launcher starts all jobs of a sweep. Choose one.")
+        module, package, extra = PACKAGES.get(choice, ("hydra", "", ""))
+        if not _is_installed(module):
+            raise UsageError(
+                f"launch={choice} needs the package {package}, which is not installed: pip install {package}, or "
+                f"pip install 'snntrain[{extra}]'."
+            )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package it would be in
+        return False
+
+
+def announce_gpus() -> None:
+    """Tell the processes started from here on which GPUs there are to be dealt out: they must not ask CUDA first."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = range(torch.cuda.device_count()) if visible is None else filter(None, visible.split(","))
+    os.environ[_GPUS_VARIABLE] = ",".join(map(str, gpus))
+
+
+def take_gpu(config: DictConfig, folder: Path) -> str | None:
+    """Let this process see one GPU only: the first that no other process of the sweep has.
+
+    With more processes than GPUs, some share one. Nothing happens where there is no choice to make: on the CPU, outside
+    of joblib's processes, for a run on several devices.
+
+    Args:
+        config: the job's.
+        folder: of the sweep; it gets the locks.
+
+    Returns: the GPU's name in CUDA_VISIBLE_DEVICES, None if none was chosen.
+    """
+    gpus = [gpu for gpu in os.environ.get(_GPUS_VARIABLE, "").split(",") if gpu]
+    wanted = config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto")
+    if not gpus or not wanted or config.trainer.get("devices", 1) not in (1, "1", "auto"):
+        return None
+    if not _held:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[_slot(folder / ".slots") % len(gpus)]
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def _slot(folder: Path) -> int:
+    """The lowest number that no living process holds."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        file = (folder / str(number)).open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            number += 1
+            continue
+        _held.append(file)
+        return number
+
+
+@contextlib.contextmanager
+def output_in(path: Path) -> Iterator[TextIO]:
+    """Send what this process prints inside the block into a file; gives the stream that it went to before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = [os.dup(number) for number in (1, 2)]
+    with path.open("a", encoding="utf-8") as file, os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, descriptor in zip((1, 2), before, strict=True):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def every_result(launcher: object) -> Iterator[None]:
+    """Inside the block, submitit's launchers wait for all jobs; without it they leave at the first that was killed."""
+    if "submitit" not in type(launcher).__module__:
+        yield
+        return
+    from submitit.core.core import Job
+
+    results = Job.results
+
+    def tolerant(job: Any) -> list[Any]:
+        try:
+            return results(job)
+        except Exception as error:  # that of a job which ended without a result, whatever it was
+            lost = JobReturn()
+            lost.return_value, lost.status = error, JobStatus.FAILED
+            return [lost]
+
+    Job.results = tolerant
+    try:
+        yield
+    finally:
+        Job.results = results

@@ -1,0 +1,43 @@
+"""Run and sweep folders as the program leaves them, made by hand in no time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from snntrain.files import write_json, write_text
+from snntrain.run.results import write_results
+from snntrain.sweep.jobs import Job, write_job, write_sweep
+
+
+def make_run(folder: Path, overrides: Sequence[str] = (), status: str = "finished", **metrics: float) -> Path:
+    """A run folder; keyword test_acc is the metric test/acc."""
+    config = {"model": {"layers": ["Flatten", "neuron"]}, "seed": 1, "neuron": {"name": "LIFNode", "tau": 2.0}}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "seed":
+            config["seed"] = int(value)
+        elif key.startswith("neuron."):
+            config["neuron"][key.removeprefix("neuron.")] = yaml.safe_load(value)
+    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    write_text(folder / "overrides.yaml", yaml.safe_dump(list(overrides)))
+    write_text(folder / "report.html", "a report")
+    if status != "unfinished":
+        values = {name.replace("_", "/", 1): value for name, value in metrics.items()}
+        write_results(folder, status, values, seconds={"fit": 2.0, "test": 0.5})
+    return folder
+
+
+def make_sweep(folder: Path, jobs: Sequence[Job]) -> Path:
+    """A sweep folder with the jobs' records, and run folders of those that have metrics."""
+    write_sweep(folder, ["seed=1,2"], jobs, {"metric": "val/acc", "mode": "max"})
+    for job in jobs:
+        if job.status != "waiting":
+            write_job(folder, job)
+        if job.metrics:
+            job.folder = str(job.number)
+            write_job(folder, job)
+            metrics = {name.replace("/", "_", 1): value for name, value in job.metrics.items()}
+            make_run(folder / str(job.number), job.overrides, **metrics)
+    write_json(folder / "multirun.yaml", {})
+    return folder

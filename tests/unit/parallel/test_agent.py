@@ -1,0 +1,108 @@
+"""How a run of several processes that went wrong is told, from what they left."""
+
+import json
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from snntrain.parallel.agent import _cause, _conclude, _where_to_go_on
+from snntrain.run.results import read_results, write_results
+
+CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
+
+
+def failure(exitcode: int) -> SimpleNamespace:
+    name = signal.Signals(-exitcode).name if exitcode < 0 else "<N/A>"
+    return SimpleNamespace(exitcode=exitcode, signal_name=lambda: name)
+
+
+GONE = {"failed": "RuntimeError: Connection closed by peer", "time": 2.0}
+CAUSES = {
+    "killed, the other lost it": ({0: 1, 1: -9}, {0: GONE, 1: {}}, None, "Process 1 of 0 to 1 was killed (SIGKILL)"),
+    "crashed": (
+        {0: -11, 1: 143},
+        {0: {}, 1: {"interrupted": "SIGTERM", "time": 3.0}},
+        None,
+        "Process 0 of 0 to 1 was killed (SIGSEGV)",
+    ),
+    "asked to stop": (
+        {0: 1, 1: 143},
+        {0: GONE, 1: {"interrupted": "SIGTERM", "time": 1.0}},
+        signal.SIGTERM,
+        "Interrupted (SIGTERM to process 1",
+    ),
+    "asked before it could note it": ({1: -15}, {0: {}, 1: {}}, signal.SIGTERM, "Interrupted (SIGTERM to process 1"),
+    "one failed first": (
+        {0: 1, 1: 1},
+        {0: GONE, 1: {"failed": "ValueError: no", "time": 1.0}},
+        None,
+        "Process 1 of 0 to 1 failed: ValueError: no",
+    ),
+    "one failed, the other was stopped": (
+        {0: 1, 1: -15},
+        {0: {"failed": "ValueError: no", "time": 1.0}, 1: {}},
+        None,
+        "Process 0 of 0 to 1 failed: ValueError: no",
+    ),
+    "no word, the other was stopped": (
+        {1: 3, 0: -15},
+        {0: {}, 1: {}},
+        None,
+        "Process 1 of 0 to 1 ended with exit code 3",
+    ),
+    "no word": ({1: 3}, {0: {}, 1: {}}, None, "Process 1 of 0 to 1 ended with exit code 3: last words"),
+}
+
+
+@pytest.mark.parametrize(("codes", "outcomes", "stopped_by", "message"), CAUSES.values(), ids=CAUSES)
+def test_the_cause_is_told_and_not_what_followed_from_it(tmp_path, codes, outcomes, stopped_by, message):
+    said = tmp_path / "logs/x/attempt_0/1/stderr.log"
+    said.parent.mkdir(parents=True)
+    said.write_text("first words\nlast words\n")
+    found, text = _cause({rank: failure(code) for rank, code in codes.items()}, outcomes, 2, tmp_path)
+    assert found == stopped_by and text.startswith(message)
+
+
+def a_run(folder, epochs: int) -> None:
+    (folder / "config.yaml").write_text("name: x\n")
+    rows = [f"{epoch},{0.1 * epoch},{'nan' if epoch == 2 else 0.3}" for epoch in range(1, epochs + 1)]
+    (folder / "metrics.csv").write_text("\n".join(["epoch,train/loss,val/acc", *rows]))
+
+
+def test_an_end_without_results_gets_the_metrics_of_the_best_epoch(tmp_path):
+    a_run(tmp_path, 3)
+    _conclude(tmp_path, "failed", "Process 1 was killed", CONFIG, time.time())
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["status"] == "failed" and found["message"] == "Process 1 was killed"
+    assert found["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}  # the first of equals
+    assert "was killed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_the_first_process_wrote_is_kept_and_an_earlier_end_is_not(tmp_path):
+    a_run(tmp_path, 1)
+    began = time.time() - 5
+    write_results(tmp_path, "failed", {"test/acc": 0.9}, seconds={"fit": 2.0}, message="Connection closed by peer")
+    _conclude(tmp_path, "interrupted", "Interrupted", CONFIG, began)
+    found = read_results(tmp_path)
+    assert (found["status"], found["message"]) == ("interrupted", "Interrupted")
+    assert found["metrics"] == {"test/acc": 0.9} and found["seconds"] == {"fit": 2.0}
+    _conclude(tmp_path, "failed", "killed", CONFIG, time.time() + 5)
+    assert read_results(tmp_path)["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}
+
+
+def test_nothing_is_written_where_no_run_began(tmp_path):
+    _conclude(tmp_path, "failed", "killed", CONFIG, time.time())
+    assert list(tmp_path.iterdir()) == []
+    assert _where_to_go_on(tmp_path, CONFIG).startswith(" before training began")
+
+
+def test_the_message_says_where_and_how_to_go_on(tmp_path):
+    a_run(tmp_path, 3)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    text = _where_to_go_on(tmp_path, CONFIG)
+    assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
+    a_run(tmp_path, 5)
+    assert _where_to_go_on(tmp_path, CONFIG).startswith(" after the last epoch;")

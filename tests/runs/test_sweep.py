@@ -117,6 +117,7 @@ def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path
     assert len((folder / "2/metrics.csv").read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_with_its_table(tmp_path):
     process = start(tmp_path, "seed=1,2,3", "trainer.max_epochs=200", "data.batch_size=16")
     for line in process.stdout:

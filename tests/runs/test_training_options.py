@@ -28,7 +28,7 @@ def check_evaluation(folder: Path, found: dict, *arguments: str) -> None:
     assert again.items() <= found["hex"].items()
 
 
-@pytest.mark.parametrize(("neuron", "steps"), [("sltt_lif", 22), ("ottt_lif", 44)])
+@pytest.mark.parametrize(("neuron", "steps"), [pytest.param("sltt_lif", 22, marks=pytest.mark.slow), ("ottt_lif", 44)])
 def test_online_training_learns(tmp_path, neuron, steps):
     online_step = str(steps == 44).lower()  # an update after each of two time steps
     found = train(tmp_path, *ACTIVE, "task=online", f"neuron={neuron}", f"task.online_step={online_step}")
@@ -43,6 +43,7 @@ def test_online_training_learns(tmp_path, neuron, steps):
         assert raster["spikes/layers.2"].shape == (2, 32) and raster["output"].shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_exact_chunks_train_as_the_whole_sequence(tmp_path):
     arguments = ("-m", *ACTIVE, "task.chunk=null,1", "hydra.sweep.dir=sweep")
     process = complete("train.py", *arguments, cwd=tmp_path)

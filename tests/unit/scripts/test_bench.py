@@ -40,6 +40,7 @@ def results(process: subprocess.Popen, folder: Path, name: str) -> dict[str, Any
 SMALL = ("--channels", "2", "--T", "2", "--batch", "4", "--steps", "2", "--rounds", "2")
 
 
+@pytest.mark.slow
 def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     """Side by side, since most of the time is the start of Python and torch."""
     train = start("bench_train.py", *SMALL, "--over-T", "1,2,3", "--no-memory", cwd=tmp_path)

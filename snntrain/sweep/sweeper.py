@@ -29,6 +29,8 @@ Plugins.instance()  # Hydra loads its plugins anew when it first looks for them:
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 
 console = Console(highlight=False)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 160  # in a file nothing says how wide a table may be, and 80 columns fold its names
 
 
 def register_sweeper() -> None:

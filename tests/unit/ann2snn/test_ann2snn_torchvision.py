@@ -10,7 +10,13 @@ X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    "name, neurons", [("resnet18", 17), pytest.param("vgg11_bn", 10, marks=pytest.mark.slow), ("mobilenet_v2", 35), ("squeezenet1_1", 26)]
+    "name, neurons",
+    [
+        ("resnet18", 17),
+        pytest.param("vgg11_bn", 10, marks=pytest.mark.slow),
+        ("mobilenet_v2", 35),
+        ("squeezenet1_1", 26),
+    ],
 )
 def test_a_net_of_torchvision_converts_and_runs(name, neurons):
     models = pytest.importorskip("torchvision.models")

@@ -1,5 +1,6 @@
 """Hydra's basic sweeper, with a folder of its own for every sweep, records of the jobs, and going on after a stop."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar

@@ -137,6 +137,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 
 @needs("hydra_joblib_launcher")
+@pytest.mark.slow
 def test_jobs_in_other_processes_end_up_in_the_table_with_their_failures(tmp_path):
     code, lines = sweep(tmp_path, "neuron.tau=0.5,2.0", "launch=joblib")
     assert code == 1

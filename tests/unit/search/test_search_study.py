@@ -188,6 +188,7 @@ def test_a_trial_that_another_worker_took_over_is_not_counted_twice(tune, stand_
     assert "trial   1  lost" in out and "another worker took this one for dead" in out
 
 
+@pytest.mark.slow
 def test_several_objectives_end_in_a_front(tune, stand_in):
     values = [(0.9, 200.0), (0.8, 100.0), (0.7, 150.0), (0.95, 400.0), (0.9, 300.0), (0.6, 90.0)]
     calls = stand_in(lambda number: dict(zip(("val/acc", "test/sops"), values[number], strict=True)))

@@ -1,16 +1,15 @@
 """Loihi's current-based LIF neuron, trained with the integers that the chip computes with."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import integer, real, refuse
 from snntrain.base import MemoryModule
-from snntrain.neuron.base_node import BaseNode, stores_sequence
+from snntrain.neuron.cuba import CurrentBasedNode
 from snntrain.neuron.cuba_arithmetic import (
     DECAY_BITS,
     STATE_BITS,
@@ -26,7 +25,7 @@ _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 
 
 @register("neuron")
-class LoihiCubaLIFNode(BaseNode):
+class LoihiCubaLIFNode(CurrentBasedNode):
     """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
 
     In integers, with u = current·64·scale, v = potential·64·scale, and trunc towards 0:
@@ -62,9 +61,6 @@ class LoihiCubaLIFNode(BaseNode):
     Source: Davies et al. (Loihi), IEEE Micro 2018; Shrestha & Orchard (SLAYER), NeurIPS 2018.
     """
 
-    state_names = ("v", "i")
-    store_i_seq = stores_sequence("i")
-
     def __init__(
         self,
         current_decay: float,
@@ -86,15 +82,10 @@ class LoihiCubaLIFNode(BaseNode):
             raise refuse(self, "v_reset", "0 (the chip has no other reset)", v_reset)
         self._scale = integer(self, "scale", scale, at_least=1)
         real(self, "v_threshold", v_threshold, at_least=0, at_most=LARGEST_THRESHOLD / self._scale)
-        self.requires_grad = flag(self, "requires_grad", requires_grad)
-        for name, value in {"current_decay": current_decay, "voltage_decay": voltage_decay}.items():
-            decay = real(self, name, value, at_least=0, at_most=1)
-            setattr(self, name, nn.Parameter(torch.tensor(decay)) if requires_grad else decay)
+        self.register_current(requires_grad, store_i_seq, current_decay=current_decay, voltage_decay=voltage_decay)
         self.norm: nn.Module | None = None
         if norm is not None:
             self.attach_norm(norm)
-        self.store_i_seq = store_i_seq
-        self.register_memory("i", 0.0)
 
     def attach_norm(self, norm: nn.Module) -> None:
         """Apply norm to the current in every step.
@@ -131,18 +122,6 @@ class LoihiCubaLIFNode(BaseNode):
         # Where floats are exact the least margin does; elsewhere one that no rounding of h reaches.
         margin = _LEAST if is_power_of_two(self.scale) else 0.5 / self.s_scale
         return self.surrogate_function(h - self.threshold_mantissa / self.scale - margin)
-
-    def step(self, x: Tensor, v: Tensor, i: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        i = self.current(x, i, *parameters)
-        h = self.charge(i, v, *parameters)
-        s = self.fire(h)
-        return s, self.reset_potential(h, s), i
-
-    def neuronal_charge(self, x: Tensor) -> None:
-        """Write the new current to self.i and the charged potential h to self.v."""
-        parameters = self.parameters_for(x)
-        self.i = self.current(x, self.i, *parameters)
-        self.v = self.charge(self.i, self.v, *parameters)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm is None:
@@ -208,12 +187,6 @@ class LoihiCubaLIFNode(BaseNode):
         return super().supported_backends if self.norm is None else ("torch",)
 
     def settings(self) -> dict[str, Any]:
-        decays = {name: _present_value(getattr(self, name)) for name in ("current_decay", "voltage_decay")}
-        own = {"scale": self.scale, "requires_grad": self.requires_grad, "store_i_seq": self.store_i_seq}
-        return decays | own | super().settings()
-
-
-def _present_value(decay: float | Tensor) -> float:
-    if isinstance(decay, float):
-        return decay
-    return math.nan if decay.is_meta else decay.item()
+        settings = super().settings()
+        decays = {name: settings.pop(name) for name in ("current_decay", "voltage_decay")}
+        return decays | {"scale": self.scale} | settings

@@ -1,27 +1,60 @@
-"""Files that are there whole or not at all."""
+"""Files in and out: written whole or not at all, read with every damage named.
+
+An OSError of the operating system names its file, also where Python leaves that out (a full disk, a broken write).
+"""
 
 import contextlib
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+from snntrain.error import DamagedFile
+
+MOST_BYTES = 64 * 2**20
+"""A text file of a run folder that is larger was not written by us, and is not read into memory."""
+
+MOST_VALUES, DEEPEST = 1_000_000, 60
+"""YAML aliases let one kilobyte describe a tree beyond all memory: nothing larger than this is handed out."""
+
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
+
+    The content is on the disk before the name is: neither a kill nor a power cut leaves half a file.
+
+    Raises: OSError naming `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):  # the disk that refused the file may refuse this as well
+                temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes so that a reader sees the old file or the new one, never half of it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text so that a reader sees the old file or the new one, never half of it."""
+    """Write text, in the same way."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -29,3 +62,127 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, in the same way."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file.
+
+    Raises: FileNotFoundError; DamagedFile for one that cannot be read, or holds more than `most` bytes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise DamagedFile(f"{path} has {size:,} bytes, more than the {most:,} that such a file can have.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """The text of a UTF-8 file.
+
+    Raises: as read_bytes; DamagedFile for bytes that are no UTF-8.
+    """
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path} is damaged: byte {error.start} is not UTF-8 text.") from error
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        path: the file.
+        kind: dict or list, what the value must be.
+
+    Raises: as read_text; DamagedFile for what is no JSON or of another kind.
+    """
+    text = read_text(path)
+    with damage(path):
+        return _checked(json.loads(text), kind, path)
+
+
+def read_yaml(path: Path, kind: type = dict) -> Any:
+    """The value of a YAML file; nothing in it can run code, or grow beyond memory by aliases.
+
+    Args:
+        path: the file.
+        kind: dict or list, what the value must be.
+
+    Raises: as read_text; DamagedFile for what is no YAML, of another kind, or too large.
+    """
+    text = read_text(path)
+    with damage(path):
+        return _checked(yaml.load(text, Loader=_YAML_LOADER), kind, path)
+
+
+@contextlib.contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turn whatever damaged content does to the code of the block into a DamagedFile that names the file."""
+    try:
+        yield
+    except DamagedFile:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, yaml.YAMLError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
+        raise DamagedFile(f"{path} is damaged ({reason}).") from error
+    except (RecursionError, MemoryError) as error:
+        raise DamagedFile(f"{path} is damaged: its content is nested too deeply or too large.") from error
+
+
+def _checked(value: Any, kind: type, path: Path) -> Any:
+    if not isinstance(value, kind):
+        names = {dict: "a mapping", list: "a list"}
+        raise DamagedFile(f"{path} is damaged: it holds {type(value).__name__}, not {names.get(kind, kind.__name__)}.")
+    if values_in(value) > MOST_VALUES:
+        raise DamagedFile(f"{path} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
+    return value
+
+
+def values_in(tree: Any) -> float:
+    """How many values a tree of mappings and lists has once every alias is written out; infinite beyond DEEPEST levels.
+
+    Each shared node is counted once and remembered, so that a tree of 9^10 values takes no time.
+    """
+    known: dict[int, float] = {}
+
+    def count(node: Any, level: int) -> float:
+        if not isinstance(node, (Mapping, list, tuple)):
+            return 1
+        if level > DEEPEST:
+            return float("inf")
+        if id(node) not in known:
+            known[id(node)] = float("inf")  # an alias of a node inside itself
+            children = node.values() if isinstance(node, Mapping) else node
+            known[id(node)] = 1 + sum(count(child, level + 1) for child in children)
+        return known[id(node)]
+
+    return count(tree, 0)

@@ -1,13 +1,13 @@
-"""The error of a wrong command line, config or data folder."""
+"""The errors of constructors and readers as the one error that users see."""
 
 import contextlib
 from collections.abc import Iterator
 
 from hydra.errors import HydraException
 
+from snntrain.error import UsageError
 
-class UsageError(ValueError):
-    """Something the user wrote or pointed at is wrong; the text names it and the remedy, and needs no traceback."""
+__all__ = ["UsageError", "refusing"]
 
 
 @contextlib.contextmanager

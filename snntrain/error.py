@@ -1,0 +1,9 @@
+"""The error that users see: one sentence, no traceback."""
+
+
+class UsageError(ValueError):
+    """Something the user wrote or pointed at is wrong; the text names it and the remedy, and needs no traceback."""
+
+
+class DamagedFile(UsageError):
+    """A file that cannot be used as it is; the text names the file, what is wrong with it and what to do."""

@@ -31,11 +31,12 @@ from rich.table import Table
 from torch import Tensor
 
 from snntrain.ann2snn import ConversionError, ConversionWarning
+from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check_resolved
 from snntrain.config.error import UsageError
 from snntrain.data import DataModule
 from snntrain.randomness import generator
-from snntrain.run.build import build_data, build_task, read_checkpoint
+from snntrain.run.build import build_data, build_task
 from snntrain.stage.conversion import analog_net
 
 BATCH = 256  # of the test images

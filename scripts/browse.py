@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import snntrain  # noqa: F401  before torchvision, see snntrain/__init__.py
-from snntrain.report.run_rows import find_rows
+from snntrain.report.run_rows import find_rows, note_of_unverified
 from snntrain.report.runs_page import GENERATOR, write_page
 
 console = Console(highlight=False)
@@ -37,6 +37,11 @@ def main() -> int:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/bold red] {message}", soft_wrap=True)
         return 2
     console.print(f"{len(rows)} runs: {page}", soft_wrap=True, markup=False)
+    if any(row.status == "damaged" for row in rows):
+        listing = "\n".join(f"damaged: {row.name}: {row.error}" for row in rows if row.status == "damaged")
+        console.print(listing, soft_wrap=True, markup=False)
+    if note := note_of_unverified(rows):
+        console.print(note, soft_wrap=True, markup=False)
     return 0
 
 

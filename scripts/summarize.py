@@ -9,7 +9,7 @@ from rich.markup import escape
 
 import snntrain  # noqa: F401  before torchvision, see snntrain/__init__.py
 from snntrain.files import write_text
-from snntrain.report.run_rows import Row, find_rows, sweep_rows
+from snntrain.report.run_rows import Row, find_rows, note_of_unverified, sweep_rows
 from snntrain.report.run_table import csv_of, sort_rows, table_of
 from snntrain.report.runs_page import write_page
 from snntrain.sweep.jobs import SWEEP
@@ -30,6 +30,8 @@ def main() -> int:
         if arguments.sort:
             rows = sort_rows(rows, arguments.sort)
         console.print(table_of(rows, first, console.width))
+        if note := note_of_unverified(rows):
+            console.print(note, soft_wrap=True, markup=False)
         if arguments.csv:
             write_text(arguments.csv, csv_of(rows, first))
         if arguments.html:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,20 @@ _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
 
-    The content is on the disk before the name is: neither a kill nor a power cut leaves half a file.
+    The content is on the disk before the name is: neither a kill nor a power cut leaves half a file. In a run folder
+    its SHA-256 is noted, see snntrain.checksums.
 
     Raises: OSError naming `path`.
     """
-    with naming(path):
+    from snntrain import checksums  # which writes its own file with this very function
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             yield temporary
             _flush_to_disk(temporary)
+            checksums.expect(path, temporary)
             os.replace(temporary, path)
         finally:
             with contextlib.suppress(OSError):  # the disk that refused the file may refuse this as well
@@ -76,14 +81,27 @@ def _flush_to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was.
+
+    HDF5 and torch write from C, and tell of a full disk in a RuntimeError of many lines; that becomes an OSError too.
+
+    Args:
+        path: the file that the block writes.
+        temporary: another name of it, which nobody knows.
+    """
     try:
         yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise type(error)(error.errno, error.strerror, str(path)) from error
-        raise
+    except (OSError, RuntimeError) as error:
+        number, named = getattr(error, "errno", None), getattr(error, "filename", None)
+        if number is None and _FULL.search(str(error)):
+            number = errno.ENOSPC
+        if number is None or not (named is None or named == str(temporary)):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+_FULL = re.compile(r"No space left on device|errno = 28\b|ENOSPC")
 
 
 # --- in --------------------------------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from snntrain.files import replacing
-
 
 class ResumePoint(Checkpoint):
     """Write checkpoints/last.ckpt before the first epoch and at the end of every epoch.
@@ -42,8 +40,4 @@ class ResumePoint(Checkpoint):
         checkpoint["snntrain"] = self.description
 
     def _save(self, trainer: pl.Trainer) -> None:
-        if not trainer.is_global_zero:  # it has its share in gathering what the first process writes
-            trainer.save_checkpoint(self.path, weights_only=False)
-            return
-        with replacing(self.path) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)
+        trainer.save_checkpoint(self.path, weights_only=False)

@@ -25,6 +25,7 @@ from snntrain.experiment.recorded import (
     is_generated,
     read_config,
     read_json,
+    verify_run,
     write_record,
 )
 from snntrain.registry import did_you_mean
@@ -169,6 +170,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -> int:
     """The seed of a run folder that fits. Raises: UsageError."""
+    verify_run(folder)
     status, facts = read_json(folder / "results.json").get("status"), read_json(folder / "provenance.json")
     if status != "finished":
         raise UsageError(f"{folder}: this run is {status!r}, not finished. Go on with it: train.py resume={folder}.")

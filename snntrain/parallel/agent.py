@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from snntrain import checksums
 from snntrain.config.error import UsageError
 from snntrain.files import write_json
 from snntrain.parallel.devices import processes_per_node
@@ -183,6 +184,7 @@ def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any]
     more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
     write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
     write_report(folder)
+    checksums.register(folder)
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

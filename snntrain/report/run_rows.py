@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from snntrain import checksums
+from snntrain.error import DamagedFile
 from snntrain.run.owner import OWNER, is_alive, owner
 from snntrain.sweep.jobs import SWEEP, Job, read_jobs
 
@@ -37,6 +39,7 @@ class Row:
         metrics: name → value.
         config: dotted key → value as text; {} where there is none.
         when: time of the last word it left, ISO; '' if there is none.
+        verified: whether its files were compared with checksums.json; False for a run from before there was one.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     when: str = ""
+    verified: bool = True
 
 
 def sweep_rows(folder: Path) -> list[Row]:
@@ -64,7 +68,9 @@ def _job_row(folder: Path, job: Job) -> Row:
     path = folder / (job.folder or str(job.number))
     if path.is_dir():
         run = run_row(path, row.name)
-        row.folder, row.config, row.when = path, run.config, run.when
+        row.folder, row.config, row.when, row.verified = path, run.config, run.when, run.verified
+        if run.status == "damaged":
+            row.status, row.error = run.status, run.error
         if not row.metrics:  # what a job that did not finish had reached
             row.metrics, row.seconds = run.metrics, row.seconds or run.seconds
     return row
@@ -141,6 +147,11 @@ def run_row(folder: Path, name: str) -> Row:
         row.status, row.error = "damaged", "; ".join(damaged)
     elif config is None and row.status in _OUTCOMES:
         row.status, row.error = "damaged", "config.yaml is missing"
+    elif not alive:  # else files are written at this moment
+        try:
+            row.verified = checksums.verify(folder)
+        except DamagedFile as damage:
+            row.status, row.error = "damaged", first_line(str(damage))
     return row
 
 
@@ -218,6 +229,13 @@ def flatten(tree: Any, path: str = "") -> dict[str, str]:
             found |= flatten(value, f"{path}.{key}" if path else str(key))
         return found or ({path: "{}"} if path else {})
     return {path: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False, default=str)}
+
+
+def note_of_unverified(rows: Sequence[Row]) -> str:
+    """A line on runs whose files could not be verified, "" if there are none."""
+    names = [row.name for row in rows if not row.verified]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}: {checksums.UNVERIFIED}" if names else ""
 
 
 def first_line(text: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.fabric.plugins import CheckpointIO
 from torch import nn
 
 from snntrain import __version__, registry
 from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
+from snntrain.checkpoint import CHECKPOINT_FORMAT, WholeCheckpoints
 from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
@@ -21,8 +23,6 @@ from snntrain.randomness import derived_seed
 from snntrain.run.interruption import OwnHandlers
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
-
-CHECKPOINT_FORMAT = 1
 
 
 @dataclass
@@ -153,7 +153,8 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
     """
     with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
         return instantiate(
-            {"num_sanity_val_steps": 0, **config["trainer"], **_layer_sync(config["trainer"])},
+            {"num_sanity_val_steps": 0, **config["trainer"]},
+            plugins=_plugins(config["trainer"]),
             callbacks=callbacks,
             logger=logger,
             default_root_dir=config["paths"]["run"],
@@ -165,9 +166,17 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
         )
 
 
-def _layer_sync(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The Trainer's argument that makes sync_batchnorm serve layers with step modes."""
-    return {"plugins": [*trainer.get("plugins", ()), StepSyncBatchNorm()]} if trainer.get("sync_batchnorm") else {}
+def _plugins(trainer: Mapping[str, Any]) -> list[Any]:
+    """The plugins of a config and ours: checkpoints that are written whole, layers with step modes that are synced."""
+    plugins = [
+        instantiate(plugin, _convert_="all") if isinstance(plugin, Mapping) else plugin
+        for plugin in trainer.get("plugins") or ()
+    ]
+    strategy = trainer.get("strategy")
+    has_own = isinstance(strategy, Mapping) and strategy.get("checkpoint_io")
+    if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(WholeCheckpoints())
+    return [*plugins, StepSyncBatchNorm()] if trainer.get("sync_batchnorm") else plugins
 
 
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
@@ -217,27 +226,3 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
         with refusing("trainer"):
             task.check_trainer(trainer)
     return Run(config, folder, task, data, trainer, history, throughput, stages)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of one of our checkpoints; loading runs no code of the file's.
-
-    Raises: UsageError if it is missing, damaged, or not from snntrain.
-    """
-    if not path.is_file():
-        raise UsageError(f"checkpoint: {path} does not exist. Give a run folder or a .ckpt file of one.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file provokes: zipfile, pickle and torch errors of many kinds
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"checkpoint: {path} cannot be read ({reason}). Use another checkpoint of the run.") from error
-    if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
-        raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
-    description = content["snntrain"]
-    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
-        raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")
-    if description["format"] > CHECKPOINT_FORMAT:
-        raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
-    if "config" not in description:
-        raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
-    return content

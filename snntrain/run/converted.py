@@ -5,10 +5,11 @@ from pathlib import Path
 import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
+from snntrain.checkpoint import load_weights, read_checkpoint
 from snntrain.config.check import check_resolved
 from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
-from snntrain.run.build import build_net, net_shape, read_checkpoint
+from snntrain.run.build import build_net, net_shape
 from snntrain.stage.conversion import analog_net
 
 
@@ -29,5 +30,5 @@ def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
     check_resolved(config)
     snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
     with refusing(str(path)):
-        snn.load_state_dict(content["state_dict"])
+        load_weights(snn, content["state_dict"], Path(path))
     return snn

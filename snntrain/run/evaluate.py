@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from snntrain import checksums
 from snntrain.arguments import choice
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
+from snntrain.checkpoint import load_weights, read_checkpoint
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
@@ -21,7 +23,7 @@ from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.registry import did_you_mean
-from snntrain.run.build import build_data, build_task, build_trainer, net_shape, read_checkpoint
+from snntrain.run.build import build_data, build_task, build_trainer, net_shape
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
 MODES = ("test", "predict")
@@ -60,7 +62,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         output.mkdir(parents=True, exist_ok=True)
     task = build_task(config)
     with refusing(f"checkpoint {checkpoint} does not fit the config"):
-        task.load_state_dict(content["state_dict"])
+        load_weights(task, content["state_dict"], checkpoint)
     data = build_data(config)
     operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
@@ -128,6 +130,8 @@ def _checkpoint(own: dict[str, str]) -> Path:
     if "checkpoint" in own:
         return Path(own["checkpoint"])
     folder = Path(own["run"])
+    if not checksums.verify(folder) and (folder / "config.yaml").is_file():
+        console.print(f"{folder} is {checksums.UNVERIFIED}", soft_wrap=True)
     for name in ("best.ckpt", "last.ckpt"):
         if (folder / "checkpoints" / name).is_file():
             return folder / "checkpoints" / name

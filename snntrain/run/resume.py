@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
+from snntrain import checksums
+from snntrain.checkpoint import read_checkpoint
 from snntrain.config.error import UsageError
+from snntrain.error import DamagedFile
 from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
-from snntrain.run.build import read_checkpoint
 from snntrain.run.owner import claim, claim_fresh, is_alive, owner, take_over
 from snntrain.run.results import read_results
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
 _FREE = ("paths", "resume", "sweep", "name", "callbacks", "stages", "logger", "debug", "trust")
 _FREE_WITHIN = ("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps")
+
+console = Console(highlight=False)
 
 
 @dataclass
@@ -96,6 +101,8 @@ def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -
             f"resume: {path} does not exist.{did_you_mean(resume, ['auto'])} Give auto, a run folder or a .ckpt file."
         )
     checkpoint = path / "checkpoints/last.ckpt" if path.is_dir() else path
+    if path.is_dir() and not checksums.verify(path):
+        console.print(f"{path} is {checksums.UNVERIFIED}", soft_wrap=True)
     _refuse_differences(config, read_checkpoint(checkpoint)["snntrain"]["config"], checkpoint)
     return Start(path, checkpoint, fresh_folder=False) if path.is_dir() else Start(folder, checkpoint)
 
@@ -111,6 +118,11 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> Path | None:
         if read_results(file.parent).get("status") == "finished" and file.parent != folder:
             continue
         if not differences(config, yaml.safe_load(file.read_text(encoding="utf-8"))):
+            try:
+                checksums.verify(file.parent)
+            except DamagedFile as damage:
+                console.print(f"resume=auto passes over a run: {damage}", soft_wrap=True, markup=False)
+                continue
             return file.parent
     return None
 
@@ -122,6 +134,7 @@ def _can_go_on(config: Mapping[str, Any], folder: Path) -> bool:
     if read_results(folder).get("status") in ("finished", "failed"):
         return False
     try:
+        checksums.verify(folder)
         read_checkpoint(folder / "checkpoints/last.ckpt")
         return not differences(config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, UsageError, yaml.YAMLError):

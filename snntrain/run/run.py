@@ -15,7 +15,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from rich.console import Console
 
+from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
+from snntrain.checkpoint import load_weights, read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
 from snntrain.figure import collected
@@ -27,7 +29,7 @@ from snntrain.registry import did_you_mean
 from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
+from snntrain.run.build import Run, build, build_task, net_shape, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
@@ -211,6 +213,7 @@ def quieten_lightning() -> None:
 
 
 def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None) -> None:
+    checksums.begin(built.folder)
     write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
     write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
     write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
@@ -272,7 +275,10 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
     task, best = build_task(built.config), _best_checkpoint(built)
     if best is None and is_sharded(built.config["trainer"]):
         best = built.folder / "checkpoints/last.ckpt"  # this process alone has not all of the weights
-    task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
+    if best is None:
+        task.load_state_dict(built.task.state_dict())
+    else:
+        load_weights(task, read_checkpoint(Path(best))["state_dict"], Path(best))
     return Trained(
         task=task.eval(),
         net=task.net,
@@ -326,6 +332,7 @@ def _conclude(
     with collected() as figures:
         write_report(built.folder)
     log_results(built.trainer.loggers, metrics, figures)
+    checksums.register(built.folder)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:

@@ -14,7 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.callback import Pruned, Pruning
+from snntrain.checksums import appending
 from snntrain.config.compose import compose
+from snntrain.files import naming
 from snntrain.report.report import write_report
 from snntrain.run.command import describe
 from snntrain.run.interruption import Interrupted
@@ -105,6 +107,8 @@ def _output_into(path: Path) -> Iterator[None]:
     """What a run prints goes into its folder: several workers share a terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
+        appending(path),
+        naming(path),
         path.open("a", encoding="utf-8", buffering=1) as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),

@@ -18,6 +18,7 @@ from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, conver
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, refuse
+from snntrain.checkpoint import write_checkpoint
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import set_step_mode
@@ -202,8 +203,7 @@ class _Rates:
 
 def _save(snn: SpikingNet, config: Mapping[str, Any], path: Path) -> None:
     description = {"format": FORMAT, "version": __version__, "config": dict(config)}
-    with replacing(path) as temporary:
-        torch.save({"snntrain": description, "state_dict": snn.state_dict()}, temporary)
+    write_checkpoint(path, {"snntrain": description, "state_dict": snn.state_dict()})
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:

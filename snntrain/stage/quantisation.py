@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
+from snntrain.checkpoint import read_checkpoint
 from snntrain.files import write_json
 from snntrain.quantize import (
     IntegerNet,
@@ -240,7 +241,7 @@ def _resume_point(path: Path, trained: Trained) -> Path | None:
     """The checkpoint of an interrupted fine-tuning, if it is one of the same stages."""
     if not trained.is_resumed or not path.is_file():
         return None
-    written = torch.load(path, map_location="cpu", weights_only=True)["snntrain"]["config"]
+    written = read_checkpoint(path)["snntrain"]["config"]
     return path if written["stages"] == trained.config["stages"] else None
 
 

@@ -12,6 +12,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from snntrain import checksums
+
 ORDER = ("ann2snn", "qat", "lava", "nir")
 
 
@@ -97,5 +99,6 @@ def run_stages(
     for name in in_order(stages):
         began = time.perf_counter()
         trained.net, found = stages[name].run(trained, trained.folder / "artifacts" / name, console)
+        checksums.register(trained.folder, f"artifacts/{name}")  # what it wrote through other libraries
         metrics.update({f"{name}/{key}": value for key, value in found.items()})
         seconds[name] = round(time.perf_counter() - began, 3)

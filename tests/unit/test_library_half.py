@@ -12,11 +12,12 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "encoding", "files", "functional", "randomness", "registry", "surrogate"),
+    *("arguments", "base", "checksums", "encoding", "error", "files"),
+    *("functional", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
-    *("config", "model", "data", "task", "callback", "stage", "figure"),
+    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint"),
     *("run", "report", "sweep", "search", "experiment", "parallel"),
 }
 FORBIDDEN = {

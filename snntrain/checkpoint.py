@@ -1,0 +1,134 @@
+"""Checkpoints: written whole or not at all, and one reader that names what is wrong with a file.
+
+torch compares no checksums when it loads a file: the CRC-32 that its zip archives hold of every tensor is tested here.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor, nn
+
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import replacing
+
+CHECKPOINT_FORMAT = 1
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's reading and writing of checkpoints, through write_checkpoint and load_archive.
+
+    Its own way moves a file from TMPDIR, which is a copy where that is another file system: a full disk or a kill then
+    destroys the checkpoint that was there. Addresses such as s3://… are left to Lightning.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any | None = None
+    ) -> None:
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+        else:
+            write_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: str | os.PathLike, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        if "://" not in str(path):
+            check_archive(Path(path))
+        return super().load_checkpoint(path, *arguments, **settings)
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what torch.save takes."""
+    buffer = io.BytesIO()  # torch writes in C, where a full disk becomes a RuntimeError that says something else
+    torch.save(content, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of one of our checkpoints; loading runs no code of the file's.
+
+    Raises: UsageError if it is missing or not from snntrain; DamagedFile if it is damaged or a weight is not a number.
+    """
+    if not path.is_file():
+        raise UsageError(f"checkpoint: {path} does not exist. Give a run folder or a .ckpt file of one.")
+    check_archive(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file provokes: pickle and torch errors of many kinds
+        # torch's own words advise to run the code that the file may hold.
+        raise DamagedFile(
+            f"checkpoint: {path} cannot be read: it holds more than tensors and plain containers, or is damaged "
+            f"({type(error).__name__}). Use another checkpoint of the run."
+        ) from error
+    if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
+        raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
+    description = content["snntrain"]
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")
+    if description["format"] > CHECKPOINT_FORMAT:
+        raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
+    if "config" not in description:
+        raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
+    weights = content["state_dict"]
+    if not isinstance(weights, dict):
+        raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'state_dict' is {type(weights).__name__}.")
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
+            raise DamagedFile(_not_finite(path, name, "NaN"))
+    return content
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
+    """Give a module the weights of a checkpoint.
+
+    Args:
+        module: rebuilt from the checkpoint's config.
+        weights: its state_dict.
+        path: of the checkpoint, for messages.
+
+    Raises: DamagedFile naming a parameter that is not finite (a buffer may be infinite: a mask); what
+    module.load_state_dict raises where names or shapes do not fit.
+    """
+    module.load_state_dict(weights)
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise DamagedFile(_not_finite(path, name, "infinity"))
+
+
+def _not_finite(path: Path, name: str, what: str) -> str:
+    return (
+        f"checkpoint: {path} holds {what} in {name}: its training diverged, or the file was made from damaged weights. "
+        "Use another checkpoint of the run."
+    )
+
+
+def check_archive(path: Path) -> None:
+    """Test the CRC-32 of everything in a file that torch.save wrote.
+
+    Raises: DamagedFile naming the file and the part; FileNotFoundError.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = next((part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED), None)
+            if packed is not None:  # torch packs nothing, and a little of what is packed may take all memory
+                raise DamagedFile(f"checkpoint: {path} cannot be read: {packed.filename} in it is compressed.")
+            broken = archive.testzip()
+    except (FileNotFoundError, DamagedFile):
+        raise
+    except OSError as error:
+        raise DamagedFile(f"checkpoint: {path} cannot be read: {error.strerror or error}.") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        raise DamagedFile(
+            f"checkpoint: {path} cannot be read: it is damaged, or no file of torch.save ({error}). Use another "
+            "checkpoint of the run."
+        ) from error
+    if broken is not None:
+        raise DamagedFile(
+            f"checkpoint: {path} is damaged: the checksum of {broken} in it does not agree. Use another checkpoint of "
+            "the run."
+        )

@@ -82,26 +82,29 @@ def _flush_to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was.
-
-    HDF5 and torch write from C, and tell of a full disk in a RuntimeError of many lines; that becomes an OSError too.
+    """Let an error of the disk name the file: the system does not say which one did not fit.
 
     Args:
         path: the file that the block writes.
-        temporary: another name of it, which nobody knows.
+        temporary: another name of it, which means nothing to the user. HDF5 and torch write such files from C, and tell
+            of a full disk in a RuntimeError of many lines, which becomes an OSError too.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        number, named = getattr(error, "errno", None), getattr(error, "filename", None)
-        if number is None and _FULL.search(str(error)):
-            number = errno.ENOSPC
-        if number is None or not (named is None or named == str(temporary)):
+    except OSError as error:
+        number = errno.ENOSPC if error.errno is None and _FULL.search(str(error)) else error.errno
+        is_unnamed = error.filename is None and number in _OF_THE_DISK
+        if is_unnamed or (temporary is not None and error.filename == str(temporary)):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+    except RuntimeError as error:
+        if temporary is None or not _FULL.search(str(error)):
             raise
-        raise OSError(number, os.strerror(number), str(path)) from error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
-_FULL = re.compile(r"No space left on device|errno = 28\b|ENOSPC")
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # others come from sockets, too
+_FULL = re.compile(r"No space left on device|errno = 28\b")
 
 
 # --- in --------------------------------------------------------------------------------------------------------------

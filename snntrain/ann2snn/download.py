@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from snntrain.arguments import refuse
+from snntrain.files import naming
 
 _CHUNK = 1 << 16
 _TIMEOUT = 60
@@ -75,7 +76,8 @@ def _receive(url: str, path: Path) -> int | None:
                 return total
         with path.open("ab" if response.status == 206 else "wb") as file:
             while chunk := response.read(_CHUNK):
-                file.write(chunk)
+                with naming(path):
+                    file.write(chunk)
     return total
 
 

@@ -20,6 +20,7 @@ from snntrain.arguments import real
 from snntrain.export.emulator import Emulation, check_input, not_whole
 from snntrain.export.lava_shim import FOLDER, installed_lava
 from snntrain.export.netx_file import read
+from snntrain.files import naming
 
 WORKER = Path(__file__).with_name("lava_worker.py")
 _LAST_LINES = 12
@@ -86,7 +87,8 @@ def run_in_lava(
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lava-") as place:
         request, result = Path(place, "request.npz"), Path(place, "result.npz")
-        np.savez(request, x=x.astype(np.int32), path=str(Path(path).resolve()), message_bits=message_bits)
+        with naming(request):
+            np.savez(request, x=x.astype(np.int32), path=str(Path(path).resolve()), message_bits=message_bits)
         _call([python or sys.executable, WORKER, request, result], environment, timeout, Path(place, "said"))
         if not result.exists():
             raise LavaError(f"run_in_lava: {python} ended without a result; is it a Python?")

@@ -19,10 +19,12 @@ int32 arrays [T, N, *], but for the last operation's.
 R: "nearest" floor(a + ½), "floor", "ceil", "zero" (towards 0).
 """
 
+import hashlib
 import json
 import os
 import struct
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _INTEGERS = (np.int8, np.int16, np.int32)
 _ROUNDINGS = ("nearest", "floor", "ceil", "zero")
 _PAIR = "pair of integers"
+_NO_CHECKSUM = "0" * 64
+_METADATA = {"format", "version", "operations", "about", "checksum"}
 
 # op → (number of sources, settings and their types, arrays and their dtypes; '?' marks what may be missing).
 _SCHEMA: dict[str, tuple[int, dict[str, Any], dict[str, tuple[Any, ...]]]] = {
@@ -83,13 +87,17 @@ class DamagedNetError(ValueError):
 
 
 def to_bytes(operations: list[Operation], arrays: Arrays, about: dict[str, Any]) -> bytes:
-    """The net as a safetensors file; format, version, operations and `about` are in its metadata as JSON."""
+    """The net as a safetensors file; format, version, operations and `about` are in its metadata as JSON.
+
+    "checksum" in there is the SHA-256 of the file with zeros in its place.
+    """
     header: dict[str, Any] = {
         "__metadata__": {
             "format": FORMAT,
             "version": str(VERSION),
             "operations": json.dumps(operations),
             "about": json.dumps(about),
+            "checksum": _NO_CHECKSUM,
         }
     }
     place, parts = 0, []
@@ -104,7 +112,8 @@ def to_bytes(operations: list[Operation], arrays: Arrays, about: dict[str, Any])
         parts.append(data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+    whole = b"".join([struct.pack("<Q", len(text)), text, *parts])
+    return whole.replace(_NO_CHECKSUM.encode(), hashlib.sha256(whole).hexdigest().encode(), 1)
 
 
 def read(path: str | os.PathLike) -> tuple[list[Operation], Arrays, dict[str, Any]]:
@@ -115,14 +124,22 @@ def read(path: str | os.PathLike) -> tuple[list[Operation], Arrays, dict[str, An
     with open(path, "rb") as file:
         data = file.read()
     try:
-        operations, arrays, about = _parse(data)
+        operations, arrays, about, checksum = _parse(data)
         check(operations, arrays)
+        if checksum is None:
+            warnings.warn(
+                f"{os.fspath(path)} is unverified: it was written before integer nets carried a checksum, so damage to "
+                "it would go unseen. Save it anew.",
+                stacklevel=3,
+            )
+        elif hashlib.sha256(data.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1)).hexdigest() != checksum:
+            raise DamagedNetError("it is damaged: its checksum does not agree. Use a copy of the file.")
     except DamagedNetError as error:
         raise DamagedNetError(f"{os.fspath(path)}: {error}") from None
     return operations, arrays, about
 
 
-def _parse(data: bytes) -> tuple[list[Operation], Arrays, dict[str, Any]]:
+def _parse(data: bytes) -> tuple[list[Operation], Arrays, dict[str, Any], str | None]:
     if len(data) < 8:
         raise DamagedNetError("the file is too short to be a safetensors file.")
     (length,) = struct.unpack("<Q", data[:8])
@@ -142,7 +159,10 @@ def _parse(data: bytes) -> tuple[list[Operation], Arrays, dict[str, Any]]:
         operations, about = json.loads(metadata["operations"]), json.loads(metadata["about"])
     except (ValueError, KeyError, TypeError):
         raise DamagedNetError("its list of operations cannot be read.") from None
-    return operations, _arrays(header, data[8 + length :]), about
+    checksum = metadata.get("checksum")
+    if set(metadata) - _METADATA or not (checksum is None or (isinstance(checksum, str) and len(checksum) == 64)):
+        raise DamagedNetError("its header is not that of an integer net: the entry of its checksum is damaged.")
+    return operations, _arrays(header, data[8 + length :]), about, checksum
 
 
 def _arrays(header: dict[str, Any], data: bytes) -> Arrays:

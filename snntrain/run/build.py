@@ -21,6 +21,7 @@ from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
 from snntrain.run.interruption import OwnHandlers
+from snntrain.run.loggers import name_files
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
@@ -217,7 +218,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
             callbacks.append(instantiate(settings, _convert_="all"))
     callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
     with refusing("logger"):
-        logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
+        logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
     if config["trainer"].get("sync_batchnorm"):
         with refusing():

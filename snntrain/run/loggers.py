@@ -1,14 +1,37 @@
 """What loggers get beside the curves: the config, the stages' metrics, and the figures of the report."""
 
+import functools
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
+from snntrain.files import naming
 from snntrain.stage import ORDER
+
+
+def name_files(logger: Logger) -> Logger:
+    """Let an error of the disk name the logger's file, or the folder of its files; returns the logger."""
+    for action in ("log_metrics", "log_hyperparams", "save", "finalize"):
+        setattr(logger, action, _naming(logger, getattr(logger, action)))
+    return logger
+
+
+def _naming(logger: Logger, action: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(action)
+    def named(*arguments: Any, **settings: Any) -> Any:
+        try:
+            return action(*arguments, **settings)
+        except OSError:
+            place = Path(logger.log_dir or logger.save_dir or ".")
+            with naming(place / "metrics.csv" if isinstance(logger, CSVLogger) else place):
+                raise
+
+    return named
 
 
 def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:

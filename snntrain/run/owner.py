@@ -1,15 +1,19 @@
 """Which process works in a folder, so that no two ever share one and a killed run is told from a running one."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from snntrain.files import naming, write_json
 
 OWNER = ".owner.json"  # there while a process works in the folder, and after it was killed
+_SECONDS_TO_WRITE = 10  # after which a note that cannot be read never will be
 
 
 def claim(folder: Path, holds: str) -> bool:
@@ -24,20 +28,46 @@ def claim(folder: Path, holds: str) -> bool:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(folder / OWNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            _create(folder / OWNER, json.dumps(this_process()))
         except FileExistsError:
-            if is_alive(owner(folder)) is not False:
+            if is_alive(owner(folder)) is not False and not _is_rubbish(folder):
                 return False
             (folder / OWNER).unlink(missing_ok=True)  # left by a process that was killed
             continue
         except FileNotFoundError:  # a refused run has just removed its empty folder, which was the same one
             continue
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(this_process(), file)
         if (folder / holds).exists():
             release(folder)
             return False
         return True
+
+
+def _create(path: Path, text: str) -> None:
+    """Make a file with its content, unless it is there: nobody ever sees it empty, whatever kills this process.
+
+    Raises: FileExistsError; FileNotFoundError if the folder is gone; OSError naming the file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with naming(path, temporary):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            with path.open("x", encoding="utf-8") as file:  # a file system without links
+                file.write(text)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _is_rubbish(folder: Path) -> bool:
+    """Whether the note says nothing, and has had the time to be written: a full disk, damage."""
+    try:
+        return owner(folder) == {} and time.time() - (folder / OWNER).stat().st_mtime > _SECONDS_TO_WRITE
+    except OSError:
+        return False
 
 
 def claim_fresh(folder: Path, holds: str) -> Path:
@@ -68,14 +98,15 @@ def release(folder: Path) -> None:
 
 
 def owner(folder: Path) -> dict[str, Any] | None:
-    """Who took a folder: {"pid", "host", "started"}; {} where that cannot be read, None if nobody did."""
+    """Who took a folder: {"pid", "host", "started"}; {} where that cannot be told, None if nobody did."""
     try:
         content = json.loads((folder / OWNER).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):  # being written at this very moment
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    is_one = isinstance(content, dict) and isinstance(content.get("host"), str)
+    return content if is_one and isinstance(content.get("pid"), int) and content["pid"] > 0 else {}
 
 
 def this_process() -> dict[str, Any]:

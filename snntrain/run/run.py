@@ -160,7 +160,7 @@ def train(
         if is_first:
             interruption.message = _interruption_message(built, interruption)
             metrics = metrics or _metrics_of_best_epoch(built)
-            _conclude(built, "interrupted", metrics, seconds, interruption.message)
+            _conclude_early(built, "interrupted", metrics, seconds, interruption.message)
         raise
     except Pruned as pruned:
         _conclude(built, "pruned", _metrics_of_best_epoch(built), seconds, f"Pruned {pruned}.")
@@ -168,9 +168,9 @@ def train(
     except Exception as error:
         if not is_first:
             raise
-        write_text(built.folder / "traceback.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
-        _conclude(built, "failed", metrics or _metrics_of_best_epoch(built), seconds, message)
+        metrics = metrics or _metrics_of_best_epoch(built)
+        _conclude_early(built, "failed", metrics, seconds, message, traceback.format_exc())
         raise
     _conclude(built, "finished", metrics, seconds)
     _summarise(built, metrics)
@@ -333,6 +333,18 @@ def _conclude(
         write_report(built.folder)
     log_results(built.trainer.loggers, metrics, figures)
     checksums.register(built.folder)
+
+
+def _conclude_early(
+    built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str, trace: str = ""
+) -> None:
+    """Conclude a run that an error or a signal has ended, which is what its user is to hear of even on a full disk."""
+    try:
+        _conclude(built, status, metrics, seconds, message)
+        if trace:
+            write_text(built.folder / "traceback.txt", trace)
+    except (OSError, UsageError) as error:
+        console.print(f"this run {status}, but that could not be recorded: {error}", soft_wrap=True, markup=False)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.config.error import UsageError
+from snntrain.files import naming
 
 try:
     import optuna
@@ -63,6 +64,14 @@ def _cut_off_half_line(journal: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
+class Journal(JournalFileBackend):
+    """Optuna's journal, whose errors name the file."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with naming(Path(self._file_path)):
+            super().append_logs(logs)
+
+
 def open_storage(where: str) -> Any:
     """Optuna's storage at a file or a database URL; made if it is not there.
 
@@ -78,7 +87,7 @@ def open_storage(where: str) -> Any:
         journal = Path(where)
         journal.parent.mkdir(parents=True, exist_ok=True)
         _refuse_other_file(journal)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalLock(journal)))
+        return optuna.storages.JournalStorage(Journal(str(journal), lock_obj=JournalLock(journal)))
 
 
 def without_password(where: str) -> str:

@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from snntrain.config.error import UsageError
+from snntrain.files import naming
 
 # launch=… → (the plugin's module, what pip calls it, the extra of pyproject.toml)
 PACKAGES = {
@@ -105,7 +106,11 @@ def output_in(path: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     before = [os.dup(number) for number in (1, 2)]
-    with path.open("a", encoding="utf-8") as file, os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
+    with (
+        naming(path),
+        path.open("a", encoding="utf-8") as file,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal,
+    ):
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 
 from snntrain.config.error import UsageError
+from snntrain.files import write_text
 from snntrain.report.runs_page import print_sweep, write_sweep_report
 from snntrain.run.owner import claim, claim_fresh, is_alive, release, take_over
 from snntrain.sweep.jobs import (
@@ -92,7 +93,7 @@ class JobSweeper(BasicSweeper):
         more = [job for job in jobs if job not in known]
         recorded = [override.removeprefix("++") for override in arguments]
         write_sweep(self.folder, recorded, [*known, *more], OmegaConf.to_container(self.config.monitor))
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         return jobs
 
     def _run(self, jobs: list[Job]) -> None:

@@ -1,10 +1,15 @@
 """A folder belongs to one process at a time, and a dead owner is told from a living one."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
 
 from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, owner, release, take_over, this_process
 
@@ -63,8 +68,31 @@ def test_a_living_owner_is_not_driven_out(tmp_path):
     assert is_alive(holder) is False
 
 
-def test_nonsense_in_the_file_is_nobody_known(tmp_path):
-    for text in ("", "[1]", '{"pid": "x"}', json.dumps({"pid": -1, "host": os.uname().nodename})):
-        (tmp_path / OWNER).write_text(text)
-        assert is_alive(owner(tmp_path)) is None
-        assert not claim(tmp_path, USED)
+@pytest.mark.parametrize("text", ["", "[1]", '{"pid": "x"}', json.dumps({"pid": -1, "host": os.uname().nodename})])
+def test_a_note_that_says_nothing_holds_a_folder_for_seconds_only(tmp_path, text):
+    """A full disk or a kill left it, or damage; it may also be another program's that is about to write."""
+    (tmp_path / OWNER).write_text(text)
+    assert is_alive(owner(tmp_path)) is None and not claim(tmp_path, USED)
+    os.utime(tmp_path / OWNER, (time.time() - 60,) * 2)
+    assert claim(tmp_path, USED) and owner(tmp_path) == this_process()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_leaves_no_note_that_would_block_the_folder(tmp_path, monkeypatch, number):
+    def refuse(self, *content, **settings):
+        self.touch()
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(OSError) as error:
+        claim(tmp_path, USED)
+    assert error.value.filename == str(tmp_path / OWNER) and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_links_serves_as_well(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert claim(tmp_path, USED) and owner(tmp_path) == this_process()
+    assert not claim(tmp_path, USED) and [path.name for path in tmp_path.iterdir()] == [OWNER]

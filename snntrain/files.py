@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from snntrain.error import DamagedFile
+from snntrain.error import DamagedFile, UsageError
 
 MOST_BYTES = 64 * 2**20
 """A text file of a run folder that is larger was not written by us, and is not read into memory."""
@@ -149,7 +149,7 @@ def damage(path: Path) -> Iterator[None]:
     """Turn whatever damaged content does to the code of the block into a DamagedFile that names the file."""
     try:
         yield
-    except DamagedFile:
+    except UsageError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, yaml.YAMLError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")

@@ -13,16 +13,16 @@ from torch import nn
 from snntrain import __version__, registry
 from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.migration import FORMAT, migrate
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
 from snntrain.run.interruption import OwnHandlers
+from snntrain.run.weights import check_tree
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
-
-CHECKPOINT_FORMAT = 1
 
 
 @dataclass
@@ -170,18 +170,22 @@ def _layer_sync(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return {"plugins": [*trainer.get("plugins", ()), StepSyncBatchNorm()]} if trainer.get("sync_batchnorm") else {}
 
 
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of a run says of itself, enough to rebuild the net."""
+    return {"format": FORMAT, "version": __version__, "config": dict(config)}
+
+
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
     """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
     Raises: UsageError.
     """
-    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
     callbacks = [
         Seeding(config["seed"]),
         Throughput(),
         History(folder / "metrics.csv"),
         Progress(),
-        ResumePoint(folder / "checkpoints", description),
+        ResumePoint(folder / "checkpoints", described(config)),
     ]
     trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
@@ -201,12 +205,11 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     stages = build_stages(config, task)
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
-    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
+    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", described(config))]
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
@@ -220,7 +223,9 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of one of our checkpoints; loading runs no code of the file's.
+    """The content of one of our checkpoints, its config as the present program writes it.
+
+    Loading runs no code of the file's, and every tensor in it has its values in the file.
 
     Raises: UsageError if it is missing, damaged, or not from snntrain.
     """
@@ -236,8 +241,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     description = content["snntrain"]
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")
-    if description["format"] > CHECKPOINT_FORMAT:
+    if description["format"] > FORMAT:
         raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
     if "config" not in description:
         raise UsageError(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
-    return content
+    check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
+    config = migrate(description["config"], description["format"], f"checkpoint: {path}")
+    return {**content, "snntrain": {**description, "format": FORMAT, "config": config}}

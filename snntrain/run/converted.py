@@ -5,10 +5,11 @@ from pathlib import Path
 import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
+from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
-from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape, read_checkpoint
+from snntrain.run.weights import load_weights, memory_for
 from snntrain.stage.conversion import analog_net
 
 
@@ -26,8 +27,9 @@ def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
     """
     content = read_checkpoint(Path(path))
     config = admit(content["snntrain"]["config"], str(path), trust)
+    check_bounds(config, str(path))
     check_resolved(config)
-    snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
-    with refusing(str(path)):
-        snn.load_state_dict(content["state_dict"])
+    with memory_for(content["state_dict"]):
+        snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
+    load_weights(snn, content["state_dict"], str(path))
     return snn

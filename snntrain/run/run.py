@@ -27,7 +27,7 @@ from snntrain.registry import did_you_mean
 from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, net_shape, read_checkpoint, stage_trainer, task_around
+from snntrain.run.build import Run, build, build_task, described, net_shape, read_checkpoint, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
@@ -36,6 +36,7 @@ from snntrain.run.provenance import provenance
 from snntrain.run.results import write_results
 from snntrain.run.resume import choose_start
 from snntrain.run.show_data import show_data
+from snntrain.run.weights import load_weights
 from snntrain.stage import Trained, run_stages
 
 SHOWN = ("model", "data")
@@ -272,7 +273,10 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
     task, best = build_task(built.config), _best_checkpoint(built)
     if best is None and is_sharded(built.config["trainer"]):
         best = built.folder / "checkpoints/last.ckpt"  # this process alone has not all of the weights
-    task.load_state_dict(built.task.state_dict() if best is None else read_checkpoint(Path(best))["state_dict"])
+    if best is None:
+        task.load_state_dict(built.task.state_dict())
+    else:
+        load_weights(task, read_checkpoint(Path(best))["state_dict"], f"checkpoint: {best}")
     return Trained(
         task=task.eval(),
         net=task.net,
@@ -285,6 +289,7 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
         task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
         trainer_for=partial(stage_trainer, built.config),
         is_resumed=is_resumed,
+        description=described(built.config),
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Trained:
         task_for: (net, T, **changed) → a LightningModule like `task` around another net.
         trainer_for: (epochs, folder) → a Trainer with the run's settings, which leaves its resume point in the folder.
         is_resumed: whether the run goes on from an earlier one in the same folder.
+        description: what a checkpoint of the run says of itself under "snntrain": format, version, config.
     """
 
     task: pl.LightningModule
@@ -44,6 +45,7 @@ class Trained:
     task_for: Callable[..., pl.LightningModule]
     trainer_for: Callable[[int, Path], pl.Trainer]
     is_resumed: bool = False
+    description: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stage(ABC):

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     Raises: FileNotFoundError; DamagedFile for one that cannot be read, or holds more than `most` bytes.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise DamagedFile(f"{path} has {size:,} bytes, more than the {most:,} that such a file can have.")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
+            raise DamagedFile(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no ordinary file'}.")
+        if status.st_size > most:
+            raise DamagedFile(f"{path} has {status.st_size:,} bytes, more than the {most:,} that such a file can have.")
         return path.read_bytes()
     except FileNotFoundError:
         raise

@@ -37,6 +37,7 @@ class Run:
     history: History
     throughput: Throughput
     stages: dict[str, Stage]
+    resume_point: ResumePoint
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
@@ -209,7 +210,8 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", described(config))]
+    resume_point = ResumePoint(folder / "checkpoints", described(config))
+    callbacks += [*more_callbacks, resume_point]
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
@@ -219,7 +221,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     if hasattr(task, "check_trainer"):
         with refusing("trainer"):
             task.check_trainer(trainer)
-    return Run(config, folder, task, data, trainer, history, throughput, stages)
+    return Run(config, folder, task, data, trainer, history, throughput, stages, resume_point)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":
     """A limit for building the network that has these weights: what it takes beyond them is small."""
     size = sum(value.numel() * value.element_size() for _, value in leaves(weights) if isinstance(value, Tensor))
     most = memory_of_this_machine() or 2**40
-    return MemoryLimit(min(2**30 + 2 * size, most), min(2**33 + 32 * size, most))
+    return MemoryLimit(min(2**29 + 2 * size, most), min(2**30 + 16 * size, most))
 
 
 class MemoryLimit(TorchDispatchMode):

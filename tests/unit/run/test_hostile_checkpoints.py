@@ -34,7 +34,7 @@ ASKS: dict[str, tuple[str, Any, str]] = {
     ),
     "many large layers": (
         "model|layers",
-        ["Flatten", {"repeat": [{"name": "Linear", "out_features": 12_000}], "times": 1000}, LINEAR],
+        ["Flatten", {"repeat": [{"name": "Linear", "out_features": 11_000}], "times": 1000}, LINEAR],
         "more than",
     ),
     "time steps": ("T", 10**9, "T must be at most"),
@@ -42,7 +42,7 @@ ASKS: dict[str, tuple[str, Any, str]] = {
     "workers": ("data|num_workers", 1000, r"data\.num_workers must be at most"),
     "classes": ("data|num_classes", 10**9, r"data\.num_classes must be at most"),
     "a picture": ("data|sample_shape", [1, 10**6, 10**6], r"data\.sample_shape .* values"),
-    "a number without end": ("data|batch_size", 10**5000, r"data\.batch_size must be at most"),
+    "a number beyond floats": ("data|batch_size", 10**400, r"data\.batch_size must be at most"),
     "an encoder": ("encoder", {"name": "PopulationEncoder", "m": 10**7}, r"encoder\.m must be at most"),
     "a surrogate": ("neuron|surrogate_function", {"name": "SquarewaveFourierSeries", "n": 10**8}, "must be at most"),
 }

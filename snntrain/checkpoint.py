@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from torch import Tensor, nn
 
+from snntrain.config.migration import FORMAT, migrate
 from snntrain.error import DamagedFile, UsageError
 from snntrain.files import replacing
-
-CHECKPOINT_FORMAT = 1
+from snntrain.run.weights import check_numbers, check_tree
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -50,7 +49,9 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of one of our checkpoints; loading runs no code of the file's.
+    """The content of one of our checkpoints, its config as the present program writes it.
+
+    Loading runs no code of the file's, and every tensor in it has its values in the file.
 
     Raises: UsageError if it is missing or not from snntrain; DamagedFile if it is damaged or a weight is not a number.
     """
@@ -67,44 +68,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
         raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
-    description = content["snntrain"]
+    description, weights = content["snntrain"], content["state_dict"]
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")
-    if description["format"] > CHECKPOINT_FORMAT:
+    if description["format"] > FORMAT:
         raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
     if "config" not in description:
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
-    weights = content["state_dict"]
+    check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
     if not isinstance(weights, dict):
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'state_dict' is {type(weights).__name__}.")
-    for name, value in weights.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
-            raise DamagedFile(_not_finite(path, name, "NaN"))
-    return content
-
-
-def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Give a module the weights of a checkpoint.
-
-    Args:
-        module: rebuilt from the checkpoint's config.
-        weights: its state_dict.
-        path: of the checkpoint, for messages.
-
-    Raises: DamagedFile naming a parameter that is not finite (a buffer may be infinite: a mask); what
-    module.load_state_dict raises where names or shapes do not fit.
-    """
-    module.load_state_dict(weights)
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise DamagedFile(_not_finite(path, name, "infinity"))
-
-
-def _not_finite(path: Path, name: str, what: str) -> str:
-    return (
-        f"checkpoint: {path} holds {what} in {name}: its training diverged, or the file was made from damaged weights. "
-        "Use another checkpoint of the run."
-    )
+    check_numbers(weights, f"checkpoint: {path}")
+    config = migrate(description["config"], description["format"], f"checkpoint: {path}")
+    return {**content, "snntrain": {**description, "format": FORMAT, "config": config}}
 
 
 def check_archive(path: Path) -> None:

@@ -8,13 +8,14 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from snntrain.error import DamagedFile
+from snntrain.error import DamagedFile, UsageError
 
 MOST_BYTES = 64 * 2**20
 """A text file of a run folder that is larger was not written by us, and is not read into memory."""
@@ -116,9 +117,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     Raises: FileNotFoundError; DamagedFile for one that cannot be read, or holds more than `most` bytes.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise DamagedFile(f"{path} has {size:,} bytes, more than the {most:,} that such a file can have.")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
+            raise DamagedFile(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no ordinary file'}.")
+        if status.st_size > most:
+            raise DamagedFile(f"{path} has {status.st_size:,} bytes, more than the {most:,} that such a file can have.")
         return path.read_bytes()
     except FileNotFoundError:
         raise
@@ -170,7 +173,7 @@ def damage(path: Path) -> Iterator[None]:
     """Turn whatever damaged content does to the code of the block into a DamagedFile that names the file."""
     try:
         yield
-    except DamagedFile:
+    except UsageError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, yaml.YAMLError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")

@@ -1,10 +1,15 @@
 """Run and sweep folders as the program leaves them, made by hand in no time."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from snntrain.config import Config
 from snntrain.files import write_json, write_text
 from snntrain.run.results import write_results
 from snntrain.sweep.jobs import Job, write_job, write_sweep
@@ -41,3 +46,22 @@ def make_sweep(folder: Path, jobs: Sequence[Job]) -> Path:
             make_run(folder / str(job.number), job.overrides, **metrics)
     write_json(folder / "multirun.yaml", {})
     return folder
+
+
+def whole_config(**changed: Any) -> dict[str, Any]:
+    """A config with every key that the present format has, whatever else it says."""
+    return {**asdict(Config()), "paths": {"data": "data", "runs": "runs", "run": None}, **changed}
+
+
+OLD_RUNS = Path(__file__).parent / "old_runs"
+"""Run folders made with earlier commits, whose names they bear; last.ckpt is that after the first of two epochs."""
+OVERRIDES = ("model=mlp", "model.features=8", "T=2", "trainer.max_epochs=2", "data.batch_size=16", "optim.lr=0.02")
+"""What they were made with."""
+
+
+def old_run(commit: str, place: Path) -> Path:
+    """A copy of one of them, as it was left by an interruption after the first epoch."""
+    shutil.copytree(OLD_RUNS / commit, place / commit)
+    results = json.loads((place / commit / "results.json").read_text())
+    (place / commit / "results.json").write_text(json.dumps({**results, "status": "interrupted"}))
+    return place / commit

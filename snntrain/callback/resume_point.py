@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from snntrain.callback.kept import fetch_kept, own_checkpoints
 
 
 class ResumePoint(Checkpoint):
@@ -13,6 +15,8 @@ class ResumePoint(Checkpoint):
     A resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and ends
     with the same metrics as a run that was never interrupted. The file is complete at any moment; of several processes
     the first one writes it.
+
+    The checkpoints that a resumed run calls its own lie in its own folder, see snntrain.callback.kept.
 
     Every checkpoint of the run also gets what is needed to rebuild the model from it alone.
 
@@ -38,6 +42,17 @@ class ResumePoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["snntrain"] = self.description
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        source = Path(trainer.ckpt_path)
+        for callback in trainer.callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
+                state = own_checkpoints(checkpoint["callbacks"][callback.state_key], callback, source)
+                checkpoint["callbacks"][callback.state_key] = state
+                if trainer.is_global_zero:
+                    fetch_kept(state, source)
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path, weights_only=False)

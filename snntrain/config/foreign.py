@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from snntrain.config.error import UsageError
+from snntrain.config.migration import check_complete
 from snntrain.config.schema import Config
 from snntrain.config.targets import check_no_placeholders, walk
 
@@ -15,23 +16,25 @@ _DEEPEST, _MOST = 40, 100_000  # levels and values that a config may have; a rea
 
 
 def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:
-    """A config from elsewhere as plain containers, with all keys, and without a say in whether it is trusted.
+    """A config from elsewhere as plain containers, without a say in whether it is trusted.
 
     The names and arguments in it still have to pass snntrain.config.check.check_resolved.
 
     Args:
-        config: as read from a file.
+        config: as snntrain.config.migration.migrate gives it.
         source: what to call it in errors.
         trust: whether the user said so.
         writing: groups whose objects write files; in these no place outside the run folder may be named.
 
-    Raises: UsageError if it is not a config, holds placeholders, or, untrusted, names plugins or such places.
+    Raises: UsageError if it is not a config, lacks a key, holds placeholders, or, untrusted, names plugins or such
+    places.
     """
     _check_size(config, source)
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise UsageError(f"{source}: its config is not a mapping of names to settings.")
     check_no_placeholders(config)
-    admitted = {**asdict(Config()), **config, "trust": trust}
+    check_complete(config, source)
+    admitted = {**config, "trust": trust}
     _check_kinds(admitted, source)
     if admitted["plugins"] and not trust:
         raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")

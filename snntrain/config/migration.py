@@ -1,15 +1,23 @@
 """Configs of earlier formats, brought to the present one on reading."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from snntrain.error import UsageError
+from snntrain.config.schema import Config
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import DEEPEST, MOST_VALUES, values_in
 
 FORMAT = 2
-"""Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then."""
+"""Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then.
+
+Checkpoints state it under snntrain.format; run folders and records state it in provenance.json, where its absence means
+format 1.
+"""
 
 
-def migrate(config: dict[str, Any], written_in: int, source: str) -> dict[str, Any]:
+def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
     """A config as the present program writes it, with every value that it had when it was written.
 
     Args:
@@ -17,22 +25,58 @@ def migrate(config: dict[str, Any], written_in: int, source: str) -> dict[str, A
         written_in: the format it was written in.
         source: the file it comes from, for the error.
 
-    Raises: UsageError for a format that is newer than this program, or that no step leads on from.
+    Raises: UsageError for a format that is newer than this program, or that no step leads on from; DamagedFile for what
+    is no config, or lacks a key that every config of its format has.
     """
+    if type(written_in) is not int:
+        raise DamagedFile(f"{source} is damaged: it states the format {written_in!r}, which is no number.")
     if written_in > FORMAT:
         raise UsageError(
             f"{source} has format {written_in}; this snntrain reads formats 1 to {FORMAT}. Update snntrain."
         )
     if written_in not in (*STEPS, FORMAT):
         raise UsageError(f"{source} has format {written_in}; known are {', '.join(map(str, STEPS))} and {FORMAT}.")
+    if values_in(config) > MOST_VALUES:
+        raise DamagedFile(f"{source}: its config has more than {DEEPEST} levels or {MOST_VALUES:,} values.")
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
+        raise DamagedFile(f"{source}: its config is not a mapping of names to settings.")
+    config = copy.deepcopy(dict(config))
     for number in range(written_in, FORMAT):
-        config = STEPS[number](config)
+        try:
+            config = STEPS[number](config)
+        except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DamagedFile(f"{source}: its config is not one of format {written_in} ({reason}).") from error
+    check_complete(config, source)
     return config
 
 
+def check_complete(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a config that lacks a key: today's default may be another one than that of the day it was written.
+
+    Raises: DamagedFile naming the keys.
+    """
+    missing = []
+    for key, default in asdict(Config()).items():
+        if key not in config:
+            missing.append(key)
+        elif isinstance(default, dict) and isinstance(config[key], Mapping):
+            missing += [f"{key}.{inner}" for inner in default if inner not in config[key]]
+    if missing:
+        raise DamagedFile(
+            f"{source}: its config lacks {', '.join(missing)}, which every config of its format has. It was changed "
+            "or is damaged; take another copy of it."
+        )
+
+
 def _from_1(config: dict[str, Any]) -> dict[str, Any]:
-    """Format 1: until the end of November 2026."""
-    return dict(config)
+    """Format 1: until the end of November 2026. Its first programs had no norm, show, stages, sweep yet."""
+    config = dict(config)
+    config.setdefault("norm", {"name": "BatchNorm2d"})  # no model of theirs had the entry "norm" that this stands for
+    config.setdefault("stages", {})
+    config.setdefault("show", None)
+    config.setdefault("sweep", {"resume": False})
+    return config
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

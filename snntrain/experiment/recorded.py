@@ -1,6 +1,5 @@
 """Recorded experiments: the files of experiments/<name>/, written whole or not at all, and read again."""
 
-import json
 import math
 import os
 import shutil
@@ -10,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
-from snntrain import checksums
+from snntrain import checksums, files
 from snntrain.config.compose import CONF
 from snntrain.config.error import UsageError
+from snntrain.config.saved import read_saved
 from snntrain.experiment.environment import hardware_class, read_lock
 from snntrain.experiment.measured import floor, sizes_of_splits
 from snntrain.files import naming
@@ -105,7 +104,7 @@ def read_record(folder: Path) -> Reference:
     """
     expected, facts = read_json(folder / "expected.json"), read_json(folder / "provenance.json")
     source = folder / "expected.json"
-    with _damage(source):
+    with files.damage(source):
         if expected["format"] != FORMAT:
             raise UsageError(f"{source} has format {expected['format']!r}; this snntrain reads {FORMAT}. Update.")
         metrics = {int(seed): exact(entry["hex"]) for seed, entry in expected["seeds"].items()}
@@ -113,13 +112,16 @@ def read_record(folder: Path) -> Reference:
         tolerances = {str(name): float(e["tolerance"]) for name, e in entries if e["tolerance"] is not None}
         if not metrics:
             raise ValueError("it holds no seed")
-    with _damage(folder / "provenance.json"):
+    with files.damage(folder / "provenance.json"):
         hardware, data = dict(facts["hardware"]), _texts(facts["data"])
         overrides, commit = [str(override) for override in facts["overrides"]], facts["commit"]
-    lock = read_lock(_text(folder / "lock.txt"))
+    try:
+        lock = read_lock(files.read_text(folder / "lock.txt"))
+    except FileNotFoundError as error:
+        raise _missing(folder / "lock.txt") from error
     return Reference(
         title=folder.name,
-        config=read_config(folder / "config.yaml"),
+        config=read_config(folder),
         metrics=metrics,
         tolerances=dict.fromkeys(metrics, tolerances),
         versions=lock,
@@ -139,15 +141,15 @@ def read_run(folder: Path) -> Reference:
     found, facts = read_json(folder / "results.json"), read_json(folder / "provenance.json")
     if found.get("status") != "finished":
         raise UsageError(f"{folder}: this run is {found.get('status')!r}, not finished; there is nothing to compare.")
-    config, splits = read_config(folder / "config.yaml"), read_json(folder / "artifacts/splits.json")
-    with _damage(folder / "results.json"):
+    config, splits = read_config(folder), read_json(folder / "artifacts/splits.json")
+    with files.damage(folder / "results.json"):
         metrics = exact(found["hex"])
-    with _damage(folder / "config.yaml"):
+    with files.damage(folder / "config.yaml"):
         seed, accelerator = int(config["seed"]), config["trainer"].get("accelerator")
         sizes = sizes_of_splits(splits, config)
         if "test" not in sizes:
             raise ValueError("there is no test split")
-    with _damage(folder / "provenance.json"):
+    with files.damage(folder / "provenance.json"):
         versions = {str(name): version for name, version in facts["versions"].items()}
         hardware, data = hardware_class(facts["hardware"], accelerator), _texts(facts["data"])
         commit = facts["code"]["commit"]
@@ -177,45 +179,23 @@ def exact(hexadecimal: Mapping[str, str]) -> dict[str, float]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises: UsageError."""
-    text = _text(path)
-    with _damage(path):
-        content = json.loads(text)
-        if not isinstance(content, dict):
-            raise TypeError(f"an object was expected, not a {type(content).__name__}")
-    return content
-
-
-def read_config(path: Path) -> Any:
-    """A config.yaml; nothing in it can run code. Raises: UsageError."""
-    text = _text(path)
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+        return files.read_json(path)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
 
 
-def _text(path: Path) -> str:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a run folder or a record, as the present program would write it. Raises: UsageError."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise UsageError(f"{path} {reason}. Give a finished run folder, or a recorded experiment.") from error
+        return read_saved(folder)
+    except FileNotFoundError as error:
+        raise _missing(folder / "config.yaml") from error
+
+
+def _missing(path: Path) -> UsageError:
+    return UsageError(f"{path} is missing. Give a finished run folder, or a recorded experiment.")
 
 
 def _texts(mapping: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in mapping.items()}
-
-
-class _damage:
-    """Errors of reading a damaged file as a UsageError that names it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)):
-            if isinstance(error, UsageError):
-                return
-            raise UsageError(f"{self.path} is damaged ({type(error).__name__}: {error}).") from error

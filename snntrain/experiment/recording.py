@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from snntrain.config import migration
 from snntrain.config.check import check
 from snntrain.config.compose import CONF, compose, groups
 from snntrain.config.error import UsageError
@@ -179,8 +180,8 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
         raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
     changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
     _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
-    config = read_config(folder / "config.yaml")
-    if not isinstance(config, dict) or not isinstance(config.get("seed"), int):
+    config = read_config(folder)
+    if not isinstance(config["seed"], int):
         raise UsageError(f"{folder / 'config.yaml'} is damaged: it has no seed.")
     wanted = portable(composed(name, config["seed"], overrides), name)
     different = differences(wanted, portable(config, name))
@@ -201,7 +202,7 @@ def _write(
     metrics = {seed: exact(results["hex"]) for seed, results in found.items()}
     _refuse_unequal("metrics", {seed: sorted(values) for seed, values in metrics.items()}, runs)
     first = next(iter(runs.values()))
-    config = read_config(first / "config.yaml")
+    config = read_config(first)
     accelerator = config["trainer"].get("accelerator")
     facts = {seed: read_json(folder / "provenance.json") for seed, folder in runs.items()}
     hardware = {seed: hardware_class(fact["hardware"], accelerator) for seed, fact in facts.items()}
@@ -220,6 +221,7 @@ def _write(
     }
     origin = facts[next(iter(runs))]
     provenance = {
+        "format": migration.FORMAT,
         "time": origin["time"],
         "command": command,
         "overrides": overrides,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check, check_resolved
 from snntrain.config.compose import compose
 from snntrain.config.error import UsageError
@@ -108,6 +109,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     if seed not in (None, own):
         raise UsageError(f"--seed {seed}: {folder} has seed {own}, and only that can be repeated from a folder.")
     settings = _settled(config, folder, given)
+    check_bounds(settings, str(folder))
     check_resolved(settings)
     command = shlex.join(["python", "scripts/reproduce.py", "--from", folder.name])
     return _repeat(reference, own, settings, [], command, RULE if is_record else RULE_OF_ONE_RUN)

@@ -31,6 +31,8 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "min_size": {"layers": None, "otherwise": []},
 }
 _DEEPEST = 50  # a block that contains itself would never end
+MOST_LAYERS = 10_000
+"""Layers that a list may describe, its repeats and blocks written out: one line can ask for more than memory holds."""
 
 
 class LayerError(ValueError):
@@ -86,7 +88,8 @@ def parse(layers: Any, blocks: Mapping[str, Any] | None = None, path: str = "mod
         blocks: name → list of entries that is used like a layer; $words in it are arguments.
         path: place of the list in the config.
 
-    Raises: LayerError naming the place of what is not an entry, with the nearest key.
+    Raises: LayerError naming the place of what is not an entry, with the nearest key, or saying that the list describes
+    more than MOST_LAYERS layers.
     """
     blocks = {} if blocks is None else blocks
     if not isinstance(blocks, Mapping):
@@ -95,7 +98,22 @@ def parse(layers: Any, blocks: Mapping[str, Any] | None = None, path: str = "mod
         if name in PLACEHOLDERS or name in _GROUPS or name in registry.names("layer"):
             raise LayerError(f"model.blocks.{name}: the name is taken, choose another one for this block.")
         _check_list(blocks[name], f"model.blocks.{name}")
-    return _Parser(blocks).entries(layers, path)
+    nodes = _Parser(blocks).entries(layers, path)
+    if _written_out(nodes) > MOST_LAYERS:
+        raise LayerError(
+            f"{path} describes more than {MOST_LAYERS:,} layers once its repeats (times) are written out; that is the "
+            "most that a model may have."
+        )
+    return nodes
+
+
+def _written_out(nodes: Sequence["Node"]) -> int:
+    """How many layers there are when all repeats are written out."""
+    count = 0
+    for node in nodes:
+        inner = 1 if isinstance(node, Layer) else 1 + sum(map(_written_out, node.lists.values()))
+        count += inner * (node.settings.get("times", 1) if isinstance(node, Group) else 1)
+    return count
 
 
 def leaves(nodes: Sequence[Node]) -> Iterator[Layer]:
@@ -111,6 +129,7 @@ def leaves(nodes: Sequence[Node]) -> Iterator[Layer]:
 class _Parser:
     def __init__(self, blocks: Mapping[str, Any]) -> None:
         self.blocks = blocks
+        self.count = 0
 
     def entries(self, layers: Any, path: str, depth: int = 0) -> list[Node]:
         _check_list(layers, path)
@@ -119,6 +138,9 @@ class _Parser:
     def entry(self, entry: Any, path: str, depth: int) -> Node:
         if depth > _DEEPEST:
             raise LayerError(f"{path}: nested {depth} deep; does a block contain itself?")
+        self.count += 1
+        if self.count > MOST_LAYERS:  # blocks of blocks of blocks
+            raise LayerError(f"{path}: more than {MOST_LAYERS:,} layers once the blocks of blocks are written out.")
         keys = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
         kind = next((kind for kind in _GROUPS if kind in keys), None)
         if kind is not None and "name" not in keys:

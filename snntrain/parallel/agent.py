@@ -30,7 +30,7 @@ from snntrain.files import write_json
 from snntrain.parallel.devices import processes_per_node
 from snntrain.report.report import write_report
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.results import read_results, write_results
+from snntrain.run.results import results_or_none, write_results
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
@@ -178,7 +178,7 @@ def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any]
     if not (folder / "config.yaml").is_file():
         return
     file = folder / "results.json"
-    found = read_results(folder) if file.is_file() and file.stat().st_mtime >= began else {}
+    found = results_or_none(folder) if file.is_file() and file.stat().st_mtime >= began else {}
     metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
     metrics = metrics or _metrics_of_best_epoch(folder, config)
     more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}

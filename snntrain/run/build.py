@@ -13,8 +13,9 @@ from torch import nn
 
 from snntrain import __version__, registry
 from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
-from snntrain.checkpoint import CHECKPOINT_FORMAT, WholeCheckpoints
+from snntrain.checkpoint import WholeCheckpoints
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.migration import FORMAT
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
@@ -38,6 +39,7 @@ class Run:
     history: History
     throughput: Throughput
     stages: dict[str, Stage]
+    resume_point: ResumePoint
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
@@ -180,18 +182,22 @@ def _plugins(trainer: Mapping[str, Any]) -> list[Any]:
     return [*plugins, StepSyncBatchNorm()] if trainer.get("sync_batchnorm") else plugins
 
 
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of a run says of itself, enough to rebuild the net."""
+    return {"format": FORMAT, "version": __version__, "config": dict(config)}
+
+
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
     """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
     Raises: UsageError.
     """
-    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
     callbacks = [
         Seeding(config["seed"]),
         Throughput(),
         History(folder / "metrics.csv"),
         Progress(),
-        ResumePoint(folder / "checkpoints", description),
+        ResumePoint(folder / "checkpoints", described(config)),
     ]
     trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
@@ -211,12 +217,12 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     stages = build_stages(config, task)
     data = build_data(config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
-    description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
+    resume_point = ResumePoint(folder / "checkpoints", described(config))
+    callbacks += [*more_callbacks, resume_point]
     with refusing("logger"):
         logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
@@ -226,4 +232,4 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     if hasattr(task, "check_trainer"):
         with refusing("trainer"):
             task.check_trainer(trainer)
-    return Run(config, folder, task, data, trainer, history, throughput, stages)
+    return Run(config, folder, task, data, trainer, history, throughput, stages, resume_point)

@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
-from snntrain.checkpoint import load_weights, read_checkpoint
+from snntrain.checkpoint import read_checkpoint
+from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
-from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape
+from snntrain.run.weights import load_weights, memory_for
 from snntrain.stage.conversion import analog_net
 
 
@@ -27,8 +28,9 @@ def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
     """
     content = read_checkpoint(Path(path))
     config = admit(content["snntrain"]["config"], str(path), trust)
+    check_bounds(config, str(path))
     check_resolved(config)
-    snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
-    with refusing(str(path)):
-        load_weights(snn, content["state_dict"], Path(path))
+    with memory_for(content["state_dict"]):
+        snn = to_spiking(prepare(analog_net(build_net(config)), torch.rand(4, *net_shape(config))))
+    load_weights(snn, content["state_dict"], str(path))
     return snn

@@ -14,7 +14,8 @@ from rich.console import Console
 from snntrain import checksums
 from snntrain.arguments import choice
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
-from snntrain.checkpoint import load_weights, read_checkpoint
+from snntrain.checkpoint import read_checkpoint
+from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
@@ -24,6 +25,7 @@ from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.weights import load_weights, memory_for
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
 MODES = ("test", "predict")
@@ -54,15 +56,16 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     checkpoint = _checkpoint(own)
     content = read_checkpoint(checkpoint)
     config = _override(content["snntrain"]["config"], overrides, f"checkpoint {checkpoint}")
+    check_bounds(config, f"checkpoint {checkpoint}")
     check_resolved(config)
     _refuse_several_devices(overrides)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
-    task = build_task(config)
-    with refusing(f"checkpoint {checkpoint} does not fit the config"):
-        load_weights(task, content["state_dict"], checkpoint)
+    with memory_for(content["state_dict"]):
+        task = build_task(config)
+    load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
     data = build_data(config)
     operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]

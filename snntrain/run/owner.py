@@ -1,19 +1,25 @@
 """Which process works in a folder, so that no two ever share one and a killed run is told from a running one."""
 
 import contextlib
+import datetime
 import errno
 import json
 import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import naming, write_json
+from snntrain.error import UsageError
+from snntrain.files import naming, read_json, write_json
 
 OWNER = ".owner.json"  # there while a process works in the folder, and after it was killed
 _SECONDS_TO_WRITE = 10  # after which a note that cannot be read never will be
+
+# What identifies a process. The number alone does not: it is given again, and means another process in each container.
+_IDENTITY = ("pid", "host", "boot", "namespace", "started")
 
 
 def claim(folder: Path, holds: str) -> bool:
@@ -79,47 +85,90 @@ def claim_fresh(folder: Path, holds: str) -> Path:
     return candidate
 
 
-def take_over(folder: Path) -> dict[str, Any] | None:
-    """Go on in a folder that another process left; returns its living owner, and takes nothing, if there is one.
+def take_over(folder: Path, *, is_named: bool) -> dict[str, Any] | None:
+    """Go on in a folder that another process left; returns the owner that keeps it, and takes nothing, if there is one.
 
-    An owner on another machine counts as gone: a cluster starts a job again wherever there is room.
+    Args:
+        folder: with a run or a sweep in it.
+        is_named: whether the user named the folder. An owner of another machine or container, of which nobody can tell
+            from here whether it lives, keeps the folder unless the user did.
     """
     holder = owner(folder)
-    if holder is not None and is_alive(holder) and holder != this_process():
-        return holder
+    if holder is not None and not is_this_process(holder):
+        alive = is_alive(holder)
+        if alive or (alive is None and not is_named):
+            return holder
     write_json(folder / OWNER, this_process())
     return None
 
 
 def release(folder: Path) -> None:
     """Give up a folder; one that another process holds is left alone."""
-    if owner(folder) == this_process():
+    if is_this_process(owner(folder)):
         (folder / OWNER).unlink(missing_ok=True)
 
 
 def owner(folder: Path) -> dict[str, Any] | None:
-    """Who took a folder: {"pid", "host", "started"}; {} where that cannot be told, None if nobody did."""
+    """Who took a folder, as this_process says it; {} where that cannot be told, None if nobody did."""
     try:
-        content = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        content = read_json(folder / OWNER)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, UsageError):
         return {}
-    is_one = isinstance(content, dict) and isinstance(content.get("host"), str)
-    return content if is_one and isinstance(content.get("pid"), int) and content["pid"] > 0 else {}
+    is_one = isinstance(content.get("host"), str) and type(content.get("pid")) is int and content["pid"] > 0
+    return content if is_one else {}
 
 
 def this_process() -> dict[str, Any]:
-    """What identifies this process on this machine."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+    """What identifies this process, and since when it is there.
+
+    Of a job of Slurm, also which job it is and how often that was started: once it is started again, it is gone.
+    """
+    found: dict[str, Any] = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "namespace": _namespace(),
+        "started": _started(os.getpid()),
+        "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    if "SLURM_JOB_ID" in os.environ:
+        found["job"] = os.environ["SLURM_JOB_ID"]
+        found["restarts"] = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return found
+
+
+def is_this_process(process: Any) -> bool:
+    """Whether a description is that of this process."""
+    here = this_process()
+    return isinstance(process, Mapping) and all(process.get(key) == here[key] for key in _IDENTITY)
+
+
+def named(process: Mapping[str, Any] | None) -> str:
+    """A process in words."""
+    if not process or "pid" not in process:
+        return "a process that left no name"
+    since = f" since {process['since']}" if process.get("since") else ""
+    return f"process {process['pid']} on {process.get('host')}{since}"
 
 
 def is_alive(process: Any) -> bool | None:
-    """Whether a process still runs; None if that cannot be known from here, None for nobody's."""
-    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+    """Whether a process still runs; None if that cannot be known from here, None for nobody's.
+
+    Another machine, another start of this one, or another container: from here nobody can tell.
+    """
+    if not isinstance(process, Mapping):
+        return None
+    here = this_process()
+    if process.get("job") is not None and process.get("job") == here.get("job"):
+        earlier, now = (str(one.get("restarts")) for one in (process, here))
+        if earlier.isdecimal() and now.isdecimal() and int(earlier) < int(now):
+            return False
+    if any(process.get(key) != here[key] for key in ("host", "boot", "namespace")):
         return None
     pid = process.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
+    if type(pid) is not int or pid <= 0:
         return None
     with contextlib.suppress(PermissionError):  # somebody else's process: it is there
         try:
@@ -129,10 +178,26 @@ def is_alive(process: Any) -> bool | None:
     return _started(pid) == process.get("started")  # the same number may be another process by now
 
 
+def _boot() -> str | None:
+    """Which start of which machine this is; None where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _namespace() -> int | None:
+    """In which space process numbers are meant: a container has its own; None where there is only one."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return None
+
+
 def _started(pid: int) -> int | None:
     """When a process was started, in ticks since the machine was; None where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return -1 if fields[0] in "ZX" else int(fields[19])

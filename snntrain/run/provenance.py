@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from snntrain.config.migration import FORMAT
+
 _PACKAGES = (
     "snntrain",
     "torch",
@@ -37,6 +39,7 @@ def provenance(overrides: list[str], data_hashes: dict[str, str], command: str |
         command: what makes the same run; None: this program with the overrides.
     """
     return {
+        "format": FORMAT,
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command or shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
         "code": _code(),

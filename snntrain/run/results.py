@@ -1,12 +1,14 @@
 """results.json: how a run ended and its metrics, exactly."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from snntrain.error import UsageError
+from snntrain.files import damage, read_json, write_json
+
+_PARTS = ("metrics", "hex", "seconds", "throughput")
 
 
 def write_results(folder: Path, status: str, metrics: Mapping[str, float], **more: Any) -> None:
@@ -26,8 +28,27 @@ def write_results(folder: Path, status: str, metrics: Mapping[str, float], **mor
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The content of results.json, {} if there is none or it is damaged."""
+    """The content of results.json, {} if there is none.
+
+    Raises: DamagedFile naming a file that cannot be read or is none of ours.
+    """
+    path = folder / "results.json"
     try:
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except FileNotFoundError:
+        return {}
+    with damage(path):
+        for part in _PARTS:
+            if not isinstance(content.get(part, {}), dict):
+                raise TypeError(f"{part} is {type(content[part]).__name__}, not a mapping")
+        for value in content.get("hex", {}).values():
+            float.fromhex(value)
+    return content
+
+
+def results_or_none(folder: Path) -> dict[str, Any]:
+    """The content of results.json, {} if there is none or it is damaged: for who is about to write it anew."""
+    try:
+        return read_results(folder)
+    except UsageError:
         return {}

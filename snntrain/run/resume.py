@@ -1,20 +1,21 @@
 """Which folder a run works in, and which checkpoint it goes on from."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from snntrain import checksums
 from snntrain.checkpoint import read_checkpoint
-from snntrain.config.error import UsageError
-from snntrain.error import DamagedFile
+from snntrain.config.saved import read_saved
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import read_json
 from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
-from snntrain.run.owner import claim, claim_fresh, is_alive, owner, take_over
+from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, named, owner, take_over
 from snntrain.run.results import read_results
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
@@ -69,7 +70,10 @@ def _take_fresh(folder: Path, is_chosen: bool) -> Path:
     if claim(folder, "config.yaml"):
         return folder
     if not (folder / "config.yaml").exists():
-        raise UsageError(f"{folder} was taken by {_named(owner(folder))}. Choose another folder with hydra.run.dir=….")
+        raise UsageError(
+            f"{folder} was taken by {named(owner(folder))}. Choose another folder with hydra.run.dir=…, or, if that "
+            f"process is gone, remove {folder / OWNER}."
+        )
     raise UsageError(
         f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or go on with that run: "
         f"resume={folder}."
@@ -77,13 +81,17 @@ def _take_fresh(folder: Path, is_chosen: bool) -> Path:
 
 
 def _take_used(folder: Path) -> None:
-    holder = take_over(folder)
+    earlier = owner(folder)
+    holder = take_over(folder, is_named=True)
     if holder is not None:
-        raise UsageError(f"resume: {folder} is still being run by {_named(holder)}. Wait for it, or stop it first.")
-
-
-def _named(process: Mapping[str, Any] | None) -> str:
-    return f"process {process.get('pid')} on {process.get('host')}" if process else "another process"
+        raise UsageError(f"resume: {folder} is still being run by {named(holder)}. Wait for it, or stop it first.")
+    if earlier is not None and is_alive(earlier) is None:
+        console.print(
+            f"resume: {folder} is taken over from {named(earlier)}, of which nobody can tell from here whether it "
+            "still runs. Stop it there if it does.",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -> Start:
@@ -108,41 +116,101 @@ def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -
 
 
 def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> Path | None:
-    """The given folder, else the newest one under paths.runs, whose run has this config and did not finish."""
-    saved = [folder / "config.yaml", *sorted(Path(config["paths"]["runs"]).glob("**/config.yaml"), key=_age)]
-    for file in saved:
-        if not (file.parent / "checkpoints/last.ckpt").is_file():
-            continue
-        if is_alive(owner(file.parent)):  # not interrupted: it is running
-            continue
-        if read_results(file.parent).get("status") == "finished" and file.parent != folder:
-            continue
-        if not differences(config, yaml.safe_load(file.read_text(encoding="utf-8"))):
-            try:
-                checksums.verify(file.parent)
-            except DamagedFile as damage:
-                console.print(f"resume=auto passes over a run: {damage}", soft_wrap=True, markup=False)
+    """The given folder, else the newest one under paths.runs, whose run has this config and did not finish.
+
+    A run that cannot be read, or may be running elsewhere, is passed over with a line that names it.
+    """
+    runs = sorted(Path(config["paths"]["runs"]).glob("**/config.yaml"), key=_age)
+    for file in [folder / "config.yaml", *runs]:
+        try:
+            if not _is_unfinished(config, file.parent, is_given=file.parent == folder):
                 continue
+        except (UsageError, OSError) as error:
+            _say(f"resume=auto passes over {file.parent}: {error}")
+            continue
+        holder = owner(file.parent)
+        if holder is None or is_alive(holder) is False:
             return file.parent
+        if is_alive(holder) is None:
+            _say(
+                f"resume=auto passes over {file.parent}: it is held by {named(holder)}, of which nobody can tell from "
+                f"here whether it still runs. If it does not: resume={file.parent}."
+            )
     return None
+
+
+def _is_unfinished(config: Mapping[str, Any], folder: Path, *, is_given: bool) -> bool:
+    """Whether a folder holds a run of this config that did not finish and left a checkpoint.
+
+    Raises: UsageError naming the file that cannot be read.
+    """
+    if not os.path.lexists(folder / "checkpoints/last.ckpt"):
+        return False
+    if read_results(folder).get("status") == "finished" and not is_given:
+        return False
+    if differences(config, read_saved(folder)):
+        return False
+    if not (folder / "checkpoints/last.ckpt").is_file():
+        raise DamagedFile(f"{folder / 'checkpoints/last.ckpt'} is no file.")
+    checksums.verify(folder)
+    return True
 
 
 def _can_go_on(config: Mapping[str, Any], folder: Path) -> bool:
     """Whether a folder holds a run of this config that was cut off and left a checkpoint."""
     if not (folder / "checkpoints/last.ckpt").is_file():
         return False
-    if read_results(folder).get("status") in ("finished", "failed"):
-        return False
     try:
+        if read_results(folder).get("status") in ("finished", "failed"):
+            return False
         checksums.verify(folder)
         read_checkpoint(folder / "checkpoints/last.ckpt")
-        return not differences(config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, UsageError, yaml.YAMLError):
-        return False  # damaged by whatever cut it off: the job starts anew
+        return not differences(config, read_saved(folder))
+    except (OSError, UsageError) as error:  # damaged by whatever cut it off: the job starts anew
+        _say(f"{folder} is not resumed: {error}")
+        return False
+
+
+def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapping[str, str]) -> None:
+    """Refuse to go on with data that are not those of the run so far.
+
+    Args:
+        content: of the checkpoint.
+        checkpoint: its file; in a run folder, provenance.json beside it knows the data too.
+        hashes: file → SHA-256 of the data as they are now.
+
+    Raises: UsageError naming what changed.
+    """
+    saved = content["snntrain"].get("data")
+    if saved is None:
+        try:
+            saved = read_json(checkpoint.parent.parent / "provenance.json").get("data")
+        except FileNotFoundError:
+            saved = None
+    if not isinstance(saved, Mapping):
+        _say(f"{checkpoint} does not say on which data its run was; they are not compared.")
+        return
+    if sorted(map(str, saved.values())) == sorted(hashes.values()):  # the same files, perhaps in another folder
+        return
+    changed = [name for name in {**saved, **hashes} if saved.get(name) != hashes.get(name)]
+    raise UsageError(
+        f"resume: the data changed since {checkpoint} was written: {', '.join(map(str, changed[:5]))}"
+        f"{f' and {len(changed) - 5} more' if len(changed) > 5 else ''} "
+        f"{'has' if len(changed) == 1 else 'have'} another SHA-256. Bring the former data back, or start a new run "
+        "without resume."
+    )
+
+
+def _say(line: str) -> None:
+    if is_first():
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _age(file: Path) -> float:
-    return -file.stat().st_mtime
+    try:
+        return -file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:

@@ -3,7 +3,7 @@
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
-from snntrain.checkpoint import load_weights, read_checkpoint
+from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
 from snntrain.figure import collected
@@ -29,15 +29,17 @@ from snntrain.registry import did_you_mean
 from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, net_shape, stage_trainer, task_around
+from snntrain.run.build import Run, build, build_task, described, net_shape, stage_trainer, task_around
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
 from snntrain.run.results import write_results
-from snntrain.run.resume import choose_start
+from snntrain.run.resume import choose_start, refuse_other_data
+from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
+from snntrain.run.weights import load_weights
 from snntrain.stage import Trained, run_stages
 
 SHOWN = ("model", "data")
@@ -136,8 +138,12 @@ def train(
     built = build(settings, more_callbacks)
     layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
     console.quiet = not is_first
+    hashes = built.data.fingerprint() if is_first else {}
+    built.resume_point.description["data"] = hashes
+    if checkpoint is not None:
+        _check_resumed(built, checkpoint, hashes)
     if is_first:
-        _write_inputs(built, overrides, layers, command)
+        _write_inputs(built, overrides, layers, command, hashes)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
@@ -212,12 +218,23 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _write_inputs(built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None) -> None:
+def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None:
+    """Refuse, before anything is written, a checkpoint that is not of this run and these data."""
+    content = read_checkpoint(checkpoint)
+    check_state(content, built.task, built.trainer, built.config, checkpoint)
+    if built.trainer.is_global_zero:
+        refuse_other_data(content, checkpoint, hashes)
+
+
+def _write_inputs(
+    built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None, hashes: dict[str, str]
+) -> None:
     checksums.begin(built.folder)
+    # First, because it says in which format the others are.
+    write_json(built.folder / "provenance.json", provenance(overrides, hashes, command))
     write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
     write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
     write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
-    write_json(built.folder / "provenance.json", provenance(overrides, built.data.fingerprint(), command))
     write_json(built.folder / "layers.json", layers)
 
 
@@ -278,7 +295,7 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
     if best is None:
         task.load_state_dict(built.task.state_dict())
     else:
-        load_weights(task, read_checkpoint(Path(best))["state_dict"], Path(best))
+        load_weights(task, read_checkpoint(Path(best))["state_dict"], f"checkpoint: {best}")
     return Trained(
         task=task.eval(),
         net=task.net,
@@ -290,16 +307,32 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
         test_batches=test_batches,
         task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
         trainer_for=partial(stage_trainer, built.config),
-        is_resumed=is_resumed,
+        resume_from=_stage_resume_point if is_resumed else None,
+        description=described(built.config),
     )
+
+
+def _stage_resume_point(
+    path: Path, config: Mapping[str, Any], task: pl.LightningModule, trainer: pl.Trainer
+) -> Path | None:
+    """The checkpoint that a stage's interrupted training goes on from; None if there is none of the same stages."""
+    if not path.is_file():
+        return None
+    try:
+        content = read_checkpoint(path)
+        if content["snntrain"]["config"]["stages"] != config["stages"]:
+            return None
+        check_state(content, task, trainer, config, path)
+    except UsageError as error:
+        console.print(f"{error} This stage begins anew.", soft_wrap=True, markup=False)
+        return None
+    return path
 
 
 def _best_checkpoint(built: Run) -> str | None:
     for callback in built.trainer.callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-            path = Path(callback.best_model_path)
-            moved = built.folder / "checkpoints" / path.name  # a run folder that was moved after it was written
-            return str(path if path.is_file() else moved)
+            return callback.best_model_path
     return None
 
 

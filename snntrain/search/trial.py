@@ -20,7 +20,7 @@ from snntrain.files import naming
 from snntrain.report.report import write_report
 from snntrain.run.command import describe
 from snntrain.run.interruption import Interrupted
-from snntrain.run.results import read_results, write_results
+from snntrain.run.results import results_or_none, write_results
 from snntrain.run.run import run
 from snntrain.search.claim import beating
 from snntrain.search.settings import Search
@@ -78,10 +78,10 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
         status, message = "failed", describe(error)
     gc.collect()  # a net and its optimiser hold each other; the next trial needs the memory
     seconds = round(time.perf_counter() - began, 3)
-    if not read_results(place):  # refused before anything was written
+    if not results_or_none(place):  # refused before anything was written
         write_results(place, status, {}, message=message)
         write_report(place)
-    told = _tell(study, trial, status, values, message, seconds, read_results(place).get("metrics", {}))
+    told = _tell(study, trial, status, values, message, seconds, results_or_none(place).get("metrics", {}))
     if interruption is not None:
         raise interruption
     if status == "pruned":
@@ -147,6 +147,6 @@ def _tell(
 def record_killed(folder: Path, trial: FrozenTrial) -> None:
     """Finish the run folder that a killed worker left, where it is on this machine."""
     place = run_folder(folder, trial.number)
-    if place.is_dir() and not read_results(place):
+    if place.is_dir() and not (place / "results.json").exists():
         write_results(place, "failed", {}, message="Its worker was killed; another trial took its place.")
         write_report(place)

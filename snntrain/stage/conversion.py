@@ -13,7 +13,6 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from snntrain import __version__
 from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
@@ -25,8 +24,6 @@ from snntrain.functional import set_step_mode
 from snntrain.randomness import generator
 from snntrain.stage.evaluation import bars, drawn_batches, test_batches
 from snntrain.stage.stage import Stage, Trained
-
-FORMAT = 1  # of net.pt
 
 
 class Conversion(Stage):
@@ -96,7 +93,7 @@ class Conversion(Stage):
         snn = self._convert(ann, trained, console)
         result = self._measure(ann, snn, trained, console)
         result |= {"T": self.T, "report": snn.report.to_dict(), "remarks": snn.report.all_warnings}
-        _save(snn, trained.config, folder / "net.pt")
+        _save(snn, trained.description, folder / "net.pt")
         write_json(folder / "conversion.json", result)
         write_text(folder / "report.txt", f"{snn.report}\n")
         with replacing(folder / "accuracy.png") as temporary:
@@ -201,9 +198,8 @@ class _Rates:
         return sum(self.fired.values()) / max(sum(self.seen.values()), 1)
 
 
-def _save(snn: SpikingNet, config: Mapping[str, Any], path: Path) -> None:
-    description = {"format": FORMAT, "version": __version__, "config": dict(config)}
-    write_checkpoint(path, {"snntrain": description, "state_dict": snn.state_dict()})
+def _save(snn: SpikingNet, description: Mapping[str, Any], path: Path) -> None:
+    write_checkpoint(path, {"snntrain": dict(description), "state_dict": snn.state_dict()})
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
-from snntrain.checkpoint import read_checkpoint
 from snntrain.files import write_json
 from snntrain.quantize import (
     IntegerNet,
@@ -130,7 +129,9 @@ class Quantisation(Stage):
         optim["schedule"] = {"_target_": schedule, "T_max": self.epochs}
         task = trained.task_for(net.train(), trained.T, optim=optim)
         trainer = trained.trainer_for(self.epochs, folder)
-        resumed = _resume_point(folder / "checkpoints/last.ckpt", trained)
+        last = folder / "checkpoints/last.ckpt"
+        config = {**trained.config, "optim": optim}
+        resumed = trained.resume_from(last, config, task, trainer) if trained.resume_from else None
         _say(console, f"fine-tuning for {self.epochs} epochs" + (f", resumed from {resumed}" if resumed else ""))
         trainer.fit(task, datamodule=trained.data, ckpt_path=resumed, weights_only=True)
         net.to(trained.device).eval()
@@ -235,14 +236,6 @@ class _Potentials:
 def _settings(quant: str | dict[str, Any], layers: dict[str, Any]) -> QuantSettings:
     quant = preset(quant) if isinstance(quant, str) else quant
     return QuantSettings({**quant, "layers": {**(quant.get("layers") or {}), **layers}})
-
-
-def _resume_point(path: Path, trained: Trained) -> Path | None:
-    """The checkpoint of an interrupted fine-tuning, if it is one of the same stages."""
-    if not trained.is_resumed or not path.is_file():
-        return None
-    written = read_checkpoint(path)["snntrain"]["config"]
-    return path if written["stages"] == trained.config["stages"] else None
 
 
 def _bits_of(quant: QuantSettings, path: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class Trained:
         test_batches: how many batches of the test set are to be looked at.
         task_for: (net, T, **changed) → a LightningModule like `task` around another net.
         trainer_for: (epochs, folder) → a Trainer with the run's settings, which leaves its resume point in the folder.
-        is_resumed: whether the run goes on from an earlier one in the same folder.
+        resume_from: (file, config, task, trainer) → the file if the trainer may go on from it, None if it has to begin
+            anew; None where the run goes on from no earlier one in the same folder.
+        description: what a checkpoint of the run says of itself under "snntrain": format, version, config.
     """
 
     task: pl.LightningModule
@@ -45,7 +47,8 @@ class Trained:
     test_batches: int
     task_for: Callable[..., pl.LightningModule]
     trainer_for: Callable[[int, Path], pl.Trainer]
-    is_resumed: bool = False
+    resume_from: Callable[[Path, Mapping[str, Any], pl.LightningModule, pl.Trainer], Path | None] | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stage(ABC):

@@ -5,7 +5,6 @@ jobs/<n>.json   one job: "running" with its process from its start on, its outco
 <n>/            the job's run folder; <n>_2, … where a failed job was run again
 """
 
-import json
 import math
 import re
 import socket
@@ -15,13 +14,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from rich.console import Console
+
+from snntrain.error import UsageError
+from snntrain.files import damage, read_json, write_json
 from snntrain.run.owner import is_alive, this_process
 from snntrain.run.results import read_results
 
 SWEEP = "sweep.json"
 ENDED = ("finished", "failed", "interrupted", "killed")
 JOB_VARIABLE = "SNNTRAIN_JOB"  # tells a job its number, whatever process it is started in
+
+console = Console(highlight=False)
 
 # What may differ between a job and its repetition: how and where it runs, not what is computed.
 _NOT_COMPARED = ("sweep.resume", "launch", "paths.runs")
@@ -73,49 +77,72 @@ def write_sweep(folder: Path, overrides: Sequence[str], jobs: Sequence[Job], mon
 def read_sweep(folder: Path) -> dict[str, Any]:
     """The content of sweep.json.
 
-    Raises: OSError or ValueError if it is missing or damaged.
+    Raises: FileNotFoundError if it is missing; DamagedFile naming it.
     """
-    content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not isinstance(content.get("jobs"), list):
-        raise ValueError(f"{folder / SWEEP} is not the list of a sweep's jobs")
+    path = folder / SWEEP
+    content = read_json(path)
+    with damage(path):
+        texts = [content["overrides"], *(job["overrides"] for job in content["jobs"])]
+        if not all(isinstance(overrides, list) and all(isinstance(o, str) for o in overrides) for overrides in texts):
+            raise TypeError("overrides are lists of texts")
+        if not all(type(job["number"]) is int and job["number"] >= 0 for job in content["jobs"]):
+            raise TypeError("the numbers of jobs are whole numbers ≥ 0")
     return content
 
 
 def read_jobs(folder: Path) -> list[Job]:
     """The jobs of a sweep with their states, from its folder alone; killed jobs and damaged records have a row too.
 
-    Raises: OSError or ValueError if sweep.json is missing or damaged.
+    Raises: as read_sweep.
     """
-    return [
-        _read_job(folder, int(job["number"]), list(map(str, job["overrides"]))) for job in read_sweep(folder)["jobs"]
-    ]
+    return [_read_job(folder, job["number"], job["overrides"]) for job in read_sweep(folder)["jobs"]]
 
 
 def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
     job = Job(number, overrides)
     path = record_path(folder, number)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        job.status, job.error = str(content["status"]), str(content["error"])
-        job.metrics = {str(name): float(value) for name, value in content["metrics"].items()}
-        job.seconds, job.folder, job.process = content["seconds"], content["folder"], content["process"]
+        content = read_json(path)
+        with damage(path):
+            _fill(job, content)
     except FileNotFoundError:
         pass
-    except Exception as error:  # whatever a damaged file does to its reader
-        job.status, job.error = "killed", f"jobs/{path.name} is damaged: {type(error).__name__}: {error}"
+    except UsageError as error:
+        job.status, job.error = "killed", str(error)
     if job.status != "running":
         return job
     latest = latest_folder(folder, str(number))
-    results = {} if latest is None else read_results(latest)
+    try:
+        results = {} if latest is None else read_results(latest)
+    except UsageError as error:
+        results, job.error = {}, str(error)
     if latest is not None:
         job.folder = latest.name
     if is_alive(job.process) is False:
-        job.status, job.error = "killed", "its process is gone and left no word: it was killed, or ran out of memory"
+        killed = "its process is gone and left no word: it was killed, or ran out of memory"
+        job.status, job.error = "killed", f"{killed}; {job.error}" if job.error else killed
         if results.get("status") == "finished":  # killed between the run's last file and the record
             hexadecimal = results.get("hex", {})
             job.status, job.error = "finished", ""
             job.metrics = {name: float.fromhex(value) for name, value in hexadecimal.items()}
     return job
+
+
+def _fill(job: Job, content: dict[str, Any]) -> None:
+    """Take over what a record says. Raises: what damage does to its reader."""
+    status, error = content["status"], content["error"]
+    metrics = {str(name): float(value) for name, value in content["metrics"].items()}
+    seconds, folder, process = content["seconds"], content["folder"], content["process"]
+    kinds = ((status, str), (error, str), (seconds, int | float | None), (folder, str | None), (process, dict | None))
+    for value, kind in kinds:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} is not what a job's record holds there")
+    if status not in ("waiting", "running", *ENDED):
+        raise ValueError(f"{status!r} is no state of a job")
+    if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
+        raise ValueError(f"{folder} lies outside of the sweep's folder")
+    job.status, job.error, job.metrics = status, error, metrics
+    job.seconds, job.folder, job.process = seconds, folder, process
 
 
 def write_job(folder: Path, job: Job) -> None:
@@ -150,13 +177,20 @@ def latest_folder(folder: Path, name: str) -> Path | None:
 def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
     """The newest sweep folder under a root that was started with these overrides."""
     wanted = same(overrides)
-    for file in sorted(root.glob(f"**/{SWEEP}"), key=lambda file: -file.stat().st_mtime):
+    for file in sorted(root.glob(f"**/{SWEEP}"), key=_age):
         try:
-            if same(map(str, read_sweep(file.parent)["overrides"])) == wanted:
+            if same(read_sweep(file.parent)["overrides"]) == wanted:
                 return file.parent
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # damaged: not one to go on with
+        except (OSError, UsageError) as error:
+            console.print(f"sweep.resume=true passes over {file.parent}: {error}", soft_wrap=True, markup=False)
     return None
+
+
+def _age(file: Path) -> float:
+    try:
+        return -file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _plain(value: float) -> float | str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from snntrain.config.error import UsageError
 from snntrain.files import write_text
 from snntrain.report.runs_page import print_sweep, write_sweep_report
-from snntrain.run.owner import claim, claim_fresh, is_alive, release, take_over
+from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, take_over
 from snntrain.sweep.jobs import (
     JOB_VARIABLE,
     SWEEP,
@@ -54,6 +54,7 @@ class JobSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Choose and take the sweep's folder before the launcher hears of it."""
         self.folder = _choose_folder(config)
+        self.is_named = _is_chosen(config)
         self.given: dict[int, list[str]] = {}  # number → overrides as Hydra takes them
         with read_write(config.hydra):
             config.hydra.sweep.dir = str(self.folder)
@@ -89,7 +90,7 @@ class JobSweeper(BasicSweeper):
             jobs.append(job)
         self.validate_batch_is_legal([self.given[job.number] for job in jobs])
         for job in jobs:
-            _refuse_running(job)
+            _refuse_running(job, self.folder, self.is_named)
         more = [job for job in jobs if job not in known]
         recorded = [override.removeprefix("++") for override in arguments]
         write_sweep(self.folder, recorded, [*known, *more], OmegaConf.to_container(self.config.monitor))
@@ -167,9 +168,13 @@ class JobSweeper(BasicSweeper):
         release(self.folder)
 
 
+def _is_chosen(config: DictConfig) -> bool:
+    """Whether the user named the sweep's folder."""
+    return any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
+
+
 def _choose_folder(config: DictConfig) -> Path:
-    folder = Path(config.hydra.sweep.dir)
-    is_chosen = any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
+    folder, is_chosen = Path(config.hydra.sweep.dir), _is_chosen(config)
     if config.sweep.resume:
         earlier = folder
         if is_chosen and not (folder / SWEEP).is_file():
@@ -179,9 +184,7 @@ def _choose_folder(config: DictConfig) -> Path:
         if not is_chosen:
             earlier = newest_sweep(Path(config.paths.runs), list(config.hydra.overrides.task))
         if earlier is not None:
-            holder = take_over(earlier)
-            if holder is not None:
-                raise UsageError(f"sweep.resume=true: {earlier} is still being run by process {holder.get('pid')}.")
+            _take_earlier(earlier, is_chosen)
             return earlier
         console.print(f"no earlier sweep of these overrides in {config.paths.runs}: a new one", soft_wrap=True)
     if not is_chosen:
@@ -193,16 +196,40 @@ def _choose_folder(config: DictConfig) -> Path:
     return folder
 
 
-def _refuse_running(job: Job) -> None:
+def _take_earlier(folder: Path, is_named: bool) -> None:
+    """Go on in the folder of an earlier sweep.
+
+    Raises: UsageError if a process that lives holds it, or, unless the user named it, one that may live elsewhere.
+    """
+    earlier = owner(folder)
+    holder = take_over(folder, is_named=is_named)
+    if holder is not None and is_alive(holder):
+        raise UsageError(f"sweep.resume=true: {folder} is still being run by {named(holder)}.")
+    if holder is not None:
+        raise UsageError(
+            f"sweep.resume=true: {folder} is held by {named(holder)}, of which nobody can tell from here whether it "
+            f"still runs. If it does not, name the sweep: hydra.sweep.dir={folder}."
+        )
+    if earlier is not None and is_alive(earlier) is None:
+        console.print(f"{folder} is taken over from {named(earlier)}.", soft_wrap=True, markup=False)
+
+
+def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
     """A job of the earlier sweep that goes on by itself, its sweep having been killed."""
     if job.status != "running":
         return
-    process = job.process or {}
-    where = f"job {job.number} runs as process {process.get('pid')} on {process.get('host')}"
+    where = f"job {job.number} runs as {named(job.process)}"
     if is_alive(job.process):
         raise UsageError(f"sweep.resume=true: {where}. Wait for it, or stop it first.")
+    if not is_named:
+        raise UsageError(
+            f"sweep.resume=true: {where}, of which nobody can tell from here whether it is still there. If it is not, "
+            f"name the sweep: hydra.sweep.dir={folder}."
+        )
     console.print(
-        f"{where} as far as is known from here; it is started again. Cancel it there if it does.", soft_wrap=True
+        f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
+        soft_wrap=True,
+        markup=False,
     )
 
 

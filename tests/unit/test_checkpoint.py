@@ -3,6 +3,7 @@
 import random
 import resource
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -12,11 +13,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from small_training import Patches, small_task, trainer
 from torch import nn
 
-from snntrain.checkpoint import CHECKPOINT_FORMAT, WholeCheckpoints, load_weights, read_checkpoint, write_checkpoint
+from snntrain.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
+from snntrain.config.migration import FORMAT
+from snntrain.config.schema import Config
 from snntrain.error import DamagedFile, UsageError
 from snntrain.run.build import build_trainer
+from snntrain.run.weights import load_weights
 
-DESCRIPTION = {"format": CHECKPOINT_FORMAT, "version": "x", "config": {"seed": 1}}
+DESCRIPTION = {"format": FORMAT, "version": "x", "config": asdict(Config())}
 
 
 @pytest.fixture

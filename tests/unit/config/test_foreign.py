@@ -24,8 +24,14 @@ def test_a_config_of_ours_is_admitted_and_says_nothing_about_trust(config):
     admitted = admit({**config, "trust": True}, "a run", False, writing=("callbacks", "trainer", "stages"))
     assert admitted == {**config, "trust": False}
     assert admit(config, "a run", True)["trust"] is True
-    del admitted["stages"]
-    assert admit(admitted, "an older run", False)["stages"] == {}
+
+
+@pytest.mark.parametrize("key", ["T", "seed", "monitor", "stages", "trust", "paths.data", "monitor.mode"])
+def test_a_config_that_lacks_a_key_gets_no_default_of_today(config, key):
+    section, _, inner = key.partition(".")
+    changed = copy.deepcopy(config)
+    del (changed[section] if inner else changed)[inner or section]
+    assert f"lacks {key}," in refusal(changed)
 
 
 @pytest.mark.parametrize("wrong", [None, "x", ["x"], {1: 2}, {"name": 3}, {"model": []}, {"paths": None}])

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from run_folders import whole_config
 
 from snntrain.config import UsageError
 from snntrain.experiment.recorded import GENERATED, NOTES, read_record, recorded_names, write_record
@@ -54,7 +55,7 @@ def test_damaged_records_are_refused_by_name(tmp_path):
     entry = {"format": 1, "seeds": {"1": {"hex": {"test/acc": (0.5).hex()}}}, "metrics": {"test/acc": {"tolerance": 1}}}
     facts = {"hardware": {}, "data": {}, "overrides": [], "commit": None}
     good = {"expected.json": json.dumps(entry), "provenance.json": json.dumps(facts), "lock.txt": "torch==1 # x\n\n"}
-    good["config.yaml"] = "seed: 1"
+    good["config.yaml"] = json.dumps(whole_config(seed=1))
     write_record(tmp_path / "x", good)
     reference = read_record(tmp_path / "x")
     assert reference.metrics == {1: {"test/acc": 0.5}} and reference.tolerances == {1: {"test/acc": 1.0}}
@@ -66,6 +67,8 @@ def test_damaged_records_are_refused_by_name(tmp_path):
         ("expected.json", json.dumps({**entry, "seeds": {"x": {}}})),
         ("provenance.json", json.dumps({**facts, "hardware": 3})),
         ("config.yaml", "a: ["),
+        ("config.yaml", "seed: 1"),
+        ("provenance.json", json.dumps({**facts, "format": "x"})),
     ):
         write_record(tmp_path / "x", {**good, name: content})
         with pytest.raises(UsageError, match=name):

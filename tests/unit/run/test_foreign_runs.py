@@ -12,10 +12,11 @@ import yaml
 
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
+from snntrain.config.migration import FORMAT
 from snntrain.config.schema import Config
 from snntrain.experiment.reproduction import reproduce_from
 from snntrain.report.report import write_report
-from snntrain.run.build import CHECKPOINT_FORMAT, build_task
+from snntrain.run.build import build_task
 from snntrain.run.converted import load_converted
 from snntrain.run.evaluate import evaluate
 
@@ -62,7 +63,7 @@ def theirs(tmp_path: Path, config) -> Callable[..., Path]:
         facts = {"versions": {"torch": "1"}, "hardware": {"processor": "x"}, "data": {}, "code": {"commit": None}}
         (folder / "provenance.json").write_text(json.dumps(facts))
         (folder / "artifacts/splits.json").write_text(json.dumps({"test": {"count": 359}}))
-        description = {"format": CHECKPOINT_FORMAT, "version": "x", "config": changed}
+        description = {"format": FORMAT, "version": "x", "config": changed}
         torch.save({"state_dict": weights, "snntrain": description}, folder / "checkpoints/best.ckpt")
         return folder
 
@@ -155,7 +156,7 @@ def test_a_checkpoint_of_another_make_up_is_refused(tmp_path, content):
 def test_yaml_tags_make_no_objects(theirs, ran):
     folder = theirs()
     (folder / "config.yaml").write_text("seed: 1\ntask: !!python/object/apply:os.system ['touch ran']\n")
-    with pytest.raises(UsageError, match=r"config\.yaml cannot be read"):
+    with pytest.raises(UsageError, match=r"config\.yaml is damaged"):
         reproduce_from(folder, None, [])
     assert not ran.exists()
 

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, owner, release, take_over, this_process
+from snntrain.run.owner import (
+    OWNER,
+    claim,
+    claim_fresh,
+    is_alive,
+    is_this_process,
+    owner,
+    release,
+    take_over,
+    this_process,
+)
 
 USED = "config.yaml"
 
@@ -39,19 +49,20 @@ def test_a_used_folder_is_not_claimed_and_keeps_no_trace(tmp_path):
 
 def test_what_a_killed_process_held_is_claimed_again(tmp_path):
     (tmp_path / OWNER).write_text(json.dumps(a_dead_process()))
-    assert claim(tmp_path, USED) and owner(tmp_path) == this_process()
+    assert claim(tmp_path, USED) and is_this_process(owner(tmp_path))
     release(tmp_path)
     assert owner(tmp_path) is None
 
 
-def test_another_machines_claim_holds_but_is_taken_over_by_who_goes_on(tmp_path):
+def test_another_machines_claim_holds_but_for_who_names_the_folder(tmp_path):
     elsewhere = this_process() | {"host": "no-such-host.invalid"}
     (tmp_path / OWNER).write_text(json.dumps(elsewhere))
     assert is_alive(elsewhere) is None
     assert not claim(tmp_path, USED)
     release(tmp_path)
     assert owner(tmp_path) == elsewhere
-    assert take_over(tmp_path) is None and owner(tmp_path) == this_process()
+    assert take_over(tmp_path, is_named=False) == elsewhere and owner(tmp_path) == elsewhere
+    assert take_over(tmp_path, is_named=True) is None and is_this_process(owner(tmp_path))
 
 
 def test_a_living_owner_is_not_driven_out(tmp_path):
@@ -61,7 +72,7 @@ def test_a_living_owner_is_not_driven_out(tmp_path):
             started = int(file.read().rpartition(")")[2].split()[19])
         holder = this_process() | {"pid": other.pid, "started": started}
         (tmp_path / OWNER).write_text(json.dumps(holder))
-        assert is_alive(holder) and take_over(tmp_path) == holder
+        assert is_alive(holder) and take_over(tmp_path, is_named=True) == holder
         assert is_alive(holder | {"started": started - 1}) is False  # the number went to another process
     finally:
         other.communicate()

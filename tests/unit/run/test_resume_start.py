@@ -10,16 +10,17 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
+from run_folders import whole_config
 
 from snntrain.config import UsageError
-from snntrain.files import write_text
+from snntrain.files import write_json, write_text
 from snntrain.run.owner import OWNER, owner, release, this_process
 from snntrain.run.results import write_results
-from snntrain.run.resume import choose_start
-from snntrain.sweep.jobs import Job, write_sweep
+from snntrain.run.resume import choose_start, refuse_other_data
+from snntrain.sweep.jobs import SWEEP, Job, write_sweep
 from snntrain.sweep.sweeper import _choose_folder
 
-CONFIG = {"resume": None, "seed": 1, "sweep": {"resume": False}, "paths": {"runs": "runs"}, "data": {"root": "x"}}
+CONFIG = whole_config(data={"root": "x"})
 
 
 def a_run(folder, status=None, **changed):
@@ -77,7 +78,7 @@ def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = int(Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19])
     (run / OWNER).write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
-    config = CONFIG | {"paths": {"runs": str(tmp_path / "runs")}}
+    config = looking_in(tmp_path / "runs")
     try:
         with pytest.raises(UsageError, match=f"still being run by process {other.pid}"):
             choose_start(config | {"resume": str(run)}, tmp_path / "new")
@@ -86,6 +87,95 @@ def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
         other.communicate()
     release(tmp_path / "new")
     assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == run
+
+
+def looking_in(runs: Path, **changed) -> dict:
+    return CONFIG | {"paths": {**CONFIG["paths"], "runs": str(runs)}, **changed}
+
+
+STRANGERS = {
+    "another host": {"host": "no-such-host.invalid"},
+    "another container": {"namespace": 1},
+    "another start of the machine": {"boot": "x"},
+    "a program before this one": {"boot": None, "namespace": None},
+    "nobody known": {"pid": "x"},
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
+def test_auto_never_takes_over_what_may_run_elsewhere_and_by_name_the_owner_is_told(tmp_path, capsys, stranger):
+    run = a_run(tmp_path / "runs/theirs")
+    (run / OWNER).write_text(json.dumps(this_process() | {"pid": os.getppid()} | stranger))
+    before = (run / OWNER).read_bytes()
+    config = looking_in(tmp_path / "runs", resume="auto")
+    assert choose_start(config, tmp_path / "new").folder == tmp_path / "new"
+    assert (run / OWNER).read_bytes() == before
+    assert f"passes over {run}" in (told := capsys.readouterr().out) and f"resume={run}" in told
+    assert choose_start(config | {"resume": str(run)}, tmp_path / "other").folder == run
+    assert "taken over from process" in (told := capsys.readouterr().out) and "since" in told
+
+
+def test_a_job_that_its_cluster_started_again_goes_on_wherever_it_runs_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run = a_run(tmp_path / "runs/mine")
+    earlier = this_process() | {"host": "another-node", "boot": "x", "restarts": "0"}
+    (run / OWNER).write_text(json.dumps(earlier))
+    assert choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new").folder == run
+
+
+DEEP = b"[" * 100_000
+BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (b + 1, b + 1, b", ".join([b"*%c" % b] * 9)) for b in range(ord("a"), ord("k"))
+)
+DAMAGE = {
+    "a list": ("results.json", b"[]"),
+    "no mapping inside": ("results.json", b'{"hex": []}'),
+    "deep": ("results.json", DEEP),
+    "no text": ("results.json", b"\xff\x80"),
+    "deep config": ("config.yaml", DEEP),
+    "no text in the config": ("config.yaml", b"\xff\x80"),
+    "an alias bomb": ("config.yaml", BOMB),
+    "keys missing": ("config.yaml", b"seed: 1"),
+    "a folder": ("results.json", None),
+    "a folder as config": ("config.yaml", None),
+    "provenance": ("provenance.json", b"{"),
+    "its format": ("provenance.json", b'{"format": 99}'),
+    "a checkpoint that is a folder": ("checkpoints/last.ckpt", None),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_neighbour_is_passed_over_by_name(tmp_path, capsys, name, content):
+    mine, theirs = a_run(tmp_path / "runs/mine"), a_run(tmp_path / "runs/theirs")
+    (theirs / name).unlink(missing_ok=True)
+    if content is None:
+        (theirs / name).mkdir()
+    else:
+        (theirs / name).write_bytes(content)
+    os.utime(mine / "config.yaml", (1, 1))  # looked at last
+    assert choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new").folder == mine
+    assert f"passes over {theirs}: {theirs}/" in capsys.readouterr().out
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, capsys):
+    theirs = a_run(tmp_path / "runs/theirs")
+    (theirs / "config.yaml").unlink()
+    os.mkfifo(theirs / "config.yaml")
+    choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new")
+    assert "no ordinary file" in capsys.readouterr().out
+
+
+def test_data_that_changed_are_named_and_moved_ones_are_not(tmp_path, capsys):
+    last = tmp_path / "checkpoints/last.ckpt"
+    then = {"a.gz": "1", "b.gz": "2"}
+    for content in ({"snntrain": {"data": then}}, {"snntrain": {}}):
+        write_json(tmp_path / "provenance.json", {"data": then})
+        refuse_other_data(content, last, {"/elsewhere/a.gz": "1", "b.gz": "2"})
+        with pytest.raises(UsageError, match=r"b\.gz has another SHA-256"):
+            refuse_other_data(content, last, {"a.gz": "1", "b.gz": "3"})
+    refuse_other_data({"snntrain": {}}, tmp_path / "x/y/last.ckpt", {"a.gz": "1"})
+    assert "are not compared" in capsys.readouterr().out
 
 
 def sweep_config(root, *, chosen=None, resume=False, task=("seed=1,2",)):
@@ -106,5 +196,15 @@ def test_sweeps_of_the_same_second_get_folders_of_their_own_and_a_resumed_one_it
     assert "no earlier sweep of these overrides" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"holds a sweep already.*sweep\.resume=true"):
         _choose_folder(sweep_config(tmp_path, chosen=second))
+    (second / OWNER).write_text(json.dumps(this_process() | {"host": "another"}))
+    with pytest.raises(UsageError, match=rf"held by process .* on another.*hydra\.sweep\.dir={second}"):
+        _choose_folder(sweep_config(tmp_path, resume=True))
+    assert _choose_folder(sweep_config(tmp_path, chosen=second, resume=True)) == second
+    assert "is taken over from process" in capsys.readouterr().out
+    (first / SWEEP).write_text("[]")
+    assert _choose_folder(sweep_config(tmp_path, resume=True)) == second
+    (second / SWEEP).write_text("[]")
+    _choose_folder(sweep_config(tmp_path, resume=True))
+    assert f"passes over {second}" in capsys.readouterr().out
     with pytest.raises(UsageError, match="nowhere holds no sweep"):
         _choose_folder(sweep_config(tmp_path, chosen=tmp_path / "nowhere", resume=True))

@@ -1,0 +1,102 @@
+"""What a config from elsewhere may ask of this machine: nobody's file may take all of its memory, processes or time.
+
+All the bounds stand here, but for the number of layers: snntrain.model.layer_list.MOST_LAYERS.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from snntrain.error import UsageError
+
+# Pattern of a key → the largest value that it may have. The first pattern that fits a key counts.
+MOST: dict[str, int] = {
+    r"T|data\.framing\.T": 100_000,
+    r"data\.batch_size": 1_000_000,
+    r"data\.num_workers": max(64, 4 * (os.cpu_count() or 1)),
+    r"data\.(prefetch|prefetch_factor)": 1_000,
+    r"data\.num_classes": 1_000_000,
+    r"data\.size": 10_000,
+    r"(.*\.)?seed": 2**32 - 1,
+    r"encoder\..*": 100_000,
+    r"(.*\.)?surrogate(_function)?\..*": 10_000,
+    r"(data|model|neuron|norm)\..*": 100_000_000,
+}
+MOST_OF_A_SAMPLE = 2**28
+"""Numbers in a sample of one time step: 16,384 × 16,384 pixels."""
+
+
+def check_bounds(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a config that asks for more than any run needs, or for a batch beyond this machine's memory.
+
+    Args:
+        config: resolved.
+        source: where it comes from, for the error.
+
+    Raises: UsageError naming the key, its value and the bound.
+    """
+    for key, value in _numbers(config, ""):
+        most = next((most for pattern, most in MOST.items() if re.fullmatch(pattern, key)), None)
+        if most is not None and abs(value) > most:
+            raise UsageError(f"{source}: {key} must be at most {most:,}, got {_short(value)}. Override it: {key}=….")
+    data = config["data"]
+    for key, sizes in _lists(data, "data"):
+        if math.prod(sizes) > MOST_OF_A_SAMPLE:
+            raise UsageError(
+                f"{source}: {key} {sizes} has {_short(math.prod(sizes))} values; a sample of one time step may have "
+                f"{MOST_OF_A_SAMPLE:,}."
+            )
+    _check_memory_of_a_batch(config, source)
+
+
+def _check_memory_of_a_batch(config: Mapping[str, Any], source: str) -> None:
+    data, memory = config["data"], memory_of_this_machine()
+    shape, size = data.get("sample_shape"), data.get("batch_size", 1)
+    numbers = [config["T"], size, *shape] if isinstance(shape, list) else []
+    if memory is None or not numbers or not all(type(number) is int for number in numbers):
+        return  # what is no number is refused by the check of the config
+    needed = 4 * math.prod(numbers)
+    if needed > memory:
+        raise UsageError(
+            f"{source}: a batch takes {_gibibytes(needed)}: T {config['T']:,} × data.batch_size {size:,} × a sample of "
+            f"{shape}; this machine has {_gibibytes(memory)} of memory. Override one of them: data.batch_size=…."
+        )
+
+
+def memory_of_this_machine() -> int | None:
+    """Bytes of main memory; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _numbers(node: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Key → number, for every number in a config; the places of a list share its key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _numbers(value, path)
+    elif type(node) is int or (type(node) is float and math.isfinite(node)):
+        yield path, node
+
+
+def _lists(node: Any, path: str) -> Iterator[tuple[str, list[int]]]:
+    """Key → list of integers, such as a shape."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _lists(value, f"{path}.{key}")
+    elif isinstance(node, list) and node and all(type(value) is int and value > 0 for value in node):
+        yield path, node
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if abs(value) < 10**15 else f"{value:.3g}" if abs(value) < 10**300 else "a larger number"
+
+
+def _gibibytes(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size < 2**70 else f"{size / 2**30:.1e} GiB"

@@ -1,0 +1,178 @@
+"""Tensors of a checkpoint, checked before anything is built for them or takes them over."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from snntrain.config.bounds import memory_of_this_machine
+from snntrain.config.error import UsageError, refusing
+from snntrain.error import DamagedFile
+from snntrain.files import DEEPEST, MOST_VALUES, values_in
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def check_tree(tree: Any, source: str) -> None:
+    """Refuse a state that is no tree of plain containers, numbers, texts and tensors, or is larger than its file.
+
+    Raises: DamagedFile.
+    """
+    if values_in(tree) > MOST_VALUES:
+        raise DamagedFile(f"{source} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
+    for path, value in leaves(tree):
+        if isinstance(value, Tensor):
+            # A stride of 0 or a meta tensor lets a file of one kilobyte describe any number of values.
+            if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise DamagedFile(f"{source} is damaged: {path} is no ordinary tensor.")
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise DamagedFile(f"{source} is damaged: {path} has the shape {list(value.shape)}, but not the values.")
+        elif not isinstance(value, _PLAIN):
+            raise DamagedFile(f"{source} is damaged: {path} holds {type(value).__name__}, which no run writes.")
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of everything in a tree that is no container."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, (list, tuple)):
+        for index, value in enumerate(tree):
+            yield from leaves(value, f"{path}[{index}]")
+    else:
+        yield path, tree
+
+
+def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
+    """Refuse a state that is not that of a network: other names, shapes or kinds of numbers.
+
+    Args:
+        saved: as read.
+        own: state_dict() of the network.
+        source: for the error.
+
+    Raises: UsageError naming the entry.
+    """
+    if not isinstance(saved, Mapping):
+        raise DamagedFile(f"{source} is damaged: its weights are {type(saved).__name__}, not a mapping.")
+    missing, surplus = ([str(name) for name in a if name not in b] for a, b in ((own, saved), (saved, own)))
+    if missing or surplus:
+        parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has {_listed(surplus)} besides"] * bool(surplus)
+        raise UsageError(f"{source} does not fit the config: it {' and '.join(parts)}.")
+    for name, value in own.items():
+        if not isinstance(value, Tensor):
+            continue
+        found = saved[name]
+        if not isinstance(found, Tensor):
+            raise DamagedFile(f"{source} is damaged: {name} is {type(found).__name__}, not a tensor.")
+        if found.shape != value.shape and not isinstance(value, nn.parameter.UninitializedTensorMixin):
+            raise UsageError(
+                f"{source} does not fit the config: {name} has the shape {list(found.shape)}, the network's is "
+                f"{list(value.shape)}."
+            )
+        if _kind(found) != _kind(value):
+            raise UsageError(
+                f"{source} does not fit the config: {name} holds {found.dtype}, the network's {value.dtype}."
+            )
+
+
+def _kind(tensor: Tensor) -> str | torch.dtype:
+    """Precision may differ (trainer.precision), the kind of number may not."""
+    return "floating" if tensor.is_floating_point() else tensor.dtype
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def check_numbers(weights: Mapping[str, Any], source: str) -> None:
+    """Refuse weights that hold NaN: no run writes them.
+
+    Raises: DamagedFile naming the entry.
+    """
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
+            raise DamagedFile(_not_finite(source, name, "NaN"))
+
+
+def load_weights(module: nn.Module, saved: Any, source: str) -> None:
+    """Give a network the weights of a checkpoint.
+
+    Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite (a buffer may be
+    infinite: a mask).
+    """
+    check_weights(saved, module.state_dict(), source)
+    with refusing(f"{source} does not fit the config"):
+        module.load_state_dict(saved)
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise DamagedFile(_not_finite(source, name, "infinity"))
+
+
+def _not_finite(source: str, name: str, what: str) -> str:
+    return (
+        f"{source} holds {what} in {name}: its training diverged, or the file was made from damaged weights. "
+        "Use another checkpoint of the run."
+    )
+
+
+def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":
+    """A limit for building the network that has these weights: what it takes beyond them is small."""
+    size = sum(value.numel() * value.element_size() for _, value in leaves(weights) if isinstance(value, Tensor))
+    most = memory_of_this_machine() or 2**40
+    return MemoryLimit(min(2**29 + 2 * size, most), min(2**30 + 16 * size, most))
+
+
+class MemoryLimit(TorchDispatchMode):
+    """While the block runs, refuse a tensor that is larger than a limit before it is made.
+
+    A config of one kilobyte can ask for a layer of terabytes. No random number is drawn and no value is changed.
+
+    Args:
+        single: bytes that one tensor may have.
+        total: bytes of all that are made.
+    """
+
+    def __init__(self, single: int, total: int) -> None:
+        super().__init__()
+        self.single, self.total, self.made = single, total, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        size = _size_of_result(func, args, kwargs or {})
+        self.made += size
+        if size > self.single:
+            raise ValueError(f"it takes a tensor of {_mebibytes(size)}; the weights allow {_mebibytes(self.single)}.")
+        if self.made > self.total:
+            raise ValueError(f"the model up to here takes more than {_mebibytes(self.total)}, which it is allowed.")
+        return func(*args, **(kwargs or {}))
+
+
+def _size_of_result(func: Any, args: Any, kwargs: Mapping[str, Any]) -> int:
+    """Bytes that an operation's new tensors have, found without making them; 0 where that cannot be known."""
+    name = func._schema.name
+    if name.endswith("_") or getattr(func, "is_view", False):
+        return 0
+    described = tree_map(_without_values, (args, dict(kwargs)))
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        described[1]["device"] = torch.device("meta")
+    described[1].pop("generator", None)
+    try:
+        results = func(*described[0], **described[1])
+    except Exception:  # it needs values, or generators of another device
+        return 0
+    results = results if isinstance(results, (list, tuple)) else [results]
+    return sum(math.prod(one.shape) * one.element_size() for one in results if isinstance(one, Tensor))
+
+
+def _without_values(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    return None if isinstance(value, torch.Generator) else value
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

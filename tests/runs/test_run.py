@@ -28,6 +28,8 @@ RUN_FOLDER = {
     "artifacts",
     "layers.json",
     "logs",
+    "checksums.json",
+    ".checksums.lock",
 }
 
 

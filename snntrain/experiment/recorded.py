@@ -60,6 +60,7 @@ def write_record(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
     Other files of the folder (literature.yaml) stay. A README.md that a person wrote is kept as notes.md.
     """
+    _put_back(folder.parent)
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -87,6 +88,19 @@ def write_record(folder: Path, files: Mapping[str, str | bytes]) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def _put_back(experiments: Path) -> None:
+    """Put back records that a process had moved aside, and was killed before it put the new ones in their place."""
+    for old in experiments.glob(".*.old"):
+        name, _, pid = old.name[1:].removesuffix(".old").rpartition(".")
+        if not name or not pid.isdecimal() or (experiments / name).exists():
+            continue
+        with suppress(OSError):
+            try:
+                os.kill(int(pid), 0)  # it is at it right now
+            except ProcessLookupError:
+                os.replace(old, experiments / name)
+
+
 def is_generated(readme: Path) -> bool:
     """Whether a README is one that record.py wrote."""
     return readme.is_file() and GENERATED in readme.read_text(encoding="utf-8")
@@ -94,7 +108,8 @@ def is_generated(readme: Path) -> bool:
 
 def recorded_names(experiments: Path = EXPERIMENTS) -> list[str]:
     """Experiments that have a record, sorted."""
-    return sorted(path.parent.name for path in experiments.glob("*/expected.json"))
+    _put_back(experiments)
+    return sorted(path.parent.name for path in experiments.glob("[!.]*/expected.json"))
 
 
 def read_record(folder: Path) -> Reference:
@@ -102,6 +117,7 @@ def read_record(folder: Path) -> Reference:
 
     Raises: UsageError naming the file that is missing or damaged.
     """
+    _put_back(folder.parent)
     expected, facts = read_json(folder / "expected.json"), read_json(folder / "provenance.json")
     source = folder / "expected.json"
     with files.damage(source):

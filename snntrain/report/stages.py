@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
+from snntrain.files import read_yaml
 from snntrain.report.run_files import RunFiles
 
 
 def chosen_stages(run: RunFiles) -> dict[str, Any]:
     """The stages of the run's config; {} if it cannot be read."""
     try:
-        return dict(yaml.safe_load(run.read_or("config.yaml", "")).get("stages") or {})
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return dict(read_yaml(run.folder / "config.yaml").get("stages") or {})
+    except (OSError, TypeError, ValueError):
         return {}
 
 

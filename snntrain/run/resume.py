@@ -1,6 +1,7 @@
 """Which folder a run works in, and which checkpoint it goes on from."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from snntrain import checksums
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.saved import read_saved
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import read_json
+from snntrain.files import read_json, read_yaml
 from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
 from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, named, owner, take_over
@@ -218,8 +219,18 @@ def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], che
     if different:
         raise UsageError(
             f"resume: {checkpoint} belongs to a run with another config: {'; '.join(different)}. "
-            "Give the same overrides again, or start a new run without resume."
+            f"Give the same overrides again{_overrides_of(checkpoint)}, or start a new run without resume."
         )
+
+
+def _overrides_of(checkpoint: Path) -> str:
+    """The overrides that a run was started with, in words, where its folder tells."""
+    try:
+        given = read_yaml(checkpoint.parent.parent / "overrides.yaml", kind=list)
+    except (OSError, UsageError):
+        return ""
+    kept = [str(override) for override in given if not str(override).lstrip("+").startswith(("resume=", "hydra."))]
+    return f": {shlex.join(kept)}" if kept else ""
 
 
 def differences(config: Any, saved: Any, path: str = "") -> list[str]:

@@ -80,6 +80,7 @@ def test_another_config_is_not_resumed(tmp_path, program):
     refused = program("train.py", *SMALL, "resume=run", "neuron.tau=4.0")
     assert refused.returncode == 2
     assert "neuron.tau is 4.0, was 2.0" in refused.stderr
+    assert f"Give the same overrides again: {' '.join(SMALL)}" in refused.stderr
     again = program("train.py", *SMALL, "hydra.run.dir=run")
     assert again.returncode == 2
     assert "holds a run already" in again.stderr

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from run_folders import whole_config
@@ -49,6 +51,15 @@ def test_a_record_that_cannot_be_written_whole_changes_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_record(tmp_path / "y", {"expected.json": "new", "curves.png": None})
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_record_that_a_kill_left_aside_is_put_back(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_record(tmp_path / "x", FILES)
+    before = contents(tmp_path / "x")
+    os.replace(tmp_path / "x", tmp_path / f".x.{ended.pid}.old")
+    assert recorded_names(tmp_path) == ["x"] and contents(tmp_path / "x") == before
 
 
 def test_damaged_records_are_refused_by_name(tmp_path):

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises: OSError naming `path`.
     """
-    with naming(path):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             yield temporary
             _flush_to_disk(temporary)
@@ -76,12 +77,15 @@ def _flush_to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an OSError of the block that names no file name this one: a full disk is not told which file it was.
+
+    The same for an error that names the file written in the place of this one, `temporary`.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is not None and error.filename in (None, temporary and str(temporary)):
             raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -95,11 +99,15 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     Raises: FileNotFoundError; DamagedFile for one that cannot be read, or holds more than `most` bytes.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise DamagedFile(f"{path} has {size:,} bytes, more than the {most:,} that such a file can have.")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, for ever
+            raise DamagedFile(f"{path} cannot be read: it is no ordinary file.")
+        if found.st_size > most:
+            raise DamagedFile(f"{path} has {found.st_size:,} bytes, more than the {most:,} that such a file can have.")
         return path.read_bytes()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise DamagedFile(f"{path} cannot be read: it is a link to nowhere.") from error
         raise
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read: {error.strerror or error}.") from error

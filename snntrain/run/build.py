@@ -11,14 +11,13 @@ from hydra.utils import get_object, instantiate
 from torch import nn
 
 from snntrain import __version__, registry
-from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
+from snntrain.callback import History, OwnHandlers, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
-from snntrain.run.interruption import OwnHandlers
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 

@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from snntrain.error import DamagedFile
+from snntrain.files import read_json, write_json
 
 OWNER = ".owner.json"  # there while a process works in the folder, and after it was killed
 
@@ -70,12 +71,11 @@ def release(folder: Path) -> None:
 def owner(folder: Path) -> dict[str, Any] | None:
     """Who took a folder: {"pid", "host", "started"}; {} where that cannot be read, None if nobody did."""
     try:
-        content = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return read_json(folder / OWNER)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):  # being written at this very moment
+    except DamagedFile:  # being written at this very moment
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def this_process() -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """results.json: how a run ended and its metrics, exactly."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from snntrain.error import DamagedFile
+from snntrain.files import read_json, write_json
 
 
 def write_results(folder: Path, status: str, metrics: Mapping[str, float], **more: Any) -> None:
@@ -28,6 +28,6 @@ def write_results(folder: Path, status: str, metrics: Mapping[str, float], **mor
 def read_results(folder: Path) -> dict[str, Any]:
     """The content of results.json, {} if there is none or it is damaged."""
     try:
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / "results.json")
+    except (FileNotFoundError, DamagedFile):
         return {}

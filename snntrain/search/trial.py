@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from snntrain.callback import Pruned, Pruning
 from snntrain.config.compose import compose
 from snntrain.report.report import write_report
-from snntrain.run.command import describe
+from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted
 from snntrain.run.results import read_results, write_results
 from snntrain.run.run import run

@@ -5,7 +5,6 @@ jobs/<n>.json   one job: "running" with its process from its start on, its outco
 <n>/            the job's run folder; <n>_2, … where a failed job was run again
 """
 
-import json
 import math
 import re
 import socket
@@ -15,12 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snntrain.files import write_json
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import damage, read_json, write_json
 from snntrain.run.owner import is_alive, this_process
 from snntrain.run.results import read_results
 
 SWEEP = "sweep.json"
-ENDED = ("finished", "failed", "interrupted", "killed")
+STATUSES = ("waiting", "running", "finished", "failed", "interrupted", "killed", "damaged")
 JOB_VARIABLE = "SNNTRAIN_JOB"  # tells a job its number, whatever process it is started in
 
 # What may differ between a job and its repetition: how and where it runs, not what is computed.
@@ -34,7 +34,8 @@ class Job:
     Attributes:
         number: its place in the sweep, and the name of its run folder.
         overrides: its part of the command line.
-        status: waiting, running, finished, failed, interrupted, or killed (ended without a word).
+        status: waiting, running, finished, failed, interrupted, killed (ended without a word), or damaged (its record
+            cannot be read).
         error: what it failed of.
         seconds: how long it took.
         metrics: as in results.json.
@@ -73,36 +74,37 @@ def write_sweep(folder: Path, overrides: Sequence[str], jobs: Sequence[Job], mon
 def read_sweep(folder: Path) -> dict[str, Any]:
     """The content of sweep.json.
 
-    Raises: OSError or ValueError if it is missing or damaged.
+    Raises: FileNotFoundError; DamagedFile.
     """
-    content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not isinstance(content.get("jobs"), list):
-        raise ValueError(f"{folder / SWEEP} is not the list of a sweep's jobs")
+    content = read_json(folder / SWEEP)
+    with damage(folder / SWEEP):
+        if not isinstance(content["jobs"], list) or not isinstance(content.get("monitor", {}), dict):
+            raise TypeError("it is not the list of a sweep's jobs")
     return content
 
 
 def read_jobs(folder: Path) -> list[Job]:
     """The jobs of a sweep with their states, from its folder alone; killed jobs and damaged records have a row too.
 
-    Raises: OSError or ValueError if sweep.json is missing or damaged.
+    Raises: FileNotFoundError or DamagedFile, if sweep.json is missing or damaged.
     """
-    return [
-        _read_job(folder, int(job["number"]), list(map(str, job["overrides"]))) for job in read_sweep(folder)["jobs"]
-    ]
+    listed = read_sweep(folder)["jobs"]
+    with damage(folder / SWEEP):
+        jobs = [(int(job["number"]), [str(override) for override in job["overrides"]]) for job in listed]
+    return [_read_job(folder, number, overrides) for number, overrides in jobs]
 
 
 def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
     job = Job(number, overrides)
     path = record_path(folder, number)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        job.status, job.error = str(content["status"]), str(content["error"])
-        job.metrics = {str(name): float(value) for name, value in content["metrics"].items()}
-        job.seconds, job.folder, job.process = content["seconds"], content["folder"], content["process"]
+        content = read_json(path)
+        with damage(path):
+            _take(job, content)
     except FileNotFoundError:
         pass
-    except Exception as error:  # whatever a damaged file does to its reader
-        job.status, job.error = "killed", f"jobs/{path.name} is damaged: {type(error).__name__}: {error}"
+    except DamagedFile as error:
+        job = Job(number, overrides, "damaged", str(error).replace(f"{folder}/", ""))
     if job.status != "running":
         return job
     latest = latest_folder(folder, str(number))
@@ -116,6 +118,16 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
             job.status, job.error = "finished", ""
             job.metrics = {name: float.fromhex(value) for name, value in hexadecimal.items()}
     return job
+
+
+def _take(job: Job, content: dict[str, Any]) -> None:
+    if content["status"] not in STATUSES:
+        raise ValueError(f"its status is {content['status']!r}")
+    job.status, job.error = content["status"], str(content["error"])
+    job.metrics = {str(name): float(value) for name, value in content["metrics"].items()}
+    job.seconds = None if content["seconds"] is None else float(content["seconds"])
+    job.folder = None if content["folder"] is None else str(content["folder"])
+    job.process = content["process"]
 
 
 def write_job(folder: Path, job: Job) -> None:
@@ -154,7 +166,7 @@ def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
         try:
             if same(map(str, read_sweep(file.parent)["overrides"])) == wanted:
                 return file.parent
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, UsageError, KeyError, TypeError):
             continue  # damaged: not one to go on with
     return None
 

@@ -115,7 +115,7 @@ def _refuse_without_effect(word: str, mode: str) -> None:
     if root in ("data", "encoder", "model", "neuron", "norm", "task", "trainer", "paths") and not rest:
         raise UsageError(f"{word}: eval.py changes single keys of the saved config, {root}.<key>=….")
     if re.search(r"\[|\.\d+(\.|$)", key_of(word)):
-        raise UsageError(f"{word}: a list is given as a whole, {key.split('.', 2)[0]}.<key>=[…].")
+        raise UsageError(f"{word}: a list is given as a whole, {'.'.join(key.split('.')[:2])}=[…].")
     takes = (*_OF_THE_TRAINER, _LIMITS[mode])
     if root == "trainer" and rest.split(".")[0] not in takes:
         near = did_you_mean(rest, takes)

@@ -77,7 +77,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for group in ("data", "task", "optim", "trainer"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
-        if isinstance(callback, Mapping) and "_target_" not in callback:
+        is_ours = (CONF / f"callbacks/{name}.yaml").is_file()
+        if is_ours and isinstance(callback, Mapping) and "_target_" not in callback:
             raise UsageError(
                 f"callbacks.{name} has settings, but this callback was not chosen. Add it, callbacks=[default,{name}], "
                 "or leave them out."

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import statistics
@@ -119,8 +120,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
 
 
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
-    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"
-    for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in itertools.pairwise("abcdefghij")
 )
 FINISHED = '{"status": "finished", "metrics": {"test/acc": %s}, "hex": %s, "seconds": {"fit": %s}}'
 CONTENTS = {

@@ -39,6 +39,13 @@ def test_results_lie_beside_the_checkpoint_unless_another_folder_is_named(tmp_pa
     assert len((tmp_path / "a" / "b" / "predictions.csv").read_text().splitlines()) == 360
 
 
+def test_paths_are_printed_as_they_are(tmp_path, capsys):
+    (tmp_path / "a[/b]").mkdir(parents=True)
+    evaluate([f"checkpoint={saved(tmp_path / 'a[/b]')}"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{tmp_path}/a[/b]/saved.ckpt: digits_mlp_lif" in out and f"{tmp_path}/a[/b]/eval_test.json" in out
+
+
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(tmp_path):
     checkpoint = saved(tmp_path)
     (tmp_path / "file").write_text("in the way")

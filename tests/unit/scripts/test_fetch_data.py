@@ -253,7 +253,7 @@ def test_two_at_once_do_not_mix(tmp_path, cifar):
 
 WRONG = {
     "mistyped name": (["name=cfar10"], ["'cfar10' is not a data set", "Did you mean CIFAR10?"]),
-    "mistyped key": (["nam=cifar10"], ["'nam=cifar10' is not a setting.", "Did you mean name?"]),
+    "mistyped key": (["nam=cifar10"], ["'nam=cifar10' is not a setting", "Did you mean name?"]),
     "not a setting": (["cifar10"], ["'cifar10' is not a setting"]),
     "file without a name": (["--from", "x"], ["--from needs name="]),
     "file that is not there": (["name=svhn", "--from", "no.mat"], ["no.mat is not a file"]),

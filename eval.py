@@ -5,31 +5,23 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 
-from rich.console import Console
-from rich.markup import escape
-
-from snntrain.config.error import UsageError
-from snntrain.run.evaluate import USAGE, evaluate
-from snntrain.run.run import quieten_lightning
+from snntrain.run.front import run_program
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate; 0 if it went well, 2 for a wrong command line, 130 after Ctrl-C."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    """Evaluate; the exit code."""
+    from snntrain.run.evaluation_settings import USAGE
+
+    if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
+    from snntrain.run.evaluate import evaluate
+    from snntrain.run.run import quieten_lightning
+
     quieten_lightning()
-    try:
-        evaluate([argument for argument in arguments if argument != "debug.traceback=true"])
-    except UsageError as error:
-        if "debug.traceback=true" in arguments:
-            raise
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    evaluate(arguments)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,16 +1,17 @@
 """Download a data set, or put files brought by hand into place: verified, unpacked, ready for data=…"""
 
-import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from snntrain.data import source
-from snntrain.data.download import fetch
-from snntrain.registry import did_you_mean
+from snntrain.error import UsageError
+from snntrain.run.front import Parser, key_values, run_program
+from snntrain.terminal import terminal
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 EXAMPLES = """\
   python scripts/fetch_data.py                                           what there is to fetch
@@ -18,45 +19,48 @@ EXAMPLES = """\
   python scripts/fetch_data.py name=nmnist paths.data=/my/data           goes on with a download that was interrupted
   python scripts/fetch_data.py name=shd --from ~/shd_train.h5.zip --from ~/shd_test.h5.zip"""
 
-console = Console(highlight=False)
+KEYS = ("name", "paths.data")
+
+console = terminal()
 
 
-def main() -> int:
-    """Exit code: 0; 2 for a wrong command line or file, or a download that failed; 130 after Ctrl-C."""
-    settings, given = _arguments()
-    try:
-        if "name" not in settings:
-            console.print(_table(Path(settings["paths.data"])))
-            return 0
-        fetch(settings["name"], settings["paths.data"], given, say=_say)
-    except (ValueError, OSError) as error:
-        return _fail(" ".join(str(error).split()), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on with it.", 130)
+def main(arguments: list[str]) -> int:
+    """Fetch one data set, or list them; the exit code."""
+    parser = Parser("fetch_data.py", __doc__, EXAMPLES)
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="name=… and paths.data=… (default: data)")
+    parser.add_argument("--from", dest="given", type=Path, action="append", default=[], metavar="FILE")
+    asked = parser.read(arguments)
+    settings = key_values(asked.settings, KEYS, "fetch_data.py")
+    for key, value in settings.items():
+        if not value:
+            raise UsageError(f"{key}= has no value. Write {key}=….")
+    root = settings.get("paths.data", "data")
+    if "name" in settings:
+        return _fetch(settings["name"], root, asked.given)
+    if asked.given:
+        raise UsageError("--from needs name=…, the data set that the file belongs to.")
+    console.print(_table(Path(root)))
     return 0
 
 
-def _arguments() -> tuple[dict[str, str], list[Path]]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="name=… and paths.data=… (default: data)")
-    parser.add_argument("--from", dest="given", type=Path, action="append", default=[], metavar="FILE")
-    parsed = parser.parse_args()
-    settings = {"paths.data": "data"}
-    known = ("name", "paths.data")
-    for argument in parsed.settings:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in known:
-            near = did_you_mean(key, known)
-            sys.exit(_fail(f"{argument!r} is not a setting.{near} Write name=… or paths.data=…", 2))
-        settings[key] = value
-    if parsed.given and "name" not in settings:
-        sys.exit(_fail("--from needs name=…, the data set that the file belongs to.", 2))
-    return settings, parsed.given
+def _fetch(name: str, root: str, given: list[Path]) -> int:
+    from snntrain.data.download import fetch
+
+    try:
+        fetch(name, root, given, say=_say)
+    except ValueError as error:  # of its readers: the text is a sentence
+        raise UsageError(" ".join(str(error).split())) from error
+    except KeyboardInterrupt:
+        _say("The same command goes on with it.")
+        raise
+    return 0
 
 
-def _table(root: Path) -> Table:
+def _table(root: Path) -> "Table":
+    from rich.table import Table
+
+    from snntrain.data import source
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("name", "licence", "to download", f"in {root}"):
         table.add_column(header, overflow="fold")
@@ -69,13 +73,8 @@ def _table(root: Path) -> Table:
 
 
 def _say(line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)
-
-
-def _fail(message: str, code: int) -> int:
-    Console(stderr=True, highlight=False).print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
-    return code
+    console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,11 +1,5 @@
-"""Record an experiment: measure it with several seeds and write experiments/<name>/.
+"""Record an experiment: measure it with several seeds and write experiments/<name>/."""
 
-python scripts/record.py fmnist_csnn --seeds 1,2,3 paths.data=/my/data
-python scripts/record.py fmnist_csnn --from runs/a runs/b runs/c       runs that are finished, at the present commit
-python scripts/record.py --table                                       only experiments/README.md, from all records
-"""
-
-import argparse
 import os
 import re
 import sys
@@ -14,26 +8,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 
-from rich.console import Console
+from snntrain.error import UsageError
+from snntrain.run.front import Parser, run_program
+from snntrain.terminal import terminal
 
-from snntrain.config.error import UsageError
-from snntrain.experiment.record_page import table_text
-from snntrain.experiment.recorded import EXPERIMENTS
-from snntrain.experiment.recording import check_request, clean_commit, record, record_from
-from snntrain.experiment.script import guarded
-from snntrain.files import write_text
+EXAMPLES = """\
+  python scripts/record.py fmnist_csnn --seeds 1,2,3 paths.data=/my/data
+  python scripts/record.py fmnist_csnn --from runs/a runs/b runs/c     runs that are finished, at the present commit
+  python scripts/record.py --table                                     only experiments/README.md, from all records"""
 
-console = Console(highlight=False)
+console = terminal()
 
 
 def main(arguments: list[str]) -> int:
     """Record one experiment, and renew the table of all."""
-    parser = argparse.ArgumentParser("record.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser("record.py", __doc__, EXAMPLES)
     parser.add_argument("words", nargs="*", metavar="NAME key=value", help="a file of conf/experiment, and overrides")
     parser.add_argument("--seeds", default="1,2,3", help="at least three, with commas between them")
     parser.add_argument("--from", dest="folders", nargs="+", default=[], metavar="FOLDER", help="finished runs")
     parser.add_argument("--table", action="store_true", help="write experiments/README.md and stop")
-    asked = parser.parse_intermixed_args(arguments)
+    asked = parser.read(arguments)
     if asked.table and not (asked.words or asked.folders):
         return write_table()
     words = [*asked.words, *(folder for folder in asked.folders if _is_override(folder))]
@@ -43,6 +37,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError("Give the name of one experiment, or --table alone.")
     overrides = [word for word in words if _is_override(word)]
     seeds = _seeds(asked.seeds)
+    from snntrain.experiment.recording import check_request, clean_commit, record, record_from
+
     check_request(names[0], seeds, overrides)
     commit = clean_commit(names[0])
     if folders:
@@ -55,6 +51,10 @@ def main(arguments: list[str]) -> int:
 
 def write_table() -> int:
     """Write experiments/README.md."""
+    from snntrain.experiment.record_page import table_text
+    from snntrain.experiment.recorded import EXPERIMENTS
+    from snntrain.files import write_text
+
     write_text(EXPERIMENTS / "README.md", table_text(EXPERIMENTS))
     console.print(f"written: {EXPERIMENTS / 'README.md'}", soft_wrap=True)
     return 0
@@ -71,4 +71,4 @@ def _is_override(word: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -123,7 +123,9 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         if status.st_size > most:
             raise DamagedFile(f"{path} has {status.st_size:,} bytes, more than the {most:,} that such a file can have.")
         return path.read_bytes()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise DamagedFile(f"{path} cannot be read: it is a link to nowhere.") from error
         raise
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -2,6 +2,7 @@
 
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.history import History
+from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
 from snntrain.callback.resume_point import ResumePoint
@@ -13,6 +14,7 @@ from snntrain.callback.throughput import Throughput
 __all__ = [
     "EMAWeightAveraging",
     "History",
+    "OwnHandlers",
     "Progress",
     "Pruned",
     "Pruning",

@@ -5,13 +5,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from torchmetrics import Metric
 
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
+from snntrain.terminal import terminal
 
 _SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal, in epochs longer than that
 _SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device, so not after every batch
@@ -22,7 +22,7 @@ class Progress(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.console = Console(highlight=False)
+        self.console = terminal()
         self._enabled = True
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
@@ -42,11 +42,11 @@ class Progress(ProgressBar):
         if not self._enabled or not self.console.is_terminal:
             return
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", style="dim", markup=False),
             console=self.console,
             transient=True,
         )

@@ -77,6 +77,12 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for group in ("data", "task", "optim", "trainer"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
+        is_ours = (CONF / f"callbacks/{name}.yaml").is_file()
+        if is_ours and isinstance(callback, Mapping) and "_target_" not in callback:
+            raise UsageError(
+                f"callbacks.{name} has settings, but this callback was not chosen. Add it, callbacks=[default,{name}], "
+                "or leave them out."
+            )
         _check_target(callback, f"callbacks.{name}", resolved)
     for name, stage in resolved.get("stages", {}).items():
         if name not in ORDER:
@@ -87,6 +93,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
                 f"callbacks=[default,{name}], or leave it out: ~stages.{name}."
             )
         _check_target(stage, f"stages.{name}", resolved)
+    if isinstance(resolved["logger"], Mapping) and resolved["logger"] and "_target_" not in resolved["logger"]:
+        raise UsageError("logger has settings, but no logger was chosen. Choose one, logger=csv, or leave them out.")
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)
 
@@ -101,7 +109,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         if config["seed"] >= 2**32:  # what NumPy's generator takes
             raise refuse("config", "seed", "an integer < 4294967296", config["seed"])
         choice("config", "monitor.mode", config["monitor"]["mode"], ("max", "min"))
-    for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", _Debug)):
+    for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug)):
         check_mapping(config[section], section)
         check_call(schema, config[section], section)
     for key in ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
@@ -115,7 +123,9 @@ def _check_root(config: Mapping[str, Any]) -> None:
         )
 
 
-class _Debug:
+class Debug:
+    """The keys of debug."""
+
     def __init__(self, traceback: bool = False) -> None: ...
 
 

@@ -6,10 +6,12 @@ do not say what was probably meant.
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Sweep
@@ -22,6 +24,7 @@ from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+_MAY_BE_LEFT_OUT = ("logger", "debug", "launch", "stages")  # as a whole, ~logger
 SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
 
 
@@ -58,6 +61,7 @@ def _check_override(override: Override, argument: str) -> None:
     if any(isinstance(value, Sweep) for value in getattr(override.value(), "list", ())):
         raise UsageError(f"{argument}: range(…) and the like cannot stand among other values. List all of them.")
     if root == "hydra":
+        _check_hydra(key, argument)
         return
     if root == SEARCHES.name:
         raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
@@ -67,13 +71,17 @@ def _check_override(override: Override, argument: str) -> None:
             f"{root or argument} is not a config group or key.{did_you_mean(root, known)} Known: {', '.join(known)}."
         )
     if override.is_delete():
+        _check_delete(key, root, argument)
         return
     if "/" in key and key not in choices:
         raise UsageError(f"{key} is not a config group.{did_you_mean(key, choices)} Groups: {', '.join(choices)}.")
     if key in choices:
         for value in _values(override, choices[key]):
             if value not in choices[key]:
-                suggestion = did_you_mean(str(value), choices[key])
+                if value == "None":
+                    value, suggestion = "null", _instead_of_null(key, choices[key])
+                else:
+                    suggestion = did_you_mean(str(value), choices[key])
                 raise UsageError(
                     f"{argument}: {value!r} is not a choice of the group {key}.{suggestion} "
                     f"Choices: {', '.join(choices[key])}."
@@ -83,6 +91,37 @@ def _check_override(override: Override, argument: str) -> None:
         raise UsageError(
             f"{argument}: {key} is a group of its own; write {group}=<one of {', '.join(choices[group])}>."
         )
+
+
+def _check_hydra(key: str, argument: str) -> None:
+    """A section of Hydra's own settings that does not exist, or all of them at once."""
+    known = [field.name for field in fields(HydraConf)]
+    section = re.split(r"[./]", key)[1] if key != "hydra" else ""
+    if section not in known:
+        raise UsageError(
+            f"{argument}: Hydra's settings are hydra.<section>.<key>.{did_you_mean(section, known)} Used here: "
+            "hydra.run.dir, hydra.sweep.dir, hydra.launcher."
+        )
+
+
+def _check_delete(key: str, root: str, argument: str) -> None:
+    """Only what a run can do without may be left out as a whole."""
+    if key == "callbacks":
+        raise UsageError(f"{argument}: write callbacks=[] for a run without callbacks.")
+    if (key == root and key not in _MAY_BE_LEFT_OUT) or root in ("paths", "monitor", "sweep"):
+        raise UsageError(f"{argument}: a run needs {key}. Give it another value, {key}=…, or leave the default.")
+    if key == "optim/schedule":
+        raise UsageError(f"{argument}: write optim/schedule=none for a learning rate that stays.")
+
+
+def _instead_of_null(group: str, choices: list[str]) -> str:
+    if "none" in choices:
+        return f" Write {group}=none."
+    if group == "callbacks":
+        return " Write callbacks=[] for a run without callbacks."
+    if group == "experiment":
+        return " Leave it out for a run of none."
+    return f" Write ~{group} for a run without it." if group in _MAY_BE_LEFT_OUT else ""
 
 
 def _values(override: Override, choices: list[str]) -> list[object]:
@@ -113,7 +152,9 @@ def explain(error: Exception) -> str:
         cause = cause.__cause__
     internal = ("full_key:", "object_type=", "reference_type=", "Config search path:", "provider=")
     parts = [line.strip() for text in dict.fromkeys((str(error), str(cause))) for line in text.splitlines()]
-    return ": ".join(dict.fromkeys(part.rstrip(":") for part in parts if part and not part.startswith(internal)))
+    text = ": ".join(dict.fromkeys(part.rstrip(":") for part in parts if part and not part.startswith(internal)))
+    text = text.replace(".: ", ". ").replace("is not a ListConfig, list or tuple", "is not a list such as [a,b]")
+    return re.sub(r"field '([^']+)' is not Optional", r"\1 cannot be null", text)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

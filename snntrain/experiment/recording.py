@@ -3,17 +3,18 @@
 import datetime
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
+from omegaconf import OmegaConf
 
 from snntrain.config import migration
 from snntrain.config.check import check
 from snntrain.config.compose import CONF, compose, groups
 from snntrain.config.error import UsageError
+from snntrain.config.overrides import check_command, root_of
 from snntrain.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.experiment.measured import RULE, is_timed, sizes_of_splits, summary
 from snntrain.experiment.portable import differences, portable, refuse_local_places
@@ -33,13 +34,18 @@ from snntrain.registry import did_you_mean
 from snntrain.run.build import build_stages, build_task
 from snntrain.run.provenance import ROOT, git
 from snntrain.run.run import run
+from snntrain.terminal import bold, terminal
 
 FEWEST_SEEDS = 3  # that a spread can be taken from
 # Of the command line of a record: what is said in another way, and what has no place in it.
-_NOT_HERE = {"seed": "give --seeds", "experiment": "it is the name", "resume": "", "show": "", "hydra": ""}
+_NOT_HERE = {
+    "seed": "give --seeds",
+    "experiment": "it is the name",
+    **dict.fromkeys(("resume", "show", "sweep", "launch", "hydra"), ""),
+}
 _TABLE = "experiments/README.md"
 
-console = Console(highlight=False)
+console = terminal()
 
 
 def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
@@ -47,6 +53,8 @@ def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> 
     check_experiment(name)
     _check_seeds(seeds)
     split_overrides(overrides)
+    trainer = OmegaConf.to_container(compose([f"experiment={name}", *overrides]).trainer)
+    refuse_several_devices({"trainer": trainer}, "a record")
 
 
 def check_experiment(name: str) -> None:
@@ -91,12 +99,12 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     ours, folders = [], []
     for override in overrides:
-        key, equals, _ = override.partition("=")
-        root = re.split(r"[./]", key.lstrip("+~"))[0]
-        if root in _NOT_HERE or not (equals or key.startswith("~")):
+        root = root_of(override)
+        if root in _NOT_HERE or not ("=" in override or override.startswith("~")):
             reason = _NOT_HERE.get(root) or "it is no part of an experiment"
             raise UsageError(f"{override!r} cannot be overridden here: {reason}. Overrides are key=value.")
         (folders if root == "paths" else ours).append(override)
+    check_command(overrides, is_sweep=False)
     return ours, folders
 
 
@@ -124,7 +132,7 @@ def record(
     where = Path(configs[seeds[0]].paths.runs) / "recordings" / f"{began}_{name}"
     runs = {}
     for number, seed in enumerate(seeds, start=1):
-        console.print(f"\n[bold]{name}, seed {seed}[/bold] ({number} of {len(seeds)})")
+        console.print(bold(f"\n{name}, seed {seed}", f" ({number} of {len(seeds)})"))
         words = [f"experiment={name}", *ours, f"seed={seed}"]
         run(configs[seed], where / f"seed_{seed}", [*words, *folders], shlex.join(["python", "train.py", *words]))
         runs[seed] = where / f"seed_{seed}"
@@ -155,10 +163,20 @@ def record_from(
     _check_seeds(list(runs))
     runs = dict(sorted(runs.items()))
     first = composed(name, next(iter(runs)), ours)
+    refuse_several_devices(first, "a record")
     refuse_local_places(portable(first, name))
     build_stages(first, build_task(first))  # imports what the runs did, for the lock
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, runs)), *ours]
     return _write(name, runs, ours, commit, shlex.join(command), experiments)
+
+
+def refuse_several_devices(settings: Mapping[str, Any], what: str) -> None:
+    """Records and repetitions run on one device: with more, a batch and its sums are others. Raises: UsageError."""
+    devices, nodes = settings["trainer"].get("devices", 1), settings["trainer"].get("num_nodes", 1)
+    if (isinstance(devices, list) and len(devices) != 1) or (not isinstance(devices, list) and str(devices) != "1"):
+        raise UsageError(f"trainer.devices={devices}: {what} runs on one device. Write trainer.devices=1.")
+    if nodes != 1:
+        raise UsageError(f"trainer.num_nodes={nodes}: {what} runs on one device. Write trainer.num_nodes=1.")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

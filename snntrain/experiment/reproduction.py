@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check, check_resolved
-from snntrain.config.compose import compose
+from snntrain.config.compose import check_overrides, compose
 from snntrain.config.error import UsageError
 from snntrain.config.foreign import admit
+from snntrain.config.overrides import key_of, read_changes
 from snntrain.config.schema import Paths
 from snntrain.experiment.environment import (
     compared_hardware,
@@ -38,16 +38,17 @@ from snntrain.experiment.recorded import (
     read_run,
     recorded_names,
 )
-from snntrain.experiment.recording import composed, split_overrides
+from snntrain.experiment.recording import composed, refuse_several_devices, split_overrides
 from snntrain.export.lava_shim import installed_lava
 from snntrain.registry import did_you_mean
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
 from snntrain.run.run import quieten_lightning, run_checked
+from snntrain.terminal import terminal
 
 AGREES, DIFFERS, OTHER_CONFIG = 0, 1, 3
 
-console = Console(highlight=False)
+console = terminal()
 
 
 def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments: Path = EXPERIMENTS) -> int:
@@ -72,10 +73,11 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     reference = read_record(experiments / name)
     seed = _seed_of(reference, seed)
     ours, folders = split_overrides(overrides)
+    check_overrides(overrides)
     given = [*reference.overrides, *ours, *folders]
     rows = differences(reference.config, portable(composed(name, next(iter(reference.metrics)), given), name))
     if rows:
-        console.print(f"[bold red]{name} is not what was recorded:[/bold red]")
+        console.print(Text(f"{name} is not what was recorded:", style="bold red"))
         console.print(comparison_table(rows, ("recorded", "now")))
         console.print("Nothing was trained. Undo the change, or record the experiment anew: scripts/record.py.")
         return OTHER_CONFIG
@@ -138,13 +140,15 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
     """Overrides of a run from elsewhere as nested keys. Raises: UsageError for those that would change it."""
     allowed = ("paths.data", "paths.runs", "data.num_workers", "trust")
     for override in overrides:
-        key = override.partition("=")[0]
+        key = key_of(override)
         if key not in allowed:
             raise UsageError(
                 f"{override!r} would make it another run.{did_you_mean(key, allowed)} With --from only "
                 f"{', '.join(allowed)} can be set."
             )
-    return OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+        if not override.partition("=")[2]:
+            raise UsageError(f"{override} has no value.")
+    return OmegaConf.to_container(read_changes(overrides, "reproduce.py"))
 
 
 def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +169,7 @@ def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> 
 def _repeat(
     reference: Reference, seed: int, settings: dict[str, Any], words: list[str], command: str, rule: str
 ) -> int:
-    if settings["trainer"].get("devices", 1) not in (1, "1"):
-        raise UsageError("trainer.devices: a repetition runs on one device; this config asks for more.")
+    refuse_several_devices(settings, "a repetition")
     quieten_lightning()
     keep_freed_memory()
     match_threads(reference.hardware)

@@ -30,9 +30,8 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> Group:
             _number(row["macs"]),
         )
     table.add_section()
-    table.add_row(
-        "[bold]total", "", "", *(f"[bold]{sum(row[key] for row in rows):,}" for key in ("parameters", "macs"))
-    )
+    totals = (f"{sum(row[key] for row in rows):,}" for key in ("parameters", "macs"))
+    table.add_row("total", "", "", *totals, style="bold")
     notes = Table(box=None, show_header=False, pad_edge=False)
     notes.add_column(style="dim")
     notes.add_column()

@@ -74,13 +74,16 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
         if name in metrics:
             yield f"Test {title}", _format_metric(metrics[name], name, digits=4), ""
     kept = as_number(results.get("best_epoch"))
-    curve = [(epoch, value) for epoch, value in columns.get("val/acc", []) if math.isfinite(value)]
+    monitored, mode = run.monitor()  # what chose the epoch that was tested
+    title = {"val/acc": "val accuracy", "val/loss": "val loss"}.get(monitored, monitored)
+    curve = [(epoch, value) for epoch, value in columns.get(monitored, []) if math.isfinite(value)]
     if curve:
-        best = max(value for _, value in curve)
+        best = (max if mode == "max" else min)(value for _, value in curve)
         epochs = [epoch for epoch, value in curve if value == best]
-        yield "Best val accuracy", _percent(best), f"epoch {kept if kept in epochs else epochs[0]:g}"
-    elif "val/acc" in metrics:
-        yield "Val accuracy", _percent(metrics["val/acc"]), ""
+        detail = f"epoch {kept if kept in epochs else epochs[0]:g}"
+        yield f"Best {title}", _format_metric(best, monitored, digits=4), detail
+    elif monitored in metrics:
+        yield title[:1].upper() + title[1:], _format_metric(metrics[monitored], monitored, digits=4), ""
 
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,13 +1,17 @@
 """The files of a run folder, read and checked one by one, for the report."""
 
 import csv
-import json
+import io
+import math
 import pathlib
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import yaml
+
+from snntrain.error import DamagedFile
+from snntrain.files import MOST_BYTES, damage, read_bytes, read_json, read_text, read_yaml
 
 Curve = list[tuple[float, float]]  # (epoch, value) pairs
 
@@ -57,16 +61,26 @@ class RunFiles:
         if name not in self._read:
             path = self.folder / name
             try:
-                self._read[name] = _PARSERS[name](path)
+                with damage(path):
+                    self._read[name] = _PARSERS[name](path)
             except FileNotFoundError:
                 status = "" if name == "results.json" else self.read_or("results.json", {}).get("status")
                 ending = _ENDINGS.get(str(status), "this run was cut off before that or is still going")
                 self._read[name] = Unavailable(f"{name} is missing: {_WRITTEN[name]}, and {ending}.")
-            except Exception as error:  # whatever a damaged file does to its parser
-                self._read[name] = Unavailable(f"{name} could not be read: {in_one_line(error)}")
+            except (DamagedFile, OSError, zipfile.BadZipFile) as error:
+                reason = in_one_line(error).replace(f"{self.folder}/", "")
+                self._read[name] = Unavailable(f"{name} could not be read: {reason}")
         if isinstance(self._read[name], Unavailable):
             raise self._read[name]
         return self._read[name]
+
+    def monitor(self) -> tuple[str, str]:
+        """The metric that chose the best epoch, and whether its largest ("max") or smallest ("min") value is best."""
+        try:
+            monitor = read_yaml(self.folder / "config.yaml")["monitor"]
+            return str(monitor["metric"]), "min" if monitor["mode"] == "min" else "max"
+        except (OSError, DamagedFile, KeyError, TypeError):
+            return "val/acc", "max"
 
     def read_or(self, name: str, default: Any) -> Any:
         """Content of a file, or the default where read raises."""
@@ -83,7 +97,7 @@ def _of_kind(content: Any, kind: type) -> Any:
 
 
 def _parse_mapping(path: pathlib.Path) -> dict[str, Any]:
-    return _of_kind(json.loads(path.read_text(encoding="utf-8")), dict)
+    return read_json(path)
 
 
 def _parse_results(path: pathlib.Path) -> dict[str, Any]:
@@ -93,7 +107,7 @@ def _parse_results(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _parse_layers(path: pathlib.Path) -> list[dict[str, Any]]:
-    layers = _of_kind(json.loads(path.read_text(encoding="utf-8")), list)
+    layers = read_json(path, list)
     for layer in layers:
         for key, kind in _LAYER_FIELDS.items():  # older runs lack some
             layer[key] = _of_kind(layer.get(key, kind()), kind)
@@ -113,23 +127,25 @@ def _parse_operations(path: pathlib.Path) -> dict[str, Any]:
 def _parse_metrics(path: pathlib.Path) -> dict[str, Curve]:
     """Column → (epoch, value) pairs of its filled cells."""
     columns: dict[str, dict[float, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            epoch = as_number(row.pop("epoch", number))
-            for name, cell in row.items():
-                value = as_number(cell)
-                if epoch is not None and value is not None and isinstance(name, str):
-                    columns.setdefault(name, {})[epoch] = value
+    for number, row in enumerate(csv.DictReader(io.StringIO(read_text(path), newline=""))):
+        epoch = as_number(row.pop("epoch", number))
+        for name, cell in row.items():
+            value = as_number(cell)
+            if epoch is not None and math.isfinite(epoch) and value is not None and isinstance(name, str):
+                columns.setdefault(name, {})[epoch] = value
     return {name: sorted(values.items()) for name, values in columns.items()}
 
 
 def _parse_overrides(path: pathlib.Path) -> list[str]:
-    overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [str(override) for override in _of_kind(overrides or [], list)]
+    return [str(override) for override in read_yaml(path, list)]
 
 
 def _parse_arrays(path: pathlib.Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
+    content = io.BytesIO(read_bytes(path))
+    size = sum(entry.file_size for entry in zipfile.ZipFile(content).infolist())
+    if size > MOST_BYTES:
+        raise DamagedFile(f"{path} is damaged: its arrays have {size:,} bytes, more than such a file can have.")
+    with np.load(content, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
@@ -137,7 +153,7 @@ _PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "results.json": _parse_results,
     "metrics.csv": _parse_metrics,
     "layers.json": _parse_layers,
-    "config.yaml": lambda path: path.read_text(encoding="utf-8"),
+    "config.yaml": read_text,
     "overrides.yaml": _parse_overrides,
     "provenance.json": _parse_mapping,
     "artifacts/test.npz": _parse_arrays,
@@ -146,7 +162,7 @@ _PARSERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "artifacts/ann2snn/conversion.json": _parse_mapping,
     "artifacts/qat/quantisation.json": _parse_mapping,
     "artifacts/lava/lava.json": _parse_mapping,
-    "artifacts/lava/plan.txt": lambda path: path.read_text(encoding="utf-8"),
+    "artifacts/lava/plan.txt": read_text,
     "artifacts/nir/nir.json": _parse_mapping,
 }
 

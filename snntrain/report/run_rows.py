@@ -4,24 +4,24 @@ import contextlib
 import datetime
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from snntrain import checksums
 from snntrain.error import DamagedFile
+from snntrain.files import damage, read_json, read_yaml
 from snntrain.run.owner import OWNER, is_alive, owner
-from snntrain.sweep.jobs import SWEEP, Job, read_jobs
+from snntrain.sweep.jobs import SWEEP, Job, read_jobs, read_sweep
 
 # What a run folder holds, from its first moment to its last.
 _OF_A_RUN = ("config.yaml", "results.json", "overrides.yaml", "checkpoints", OWNER)
 # Of the config, what says where a run lies and not what it computes.
 _PLACES = ("paths.run", "paths.runs", "sweep.resume", "resume")
 _OUTCOMES = ("finished", "failed", "interrupted")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MONITOR = ("val/acc", "max")  # of runs whose config says nothing of it
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Row:
         config: dotted key → value as text; {} where there is none.
         when: time of the last word it left, ISO; '' if there is none.
         verified: whether its files were compared with checksums.json; False for a run from before there was one.
+        monitor: the metric that chose its best epoch, and whether the largest ("max") or the smallest ("min") is best:
+            runs are compared by it, too.
     """
 
     name: str
@@ -52,25 +54,30 @@ class Row:
     config: dict[str, str] = field(default_factory=dict)
     when: str = ""
     verified: bool = True
+    monitor: tuple[str, str] = MONITOR
 
 
 def sweep_rows(folder: Path) -> list[Row]:
     """A row for each job of a sweep.
 
-    Raises: OSError or ValueError if sweep.json is missing or damaged.
+    Raises: FileNotFoundError or DamagedFile, if sweep.json is missing or damaged.
     """
-    return [_job_row(folder, job) for job in read_jobs(folder)]
+    monitor = read_sweep(folder).get("monitor", {})
+    chosen = _monitor({f"monitor.{key}": str(value) for key, value in monitor.items()})
+    return [_job_row(folder, job, chosen) for job in read_jobs(folder)]
 
 
-def _job_row(folder: Path, job: Job) -> Row:
+def _job_row(folder: Path, job: Job, monitor: tuple[str, str]) -> Row:
     row = Row(str(job.number), None, job.status, split_overrides(job.overrides), first_line(job.error))
-    row.metrics, row.seconds = job.metrics, job.seconds
+    row.metrics, row.seconds, row.monitor = job.metrics, job.seconds, monitor
     path = folder / (job.folder or str(job.number))
-    if path.is_dir():
+    if _is_dir(path):
         run = run_row(path, row.name)
         row.folder, row.config, row.when, row.verified = path, run.config, run.when, run.verified
+        if run.config:
+            row.monitor = run.monitor
         if run.status == "damaged":
-            row.status, row.error = run.status, run.error
+            row.status, row.error = run.status, "; ".join(filter(None, (row.error, run.error)))
         if not row.metrics:  # what a job that did not finish had reached
             row.metrics, row.seconds = run.metrics, row.seconds or run.seconds
     return row
@@ -92,16 +99,20 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Row]:
         seen.add((status.st_dev, status.st_ino))
         entries = sorted(folder.iterdir(), key=lambda path: _natural(path.name))
     except OSError as error:
-        yield Row(str(folder), folder, "damaged", error=f"{error.strerror}")
+        yield Row(str(folder), folder, "damaged", error=f"it cannot be opened: {error.strerror or error}")
         return
     names = {entry.name for entry in entries}
     if SWEEP in names:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: its folders still are runs
-            for row in sweep_rows(folder):
+        try:
+            rows = sweep_rows(folder)
+            names.discard("jobs")
+        except (OSError, DamagedFile) as error:  # its folders still are runs
+            rows = [Row(str(folder), folder, "damaged", error=_told(error, folder), when=_when(folder))]
+        for row in rows:
+            if row.folder is None or row.folder != folder:
                 row.name = str(folder / (row.folder.name if row.folder else row.name))
                 names.discard(Path(row.name).name)
-                yield row
-            names.discard("jobs")
+            yield row
     elif names & set(_OF_A_RUN) or not names:
         yield run_row(folder, str(folder))
         return
@@ -127,19 +138,24 @@ def run_row(folder: Path, name: str) -> Row:
     """The row of one run folder, from what can be read of it."""
     row = Row(name, folder, "unfinished", when=_when(folder))
     damaged: list[str] = []
-    results = _read(folder / "results.json", json.loads, dict, damaged) or {}
-    config = _read(folder / "config.yaml", _parse_yaml, dict, damaged)
-    overrides = _read(folder / "overrides.yaml", _parse_yaml, list, damaged) or []
-    row.overrides = split_overrides([str(override) for override in overrides])
-    row.config = _without_places(flatten(config or {}))
-    row.metrics = _metrics(results)
-    row.seconds = _seconds(results)
-    row.error = first_line(str(results.get("message") or ""))
-    row.status = str(results.get("status", "unfinished"))
+    config = None
+    with _noting(damaged, folder):
+        config = read_yaml(folder / "config.yaml")
+        with damage(folder / "config.yaml"):
+            row.config = _without_places(flatten(config))
+            row.monitor = _monitor(row.config)
+    with _noting(damaged, folder):
+        overrides = read_yaml(folder / "overrides.yaml", list)
+        with damage(folder / "overrides.yaml"):
+            row.overrides = split_overrides([str(override) for override in overrides])
+    with _noting(damaged, folder):
+        results = read_json(folder / "results.json")
+        with damage(folder / "results.json"):
+            _take_results(row, results)
     if row.status not in _OUTCOMES:
         row.status = _state(folder)
     alive = is_alive(owner(folder))
-    if alive and row.status in _OUTCOMES:  # resumed just now, or at its last stage
+    if row.status in _OUTCOMES and alive:  # resumed just now, or at its last stage
         row.status = "running"
     if config is not None and not {"model", "seed"} <= config.keys():
         row.status, row.error = "foreign", "its config.yaml is not one of a run"
@@ -150,9 +166,74 @@ def run_row(folder: Path, name: str) -> Row:
     elif not alive:  # else files are written at this moment
         try:
             row.verified = checksums.verify(folder)
-        except DamagedFile as damage:
-            row.status, row.error = "damaged", first_line(str(damage))
+        except DamagedFile as error:
+            row.status, row.error = "damaged", _told(error, folder)
     return row
+
+
+@contextlib.contextmanager
+def _noting(damaged: list[str], folder: Path) -> Iterator[None]:
+    """Note what is wrong with a file that the block reads; a missing one is no damage."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except (DamagedFile, OSError) as error:
+        damaged.append(_told(error, folder))
+
+
+def _told(error: Exception, folder: Path) -> str:
+    return first_line(" ".join(str(error).split()).replace(f"{folder}/", ""))
+
+
+def _take_results(row: Row, results: Mapping[str, Any]) -> None:
+    """Fill in a row. Raises: TypeError or ValueError for what is not as write_results leaves it."""
+    parts = {key: {} if results.get(key) is None else results[key] for key in ("metrics", "hex", "seconds")}
+    for key, part in parts.items():
+        if not isinstance(part, dict):
+            raise TypeError(f"{key} is {part!r}")
+    row.status = results.get("status", "unfinished")
+    if not isinstance(row.status, str):
+        raise TypeError(f"status is {row.status!r}")
+    row.error = first_line(str(results.get("message") or ""))
+    row.metrics = _metrics(parts["metrics"], parts["hex"])
+    seconds = [_finite(name, value) for name, value in parts["seconds"].items()]
+    row.seconds = math.fsum(seconds) if seconds else None
+
+
+def _metrics(decimal: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, float]:
+    """Name → value, exact where results.json says it exactly."""
+    found: dict[str, float] = {}
+    for name, value in decimal.items():
+        if name in exact:
+            found[name] = float.fromhex(exact[name])
+        elif value is not None:
+            found[name] = _number(name, value)
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, no number")
+    return float(value)
+
+
+def _finite(name: str, value: Any) -> float:
+    if not math.isfinite(_number(name, value)):
+        raise ValueError(f"{name} took {value!r} seconds")
+    return float(value)
+
+
+def _monitor(config: Mapping[str, str]) -> tuple[str, str]:
+    """The metric that chooses, and its direction, of a flat config."""
+    mode = config.get("monitor.mode", MONITOR[1])
+    return config.get("monitor.metric", MONITOR[0]), mode if mode in ("min", "max") else MONITOR[1]
+
+
+def shared_monitor(rows: Sequence[Row]) -> tuple[str, str] | None:
+    """The metric and direction by which runs can be compared; None if they were chosen by different ones."""
+    chosen = {row.monitor for row in rows}
+    return chosen.pop() if len(chosen) == 1 else None
 
 
 def _without_places(config: dict[str, str]) -> dict[str, str]:
@@ -169,41 +250,6 @@ def _state(folder: Path) -> str:
     """Of a run that left no outcome."""
     alive = is_alive(owner(folder))
     return "unfinished" if alive is None else "running" if alive else "killed"
-
-
-def _read(path: Path, parse: Any, kind: type, damaged: list[str]) -> Any:
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-        if not isinstance(content, kind):
-            raise ValueError(f"a {kind.__name__} was expected, not a {type(content).__name__}")
-        return content
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # whatever a damaged file does to its parser
-        damaged.append(f"{path.name} could not be read: {first_line(f'{type(error).__name__}: {error}')}")
-        return None
-
-
-def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_LOADER)
-
-
-def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """Name → value, exact where results.json says it exactly."""
-    decimal, exact = (value if isinstance(value, dict) else {} for value in map(results.get, ("metrics", "hex")))
-    found: dict[str, float] = {}
-    for name in decimal:
-        for value, read in ((exact.get(name), float.fromhex), (decimal[name], float)):
-            with contextlib.suppress(TypeError, ValueError, OverflowError):
-                found[str(name)] = read(value)
-                break
-    return found
-
-
-def _seconds(results: Mapping[str, Any]) -> float | None:
-    parts = results.get("seconds")
-    numbers = [value for value in parts.values() if isinstance(value, int | float)] if isinstance(parts, dict) else []
-    return math.fsum(numbers) if numbers else None
 
 
 def _when(folder: Path) -> str:
@@ -246,6 +292,5 @@ def first_line(text: str) -> str:
 
 def _natural(name: str) -> tuple[Any, ...]:
     """Sorts 2 before 10."""
-    import re
-
-    return tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name))
+    parts = re.split(r"([0-9]{1,18})", name)
+    return tuple((place % 2 == 0, int(part) if place % 2 else 0, part) for place, part in enumerate(parts))

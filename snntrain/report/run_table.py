@@ -11,8 +11,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
-from snntrain.report.run_rows import Row
+from snntrain.report.run_rows import Row, shared_monitor
+from snntrain.spreadsheet import cell
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
@@ -68,10 +70,11 @@ def shared(rows: Sequence[Row]) -> list[str]:
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
-    """Metrics worth a column: the well-known ones, then those of the stages."""
+    """Metrics worth a column: those that choose among runs, the well-known ones, then those of the stages."""
     present = dict.fromkeys(name for row in rows for name in row.metrics)
+    first = dict.fromkeys(name for name in (*(row.monitor[0] for row in rows), *MAIN) if name in present)
     stages = [name for name in present if name.count("/") == 1 and not name.startswith(("train/", "val/", "test/"))]
-    return [*(name for name in MAIN if name in present), *stages]
+    return list(dict.fromkeys([*first, *stages]))
 
 
 def by_seed(rows: Sequence[Row]) -> list[Seeds]:
@@ -105,16 +108,22 @@ def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
 def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
     """Rows by a metric, 'seconds', 'name', 'status' or a varied key, the best first; rows without it last.
 
-    Raises: ValueError for a key that no row has, with the nearest one.
+    Which values of a metric are better, the rows' own monitor says, or else its name.
+
+    Raises: UsageError for a key that no row has, with the nearest one.
     """
     columns = ["name", "status", "seconds", *varied(rows), *dict.fromkeys(name for row in rows for name in row.metrics)]
     if key not in columns:
-        raise ValueError(
+        raise UsageError(
             f"{key!r} is not a column of these runs.{did_you_mean(key, columns)} There are: {', '.join(columns)}."
         )
     if key in ("name", "status") or key in varied(rows):
         return sorted(rows, key=lambda row: _natural(_cell(row, key)))
-    sign = 1 if any(word in key for word in _SMALL_IS_GOOD) else -1
+    monitor = shared_monitor(rows)
+    if monitor is not None and monitor[0] == key:
+        sign = -1 if monitor[1] == "max" else 1
+    else:
+        sign = 1 if any(word in key for word in _SMALL_IS_GOOD) else -1
 
     def place(row: Row) -> tuple[bool, float]:
         value = row.seconds if key == "seconds" else row.metrics.get(key)
@@ -175,7 +184,7 @@ def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> i
 
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:
-    names = [name for name in MAIN[:4] if any(name in group.metrics for group in groups)]
+    names = [name for name in groups[0].metrics if name in MAIN[:4] or name == next(iter(groups[0].metrics))]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in (*groups[0].values, "seeds"):
         table.add_column(header, overflow="fold")
@@ -207,10 +216,11 @@ def csv_of(rows: Sequence[Row], first: str) -> str:
     metrics = list(dict.fromkeys(name for row in rows for name in sorted(row.metrics)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([first, *keys, "status", *metrics, "seconds", "error", "folder"])
+    writer.writerow(map(cell, [first, *keys, "status", *metrics, "seconds", "error", "folder"]))
     for row in rows:
         values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
         seconds = "" if row.seconds is None else row.seconds
         given = [value_of(row, key) for key in keys]
-        writer.writerow([row.name, *given, row.status, *values, seconds, row.error, row.folder or ""])
-    return text.getvalue()
+        texts = map(cell, [row.name, *given, row.status])
+        writer.writerow([*texts, *values, seconds, cell(row.error), cell(str(row.folder or ""))])
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may be no UTF-8

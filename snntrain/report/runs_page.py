@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from snntrain.files import write_text
-from snntrain.report.run_rows import Row, sweep_rows
+from snntrain.report.run_rows import Row, shared_monitor, sweep_rows
 from snntrain.report.run_table import (
     by_seed,
     csv_of,
@@ -26,7 +26,6 @@ from snntrain.report.run_table import (
     value_of,
     varied,
 )
-from snntrain.sweep.jobs import read_sweep
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
 _MOST_METRICS = 10
@@ -43,17 +42,14 @@ def print_sweep(folder: pathlib.Path, console: Console) -> None:
 def write_sweep_report(folder: pathlib.Path) -> pathlib.Path:
     """Write sweep.csv and sweep.html of a sweep, from its folder alone; returns the page's path.
 
-    Raises: OSError or ValueError if sweep.json is missing or damaged.
+    Raises: FileNotFoundError or DamagedFile, if sweep.json is missing or damaged.
     """
     rows = sweep_rows(folder)
-    monitored = str(read_sweep(folder).get("monitor", {}).get("metric", "val/acc"))
     write_text(folder / "sweep.csv", csv_of(rows, "job"))
-    return write_page(folder / "sweep.html", rows, title=folder.resolve().name, first="job", monitored=monitored)
+    return write_page(folder / "sweep.html", rows, title=folder.resolve().name, first="job")
 
 
-def write_page(
-    path: pathlib.Path, rows: Sequence[Row], *, title: str, first: str, monitored: str = "val/acc"
-) -> pathlib.Path:
+def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: str) -> pathlib.Path:
     """Write a page of runs; it needs no server and loads nothing.
 
     Args:
@@ -61,7 +57,6 @@ def write_page(
         rows: the runs.
         title: heading of the page.
         first: header of the first column, e.g. "job".
-        monitored: the metric plotted where there is no test/acc.
 
     Returns: the path.
     """
@@ -87,8 +82,8 @@ def write_page(
         groups=by_seed(rows),
         spread=spread,
         failures=[row for row in rows if row.error],
-        best=_best(rows, monitored),
-        plots=_plots(rows, monitored) if first == "job" else [],
+        best=_best(rows),
+        plots=_plots(rows) if first == "job" else [],
     )
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))  # a file may hold half a surrogate pair
     return path
@@ -99,25 +94,24 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
     return {status: statuses.count(status) for status in dict.fromkeys(["finished", *statuses])}
 
 
-def _main_metric(rows: Sequence[Row], monitored: str) -> str | None:
-    present = {name for row in rows for name in row.metrics}
-    return next((name for name in ("test/acc", monitored) if name in present), None)
-
-
-def _best(rows: Sequence[Row], monitored: str) -> dict[str, str] | None:
-    metric = _main_metric(rows, monitored)
-    finished = [row for row in rows if row.status == "finished" and metric in row.metrics]
-    if metric is None or not finished:
+def _best(rows: Sequence[Row]) -> dict[str, str] | None:
+    """The finished run that its monitored metric says is best: a test chooses nothing."""
+    finished = [row for row in rows if row.status == "finished"]
+    monitor = shared_monitor(finished)
+    scored = [row for row in finished if monitor and math.isfinite(row.metrics.get(monitor[0], math.nan))]
+    if monitor is None or not scored:
         return None
-    row = sort_rows(finished, metric)[0]
+    row = sort_rows(scored, monitor[0])[0]
     given = " ".join(f"{key}={value_of(row, key)}" for key in varied(rows)) if len(varied(rows)) <= 6 else ""
-    return {"metric": metric, "value": number(row.metrics[metric]), "detail": f"{row.name}   {given}".strip()}
+    return {"metric": monitor[0], "value": number(row.metrics[monitor[0]]), "detail": f"{row.name}   {given}".strip()}
 
 
-def _plots(rows: Sequence[Row], monitored: str) -> list[tuple[str, str]]:
+def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
     from snntrain.report.runs_plots import sweep_plots
 
-    main = _main_metric(rows, monitored)
+    present = {name for row in rows for name in row.metrics}
+    monitor = shared_monitor(rows)
+    main = next((name for name in (monitor[0] if monitor else "", "val/acc", "test/acc") if name in present), None)
     drawn = [name for name in (main, "test/firing_rate") if name is not None]
     return sweep_plots(rows, drawn)
 

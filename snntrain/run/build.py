@@ -12,7 +12,7 @@ from lightning.fabric.plugins import CheckpointIO
 from torch import nn
 
 from snntrain import __version__, registry
-from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
+from snntrain.callback import History, OwnHandlers, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.checkpoint import WholeCheckpoints
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.migration import FORMAT
@@ -21,7 +21,6 @@ from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
-from snntrain.run.interruption import OwnHandlers
 from snntrain.run.loggers import name_files
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure

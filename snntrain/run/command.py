@@ -4,33 +4,32 @@ import contextlib
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.markup import escape
 
-from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, explain, without_hydra
+from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, without_hydra
 from snntrain.config.error import UsageError
+from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
-from snntrain.run.interruption import Interrupted, ProcessError
+from snntrain.run.front import describe, exit_code, report, run_program
+from snntrain.run.hydra_options import read_options
+from snntrain.run.interruption import Interrupted
 from snntrain.run.owner import release
 from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.sweep.launch import check_launchers, output_in, take_gpu
 from snntrain.sweep.sweeper import JobSweeper, register_sweeper
+from snntrain.terminal import bold, terminal
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = terminal()
 
 # Of the jobs that ran in this process outside of a sweep.
 _failures: list[Exception] = []
@@ -43,35 +42,36 @@ def command(main: Callable[[], Any]) -> int:
     Args:
         main: what hydra.main returned.
 
-    Returns: the exit code: 0; 1 if a job failed; 2 for a wrong command line or config; 130 after Ctrl-C.
+    Returns: the exit code, see snntrain.run.front; 1 if a job of a sweep failed.
     """
+    return run_program(partial(_command, main), sys.argv[1:], keeps_traceback=True)
+
+
+def _command(main: Callable[[], Any], arguments: list[str]) -> int:
     global _command_process
     _command_process = os.getpid()
-    arguments = sys.argv[1:]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here instead of having Hydra print them
     register_schema()
     register_sweeper()
+    options = read_options(arguments)
+    overrides = options.overrides
+    if not options.completes:
+        check_overrides(overrides)
+        sweeps = options.is_sweep or is_sweep(overrides)
+        check_command(overrides, is_sweep=sweeps)
+        check_launchers(overrides)
+        if sweeps:
+            _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
+        overrides = allow_new_nested_keys(overrides)
+    sys.argv[1:] = [*overrides, *options.flags]
     try:
-        parsed = get_args_parser().parse_args(arguments)
-        overrides = parsed.overrides
-        if not parsed.shell_completion:  # whose words are no overrides
-            check_overrides(overrides)
-            check_launchers(overrides)
-            if parsed.multirun:
-                _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
-            rewritten = dict(zip(overrides, allow_new_nested_keys(overrides), strict=True))
-            sys.argv[1:] = [rewritten.get(argument, argument) for argument in arguments]
         main()
-    except (KeyboardInterrupt, Interrupted) as interruption:
-        if isinstance(interruption, KeyboardInterrupt):
-            errors.print("Interrupted.")
-        return getattr(interruption, "exit_code", 130)
-    except Exception as error:
-        _report(error, "error", any(argument.lstrip("+") == "debug.traceback=true" for argument in arguments))
-        return _exit_code(error)
+    except OSError as error:  # Hydra made the folder, or could not
+        folder = HydraConfig.get().run.dir if HydraConfig.initialized() else None
+        raise UsageError(describe(error, folder and Path(folder))) from error
     if JobSweeper.failures is not None:
         return 1 if JobSweeper.failures else 0
-    return _exit_code(_failures[0]) if _failures else 0
+    return exit_code(_failures[0]) if _failures else 0
 
 
 def run_job(config: DictConfig) -> float | None:
@@ -95,15 +95,15 @@ def run_job(config: DictConfig) -> float | None:
         return _run_alone(config, folder, overrides, is_chosen or _is_sweep())
     sweep, number = Path(hydra_config.sweep.dir), int(os.environ[JOB_VARIABLE])
     with contextlib.ExitStack() as stack:
-        terminal = console
+        shown = console
         if (
             os.getpid() != _command_process and "SUBMITIT_EXECUTOR" not in os.environ
         ):  # submitit keeps the output itself
             stream = stack.enter_context(output_in(record_path(sweep, number).with_suffix(".txt")))
-            terminal = Console(file=stream, highlight=False)
-        terminal.print(f"\n[bold]job {number}[/bold]: {escape(' '.join(overrides))}", soft_wrap=True)
+            shown = terminal(file=stream)
+        shown.print(bold(f"\njob {number}", f": {' '.join(overrides)}"), soft_wrap=True)
         take_gpu(config, sweep)
-        return _run_in_sweep(config, folder, overrides, sweep, number, terminal)
+        return _run_in_sweep(config, folder, overrides, sweep, number, shown)
 
 
 def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen: bool) -> float | None:
@@ -114,10 +114,12 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
             raise UsageError("sweep.resume=true goes on with a sweep: add -m. To go on with one run: resume=auto.")
         if _is_sweep():
             _check_launcher(HydraConfig.get().launcher, config.trainer)
+        else:
+            refuse_unused(config, overrides)
         return run(config, folder, overrides, is_chosen=is_chosen).get(config.monitor.metric)
     except Exception as error:
         _failures.append(error)
-        _report(error, "error", config.debug.get("traceback"))
+        report(error, with_traceback=config.debug.get("traceback"), folder=folder)
         if os.getpid() != _command_process:
             raise  # a launcher's own process: the launcher has to learn of it
         return None
@@ -126,7 +128,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
 
 
 def _run_in_sweep(
-    config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int, terminal: Console
+    config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int, shown: Console
 ) -> float | None:
     from snntrain.run.run import run
 
@@ -138,8 +140,8 @@ def _run_in_sweep(
         job.status = "finished"
         return job.metrics.get(config.monitor.metric)
     except Exception as error:
-        job.status, job.error = "failed", describe(error)
-        _report(error, f"job {number} failed", config.debug.get("traceback"))
+        job.status, job.error = "failed", describe(error, folder)
+        report(error, title=f"job {number} failed", with_traceback=config.debug.get("traceback"), folder=folder)
         return None
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"
@@ -150,10 +152,8 @@ def _run_in_sweep(
         _leave(config, folder)
         if job.status != "running":  # else it is about to be queued again, and goes on there
             _record(job, sweep, config, time.perf_counter() - began)
-            if terminal is not console:
-                terminal.print(
-                    f"job {number} {job.status}" + escape(f": {job.error}" if job.error else ""), soft_wrap=True
-                )
+            if shown is not console:
+                shown.print(f"job {number} {job.status}" + (f": {job.error}" if job.error else ""), soft_wrap=True)
 
 
 def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:
@@ -167,30 +167,6 @@ def _leave(config: DictConfig, folder: Path) -> None:
     for used in {Path(config.paths.run or folder), folder}:
         release(used)
         _remove_if_empty(used)
-
-
-def _report(error: Exception, title: str, with_traceback: bool) -> None:
-    if with_traceback:
-        traceback.print_exception(error)
-    errors.print(f"[bold red]{title}:[/bold red] {escape(describe(error))}", soft_wrap=True)
-
-
-def _exit_code(error: Exception) -> int:
-    return 2 if isinstance(error, (UsageError, HydraException, OmegaConfBaseException)) else 1
-
-
-def describe(error: Exception) -> str:
-    """One sentence for an error."""
-    if isinstance(error, (UsageError, ProcessError)):
-        return str(error)
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return explain(error)
-    if isinstance(error, OSError) and error.filename:
-        return (
-            f"{error.filename}: {error.strerror}. If this is the run folder, choose another with hydra.run.dir=… or "
-            "paths.runs=…."
-        )
-    return f"{type(error).__name__}: {error} (debug.traceback=true shows where)"
 
 
 def _is_sweep() -> bool:

@@ -9,10 +9,8 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from snntrain import checksums
-from snntrain.arguments import choice
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
@@ -20,45 +18,34 @@ from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.foreign import admit
-from snntrain.config.schema import top_level_keys
 from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
-from snntrain.registry import did_you_mean
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
+from snntrain.run.interruption import interruptible
 from snntrain.run.weights import load_weights, memory_for
+from snntrain.spreadsheet import cell
+from snntrain.terminal import terminal
 
-OWN_KEYS = ("run", "checkpoint", "mode", "output")
-MODES = ("test", "predict")
-USAGE = """Test or predict with a trained network.
-
-    python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
-    python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
-
-Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
-checkpoint's folder). Any other key=value overrides the saved config, e.g. T=8 paths.data=… data.batch_size=256
-trainer.accelerator=gpu."""
-
-console = Console(highlight=False)
+console = terminal()
 
 
 def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     """Run one evaluation.
 
     Args:
-        arguments: key=value texts, see USAGE.
+        arguments: key=value texts, see snntrain.run.evaluation_settings.
 
     Returns: the test metrics; {} after predict.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
-    own, overrides = _split(arguments)
-    with refusing():
-        mode = choice("eval", "mode", own.get("mode", "test"), MODES)
+    request = read_request(arguments)
+    own = request.own
     checkpoint = _checkpoint(own)
     content = read_checkpoint(checkpoint)
-    config = _override(content["snntrain"]["config"], overrides, f"checkpoint {checkpoint}")
+    config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
     check_bounds(config, f"checkpoint {checkpoint}")
     check_resolved(config)
-    _refuse_several_devices(overrides)
     output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
     config["paths"]["run"] = str(output)
     with refusing("output"):
@@ -71,14 +58,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
-    return _test(trainer, task, data, output) if mode == "test" else _predict(trainer, task, data, output)
-
-
-def _refuse_several_devices(overrides: list[str]) -> None:
-    """An evaluation of a run that trained on several devices takes one; to ask for several is a mistake."""
-    devices = OmegaConf.select(OmegaConf.from_dotlist(overrides), "trainer.devices")
-    if devices is not None and devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1):
-        raise UsageError(f"eval: trainer.devices={devices}: an evaluation runs on one device. Leave it out.")
+    with interruptible():
+        return (_test if own["mode"] == "test" else _predict)(trainer, task, data, output)
 
 
 def _test(
@@ -98,38 +79,18 @@ def _predict(
 ) -> dict[str, float]:
     batches = trainer.predict(task, datamodule=data) or []
     columns = {key: torch.cat([batch[key] for batch in batches]).tolist() for key in ("label", "predicted", "scores")}
-    names = data.CLASSES
     path = output / "predictions.csv"
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "label", "predicted", *(f"score {name}" for name in names)])
+        names = [cell(str(name)) for name in data.CLASSES]
+        writer.writerow(["index", "label", "predicted", *(f"score {name}" for name in data.CLASSES)])
         for index, (label, predicted, scores) in enumerate(zip(*columns.values(), strict=True)):
             writer.writerow([index, names[label], names[predicted], *scores])
     console.print(f"{len(columns['label']):,} predictions: {path}", soft_wrap=True)
     return {}
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    own: dict[str, str] = {}
-    overrides: list[str] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise UsageError(f"{argument!r} is not key=value. `python eval.py --help` shows the keys.")
-        root = key.split(".")[0]
-        if key in OWN_KEYS:
-            own[key] = value
-        elif root in top_level_keys():
-            overrides.append(argument)
-        else:
-            known = [*OWN_KEYS, *top_level_keys()]
-            raise UsageError(f"{key} is not a key of eval.py.{did_you_mean(root, known)} Known: {', '.join(known)}.")
-    return own, overrides
-
-
 def _checkpoint(own: dict[str, str]) -> Path:
-    if ("run" in own) == ("checkpoint" in own):
-        raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
     if "checkpoint" in own:
         return Path(own["checkpoint"])
     folder = Path(own["run"])
@@ -147,17 +108,28 @@ def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
     return Path(own["run"]) / "artifacts" if "run" in own else checkpoint.parent
 
 
-def _override(config: Any, overrides: list[str], source: str) -> dict[str, Any]:
+def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
+    trust = request.changes.get("trust") is True  # a checkpoint from somebody else may not say so itself
+    config = admit(config, source, trust, writing=("trainer",))
+    refuse_unread(request, config)
     try:
-        given = OmegaConf.from_dotlist(overrides)
-        trust = OmegaConf.select(given, "trust") is True  # a checkpoint from somebody else may not say so itself
-        config = admit(config, source, trust, writing=("trainer",))
-        merged = OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True)
-    except UsageError:
-        raise
-    except (OmegaConfBaseException, ValueError) as error:
-        raise UsageError(f"eval: the overrides cannot be read: {explain(error)}.") from error
+        merged = OmegaConf.to_container(OmegaConf.merge(config, request.changes), resolve=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(f"eval: {' '.join(request.words)} cannot be set: {explain(error)}.") from error
     merged = admit(merged, source, trust)
-    if OmegaConf.select(given, "paths.data") is not None and "root" in merged["data"]:
-        merged["data"]["root"] = merged["paths"]["data"]  # in a saved config the one no longer follows the other
+    if OmegaConf.select(request.changes, "paths.data") is not None:
+        merged["data"] = _moved(merged["data"], config["paths"].get("data"), merged["paths"]["data"])
     return merged
+
+
+def _moved(data: dict[str, Any], before: Any, now: str) -> dict[str, Any]:
+    """The places of a data set, which in a saved config no longer follow paths.data, in another folder."""
+    places = {key: value for key, value in data.items() if isinstance(value, str) and key in ("root", "folder")}
+    inside = {key: value for key, value in places.items() if key == "root" or Path(value).is_relative_to(str(before))}
+    if not inside:
+        hint = "".join(f" Write data.{key}=…." for key in places)
+        raise UsageError(f"paths.data={now} does nothing: this data set reads nothing in {before}.{hint}")
+    return data | {
+        key: now if key == "root" else str(Path(now) / Path(value).relative_to(str(before)))
+        for key, value in inside.items()
+    }

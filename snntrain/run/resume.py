@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from snntrain import checksums
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.saved import read_saved
@@ -18,12 +16,13 @@ from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
 from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, named, owner, take_over
 from snntrain.run.results import read_results
+from snntrain.terminal import terminal
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
 _FREE = ("paths", "resume", "sweep", "name", "callbacks", "stages", "logger", "debug", "trust")
 _FREE_WITHIN = ("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps")
 
-console = Console(highlight=False)
+console = terminal()
 
 
 @dataclass
@@ -204,7 +203,7 @@ def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapp
 
 def _say(line: str) -> None:
     if is_first():
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _age(file: Path) -> float:

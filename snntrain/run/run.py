@@ -13,7 +13,6 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
-from rich.console import Console
 
 from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
@@ -41,10 +40,11 @@ from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
 from snntrain.run.weights import load_weights
 from snntrain.stage import Trained, run_stages
+from snntrain.terminal import bold, terminal
 
 SHOWN = ("model", "data")
 
-console = Console(highlight=False)
+console = terminal()
 
 
 def run(
@@ -193,7 +193,7 @@ def _check_show(show: str | None) -> None:
 def _show_model(settings: dict[str, Any]) -> None:
     """The layers of the model; no data is read."""
     task, shape = build_task(settings), "×".join(map(str, net_shape(settings)))
-    console.print(f"[bold]{settings['name']}[/bold]   T = {task.T}, a sample of one step is {shape}")
+    console.print(bold(settings["name"], f"   T = {task.T}, a sample of one step is {shape}"))
     console.print(layer_table(_layers(task, settings)))
 
 
@@ -240,9 +240,7 @@ def _write_inputs(
 
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
-    console.print(
-        f"[bold]{built.config['name']}[/bold]   seed {built.config['seed']}, T = {built.task.T}, {sizes} samples"
-    )
+    console.print(bold(built.config["name"], f"   seed {built.config['seed']}, T = {built.task.T}, {sizes} samples"))
     console.print(
         f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
     )
@@ -391,9 +389,7 @@ def _summarise(built: Run, metrics: dict[str, float]) -> None:
     parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
-    console.print(
-        "[bold]" + "   ".join(parts) + "[/bold]" + (f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True
-    )
+    console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)
     if built.config["trainer"].get("profiler"):
-        console.print(built.trainer.profiler.summary(), markup=False)
+        console.print(built.trainer.profiler.summary())
     console.print(f"report: {built.folder / 'report.html'}", soft_wrap=True)

@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snntrain.data import Augmentation, DataModule, Split, source
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
+from snntrain.terminal import bold, terminal
 
 CLASSES_LISTED, CLASSES_DRAWN, SAMPLES_DRAWN = 30, 10, 10
 SAMPLES_MEASURED = 256  # per split, for the range of values: enough for it, few enough to be framed at once
 
-console = Console(highlight=False)
+console = terminal()
 
 
 def show_data(settings: dict[str, Any]) -> Path:
@@ -29,7 +29,7 @@ def show_data(settings: dict[str, Any]) -> Path:
     """
     data = build_data(settings)
     name = type(data).__name__
-    console.print(f"[bold]{name}[/bold]   {_form(data.splits['train'])}   batches of {data.batch_size}")
+    console.print(bold(name, f"   {_form(data.splits['train'])}   batches of {data.batch_size}"))
     console.print(_counts(data))
     console.print(_facts(name, data))
     path = Path(settings["paths"]["runs"]) / f"show_data_{name}.png"
@@ -61,9 +61,9 @@ def _counts(data: DataModule) -> Table:
             f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} – {max(counts):,}"
             for counts in rest
         )
-        table.add_row(f"[dim]{len(rest[0])} more, each", *(f"[dim]{span}" for span in spans))
+        table.add_row(f"{len(rest[0])} more, each", *spans, style="dim")
     table.add_section()
-    table.add_row("[bold]all", *(f"[bold]{len(split):,}" for split in data.splits.values()))
+    table.add_row("all", *(f"{len(split):,}" for split in data.splits.values()), style="bold")
     return table
 
 

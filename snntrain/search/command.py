@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from snntrain.config.compose import compose
 from snntrain.config.error import UsageError
+from snntrain.config.overrides import refuse_repeated
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.search.settings import Search, load_search, searches
+from snntrain.terminal import bold, print_error, terminal
 
 _OWN = ("search", "n_trials", "workers", "study", "storage")
 _EXAMPLES = """\
@@ -25,8 +24,7 @@ _EXAMPLES = """\
   python scripts/tune.py search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
   python scripts/tune.py search=tau_lr_energy storage=sqlite:///study.db"""
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = terminal()
 
 
 @dataclass
@@ -48,8 +46,8 @@ class Command:
 def main(arguments: Sequence[str]) -> int:
     """Run the program.
 
-    Returns: exit code: 0 if the study is done; 1 if workers failed before that; 2 for a wrong command line, file or
-    storage; 128 + number after a signal.
+    Returns: exit code: 0 if the study is done; 1 if workers failed before that.
+    Raises: UsageError for a wrong command line, file or storage; Interrupted.
     """
     if not arguments or set(arguments) & {"-h", "--help"}:
         _help()
@@ -57,11 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with interruptible():
             return _search(parse(arguments), list(arguments))
-    except UsageError as error:
-        return _fail(str(error), 2)
     except Interrupted as interruption:
-        errors.print(f"Interrupted ({interruption}). The same command goes on.")
-        return interruption.exit_code
+        interruption.message = f"Interrupted ({interruption}). The same command goes on."
+        terminal(stderr=True).print(interruption.message, soft_wrap=True)
+        raise
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -70,10 +67,11 @@ def parse(arguments: Sequence[str]) -> Command:
     Raises: UsageError.
     """
     command = Command(name="")
+    refuse_repeated(arguments)
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key == "--parent" and equals:
-            command.parent = int(value)
+            command.parent = _count(key, value)
         elif not equals or key.startswith("-"):
             raise UsageError(
                 f"{argument!r} is not a setting.{did_you_mean(key, _OWN)} Write key=value: {', '.join(_OWN)}, or an "
@@ -135,11 +133,8 @@ def _search(command: Command, arguments: list[str]) -> int:
         rehearse(search)
     study = open_study(search, storage, config)
     if not command.parent:
-        console.print(
-            f"[bold]{search.study}[/bold]   {number_finished(study)} of {search.n_trials} trials are done   "
-            f"{escape(str(folder))}",
-            soft_wrap=True,
-        )
+        done = f"   {number_finished(study)} of {search.n_trials} trials are done   {folder}"
+        console.print(bold(search.study, done), soft_wrap=True)
     try:
         if command.workers == 1:
             work(search, study, folder, _say, command.parent)
@@ -172,7 +167,7 @@ def _supervise(workers: int, arguments: list[str]) -> None:
     try:
         for process in started:
             if process.wait() < 0:
-                errors.print(f"worker {process.pid} was ended by {signal.Signals(-process.returncode).name}.")
+                print_error(f"{process.pid} was ended by {signal.Signals(-process.returncode).name}.", "worker")
     except Interrupted as interruption:
         for process in started:
             if process.poll() is None:
@@ -187,27 +182,27 @@ def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) 
         values = "   ".join(
             f"{objective.metric} {value:.6g}" for objective, value in zip(search.objectives, row.values, strict=True)
         )
-        console.print(f"[bold]best: trial {row.number}   {values}[/bold]", soft_wrap=True)
-        console.print(row.command, soft_wrap=True, markup=False)
-    console.print(f"report: {escape(str(folder / 'study.html'))}", soft_wrap=True)
+        console.print(bold(f"best: trial {row.number}   {values}"), soft_wrap=True)
+        console.print(row.command, soft_wrap=True)
+    console.print(f"report: {folder / 'study.html'}", soft_wrap=True)
     if finished < search.n_trials:
         return _fail(f"{finished} of {search.n_trials} trials are done; the same command goes on.", 1)
     return 0
 
 
 def _say(line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)
+    console.print(line, soft_wrap=True)
 
 
 def _help() -> None:
-    console.print("Search for hyper-parameters: a study of many runs of train.py.\n", markup=False)
+    console.print("Search for hyper-parameters: a study of many runs of train.py.\n")
     console.print("Settings: search=…  n_trials=…  workers=…  study=…  storage=… (a file or a database URL)")
     console.print("Everything else is an override of train.py, for every run.\n\nSearches, conf/search:")
     for name, told in searches().items():
-        console.print(f"  {name:<16} {told}", markup=False)
-    console.print(f"\nExamples:\n{_EXAMPLES}", markup=False, soft_wrap=True)
+        console.print(f"  {name:<16} {told}")
+    console.print(f"\nExamples:\n{_EXAMPLES}", soft_wrap=True)
 
 
 def _fail(message: str, code: int) -> int:
-    errors.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
+    print_error(message)
     return code

@@ -16,6 +16,7 @@ from snntrain.files import write_json, write_text
 from snntrain.search import plots
 from snntrain.search.settings import Search
 from snntrain.search.study import FINISHED, counted, trials_of
+from snntrain.spreadsheet import cell
 
 REPORT = "study.html"
 _TEMPLATE = Path(__file__).with_name("study.html.j2")
@@ -119,10 +120,11 @@ def _csv(search: Search, rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     metrics = [objective.metric for objective in search.objectives]
-    writer.writerow(["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"])
+    writer.writerow(map(cell, ["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]))
     for row in rows:
         parameters = [row.parameters.get(path) for path in search.parameters]
-        writer.writerow([row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message])
+        given = [row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message]
+        writer.writerow(map(cell, given))
     return text.getvalue()
 
 

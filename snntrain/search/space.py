@@ -93,7 +93,7 @@ def rehearse(search: Search) -> None:
 
     Raises: UsageError naming a metric that is not there, or why the run failed.
     """
-    from snntrain.run.command import describe
+    from snntrain.run.front import describe
     from snntrain.run.run import run
 
     first = {path: parameter.ends()[0] for path, parameter in search.parameters.items()}

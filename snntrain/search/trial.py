@@ -18,7 +18,7 @@ from snntrain.checksums import appending
 from snntrain.config.compose import compose
 from snntrain.files import naming
 from snntrain.report.report import write_report
-from snntrain.run.command import describe
+from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted
 from snntrain.run.results import results_or_none, write_results
 from snntrain.run.run import run

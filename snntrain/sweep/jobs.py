@@ -14,18 +14,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from snntrain.error import UsageError
 from snntrain.files import damage, read_json, write_json
 from snntrain.run.owner import is_alive, this_process
 from snntrain.run.results import read_results
+from snntrain.terminal import terminal
 
 SWEEP = "sweep.json"
-ENDED = ("finished", "failed", "interrupted", "killed")
+STATUSES = ("waiting", "running", "finished", "failed", "interrupted", "killed", "damaged")
 JOB_VARIABLE = "SNNTRAIN_JOB"  # tells a job its number, whatever process it is started in
 
-console = Console(highlight=False)
+console = terminal()
 
 # What may differ between a job and its repetition: how and where it runs, not what is computed.
 _NOT_COMPARED = ("sweep.resume", "launch", "paths.runs")
@@ -38,7 +37,8 @@ class Job:
     Attributes:
         number: its place in the sweep, and the name of its run folder.
         overrides: its part of the command line.
-        status: waiting, running, finished, failed, interrupted, or killed (ended without a word).
+        status: waiting, running, finished, failed, interrupted, killed (ended without a word), or damaged (its record
+            cannot be read).
         error: what it failed of.
         seconds: how long it took.
         metrics: as in results.json.
@@ -87,6 +87,8 @@ def read_sweep(folder: Path) -> dict[str, Any]:
             raise TypeError("overrides are lists of texts")
         if not all(type(job["number"]) is int and job["number"] >= 0 for job in content["jobs"]):
             raise TypeError("the numbers of jobs are whole numbers ≥ 0")
+        if not isinstance(content.get("monitor", {}), dict):
+            raise TypeError("it does not say which metric is monitored")
     return content
 
 
@@ -108,7 +110,7 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
     except FileNotFoundError:
         pass
     except UsageError as error:
-        job.status, job.error = "killed", str(error)
+        job = Job(number, overrides, "damaged", str(error).replace(f"{folder}/", ""))
     if job.status != "running":
         return job
     latest = latest_folder(folder, str(number))
@@ -137,7 +139,7 @@ def _fill(job: Job, content: dict[str, Any]) -> None:
     for value, kind in kinds:
         if not isinstance(value, kind):
             raise TypeError(f"{value!r} is not what a job's record holds there")
-    if status not in ("waiting", "running", *ENDED):
+    if status not in STATUSES:
         raise ValueError(f"{status!r} is no state of a job")
     if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
         raise ValueError(f"{folder} lies outside of the sweep's folder")
@@ -182,7 +184,7 @@ def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
             if same(read_sweep(file.parent)["overrides"]) == wanted:
                 return file.parent
         except (OSError, UsageError) as error:
-            console.print(f"sweep.resume=true passes over {file.parent}: {error}", soft_wrap=True, markup=False)
+            console.print(f"sweep.resume=true passes over {file.parent}: {error}", soft_wrap=True)
     return None
 
 

@@ -9,7 +9,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
-from rich.console import Console
 
 from snntrain.config.error import UsageError
 from snntrain.files import write_text
@@ -26,11 +25,12 @@ from snntrain.sweep.jobs import (
     write_sweep,
 )
 from snntrain.sweep.launch import announce_gpus, every_result
+from snntrain.terminal import terminal
 
 Plugins.instance()  # Hydra loads its plugins anew when it first looks for them: only then is this class the final one
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 
-console = Console(highlight=False)
+console = terminal()
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = 160  # in a file nothing says how wide a table may be, and 80 columns fold its names
 

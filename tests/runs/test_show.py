@@ -69,6 +69,18 @@ def test_the_data_are_counted_and_drawn_and_nothing_is_trained(forked, tmp_path)
     assert all(50 < cell.mean() < 205 for cell in drawn)  # every column has black ground and white ink
 
 
+def test_names_with_brackets_and_colons_are_shown_as_they_are(forked, tmp_path):
+    for name in ("a[b]", "[bold]c", ":bug:"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "pictures" / name / f"{number}.png")
+    data = ("data=image_folder", "data.folder=pictures", "data.num_classes=3", "data.size=8", "data.num_workers=0")
+    done = forked("train.py", "show=data", *data, "paths.runs='r[/x]'")
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()[2:5]} == {"a[b]", "[bold]c", ":bug:"}
+    assert "samples: r[/x]/show_data_ImageFolder.png" in done.stdout
+
+
 def nmnist_file(path: Path, polarity: int) -> None:
     """50 events of one polarity, 1 ms apart, in the 40-bit format: x, y, polarity and time in 5 bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)

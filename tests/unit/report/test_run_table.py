@@ -2,16 +2,20 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import statistics
+from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 from run_folders import make_run, make_sweep
 
-from snntrain.report.run_rows import find_rows, sweep_rows
-from snntrain.report.run_table import by_seed, csv_of, sort_rows, table_of, varied
+from snntrain.error import UsageError
+from snntrain.report.run_rows import find_rows, run_row, sweep_rows
+from snntrain.report.run_table import by_seed, csv_of, metric_names, sort_rows, table_of, varied
 from snntrain.run.owner import OWNER
 from snntrain.sweep.jobs import Job
 
@@ -69,7 +73,7 @@ def test_rows_are_sorted_the_best_first_and_without_a_value_last(tmp_path):
     names = lambda key: "".join(row.name[-1] for row in sort_rows(rows, key))  # noqa: E731
     assert names("test/acc")[:3] == "bda" and names("test/loss")[:3] == "dba"
     assert set(names("test/acc")[3:]) == {"c", "e"}
-    with pytest.raises(ValueError, match=r"'test/ac' is not a column.*Did you mean test/acc\?"):
+    with pytest.raises(UsageError, match=r"'test/ac' is not a column.*Did you mean test/acc\?"):
         sort_rows(rows, "test/ac")
 
 
@@ -101,7 +105,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
         "lost": "unfinished",
         "killed": "killed",
         "torn": "damaged",
-        "odd": "unfinished",
+        "odd": "damaged",
         "binary": "damaged",
         "headless": "damaged",
         "theirs": "foreign",
@@ -109,6 +113,107 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
         "empty": "unfinished",
         "sweep/0": "failed",
         "sweep/1": "waiting",
+        "broken": "damaged",
         "broken/0": "finished",
         "broken/jobs": "foreign",
     }
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in itertools.pairwise("abcdefghij")
+)
+FINISHED = '{"status": "finished", "metrics": {"test/acc": %s}, "hex": %s, "seconds": {"fit": %s}}'
+CONTENTS = {
+    "a list": "[]",
+    "a deep list": "[" * 100_000,
+    "half": '{"status": "fini',
+    "empty": "",
+    "no text": b"\xff\x80",
+    "a bomb": BOMB,
+    "itself": "a: &a [*a]",
+    "a control character": "a: \x00",
+}
+RESULTS = {
+    "a status that is none": '{"status": ["x"]}',
+    "metrics that are none": '{"status": "finished", "metrics": []}',
+    "text for a number": FINISHED % ('"high"', "{}", 1),
+    "no hexadecimal": FINISHED % (0.5, '{"test/acc": "high"}', 1),
+    "seconds that are none": FINISHED % (0.5, "{}", "NaN"),
+    "endless seconds": FINISHED % (0.5, "{}", "1e999"),
+    "a number beyond all": FINISHED % ("1" + "0" * 400, "{}", 1),
+}
+
+
+def make_special(path: Path, kind: str) -> None:
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(path.with_name("nowhere"))
+    else:
+        path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "results.json"])
+@pytest.mark.parametrize("content", [*CONTENTS, "folder", "pipe", "link", "loop"])
+def test_a_damaged_file_gives_a_row_that_names_it_and_the_others_stay(tmp_path, name, content):
+    make_run(tmp_path / "good", test_acc=0.5)
+    bad = make_run(tmp_path / "bad", ["T=2"], test_acc=0.5) / name
+    if content in CONTENTS:
+        text = CONTENTS[content]
+        bad.write_bytes(text if isinstance(text, bytes) else text.encode())
+    else:
+        make_special(bad, content)
+    if name == "overrides.yaml" and content == "a list":
+        return  # which is what it holds
+    rows = {row.folder.name: row for row in find_rows([tmp_path])}
+    assert rows["good"].status == "finished" and rows["bad"].status == "damaged"
+    assert rows["bad"].error.startswith(name) and "\n" not in rows["bad"].error
+
+
+@pytest.mark.parametrize("content", RESULTS.values(), ids=RESULTS)
+def test_results_of_another_kind_are_damaged(tmp_path, content):
+    (make_run(tmp_path / "run", test_acc=0.5) / "results.json").write_text(content)
+    row = run_row(tmp_path / "run", "run")
+    assert row.status == "damaged" and row.error.startswith("results.json is damaged")
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"status": "odd"}', '{"status": "finished"}'])
+def test_a_damaged_record_of_a_job_is_a_row_of_the_sweep(sweep, content):
+    (sweep / "jobs/1.json").write_text(content)
+    rows = sweep_rows(sweep)
+    assert [row.status for row in rows] == ["finished", "damaged", "finished", "finished", "finished", "failed"]
+    assert rows[1].error.startswith("jobs/1.json is damaged")
+
+
+def test_owners_that_are_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(make_run(tmp_path / "run", test_acc=0.5) / OWNER)
+    assert [row.status for row in find_rows([tmp_path])] == ["finished"]
+
+
+def test_the_monitored_metric_and_its_direction_say_what_is_best(tmp_path):
+    for name, loss, acc in (("a", 0.5, 0.1), ("b", 0.1, 0.2), ("c", 0.9, 0.9)):
+        folder = make_run(tmp_path / name, [f"T={ord(name)}"], val_loss=loss, test_acc=acc)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["monitor"] = {"metric": "val/loss", "mode": "min"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = find_rows([tmp_path])
+    assert {row.monitor for row in rows} == {("val/loss", "min")}
+    assert [row.folder.name for row in sort_rows(rows, "val/loss")] == ["b", "a", "c"]
+    assert metric_names(rows)[0] == "val/loss"
+    make_run(tmp_path / "old")
+    assert run_row(tmp_path / "old", "old").monitor == ("val/acc", "max")
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path):
+    make_run(tmp_path / "=run", ["name==1+1", "T=-2", "seed=1"], "failed", test_acc=-0.5)
+    make_run(tmp_path / "b", ["name=@x", "T=2", "seed=1"], test_acc=0.5)
+    rows = find_rows([tmp_path])
+    for row in rows:
+        row.name = row.folder.name
+    rows[0].error = "+1 and more"
+    cells = list(csv.reader(io.StringIO(csv_of(rows, "run"))))
+    assert cells[1] == ["'=run", "'=1+1", "-2", "failed", "-0.5", "2.5", "'+1 and more", str(tmp_path / "=run")]
+    assert cells[2][:3] == ["b", "'@x", "2"]

@@ -90,6 +90,23 @@ def test_the_page_of_a_sweep_holds_its_jobs_failures_and_a_plot_for_each_paramet
     assert (sweep / "sweep.csv").read_text().count("\n") == 7
 
 
+@pytest.mark.parametrize(("monitor", "best"), [(("val/acc", "max"), "0.9000"), (("val/loss", "min"), "0.1000")])
+def test_the_best_run_is_that_of_the_monitored_metric_and_never_of_the_test(tmp_path, monitor, best):
+    metrics = [{"val/acc": 0.9, "val/loss": 0.5, "test/acc": 0.2}, {"val/acc": 0.1, "val/loss": 0.1, "test/acc": 0.7}]
+    jobs = [Job(n, [f"T={n}"], "finished", metrics=found) for n, found in enumerate(metrics)]
+    folder = make_sweep(tmp_path / "sweep", jobs)
+    for number in range(2):  # as the runs' own configs say
+        with (folder / f"{number}/config.yaml").open("a") as file:
+            file.write(f"monitor: {{metric: {monitor[0]}, mode: {monitor[1]}}}\n")
+    html = write_sweep_report(folder).read_text(encoding="utf-8")
+    assert f"best {monitor[0]}" in html and "best test/acc" not in html
+    assert f">{best}<" in html[html.index(f"best {monitor[0]}") - 200 : html.index(f"best {monitor[0]}") + 200]
+    rows = find_rows([folder])
+    rows[0].monitor = ("val/other", "max")
+    page = write_page(tmp_path / "page.html", rows, title="x", first="run").read_text(encoding="utf-8")
+    assert "best val" not in page  # runs that were chosen by different metrics are not compared
+
+
 def test_plots_leave_out_the_seed_and_what_does_not_vary(sweep):
     rows = sweep_rows(sweep)
     assert [key for key, _ in sweep_plots(rows, ["test/acc"])] == ["neuron", "optim.lr"]

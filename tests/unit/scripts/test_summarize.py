@@ -51,9 +51,25 @@ def test_a_sweep_is_listed_by_its_jobs(script, runs):
     assert code == 0 and text.lstrip().startswith("job") and "waiting" in text
 
 
+def test_damage_is_named_and_the_table_goes_on(script, runs):
+    (runs / "a/results.json").write_text("[]")
+    (runs / "s/sweep.json").write_text("{")
+    (runs / "b").rename(runs / "b[x]")
+    code, text = script("summarize.py", runs)
+    assert code == 0 and "a damaged: results.json is damaged" in text and "s damaged: sweep.json is damaged" in text
+    assert "b[x]" in text
+    code, text = script("browse.py", runs)
+    assert code == 0 and "results.json is damaged" in (runs / "index.html").read_text(encoding="utf-8")
+    (runs / "s/0").mkdir()
+    code, text = script("summarize.py", runs / "s")
+    assert code == 0 and "sweep.json is damaged" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["runs", "--srt", "x"], "--srt is not an option of summarize.py. Did you mean --sort?"),
+        ([], "FOLDER is missing"),
         (["runs/nowhere"], "runs/nowhere is not a folder"),
         (["runs/notes"], "no run in"),
         (["runs", "--sort", "test/ac"], "Did you mean test/acc?"),

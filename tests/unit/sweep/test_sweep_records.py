@@ -46,7 +46,7 @@ def test_a_damaged_record_is_a_row_that_says_so(tmp_path, text):
     make_sweep(tmp_path, [Job(0, ["seed=1"], "failed")])
     record_path(tmp_path, 0).write_text(text)
     (job,) = read_jobs(tmp_path)
-    assert job.status == "killed" and "0.json is damaged" in job.error
+    assert job.status == "damaged" and "0.json is damaged" in job.error
 
 
 def test_the_last_try_of_a_job_is_found(tmp_path):

@@ -1,0 +1,139 @@
+"""What a command line may change: keys given twice or without effect are refused, values have their types."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain.config.compose import explain
+from snntrain.config.error import UsageError
+from snntrain.config.schema import Config, top_level_keys
+from snntrain.registry import did_you_mean
+
+# Settings of Hydra's that only a sweep reads.
+_OF_SWEEPS = ("sweep", "sweeper", "launcher")
+
+# What OmegaConf answers with to values that it cannot read or that do not fit.
+_REFUSALS = (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError)
+
+
+def key_of(override: str) -> str:
+    """The key of an override, without + and ~, as in neuron.tau or optim/schedule."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def root_of(override: str) -> str:
+    """The section of a config that an override changes, as in neuron."""
+    return re.split(r"[./\[]", key_of(override))[0]
+
+
+def refuse_repeated(overrides: Sequence[str]) -> None:
+    """Refuse a key that is given twice: one of the two would do nothing. Raises: UsageError naming both."""
+    given: dict[str, str] = {}
+    for override in overrides:
+        key = key_of(override)
+        if key in given:
+            raise UsageError(f"{key} is given twice, {given[key]} and {override}. Keep one of them.")
+        given[key] = override
+
+
+def is_sweep(overrides: Sequence[str]) -> bool:
+    """Whether a command line is one of many runs without saying so by -m."""
+    chosen = {key_of(override): override.partition("=")[2] for override in overrides}
+    return chosen.get("launch", "basic") != "basic" or chosen.get("hydra.mode", "").upper() == "MULTIRUN"
+
+
+def check_command(overrides: Sequence[str], *, is_sweep: bool) -> None:
+    """Refuse what train.py would not look at. The overrides have passed check_overrides.
+
+    Raises: UsageError naming the override and the one that was probably meant.
+    """
+    refuse_repeated(overrides)
+    for override in overrides:
+        key, parts = key_of(override), key_of(override).split(".")
+        if key == "paths.run":
+            raise UsageError(f"{override}: the program fills it in. Give paths.runs=…, or hydra.run.dir=… to train.py.")
+        if is_sweep and key == "hydra.run.dir":
+            raise UsageError(f"{override} does nothing in a sweep. Its folder is named by hydra.sweep.dir.")
+        if not is_sweep and parts[0] == "hydra" and parts[1:2] and parts[1] in _OF_SWEEPS:
+            raise UsageError(f"{override} does nothing in a single run. For a sweep add -m.")
+        if not is_sweep and OverridesParser.create().parse_override(override).is_sweep_override():
+            raise UsageError(f"{override}: several values are a sweep, add -m. A list is written {key}=[…].")
+
+
+def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse a surrogate gradient or normalization that was chosen for a net that has none.
+
+    Not in a sweep, where a choice may concern some of the jobs.
+
+    Args:
+        config: composed, with interpolations.
+        overrides: of the command line.
+
+    Raises: UsageError naming the override.
+    """
+    raw = OmegaConf.to_container(config, resolve=False)
+    reasons = {
+        "norm": "the layers of this model have no normalization",
+        "surrogate": f"the neuron {raw['neuron'].get('name')} takes no surrogate gradient",
+    }
+    for group, reason in reasons.items():
+        given = [override for override in overrides if root_of(override) == group]
+        if given and not _is_used(group, raw):
+            raise UsageError(f"{given[0]} does nothing: {reason}. Leave it out.")
+
+
+def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
+    if "layers" not in raw["model"]:
+        return True  # a registered model: it decides itself
+    others = str({key: value for key, value in raw.items() if key != group})
+    if re.search(rf"\$\{{\.*{group}[.}}]", others):
+        return True
+    return group == "norm" and "'norm'" in str([raw["model"]["layers"], raw["model"].get("blocks")])
+
+
+def read_changes(overrides: Sequence[str], program: str) -> DictConfig:
+    """Overrides of a config that was saved, as nested keys; those at the root have the types that a config has.
+
+    Args:
+        overrides: key=value.
+        program: that they were given to, for errors.
+
+    Raises: UsageError for what is no key=value, given twice, no key of a config, or of another type.
+    """
+    refuse_repeated(overrides)
+    for override in overrides:
+        _check_form(override, program)
+    plain = [override.lstrip("+") for override in overrides]
+    try:
+        given = OmegaConf.from_dotlist(plain)
+        for override in plain:
+            OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist([override]))
+    except _REFUSALS as error:
+        wrong = next((word for word in plain if not _fits(word)), " ".join(plain))
+        raise UsageError(f"{program}: {wrong} cannot be set: {explain(error)}.") from error
+    return given
+
+
+def _check_form(override: str, program: str) -> None:
+    key, equals, _ = override.partition("=")
+    if not equals or key.startswith("~"):
+        raise UsageError(f"{override!r} is not key=value. `{program} --help` shows the keys.")
+    if "/" in key:
+        raise UsageError(f"{override}: {program} changes single keys of the saved config, and chooses no group.")
+    root, known = root_of(override), top_level_keys()
+    if root not in known:
+        listing = ", ".join(known)
+        raise UsageError(f"{root or override} is not a config key.{did_you_mean(root, known)} Known: {listing}.")
+
+
+def _fits(override: str) -> bool:
+    try:
+        OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist([override]))
+    except _REFUSALS:
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""What eval.py takes: its own keys, and those of the saved config that change an evaluation."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from snntrain.config.error import UsageError
+from snntrain.config.overrides import key_of, read_changes, refuse_repeated, root_of
+from snntrain.config.schema import top_level_keys
+from snntrain.registry import did_you_mean
+
+OWN_KEYS = ("run", "checkpoint", "mode", "output")
+MODES = ("test", "predict")
+USAGE = """Test or predict with a trained network.
+
+    python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
+    python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
+
+Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
+checkpoint's folder). Other keys change the saved config where that changes an evaluation: T, seed, paths.data, plugins,
+trust, and those of data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256
+trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
+
+_TRAINING = "only training looks at it"
+_FOLDER = "an evaluation makes no run folder; output=FOLDER says where its results go"
+
+# Sections and keys of a config that change nothing here, and why.
+_WITHOUT_EFFECT = {
+    "name": _FOLDER,
+    "surrogate": "only gradients use it",
+    "neuron.surrogate_function": "only gradients use it",
+    "neuron.detach_reset": "only gradients use it",
+    "model.init": "the weights are those of the checkpoint",
+    "data.augment": _TRAINING,
+    "task.mixup": _TRAINING,
+    "task.cutmix": _TRAINING,
+    "task.chunk_gradient": _TRAINING,
+    "task.compile": _TRAINING,
+    "task.online_step": _TRAINING,
+    "optim": _TRAINING,
+    "callbacks": _TRAINING,
+    "logger": _TRAINING,
+    "monitor": "the best epoch was chosen in training",
+    "stages": "they follow a training",
+    "paths.runs": _FOLDER,
+    "paths.run": _FOLDER,
+    "show": "it belongs to train.py",
+    "resume": "it belongs to train.py",
+    "sweep": "it belongs to train.py",
+    "debug": "of debug only debug.traceback=true is known here",
+}
+
+# Of the trainer's keys, those that an evaluation looks at.
+_OF_THE_TRAINER = ("accelerator", "devices", "precision", "strategy", "plugins", "deterministic", "benchmark")
+_LIMITS = {"test": "limit_test_batches", "predict": "limit_predict_batches"}
+
+
+@dataclass
+class Request:
+    """A command line of eval.py.
+
+    Attributes:
+        own: run or checkpoint, mode, output.
+        changes: of the saved config, nested.
+        words: the same, as they were typed.
+    """
+
+    own: dict[str, str]
+    changes: DictConfig
+    words: list[str]
+
+
+def read_request(arguments: Sequence[str]) -> Request:
+    """Take a command line apart and refuse what would do nothing.
+
+    Raises: UsageError.
+    """
+    own: dict[str, str] = {}
+    words: list[str] = []
+    refuse_repeated(arguments)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key.startswith(("-", "~")):
+            raise UsageError(f"{argument!r} is not key=value. `python eval.py --help` shows the keys.")
+        if key in OWN_KEYS:
+            own[key] = value
+        elif root_of(argument) in top_level_keys():
+            words.append(argument)
+        else:
+            known = [*OWN_KEYS, *top_level_keys()]
+            near = did_you_mean(root_of(argument), known)
+            raise UsageError(f"{key} is not a key of eval.py.{near} Known: {', '.join(known)}.")
+    if own.setdefault("mode", "test") not in MODES:
+        raise UsageError(f"eval: mode must be one of 'test', 'predict', got {own['mode']!r}.")
+    if ("run" in own) == ("checkpoint" in own):
+        raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
+    if own.get("output") == "":
+        raise UsageError("output= names no folder. Write output=FOLDER.")
+    for word in words:
+        _refuse_without_effect(word, own["mode"])
+    changes = read_changes(words, "eval.py")
+    _refuse_several_devices(changes)
+    return Request(own, changes, words)
+
+
+def _refuse_without_effect(word: str, mode: str) -> None:
+    key = re.sub(r"\[.*", "", key_of(word))
+    for place, reason in _WITHOUT_EFFECT.items():
+        if key == place or key.startswith(f"{place}."):
+            raise UsageError(f"{word} does nothing in an evaluation: {reason}.")
+    root, _, rest = key.partition(".")
+    if root in ("data", "encoder", "model", "neuron", "norm", "task", "trainer", "paths") and not rest:
+        raise UsageError(f"{word}: eval.py changes single keys of the saved config, {root}.<key>=….")
+    if re.search(r"\[|\.\d+(\.|$)", key_of(word)):
+        raise UsageError(f"{word}: a list is given as a whole, {'.'.join(key.split('.')[:2])}=[…].")
+    takes = (*_OF_THE_TRAINER, _LIMITS[mode])
+    if root == "trainer" and rest.split(".")[0] not in takes:
+        near = did_you_mean(rest, takes)
+        raise UsageError(f"{word} does nothing in an evaluation.{near} Of the trainer it looks at {', '.join(takes)}.")
+
+
+def _refuse_several_devices(changes: DictConfig) -> None:
+    """An evaluation of a run that trained on several devices takes one; to ask for several is a mistake."""
+    devices = OmegaConf.select(changes, "trainer.devices")
+    if devices is not None and devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1):
+        raise UsageError(f"eval: trainer.devices={devices}: an evaluation runs on one device. Leave it out.")
+
+
+def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
+    """Refuse changes that the saved net has no place for.
+
+    Args:
+        request: of the command line.
+        config: as it was saved.
+
+    Raises: UsageError naming the key and those that there are.
+    """
+    model = config["model"]
+    if not isinstance(model, Mapping) or "layers" not in model:
+        return  # a registered model: its arguments are checked with its signature
+    for word in request.words:
+        key = key_of(word)
+        if key == "T" and config["neuron"].get("name") == "ReLU":
+            raise UsageError(f"{word} does nothing: a net of ReLUs takes one time step.")
+        if root_of(word) == "model" and re.split(r"[.\[]", key)[1] not in ("layers", "blocks"):
+            raise UsageError(
+                f"{key} is not used by this model: its layers stand in the checkpoint with their sizes. Of the model "
+                "only model.layers and model.blocks can be changed, without changing any weight's shape."
+            )
+        if root_of(word) == "norm" and "'norm'" not in str([model["layers"], model.get("blocks")]):
+            raise UsageError(f"{word} does nothing: the layers of this model have no normalization. Leave it out.")

@@ -1,0 +1,75 @@
+"""The options of train.py, which are Hydra's, told from its overrides and checked before Hydra sees them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from snntrain.config.compose import CONF
+from snntrain.config.error import UsageError
+from snntrain.registry import did_you_mean
+
+
+@dataclass
+class Options:
+    """A command line taken apart.
+
+    Attributes:
+        overrides: key=value, ~key.
+        flags: options with their values.
+        is_sweep: -m is among them.
+        completes: a shell asks how a word may go on; such words are no overrides.
+    """
+
+    overrides: list[str]
+    flags: list[str]
+    is_sweep: bool
+    completes: bool
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Take a command line apart; options may stand before, after and between the overrides.
+
+    Raises: UsageError for an option that does not exist, lacks its value, or names a folder or file that is not there.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse
+    parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
+    for word in unknown:
+        name = word.partition("=")[0]
+        known = [option for option in parser._option_string_actions if option.startswith("--")]
+        near = did_you_mean(name, known)
+        raise UsageError(f"{name} is not an option of train.py.{near} Overrides are key=value; -m starts a sweep.")
+    left, flags = Counter(parsed.overrides), []
+    for word in arguments:
+        if left[word]:
+            left[word] -= 1
+        elif word != "--":
+            flags.append(word)
+    if parsed.config_dir is not None and not Path(parsed.config_dir).is_dir():
+        raise UsageError(f"--config-dir: {parsed.config_dir} is not a folder.")
+    _check_config_file(parsed.config_path, parsed.config_name)
+    return Options(parsed.overrides, flags, parsed.multirun, bool(parsed.shell_completion))
+
+
+def _refuse(message: str) -> NoReturn:
+    place, colon, what = message.removeprefix("argument ").partition(": ")
+    what = what.replace("expected one argument", "needs a value").replace("invalid choice:", "cannot be")
+    raise UsageError(f"{place.split('/')[0]} {what}." if colon else f"{message}.")
+
+
+def _check_config_file(folder: str | None, name: str | None) -> None:
+    """The file that a command line is composed from in the place of conf/config.yaml."""
+    where = CONF if folder is None else CONF.parent / folder  # as Hydra: from the folder of train.py, or absolute
+    if not where.is_dir():
+        raise UsageError(f"--config-path: {where} is not a folder.")
+    file = f"{'config' if name is None else name}".removesuffix(".yaml")
+    if not (where / f"{file}.yaml").is_file():
+        known = [path.stem for path in sorted(where.glob("*.yaml"))]
+        raise UsageError(
+            f"--config-name: there is no {where / file}.yaml.{did_you_mean(file, known)} There: "
+            f"{', '.join(known) or 'none'}."
+        )

@@ -1,0 +1,26 @@
+"""What the programs print: text as it is, also with [brackets] or :colons: in a path or a name."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+
+def terminal(**settings: Any) -> Console:
+    """A console that reads no markup in what it prints; what is to be styled is a rich Text.
+
+    Args:
+        settings: of rich's Console, such as stderr=True or file.
+    """
+    return Console(highlight=False, markup=False, emoji=False, **settings)
+
+
+def bold(text: str, rest: str = "") -> Text:
+    """A text in bold, and what follows it plainly."""
+    return Text.assemble((text, "bold"), rest)
+
+
+def print_error(message: str, title: str = "error") -> None:
+    """Print one line on stderr."""
+    line = " ".join(message.encode("utf-8", "backslashreplace").decode("utf-8").split())
+    terminal(stderr=True).print(Text.assemble((f"{title}:", "bold red"), f" {line}"), soft_wrap=True)

@@ -1,0 +1,71 @@
+"""Overrides that would do nothing are refused, each by its name."""
+
+import pytest
+
+from snntrain.config import UsageError, compose
+from snntrain.config.overrides import check_command, is_sweep, read_changes, refuse_unused
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sweep", "said"),
+    [
+        (["T=2", "seed=1", "T=8"], False, "T is given twice, T=2 and T=8"),
+        (["neuron.tau=2", "++neuron.tau=2"], False, "neuron.tau is given twice"),
+        (["~logger", "logger=csv"], False, "logger is given twice"),
+        (["paths.run=x"], False, "paths.run=x: the program fills it in"),
+        (["hydra.sweep.dir=x"], False, "hydra.sweep.dir=x does nothing in a single run. For a sweep add -m"),
+        (["hydra.launcher.n_jobs=2"], False, "does nothing in a single run"),
+        (["hydra.run.dir=x"], True, "hydra.run.dir=x does nothing in a sweep"),
+        (["seed=1,2"], False, "seed=1,2: several values are a sweep, add -m"),
+    ],
+)
+def test_what_train_would_not_look_at_is_refused(overrides, sweep, said):
+    with pytest.raises(UsageError) as error:
+        check_command(overrides, is_sweep=sweep)
+    assert str(error.value).startswith(said) or said in str(error.value)
+
+
+def test_what_train_looks_at_passes():
+    check_command(["T=2", "neuron.tau=2", "hydra.run.dir=x", "model.layers=[a,b]", "name='a,b'"], is_sweep=False)
+    check_command(["seed=1,2", "hydra.sweep.dir=x"], is_sweep=True)
+    assert is_sweep(["launch=joblib"]) and not is_sweep(["launch=basic", "T=2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["neuron=relu", "surrogate=erf"], "surrogate=erf does nothing: the neuron ReLU"),
+        (["neuron=relu", "surrogate.alpha=3"], "surrogate.alpha=3 does nothing"),
+        (["model=mlp", "norm=tdbn"], "norm=tdbn does nothing: the layers of this model have no normalization"),
+        (["neuron=lif", "surrogate=erf"], None),
+        (["model=csnn", "norm=tdbn"], None),
+        (["model=resnet19", "data=cifar10", "norm=bn"], None),
+    ],
+)
+def test_choices_that_the_net_has_no_place_for_are_refused(overrides, said):
+    config = compose(overrides)
+    if said is None:
+        return refuse_unused(config, overrides)
+    with pytest.raises(UsageError, match=said):
+        refuse_unused(config, overrides)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trust=maybe", "trust=maybe cannot be set"),
+        ("T=many", "T=many cannot be set"),
+        ("T=", "T= cannot be set"),
+        ("plugins=x", "plugins=x cannot be set"),
+        ("paths.dta=x", "'dta'"),
+        ("neuron=[1", "neuron=[1 cannot be set"),
+        ("sed=1", "Did you mean seed?"),
+        ("optim/schedule=step", "chooses no group"),
+        ("~T", "is not key=value"),
+    ],
+)
+def test_changes_of_a_saved_config_have_its_keys_and_types(word, said):
+    with pytest.raises(UsageError) as error:
+        read_changes(["seed=1", word] if word != "sed=1" else [word], "x.py")
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert read_changes(["+T=8", "neuron.tau=3", "trust=true"], "x.py") == {"T": 8, "neuron": {"tau": 3}, "trust": True}

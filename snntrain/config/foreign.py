@@ -33,6 +33,8 @@ def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) ->
     check_no_placeholders(config)
     admitted = {**asdict(Config()), **config, "trust": trust}
     _check_kinds(admitted, source)
+    if admitted["monitor"].get("mode") is None:  # of a config from before it was written
+        admitted["monitor"] = {"metric": "val/acc", **admitted["monitor"], "mode": "max"}
     if admitted["plugins"] and not trust:
         raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")
     if not trust:

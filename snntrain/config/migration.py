@@ -32,7 +32,10 @@ def migrate(config: dict[str, Any], written_in: int, source: str) -> dict[str, A
 
 def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     """Format 1: until the end of November 2026."""
-    return dict(config)
+    changed = dict(config)
+    # Whatever the metric, the larger value was the better one unless the config said otherwise.
+    changed["monitor"] = {"metric": "val/acc", "mode": "max", **changed.get("monitor", {})}
+    return changed
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

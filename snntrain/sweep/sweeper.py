@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 
 from snntrain.config.error import UsageError
+from snntrain.config.monitor import mode_of
 from snntrain.report.runs_page import print_sweep, write_sweep_report
 from snntrain.run.owner import claim, claim_fresh, is_alive, release, take_over
 from snntrain.sweep.jobs import (
@@ -91,7 +92,9 @@ class JobSweeper(BasicSweeper):
             _refuse_running(job)
         more = [job for job in jobs if job not in known]
         recorded = [override.removeprefix("++") for override in arguments]
-        write_sweep(self.folder, recorded, [*known, *more], OmegaConf.to_container(self.config.monitor))
+        monitor = OmegaConf.to_container(self.config.monitor)
+        monitor["mode"] = mode_of(monitor["metric"], monitor["mode"])
+        write_sweep(self.folder, recorded, [*known, *more], monitor)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         return jobs
 

@@ -87,8 +87,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
-    _check_model(resolved)
     _check_data_facts(resolved["data"])
+    _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():

@@ -60,8 +60,13 @@ def watchers(config: Mapping[str, Any], find: Callable[[str, str], Any]) -> Iter
             yield f"{path}.monitor", metric, f"{path}.mode", settings.get("mode", parameters["mode"].default)
 
 
-def check_direction(key: str, metric: str, mode_key: str, mode: str) -> None:
-    """Refuse to look for the worst epoch.
+def check_direction(key: str, metric: str, mode_key: str, mode: str, suffix: str = "") -> None:
+    """Refuse to look for the worst value of a metric.
+
+    Args:
+        key, metric: which metric, and where the config names it.
+        mode_key, mode: 'max' or 'min', and where the config says so.
+        suffix: what else the config writes after it, "imize" in a search.
 
     Raises: UsageError naming both keys.
     """
@@ -69,8 +74,8 @@ def check_direction(key: str, metric: str, mode_key: str, mode: str) -> None:
     if right is not None and mode != right:
         size = {"max": "large", "min": "small"}
         raise UsageError(
-            f"{key}={metric} is to be {size[right]}, but {mode_key}={mode} looks for the epoch where it is "
-            f"{size.get(mode, mode)}. Set {mode_key}={right}."
+            f"{key}={metric} is to be {size[right]}, but {mode_key}={mode}{suffix} looks for where it is "
+            f"{size.get(mode, mode)}. Set {mode_key}={right}{suffix}."
         )
 
 

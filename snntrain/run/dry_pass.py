@@ -6,6 +6,7 @@ second, and not after the data were read or, in the test, after all the training
 
 import contextlib
 import copy
+import os
 import random
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from snntrain.config.binding import resolve_name
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.monitor import check_logged, watchers
 from snntrain.encoding import FramesEncoder
-from snntrain.parallel.devices import is_sharded, one_device
+from snntrain.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
 from snntrain.randomness import generator
 from snntrain.run.interruption import OwnHandlers, interruptible
 
@@ -120,7 +121,7 @@ def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trai
     from snntrain.run.build import build_trainer
 
     kept = {key: value for key, value in one_device(config["trainer"]).items() if key not in _NOT_OF_A_STEP}
-    own = {
+    own: dict[str, Any] = {
         "_target_": config["trainer"]["_target_"],
         "max_epochs": 1,
         "limit_train_batches": 1,
@@ -129,12 +130,20 @@ def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trai
         "log_every_n_steps": 1,
     }
     # Of one process, even where this one is of a group.
+    if in_group() and is_on_cuda(config["trainer"]):
+        own["devices"] = [_own_device(config["trainer"].get("devices"))]
     plugins = [*(config["trainer"].get("plugins") or ()), LightningEnvironment()]
     return build_trainer({**config, "trainer": {**kept, **own, "plugins": plugins}}, callbacks, logger=False, dry=True)
 
 
 def _loader(batch: tuple[Tensor, ...]) -> DataLoader:
     return DataLoader([batch], batch_size=None, collate_fn=tuple)  # a list of batches would be several loaders
+
+
+def _own_device(devices: Any) -> int:
+    """The GPU of this process of several, which the others leave to it."""
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return devices[rank] if isinstance(devices, list) else rank
 
 
 class _FirstLoss(pl.Callback):

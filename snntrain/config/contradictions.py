@@ -83,6 +83,9 @@ def _schedule(config: Settings) -> Iterator[str]:
             f"optim.schedule: {target.__name__} takes a function, which no config holds. Use optim/schedule=cosine "
             "or step."
         )
+    floor, rate = schedule.get("eta_min", 0.0), config["optim"].get("lr", 1.0)
+    if floor > rate:
+        yield f"optim.schedule.eta_min={floor} is more than optim.lr={rate}, from which the rate is to fall. Lower it."
     if issubclass(target, lr_scheduler.OneCycleLR):
         total = schedule.get("total_steps") or (schedule.get("epochs") or 0) * (schedule.get("steps_per_epoch") or 0)
         if total and total != epochs:

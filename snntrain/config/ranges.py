@@ -186,7 +186,7 @@ _ranges(
     mode=OneOf("min", "max"),
     save_top_k=whole(-1),
     every_n_train_steps=whole(0, None),
-    every_n_epochs=whole(0, None),
+    every_n_epochs=_COUNT_OR_NONE,
 )
 _ranges(
     callbacks.EarlyStopping,

@@ -20,6 +20,7 @@ from snntrain.config.compose import groups
 from snntrain.config.ranges import range_of
 from snntrain.config.targets import walk
 from snntrain.data.augmentation import v2
+from snntrain.parallel.devices import check_devices
 from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
@@ -67,7 +68,8 @@ LEGAL: list[tuple[str, str, str]] = []
 
 def numbers(config: DictConfig, below: str) -> Iterator[str]:
     """Keys of the numbers that stand in the config, and of those that a class would take."""
-    resolved = OmegaConf.to_container(config, resolve=True)
+    # Numbers of a model's layers that follow a key of the model are tried as that key.
+    resolved = OmegaConf.to_container(config, resolve=below != "model")
     node = resolved
     for part in below.split("."):
         node = node[part]
@@ -114,6 +116,7 @@ def said(config: DictConfig, key: str, value: Any) -> str | None:
     try:
         OmegaConf.update(config, key, value, force_add=True)
         settings = check(config)
+        check_devices(settings)
         task = build_task(settings)
         build_stages(settings, task)
         make_data(settings)

@@ -1,12 +1,13 @@
 """Settings that exclude each other, and the monitored metric: refused before anything is built, both keys named."""
 
 import pytest
+import yaml
 
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
 from snntrain.config.monitor import direction
 
-FLIP = "torch.optim.lr_scheduler"
+SCHEDULES = "torch.optim.lr_scheduler"
 CONTRADICTIONS = {
     "neuron=psn neuron.T=5": ["neuron.T=5", "T=4"],
     "norm=bntt norm.T=3": ["norm.T=3", "T=4"],
@@ -35,25 +36,31 @@ CONTRADICTIONS = {
         "callbacks.early_stopping.mode=max",
     ],
     "callbacks.best_checkpoint.monitor=val/loss": ["callbacks.best_checkpoint.monitor=val/loss", "mode=max"],
-    f"optim.schedule={{_target_:{FLIP}.ReduceLROnPlateau}}": ["ReduceLROnPlateau", "optim/schedule=cosine"],
-    f"optim.schedule={{_target_:{FLIP}.OneCycleLR,max_lr:0.1,total_steps:1000}}": [
+    f"optim.schedule={{_target_: {SCHEDULES}.ReduceLROnPlateau}}": ["ReduceLROnPlateau", "optim/schedule=cosine"],
+    f"optim.schedule={{_target_: {SCHEDULES}.OneCycleLR, max_lr: 0.1, total_steps: 1000}}": [
         "OneCycleLR",
         "1000",
         "trainer.max_epochs=20",
         "optim.schedule.total_steps=20",
     ],
-    f"optim.schedule={{_target_:{FLIP}.OneCycleLR,max_lr:0.1,epochs:20,steps_per_epoch:41}}": ["OneCycleLR", "820"],
-    f"optim.schedule={{_target_:{FLIP}.SequentialLR,schedulers:[],milestones:[]}}": ["SequentialLR"],
+    f"optim.schedule={{_target_: {SCHEDULES}.OneCycleLR, max_lr: 0.1, epochs: 20, steps_per_epoch: 41}}": [
+        "OneCycleLR",
+        "820",
+    ],
+    f"optim.schedule={{_target_: {SCHEDULES}.SequentialLR, schedulers: [], milestones: []}}": ["SequentialLR"],
+    "optim.schedule.eta_min=0.1": ["optim.schedule.eta_min=0.1", "optim.lr=0.002"],
     "~T": ["T was taken out of the config (~T)"],
 }
 
 
 @pytest.mark.parametrize("overrides", CONTRADICTIONS)
 def test_settings_that_exclude_each_other_are_refused_by_both_names(overrides):
-    group, _, value = overrides.partition("={")
-    words = [f"++{overrides}"] if group == "optim.schedule" else overrides.split()
+    schedule = overrides.removeprefix("optim.schedule=")
+    config = compose([] if schedule != overrides else overrides.split())
+    if schedule != overrides:
+        config.optim.schedule = yaml.safe_load(schedule)
     with pytest.raises(UsageError) as error:
-        check(compose(words))
+        check(config)
     assert [text for text in CONTRADICTIONS[overrides] if text not in str(error.value)] == [], str(error.value)
 
 

@@ -235,9 +235,11 @@ def _check_model_keys(config: DictConfig) -> None:
     if not isinstance(model, dict) or "layers" not in model:
         return
     known = {"layers", "blocks", "init", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
-    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (CONF / "model").glob("*.yaml")]
-    for key, value in model.items():
-        if key not in known and not any(key in file and file[key] == value for file in ours):
+    unread = {key: value for key, value in model.items() if key not in known}
+    files = (CONF / "model").glob("*.yaml") if unread else ()
+    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    for key, value in unread.items():
+        if not any(key in file and file[key] == value for file in ours):
             listing = ", ".join(sorted(known))
             raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +11,34 @@ def refuse(owner: object, name: str, wanted: str, value: object) -> ValueError:
     """The error every check here raises; owner is the object whose argument it is, or its name."""
     title = owner if isinstance(owner, str) else type(owner).__name__
     return ValueError(f"{title}: {name} must be {wanted}, got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Finite numbers, or integers, within bounds; no bool is one."""
+
+    whole: bool = False
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    def allow(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        number = _as_float(value)
+        return (
+            math.isfinite(number)
+            and (not self.whole or isinstance(value, Integral))
+            and (self.above is None or number > self.above)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.below is None or number < self.below)
+            and (self.at_most is None or number <= self.at_most)
+        )
+
+    def __str__(self) -> str:
+        bounds = [(">", self.above), ("≥", self.at_least), ("<", self.below), ("≤", self.at_most)]
+        kind = "an integer" if self.whole else "a finite number"
+        return kind + " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
 
 def real(
@@ -28,19 +57,10 @@ def real(
     Args:
         alternative: what else the caller accepts, for the text, e.g. " or None".
     """
-    bounds = [(">", above), ("≥", at_least), ("<", below), ("≤", at_most)]
-    wanted = "a finite number" + " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
-    number = _as_float(value)
-    outside = (
-        not math.isfinite(number)
-        or (above is not None and number <= above)
-        or (at_least is not None and number < at_least)
-        or (below is not None and number >= below)
-        or (at_most is not None and number > at_most)
-    )
-    if outside:
-        raise refuse(owner, name, wanted + alternative, value)
-    return number
+    bounds = Bounds(above=above, at_least=at_least, below=below, at_most=at_most)
+    if not bounds.allow(value):
+        raise refuse(owner, name, f"{bounds}{alternative}", value)
+    return float(value)
 
 
 def _as_float(value: Any) -> float:
@@ -53,11 +73,11 @@ def _as_float(value: Any) -> float:
         return math.inf
 
 
-def integer(owner: object, name: str, value: Any, *, at_least: int | None = None) -> int:
-    """An int within the bound; bool and floats are refused."""
-    wanted = "an integer" + (f" ≥ {at_least}" if at_least is not None else "")
-    if isinstance(value, bool) or not isinstance(value, Integral) or (at_least is not None and value < at_least):
-        raise refuse(owner, name, wanted, value)
+def integer(owner: object, name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None) -> int:
+    """An int within the bounds; bool and floats are refused."""
+    bounds = Bounds(whole=True, at_least=at_least, at_most=at_most)
+    if not bounds.allow(value):
+        raise refuse(owner, name, str(bounds), value)
     return int(value)
 
 

@@ -4,9 +4,13 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+from torch import Tensor, nn
+
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.ranges import check_ranges
 from snntrain.registry import did_you_mean
 
 
@@ -48,10 +52,12 @@ def check_call(
     ]
     if missing:
         raise UsageError(f"{path}: {name} needs {', '.join(missing)}.")
+    check_ranges(target, arguments, path)
     annotations = _annotations(target)
     for key, value in arguments.items():
         if key in annotations and not matches(value, annotations[key]):
-            raise UsageError(f"{path}.{key} must be {describe(annotations[key])}, got {value!r}.")
+            shown = "null" if value is None else repr(value)
+            raise UsageError(f"{path}.{key} must be {describe(annotations[key])}, got {shown}.")
 
 
 def matches(value: Any, annotation: Any) -> bool:
@@ -85,7 +91,12 @@ def matches(value: Any, annotation: Any) -> bool:
         return not items or all(matches(item, items[0]) for item in value)
     if container in (dict, Mapping):
         return isinstance(value, Mapping)
-    return True
+    return not (_is_beyond_yaml(annotation) and isinstance(value, (bool, int, float, str, type(None))))
+
+
+def _is_beyond_yaml(annotation: Any) -> bool:
+    """Whether only an object will do: a tensor, a module, a time."""
+    return inspect.isclass(annotation) and issubclass(annotation, (Tensor, nn.Module, timedelta))
 
 
 def describe(annotation: Any) -> str:
@@ -95,7 +106,8 @@ def describe(annotation: Any) -> str:
     if annotation in names:
         return names[annotation]
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(option) for option in inner))
+        written = [option for option in inner if not _is_beyond_yaml(option)] or inner
+        return " or ".join(dict.fromkeys(describe(option) for option in written))
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin is tuple and Ellipsis not in inner:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from snntrain.config.size import in_words, machine_memory
 from snntrain.error import UsageError
 
 # Pattern of a key → the largest value that it may have. The first pattern that fits a key counts.
@@ -52,25 +53,17 @@ def check_bounds(config: Mapping[str, Any], source: str) -> None:
 
 
 def _check_memory_of_a_batch(config: Mapping[str, Any], source: str) -> None:
-    data, memory = config["data"], memory_of_this_machine()
+    data, memory = config["data"], machine_memory()
     shape, size = data.get("sample_shape"), data.get("batch_size", 1)
     numbers = [config["T"], size, *shape] if isinstance(shape, list) else []
-    if memory is None or not numbers or not all(type(number) is int for number in numbers):
+    if not numbers or not all(type(number) is int for number in numbers):
         return  # what is no number is refused by the check of the config
     needed = 4 * math.prod(numbers)
     if needed > memory:
         raise UsageError(
-            f"{source}: a batch takes {_gibibytes(needed)}: T {config['T']:,} × data.batch_size {size:,} × a sample of "
-            f"{shape}; this machine has {_gibibytes(memory)} of memory. Override one of them: data.batch_size=…."
+            f"{source}: a batch takes {in_words(needed)}: T {config['T']:,} × data.batch_size {size:,} × a sample of "
+            f"{shape}; this machine has {in_words(memory)} of memory. Override one of them: data.batch_size=…."
         )
-
-
-def memory_of_this_machine() -> int | None:
-    """Bytes of main memory; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _numbers(node: Any, path: str) -> Iterator[tuple[str, float]]:
@@ -96,7 +89,3 @@ def _lists(node: Any, path: str) -> Iterator[tuple[str, list[int]]]:
 
 def _short(value: float) -> str:
     return f"{value:,}" if abs(value) < 10**15 else f"{value:.3g}" if abs(value) < 10**300 else "a larger number"
-
-
-def _gibibytes(size: float) -> str:
-    return f"{size / 2**30:,.1f} GiB" if size < 2**70 else f"{size / 2**30:.1e} GiB"

@@ -15,10 +15,15 @@ from snntrain import registry
 from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
+from snntrain.config.contradictions import check_together
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.monitor import mode_of
+from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
+from snntrain.config.size import within_memory
 from snntrain.config.targets import (
     check_dotted,
+    check_interface,
     check_keys_of_hydra,
     check_kind,
     check_no_placeholders,
@@ -50,12 +55,19 @@ def check(config: DictConfig) -> dict[str, Any]:
     Raises: UsageError with the place in the config, what was received, and what is allowed or was probably meant.
     """
     _check_model_keys(config)
+    config = config.copy()
     try:
+        if "monitor" in config:
+            config.monitor.mode = mode_of(config.monitor.metric, config.monitor.mode)
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         place = error.full_key or "config"
         raise UsageError(f"{place}: {explain(error)}. Choose a value or correct the ${{…}}.") from error
+    for key in top_level_keys():
+        if key not in resolved:
+            raise UsageError(f"{key} was taken out of the config (~{key}), but a run needs it. Leave out ~{key}.")
     check_resolved(resolved)
+    check_together(resolved)
     return resolved
 
 
@@ -64,6 +76,9 @@ def check_resolved(resolved: dict[str, Any]) -> None:
 
     Raises: UsageError, as check.
     """
+    # In this order: others refer to these, and would be blamed for them.
+    first = ("name", "seed", "T", "monitor", "trainer", "surrogate", "neuron")
+    check_finite({key: resolved[key] for key in (*first, *resolved) if key in resolved})
     _check_root(resolved)
     check_no_placeholders(resolved)
     if not resolved["trust"]:
@@ -72,9 +87,9 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
-    _check_model(resolved)
     _check_data_facts(resolved["data"])
-    for group in ("data", "task", "optim", "trainer"):
+    _check_model(resolved)
+    for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
         is_ours = (CONF / f"callbacks/{name}.yaml").is_file()
@@ -108,7 +123,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         integer("config", "seed", config["seed"], at_least=0)
         if config["seed"] >= 2**32:  # what NumPy's generator takes
             raise refuse("config", "seed", "an integer < 4294967296", config["seed"])
-        choice("config", "monitor.mode", config["monitor"]["mode"], ("max", "min"))
+        choice("config", "monitor.mode", config["monitor"].get("mode"), ("max", "min"))
     for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug)):
         check_mapping(config[section], section)
         check_call(schema, config[section], section)
@@ -167,7 +182,7 @@ def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ())
     if (
         not supplied and kind != "layer"
     ):  # the class's own range checks; layers are built with their shapes a little later
-        with refusing(path):
+        with refusing(path, target.__name__), within_memory():
             target(**arguments)
 
 
@@ -230,9 +245,11 @@ def _check_model_keys(config: DictConfig) -> None:
     if not isinstance(model, dict) or "layers" not in model:
         return
     known = {"layers", "blocks", "init", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
-    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (CONF / "model").glob("*.yaml")]
-    for key, value in model.items():
-        if key not in known and not any(key in file and file[key] == value for file in ours):
+    unread = {key: value for key, value in model.items() if key not in known}
+    files = (CONF / "model").glob("*.yaml") if unread else ()
+    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    for key, value in unread.items():
+        if not any(key in file and file[key] == value for file in ours):
             listing = ", ".join(sorted(known))
             raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
 
@@ -265,6 +282,7 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     target = resolve_name(dotted, path)
     if is_ours:
         check_kind(target, dotted, path)
+    check_interface(target, path, supplied)
     if path == "optim":
         schedule = arguments.pop("schedule", None)
         _check_target(schedule, "optim.schedule", config, SUPPLIED["optim.schedule"])

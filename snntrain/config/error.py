@@ -1,31 +1,49 @@
 """The errors of constructors and readers as the one error that users see."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from hydra.errors import HydraException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snntrain.error import UsageError
 
 __all__ = ["UsageError", "refusing"]
 
 
+_REFUSALS = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    HydraException,
+    MisconfigurationException,
+)
+
+
 @contextlib.contextmanager
-def refusing(prefix: str = "") -> Iterator[None]:
+def refusing(prefix: str = "", owner: str = "") -> Iterator[None]:
     """Turn the errors of constructors and readers inside the block into UsageErrors.
 
     Args:
         prefix: put before the text where that does not begin with it already, e.g. "neuron".
+        owner: the class whose arguments stand under the prefix: "LIFNode: tau must …" becomes "neuron.tau must …".
     """
     try:
         yield
     except UsageError:
         raise
-    except (ValueError, TypeError, OSError, ImportError, AttributeError, RuntimeError, HydraException) as error:
+    except _REFUSALS as error:
         cause: BaseException = error
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
             cause = (
                 cause.__cause__
             )  # Hydra wraps what a constructor raised; the constructor's own words are the clear ones
         text = " ".join(str(cause).split()) or type(cause).__name__  # one line
+        if owner:
+            text = re.sub(rf"^{re.escape(owner)}: (?=\w+ must )", f"{prefix}.", text)
         raise UsageError(text if not prefix or text.startswith(prefix) else f"{prefix}: {text}") from error

@@ -36,6 +36,8 @@ def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) ->
     check_complete(config, source)
     admitted = {**config, "trust": trust}
     _check_kinds(admitted, source)
+    if admitted["monitor"].get("mode") is None:  # of a config from before it was written
+        admitted["monitor"] = {"metric": "val/acc", **admitted["monitor"], "mode": "max"}
     if admitted["plugins"] and not trust:
         raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")
     if not trust:

@@ -25,10 +25,15 @@ class Paths:
 
 @dataclass
 class Monitor:
-    """The metric that says which epoch is best, and its direction, 'max' or 'min'."""
+    """The metric that says which epoch is best.
+
+    Attributes:
+        metric: its name, one that the task or a callback logs in every epoch, such as val/acc or val/loss.
+        mode: whether it is to be large, 'max', or small, 'min'; null: as the metric says, see snntrain.config.monitor.
+    """
 
     metric: str = "val/acc"
-    mode: str = "max"
+    mode: str | None = None
 
 
 @dataclass

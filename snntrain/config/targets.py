@@ -5,7 +5,7 @@ A package that is trusted as a whole still holds functions that run files or fet
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -49,6 +49,12 @@ ARGUMENTS: tuple[type, ...] = (
     LRScheduler,
     Logger,
 )
+# What the program calls on the classes of the config's author, beside what Lightning calls.
+_NEEDED = {
+    "data": ("splits_record", "fingerprint"),
+    "task": ("scores", "training_step", "validation_step", "test_step"),
+}
+_BASES = {"data": "snntrain.data.DataModule", "task": "snntrain.task.Classification"}
 _OF_HYDRA = ("_args_", "_partial_", "_recursive_", "_convert_", "_mode_")
 _TRUST = "Set trust=true if you trust this config."
 
@@ -88,6 +94,36 @@ def check_kind(target: Any, dotted: str, path: str) -> None:
         found = get_object(dotted)  # Hydra looks names up in another order than an import does
     if found is not target:
         raise UsageError(f"{path}._target_ {dotted!r} is ambiguous: a module hides behind another name. {_TRUST}")
+
+
+def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> None:
+    """Refuse a data module or a task that lacks what a run needs of it, instead of failing after the training.
+
+    Args:
+        target: the class.
+        path: place in the config.
+        supplied: arguments that the program passes to it.
+
+    Raises: UsageError naming what is missing.
+    """
+    if path not in _NEEDED or not inspect.isclass(target):
+        return
+    for name in _NEEDED[path]:
+        own = getattr(target, name, None)
+        if own is None or own is getattr(pl.LightningModule, name, None):
+            raise UsageError(
+                f"{path}._target_: {target.__name__} has no method {name}, which a run needs. Derive it from "
+                f"{_BASES[path]}."
+            )
+    parameters = inspect.signature(target).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    missing = [name for name in supplied if name not in parameters]
+    if missing:
+        raise UsageError(
+            f"{path}._target_: {target.__name__} does not take {', '.join(missing)}, which a run passes to it. Derive "
+            f"it from {_BASES[path]}, or add **more to its arguments."
+        )
 
 
 def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:

@@ -47,6 +47,7 @@ class VerifiedImages(ImageDataModule):
         persistent_workers: bool = True,
         augment: Augmentation | None = None,
         normalize: bool = False,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(
             num_classes,
@@ -58,6 +59,7 @@ class VerifiedImages(ImageDataModule):
             prefetch,
             persistent_workers,
             augment,
+            drop_last=drop_last,
         )
         self.root = Path(root)
         self.download = flag(self, "download", download)

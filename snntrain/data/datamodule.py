@@ -1,6 +1,7 @@
 """What every data set shares: three splits, batches cut from them, order from (seed, epoch)."""
 
 import hashlib
+import os
 import sys
 import threading
 from abc import abstractmethod
@@ -20,6 +21,8 @@ from snntrain.data.split import Split, held_out
 from snntrain.randomness import generator
 
 SPLITS = ("train", "val", "test")
+# A config of a larger machine is taken as it is; a thousand processes are a mistake anywhere.
+MOST_WORKERS = max(128, 4 * (os.cpu_count() or 1))
 
 
 def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,12 +39,13 @@ class DataModule(pl.LightningDataModule):
         num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked. The
             shape is that of a sample at one time step.
         batch_size: samples per batch and process, ≥ 1.
-        num_workers: loader processes, ≥ 0; the batches do not depend on it.
+        num_workers: loader processes, ≥ 0, at most 128 or four for each core; the batches do not depend on it.
         val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
             effect where the data set has a validation split of its own.
         seed: of the order of the training samples and of their augmentation.
         prefetch: batches that each worker prepares ahead, ≥ 1.
         persistent_workers: keep the workers from epoch to epoch.
+        drop_last: leave out a last training batch that is not full, on which some nets cannot learn.
 
     Attributes:
         splits: "train", "val" and "test", after setup.
@@ -65,6 +69,7 @@ class DataModule(pl.LightningDataModule):
         seed: int = 1,
         prefetch: int = 2,
         persistent_workers: bool = True,
+        drop_last: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = integer(self, "num_classes", num_classes, at_least=1)
@@ -73,11 +78,12 @@ class DataModule(pl.LightningDataModule):
         self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
         self._check_facts(getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None))
         self.batch_size = integer(self, "batch_size", batch_size, at_least=1)
-        self.num_workers = integer(self, "num_workers", num_workers, at_least=0)
+        self.num_workers = integer(self, "num_workers", num_workers, at_least=0, at_most=MOST_WORKERS)
         self.val_fraction = real(self, "val_fraction", val_fraction, above=0, below=1)
         self.seed = integer(self, "seed", seed, at_least=0)
         self.prefetch = integer(self, "prefetch", prefetch, at_least=1)
         self.persistent_workers = flag(self, "persistent_workers", persistent_workers)
+        self.drop_last = flag(self, "drop_last", drop_last)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
 
@@ -127,13 +133,13 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.splits["train"]
         if self.trainer is None:
-            return self._loader(split, EpochSampler(len(split), self.seed))
+            return self._loader(split, EpochSampler(len(split), self.seed), self.drop_last)
         if self.trainer.overfit_batches > 0:  # the same batches in each epoch
-            return self._loader(split, SequentialSampler(split))
+            return self._loader(split, SequentialSampler(split), self.drop_last)
         sampler = EpochSampler(len(split), self.seed)
         # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        return self._loader(split, sampler)
+        return self._loader(split, sampler, self.drop_last)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.splits["val"], SequentialSampler(self.splits["val"]))
@@ -144,7 +150,7 @@ class DataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self.test_dataloader()
 
-    def _loader(self, split: Split, sampler: EpochSampler | SequentialSampler) -> DataLoader:
+    def _loader(self, split: Split, sampler: EpochSampler | SequentialSampler, drop_last: bool = False) -> DataLoader:
         rank, world, on_gpu = 0, 1, False
         if self.trainer is not None:
             rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -153,7 +159,9 @@ class DataModule(pl.LightningDataModule):
         return DataLoader(
             split,
             # By name: Lightning builds the loader of predictions, and this in it, anew from their arguments.
-            batch_sampler=SharedBatches(sampler=sampler, batch_size=self.batch_size, rank=rank, world=world),
+            batch_sampler=SharedBatches(
+                sampler=sampler, batch_size=self.batch_size, drop_last=drop_last, rank=rank, world=world
+            ),
             num_workers=self.num_workers,
             persistent_workers=has_workers and self.persistent_workers,
             prefetch_factor=self.prefetch if has_workers else None,
@@ -189,9 +197,18 @@ class ImageDataModule(DataModule):
         prefetch: int = 2,
         persistent_workers: bool = True,
         augment: Augmentation | None = None,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(
-            num_classes, sample_shape, batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers
+            num_classes,
+            sample_shape,
+            batch_size,
+            num_workers,
+            val_fraction,
+            seed,
+            prefetch,
+            persistent_workers,
+            drop_last=drop_last,
         )
         if augment:
             augment.check(self.sample_shape)

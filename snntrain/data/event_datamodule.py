@@ -85,12 +85,21 @@ class EventDataModule(DataModule):
         seed: int = 1,
         prefetch: int = 2,
         persistent_workers: bool = True,
+        drop_last: bool = False,
     ) -> None:
         if not isinstance(framing, Framing):
             raise refuse(self, "framing", "a Framing, in YAML {_target_: snntrain.data.framing.Framing, …}", framing)
         self.SAMPLE_SHAPE = framing.shape[1:]
         super().__init__(
-            num_classes, sample_shape, batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers
+            num_classes,
+            sample_shape,
+            batch_size,
+            num_workers,
+            val_fraction,
+            seed,
+            prefetch,
+            persistent_workers,
+            drop_last=drop_last,
         )
         self.root, self.framing = Path(root), framing
         augment = augment or EventAugmentation()

@@ -66,10 +66,12 @@ class EventFolder(EventDataModule):
         seed: int = 1,
         prefetch: int = 2,
         persistent_workers: bool = True,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(
             *(root, framing, num_classes, sample_shape, augment, cache, cache_gb, verify, unsorted),
             *(batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers),
+            drop_last=drop_last,
         )
         alternative = ", or 'folder'"
         self.split = (

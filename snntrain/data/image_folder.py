@@ -113,6 +113,7 @@ class ImageFolder(ImageDataModule):
         test_fraction: float = 0.1,
         normalize: bool = False,
         verify: bool = True,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(
             num_classes,
@@ -124,6 +125,7 @@ class ImageFolder(ImageDataModule):
             prefetch,
             persistent_workers,
             augment,
+            drop_last=drop_last,
         )
         self.folder = Path(folder)
         self.size = integer(self, "size", size, at_least=1)

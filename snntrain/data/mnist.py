@@ -49,6 +49,7 @@ class MNIST(ImageDataModule):
         prefetch: int = 2,
         persistent_workers: bool = True,
         augment: Augmentation | None = None,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(
             num_classes,
@@ -60,6 +61,7 @@ class MNIST(ImageDataModule):
             prefetch,
             persistent_workers,
             augment,
+            drop_last=drop_last,
         )
         self.root = Path(root)
         self.download = flag(self, "download", download)

@@ -52,7 +52,7 @@ class SharedBatches(BatchSampler):
     Args:
         sampler: the order, the same in every process.
         batch_size: samples per batch and process. Only with batch_size 1 the last batch may have 2.
-        drop_last: leave out a last batch that is not full; with one process only.
+        drop_last: leave out a last batch that is not full.
         rank: number of this process, from 0.
         world: number of processes.
 
@@ -86,6 +86,8 @@ class SharedBatches(BatchSampler):
         full = self.batch_size * self.world
         count, rest = divmod(len(self.sampler), full)
         sizes = [full] * count
+        if self.drop_last:
+            return sizes
         if rest >= self.world:
             sizes.append(rest)
         elif rest and self.batch_size == 1:

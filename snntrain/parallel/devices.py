@@ -126,6 +126,11 @@ def check_devices(config: Mapping[str, Any]) -> None:
         )
 
 
+def is_on_cuda(trainer: Mapping[str, Any]) -> bool:
+    """Whether a run trains on GPUs, and there are any."""
+    return _accelerator(trainer) == "cuda" and torch.cuda.is_available()
+
+
 def is_sharded(trainer: Mapping[str, Any]) -> bool:
     """Whether each process holds a part of the weights only."""
     strategy = trainer.get("strategy", "auto")

@@ -16,12 +16,16 @@ from snntrain.callback import History, OwnHandlers, Progress, ResumePoint, Seedi
 from snntrain.checkpoint import WholeCheckpoints
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.migration import FORMAT
+from snntrain.config.size import within_memory
 from snntrain.encoding import Encoder
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
+from snntrain.run.data_check import check_with_data
+from snntrain.run.dry_pass import dry_pass
 from snntrain.run.loggers import name_files
+from snntrain.run.size_check import check_size
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
@@ -48,7 +52,7 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
     """
     torch.manual_seed(derived_seed(config["seed"], "weights"))
     shape = net_shape(config)
-    with refusing("model"):
+    with refusing("model"), within_memory():
         if "layers" in config["model"]:
             return builder.build_model(config, shape, step_mode=_step_mode(config))
         facts = {
@@ -65,6 +69,15 @@ def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
         return encoder.encoded_shape(shape) if isinstance(encoder, Encoder) else shape
+
+
+def _check_task(task: pl.LightningModule) -> None:
+    for name in ("net", "T"):
+        if not hasattr(task, name):
+            raise UsageError(
+                f"task: {type(task).__name__} keeps no {name}, which a run needs. Derive it from "
+                "snntrain.task.Classification."
+            )
 
 
 def _step_mode(config: Mapping[str, Any]) -> str:
@@ -99,6 +112,8 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
         )
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])
+    _check_task(task)
+    check_size(task, config)
     with refusing("optim"):
         configure(net, config["optim"])  # a learning rate that torch refuses is refused now, not in the first epoch
     return task
@@ -117,7 +132,7 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
     arguments = {"num_classes": config["data"]["num_classes"], "optim": config["optim"], "seed": config["seed"]}
-    with refusing("task"):
+    with refusing("task", config["task"]["_target_"].rpartition(".")[2]):
         return instantiate(
             config["task"], net=net, encoder=encoder, T=T, **arguments | changed, _recursive_=False, _convert_="all"
         )
@@ -130,7 +145,7 @@ def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[st
     """
     stages, net = {}, task.net
     for name in in_order(config.get("stages", {})):
-        with refusing(f"stages.{name}"):
+        with refusing(f"stages.{name}", config["stages"][name]["_target_"].rpartition(".")[2]):
             stages[name] = instantiate(config["stages"][name], _convert_="all")
             net = stages[name].check(net, task, net_shape(config))
     return stages
@@ -141,15 +156,34 @@ def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
     Raises: UsageError naming the missing or corrupt file.
     """
-    with refusing("data"):
-        data = instantiate(config["data"], _convert_="all")
-        data.prepare_data()
-        data.setup()
+    data = make_data(config)
+    read_data(data)
     return data
 
 
-def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logger: Any) -> pl.Trainer:
-    """The Trainer of a config.
+def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
+    """The datamodule of a config, nothing read yet.
+
+    Raises: UsageError naming an argument.
+    """
+    with refusing("data", config["data"]["_target_"].rpartition(".")[2]):
+        return instantiate(config["data"], _convert_="all")
+
+
+def read_data(data: pl.LightningDataModule) -> None:
+    """Find and read the files of a datamodule.
+
+    Raises: UsageError naming the missing or corrupt file.
+    """
+    with refusing("data"):
+        data.prepare_data()
+        data.setup()
+
+
+def build_trainer(
+    config: Mapping[str, Any], callbacks: list[pl.Callback], logger: Any, dry: bool = False
+) -> pl.Trainer:
+    """The Trainer of a config; a dry one keeps no checkpoints.
 
     Raises: UsageError, for a missing accelerator as well.
     """
@@ -160,7 +194,7 @@ def build_trainer(config: Mapping[str, Any], callbacks: list[pl.Callback], logge
             callbacks=callbacks,
             logger=logger,
             default_root_dir=config["paths"]["run"],
-            enable_checkpointing=True,
+            enable_checkpointing=not dry,
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
             use_distributed_sampler=False,
@@ -202,8 +236,20 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 
+def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """The callbacks that a config names.
+
+    Raises: UsageError naming one and its argument.
+    """
+    made = []
+    for name, settings in config["callbacks"].items():
+        with refusing(f"callbacks.{name}", settings["_target_"].rpartition(".")[2]):
+            made.append(instantiate(settings, _convert_="all"))
+    return made
+
+
 def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Everything a run needs; nothing is written yet.
+    """Everything a run needs; nothing is written yet, and data are read last.
 
     Args:
         config: checked, with paths.run set.
@@ -214,21 +260,19 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     folder = Path(config["paths"]["run"])
     task = build_task(config)
     stages = build_stages(config, task)
-    data = build_data(config)
+    data = make_data(config)
+    chosen = build_callbacks(config)
+    dry_pass(task, config)
+    read_data(data)
+    check_with_data(task, data, config)
     history, throughput = History(folder / "metrics.csv"), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
-    for name, settings in config["callbacks"].items():
-        with refusing(f"callbacks.{name}"):
-            callbacks.append(instantiate(settings, _convert_="all"))
     resume_point = ResumePoint(folder / "checkpoints", described(config))
-    callbacks += [*more_callbacks, resume_point]
+    callbacks += [*chosen, *more_callbacks, resume_point]
     with refusing("logger"):
         logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)
     if config["trainer"].get("sync_batchnorm"):
         with refusing():
             refuse_unshared_statistics(task)
-    if hasattr(task, "check_trainer"):
-        with refusing("trainer"):
-            task.check_trainer(trainer)
     return Run(config, folder, task, data, trainer, history, throughput, stages, resume_point)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from snntrain.config.bounds import memory_of_this_machine
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.size import in_words, machine_memory
 from snntrain.error import DamagedFile
 from snntrain.files import DEEPEST, MOST_VALUES, values_in
 
@@ -123,7 +123,7 @@ def _not_finite(source: str, name: str, what: str) -> str:
 def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":
     """A limit for building the network that has these weights: what it takes beyond them is small."""
     size = sum(value.numel() * value.element_size() for _, value in leaves(weights) if isinstance(value, Tensor))
-    most = memory_of_this_machine() or 2**40
+    most = machine_memory()
     return MemoryLimit(min(2**29 + 2 * size, most), min(2**30 + 16 * size, most))
 
 
@@ -145,9 +145,9 @@ class MemoryLimit(TorchDispatchMode):
         size = _size_of_result(func, args, kwargs or {})
         self.made += size
         if size > self.single:
-            raise ValueError(f"it takes a tensor of {_mebibytes(size)}; the weights allow {_mebibytes(self.single)}.")
+            raise ValueError(f"it takes a tensor of {in_words(size)}; the weights allow {in_words(self.single)}.")
         if self.made > self.total:
-            raise ValueError(f"the model up to here takes more than {_mebibytes(self.total)}, which it is allowed.")
+            raise ValueError(f"the model up to here takes more than {in_words(self.total)}, which it is allowed.")
         return func(*args, **(kwargs or {}))
 
 
@@ -172,7 +172,3 @@ def _without_values(value: Any) -> Any:
     if isinstance(value, Tensor):
         return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
     return None if isinstance(value, torch.Generator) else value
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"

@@ -16,6 +16,7 @@ from snntrain.arguments import choice, integer
 from snntrain.config.binding import check_call, check_mapping
 from snntrain.config.compose import SEARCHES, check_overrides
 from snntrain.config.error import UsageError, refusing
+from snntrain.config.monitor import check_direction
 from snntrain.registry import did_you_mean
 
 TYPES = ("float", "int", "categorical")
@@ -237,6 +238,8 @@ def _objective(index: int, node: Any) -> Objective:
     check_mapping(node, place)
     check_call(Objective, node, place)
     choice(place, "direction", node["direction"], DIRECTIONS)
+    wanted = node["direction"].removesuffix("imize")
+    check_direction(f"{place}.metric", node["metric"], f"{place}.direction", wanted, suffix="imize")
     return Objective(**node)
 
 

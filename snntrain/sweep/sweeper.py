@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from snntrain.config.error import UsageError
+from snntrain.config.monitor import mode_of
 from snntrain.files import write_text
 from snntrain.report.runs_page import print_sweep, write_sweep_report
 from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, take_over
@@ -93,7 +94,9 @@ class JobSweeper(BasicSweeper):
             _refuse_running(job, self.folder, self.is_named)
         more = [job for job in jobs if job not in known]
         recorded = [override.removeprefix("++") for override in arguments]
-        write_sweep(self.folder, recorded, [*known, *more], OmegaConf.to_container(self.config.monitor))
+        monitor = OmegaConf.to_container(self.config.monitor)
+        monitor["mode"] = mode_of(monitor["metric"], monitor["mode"])
+        write_sweep(self.folder, recorded, [*known, *more], monitor)
         write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         return jobs
 

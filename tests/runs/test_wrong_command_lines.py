@@ -62,7 +62,7 @@ WRONG = {
     "several nodes from one": (["trainer=ddp", "trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun"]),
     "no device": (["trainer.devices=0"], ["trainer.devices=0"]),
     "negative seed": (["seed=-1"], ["seed must be an integer ≥ 0"]),
-    "negative learning rate": (["optim.lr=-1"], ["optim", "learning rate", "-1"]),
+    "negative learning rate": (["optim.lr=-1"], ["optim.lr must be a finite number ≥ 0", "-1"]),
     "batch size 0": (["data.batch_size=0"], ["batch_size must be an integer ≥ 1"]),
     "unknown readout": (["task.readout=mean"], ["task", "readout", "'rate'"]),
     "spikes into an ANN": (["neuron=relu", "encoder=poisson"], ["PoissonEncoder", "encoder=direct"]),

@@ -1,6 +1,7 @@
 """Do a config's arguments fit a signature: unknown, missing, of the wrong type, and what is said about it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal, Optional, Union
 
 import lightning.pytorch as pl
@@ -101,7 +102,9 @@ FITTING = [
     (Mapping[str, int], [{"a": 1}], [[1]]),
     (Any, [1, "x", None, [1], {}], []),
     (Callable[..., Any], ["torch.relu", {"name": "ATan"}], []),
-    (torch.Tensor, [1, [1]], []),  # what YAML cannot express is let through
+    (torch.Tensor, [{"_target_": "x"}], [1, "x", None]),  # only an object will do
+    (float | torch.Tensor, [1.5], ["x", None, True]),
+    (timedelta | str | None, ["00:12:00:00", None], [-1]),
 ]
 
 

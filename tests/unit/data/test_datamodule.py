@@ -334,3 +334,16 @@ def test_two_processes_train_together_on_every_sample_once(tmp_path):
         assert len(lines[0]) == len(lines[1]) == {"train": 12, "val": 2}[stage]
         found = [int(place) for own in lines for line in own for place in line.split()]
         assert sorted(found) == sorted(data.splits[stage].index.tolist())
+
+
+def test_a_last_training_batch_that_is_not_full_is_left_out_on_request():
+    data = ready(drop_last=True)
+    assert [len(batch[1]) for batch in read(data.train_dataloader(), 0)] == [32, 32]
+    assert [len(batch[1]) for batch in read(data.test_dataloader())] == [24]
+    assert [len(batch[1]) for batch in read(ready().train_dataloader(), 0)] == [32, 32, 26]
+
+
+@pytest.mark.parametrize("workers", [-1, 100_000, 1.0, True])
+def test_a_number_of_workers_that_no_machine_has_is_refused(workers):
+    with pytest.raises(ValueError, match="Patches: num_workers must be an integer ≥ 0 and ≤ "):
+        Patches(num_workers=workers)

@@ -116,3 +116,13 @@ def test_evaluation_is_shared_out_in_its_own_order():
 def test_more_processes_than_samples_are_refused():
     with pytest.raises(ValueError, match="3 samples cannot be shared out over 4 processes"):
         SharedBatches(SequentialSampler(range(3)), 2, rank=0, world=4)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_the_last_batch_every_process_has_full_ones_only(world):
+    parts = [
+        list(SharedBatches(SequentialSampler(range(11)), 2, drop_last=True, rank=rank, world=world))
+        for rank in range(world)
+    ]
+    assert [len(batch) for part in parts for batch in part] == [2] * (5 if world == 1 else 4)
+    assert [len(part) for part in parts] == [len(parts[0])] * world

@@ -163,7 +163,7 @@ def test_yaml_tags_make_no_objects(theirs, ran):
 
 def test_files_of_hydra_are_never_replayed(theirs, ran, monkeypatch):
     """The overrides of a run are text; a repetition reads config.yaml alone."""
-    folder = theirs(lambda config: config["trainer"].update(max_epochs=0))
+    folder = theirs(lambda config: config["trainer"].update(max_epochs=1))
     lines = ["trust=true", "plugins=[stranger]", "hydra.callbacks.x._target_=stranger.make"]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(lines))
     (folder / ".hydra").mkdir()

@@ -1,0 +1,104 @@
+"""Kinds of values that an argument may have, as snntrain.config.ranges lists them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from snntrain.arguments import Bounds
+
+
+class Allowed(Protocol):
+    """What an argument may be; as text, in words."""
+
+    def allow(self, value: Any) -> bool:
+        """Whether one value, not a list of them, is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range(Bounds):
+    """A number, or a list of such numbers.
+
+    Attributes:
+        also: what else is allowed, None for null.
+        any_text: a text is allowed too, and checked elsewhere.
+    """
+
+    also: tuple[Any, ...] = ()
+    any_text: bool = False
+
+    def allow(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return self.any_text
+        return super().allow(value) or OneOf(*self.also).allow(value)
+
+    def __str__(self) -> str:
+        return " or ".join([super().__str__(), *("null" if other is None else str(other) for other in self.also)])
+
+
+class Duration:
+    """A time such as 00:12:00:00, or a mapping of its parts. Lightning's Timer reads it."""
+
+    _PARTS = ("days", "hours", "minutes", "seconds", "weeks")
+
+    def allow(self, value: Any) -> bool:
+        """Whether it is a time, longer than none, or null."""
+        if isinstance(value, Mapping):
+            parts = list(value.values())
+            return (
+                set(value) <= set(self._PARTS) and all(Bounds(at_least=0).allow(part) for part in parts) and any(parts)
+            )
+        if isinstance(value, str):
+            found = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", value)
+            return found is not None and any(map(int, found.groups()))
+        return value is None
+
+    def __str__(self) -> str:
+        return "a time days:hours:minutes:seconds such as 00:12:00:00, or a mapping such as {hours: 12}, or null"
+
+
+class OneOf:
+    """One of a few words or numbers, None for null."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def allow(self, value: Any) -> bool:
+        """Whether it is among them."""
+        return any(value == other and type(value) is type(other) for other in self.values)
+
+    def __str__(self) -> str:
+        return " or ".join("null" if value is None else str(value) for value in self.values)
+
+
+class BatchLimit:
+    """How many batches of an epoch.
+
+    Args:
+        or_none: 0, for none at all, is allowed too.
+        or_time: a time is allowed too.
+    """
+
+    def __init__(self, or_none: bool = False, or_time: bool = False) -> None:
+        self.or_none, self.or_time = or_none, or_time
+
+    def allow(self, value: Any) -> bool:
+        """Whether it is an integer ≥ 1, a share in (0, 1] as a fraction, or null for all of them."""
+        is_share = isinstance(value, float) and Bounds(above=0, at_most=1).allow(value)
+        is_none = self.or_none and Bounds(at_least=0, at_most=0).allow(value)
+        is_time = self.or_time and Duration().allow(value)
+        return value is None or Bounds(whole=True, at_least=1).allow(value) or is_share or is_none or is_time
+
+    def __str__(self) -> str:
+        more = ", or 0" * self.or_none + ", or a time such as 00:00:30:00" * self.or_time
+        return f"a number of batches ≥ 1, or a share of them such as 0.5, > 0 and ≤ 1{more}, or null"
+
+
+def number(**bounds: Any) -> Range:
+    """A finite number within bounds."""
+    return Range(**bounds)
+
+
+def whole(at_least: int, *also: Any, **more: Any) -> Range:
+    """An integer that is at least so large."""
+    return Range(whole=True, at_least=at_least, also=also, **more)

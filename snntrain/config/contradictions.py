@@ -1,0 +1,145 @@
+"""Settings of different groups that exclude each other, refused by the names of both."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch.optim import lr_scheduler
+
+from snntrain import registry
+from snntrain.config.binding import resolve_name
+from snntrain.config.error import UsageError
+from snntrain.config.monitor import check_direction, watchers
+from snntrain.data import ImageDataModule
+from snntrain.data.event_datamodule import EventDataModule
+from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
+
+Settings = Mapping[str, Any]
+
+
+def check_together(config: Settings) -> None:
+    """Refuse settings that exclude each other. Each of them passed its own check.
+
+    Args:
+        config: resolved.
+
+    Raises: UsageError naming both keys.
+    """
+    for refusals in (_steps, _frames, _schedule, _clipping, _epochs, _validation):
+        for refusal in refusals(config):
+            raise UsageError(refusal)
+    for key, metric, mode_key, mode in watchers(config, resolve_name):
+        check_direction(key, metric, mode_key, mode)
+
+
+def _encoder(config: Settings) -> Callable[..., Any]:
+    return registry.get("encoder", config["encoder"]["name"])
+
+
+def _steps(config: Settings) -> Iterator[str]:
+    T = config["T"]
+    for group in ("neuron", "norm"):
+        own = config[group].get("T", T)
+        if own != T:
+            yield f"{group}.T={own}, but T={T}: it sees the whole sequence. Leave out {group}.T, which follows T."
+    phases = config["encoder"].get("phases")
+    if _encoder(config) is WeightedPhaseEncoder and phases is not None and T % phases:
+        yield f"encoder.phases={phases}, but T={T}: T must be a multiple of it. Leave out encoder.phases, or set T."
+
+
+def _frames(config: Settings) -> Iterator[str]:
+    data, encoder = resolve_name(config["data"]["_target_"], "data"), _encoder(config)
+    name, has_frames = config["encoder"]["name"], encoder is FramesEncoder
+    if issubclass(data, EventDataModule):
+        frames = (config["data"].get("framing") or {}).get("T", config["T"])
+        if not has_frames and encoder.__module__.startswith("snntrain."):
+            yield f"encoder: {name} takes pictures, but data ({data.__name__}) gives frames. Use encoder=frames."
+        if has_frames and frames != config["T"]:
+            yield (
+                f"data.framing.T={frames}, but T={config['T']}: each step gets a frame. Leave out data.framing.T, "
+                "which follows T."
+            )
+    if issubclass(data, ImageDataModule) and has_frames:
+        yield (
+            f"encoder: {name} takes frames over time, but data ({data.__name__}) gives pictures. Use encoder=direct, "
+            "or another that takes pictures."
+        )
+
+
+def _schedule(config: Settings) -> Iterator[str]:
+    schedule, epochs = config["optim"]["schedule"], config["trainer"].get("max_epochs")
+    target = resolve_name(schedule["_target_"], "optim.schedule")
+    if issubclass(target, lr_scheduler.ReduceLROnPlateau):
+        yield (
+            "optim.schedule: ReduceLROnPlateau needs to be told a metric, which optim/schedule cannot do yet. Use "
+            "optim/schedule=cosine or step."
+        )
+    if issubclass(target, (lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler)):
+        yield (
+            f"optim.schedule: {target.__name__} is made of other schedules, which optim/schedule cannot describe yet. "
+            "Use optim/schedule=cosine or step."
+        )
+    if issubclass(target, (lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR)):
+        yield (
+            f"optim.schedule: {target.__name__} takes a function, which no config holds. Use optim/schedule=cosine "
+            "or step."
+        )
+    floor, rate = schedule.get("eta_min", 0.0), config["optim"].get("lr", 1.0)
+    if floor > rate:
+        yield f"optim.schedule.eta_min={floor} is more than optim.lr={rate}, from which the rate is to fall. Lower it."
+    if issubclass(target, lr_scheduler.OneCycleLR):
+        total = schedule.get("total_steps") or (schedule.get("epochs") or 0) * (schedule.get("steps_per_epoch") or 0)
+        if total and total != epochs:
+            yield (
+                f"optim.schedule: OneCycleLR is to take {total} steps, but schedules step once per epoch, and "
+                f"trainer.max_epochs={epochs}. Set optim.schedule.total_steps={epochs}."
+            )
+
+
+def _clipping(config: Settings) -> Iterator[str]:
+    optim, trainer = config["optim"], config["trainer"]
+    if not optim.get("fused") or trainer.get("precision") not in ("16-mixed", "16", 16):
+        return
+    for key, value in (
+        ("trainer.gradient_clip_val", trainer.get("gradient_clip_val")),
+        ("task.gradient_clip_val", config["task"].get("gradient_clip_val")),
+    ):
+        if value is not None:
+            yield (
+                f"{key}={value} and optim.fused=true with trainer.precision={trainer['precision']}: a fused optimizer "
+                "unscales the gradients by itself, when it is too late to clip them. Set optim.fused=false."
+            )
+
+
+def _epochs(config: Settings) -> Iterator[str]:
+    trainer = config["trainer"]
+    for unit in ("epochs", "steps"):
+        least, most = trainer.get(f"min_{unit}"), trainer.get(f"max_{unit}")
+        if least is not None and most not in (None, -1) and least > most:
+            yield f"trainer.min_{unit}={least} is more than trainer.max_{unit}={most}. Lower it, or raise the other."
+
+
+def _validation(config: Settings) -> Iterator[str]:
+    trainer = config["trainer"]
+    epochs, every = trainer.get("max_epochs"), trainer.get("check_val_every_n_epoch", 1)
+    interval = trainer.get("val_check_interval")
+    if every is None and (not isinstance(interval, int) or isinstance(interval, bool)):
+        yield (
+            "trainer.check_val_every_n_epoch=null counts batches over all epochs: it needs trainer.val_check_interval "
+            f"as an integer, got {'null' if interval is None else interval}."
+        )
+    watched = [(key, metric) for key, metric, _, _ in watchers(config, resolve_name) if metric.startswith("val/")]
+    for key, metric in watched:
+        if trainer.get("limit_val_batches") == 0 and not trainer.get("overfit_batches"):
+            yield f"trainer.limit_val_batches=0 leaves no validation, but {key}={metric} needs one. Set one of the two."
+        if every is not None and epochs is not None and every > epochs:
+            yield (
+                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: no epoch would be "
+                f"validated, but {key}={metric} needs one. Lower it."
+            )
+    early = [(key, metric) for key, metric, _, _ in watchers(config, resolve_name) if metric.startswith("train/")]
+    for key, metric in early:
+        if interval not in (None, 1.0) or every is None:
+            yield (
+                f"{key}={metric} is known at the end of an epoch, but trainer.val_check_interval={interval} validates "
+                "within it. Use val/acc or val/loss, or leave out trainer.val_check_interval."
+            )

@@ -1,0 +1,92 @@
+"""Which epoch is the best: whether a metric is to be large or small, and who watches which."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from snntrain.config.error import UsageError
+from snntrain.registry import did_you_mean
+
+_WORDS = {
+    "max": ("acc", "accuracy", "f1", "precision", "recall"),
+    "min": ("loss", "error", "energy", "sops", "macs", "mismatches"),
+}
+_USUAL = ("val/acc", "val/loss", "train/acc", "train/loss")
+
+
+def direction(metric: str) -> str | None:
+    """'max' or 'min', as the first known word in a metric's name says; None: it says neither.
+
+    test/energy_uJ → 'min', ann2snn/acc_T8 → 'max', val/firing_rate → None.
+    """
+    for word in re.split(r"[/_.]", metric.lower()):
+        for mode, words in _WORDS.items():
+            if word in words:
+                return mode
+    return None
+
+
+def mode_of(metric: str, mode: str | None) -> str:
+    """The direction of the monitored metric, from its name where the config leaves it open.
+
+    Raises: UsageError if nothing says it.
+    """
+    found = mode or direction(metric)
+    if found is None:
+        raise UsageError(
+            f"monitor.metric={metric} is not known, nor whether it is to be large or small."
+            f"{did_you_mean(metric, _USUAL)} If the run logs it, set monitor.mode=max or monitor.mode=min."
+        )
+    return found
+
+
+def watchers(config: Mapping[str, Any], find: Callable[[str, str], Any]) -> Iterator[tuple[str, str, str, str]]:
+    """(key of a metric, the metric, key of its direction, the direction) of all that watches a metric in a run.
+
+    Args:
+        config: resolved.
+        find: (dotted name, place in the config) → class, for the default direction of a callback.
+    """
+    monitor = config["monitor"]
+    yield "monitor.metric", monitor["metric"], "monitor.mode", monitor["mode"]
+    for name, settings in config["callbacks"].items():
+        metric = settings.get("monitor")
+        if not isinstance(metric, str):
+            continue
+        path = f"callbacks.{name}"
+        parameters = inspect.signature(find(settings["_target_"], path)).parameters
+        if "mode" in parameters:
+            yield f"{path}.monitor", metric, f"{path}.mode", settings.get("mode", parameters["mode"].default)
+
+
+def check_direction(key: str, metric: str, mode_key: str, mode: str, suffix: str = "") -> None:
+    """Refuse to look for the worst value of a metric.
+
+    Args:
+        key, metric: which metric, and where the config names it.
+        mode_key, mode: 'max' or 'min', and where the config says so.
+        suffix: what else the config writes after it, "imize" in a search.
+
+    Raises: UsageError naming both keys.
+    """
+    right = direction(metric)
+    if right is not None and mode != right:
+        size = {"max": "large", "min": "small"}
+        raise UsageError(
+            f"{key}={metric} is to be {size[right]}, but {mode_key}={mode}{suffix} looks for where it is "
+            f"{size.get(mode, mode)}. Set {mode_key}={right}{suffix}."
+        )
+
+
+def check_logged(key: str, metric: str, logged: Collection[str]) -> None:
+    """Refuse a metric that an epoch does not have.
+
+    Raises: UsageError with the nearest name.
+    """
+    if metric not in logged:
+        known = sorted(logged)
+        raise UsageError(
+            f"{key}={metric} is not a metric that this run logs in an epoch.{did_you_mean(metric, known)} "
+            f"Known: {', '.join(name for name in known if name.count('/') < 2) or 'none'}."
+        )

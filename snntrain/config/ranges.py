@@ -1,0 +1,356 @@
+"""What the numeric arguments of other libraries' classes may be, by class and argument.
+
+Our own constructors refuse by themselves what is out of range. Those of torch, Lightning and torchvision often check
+the type only, or nothing: a value that makes no sense then fails somewhere inside of them, after minutes, or trains
+garbage. A subclass has the ranges of its base. Every number is finite, in these arguments and in all others.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch import callbacks, loggers
+from torch import nn, optim
+from torch.optim import lr_scheduler
+from torchvision.transforms import v2
+
+from snntrain.arguments import Bounds
+from snntrain.config.allowed import Allowed, BatchLimit, Duration, OneOf, Range, number, whole
+from snntrain.config.error import UsageError
+
+LARGEST = 2**63 - 1
+"""Integers beyond it do not fit what torch counts with."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of a class, and where they are documented or checked."""
+
+    source: str
+    by_argument: dict[str, Allowed]
+
+
+RANGES: dict[Callable[..., Any], Ranges] = {}
+
+
+def _ranges(target: Callable[..., Any], source: str, **by_argument: Allowed) -> None:
+    RANGES[target] = Ranges(source, by_argument)
+
+
+_ANY = number()
+_NOT_NEGATIVE = number(at_least=0)
+_POSITIVE = number(above=0)
+_SHARE = number(at_least=0, at_most=1)
+_BELOW_ONE = number(at_least=0, below=1)
+_COUNT = whole(1)
+_COUNT_OR_NONE = whole(1, None)
+
+# --- optimizers: torch/optim/<name>.py, whose constructors check signs but not for infinities ------------------------
+# With eps 0 a gradient of 0 would be divided by 0.
+
+_RATES = {"lr": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE}
+_ADAM = {**_RATES, "betas": _BELOW_ONE, "eps": _POSITIVE}
+for _optimizer in (optim.Adam, optim.AdamW, optim.Adamax, optim.RAdam, optim.SparseAdam):
+    _ranges(_optimizer, f"torch.optim.{_optimizer.__name__}: 'Invalid beta parameter' and others", **_ADAM)
+_ranges(optim.NAdam, "torch.optim.NAdam: 'Invalid momentum_decay value'", **_ADAM, momentum_decay=_NOT_NEGATIVE)
+_ranges(
+    optim.SGD,
+    "torch.optim.SGD: 'Invalid momentum value' below 0; above 1 the steps grow for ever",
+    **_RATES,
+    momentum=_SHARE,
+    dampening=_SHARE,
+)
+_ranges(
+    optim.RMSprop, "torch.optim.RMSprop: 'Invalid alpha value'", **_RATES, alpha=_SHARE, eps=_POSITIVE, momentum=_SHARE
+)
+_ranges(
+    optim.Adagrad,
+    "torch.optim.Adagrad: 'Invalid lr_decay value' and others",
+    **_RATES,
+    lr_decay=_NOT_NEGATIVE,
+    initial_accumulator_value=_NOT_NEGATIVE,
+    eps=_POSITIVE,
+)
+_ranges(optim.Adadelta, "torch.optim.Adadelta: 'Invalid rho value'", **_RATES, rho=_SHARE, eps=_POSITIVE)
+_ranges(
+    optim.Adafactor,
+    "torch.optim.Adafactor: 'Clipping threshold d should be >= 1' and others",
+    **_RATES,
+    beta2_decay=number(at_most=0),
+    eps=number(above=0, also=(None,)),
+    d=number(at_least=1),
+)
+_ranges(optim.ASGD, "torch.optim.ASGD", **_RATES, lambd=_NOT_NEGATIVE, alpha=_NOT_NEGATIVE, t0=_NOT_NEGATIVE)
+_ranges(optim.Rprop, "torch.optim.Rprop: 'Invalid eta values'", lr=_NOT_NEGATIVE, etas=_POSITIVE, step_sizes=_POSITIVE)
+_ranges(
+    optim.LBFGS,
+    "torch.optim.LBFGS",
+    lr=_NOT_NEGATIVE,
+    max_iter=_COUNT,
+    max_eval=_COUNT_OR_NONE,
+    tolerance_grad=_NOT_NEGATIVE,
+    tolerance_change=_NOT_NEGATIVE,
+    history_size=_COUNT,
+)
+_ranges(
+    optim.Muon,
+    "torch.optim.Muon",
+    **_RATES,
+    momentum=_SHARE,
+    ns_coefficients=_ANY,
+    eps=_POSITIVE,
+    ns_steps=whole(1, at_most=99),
+)
+
+# --- schedules: torch/optim/lr_scheduler.py, which checks few; they step once per epoch ------------------------------
+
+
+def _schedule(target: type[lr_scheduler.LRScheduler], **by_argument: Allowed) -> None:
+    source = f"torch.optim.lr_scheduler.{target.__name__}; a learning rate is never negative"
+    _ranges(target, source, last_epoch=OneOf(-1), **by_argument)  # a resumed run's comes with its checkpoint
+
+
+_schedule(lr_scheduler.LRScheduler)
+_schedule(lr_scheduler.StepLR, step_size=_COUNT, gamma=_NOT_NEGATIVE)
+_schedule(lr_scheduler.MultiStepLR, milestones=_COUNT, gamma=_NOT_NEGATIVE)
+_schedule(lr_scheduler.ConstantLR, factor=_SHARE, total_iters=whole(0))
+_schedule(lr_scheduler.LinearLR, start_factor=number(above=0, at_most=1), end_factor=_SHARE, total_iters=_COUNT)
+_schedule(lr_scheduler.ExponentialLR, gamma=_NOT_NEGATIVE)
+_schedule(lr_scheduler.PolynomialLR, total_iters=_COUNT, power=_NOT_NEGATIVE)
+_schedule(lr_scheduler.CosineAnnealingLR, T_max=_COUNT, eta_min=_NOT_NEGATIVE)
+_schedule(lr_scheduler.CosineAnnealingWarmRestarts, T_0=_COUNT, T_mult=_COUNT, eta_min=_NOT_NEGATIVE)
+_schedule(
+    lr_scheduler.OneCycleLR,
+    max_lr=_POSITIVE,
+    total_steps=_COUNT_OR_NONE,
+    epochs=_COUNT_OR_NONE,
+    steps_per_epoch=_COUNT_OR_NONE,
+    pct_start=_SHARE,
+    base_momentum=_BELOW_ONE,
+    max_momentum=_BELOW_ONE,
+    div_factor=_POSITIVE,
+    final_div_factor=_POSITIVE,
+)
+_schedule(
+    lr_scheduler.CyclicLR,
+    base_lr=_NOT_NEGATIVE,
+    max_lr=_POSITIVE,
+    step_size_up=_COUNT,
+    step_size_down=_COUNT_OR_NONE,
+    gamma=_NOT_NEGATIVE,
+    base_momentum=_BELOW_ONE,
+    max_momentum=_BELOW_ONE,
+)
+_schedule(
+    lr_scheduler.ReduceLROnPlateau,
+    factor=number(at_least=0, below=1),
+    patience=whole(0),
+    threshold=_NOT_NEGATIVE,
+    cooldown=whole(0),
+    min_lr=_NOT_NEGATIVE,
+    eps=_NOT_NEGATIVE,
+)
+
+# --- Lightning -------------------------------------------------------------------------------------------------------
+
+
+_ranges(
+    pl.Trainer,
+    "lightning.pytorch.Trainer; data_connector.py and training_epoch_loop.py use the intervals as divisors",
+    num_nodes=_COUNT,
+    fast_dev_run=whole(0, True, False),
+    max_epochs=_COUNT,  # -1 and null, which have no end, leave schedules and progress without one
+    min_epochs=whole(0, None),
+    max_steps=whole(1, -1),
+    min_steps=whole(0, None),
+    max_time=Duration(),
+    limit_train_batches=BatchLimit(),
+    limit_val_batches=BatchLimit(or_none=True),
+    limit_test_batches=BatchLimit(),
+    limit_predict_batches=BatchLimit(or_none=True),
+    overfit_batches=BatchLimit(or_none=True),
+    val_check_interval=BatchLimit(or_time=True),
+    check_val_every_n_epoch=_COUNT_OR_NONE,
+    num_sanity_val_steps=whole(-1, None),
+    log_every_n_steps=whole(0, None),
+    accumulate_grad_batches=_COUNT,
+    gradient_clip_val=number(above=0, also=(None,)),
+    gradient_clip_algorithm=OneOf("norm", "value", None),
+    reload_dataloaders_every_n_epochs=whole(0),
+)
+_ranges(
+    callbacks.ModelCheckpoint,
+    "lightning.pytorch.callbacks.ModelCheckpoint: 'Invalid value for save_top_k' and others",
+    mode=OneOf("min", "max"),
+    save_top_k=whole(-1),
+    every_n_train_steps=whole(0, None),
+    every_n_epochs=_COUNT_OR_NONE,
+)
+_ranges(
+    callbacks.EarlyStopping,
+    "lightning.pytorch.callbacks.EarlyStopping, which takes the absolute value of min_delta",
+    mode=OneOf("min", "max"),
+    min_delta=_NOT_NEGATIVE,
+    patience=whole(0),
+    stopping_threshold=number(also=(None,)),
+    divergence_threshold=number(also=(None,)),
+)
+_ranges(callbacks.Timer, "lightning.pytorch.callbacks.Timer", duration=Duration())
+_ranges(
+    callbacks.StochasticWeightAveraging,
+    "lightning.pytorch.callbacks.StochasticWeightAveraging: 'swa_lrs should be a positive float' and others",
+    swa_lrs=_POSITIVE,
+    swa_epoch_start=number(at_least=0),
+    annealing_epochs=whole(0),
+)
+_ranges(
+    callbacks.EMAWeightAveraging,
+    "lightning.pytorch.callbacks.EMAWeightAveraging",
+    decay=_SHARE,
+    update_every_n_steps=_COUNT,
+    update_starting_at_step=whole(0, None),
+    update_starting_at_epoch=whole(0, None),
+)
+_ranges(callbacks.RichProgressBar, "lightning.pytorch.callbacks.RichProgressBar", refresh_rate=whole(0))
+_ranges(
+    callbacks.TQDMProgressBar,
+    "lightning.pytorch.callbacks.TQDMProgressBar",
+    refresh_rate=whole(0),
+    process_position=whole(0),
+)
+_ranges(
+    loggers.CSVLogger,
+    "lightning.pytorch.loggers.CSVLogger: a step is written where it is a multiple of flush_logs_every_n_steps",
+    version=whole(0, None, any_text=True),
+    flush_logs_every_n_steps=_COUNT,
+)
+_ranges(
+    loggers.TensorBoardLogger,
+    "lightning.pytorch.loggers.TensorBoardLogger",
+    version=whole(0, None, any_text=True),
+)
+
+# --- layers: torch/nn/modules, which leave most of it to the first forward -------------------------------------------
+
+_CONVOLUTION = {
+    **dict.fromkeys(("in_channels", "out_channels", "kernel_size", "stride", "dilation", "groups"), _COUNT),
+    "padding": whole(0, any_text=True),
+    "output_padding": whole(0),
+}
+_POOLING = {
+    "kernel_size": _COUNT,
+    "stride": _COUNT_OR_NONE,
+    "padding": whole(0),
+    "dilation": _COUNT,
+    "divisor_override": _COUNT_OR_NONE,
+}
+_ranges(nn.Linear, "torch.nn.Linear", in_features=_COUNT, out_features=_COUNT)
+_ranges(nn.modules.conv._ConvNd, "torch.nn.Conv2d: 'groups must be a positive integer' and others", **_CONVOLUTION)
+for _pooling in (nn.modules.pooling._AvgPoolNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._MaxUnpoolNd):
+    _ranges(_pooling, "torch.nn.functional.max_pool2d: 'pad should be at most half of kernel size'", **_POOLING)
+for _pooling in (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd):
+    _ranges(_pooling, "torch.nn.AdaptiveAvgPool2d", output_size=_COUNT_OR_NONE)
+_ranges(
+    nn.modules.batchnorm._NormBase,
+    "torch.nn.BatchNorm2d; momentum null: the mean over all batches",
+    num_features=_COUNT,
+    eps=_POSITIVE,
+    momentum=number(at_least=0, at_most=1, also=(None,)),
+)
+_ranges(nn.GroupNorm, "torch.nn.GroupNorm", num_groups=_COUNT, num_channels=_COUNT, eps=_POSITIVE)
+_ranges(nn.Flatten, "torch.nn.Flatten", start_dim=Range(whole=True), end_dim=Range(whole=True))
+_ranges(nn.Upsample, "torch.nn.Upsample", size=_COUNT_OR_NONE, scale_factor=number(above=0, also=(None,)))
+
+# --- torchvision's transforms ----------------------------------------------------------------------------------------
+
+_CHANCE = {"p": _SHARE}
+_FILL = {"fill": number(also=(None,))}
+for _transform in (v2.RandomHorizontalFlip, v2.RandomVerticalFlip, v2.RandomGrayscale, v2.RandomInvert):
+    _ranges(_transform, f"torchvision.transforms.v2.{_transform.__name__}: '`p` should be in [0.0, 1.0]'", **_CHANCE)
+_ranges(
+    v2.RandomCrop,
+    "torchvision.transforms.v2.RandomCrop",
+    size=_COUNT,
+    padding=whole(0, None),
+    **_FILL,
+)
+_ranges(
+    v2.RandomResizedCrop,
+    "torchvision.transforms.v2.RandomResizedCrop: 'Scale should be a sequence' of a lower and an upper bound",
+    size=_COUNT,
+    scale=number(above=0, at_most=1),
+    ratio=_POSITIVE,
+)
+_ranges(
+    v2.RandomErasing,
+    "torchvision.transforms.v2.RandomErasing: 'Scale should be between 0 and 1' and others",
+    **_CHANCE,
+    scale=_SHARE,
+    ratio=_POSITIVE,
+    value=number(also=(None,), any_text=True),
+)
+_ranges(v2.AutoAugment, "torchvision.transforms.v2.AutoAugment", **_FILL)
+_ranges(
+    v2.RandAugment, "torchvision.transforms.v2.RandAugment", num_ops=_COUNT, magnitude=whole(0, at_most=30), **_FILL
+)
+_ranges(v2.TrivialAugmentWide, "torchvision.transforms.v2.TrivialAugmentWide", num_magnitude_bins=whole(2), **_FILL)
+_ranges(v2.CenterCrop, "torchvision.transforms.v2.CenterCrop", size=_COUNT)
+_ranges(v2.Resize, "torchvision.transforms.v2.Resize", size=_COUNT_OR_NONE, max_size=_COUNT_OR_NONE)
+
+
+# --- the checks ------------------------------------------------------------------------------------------------------
+
+
+def range_of(target: Callable[..., Any], argument: str) -> Allowed | None:
+    """The range of an argument of a class, its own or that of a base; None: the table has none."""
+    for kind in inspect.getmro(target) if inspect.isclass(target) else (target,):
+        found = RANGES.get(kind)
+        if found is not None and argument in found.by_argument:
+            return found.by_argument[argument]
+    return None
+
+
+def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> None:
+    """Refuse numbers outside of the ranges of the table, and null or true in their place.
+
+    Raises: UsageError naming the place, the range and the value.
+    """
+    for argument, value in arguments.items():
+        allowed = range_of(target, argument)
+        if allowed is None or (isinstance(value, Mapping) and "_target_" in value):
+            continue
+        items = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        for index, item in items:
+            if not allowed.allow(item):
+                place = f"{path}.{argument}" + ("" if index is None else f"[{index}]")
+                raise UsageError(f"{place} must be {allowed}, got {_written(item)}.")
+
+
+def _written(value: Any) -> str:
+    """As YAML has it."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+def check_finite(config: Any, path: str = "") -> None:
+    """Refuse NaN, infinities, and integers that torch cannot count with, anywhere in a config.
+
+    Raises: UsageError naming the place and the value.
+    """
+    for place, value in _numbers(config, path):
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UsageError(f"{place} must be an integer below 2^63, got {value}.")
+        if not Bounds().allow(value):
+            raise UsageError(f"{place} must be a finite number, got {value!r}.")
+
+
+def _numbers(node: Any, path: str) -> Iterator[tuple[str, int | float]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _numbers(value, f"{path}[{index}]")
+    elif isinstance(node, (int, float)) and not isinstance(node, bool):
+        yield path, node

@@ -1,0 +1,210 @@
+"""One step of training, validation and test on made-up data, before real data are read.
+
+What no check of single values can find, such as a layer and an encoder that do not go together, fails here within a
+second, and not after the data were read or, in the test, after all the training.
+"""
+
+import contextlib
+import copy
+import os
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from snntrain import functional, registry
+from snntrain.callback import OwnHandlers, SpikeStatistics
+from snntrain.config.binding import resolve_name
+from snntrain.config.error import UsageError, refusing
+from snntrain.config.monitor import check_logged, watchers
+from snntrain.encoding import FramesEncoder
+from snntrain.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
+from snntrain.randomness import generator
+from snntrain.run.interruption import interruptible
+
+# Arguments of the trainer that say how long to train or what to look at, not how a step is computed.
+_NOT_OF_A_STEP = (
+    "_target_",
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    "overfit_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "limit_predict_batches",
+    "num_sanity_val_steps",
+    "log_every_n_steps",
+    "profiler",
+    "reload_dataloaders_every_n_epochs",
+    "fast_dev_run",
+    "sync_batchnorm",
+)
+
+
+def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
+    """Train, validate and test a copy of the task on one small batch; the task and all generators stay as they were.
+
+    A task whose weights the processes share out is left out: nobody has the memory for all of them.
+
+    Args:
+        task: as built.
+        config: checked.
+
+    Raises: UsageError naming the group or the layer at fault; for a monitored metric that nobody logged as well.
+    """
+    if is_sharded(config["trainer"]):
+        return
+    batch = made_up_batch(config, min(2, config["data"].get("batch_size", 2)))
+    with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
+        warnings.simplefilter("ignore")  # the run itself gives them, once
+        tried, first_loss = copy.deepcopy(task), _FirstLoss()
+        trainer = _trainer(config, [OwnHandlers(), SpikeStatistics(), first_loss])
+        if hasattr(tried, "check_trainer"):
+            with refusing("trainer"):
+                tried.check_trainer(trainer)
+        try:
+            trainer.fit(tried, _loader(batch), _loader(batch))
+            logged = set(trainer.callback_metrics)
+            trainer.test(tried, _loader(batch), verbose=False)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a layer, a loss or a task of the user's raises
+            raise _refusal(error, tried, batch) from error
+    if first_loss.value is not None and not np.isfinite(first_loss.value):
+        raise UsageError(
+            f"task: the loss of the untrained net on made-up data is {first_loss.value}, so it would learn nothing. "
+            "Look for a very large or very small number in neuron, task, norm or model.init."
+        )
+    for key, metric, _, _ in watchers(config, resolve_name):
+        check_logged(key, metric, logged)
+
+
+def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch (x, labels, index) in the shape of the config's data, with values in [0, 1)."""
+    shape = tuple(config["data"]["sample_shape"])
+    if registry.get("encoder", config["encoder"]["name"]) is FramesEncoder:
+        shape = (config["T"], *shape)
+    x = torch.rand(samples, *shape, generator=generator(0, "dry pass"))
+    return x, torch.arange(samples) % config["data"]["num_classes"], torch.arange(samples)
+
+
+@torch.no_grad()
+def refusal_of_one_sample(task: pl.LightningModule, config: Mapping[str, Any]) -> str | None:
+    """Why the task cannot train on a batch of one sample, such as a last batch may be; None: it can."""
+    x, *_ = made_up_batch(config, 1)
+    with _generators_as_they_were():
+        tried = copy.deepcopy(task).train()
+        try:
+            tried(x)
+        except ValueError as error:
+            return _first_line(error)
+        except Exception:  # of this device or precision, which the dry pass has tried
+            return None
+        finally:
+            functional.reset_net(tried)
+    return None
+
+
+def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
+    from snntrain.run.build import build_trainer
+
+    kept = {key: value for key, value in one_device(config["trainer"]).items() if key not in _NOT_OF_A_STEP}
+    own: dict[str, Any] = {
+        "_target_": config["trainer"]["_target_"],
+        "max_epochs": 1,
+        "limit_train_batches": 1,
+        "limit_val_batches": 1,
+        "limit_test_batches": 1,
+        "log_every_n_steps": 1,
+    }
+    # Of one process, even where this one is of a group.
+    if in_group() and is_on_cuda(config["trainer"]):
+        own["devices"] = [_own_device(config["trainer"].get("devices"))]
+    plugins = [*(config["trainer"].get("plugins") or ()), LightningEnvironment()]
+    return build_trainer({**config, "trainer": {**kept, **own, "plugins": plugins}}, callbacks, logger=False, dry=True)
+
+
+def _loader(batch: tuple[Tensor, ...]) -> DataLoader:
+    return DataLoader([batch], batch_size=None, collate_fn=tuple)  # a list of batches would be several loaders
+
+
+def _own_device(devices: Any) -> int:
+    """The GPU of this process of several, which the others leave to it."""
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return devices[rank] if isinstance(devices, list) else rank
+
+
+class _FirstLoss(pl.Callback):
+    """Keep the loss before the first update, when no learning rate has had a say."""
+
+    value: float | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *more: Any) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            self.value = float(loss)
+
+
+@contextlib.contextmanager
+def _generators_as_they_were() -> Iterator[None]:
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def _refusal(error: Exception, task: pl.LightningModule, batch: tuple[Tensor, ...]) -> UsageError:
+    place = _culprit(error.__traceback__, task)
+    text = _first_line(error)
+    return UsageError(
+        text
+        if text.startswith(place)
+        else f"{place}: a step on made-up data of shape {list(batch[0].shape)} fails: {text}"
+    )
+
+
+def _culprit(traceback: TracebackType | None, task: pl.LightningModule) -> str:
+    """The group of the config, or the layer, that the innermost known object belongs to."""
+    net = getattr(task, "net", None)
+    layers = {module: path for path, module in net.named_modules()} if isinstance(net, nn.Module) else {}
+    place = "task"
+    while traceback is not None:
+        owner = traceback.tb_frame.f_locals.get("self")
+        if owner is getattr(task, "encoder", ...):
+            place = "encoder"
+        elif isinstance(owner, nn.Module) and layers.get(owner):
+            place = _place_of(layers[owner], owner)
+        elif owner is task:
+            place = "task"
+        elif isinstance(owner, LRScheduler):
+            place = "optim.schedule"
+        elif isinstance(owner, Optimizer):
+            place = "optim"
+        traceback = traceback.tb_next
+    return place
+
+
+def _place_of(path: str, layer: nn.Module) -> str:
+    kind, number, *_ = [*path.split("."), ""]
+    is_listed = kind == "layers" and number.isdigit()
+    return f"model.layers[{number}] ({type(layer).__name__})" if is_listed else f"model.{path} ({type(layer).__name__})"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -1,0 +1,191 @@
+"""Every number of conf/ and of the classes it names, with eight nonsense values: refused by its key, or legal."""
+
+import fnmatch
+import inspect
+import math
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntrain import registry
+from snntrain.config import CONF, UsageError, compose
+from snntrain.config.binding import resolve_name
+from snntrain.config.check import SUPPLIED, check
+from snntrain.config.compose import groups
+from snntrain.config.ranges import range_of
+from snntrain.config.targets import walk
+from snntrain.data.augmentation import v2
+from snntrain.parallel.devices import check_devices
+from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
+from snntrain.run.dry_pass import dry_pass
+from snntrain.run.run import quieten_lightning
+
+VALUES = {
+    "0": 0,
+    "-1": -1,
+    "nan": math.nan,
+    "inf": math.inf,
+    "1e20": 1e20,
+    "text": "many",
+    "null": None,
+    "true": True,
+}
+SMALL = ["model=mlp", "model.features=8", "T=2", "trainer.max_epochs=2", "paths.run=none"]
+
+# Command line → the keys below which every number is tried.
+COMMANDS: dict[str, list[str]] = {
+    "": ["data", "task", "optim", "trainer", "logger", "callbacks", "model", "norm"],
+    "model=csnn model.features=8 model.channels=2": ["model"],
+    "model=recurrent model.features=8": ["model"],
+    "optim=sgd": ["optim"],
+    **{f"optim/schedule={choice}": ["optim.schedule"] for choice in groups()["optim/schedule"]},
+    **{f"encoder={choice}": ["encoder"] for choice in groups()["encoder"] if choice != "frames"},
+    **{f"surrogate={choice}": ["surrogate"] for choice in groups()["surrogate"]},
+    **{f"norm={choice} model=csnn model.features=8 model.channels=2": ["norm"] for choice in groups()["norm"]},
+    **{f"neuron={choice}": ["neuron"] for choice in groups()["neuron"] if choice not in ("ottt_lif", "sltt_lif")},
+    "task=online neuron=sltt_lif": ["task", "neuron"],
+    "task=online neuron=ottt_lif": ["neuron"],
+    "callbacks=[default,early_stopping,ema]": ["callbacks"],
+    "callbacks=[default,qat]": ["stages"],
+    "callbacks=[default,ann2snn] neuron=relu": ["stages"],
+    "callbacks=[default,qat,lava] stages.qat.quant=loihi": ["stages.lava"],
+    "callbacks=[default,nir]": ["stages"],
+    "data=nmnist": ["data.framing", "data"],
+    "data=image_folder data/augment=cifar data.num_classes=10 data.size=8": ["data"],
+    "data=digits data/augment=cifar_autoaugment": ["data.augment"],
+}
+# Arguments that other keys decide, or that are tried under another command.
+ELSEWHERE = ("*.seed", "data.num_classes", "data.sample_shape*", "*.surrogate_function*", "*.quant_params*")
+
+# Keys, values, and why they pass.
+LEGAL: list[tuple[str, str, str]] = []
+
+
+def numbers(config: DictConfig, below: str) -> Iterator[str]:
+    """Keys of the numbers that stand in the config, and of those that a class would take."""
+    # Numbers of a model's layers that follow a key of the model are tried as that key.
+    resolved = OmegaConf.to_container(config, resolve=below != "model")
+    node = resolved
+    for part in below.split("."):
+        node = node[part]
+    for key, _, value in walk(node, below):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield key
+    for path, owner in owners(node, below):
+        for name in numeric_arguments(owner):
+            if name not in SUPPLIED.get(path, ()):
+                yield f"{path}.{name}"
+
+
+def owners(node: Any, path: str) -> Iterator[tuple[str, type]]:
+    """(place, class) of everything that is built below a node."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, resolve_name(node["_target_"], path)
+        elif path in ("neuron", "surrogate", "encoder"):
+            yield path, registry.get(path, node["name"])
+        for key, value in node.items():
+            if key not in ("surrogate_function", "layers"):
+                yield from owners(value, f"{path}.{key}")
+
+
+def numeric_arguments(owner: type) -> list[str]:
+    try:
+        annotations = typing.get_type_hints(owner.__init__)
+    except NameError:
+        annotations = {}
+    taken = inspect.signature(owner).parameters
+    return [name for name, kind in annotations.items() if name in taken and holds_a_number(kind)]
+
+
+def holds_a_number(annotation: Any) -> bool:
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Literal, dict):
+        return False
+    return annotation in (int, float) or any(map(holds_a_number, inner))
+
+
+def said(config: DictConfig, key: str, value: Any) -> str | None:
+    """What the program says, before any data are read; None: nothing, it would train."""
+    config = config.copy()
+    try:
+        OmegaConf.update(config, key, value, force_add=True)
+        settings = check(config)
+        check_devices(settings)
+        task = build_task(settings)
+        build_stages(settings, task)
+        make_data(settings)
+        build_callbacks(settings)
+        dry_pass(task, settings)
+    except (UsageError, OmegaConfBaseException) as error:
+        return str(error)
+    return None
+
+
+def judged(config: DictConfig, key: str, name: str) -> str | None:
+    """What is wrong with the answer to a value; None: nothing."""
+    answer = said(config, key, VALUES[name])
+    last = key.split(".")[-1].split("[")[0]
+    if answer is not None:
+        names_it = last in answer and key.split(".")[0] in answer
+        return None if names_it and "\n" not in answer else f"{key}={name}: {answer}"
+    is_known = any(fnmatch.fnmatch(key, pattern) and name in values.split() for pattern, values, _ in LEGAL)
+    return None if is_known else f"{key}={name}: passes"
+
+
+def composed(command: str) -> DictConfig:
+    words = command.split()
+    neuron = next((word.partition("=")[2] for word in words if word.startswith("neuron=")), "lif")
+    name = yaml.safe_load((CONF / "neuron" / f"{neuron}.yaml").read_text(encoding="utf-8"))["name"]
+    # Without a kernel for each value of each constant.
+    in_a_loop = "backend" in inspect.signature(registry.get("neuron", name)).parameters
+    own = {word.partition("=")[0] for word in words}
+    small = [word for word in SMALL if word.partition("=")[0] not in own]
+    return compose([*small, *words, *(["neuron.backend=torch"] if in_a_loop else [])])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_nonsense_number_is_refused_by_its_key_or_legal(command):
+    quieten_lightning()
+    config = composed(command)
+    keys = list(dict.fromkeys(key for below in COMMANDS[command] for key in numbers(config, below)))
+    keys = [key for key in keys if not any(fnmatch.fnmatch(key, pattern) for pattern in ELSEWHERE)]
+    wrong = [answer for key in keys for name in VALUES if (answer := judged(config, key, name)) is not None]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if name not in ("text", "null", "true")])
+@pytest.mark.parametrize("key", ["T", "seed"])
+def test_the_two_numbers_at_the_root_take_integers_only(key, name):
+    legal = key == "seed" and name == "0"
+    try:
+        check(compose([*SMALL, f"{key}={VALUES[name]}"]))
+    except UsageError as error:
+        assert key in str(error) and not legal
+    else:
+        assert legal
+
+
+def library_classes() -> Iterator[tuple[str, type]]:
+    """(file of conf/, class of another library) of all that the files name."""
+    for file in sorted(CONF.rglob("*.yaml")):
+        content, name = yaml.safe_load(file.read_text(encoding="utf-8")), file.relative_to(CONF).as_posix()
+        for path, key, value in walk(content):
+            if key == "_target_" and not str(value).startswith(("snntrain.", "hydra")):
+                yield name, resolve_name(value, path)
+        for entry in content.get("transforms", ()):
+            yield name, getattr(v2, entry if isinstance(entry, str) else entry["name"])
+
+
+@pytest.mark.parametrize(("file", "owner"), [pytest.param(f, c, id=f"{f} {c.__name__}") for f, c in library_classes()])
+def test_every_numeric_argument_of_a_library_that_conf_names_has_a_range(file, owner):
+    supplied = (name for names in SUPPLIED.values() for name in names)
+    checked_elsewhere = {"devices", "precision", *supplied}  # snntrain.parallel.devices; a list of words
+    without = [name for name in numeric_arguments(owner) if range_of(owner, name) is None]
+    assert set(without) - checked_elsewhere == set(), f"add them to snntrain/config/ranges.py, as {file} names it"

@@ -32,7 +32,13 @@ def migrate(config: dict[str, Any], written_in: int, source: str) -> dict[str, A
 
 def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     """Format 1: until the end of November 2026."""
-    return dict(config)
+    config = dict(config)
+    data = config.get("data")
+    if isinstance(data, dict) and str(data.get("_target_")).rpartition(".")[2] == "ImageFolder":
+        # Defaults that stood in the code alone; transparency was ignored.
+        hidden = {"crop_ratio": 0.875, "background": None, "normalize": False, "verify": True}
+        config["data"] = hidden | data
+    return config
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

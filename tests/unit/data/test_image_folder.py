@@ -152,7 +152,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
     (tmp_path / "dog/page.jpg").write_text("<html>not found</html>")
     (tmp_path / "cat/empty.png").write_bytes(b"")
     said = refusal(tmp_path)
-    assert f"{tmp_path / 'cat/empty.png'} (an empty file), {tmp_path / 'dog/page.jpg'} (Unidentified" in said
+    assert f"{tmp_path / 'cat/empty.png'} is not a picture (it is empty), {tmp_path / 'dog/page.jpg'} is not a" in said
 
 
 def test_other_files_are_left_out_with_a_warning_that_names_them(tmp_path):

@@ -37,8 +37,8 @@ def write_aedat2(
 ) -> Path:
     """jAER's AEDAT 2.0: comments, then big-endian pairs of address and time.
 
-    A DVS128 has y in bits 8 to 14, 127 - x in 1 to 7, and OFF in bit 0; a DAVIS has y in 22 to 30, width - 1 - x in 12 to
-    21, and ON in bit 11.
+    A DVS128 has y in bits 8 to 14, 127 - x in 1 to 7, and OFF in bit 0; a DAVIS has y in 22 to 30, width - 1 - x in 12
+    to 21, and ON in bit 11.
     """
     x, y, on = (events[name].astype(np.uint32) for name in "xyp")
     address = y << 8 | (127 - x) << 1 | 1 - on if "DVS128" in chip else y << 22 | (width - 1 - x) << 12 | on << 11

@@ -80,6 +80,7 @@ class DataModule(pl.LightningDataModule):
         self.persistent_workers = flag(self, "persistent_workers", persistent_workers)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
+        self._has_validation = False
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
@@ -95,12 +96,16 @@ class DataModule(pl.LightningDataModule):
 
     def assumed(self) -> dict[str, str]:
         """What is taken for granted about the data beyond what the files say, in words, for show=data."""
-        return {}
+        if self._has_validation:
+            return {}
+        of_what = "each class" if self.VALIDATES_PER_CLASS else "all training samples"
+        return {"validation": f"{self.val_fraction:.1%} of {of_what}, the same for every seed (data.val_fraction)"}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
         loaded = self.load()
+        self._has_validation = "val" in loaded
         for name, split in loaded.items():
             self._check_labels(name, split)
         if "val" not in loaded:

@@ -9,7 +9,7 @@ from snntrain.arguments import choice, real, refuse
 from snntrain.data.cache import frames_folder
 from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_datamodule import EventDataModule
-from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, ending, read_events
+from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit, held_out
@@ -108,6 +108,19 @@ class EventFolder(EventDataModule):
                 where = folders["train" if odd[0] in classes else name]
                 raise ValueError(f"data: {where} has no class folder {odd[0]}. Every split needs all classes.")
         return {name: self._frames(name, folders[name], files) for name, (_, files) in found.items()}
+
+    def assumed(self) -> dict[str, str]:
+        suffix = next(iter(self.splits["train"].recordings)).suffix.lower()
+        found = {}
+        if suffix in UNIT_OPEN:
+            found["unit of time"] = f"{self.reading['time_unit']} (data.time_unit)"
+            found["columns"] = f"{self.reading['columns']}, of arrays [n, 4] (data.columns)"
+        if suffix == ".aedat":
+            found["camera"] = self.reading["camera"] or "the one that each file's header names"
+            found["orientation"] = "x from the left, y from the bottom, as jAER counts (AEDAT 2)"
+        if self.split != "folder":
+            found["test"] = f"{self.split:.1%} of each class, the same for every seed (data.split)"
+        return found | super().assumed()
 
     def _format(self, one: str) -> str:
         suffix = f".{str(one).lower().lstrip('.')}"

@@ -10,6 +10,7 @@ from snntrain.arguments import choice, integer, refuse
 from snntrain.data.aedat import CAMERAS, read_aedat, read_aedat4
 from snntrain.data.event_arrays import by_column, read_h5, read_numpy
 from snntrain.data.event_fields import EVENT, TIME_UNITS, structured
+from snntrain.files import naming
 from snntrain.registry import did_you_mean
 
 SensorSize = int | Sequence[int]
@@ -60,7 +61,8 @@ def read_events(
     is_line = sensor_size is not None and np.ndim(sensor_size) == 0
     suffix = ending(path)
     try:
-        fields = READERS[suffix](path, columns, camera)
+        with naming(path):
+            fields = READERS[suffix](path, columns, camera)
         unit = time_unit if suffix in UNIT_OPEN else "us"
         return checked(structured(fields, unit, is_line), sensor_size, unsorted)
     except ValueError as error:

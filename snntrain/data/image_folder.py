@@ -186,16 +186,18 @@ class ImageFolder(ImageDataModule):
 
     def assumed(self) -> dict[str, str]:
         size, ratio = self.size, self.crop_ratio
-        backgrounds = {None: "ignored: the color that the file has there shows"}
+        names = {None: "ignored", (0, 0, 0): "on black", (255, 255, 255): "on white"}
+        background = names.get(self.background, f"on {self.background}")
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._kinds.most_common())
         return {
             "pictures": kinds or "not looked at: data.verify=false",
             "size": f"shorter side to {max(size, round(size / ratio))}, the middle {size}×{size} cut out "
             f"(data.crop_ratio={ratio:g}); a picture of {size}×{size} is taken as it is",
-            "values": "8 bits: v/255; 16 bits: v/65535; floats: as they are, in [0, 1]",
-            "transparency": backgrounds.get(self.background, f"on {self.background} (data.background)"),
+            "values": "v/255 of 8 bits, v/65535 of 16; floats as they are"
+            + (", then less ImageNet's mean, divided by its deviation (data.normalize)" if self.normalize else ""),
+            "transparency": f"{background} (data.background)",
             "orientation": "upright, by EXIF where the file has it",
-        }
+        } | super().assumed()
 
     def _by_folder(self) -> dict[str, PictureSplit]:
         there = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]

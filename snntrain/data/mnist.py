@@ -15,6 +15,7 @@ from snntrain.data.augmentation import Augmentation
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.source import missing_message
 from snntrain.data.split import ImageSplit
+from snntrain.files import naming
 
 MOST_BYTES = 256 * 2**20
 """Five times what the largest of the files takes unpacked: a longer one is not theirs, and is not read."""
@@ -111,6 +112,10 @@ class MNIST(ImageDataModule):
             splits[name] = ImageSplit(images.unsqueeze(1), labels.long())
         return splits
 
+    def assumed(self) -> dict[str, str]:
+        files = f"not the published ones: {', '.join(self.unpublished)}" if self.unpublished else "the published ones"
+        return {"files": f"{files}, by checksum", "values": "v/255 of 8 bits"} | super().assumed()
+
     def fingerprint(self) -> dict[str, str]:
         return dict(self.hashes)
 
@@ -129,7 +134,8 @@ class MNIST(ImageDataModule):
                 f"data: {culprit} has {size:,} bytes, more than the {MOST_BYTES:,} that such a file can have. Put the "
                 f"published one in its place: {self.SOURCE.mirrors[0]}{archive}"
             )
-        content = culprit.read_bytes()
+        with naming(culprit):
+            content = culprit.read_bytes()
         self.hashes[culprit.name] = hashlib.sha256(content).hexdigest()
         if culprit.name == archive:
             received = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -120,6 +120,8 @@ class NeuromorphicDataModule(EventDataModule):
     PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
     AT_LEAST = ""  # "at least " where that number is a lower bound
     ENDING: str  # of the recordings
+    #: What tonic does to the events, for show=data.
+    CHANGED: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -167,6 +169,9 @@ class NeuromorphicDataModule(EventDataModule):
 
     def load(self) -> dict[str, FrameSplit]:
         return {part: self._read(part) for part in self.PARTS}
+
+    def assumed(self) -> dict[str, str]:
+        return {**self.CHANGED} | super().assumed()
 
     def _files(self, part: str) -> list[Path]:
         """The files that a part is read from."""
@@ -263,6 +268,7 @@ class DVSGesture(_TrainAndTest):
         *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
     )
     TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
+    CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
     AT_LEAST = "at least "  # as tonic wants it
     FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
@@ -276,6 +282,10 @@ class _Undivided(NeuromorphicDataModule):
         whole = self._read("all")
         stay, out = self._divide(whole.labels)
         return {"train": whole.subset(stay), "test": whole.subset(out)}
+
+    def assumed(self) -> dict[str, str]:
+        how = f"{self.test_fraction:.1%} of each class, the same for every seed (data.test_fraction)"
+        return {"test": how} | super().assumed()
 
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return held_out(labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
@@ -313,6 +323,7 @@ class NCaltech101(_Undivided):
     """
 
     TONIC, SENSOR, ENDING = "NCALTECH101", (180, 240), ".bin"
+    CHANGED = {"place": "each recording moved to the upper left corner: x and y less their smallest value"}
     PARTS = {"all": ({}, 8_709)}
 
     def _place(self, part: str) -> Path:
@@ -332,6 +343,7 @@ class ASLDVS(_Undivided):
 
     CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
     TONIC, SENSOR, ENDING = "ASLDVS", (180, 240), ".mat"
+    CHANGED = {"orientation": "y from the top; the files count it from the bottom"}
     PARTS = {"all": ({}, 100_800)}
 
     def _labels(self, dataset: Any) -> list[int]:
@@ -342,6 +354,7 @@ class _Heidelberg(NeuromorphicDataModule):
     """A data set of spikes on 700 channels; each of its parts is one HDF5 file."""
 
     SENSOR, ENDING = 700, ".h5"
+    CHANGED = {"unit of time": "s in the files, made µs"}
     SPLITS: Mapping[str, str]  # part → what the file calls it
 
     def _file(self, part: str) -> str:

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from snntrain.arguments import refuse
 from snntrain.data.damage import is_systems, one_line
+from snntrain.files import naming
 
 MOST_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded: some kilobytes of PNG can describe gigabytes of one color."""
@@ -68,7 +69,7 @@ def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -
     """
     picture = _opened(path)
     try:
-        with picture:
+        with naming(path), picture:
             turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
             if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
                 return _deep(path, turned, picture)
@@ -93,7 +94,8 @@ def describe(path: Path) -> tuple[str, ...]:
         if _is_transparent(picture):
             found.append("with transparency")
         try:
-            if _orientation(picture) > 1:
+            # Pillow looks for the EXIF data of a PNG by decoding all of it, unless they come first.
+            if (picture.format != "PNG" or "exif" in picture.info) and _orientation(picture) > 1:
                 found.append("turned by EXIF")
             if getattr(picture, "n_frames", 1) > 1:
                 found.append("of several pictures, the first taken")
@@ -127,7 +129,8 @@ def _opened(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            with naming(path):
+                picture = Image.open(path)
     except Image.DecompressionBombError as error:
         raise BadPicture(path, f"has more than the {MOST_PIXELS:,} pixels that are decoded") from error
     except Exception as error:

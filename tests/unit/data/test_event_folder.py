@@ -96,6 +96,23 @@ def test_hidden_files_and_files_beside_the_classes_are_left_out_of_account(tmp_p
     assert len(event_folder(root).splits["train"]) == 12
 
 
+def test_durations_that_are_unlikely_are_told_with_the_key(tmp_path):
+    def write(path: Path, events: np.ndarray) -> Path:
+        return write_npy(path, events)
+
+    data = event_folder(folders(tmp_path / "own", write=write, suffix=".npy"), time_unit="s")
+    said = data.assumed()
+    assert said["unit of time"] == "s (data.time_unit)"
+    assert said["durations"].endswith("in 12 recordings: is that right? See data.time_unit.")
+
+
+def test_a_class_that_is_too_small_to_be_divided_is_called_by_its_name(tmp_path):
+    root = fill(tmp_path / "own")
+    for path in sorted((root / "right").iterdir())[1:]:
+        path.unlink()
+    assert "class right has 1 sample(s), too few for a test split" in refusal(root, split=0.3)
+
+
 def test_recordings_may_lie_deeper_in_a_class_folder(tmp_path):
     root = folders(tmp_path / "own")
     write_bin(root / "train" / "left" / "monday" / "7.bin", stream(7))

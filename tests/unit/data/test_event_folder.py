@@ -1,5 +1,6 @@
 """A folder of own recordings: read whole, or refused by name."""
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,18 @@ def test_a_class_that_is_too_small_to_be_divided_is_called_by_its_name(tmp_path)
     for path in sorted((root / "right").iterdir())[1:]:
         path.unlink()
     assert "class right has 1 sample(s), too few for a test split" in refusal(root, split=0.3)
+
+
+def test_a_byte_that_changes_without_a_trace_changes_the_frames(tmp_path):
+    root = folders(tmp_path / "own")
+    event_folder(root).splits["test"].read(range(18))
+    path = root / "test" / "left" / "0.bin"
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[0] ^= 1  # x of the first event
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = event_folder(root).splits["test"].read([0])[0]
+    assert np.array_equal(found.numpy(), Framing(4, [34, 34])(read_events(path)))
 
 
 def test_recordings_may_lie_deeper_in_a_class_folder(tmp_path):

@@ -28,11 +28,23 @@ def write_bin(path: Path, events: np.ndarray) -> Path:
     return _write(path, b"".join(words))
 
 
-def write_aedat2(path: Path, events: np.ndarray, shifts: tuple[int, int, int] = (8, 1, 0)) -> Path:
-    """jAER's AEDAT 2.0: comments, then big-endian pairs of address and time; shifts are those of x, y, polarity."""
-    x, y, p = (events[name].astype(np.uint32) << shift for name, shift in zip("xyp", shifts, strict=True))
-    pairs = np.stack([x | y | p, events["t"].astype(np.uint32)], 1).astype(">u4")
-    return _write(path, b"#!AER-DAT2.0\r\n# This is a raw AE data file\r\n" + pairs.tobytes())
+def write_aedat2(
+    path: Path,
+    events: np.ndarray,
+    chip: str = "ch.unizh.ini.jaer.chip.retina.DVS128",
+    width: int = 128,
+    stated: bool = True,
+) -> Path:
+    """jAER's AEDAT 2.0: comments, then big-endian pairs of address and time.
+
+    A DVS128 has y in bits 8 to 14, 127 - x in 1 to 7, and OFF in bit 0; a DAVIS has y in 22 to 30, width - 1 - x in 12
+    to 21, and ON in bit 11.
+    """
+    x, y, on = (events[name].astype(np.uint32) for name in "xyp")
+    address = y << 8 | (127 - x) << 1 | 1 - on if "DVS128" in chip else y << 22 | (width - 1 - x) << 12 | on << 11
+    pairs = np.stack([address, events["t"].astype(np.uint32)], 1).astype(">u4")
+    header = f"#!AER-DAT2.0\r\n# This is a raw AE data file\r\n{f'# AEChip: {chip}' if stated else '#'}\r\n"
+    return _write(path, header.encode() + pairs.tobytes())
 
 
 def write_aedat3(path: Path, events: np.ndarray, per_packet: int = 20) -> Path:

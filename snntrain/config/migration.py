@@ -76,6 +76,11 @@ def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     config.setdefault("stages", {})
     config.setdefault("show", None)
     config.setdefault("sweep", {"resume": False})
+    data = config.get("data")
+    if isinstance(data, dict) and str(data.get("_target_")).rpartition(".")[2] == "ImageFolder":
+        # Defaults that stood in the code alone; transparency was ignored.
+        hidden = {"crop_ratio": 0.875, "background": None, "normalize": False, "verify": True}
+        config["data"] = hidden | data
     return config
 
 

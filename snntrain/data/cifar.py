@@ -11,6 +11,7 @@ from torchvision import datasets
 from snntrain.arguments import flag
 from snntrain.data import source
 from snntrain.data.augmentation import Augmentation
+from snntrain.data.damage import one_line
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
 from snntrain.data.normalized import NormalizedImages
@@ -95,14 +96,22 @@ class VerifiedImages(ImageDataModule):
             splits = {key: NormalizedImages(*self.read(train=key == "train")) for key in ("train", "test")}
         except RuntimeError as error:
             wrong = [str(path) for path, expected in self.files.items() if md5(path) != expected]
+            if not wrong:
+                raise ValueError(f"data: {name} in {self.root} cannot be read ({one_line(error)}).") from error
             raise ValueError(
-                f"data: {', '.join(wrong) or self.root} is corrupt, its MD5 is not the published one. Delete it, then "
+                f"data: {', '.join(wrong)} is corrupt, its MD5 is not the published one. Delete it, then "
                 f"run `python scripts/fetch_data.py name={name}` or train with data.download=true."
             ) from error
         if self.normalize:
             for split in splits.values():
                 split.normalize(self.MEAN, self.STD)
         return splits
+
+    def assumed(self) -> dict[str, str]:
+        values = "v/255 of 8 bits"
+        if self.normalize:
+            values += f", then less {self.MEAN} and divided by {self.STD}, per channel (data.normalize)"
+        return {"values": values} | super().assumed()
 
     def fingerprint(self) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files}

@@ -86,6 +86,7 @@ class DataModule(pl.LightningDataModule):
         self.drop_last = flag(self, "drop_last", drop_last)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
+        self._has_validation = False
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
@@ -99,14 +100,28 @@ class DataModule(pl.LightningDataModule):
         (see snntrain.data.fingerprint).
         """
 
+    def assumed(self) -> dict[str, str]:
+        """What is taken for granted about the data beyond what the files say, in words, for show=data."""
+        if self._has_validation:
+            return {}
+        of_what = "each class" if self.VALIDATES_PER_CLASS else "all training samples"
+        return {"validation": f"{self.val_fraction:.1%} of {of_what}, the same for every seed (data.val_fraction)"}
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
         loaded = self.load()
+        self._has_validation = "val" in loaded
+        for name, split in loaded.items():
+            self._check_labels(name, split)
         if "val" not in loaded:
             train = loaded["train"]
             stay, out = held_out(
-                train.labels, self.val_fraction, "validation split", per_class=self.VALIDATES_PER_CLASS
+                train.labels,
+                self.val_fraction,
+                "validation split",
+                per_class=self.VALIDATES_PER_CLASS,
+                classes=self.CLASSES,
             )
             loaded |= {"train": train.subset(stay), "val": train.subset(out)}
         for name in SPLITS:
@@ -170,6 +185,15 @@ class DataModule(pl.LightningDataModule):
             collate_fn=_whole_batch,
             generator=generator(self.seed, "workers"),  # torch's own would be drawn from whenever a loader is started
         )
+
+    def _check_labels(self, name: str, split: Split) -> None:
+        wrong = ((split.labels < 0) | (split.labels >= self.num_classes)).nonzero().flatten()
+        if len(wrong):
+            first = int(wrong[0])
+            raise ValueError(
+                f"data: {split.where(first)} of the {name} split has the label {int(split.labels[first])}; labels must "
+                f"be from 0 to {self.num_classes - 1}, as data.num_classes is {self.num_classes}. Correct it."
+            )
 
     def _check_facts(self, classes: Sequence[str] | None, shape: Sequence[int] | None) -> None:
         if classes is not None and self.num_classes != len(classes):

@@ -28,6 +28,12 @@ class Digits(ImageDataModule):
         train, test = held_out(digits.labels, self.TEST_FRACTION, "test split")
         return {"train": digits.subset(train), "test": digits.subset(test)}
 
+    def assumed(self) -> dict[str, str]:
+        return {
+            "values": "v/16 of 17 grey levels",
+            "test": f"{self.TEST_FRACTION:.0%} of all samples, drawn once, the same for every seed",
+        } | super().assumed()
+
     def fingerprint(self) -> dict[str, str]:
         return {
             f"{name}.images": hashlib.sha256(split.images.numpy().tobytes()).hexdigest()

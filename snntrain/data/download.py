@@ -11,16 +11,20 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from snntrain.data.damage import is_systems, one_line
 from snntrain.data.source import Source, SourceFile, find, readable
-from snntrain.files import replacing, write_json
+from snntrain.files import naming, replacing, write_json
 
 ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
 CHUNK = 1 << 18
+HARMLESS = 2**30  # bytes that any archive may unpack to
+MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data sets take up to five times as much
 
 
 def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
@@ -187,12 +191,35 @@ def _extract(archive: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as content:
+                _check_unpacked(sum(member.file_size for member in content.infolist()), archive)
                 content.extractall(folder)
         else:
+            total = 0
             with tarfile.open(archive) as content:
-                content.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"data: {archive} cannot be unpacked ({error}). Delete it and fetch it again.") from error
+                for member in content:
+                    total += member.size
+                    _check_unpacked(total, archive)
+                    content.extract(member, folder, filter="data")
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        if is_systems(error):
+            raise
+        raise ValueError(
+            f"data: {archive} cannot be unpacked ({one_line(error)}). Move it away and fetch it again."
+        ) from error
+
+
+def _check_unpacked(total: int, archive: Path) -> None:
+    size = archive.stat().st_size
+    if total > HARMLESS and total > MOST_TO_ONE * size:
+        raise ValueError(f"its {size:,} bytes would become {total:,} or more, which is no data set")
 
 
 def _list(archive: Path) -> Path:
@@ -210,7 +237,7 @@ def _unpacked(archive: Path) -> bool:
 
 def md5(path: Path) -> str:
     """The MD5 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

@@ -13,11 +13,16 @@ from snntrain.arguments import choice, flag, real, refuse
 from snntrain.data.cache import MODES, open_cache
 from snntrain.data.datamodule import DataModule
 from snntrain.data.event_augmentation import EventAugmentation, EventChain
+from snntrain.data.events import describe
 from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit
 
 #: Recordings that are looked at to tell how many events a framing leaves out, where not all of them are.
 SAMPLED = 64
+#: Recordings whose durations show=data tells.
+LOOKED_AT = 16
+#: Seconds, between which the duration of a recording is likely to be: beyond them the unit of time may be another one.
+SHORTEST, LONGEST = 1e-3, 600.0
 
 
 @dataclass
@@ -121,6 +126,27 @@ class EventDataModule(DataModule):
         train = self.splits["train"]
         if self.augment_events:
             train.frame_augmented = AugmentedReader(train.frame, self.augment_events)
+
+    def assumed(self) -> dict[str, str]:
+        split, framing = self.splits["train"], self.framing
+        places = split.index[torch.linspace(0, len(split) - 1, min(LOOKED_AT, len(split))).long()].tolist()
+        looked_at = [split.frame.read(split.recordings[place]) for place in places]
+        seconds = sorted(float(events["t"][-1] - events["t"][0]) / 1e6 for events in looked_at)
+        counts = sorted(map(len, looked_at))
+        odd = "" if SHORTEST <= seconds[len(seconds) // 2] <= LONGEST else ": is that right? See data.time_unit."
+        side = framing.downsample
+        pixels = "" if side == 1 else f", squares of {side}×{side} pixels counted as one"
+        more = f", {framing.window} ms each" if framing.mode == "window" else ""
+        more += f", tau {framing.tau} ms" if framing.mode == "time_surface" else ""
+        more += "; OFF and ON a channel each" if framing.polarity == "channels" else "; OFF and ON counted together"
+        more += "; binary" if framing.binary else ""
+        return {
+            "sensor": f"{describe(framing.sensor_size)}{pixels}",
+            "durations": f"{seconds[0]:.4g} to {seconds[-1]:.4g} s in {len(looked_at)} recordings{odd}",
+            "events": f"{counts[0]:,} to {counts[-1]:,} in each of them",
+            "frames": f"{framing.T} of mode {framing.mode}{more}",
+            "time going back": f"{'refused' if self.unsorted == 'refuse' else 'sorted'} (data.unsorted)",
+        } | super().assumed()
 
     def frames(
         self,

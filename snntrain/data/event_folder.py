@@ -9,11 +9,13 @@ from snntrain.arguments import choice, real, refuse
 from snntrain.data.cache import frames_folder
 from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_datamodule import EventDataModule
-from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, ending, read_events
+from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit, held_out
 
+#: Frames of events that were read in another way must not be found in a cache: raise it when a reader changes.
+READER = 2
 #: Names of the folders of a split, in any case.
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -53,7 +55,7 @@ class EventFolder(EventDataModule):
         formats: Sequence[str] | None = None,
         columns: str = "xytp",
         time_unit: str = "us",
-        camera: str = "dvs128",
+        camera: str | None = None,
         augment: EventAugmentation | None = None,
         cache: str = "disk",
         cache_gb: float = 20.0,
@@ -80,10 +82,12 @@ class EventFolder(EventDataModule):
         self.formats = None if formats is None else [self._format(one) for one in formats]
         # Not in the root itself, where the cache would be a class.
         self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))
+        if sorted(str(columns)) != sorted("xytp"):
+            raise refuse(self, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
         self.reading = {
             "columns": columns,
             "time_unit": choice(self, "time_unit", time_unit, tuple(TIME_UNITS)),
-            "camera": choice(self, "camera", camera, tuple(CAMERAS)),
+            "camera": None if camera is None else choice(self, "camera", camera, tuple(CAMERAS)),
             "unsorted": self.unsorted,
         }
 
@@ -94,7 +98,7 @@ class EventFolder(EventDataModule):
             self.CLASSES, files = self._classes(self.root)
             self._check_formats([self.root])
             whole = self._frames("all", self.root, files)
-            stay, out = held_out(whole.labels, self.split, "test split", per_class=True)
+            stay, out = held_out(whole.labels, self.split, "test split", per_class=True, classes=self.CLASSES)
             return {"train": whole.subset(stay), "test": whole.subset(out)}
         folders = self._split_folders()
         self._check_formats(list(folders.values()))
@@ -106,6 +110,19 @@ class EventFolder(EventDataModule):
                 where = folders["train" if odd[0] in classes else name]
                 raise ValueError(f"data: {where} has no class folder {odd[0]}. Every split needs all classes.")
         return {name: self._frames(name, folders[name], files) for name, (_, files) in found.items()}
+
+    def assumed(self) -> dict[str, str]:
+        suffix = next(iter(self.splits["train"].recordings)).suffix.lower()
+        found = {}
+        if suffix in UNIT_OPEN:
+            found["unit of time"] = f"{self.reading['time_unit']} (data.time_unit)"
+            found["columns"] = f"{self.reading['columns']}, of arrays [n, 4] (data.columns)"
+        if suffix == ".aedat":
+            found["camera"] = self.reading["camera"] or "the one that each file's header names"
+            found["orientation"] = "x from the left, y from the bottom, as jAER counts (AEDAT 2)"
+        if self.split != "folder":
+            found["test"] = f"{self.split:.1%} of each class, the same for every seed (data.split)"
+        return found | super().assumed()
 
     def _format(self, one: str) -> str:
         suffix = f".{str(one).lower().lstrip('.')}"
@@ -165,9 +182,10 @@ class EventFolder(EventDataModule):
     def _frames(self, name: str, folder: Path, files: list[list[Path]]) -> FrameSplit:
         recordings = [path for one in files for path in one]
         labels = [label for label, one in enumerate(files) for _ in one]
-        self.hashes[f"{name} recordings"] = content_hash(folder, recordings, self.caches)
+        self.hashes[f"{name} recordings"] = content_hash(folder, recordings)
         read = partial(read_events, sensor_size=self.framing.sensor_size, **self.reading)
-        return self.frames(f"{name} recordings", recordings, labels, read, self.reading, self.caches)
+        settings = {"reader": READER, **self.reading}
+        return self.frames(f"{name} recordings", recordings, labels, read, settings, self.caches)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,12 +1,21 @@
 """What identifies a data set of many files."""
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from snntrain.files import write_text
+from rich.console import Console
+from rich.progress import track
+
+from snntrain.files import naming
+
+#: More files than this take seconds to read: what is being done is shown.
+SILENT = 5_000
+#: Files for a thread at a time: one by one, handing them out takes longer than reading them.
+AT_ONCE = 256
 
 
 def listing_hash(root: Path, paths: Iterable[Path]) -> str:
@@ -19,26 +28,35 @@ def listing_hash(root: Path, paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def content_hash(root: Path, paths: Iterable[Path], remembered: Path) -> str:
+def content_hash(root: Path, paths: Iterable[Path]) -> str:
     """SHA-256 of the files' names under `root` and contents: the same wherever they lie.
 
-    They are read once: as long as the listing stays as it was, the hash is looked up. A file of the same size and the
-    same time of change is taken for the same file.
-
-    Args:
-        remembered: folder for what was looked up; one that cannot be written to makes it slow, not wrong.
+    All of them are read each time. A note of an earlier hash could only be found by sizes and times, which stay as they
+    are when a disk or a person changes a byte: the run's record and the cached frames would then be of other data.
     """
     paths = sorted(paths)
-    where = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    note = remembered / f"content_{where}_{listing_hash(root, paths)[:24]}"
-    with contextlib.suppress(OSError):
-        found = note.read_text(encoding="ascii")
-        if len(found) == 64:
-            return found
     digest = hashlib.sha256()
-    for path in paths:
-        name = path.relative_to(root).as_posix().encode(errors="surrogateescape")
-        digest.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    with contextlib.suppress(OSError):
-        write_text(note, digest.hexdigest())
+    parts = [paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        hashed = track(
+            pool.map(_hashes, parts),
+            f"reading {len(paths):,} files",
+            len(parts),
+            console=Console(file=sys.stderr),
+            transient=True,
+            disable=len(paths) <= SILENT or not sys.stderr.isatty(),
+        )
+        for part, contents in zip(parts, hashed, strict=True):
+            for path, content in zip(part, contents, strict=True):
+                name = path.relative_to(root).as_posix().encode(errors="surrogateescape")
+                digest.update(name + b"\0" + content)
     return digest.hexdigest()
+
+
+def _hashes(paths: Sequence[Path]) -> list[bytes]:
+    return [_hash(path) for path in paths]
+
+
+def _hash(path: Path) -> bytes:
+    with naming(path), path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -2,10 +2,12 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,8 +17,9 @@ from torchvision.transforms.v2 import functional as images
 from snntrain.arguments import flag, integer, real, refuse
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.datamodule import ImageDataModule
-from snntrain.data.fingerprint import listing_hash
+from snntrain.data.fingerprint import content_hash, listing_hash
 from snntrain.data.normalized import Normalized
+from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
 from snntrain.data.split import Split, held_out
 
 NAMED = 5  # of many files that an error or a warning is about
@@ -29,7 +32,8 @@ class PictureSplit(Normalized, Split):
         paths: all files of the source; subsets share them.
         labels, index: as in Split; the index is the file's position in `paths`.
         shape: [C, size, size] with C = 3, or 1 for grey.
-        crop_ratio: the square's side as part of the shorter side.
+        crop_ratio: the square's side as part of the shorter side. A picture of the right size is taken as it is.
+        background: behind transparency, see snntrain.data.picture.
     """
 
     def __init__(
@@ -38,38 +42,50 @@ class PictureSplit(Normalized, Split):
         labels: Tensor,
         shape: Sequence[int],
         crop_ratio: float = 0.875,
+        background: tuple[int, int, int] | None = (0, 0, 0),
         index: Tensor | None = None,
     ) -> None:
         super().__init__(labels, index)
-        self.paths, self.crop_ratio, self._shape = paths, crop_ratio, tuple(shape)
+        self.paths, self.crop_ratio, self.background, self._shape = paths, crop_ratio, background, tuple(shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self._shape
 
     def read(self, positions: Sequence[int]) -> Tensor:
-        return torch.stack([self._square(self._picture(position)) for position in positions]).float() / 255
+        return torch.stack([_from_0_to_1(self._square(self._picture(position))) for position in positions])
 
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
         if not getattr(self.augment, "takes_any_size", False):
             return super().read_augmented(positions, seeds)
         # The random piece is cut from the whole picture, not from the square that evaluation sees.
-        pictures = (images.pil_to_tensor(self._picture(position)) for position in positions)
+        pictures = (self._values(self._picture(position)) for position in positions)
         cut = [self.augment(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
-        return torch.stack(cut).float() / 255
+        return torch.stack([_from_0_to_1(picture) for picture in cut])
+
+    def where(self, position: int) -> str:
+        return str(self.paths[int(self.index[position])])
 
     def _picture(self, position: int) -> Image.Image:
-        path = self.paths[int(self.index[position])]
-        try:
-            with Image.open(path) as picture:
-                return picture.convert("RGB" if self._shape[0] == 3 else "L")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"data: {path} cannot be decoded ({error}). Replace or remove it.") from error
+        return decode(self.paths[int(self.index[position])], self._shape[0], self.background)
 
     def _square(self, picture: Image.Image) -> Tensor:
         size = self._shape[-1]
+        if picture.size == (size, size):
+            return self._values(picture)
         resized = images.resize(picture, [max(size, round(size / self.crop_ratio))], antialias=True)
-        return images.pil_to_tensor(images.center_crop(resized, [size, size]))
+        return self._values(images.center_crop(resized, [size, size]))
+
+    def _values(self, picture: Image.Image) -> Tensor:
+        """uint8 from 0 to 255, or float32 from 0 to 1 of a picture of more than 8 bits."""
+        if picture.mode != "F":
+            return images.pil_to_tensor(picture)
+        values = torch.from_numpy(np.array(picture, np.float32)).clamp_(0, 1)  # resizing may round beyond 1
+        return values.expand(self._shape[0], *values.shape)
+
+
+def _from_0_to_1(picture: Tensor) -> Tensor:
+    return picture if picture.is_floating_point() else picture.float() / 255
 
 
 class ImageFolder(ImageDataModule):
@@ -82,11 +98,15 @@ class ImageFolder(ImageDataModule):
     Args:
         folder: of the layout.
         size: side of the square that the net sees: the shorter side becomes size / crop_ratio, the middle is cut out.
-            In training an augmentation that begins with RandomResizedCrop cuts from the whole picture instead.
+            A picture of that size is taken as it is. In training an augmentation that begins with RandomResizedCrop
+            cuts from the whole picture instead.
         crop_ratio: in (0, 1]; 1 keeps all of the shorter side.
+        background: what shows where a picture is transparent: black, white or [red, green, blue] from 0 to 255; None
+            ignores transparency.
         test_fraction: of each class of a single tree, in (0, 1).
         normalize: subtract ImageNet's mean and divide by its standard deviation, per channel.
-        verify: open every file before training, which finds what is no picture; truncated ones are found on reading.
+        verify: look at every file before training, which finds what is no picture, and take the hash of its content for
+            the run's record; else that is a hash of names, sizes and times. Truncated files are found on reading.
         Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for grey.
 
     Raises: FileNotFoundError naming the folder; ValueError naming empty classes, classes of one split only, or files
@@ -113,6 +133,7 @@ class ImageFolder(ImageDataModule):
         test_fraction: float = 0.1,
         normalize: bool = False,
         verify: bool = True,
+        background: str | Sequence[int] | None = "black",
         drop_last: bool = False,
     ) -> None:
         super().__init__(
@@ -135,7 +156,10 @@ class ImageFolder(ImageDataModule):
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
         self.normalize = flag(self, "normalize", normalize)
         self.verify = flag(self, "verify", verify)
+        self.background = background_color(self, background)
         self._sources: dict[str, list[Path]] = {}
+        self._kinds: Counter[str] = Counter()
+        self._hashes: dict[str, str] | None = None
 
     def load(self) -> dict[str, Split]:
         if not self.folder.is_dir():
@@ -153,7 +177,29 @@ class ImageFolder(ImageDataModule):
         return splits
 
     def fingerprint(self) -> dict[str, str]:
-        return {str(root): listing_hash(Path(root), paths) for root, paths in self._sources.items()}
+        if self._hashes is None:
+            self._hashes = {
+                root if self.verify else f"{root} (names, sizes and times)": (
+                    content_hash(Path(root), paths) if self.verify else listing_hash(Path(root), paths)
+                )
+                for root, paths in self._sources.items()
+            }
+        return dict(self._hashes)
+
+    def assumed(self) -> dict[str, str]:
+        size, ratio = self.size, self.crop_ratio
+        names = {None: "ignored", (0, 0, 0): "on black", (255, 255, 255): "on white"}
+        background = names.get(self.background, f"on {self.background}")
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._kinds.most_common())
+        return {
+            "pictures": kinds or "not looked at: data.verify=false",
+            "size": f"shorter side to {max(size, round(size / ratio))}, the middle {size}×{size} cut out "
+            f"(data.crop_ratio={ratio:g}); a picture of {size}×{size} is taken as it is",
+            "values": "v/255 of 8 bits, v/65535 of 16; floats as they are"
+            + (", then less ImageNet's mean, divided by its deviation (data.normalize)" if self.normalize else ""),
+            "transparency": f"{background} (data.background)",
+            "orientation": "upright, by EXIF where the file has it",
+        } | super().assumed()
 
     def _by_folder(self) -> dict[str, PictureSplit]:
         there = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]
@@ -167,7 +213,7 @@ class ImageFolder(ImageDataModule):
 
     def _by_ratio(self) -> dict[str, PictureSplit]:
         every = self._read_tree(self.folder)
-        train, test = held_out(every.labels, self.test_fraction, "test split", per_class=True)
+        train, test = held_out(every.labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
         return {"train": every.subset(train), "test": every.subset(test)}
 
     def _classes(self, root: Path) -> tuple[str, ...]:
@@ -193,7 +239,7 @@ class ImageFolder(ImageDataModule):
         paths = [Path(path) for path, _ in found]
         self._check_files(root, paths, classes)
         self._sources[str(root)] = paths
-        return PictureSplit(paths, labels, self.sample_shape, self.crop_ratio)
+        return PictureSplit(paths, labels, self.sample_shape, self.crop_ratio, self.background)
 
     def _check_files(self, root: Path, paths: list[Path], classes: Sequence[str]) -> None:
         known = set(paths)
@@ -201,18 +247,17 @@ class ImageFolder(ImageDataModule):
         others = sorted(str(path) for path in walked if path not in known and path.name[0] != ".")
         if others:
             warnings.warn(f"left out, their endings are not those of pictures: {_some(others)}", stacklevel=2)
-        broken = [f"{path} ({reason})" for path in paths if (reason := _fault(path))] if self.verify else []
+        broken = []
+        for path in paths if self.verify else ():
+            try:
+                kinds = describe(path)
+                if kinds[0] in UNCERTAIN:  # whether it can be used is in its values
+                    decode(path, self.sample_shape[0], self.background)
+                self._kinds.update(kinds)
+            except BadPicture as error:
+                broken.append(f"{path} {error.reason}")
         if broken:
-            raise ValueError(f"data: not a picture: {_some(broken)}. Replace or remove it.")
-
-
-def _fault(path: Path) -> str:
-    try:
-        with Image.open(path) as picture:
-            picture.size  # noqa: B018  the header has been read
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return type(error).__name__ if path.stat().st_size else "an empty file"
-    return ""
+            raise ValueError(f"data: {_some(broken)}. Replace or remove what cannot be used.")
 
 
 def _some(items: Sequence[Any]) -> str:

@@ -1,5 +1,6 @@
 """The public event data sets, read by tonic."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ import torch
 
 from snntrain.arguments import flag, real
 from snntrain.data.cache import frames_folder
+from snntrain.data.damage import is_systems, one_line
 from snntrain.data.download import fetch
+from snntrain.data.event_arrays import check_array, check_ratio, check_stored
 from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import BadRecording, SensorSize, as_events, checked
@@ -20,6 +23,7 @@ from snntrain.data.fingerprint import content_hash
 from snntrain.data.framing import Framing
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
+from snntrain.files import naming
 
 
 @dataclass
@@ -58,11 +62,17 @@ class TonicReader:
         # A worker that is spawned opens it anew: tonic's class with our change has no name to be found by.
         return {name: value for name, value in self.__dict__.items() if name != "dataset"}
 
+    def where(self, number: int) -> str:
+        """The file of a sample, and its place in it where the file has several."""
+        if self.dataset.data:
+            return str(self.dataset.data[number])
+        return f"{Path(self.root, self.kind, self.dataset.data_filename)}, sample {number}"
+
     def __call__(self, number: int) -> np.ndarray:
         try:
             path = Path(self.dataset.data[number]) if self.dataset.data else None
-            if path and path.suffix == ".bin" and path.stat().st_size % 5:  # tonic may not notice
-                raise ValueError("it is truncated: its size is not a multiple of 5 bytes per event")
+            if path:
+                self._check_file(path)
             events = self.dataset[number][0]
             return checked(as_events(events), self.sensor_size, self.unsorted)
         except ImportError as error:
@@ -70,8 +80,24 @@ class TonicReader:
                 f"data: {self.kind} needs the package {error.name}. Install it: pip install {error.name}."
             ) from error
         except Exception as error:  # what a damaged file provokes in tonic, scipy, h5py and aedat is of many kinds
-            where = self.dataset.data[number] if self.dataset.data else f"{self.dataset.data_filename}, sample {number}"
-            raise BadRecording(f"data: {where}: {' '.join(str(error).split()) or type(error).__name__}") from error
+            if is_systems(error):
+                raise
+            raise BadRecording(f"data: {self.where(number)}: {one_line(error)}") from error
+
+    def _check_file(self, path: Path) -> None:
+        """What tonic would not notice, or not in time."""
+        with naming(path), path.open("rb") as file:  # a failing disk is one, whatever the decoder makes of it
+            file.read(1)
+        if path.suffix == ".bin" and path.stat().st_size % 5:
+            raise ValueError("it is truncated: its size is not a multiple of 5 bytes per event")
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                check_array(file, path.stat().st_size)
+        if path.suffix == ".mat":
+            from scipy.io import whosmat
+
+            declared = sum(8 * math.prod(shape) for _, shape, _ in whosmat(path))
+            check_ratio(declared, path.stat().st_size)
 
 
 class NeuromorphicDataModule(EventDataModule):
@@ -94,6 +120,8 @@ class NeuromorphicDataModule(EventDataModule):
     PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
     AT_LEAST = ""  # "at least " where that number is a lower bound
     ENDING: str  # of the recordings
+    #: What tonic does to the events, for show=data.
+    CHANGED: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -144,6 +172,9 @@ class NeuromorphicDataModule(EventDataModule):
     def load(self) -> dict[str, FrameSplit]:
         return {part: self._read(part) for part in self.PARTS}
 
+    def assumed(self) -> dict[str, str]:
+        return {**self.CHANGED} | super().assumed()
+
     def _files(self, part: str) -> list[Path]:
         """The files that a part is read from."""
         return [path for path in self._place(part).rglob(f"*{self.ENDING}") if not path.name.startswith(".")]
@@ -185,13 +216,14 @@ class NeuromorphicDataModule(EventDataModule):
         files = self._check_present(part)
         reader = TonicReader(self.TONIC, str(self.root), self.PARTS[part][0], self.SENSOR, self.unsorted)
         labels = self._labels(reader.dataset)
-        if max(labels) >= self.num_classes:
+        wrong = [number for number, label in enumerate(labels) if not 0 <= label < self.num_classes]
+        if wrong:
             raise ValueError(
-                f"data: the {part} set in {self.folder} has label {max(labels)}, but {type(self).__name__} has "
+                f"data: {reader.where(wrong[0])} has the label {labels[wrong[0]]}, but {type(self).__name__} has "
                 f"{self.num_classes} classes, numbered from 0. Remove what does not belong to it."
             )
         caches, source = frames_folder(self.root), f"{part} recordings"
-        self.hashes[source] = content_hash(self.folder, files, caches)
+        self.hashes[source] = content_hash(self.folder, files)
         settings = {"tonic": self.TONIC, "unsorted": self.unsorted}
         return self.frames(source, range(len(labels)), labels, reader, settings, caches)
 
@@ -238,6 +270,7 @@ class DVSGesture(_TrainAndTest):
         *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
     )
     TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
+    CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
     AT_LEAST = "at least "  # as tonic wants it
     FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
@@ -252,8 +285,12 @@ class _Undivided(NeuromorphicDataModule):
         stay, out = self._divide(whole.labels)
         return {"train": whole.subset(stay), "test": whole.subset(out)}
 
+    def assumed(self) -> dict[str, str]:
+        how = f"{self.test_fraction:.1%} of each class, the same for every seed (data.test_fraction)"
+        return {"test": how} | super().assumed()
+
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return held_out(labels, self.test_fraction, "test split", per_class=True)
+        return held_out(labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
 
 
 class CIFAR10DVS(_Undivided):
@@ -288,6 +325,7 @@ class NCaltech101(_Undivided):
     """
 
     TONIC, SENSOR, ENDING = "NCALTECH101", (180, 240), ".bin"
+    CHANGED = {"place": "each recording moved to the upper left corner: x and y less their smallest value"}
     PARTS = {"all": ({}, 8_709)}
 
     def _place(self, part: str) -> Path:
@@ -307,6 +345,7 @@ class ASLDVS(_Undivided):
 
     CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
     TONIC, SENSOR, ENDING = "ASLDVS", (180, 240), ".mat"
+    CHANGED = {"orientation": "y from the top; the files count it from the bottom"}
     PARTS = {"all": ({}, 100_800)}
 
     def _labels(self, dataset: Any) -> list[int]:
@@ -317,6 +356,7 @@ class _Heidelberg(NeuromorphicDataModule):
     """A data set of spikes on 700 channels; each of its parts is one HDF5 file."""
 
     SENSOR, ENDING = 700, ".h5"
+    CHANGED = {"unit of time": "s in the files, made µs"}
     SPLITS: Mapping[str, str]  # part → what the file calls it
 
     def _file(self, part: str) -> str:
@@ -334,14 +374,25 @@ class _Heidelberg(NeuromorphicDataModule):
 
     def _read(self, part: str) -> FrameSplit:
         try:
+            self._check_file(part)
             return super()._read(part)
-        except (OSError, KeyError) as error:
-            if isinstance(error, FileNotFoundError):
+        except (OSError, KeyError, ValueError) as error:
+            if is_systems(error) or isinstance(error, FileNotFoundError) or str(error).startswith("data: "):
                 raise
-            reason = " ".join(str(error).split())
             raise ValueError(
-                f"data: {self.folder / self._file(part)} is corrupt ({reason}). Delete it and fetch it again."
+                f"data: {self.folder / self._file(part)} is damaged ({one_line(error)}). Unpack it again from "
+                f"{self._archive(part)}: python scripts/fetch_data.py name={type(self).__name__} --from "
+                f"{self._archive(part)}"
             ) from error
+
+    def _check_file(self, part: str) -> None:
+        import h5py
+
+        for path in self._files(part):
+            with naming(path), path.open("rb") as file:  # a failing disk is one, whatever HDF5 makes of it
+                file.read(1)
+            with h5py.File(path, "r") as file:
+                check_stored({name: file[name] for name in ("labels", "spikes/times", "spikes/units")})
 
     def _labels(self, dataset: Any) -> list[int]:
         import h5py

@@ -1,5 +1,6 @@
 """Splits: samples with their labels, read a batch at a time, augmented by (seed, epoch, index)."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -86,12 +87,31 @@ class Split(Dataset):
         at = torch.tensor(positions)
         labels, index = self.labels[at], self.index[at]
         if epochs[0] is None or not self.is_augmented:
-            return self.read(positions), labels, index
-        seeds = [
-            derived_seed(self.seed, "augment", epoch, place)
-            for epoch, place in zip(epochs, index.tolist(), strict=True)
-        ]
-        return self.read_augmented(positions, seeds), labels, index
+            x = self.read(positions)
+        else:
+            seeds = [
+                derived_seed(self.seed, "augment", epoch, place)
+                for epoch, place in zip(epochs, index.tolist(), strict=True)
+            ]
+            x = self.read_augmented(positions, seeds)
+        self._check_finite(x, positions)
+        return x, labels, index
+
+    def where(self, position: int) -> str:
+        """What a sample is called in an error: its file where it has one of its own."""
+        return f"sample {int(self.index[position])}"
+
+    def _check_finite(self, x: Tensor, positions: Sequence[int]) -> None:
+        """One NaN turns every weight into NaN. The sum shows it in one pass; only then is it looked for."""
+        if not x.is_floating_point() or math.isfinite(x.sum()):
+            return
+        for row, position in zip(x, positions, strict=True):
+            strange = row[~row.isfinite()]
+            if len(strange):
+                raise ValueError(
+                    f"data: {self.where(position)} holds {float(strange[0])}, which is no finite number. Correct or "
+                    "remove it."
+                )
 
     def _augmented(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
         if self.augment is None:
@@ -175,6 +195,11 @@ class FrameSplit(Split):
         # The second seed is another one: the same would give events and frames the same random numbers.
         return self._augmented(self._batch(positions, seeds), [derived_seed(seed, "frames") for seed in seeds])
 
+    def where(self, position: int) -> str:
+        recording = self.recordings[int(self.index[position])]
+        named = getattr(getattr(self.frame, "read", None), "where", None)  # a reader that goes by numbers has it
+        return str(recording) if named is None else named(recording)
+
     def _batch(self, positions: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
         x = torch.empty((len(positions), *self._shape))
         places = self.index[torch.as_tensor(positions)].tolist()
@@ -201,13 +226,16 @@ class FrameSplit(Split):
         return frames
 
 
-def held_out(labels: Tensor, fraction: float, *purpose: str, per_class: bool = False) -> tuple[Tensor, Tensor]:
+def held_out(
+    labels: Tensor, fraction: float, *purpose: str, per_class: bool = False, classes: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
     """(positions that stay, positions held out): a part of the samples, the same for every seed of a run.
 
     Args:
         fraction: part that is held out, in (0, 1); neither side is ever empty.
         purpose: what for, e.g. "validation split"; other purposes draw other samples.
         per_class: the same fraction of each class, and at least one sample of it on either side.
+        classes: their names, for the error.
 
     Raises: ValueError if per_class and a class has a single sample; if there is one sample at all.
     """
@@ -216,7 +244,8 @@ def held_out(labels: Tensor, fraction: float, *purpose: str, per_class: bool = F
     source = generator(0, *purpose)
     for group in groups or [torch.arange(len(labels))]:
         if len(group) < 2:
-            what = f"class {int(labels[group[0]])}" if per_class else "the data set"
+            number = int(labels[group[0]])
+            what = f"class {number if classes is None else classes[number]}" if per_class else "the data set"
             raise ValueError(f"data: {what} has {len(group)} sample(s), too few for a {purpose[0]}. Add more.")
         order = group[torch.randperm(len(group), generator=source)]
         count = min(max(1, round(fraction * len(group))), len(group) - 1)

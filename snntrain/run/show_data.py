@@ -1,5 +1,6 @@
 """show=data: what a data set holds, in a table and one figure, without training."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def show_data(settings: dict[str, Any]) -> Path:
     console.print(bold(name, f"   {_form(data.splits['train'])}   batches of {data.batch_size}"))
     console.print(_counts(data))
     console.print(_facts(name, data))
+    if assumed := data.assumed():
+        console.print("[bold]assumed")
+        console.print(_table(assumed))
     path = Path(settings["paths"]["runs"]) / f"show_data_{name}.png"
     _draw(data, name, path)
     console.print(f"samples: {path}", soft_wrap=True)
@@ -67,10 +71,18 @@ def _counts(data: DataModule) -> Table:
     return table
 
 
-def _facts(name: str, data: DataModule) -> Table:
+def _table(rows: Mapping[str, str]) -> Table:
+    """Label and text, a row each."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    for label, text in rows.items():
+        table.add_row(label, Text(text))
+    return table
+
+
+def _facts(name: str, data: DataModule) -> Table:
+    table = _table({})
     ranges = (f"{name} [{low:.4g}, {high:.4g}]" for name, (low, high) in _ranges(data).items())
     table.add_row("values", f"{', '.join(ranges)}, seen in up to {SAMPLES_MEASURED} samples each")
     if data.splits["train"].is_augmented:

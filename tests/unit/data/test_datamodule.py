@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from snntrain.data import EpochSampler
 from snntrain.data.datamodule import _quieten_worker
+from snntrain.data.split import ImageSplit
 
 
 def noisy(sample: torch.Tensor, seed: int) -> torch.Tensor:
@@ -54,6 +55,34 @@ def test_a_batch_is_what_the_sampler_names():
         positions = order(data, 3)[32 * number : 32 * (number + 1)]
         assert torch.equal(x, split.images[positions] / 255) and torch.equal(y, split.labels[positions])
         assert torch.equal(index, split.index[positions])
+
+
+@pytest.mark.parametrize("label", [-100, -1, 3, 200])
+def test_a_label_that_is_no_class_is_named_with_its_place(label):
+    class Mislabeled(Patches):
+        def load(self):
+            splits = super().load()
+            splits["test"].labels[7] = label
+            return splits
+
+    with pytest.raises(
+        ValueError, match=rf"sample 7 of the test split has the label {label}; labels must be from 0 to 2"
+    ):
+        Mislabeled().setup()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_is_named_with_its_place(value):
+    class Floats(ImageSplit):
+        def read(self, positions):
+            return self.images[torch.as_tensor(positions)]
+
+    images = torch.rand(20, 1, 4, 4)
+    images[11, 0, 2, 3] = value
+    split = Floats(images, torch.zeros(20, dtype=torch.int64)).subset(torch.arange(10, 20))
+    with pytest.raises(ValueError, match=rf"data: sample 11 holds {value}, which is no finite number"):
+        split.__getitems__(list(range(10)))
+    assert split.__getitems__([0, 2, 9])[0].isfinite().all()
 
 
 def test_the_index_is_the_place_in_the_source():

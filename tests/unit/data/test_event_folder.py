@@ -1,5 +1,6 @@
 """A folder of own recordings: read whole, or refused by name."""
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,35 @@ def test_hidden_files_and_files_beside_the_classes_are_left_out_of_account(tmp_p
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("not a recording")
     assert len(event_folder(root).splits["train"]) == 12
+
+
+def test_durations_that_are_unlikely_are_told_with_the_key(tmp_path):
+    def write(path: Path, events: np.ndarray) -> Path:
+        return write_npy(path, events)
+
+    data = event_folder(folders(tmp_path / "own", write=write, suffix=".npy"), time_unit="s")
+    said = data.assumed()
+    assert said["unit of time"] == "s (data.time_unit)"
+    assert said["durations"].endswith("in 12 recordings: is that right? See data.time_unit.")
+
+
+def test_a_class_that_is_too_small_to_be_divided_is_called_by_its_name(tmp_path):
+    root = fill(tmp_path / "own")
+    for path in sorted((root / "right").iterdir())[1:]:
+        path.unlink()
+    assert "class right has 1 sample(s), too few for a test split" in refusal(root, split=0.3)
+
+
+def test_a_byte_that_changes_without_a_trace_changes_the_frames(tmp_path):
+    root = folders(tmp_path / "own")
+    event_folder(root).splits["test"].read(range(18))
+    path = root / "test" / "left" / "0.bin"
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[0] ^= 1  # x of the first event
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = event_folder(root).splits["test"].read([0])[0]
+    assert np.array_equal(found.numpy(), Framing(4, [34, 34])(read_events(path)))
 
 
 def test_recordings_may_lie_deeper_in_a_class_folder(tmp_path):

@@ -1,8 +1,13 @@
 """Every reader against files written by hand in its format, and against damaged ones."""
 
+import io
 import re
+import resource
+import struct
 import sys
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from event_files import (
@@ -108,6 +113,122 @@ def test_time_in_other_units_becomes_microseconds(tmp_path, unit, factor):
     assert np.array_equal(read_events(write_npy(tmp_path / "a.npy", array), time_unit=unit), EVENTS)
 
 
+EPOCH = 1_700_000_000_000_000  # µs
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "reason"),
+    [
+        ([EPOCH, EPOCH + 99_000], "ms", r"with data.time_unit=ms is 53,\d+ years. Set data.time_unit .*\(us or ns\)"),
+        ([EPOCH, EPOCH + 99_000], "s", r"with data.time_unit=s is 53,\d+,\d+ years"),
+        ([EPOCH * 1000, EPOCH * 1000 + 99], "us", r"with data.time_unit=us is 53,\d+ years"),
+        (np.array([1.7e9, 1.7e9, 1.7e9 + 0.1], np.float32), "s", "no values closer than 128 s.*times have collapsed"),
+        (np.array([1e5, 1e5 + 0.1], np.float32), "s", "times have collapsed"),
+        (np.array([1e4, 1e4 + 8], np.float16), "ms", "times have collapsed"),
+        ([-5, 3], "us", "t holds -5, which is before time 0"),
+        ([0.0, np.inf], "s", "t holds values that are not finite"),
+    ],
+)
+def test_times_that_a_unit_or_a_type_destroys_are_refused(tmp_path, times, unit, reason):
+    n = len(times)
+    np.savez(tmp_path / "a.npz", x=np.ones(n, int), y=np.ones(n, int), t=times, p=np.ones(n, int))
+    assert re.search(reason, refusal(tmp_path / "a.npz", time_unit=unit))
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "expected"),
+    [
+        ([EPOCH, EPOCH + 7], "us", [EPOCH, EPOCH + 7]),
+        (np.array([1.7e9, 1.7e9 + 0.5]), "s", [EPOCH, EPOCH + 500_000]),
+        (np.array([0, 0, 0.5], np.float32), "s", [0, 0, 500_000]),
+        (np.array([2.0, 2.0], np.float32), "s", [2_000_000] * 2),  # two events at once, told apart to 0.2 µs
+    ],
+)
+def test_times_that_a_type_can_tell_apart_are_read(tmp_path, times, unit, expected):
+    n = len(times)
+    np.savez(tmp_path / "a.npz", x=np.ones(n, int), y=np.ones(n, int), t=times, p=np.ones(n, int))
+    assert read_events(tmp_path / "a.npz", time_unit=unit)["t"].tolist() == expected
+
+
+def test_dsecs_times_begin_at_their_offset(tmp_path):
+    path = write_h5(tmp_path / "a.h5", EVENTS)
+    with h5py.File(path, "a") as file:
+        file["t_offset"], file["ms_to_idx"] = 49_599_300_523, np.arange(100)
+    found = read_events(path)
+    assert np.array_equal(found["t"], EVENTS["t"] + 49_599_300_523) and np.array_equal(found["x"], EVENTS["x"])
+
+
+def test_two_recordings_in_one_file_are_refused(tmp_path):
+    path = write_h5(tmp_path / "a.h5", EVENTS, "left")
+    with h5py.File(path, "a") as file:
+        file.copy("left", "right")
+    assert "it holds several recordings (/left, /right)" in refusal(path)
+
+
+def bomb(path, kind: str):
+    """A small file that declares 3 GB, or points out of itself."""
+    if kind == "npz":
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (3 * 10**6, 4)})
+        fast = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+        with zipfile.ZipFile(path, "w", **fast) as archive, archive.open("a.npy", "w") as member:
+            member.write(header.getvalue())
+            for _ in range(3):
+                member.write(bytes(32 * 10**6))
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**8, 4)})
+            file.write(bytes(64))
+    else:
+        (path.parent / "secret").write_bytes(b"secret" * 10)
+        with h5py.File(path.parent / "other", "w") as other:
+            other["x"] = np.arange(16)
+        with h5py.File(path, "w") as file:
+            for name in "ytp":
+                file[name] = np.zeros(16, int)
+            if kind == "h5 unallocated":
+                for name in "xytp":
+                    file.pop(name, None)
+                    file.create_dataset(name, (10**8,), "i8", chunks=(10**6,))
+            elif kind == "h5 external storage":
+                file.create_dataset("x", (16,), "u1", external=[(str(path.parent / "secret"), 0, 16)])
+            elif kind == "h5 external link":
+                file["x"] = h5py.ExternalLink(str(path.parent / "other"), "x")
+            elif kind == "h5 virtual":
+                layout = h5py.VirtualLayout((16,), "i8")
+                layout[:] = h5py.VirtualSource(str(path.parent / "other"), "x", (16,))
+                file.create_virtual_dataset("x", layout)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "reason"),
+    [
+        ("npz", ".npz", "it declares 96,000,"),
+        ("npy", ".npy", "its header promises 3,200,000,000 bytes, but only 64 follow"),
+        ("h5 unallocated", ".h5", "it declares 3,200,000,000 bytes of events, but holds 0"),
+        ("h5 external storage", ".h5", "x lies in another file"),
+        ("h5 external link", ".h5", "x is a link to another file"),
+        ("h5 virtual", ".h5", "x lies in another file"),
+    ],
+)
+def test_a_file_that_declares_more_than_it_holds_or_points_out_of_itself_is_refused_unread(
+    tmp_path, kind, suffix, reason
+):
+    path = bomb(tmp_path / f"a{suffix}", kind)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert reason in refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_a_failing_disk_is_not_taken_for_a_damaged_file(tmp_path):
+    for suffix in (".bin", ".npy", ".npz", ".h5", ".aedat", ".aedat4"):
+        (tmp_path / f"a{suffix}").symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
+        with pytest.raises(OSError, match=rf"Input/output error.*a\{suffix}") as raised:
+            read_events(tmp_path / f"a{suffix}")
+        assert not isinstance(raised.value, ValueError)
+
+
 def test_a_sensor_without_rows_needs_neither_y_nor_polarity(tmp_path):
     np.savez(tmp_path / "a.npz", times=[10, 20], units=[3, 699])
     events = read_events(tmp_path / "a.npz", sensor_size=700)
@@ -116,15 +237,76 @@ def test_a_sensor_without_rows_needs_neither_y_nor_polarity(tmp_path):
     assert "x = 699" in refusal(tmp_path / "a.npz", sensor_size=699)
 
 
-def test_the_address_of_a_davis_camera_counts_from_the_other_corner(tmp_path):
-    path = write_aedat2(tmp_path / "a.aedat", np.array([(45, 59, 7, True)], EVENT), shifts=(12, 22, 11))
-    assert read_events(path, camera="davis346").tolist() == [(300, 200, 7, True)]
+@pytest.mark.parametrize(
+    ("chip", "address", "event"),
+    [  # jAER's DVS128: x = 127 - bits 1 to 7, y = bits 8 to 14, ON where bit 0 is 0
+        ("ch.unizh.ini.jaer.chip.retina.DVS128", 0b0_0000101_0000011_0, (124, 5, True)),
+        ("ch.unizh.ini.jaer.chip.retina.DVS128", 0b0_1111111_0000000_1, (127, 127, False)),
+        # jAER's DavisBaseCamera: x = width - 1 - bits 12 to 21, y = bits 22 to 30, ON where bit 11 is 1
+        ("eu.seebetter.ini.chips.davis.DAVIS240C", 100 << 22 | 200 << 12 | 1 << 11, (39, 100, True)),
+        ("eu.seebetter.ini.chips.davis.Davis346B", 259 << 22 | 345 << 12, (0, 259, False)),
+        ("eu.seebetter.ini.chips.davis.Davis640", 479 << 22, (639, 479, False)),
+    ],
+)
+def test_the_camera_of_an_aedat_file_is_the_one_that_its_header_names(tmp_path, chip, address, event):
+    path = write_aedat2(tmp_path / "a.aedat", EVENTS[:0], chip)
+    path.write_bytes(path.read_bytes() + struct.pack(">II", address, 7))
+    assert read_events(path).tolist() == [(*event[:2], 7, event[2])]
 
 
-def test_what_is_no_event_of_a_davis_camera_is_left_out(tmp_path):
-    path = write_aedat2(tmp_path / "a.aedat", EVENTS[:5], shifts=(12, 22, 11))
-    path.write_bytes(path.read_bytes() + bytes([0x80, 0, 0, 9, 0, 0, 0, 9]))
-    assert len(read_events(path, camera="davis346")) == 5
+def test_frames_measurements_and_triggers_of_a_camera_are_left_out(tmp_path):
+    davis = write_aedat2(tmp_path / "a.aedat", EVENTS[:5], "DAVIS240C", width=240)
+    frame, trigger = struct.pack(">II", 1 << 31 | 5 << 12 | 99, 9), struct.pack(">II", 1 << 10 | 3, 9)
+    davis.write_bytes(davis.read_bytes() + frame + trigger)
+    assert np.array_equal(read_events(davis), EVENTS[:5])
+    dvs = write_aedat2(tmp_path / "b.aedat", EVENTS[:5])
+    dvs.write_bytes(dvs.read_bytes() + struct.pack(">II", 1 << 15, 9))
+    assert np.array_equal(read_events(dvs), EVENTS[:5])
+
+
+def test_the_camera_is_taken_from_the_settings_only_where_the_header_is_silent(tmp_path):
+    silent = write_aedat2(tmp_path / "a.aedat", EVENTS, "DAVIS240C", width=240, stated=False)
+    assert "does not say which camera wrote it. Set data.camera to" in refusal(silent)
+    assert np.array_equal(read_events(silent, camera="davis240"), EVENTS)
+    assert "which a dvs128 does not have. Set data.camera to" in refusal(silent, camera="dvs128")
+    stated = write_aedat2(tmp_path / "b.aedat", EVENTS, "eu.seebetter.ini.chips.davis.DAVIS240C", width=240)
+    said = refusal(stated, camera="davis346")
+    assert "its header says that eu.seebetter.ini.chips.davis.DAVIS240C wrote it, but data.camera is davis346" in said
+
+
+@pytest.mark.parametrize("chip", ["ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c", "DVS128StereoPair", "DAVIS999"])
+def test_a_camera_whose_addresses_are_not_known_is_refused_by_name(tmp_path, chip):
+    said = refusal(write_aedat2(tmp_path / "a.aedat", EVENTS, chip, width=240))
+    assert f"its header says {chip}, whose addresses are not known. Set data.camera to" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (200 << 22, "y = 200, which is outside of a davis240"),
+        (300 << 12, "x = 300, which is outside of a davis240"),
+        (5, "which a davis240 does not have"),
+    ],
+)
+def test_an_address_that_the_camera_does_not_have_is_refused(tmp_path, address, reason):
+    path = write_aedat2(tmp_path / "a.aedat", EVENTS[:3], "DAVIS240C", width=240)
+    path.write_bytes(path.read_bytes() + struct.pack(">II", address, 10**6))
+    assert reason in refusal(path)
+
+
+def test_an_event_whose_first_byte_is_that_of_a_comment_is_an_event(tmp_path):
+    event = np.array([(1, 0x23 << 2, 10, True)], EVENT)  # its address begins with the byte of a '#'
+    path = write_aedat2(tmp_path / "a.aedat", event, "DAVIS240C", width=240)
+    assert path.read_bytes()[-8:-7] == b"#" and np.array_equal(read_events(path), event)
+
+
+def test_places_that_the_camera_named_by_an_aedat_3_or_4_file_does_not_have_are_refused(tmp_path):
+    path = write_aedat3(tmp_path / "a.aedat", np.array([(130, 1, 1, True)], EVENT))
+    path.write_bytes(path.read_bytes().replace(b"#!END", b"#Source 1: DVS128\r\n#!END"))
+    assert "x = 130, which is outside of a dvs128, which its header names" in refusal(path)
+    pytest.importorskip("aedat")
+    path = write_aedat4(tmp_path / "a.aedat4", EVENTS, size=(20, 34))
+    assert "outside of the sensor of 20×34 pixels (height × width) that the file states" in refusal(path)
 
 
 def test_times_of_an_aedat_file_that_ran_over_go_on(tmp_path):
@@ -219,6 +401,12 @@ def test_arrays_that_are_no_recordings_are_refused(tmp_path):
 def test_a_file_of_many_samples_names_the_data_set_that_reads_it(tmp_path):
     path = write_heidelberg(tmp_path / "shd_train.h5", [(np.array([0.1]), np.array([5]), 0)], ["zero"])
     assert "data=shd" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".raw"])
+def test_a_format_of_others_is_named_without_a_wrong_guess(tmp_path, suffix):
+    said = refusal(tmp_path / f"a{suffix}")
+    assert f"{suffix} is Prophesee's format" in said and "Convert it to .npz" in said and "Did you mean" not in said
 
 
 def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path):

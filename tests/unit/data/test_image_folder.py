@@ -1,5 +1,6 @@
 """Class folders of pictures: both layouts, what is read from them, and every wrong folder refused by name."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -67,6 +68,44 @@ def test_pictures_are_those_that_torchvision_reads_resizes_and_crops(tmp_path, c
             assert torch.equal(x, prepare(picture) / 255) and int(label) == expected
 
 
+@pytest.mark.parametrize("augment", ["none", "shift"])
+def test_pictures_that_have_the_right_size_are_not_resampled(tmp_path, augment):
+    random = np.random.default_rng(3)
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            noise = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / name / f"{number}.png")
+    data = made(tmp_path, f"data/augment={augment}")
+    for split in data.splits.values():
+        for x, path in zip(everything(split)[0], (split.where(place) for place in range(len(split))), strict=True):
+            assert np.array_equal(x.permute(1, 2, 0) * 255, np.asarray(Image.open(path)))
+    if augment == "none":  # training, whose keys carry the epoch, as well
+        x, _, _ = data.splits["train"].__getitems__([(0, 3)])
+        assert np.array_equal(x[0].permute(1, 2, 0) * 255, np.asarray(Image.open(data.splits["train"].where(3))))
+
+
+def test_pictures_of_16_bits_keep_their_values_and_cannot_be_told_from_those_of_8(tmp_path):
+    ramp = np.linspace(0, 255, 60 * 60).astype(np.uint8).reshape(60, 60)
+    for number in range(12):
+        for name in CLASSES:
+            (tmp_path / name).mkdir(exist_ok=True)
+            deep = number % 2 == 1
+            Image.fromarray(ramp.astype(np.uint16) * 257 if deep else ramp).save(tmp_path / name / f"{number}.png")
+    for overrides in ([], ["data/augment=imagenet"]):
+        data = made(tmp_path, *overrides)
+        x = torch.cat([everything(split)[0] for split in data.splits.values()])
+        assert x.shape == (36, 3, 16, 16) and (x - x[0]).abs().max() < 0.01 and x.max() > 0.9
+        x, _, _ = data.splits["train"].__getitems__([(0, place) for place in range(8)])
+        assert x.shape == (8, 3, 16, 16) and x.min() >= 0 and x.max() <= 1
+
+
+def test_what_is_assumed_about_pictures_is_told(tmp_path):
+    said = made(write(tmp_path), "data.background=white").assumed()
+    assert "color, 8 bits" in said["pictures"] and "with transparency" in said["pictures"]
+    assert said["transparency"] == "on white (data.background)" and "data.crop_ratio=0.875" in said["size"]
+
+
 def test_grey_pictures_are_read_with_one_channel(tmp_path):
     x, _ = made(write(tmp_path), "data.sample_shape=[1,16,16]").splits["test"][0]
     assert x.shape == (1, 16, 16)
@@ -128,6 +167,12 @@ def test_a_random_resized_crop_is_cut_from_the_whole_picture_and_depends_on_seed
 def test_the_fingerprint_changes_with_the_files(tmp_path):
     write(tmp_path)
     before = made(tmp_path).fingerprint()
+    times = (tmp_path / "cat/7.png").stat()
+    content = (tmp_path / "cat/7.png").read_bytes()
+    (tmp_path / "cat/7.png").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(tmp_path / "cat/7.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert made(tmp_path).fingerprint() != before
+    (tmp_path / "cat/7.png").write_bytes(content)
     assert made(tmp_path).fingerprint() == before and list(before) == [str(tmp_path)]
     (tmp_path / "cat/9.png").unlink()
     assert made(tmp_path).fingerprint() != before
@@ -152,7 +197,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
     (tmp_path / "dog/page.jpg").write_text("<html>not found</html>")
     (tmp_path / "cat/empty.png").write_bytes(b"")
     said = refusal(tmp_path)
-    assert f"{tmp_path / 'cat/empty.png'} (an empty file), {tmp_path / 'dog/page.jpg'} (Unidentified" in said
+    assert f"{tmp_path / 'cat/empty.png'} is not a picture (it is empty), {tmp_path / 'dog/page.jpg'} is not a" in said
 
 
 def test_other_files_are_left_out_with_a_warning_that_names_them(tmp_path):
@@ -183,7 +228,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     assert "differ in their classes: dog, fish" in refusal(tmp_path / "a")
     assert "num_classes must be 3, which is what the data has, got 5" in refusal(tmp_path / "a", "data.num_classes=5")
     write(tmp_path / "one", 1)
-    assert "too few for a test split" in refusal(tmp_path / "one")
+    assert "class bird has 1 sample(s), too few for a test split" in refusal(tmp_path / "one")
     assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for grey" in refusal(
         tmp_path / "a", "data.sample_shape=[3,224,224]"
     )

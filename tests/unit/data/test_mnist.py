@@ -5,7 +5,9 @@ import functools
 import gzip
 import hashlib
 import http.server
+import re
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,9 @@ import torch
 from torchvision import datasets
 
 from snntrain.data import MNIST, FashionMNIST
+from snntrain.data.mnist import UNPACKED_SHA256
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published file")
 
 TRAIN, TEST = 24, 6
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -138,6 +143,46 @@ def test_a_damaged_unpacked_file_is_corrupt(tmp_path, files, name, damage):
     assert f"{raw / name} is corrupt (" in said and "is corrupt ()" not in said
     assert "Delete it" in said and f"{name}.gz" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_label_that_is_no_class_is_named_with_its_place(tmp_path, files, monkeypatch, packed):
+    content = bytearray(files[NAMES[3]])
+    content[8 + 4] = 200
+    raw = write(tmp_path, {**files, NAMES[3]: bytes(content)}, packed=packed)
+    if packed:  # of a file that is as it was published, were it published so
+        checksum = hashlib.md5((raw / f"{NAMES[3]}.gz").read_bytes()).hexdigest()
+        monkeypatch.setattr(datasets.MNIST, "resources", [*datasets.MNIST.resources[:3], (f"{NAMES[3]}.gz", checksum)])
+    assert re.search(rf"{raw / NAMES[3]}(\.gz)? has the label 200 at index 4; labels must be below", refusal(tmp_path))
+
+
+def test_unpacked_files_are_told_from_the_published_ones(tmp_path, files, shared_data):
+    write(tmp_path, files, packed=False)
+    with pytest.warns(UserWarning, match="is not the published file: its SHA-256 is another one") as warned:
+        data = mnist(tmp_path)
+    assert len(warned) == 4 and data.assumed()["files"].startswith("not the published ones: train-images-idx3-ubyte")
+    for (kind, name), expected in UNPACKED_SHA256.items():
+        packed = (shared_data / kind / "raw" / f"{name}.gz").read_bytes()
+        assert hashlib.sha256(gzip.decompress(packed)).hexdigest() == expected
+
+
+def test_pictures_and_labels_of_different_numbers_are_refused(tmp_path, files):
+    write(tmp_path, {**files, NAMES[3]: files[NAMES[1]]}, packed=False)
+    assert f"t10k-images-idx3-ubyte holds {TEST} pictures, but" in refusal(tmp_path)
+
+
+def test_a_full_temporary_folder_is_of_no_account(tmp_path, files, monkeypatch):
+    write(tmp_path, files, packed=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    assert len(mnist(tmp_path).splits["test"]) == TEST
+
+
+def test_a_failing_disk_is_not_taken_for_a_corrupt_file(tmp_path, files):
+    raw = write(tmp_path, files, packed=True)
+    (raw / f"{NAMES[0]}.gz").unlink()
+    (raw / f"{NAMES[0]}.gz").symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
+    said = refusal(tmp_path, OSError)
+    assert "Input/output error" in said and f"{NAMES[0]}.gz" in said and "elete" not in said and "corrupt" not in said
 
 
 def test_the_packed_file_comes_first_because_it_can_be_verified(tmp_path, files):

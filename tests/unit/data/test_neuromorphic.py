@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -269,10 +270,46 @@ def test_a_damaged_file_of_spikes_is_named(tmp_path):
     for content in (path.read_bytes()[:-5000], b"<html>404 not found</html>"):
         path.write_bytes(content)
         said = refusal(ValueError, module(SHD, tmp_path, 20))
-        assert f"{path} is corrupt" in said
+        assert f"{path} is damaged" in said and "Unpack it again from shd_test.h5.zip" in said and "elete" not in said
     spoken(path, [str(number) for number in range(21)], 21)
-    assert "the test set in" in (said := refusal(ValueError, module(SHD, tmp_path, 20))) and "label 20" in said
+    assert f"{path}, sample 20 has the label 20" in refusal(ValueError, module(SHD, tmp_path, 20))
     assert "num_classes must be 21" in refusal(ValueError, module(SHD, tmp_path, 22, val_fraction=0.5))
+
+
+def test_a_file_of_spikes_that_points_out_of_itself_is_refused(tmp_path):
+    for part in ("train", "test"):
+        spoken(tmp_path / "SHD" / f"shd_{part}.h5", [str(number) for number in range(20)], 40)
+    (tmp_path / "secret").write_bytes(bytes(40))
+    with h5py.File(tmp_path / "SHD" / "shd_test.h5", "a") as file:
+        del file["labels"]
+        file.create_dataset("labels", (40,), "u1", external=[(str(tmp_path / "secret"), 0, 40)])
+    assert "labels lies in another file" in refusal(ValueError, module(SHD, tmp_path, 20))
+
+
+def test_a_recording_that_declares_more_than_it_holds_is_refused_unread(tmp_path):
+    for part in ("Train", "Test"):
+        path = write_gesture(tmp_path / f"DVSGesture/ibmGesture{part}/user01_led/0.npy", event(part))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**8, 4)})
+        file.write(bytes(64))
+    data = module(DVSGesture, tmp_path, 11, partial=True)
+    assert f"{path}: its header promises 3,200,000,000 bytes" in refusal(ValueError, data)
+
+
+def test_a_failing_disk_is_not_taken_for_a_damaged_recording(tmp_path):
+    path = next(digits(tmp_path).rglob("Test/7/*.bin"))
+    data = module(NMNIST, tmp_path, partial=True)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
+    said = refusal(OSError, data)
+    assert "Input/output error" in said and str(path) in said
+
+
+def test_what_is_assumed_about_recordings_is_told(tmp_path):
+    said = loaded(NMNIST, digits(tmp_path), partial=True).assumed()
+    assert said["sensor"] == "34×34 (height × width)" and said["time going back"] == "refused (data.unsorted)"
+    assert re.fullmatch(r"0\.0\d+ to 0\.\d+ s in 16 recordings", said["durations"])
+    assert said["frames"] == "3 of mode time; OFF and ON a channel each"
 
 
 @pytest.mark.parametrize("name", YAMLS)

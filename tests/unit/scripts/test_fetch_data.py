@@ -34,7 +34,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 def zipped(files: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return packed.getvalue()
@@ -233,6 +233,27 @@ def test_an_unpacking_that_was_killed_leaves_nothing_half(tmp_path, cifar, fetch
         download.fetch("CIFAR10", tmp_path / "data", say=lambda line: None)
     assert fetch("name=cifar10")[0] == 0
     assert found(tmp_path / "data") == {"cifar-10-python.tar.gz": cifar, **PICTURES}  # the leftover is gone as well
+
+
+def test_a_damaged_archive_is_named_and_nobody_is_told_to_delete_it(tmp_path):
+    whole, packed = zipped({"a": bytes(range(256)) * 400}), tar({"a": os.urandom(5000)})
+    damages = {"flipped.zip": whole[:60] + bytes([whole[60] ^ 255]) + whole[61:], "cut.tar.gz": packed[:-60]}
+    damages |= {"text.zip": b"<html>404 not found</html>", "flipped.tar.gz": packed[:30] + b"\xff\xff" + packed[32:]}
+    for name, content in damages.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} cannot be unpacked \(.+\). Move it away and fetch it again"):
+            download.unpack(tmp_path / name)
+        assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_that_would_become_far_larger_is_refused_before_it_does(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(download, "HARMLESS", 10**6)
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes((zipped if kind == "zip" else tar)({"a": bytes(10**6 // 2), "b": bytes(2 * 10**6)}))
+    with pytest.raises(ValueError, match=rf"a\.{kind} cannot be unpacked \(its [\d,]+ bytes would become 2,500,000"):
+        download.unpack(path)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_content_that_was_lost_is_unpacked_again_and_an_archive_that_was_removed_is_not_missed(

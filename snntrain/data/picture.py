@@ -1,0 +1,196 @@
+"""A picture file → one PIL picture of the right channels, whatever its bit depth, transparency and orientation."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from snntrain.arguments import refuse
+from snntrain.data.damage import is_systems, one_line
+from snntrain.files import naming
+
+MOST_PIXELS = 64_000_000
+"""Larger pictures are refused before they are decoded: some kilobytes of PNG can describe gigabytes of one color."""
+
+Background = str | Sequence[int] | None
+
+
+class BadPicture(ValueError):
+    """A file that is not a picture one may train on.
+
+    Attributes:
+        path: the file.
+        reason: why, with a verb.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"data: {path} {reason}. Replace or remove it.")
+        self.path, self.reason = path, reason
+
+
+_NAMED = {"black": (0, 0, 0), "white": (255, 255, 255)}
+
+
+def background_color(owner: object, background: Background) -> tuple[int, int, int] | None:
+    """The color that shows where a picture is transparent.
+
+    Args:
+        owner: whose argument it is, for the error.
+        background: black, white, [red, green, blue] from 0 to 255; None: transparency is ignored, and the color that
+            the file has there shows.
+
+    Raises: ValueError.
+    """
+    if background is None:
+        return None
+    if isinstance(background, str) and background in _NAMED:
+        return _NAMED[background]
+    is_color = not isinstance(background, str) and isinstance(background, Sequence) and len(background) == 3
+    if not is_color or not all(type(part) is int and 0 <= part <= 255 for part in background):
+        wanted = "black, white, [red, green, blue] from 0 to 255, or None to ignore transparency"
+        raise refuse(owner, "background", wanted, background)
+    return tuple(background)
+
+
+def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -> Image.Image:
+    """The picture as its author saw it: turned as its EXIF orientation says, on a background.
+
+    Args:
+        path: the file.
+        channels: 3 for color, 1 for grey.
+        background: as background_color gives it.
+
+    Returns: mode RGB or L, with values from 0 to 255; or mode F, with values from 0 to 1, where the file has grey
+        values of more than 8 bits. Three channels of those are equal.
+    Raises: BadPicture; OSError for a disk that fails.
+    """
+    picture = _opened(path)
+    try:
+        with naming(path), picture:
+            turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
+            if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
+                return _deep(path, turned, picture)
+            if background is not None and _is_transparent(turned):
+                turned = Image.alpha_composite(
+                    Image.new("RGBA", turned.size, (*background, 255)), turned.convert("RGBA")
+                )
+            return turned.convert("RGB" if channels == 3 else "L")
+    except Exception as error:  # Pillow's decoders raise nearly anything for damaged content
+        if is_systems(error) or isinstance(error, BadPicture):
+            raise
+        raise BadPicture(path, f"cannot be decoded ({one_line(error)})") from error
+
+
+def describe(path: Path) -> tuple[str, ...]:
+    """What a picture's header says about it, in words, for counting.
+
+    Raises: BadPicture for a file whose header is no picture's, or is of one that is too large; OSError.
+    """
+    with _opened(path) as picture:
+        found = [_DEPTHS.get(picture.mode, f"mode {picture.mode}")]
+        if _is_transparent(picture):
+            found.append("with transparency")
+        try:
+            # Pillow looks for the EXIF data of a PNG by decoding all of it, unless they come first.
+            if (picture.format != "PNG" or "exif" in picture.info) and _orientation(picture) > 1:
+                found.append("turned by EXIF")
+            if getattr(picture, "n_frames", 1) > 1:
+                found.append("of several pictures, the first taken")
+        except Exception as error:
+            if is_systems(error):
+                raise
+    return tuple(found)
+
+
+#: Kinds of pictures whose values decide whether they can be used.
+UNCERTAIN = ("grey, 32-bit integers", "grey, floats")
+
+_DEPTHS = {
+    "1": "black and white",
+    "L": "grey, 8 bits",
+    "LA": "grey, 8 bits",
+    "P": "palette",
+    "PA": "palette",
+    "RGB": "color, 8 bits",
+    "RGBA": "color, 8 bits",
+    "CMYK": "CMYK",
+    "I;16": "grey, 16 bits",
+    "I;16B": "grey, 16 bits",
+    "I": "grey, 32-bit integers",
+    "F": "grey, floats",
+}
+
+
+def _opened(path: Path) -> Image.Image:
+    """A picture whose header has been read, and no more."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with naming(path):
+                picture = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise BadPicture(path, f"has more than the {MOST_PIXELS:,} pixels that are decoded") from error
+    except Exception as error:
+        if is_systems(error):
+            raise
+        reason = "it is empty" if not path.stat().st_size else type(error).__name__
+        raise BadPicture(path, f"is not a picture ({reason})") from error
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        picture.close()
+        raise BadPicture(path, f"has {width}×{height} pixels, more than the {MOST_PIXELS:,} that are decoded")
+    return picture
+
+
+def _orientation(picture: Image.Image) -> int:
+    value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) else 1
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def _deep(path: Path, picture: Image.Image, source: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bits on the scale from 0 to 1.
+
+    Args:
+        path: the file.
+        picture: turned upright.
+        source: as opened, with the file's tags.
+    """
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):  # NaN as well
+            raise BadPicture(path, f"holds floats from {low:g} to {high:g}, which must lie in [0, 1]")
+        return Image.fromarray(np.ascontiguousarray(values, np.float32))
+    low, high = _range(path, picture.mode, source)
+    if values.min() < low or values.max() > high:
+        found = f"{values.min()} to {values.max()}"
+        raise BadPicture(path, f"holds values from {found}, which must lie in [{low}, {high}]")
+    return Image.fromarray(((values.astype(np.float64) - low) / (high - low)).astype(np.float32))
+
+
+def _range(path: Path, mode: str, source: Image.Image) -> tuple[int, int]:
+    """The values that stand for black and white."""
+    tags: Any = getattr(source, "tag_v2", {})
+    if mode != "I":
+        bits = tags.get(258, (16,))[0]  # of a TIFF, which may have 12
+        return 0, (1 << min(int(bits), 16)) - 1
+    if source.format in ("PPM", "PNG"):  # of more than 8 bits; Pillow scales the former to 16
+        return 0, 65_535
+    for lowest, highest in ((340, 341), (280, 281)):  # SMinSampleValue, SMaxSampleValue; MinSampleValue, …
+        if highest in tags:
+            low, high = (np.ravel(tags.get(tag, 0))[0] for tag in (lowest, highest))
+            if high > low:
+                return int(low), int(high)
+    values = np.asarray(source)
+    raise BadPicture(
+        path,
+        f"holds 32-bit integers from {values.min()} to {values.max()} and does not say which of them is white: save it "
+        "with 16 bits, or as floats from 0 to 1",
+    )

@@ -1,6 +1,7 @@
 """Lightning callbacks: what happens around a batch, an epoch, a fit."""
 
 from snntrain.callback.ema import EMAWeightAveraging
+from snntrain.callback.finite import Finite
 from snntrain.callback.history import History
 from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
@@ -12,6 +13,7 @@ from snntrain.callback.throughput import Throughput
 
 __all__ = [
     "EMAWeightAveraging",
+    "Finite",
     "History",
     "Progress",
     "Pruned",

@@ -32,7 +32,10 @@ def migrate(config: dict[str, Any], written_in: int, source: str) -> dict[str, A
 
 def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     """Format 1: until the end of November 2026."""
-    return dict(config)
+    config = dict(config)
+    if config.get("callbacks"):  # it changes no number, only when a run that diverges ends
+        config["callbacks"] = {"finite": {"_target_": "snntrain.callback.Finite", "stop": True}, **config["callbacks"]}
+    return config
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

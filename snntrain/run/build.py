@@ -183,6 +183,8 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         Progress(),
         ResumePoint(folder / "checkpoints", description),
     ]
+    if "finite" in config["callbacks"]:
+        callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
     trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 

@@ -23,6 +23,7 @@ from rich.markup import escape
 from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, explain, without_hydra
 from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema
+from snntrain.error import Diverged
 from snntrain.run.interruption import Interrupted, ProcessError
 from snntrain.run.owner import release
 from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
@@ -181,7 +182,7 @@ def _exit_code(error: Exception) -> int:
 
 def describe(error: Exception) -> str:
     """One sentence for an error."""
-    if isinstance(error, (UsageError, ProcessError)):
+    if isinstance(error, (UsageError, ProcessError, Diverged)):
         return str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return explain(error)

@@ -18,6 +18,7 @@ from rich.console import Console
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
+from snntrain.error import Diverged
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
@@ -33,7 +34,7 @@ from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.results import write_results
+from snntrain.run.results import best_epoch, write_results
 from snntrain.run.resume import choose_start
 from snntrain.run.show_data import show_data
 from snntrain.stage import Trained, run_stages
@@ -167,7 +168,7 @@ def train(
         if not is_first:
             raise
         write_text(built.folder / "traceback.txt", traceback.format_exc())
-        message = f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, Diverged) else f"{type(error).__name__}: {error}"
         _conclude(built, "failed", metrics or _metrics_of_best_epoch(built), seconds, message)
         raise
     _conclude(built, "finished", metrics, seconds)
@@ -298,12 +299,7 @@ def _best_checkpoint(built: Run) -> str | None:
 
 
 def _best_row(built: Run) -> dict[str, float]:
-    monitor, rows = built.config["monitor"], built.history.rows
-    scored = [row for row in rows if row.get(monitor["metric"]) == row.get(monitor["metric"], float("nan"))]
-    if not scored:
-        return rows[-1] if rows else {}
-    sign = 1 if monitor["mode"] == "max" else -1
-    return max(scored, key=lambda row: sign * row[monitor["metric"]])  # the first one of equals, as ModelCheckpoint
+    return best_epoch(built.history.rows, **built.config["monitor"])
 
 
 def _metrics_of_best_epoch(built: Run) -> dict[str, float]:

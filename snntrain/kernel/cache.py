@@ -49,10 +49,10 @@ def _stored(name: str, source: str) -> Path | None:
         own = cache_folder.temporary("kernels")
         if own is None:
             return None
-        if not _holds(own / name, source):
-            with contextlib.suppress(OSError):
-                # With the file's time, by which numba knows what compiled code belongs to.
-                shutil.copytree(shared / name, own / name, dirs_exist_ok=True)
+        with contextlib.suppress(OSError):
+            if not _holds(own / name, source):
+                _copy(shared / name, own / name)
+            return _used(own / name)
     for root in (cache_folder.writable("kernels"), cache_folder.temporary("kernels")):
         if root is None:
             continue
@@ -71,6 +71,16 @@ def _holds(place: Path, source: str) -> bool:
         return (place / f"{place.name}.py").read_text(encoding="utf-8") == source
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _copy(kernel: Path, place: Path) -> None:
+    """Copy the folder of a kernel with the times of its files, by which numba knows what compiled code belongs to."""
+    for file in kernel.rglob("*"):
+        if file.is_file():
+            copy, times = place / file.relative_to(kernel), file.stat()
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _used(place: Path) -> Path:

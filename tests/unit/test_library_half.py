@@ -12,8 +12,19 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "cache_folder", "encoding", "files", "functional", "randomness", "registry", "surrogate"),
-    *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
+    *(
+        "arguments",
+        "base",
+        "cache_folder",
+        "encoding",
+        "error",
+        "files",
+        "functional",
+        "randomness",
+        "registry",
+        "surrogate",
+    ),
+    *("surrogate", "neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
     *("config", "model", "data", "task", "callback", "stage", "figure"),

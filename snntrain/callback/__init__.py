@@ -1,5 +1,6 @@
 """Lightning callbacks: what happens around a batch, an epoch, a fit."""
 
+from snntrain.callback.advice import Advice
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.finite import Finite
 from snntrain.callback.history import History
@@ -12,6 +13,7 @@ from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
 __all__ = [
+    "Advice",
     "EMAWeightAveraging",
     "Finite",
     "History",

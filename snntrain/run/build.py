@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 from torch import nn
 
 from snntrain import __version__, registry
-from snntrain.callback import History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
+from snntrain.callback import Advice, History, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
 from snntrain.config.error import UsageError, refusing
 from snntrain.encoding import Encoder
 from snntrain.model import builder
@@ -208,7 +208,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}"):
             callbacks.append(instantiate(settings, _convert_="all"))
-    callbacks += [*more_callbacks, ResumePoint(folder / "checkpoints", description)]
+    callbacks += [Advice(), *more_callbacks, ResumePoint(folder / "checkpoints", description)]
     with refusing("logger"):
         logger = instantiate(config["logger"], _convert_="all") if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)

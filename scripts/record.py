@@ -2,7 +2,7 @@
 
 python scripts/record.py fmnist_csnn --seeds 1,2,3 paths.data=/my/data
 python scripts/record.py fmnist_csnn --from runs/a runs/b runs/c       runs that are finished, at the present commit
-python scripts/record.py --table                                       only experiments/README.md, from all records
+python scripts/record.py --table                                       only the pages, from all records
 """
 
 import argparse
@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see train.py
 from rich.console import Console
 
 from snntrain.config.error import UsageError
-from snntrain.experiment.record_page import table_text
+from snntrain.experiment.record_page import pages
 from snntrain.experiment.recorded import EXPERIMENTS
 from snntrain.experiment.recording import check_request, clean_commit, record, record_from
 from snntrain.experiment.script import guarded
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("words", nargs="*", metavar="NAME key=value", help="a file of conf/experiment, and overrides")
     parser.add_argument("--seeds", default="1,2,3", help="at least three, with commas between them")
     parser.add_argument("--from", dest="folders", nargs="+", default=[], metavar="FOLDER", help="finished runs")
-    parser.add_argument("--table", action="store_true", help="write experiments/README.md and stop")
+    parser.add_argument("--table", action="store_true", help="write the pages of all records, and stop")
     asked = parser.parse_intermixed_args(arguments)
     if asked.table and not (asked.words or asked.folders):
         return write_table()
@@ -54,8 +54,9 @@ def main(arguments: list[str]) -> int:
 
 
 def write_table() -> int:
-    """Write experiments/README.md."""
-    write_text(EXPERIMENTS / "README.md", table_text(EXPERIMENTS))
+    """Write experiments/README.md, and the README of each record."""
+    for path, text in pages(EXPERIMENTS).items():
+        write_text(path, text)
     console.print(f"written: {EXPERIMENTS / 'README.md'}", soft_wrap=True)
     return 0
 

@@ -100,15 +100,6 @@ def floor(name: str, value: float, sizes: Mapping[str, int]) -> float:
     return max(3 * math.sqrt(q * (1 - q) / samples), 1 / samples)
 
 
-def binomial_error(share: float, samples: int) -> float:
-    """Standard error of a share of so many samples, as another test set of that size would give another share.
-
-    Shares of 0 and 1 are taken as 1 of n + 2 samples away from it, where the formula would say that nothing is unknown.
-    """
-    q = min(max(share, 1 / (samples + 2)), (samples + 1) / (samples + 2))
-    return math.sqrt(q * (1 - q) / samples)
-
-
 def compare(
     recorded: Mapping[str, float],
     found: Mapping[str, float],

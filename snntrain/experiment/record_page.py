@@ -10,10 +10,11 @@ import numpy as np
 import yaml
 
 from snntrain.config.error import UsageError
-from snntrain.experiment.measured import RULE, binomial_error, is_accuracy, samples_behind
+from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
 from snntrain.files import damage, read_text
 from snntrain.report.run_files import RunFiles
+from snntrain.report.run_table import binomial_error
 
 REMARK = "remark.txt"
 """A sentence of a person that belongs in the README of a record, such as what the same recipe gave on other data."""

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from snntrain.config import UsageError
-from snntrain.experiment.measured import binomial_error
 from snntrain.experiment.record_page import json_text, literature, main_metrics, mean_and_std, pages, shown, table_text
 from snntrain.experiment.recorded import EXPERIMENTS
 
@@ -28,14 +27,6 @@ def test_the_literature_is_the_epoch_that_validation_chose(name, value):
     """Table of Fang et al. 2021: accuracy-B; its accuracy-A is the best epoch by the test set."""
     (claim,) = literature(EXPERIMENTS / name)
     assert claim["value"] == f"{value} %" and "accuracy-B" in claim["source"]
-
-
-@pytest.mark.parametrize(
-    ("share", "samples", "error"), [(0.5, 100, 0.05), (0.935, 200, 0.017432), (0.9, 10_000, 0.003)]
-)
-def test_the_binomial_error_is_that_of_a_share(share, samples, error):
-    assert binomial_error(share, samples) == pytest.approx(error, rel=1e-4)
-    assert 0 < binomial_error(1.0, samples) == pytest.approx(binomial_error(0.0, samples))
 
 
 def expected(what: str = "What it is", **metrics: float) -> dict:

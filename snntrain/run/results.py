@@ -16,16 +16,22 @@ def best_epoch(rows: Sequence[Row], metric: str, mode: str) -> Row | dict[str, A
 
     Args:
         rows: of the epochs, values as numbers or as their text in metrics.csv.
-        metric: that is monitored. Epochs in which it is missing, NaN or infinite are passed over.
+        metric: that is monitored. Epochs in which it is missing, NaN or infinite are passed over, as are those whose
+            loss is: the accuracy of a net that is broken can be a lucky one.
         mode: 'max' or 'min'.
 
     Returns: the last row if no epoch has such a value; {} if there is no row.
     """
-    scored = [row for row in rows if math.isfinite(_number(row.get(metric)))]
+    scored = [row for row in rows if math.isfinite(_number(row.get(metric))) and _has_finite_losses(row)]
     if not scored:
         return rows[-1] if rows else {}
     sign = 1 if mode == "max" else -1
     return max(scored, key=lambda row: sign * _number(row[metric]))
+
+
+def _has_finite_losses(row: Mapping[str, Any]) -> bool:
+    losses = [value for name, value in row.items() if name.endswith("/loss") and value not in (None, "")]
+    return all(math.isfinite(float(loss)) for loss in losses)
 
 
 def _number(value: Any) -> float:

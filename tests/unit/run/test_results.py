@@ -30,6 +30,12 @@ def test_an_epoch_without_a_finite_value_is_never_the_best_wherever_it_stands(tm
     assert agent._metrics_of_best_epoch(tmp_path, config) == {"val/acc": expected}
 
 
+@pytest.mark.parametrize("loss", [NAN, "nan", "inf"])
+def test_an_accuracy_that_a_broken_net_had_by_luck_does_not_count(loss):
+    rows = [{"a/acc": 0.5, "train/loss": 1.0}, {"a/acc": 0.9, "train/loss": loss}, {"a/acc": 0.4, "train/loss": ""}]
+    assert best_epoch(rows, "a/acc", "max") == rows[0]
+
+
 def test_of_equal_epochs_the_first_is_the_best_as_for_the_checkpoint():
     assert best_epoch([{"epoch": 1, "a": 0.5}, {"epoch": 2, "a": 0.5}], "a", "max")["epoch"] == 1
 

@@ -15,7 +15,7 @@ from snntrain.terminal import terminal
 EXAMPLES = """\
   python scripts/record.py fmnist_csnn --seeds 1,2,3 paths.data=/my/data
   python scripts/record.py fmnist_csnn --from runs/a runs/b runs/c     runs that are finished, at the present commit
-  python scripts/record.py --table                                     only experiments/README.md, from all records"""
+  python scripts/record.py --table                                     only the pages, from all records"""
 
 console = terminal()
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("words", nargs="*", metavar="NAME key=value", help="a file of conf/experiment, and overrides")
     parser.add_argument("--seeds", default="1,2,3", help="at least three, with commas between them")
     parser.add_argument("--from", dest="folders", nargs="+", default=[], metavar="FOLDER", help="finished runs")
-    parser.add_argument("--table", action="store_true", help="write experiments/README.md and stop")
+    parser.add_argument("--table", action="store_true", help="write the pages of all records, and stop")
     asked = parser.read(arguments)
     if asked.table and not (asked.words or asked.folders):
         return write_table()
@@ -50,12 +50,13 @@ def main(arguments: list[str]) -> int:
 
 
 def write_table() -> int:
-    """Write experiments/README.md."""
-    from snntrain.experiment.record_page import table_text
+    """Write experiments/README.md, and the README of each record."""
+    from snntrain.experiment.record_page import pages
     from snntrain.experiment.recorded import EXPERIMENTS
     from snntrain.files import write_text
 
-    write_text(EXPERIMENTS / "README.md", table_text(EXPERIMENTS))
+    for path, text in pages(EXPERIMENTS).items():
+        write_text(path, text)
     console.print(f"written: {EXPERIMENTS / 'README.md'}", soft_wrap=True)
     return 0
 

@@ -5,6 +5,8 @@ import pathlib
 
 import torch
 
+from snntrain.cache_folder import give_libraries_a_home
+
 __version__ = "0.1.0"
 
 
@@ -31,3 +33,4 @@ def _declare_missing_torchvision_operators() -> None:
 
 
 _declare_missing_torchvision_operators()
+give_libraries_a_home()

@@ -1,4 +1,4 @@
-"""The error that users see: one sentence, no traceback."""
+"""The errors that users see: one sentence, no traceback."""
 
 
 class UsageError(ValueError):
@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class DamagedFile(UsageError):
     """A file that cannot be used as it is; the text names the file, what is wrong with it and what to do."""
+
+
+class Diverged(RuntimeError):
+    """Training cannot go on because numbers are no longer finite; the text says where, when and the likely cause."""

@@ -15,6 +15,7 @@ from snntrain.ann2snn.method import by_channel, to_net
 from snntrain.ann2snn.scaler import per_channel
 from snntrain.arguments import integer, refuse
 from snntrain.base import state_dtype
+from snntrain.error import Diverged
 from snntrain.functional import repeat, reset_net
 
 _IMAGES_AT_ONCE = 1024  # of all steps together: bounds memory, and more corrections follow one another
@@ -53,13 +54,14 @@ def calibrate(
         steps: passes through the loader for each correction, ≥ 1.
         calibration: 'none', or corrections joined by '+', made one after the other: 'bias+potential'.
 
-    Raises: ValueError naming the argument, or if the loader has no batches.
+    Raises: ValueError naming the argument, or if the loader has no batches; Diverged naming what is no longer finite.
     Source: Li et al., ICML 2021, arXiv 2106.06984 (bias, potential); Wu et al., ECCV 2024, arXiv 2403.18388
     (bias of each step).
     """
     T, steps = integer("calibrate", "T", T, at_least=1), integer("calibrate", "steps", steps, at_least=1)
     if not isinstance(ann, fx.GraphModule) or list(rectifiers(ann)) != list(snn.neurons):
         raise refuse("calibrate", "ann", "the prepared net that snn was made of, see prepare", type(ann).__name__)
+    infinite_before = set(_infinite(snn))
     for correction in corrections(calibration):
         correct, seen, largest = correction(snn), 0, 0
         for _ in range(steps):
@@ -74,6 +76,18 @@ def calibrate(
                     "calibrate: the loader has no batches, or none in a second pass; hand it a DataLoader or a list, "
                     "not a generator."
                 )
+    broken = [name for name in _infinite(snn) if name not in infinite_before]
+    if broken:
+        raise Diverged(
+            f"calibrate: {calibration!r} left values in {broken[0]} that are not finite. Check that the calibration "
+            "data are, or use another calibration, such as 'none' (stages.ann2snn.calibration)."
+        )
+
+
+def _infinite(snn: SpikingNet) -> list[str]:
+    """Names of weights and corrections that hold NaN or infinity."""
+    tensors = [*snn.named_parameters(), *snn.named_buffers()]
+    return [name for name, x in tensors if x.is_floating_point() and not x.isfinite().all()]
 
 
 class Correction:

@@ -12,6 +12,7 @@ from snntrain.ann2snn.activation import Rectifier, rectifiers
 from snntrain.ann2snn.method import ChannelMSE, Method, Setting, named, to_net
 from snntrain.ann2snn.scaler import per_channel, scale_tensor
 from snntrain.arguments import integer, real, refuse
+from snntrain.error import Diverged
 
 Loss = Callable[[Tensor, Any], Tensor]
 
@@ -102,7 +103,8 @@ def fine_tune(
         loss: of output and target.
 
     Returns: mean loss of each epoch.
-    Raises: ValueError naming the argument, or for batches without targets.
+    Raises: ValueError naming the argument, or for batches without targets; Diverged at the first step whose loss or
+    gradients are not finite.
     """
     epochs, lr = integer("fine_tune", "epochs", epochs, at_least=1), real("fine_tune", "lr", lr, above=0)
     parameters = [p for p in gm.parameters() if p.requires_grad]
@@ -122,7 +124,13 @@ def fine_tune(
                 optimizer.zero_grad()
                 value = loss(gm(x), target)
                 value.backward()
-                nn.utils.clip_grad_norm_(parameters, 1.0)  # normalisations are joined with the weights: large gradients
+                # Normalisations are joined with the weights: large gradients.
+                norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+                if not torch.isfinite(value.detach() + norm):
+                    raise Diverged(
+                        f"fine_tune: at step {step + 1} the loss is {value.item():.4g} and the norm of the gradients "
+                        f"{norm.item():.4g}. Use a smaller lr than {lr:g} (stages.ann2snn.arguments.lr)."
+                    )
                 optimizer.step()
                 losses.append(value.detach())
                 step += 1

@@ -1,6 +1,8 @@
 """Lightning callbacks: what happens around a batch, an epoch, a fit."""
 
+from snntrain.callback.advice import Advice
 from snntrain.callback.ema import EMAWeightAveraging
+from snntrain.callback.finite import Finite
 from snntrain.callback.history import History
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
@@ -12,7 +14,9 @@ from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
 __all__ = [
+    "Advice",
     "EMAWeightAveraging",
+    "Finite",
     "History",
     "OwnHandlers",
     "Progress",

@@ -76,6 +76,8 @@ def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     config.setdefault("stages", {})
     config.setdefault("show", None)
     config.setdefault("sweep", {"resume": False})
+    if config.get("callbacks"):  # it changes no number, only when a run that diverges ends
+        config["callbacks"] = {"finite": {"_target_": "snntrain.callback.Finite", "stop": True}, **config["callbacks"]}
     data = config.get("data")
     if isinstance(data, dict) and str(data.get("_target_")).rpartition(".")[2] == "ImageFolder":
         # Defaults that stood in the code alone; transparency was ignored.

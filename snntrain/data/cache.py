@@ -19,7 +19,6 @@ import json
 import mmap
 import os
 import shutil
-import tempfile
 import warnings
 import zlib
 from abc import abstractmethod
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from snntrain.arguments import choice, integer, real
+from snntrain.cache_folder import is_writable, writable
 from snntrain.files import write_json
 
 FORMAT = 1  # another number where the same data and settings give other frames, or lie in other files
@@ -85,23 +85,11 @@ def frames_folder(data: Path) -> Path:
     """Where the caches of a data folder lie.
 
     $SNNTRAIN_CACHE/frames; without that variable <data>/cache, or snntrain/frames in the user's cache folder if the
-    data folder cannot be written to.
+    data folder cannot be written to. Where that cannot be either, a temporary folder.
     """
-    if os.environ.get("SNNTRAIN_CACHE"):
-        return Path(os.environ["SNNTRAIN_CACHE"]) / "frames"
-    if _is_writable(data):
+    if not os.environ.get("SNNTRAIN_CACHE") and data.is_dir() and is_writable(data):
         return data / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "snntrain" / "frames"
-
-
-def _is_writable(folder: Path) -> bool:
-    try:
-        if not folder.stat().st_mode & 0o222:
-            return False  # meant to be left alone, though root may write everywhere
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+    return writable("frames") or data / "cache"
 
 
 class FrameCache:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,19 @@ import numpy as np
 import yaml
 
 from snntrain.config.error import UsageError
-from snntrain.experiment.measured import RULE, is_accuracy
+from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
+from snntrain.files import damage, read_text
 from snntrain.report.run_files import RunFiles
+from snntrain.report.run_table import binomial_error
+
+REMARK = "remark.txt"
+"""A sentence of a person that belongs in the README of a record, such as what the same recipe gave on other data."""
+
+BINOMIAL = (
+    "In brackets the binomial error √(q(1 − q)/n) of a share q of the n = {samples}: what another test set of that "
+    "size would add to the spread over the seeds."
+)
 
 _SHARES = ("firing_rate", "sparsity")
 
@@ -32,21 +42,42 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def mean_and_std(name: str, entry: Mapping[str, Any]) -> str:
-    """A metric over the seeds: 98.61 ± 0.20 %."""
+def mean_and_std(name: str, entry: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+    """A metric over the seeds, an accuracy with its binomial error: 93.50 ± 0.50 % (± 1.74).
+
+    Args:
+        sizes: samples of each split.
+    """
     mean, std = shown(name, entry["mean"]), shown(name, entry["std"])
-    return f"{mean.removesuffix(' %')} ± {std}"
+    text = f"{mean.removesuffix(' %')} ± {std}"
+    if not is_accuracy(name) or entry["mean"] is None:
+        return text
+    return f"{text} (± {100 * binomial_error(entry['mean'], samples_behind(name, sizes)):.2f})"
 
 
-def readme(name: str, expected: Mapping[str, Any], facts: Mapping[str, Any], has_notes: bool) -> str:
-    """README.md of a record."""
+def readme(
+    name: str,
+    expected: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    has_notes: bool,
+    claims: Sequence[Mapping[str, str]] = (),
+    remark: str = "",
+) -> str:
+    """README.md of a record.
+
+    Args:
+        expected, facts: content of expected.json and provenance.json.
+        has_notes: whether there is a README of before, written by hand.
+        claims: values from papers, see literature.
+        remark: of a person, see REMARK.
+    """
     seeds, metrics = expected["seeds"], expected["metrics"]
     rows = main_metrics(list(metrics))
     heads = ["", *(f"seed {seed}" for seed in seeds), "mean ± std"]
     table = [_row(heads), _row(["---"] * len(heads))]
     for metric in rows:
         of_seeds = [shown(metric, entry["metrics"][metric]) for entry in seeds.values()]
-        table.append(_row([metric, *of_seeds, mean_and_std(metric, metrics[metric])]))
+        table.append(_row([metric, *of_seeds, mean_and_std(metric, metrics[metric], expected["samples"])]))
     table.append(_row(["seconds", *(f"{sum(entry['seconds'].values()):.0f}" for entry in seeds.values()), ""]))
     hardware, versions = facts["hardware"], facts["versions"]
     machine = ", ".join([*hardware.get("gpus", []), f"{hardware['processor']} ({hardware['instructions']})"])
@@ -68,6 +99,11 @@ def readme(name: str, expected: Mapping[str, Any], facts: Mapping[str, Any], has
         f"lightning {versions['lightning']}; commit {facts['commit'][:12]}, {facts['time'][:10]}; "
         f"{_sizes(expected['samples'])}.",
         "",
+        BINOMIAL.format(samples=f"{expected['samples']['test']:,} test samples"),
+        "",
+        *([_cell(remark), ""] if remark else []),
+        *(f"- {_claim(claim)}" for claim in claims),
+        *([""] if claims else []),
         "A repetition is exact to the last bit with the packages of lock.txt on the same class of hardware; elsewhere "
         f"it may lie off by {RULE}. Every number is in expected.json.",
         "",
@@ -121,7 +157,8 @@ def table_text(experiments: Path) -> str:
         "# Recorded experiments",
         "",
         "`python train.py experiment=<name>` runs one, `python scripts/reproduce.py <name>` repeats it and compares, "
-        "`python scripts/record.py <name>` records it anew. Mean ± standard deviation over the seeds.",
+        "`python scripts/record.py <name>` records it anew. Mean ± standard deviation over the seeds. "
+        + BINOMIAL.format(samples="samples of the test set"),
         "",
         _row(["experiment", "what", "measured", "seeds", "time per seed", "literature"]),
         _row(["---"] * 6),
@@ -144,12 +181,37 @@ def _table_row(name: str, expected: Mapping[str, Any], claims: list[dict[str, st
     metrics, seeds = expected["metrics"], expected["seeds"]
     rows = [metric for metric in main_metrics(list(metrics)) if is_accuracy(metric) or "mismatches" in metric]
     rows += [metric for metric in ("test/firing_rate", "test/loss") if metric in metrics and not rows]
-    measured = "<br>".join(f"{_cell(metric)} {mean_and_std(metric, metrics[metric])}" for metric in rows)
+    sizes = expected["samples"]
+    measured = "<br>".join(f"{_cell(metric)} {mean_and_std(metric, metrics[metric], sizes)}" for metric in rows)
     seconds = [sum(entry["seconds"].values()) for entry in seeds.values()]
-    claimed = "<br>".join(_cell(f"{claim['value']}, {claim['what']} ({claim['source']})") for claim in claims)
+    claimed = "<br>".join(map(_claim, claims))
     time = f"{sum(seconds) / len(seconds):,.0f} s"
     link = f"[{_cell(name)}]({name}/README.md)"
     return _row([link, _cell(expected["what"]), measured, str(len(seeds)), time, claimed])
+
+
+def _claim(claim: Mapping[str, str]) -> str:
+    return _cell(f"{claim['value']}, {claim['what']} ({claim['source']})")
+
+
+def pages(experiments: Path) -> dict[Path, str]:
+    """The README of every record and the table of all, by what the records hold.
+
+    Raises: UsageError naming a damaged file.
+    """
+    found = {experiments / "README.md": table_text(experiments)}
+    for name in recorded_names(experiments):
+        folder = experiments / name
+        expected, facts = read_json(folder / "expected.json"), read_json(folder / "provenance.json")
+        with damage(folder / "provenance.json"):
+            more = {"claims": literature(folder), "remark": remark(folder)}
+            found[folder / "README.md"] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
+    return found
+
+
+def remark(folder: Path) -> str:
+    """The text of REMARK, empty without it."""
+    return read_text(folder / REMARK).strip() if (folder / REMARK).is_file() else ""
 
 
 def literature(folder: Path) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from snntrain.config.overrides import check_command, root_of
 from snntrain.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.experiment.measured import RULE, is_timed, sizes_of_splits, summary
 from snntrain.experiment.portable import differences, portable, refuse_local_places
-from snntrain.experiment.record_page import curves, json_text, readme
+from snntrain.experiment.record_page import curves, json_text, literature, readme, remark
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
     FORMAT,
@@ -258,7 +258,7 @@ def _write(
         "provenance.json": json_text(provenance),
         "lock.txt": lock_text(imported_packages()),
         "curves.png": curves(runs),
-        "README.md": readme(name, expected, provenance, has_notes),
+        "README.md": readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
     }
     write_record(folder, files)
     return folder

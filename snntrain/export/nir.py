@@ -1,4 +1,4 @@
-"""NIR, the intermediate representation that snnTorch, Norse, sinabs, Rockpool and others read: export and import.
+"""NIR, the intermediate representation that snnTorch, Norse and others read: export and import.
 
 Neurons are CubaLIF nodes, also those without a current of their own: importers agree on these alone. With steps of dt,
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snntrain import cache_folder
 from snntrain.files import replacing
-from snntrain.kernel import cache
 from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.cuda_source import BLOCK, IO, source
 from snntrain.kernel.cuda_source import chunk_length as _chunk_length
@@ -30,7 +30,6 @@ _LARGEST = 256  # binaries kept on disk; the least recently used go first
 _functions: dict[tuple[str, str, int], Any] = {}
 
 
-@functools.cache
 @functools.cache
 def unavailable() -> str | None:
     """Why no kernel can run on this machine's GPUs, or None if they can."""
@@ -161,24 +160,35 @@ def binary(text: str, capability: int) -> bytes:
     from cupy.cuda import nvrtc
 
     content = repr((text, capability, OPTIONS, nvrtc.getVersion()))
-    file = cache.folder() / "cuda" / hashlib.sha256(content.encode()).hexdigest()[:32]
-    digest, code = _read(file)
-    if digest != hashlib.sha256(code).digest():
-        code = _compiled(text, capability)
-        with contextlib.suppress(OSError), replacing(file) as temporary:
+    name = hashlib.sha256(content.encode()).hexdigest()[:32]
+    shared = cache_folder.configured("kernels")
+    code = b"" if shared is None else _read(shared / "cuda" / name)  # which may be for reading only
+    if code:
+        return code
+    own = cache_folder.writable("kernels")
+    code = b"" if own in (None, shared) else _read(own / "cuda" / name)
+    if code:
+        return code
+    code = _compiled(text, capability)
+    if own is not None:
+        with contextlib.suppress(OSError), replacing(own / "cuda" / name) as temporary:
             temporary.write_bytes(hashlib.sha256(code).digest() + code)
-        _drop_oldest(file.parent)
-    with contextlib.suppress(OSError):
-        os.utime(file)
+        _drop_oldest(own / "cuda")
     return code
 
 
-def _read(file: Path) -> tuple[bytes, bytes]:
+def _read(file: Path) -> bytes:
+    """What a file of the cache holds, nothing if it is missing or damaged."""
     try:
         content = file.read_bytes()
     except OSError:
-        return b"", b""
-    return content[:32], content[32:]
+        return b""
+    digest, code = content[:32], content[32:]
+    if digest != hashlib.sha256(code).digest():
+        return b""
+    with contextlib.suppress(OSError):
+        os.utime(file)
+    return code
 
 
 def _compiled(text: str, capability: int) -> bytes:

@@ -25,12 +25,12 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from snntrain import checksums
-from snntrain.config.error import UsageError
+from snntrain.error import Diverged, UsageError
 from snntrain.files import write_json
 from snntrain.parallel.devices import processes_per_node
 from snntrain.report.report import write_report
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.results import results_or_none, write_results
+from snntrain.run.results import best_epoch, results_or_none, write_results
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
@@ -51,8 +51,9 @@ def launch(
         command: recorded as what makes the same run; None: this program with the overrides.
 
     Returns: the metrics of results.json.
-    Raises: UsageError if a process refused the config; ProcessError if one failed or was killed; Interrupted if this
-    process or one of them was asked to stop. Results and report are written, and the run can be resumed.
+    Raises: UsageError if a process refused the config; Diverged if the numbers are no longer finite; ProcessError if a
+    process failed or was killed; Interrupted if this process or one of them was asked to stop. Results and report are
+    written, and the run can be resumed.
     """
     count, began = processes_per_node(config["trainer"]), time.time()
     exchange = Path(tempfile.mkdtemp(prefix="snntrain-"))
@@ -73,6 +74,10 @@ def launch(
         if refused is not None:
             raise UsageError(refused)
         folder = Path(config["paths"]["run"])
+        diverged = next((outcome["diverged"] for outcome in outcomes.values() if "diverged" in outcome), None)
+        if diverged is not None:
+            _conclude(folder, "failed", diverged, config, began)
+            raise Diverged(diverged)
         if stopped_by is None:
             stopped_by, message = _cause(failures, outcomes, count, exchange)
         else:
@@ -195,7 +200,5 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 
 def _metrics_of_best_epoch(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
-    metric, sign = config["monitor"]["metric"], 1 if config["monitor"]["mode"] == "max" else -1
-    scored = [row for row in _rows(folder) if row.get(metric)]
-    best = max(scored, key=lambda row: sign * float(row[metric]), default={})
+    best = best_epoch(_rows(folder), **config["monitor"])
     return {name: float(value) for name, value in best.items() if "/" in name and value}

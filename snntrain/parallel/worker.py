@@ -36,7 +36,7 @@ def main(exchange: str) -> NoReturn:
 
 
 def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    from snntrain.config.error import UsageError
+    from snntrain.error import Diverged, UsageError
     from snntrain.run.interruption import Interrupted
 
     try:
@@ -45,6 +45,8 @@ def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
         return {"interrupted": str(interruption)}, interruption.exit_code
     except UsageError as error:
         return {"refused": str(error)}, 2
+    except Diverged as error:
+        return {"diverged": str(error)}, 1
     except Exception as error:
         if job["config"]["debug"].get("traceback"):
             traceback.print_exc()

@@ -11,7 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from snntrain.error import UsageError
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import read_json
 from snntrain.registry import did_you_mean
 from snntrain.report.run_rows import Row, shared_monitor
 from snntrain.spreadsheet import cell
@@ -31,11 +32,23 @@ class Seeds:
         values: of the varied parameters, seed left out.
         count: finished runs.
         metrics: name → (mean, sample standard deviation, NaN of one run).
+        test_samples: that the accuracy is a share of; None where it is not known.
     """
 
     values: dict[str, str]
     count: int
     metrics: dict[str, tuple[float, float]]
+    test_samples: int | None = None
+
+    def told(self, name: str) -> str:
+        """A metric as 'mean ± std', the accuracy of the test with its binomial error in brackets."""
+        if name not in self.metrics:
+            return ""
+        mean, deviation = self.metrics[name]
+        text = number(mean) if math.isnan(deviation) else f"{number(mean)} ± {number(deviation)}"
+        if name != "test/acc" or self.test_samples is None or math.isnan(mean):
+            return text
+        return f"{text} (± {number(binomial_error(mean, self.test_samples))})"
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
@@ -94,8 +107,27 @@ def by_seed(rows: Sequence[Row]) -> list[Seeds]:
             numbers = [row.metrics[name] for row in members if name in row.metrics]
             if len(numbers) == len(members):
                 metrics[name] = mean_and_deviation(numbers)
-        found.append(Seeds(dict(zip(others, values, strict=True)), len(members), metrics))
+        found.append(Seeds(dict(zip(others, values, strict=True)), len(members), metrics, _test_samples(members[0])))
     return found if any(group.count > 1 for group in found) else []
+
+
+def _test_samples(row: Row) -> int | None:
+    """Size of the test set of a run that looked at all of it."""
+    if row.folder is None or row.config.get("trainer.limit_test_batches", "None") not in ("None", "null", ""):
+        return None
+    try:
+        return int(read_json(row.folder / "artifacts/splits.json")["test"]["count"]) or None
+    except (OSError, DamagedFile, KeyError, TypeError, ValueError):  # the run is shown without it
+        return None
+
+
+def binomial_error(share: float, samples: int) -> float:
+    """Standard error of a share of so many samples, as another test set of that size would give another share.
+
+    Shares of 0 and 1 are taken as 1 of n + 2 samples away from it, where the formula would say that nothing is unknown.
+    """
+    q = min(max(share, 1 / (samples + 2)), (samples + 1) / (samples + 2))
+    return math.sqrt(q * (1 - q) / samples)
 
 
 def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
@@ -189,10 +221,10 @@ def _seed_table(groups: Sequence[Seeds]) -> Table:
     for header in (*groups[0].values, "seeds"):
         table.add_column(header, overflow="fold")
     for name in names:
-        table.add_column(f"{_header(name)}\nmean ± std", justify="right", no_wrap=True)
+        bracket = " (binomial)" if name == "test/acc" and any(group.test_samples for group in groups) else ""
+        table.add_column(f"{_header(name)}\nmean ± std{bracket}", justify="right", no_wrap=True)
     for group in groups:
-        cells = [spread(*group.metrics[name]) if name in group.metrics else "" for name in names]
-        table.add_row(*map(Text, group.values.values()), str(group.count), *cells)
+        table.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
     return table
 
 
@@ -203,11 +235,6 @@ def _header(name: str) -> str:
 def number(value: float) -> str:
     """Four decimals, or four digits of what is very large or small."""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
-
-
-def spread(mean: float, deviation: float) -> str:
-    """'mean ± std', the mean alone where there is no spread."""
-    return number(mean) if math.isnan(deviation) else f"{number(mean)} ± {number(deviation)}"
 
 
 def csv_of(rows: Sequence[Row], first: str) -> str:

@@ -12,7 +12,16 @@ from lightning.fabric.plugins import CheckpointIO
 from torch import nn
 
 from snntrain import __version__, registry
-from snntrain.callback import History, OwnHandlers, Progress, ResumePoint, Seeding, SynapticOperations, Throughput
+from snntrain.callback import (
+    Advice,
+    History,
+    OwnHandlers,
+    Progress,
+    ResumePoint,
+    Seeding,
+    SynapticOperations,
+    Throughput,
+)
 from snntrain.checkpoint import WholeCheckpoints
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.migration import FORMAT
@@ -232,6 +241,8 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         Progress(),
         ResumePoint(folder / "checkpoints", described(config)),
     ]
+    if "finite" in config["callbacks"]:
+        callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
     trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
@@ -268,7 +279,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     history, throughput = History(folder / "metrics.csv"), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     resume_point = ResumePoint(folder / "checkpoints", described(config))
-    callbacks += [*chosen, *more_callbacks, resume_point]
+    callbacks += [*chosen, Advice(), *more_callbacks, resume_point]
     with refusing("logger"):
         logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False
     trainer = build_trainer(config, callbacks, logger)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from snntrain.error import UsageError
+from snntrain.error import Diverged, UsageError
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, ProcessError
 from snntrain.terminal import print_error, terminal
@@ -126,7 +126,7 @@ def describe(error: BaseException, folder: Path | None = None) -> str:
         error: any.
         folder: of the run, where there is one.
     """
-    if isinstance(error, (UsageError, ProcessError)):
+    if isinstance(error, (UsageError, ProcessError, Diverged)):
         return str(error)
     if _is_of_hydra(error):
         from snntrain.config.compose import explain

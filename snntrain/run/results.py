@@ -1,14 +1,43 @@
 """results.json: how a run ended and its metrics, exactly."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snntrain.error import UsageError
 from snntrain.files import damage, read_json, write_json
 
 _PARTS = ("metrics", "hex", "seconds", "throughput")
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
+
+
+def best_epoch(rows: Sequence[Row], metric: str, mode: str) -> Row | dict[str, Any]:
+    """The row of metrics of the best epoch, the first one of equals, as best.ckpt.
+
+    Args:
+        rows: of the epochs, values as numbers or as their text in metrics.csv.
+        metric: that is monitored. Epochs in which it is missing, NaN or infinite are passed over, as are those whose
+            loss is: the accuracy of a net that is broken can be a lucky one.
+        mode: 'max' or 'min'.
+
+    Returns: the last row if no epoch has such a value; {} if there is no row.
+    """
+    scored = [row for row in rows if math.isfinite(_number(row.get(metric))) and _has_finite_losses(row)]
+    if not scored:
+        return rows[-1] if rows else {}
+    sign = 1 if mode == "max" else -1
+    return max(scored, key=lambda row: sign * _number(row[metric]))
+
+
+def _has_finite_losses(row: Mapping[str, Any]) -> bool:
+    losses = [value for name, value in row.items() if name.endswith("/loss") and value not in (None, "")]
+    return all(math.isfinite(float(loss)) for loss in losses)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value in (None, "") else float(value)
 
 
 def write_results(folder: Path, status: str, metrics: Mapping[str, float], **more: Any) -> None:

@@ -19,6 +19,7 @@ from snntrain.callback import Pruned, SynapticOperations
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
+from snntrain.error import Diverged
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
@@ -34,7 +35,7 @@ from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.results import write_results
+from snntrain.run.results import best_epoch, write_results
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -174,7 +175,7 @@ def train(
     except Exception as error:
         if not is_first:
             raise
-        message = f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, Diverged) else f"{type(error).__name__}: {error}"
         metrics = metrics or _metrics_of_best_epoch(built)
         _conclude_early(built, "failed", metrics, seconds, message, traceback.format_exc())
         raise
@@ -335,12 +336,7 @@ def _best_checkpoint(built: Run) -> str | None:
 
 
 def _best_row(built: Run) -> dict[str, float]:
-    monitor, rows = built.config["monitor"], built.history.rows
-    scored = [row for row in rows if row.get(monitor["metric"]) == row.get(monitor["metric"], float("nan"))]
-    if not scored:
-        return rows[-1] if rows else {}
-    sign = 1 if monitor["mode"] == "max" else -1
-    return max(scored, key=lambda row: sign * row[monitor["metric"]])  # the first one of equals, as ModelCheckpoint
+    return best_epoch(built.history.rows, **built.config["monitor"])
 
 
 def _metrics_of_best_epoch(built: Run) -> dict[str, float]:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from snntrain.callback import Pruned, Pruning
 from snntrain.checksums import appending
 from snntrain.config.compose import compose
+from snntrain.error import Diverged
 from snntrain.files import naming
 from snntrain.report.report import write_report
 from snntrain.run.front import describe
@@ -70,7 +71,7 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
             metrics = run(compose(overrides), place, overrides, more_callbacks=_callbacks(search, trial))
         values = [_finite(metrics, objective.metric) for objective in search.objectives]
         status, message = "finished", ""
-    except Pruned as pruned:
+    except (Pruned, Diverged) as pruned:
         status, message = "pruned", str(pruned)
     except (Interrupted, KeyboardInterrupt) as signal:
         status, message, interruption = "interrupted", "interrupted", signal

@@ -12,7 +12,7 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "checksums", "encoding", "error", "files"),
+    *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files"),
     *("functional", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }

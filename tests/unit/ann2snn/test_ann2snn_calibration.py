@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from snntrain.ann2snn import SpikingNet, calibrate, convert, prepare, rectifiers, to_spiking
 from snntrain.ann2snn.method import make_method
+from snntrain.error import Diverged
 from snntrain.functional import repeat, set_backend
 
 pytestmark = pytest.mark.filterwarnings("ignore::snntrain.ann2snn.ConversionWarning")  # a small net has dead channels
@@ -336,6 +337,15 @@ def test_memory_does_not_grow_with_the_data(correction):
         peaks.append(live.peak)
     one_output = 16 * 64 * 6 * 64 * 4
     assert peaks[0] > one_output and max(peaks[1:]) < peaks[0] + one_output / 10
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_values_that_are_not_finite_are_refused_by_the_name_of_what_they_broke(correction):
+    gm, snn = converted(three_layers())
+    broken = X.clone()
+    broken[3, 0, 2, 2] = float("nan")
+    with pytest.raises(Diverged, match=rf"calibrate: '{correction}' left values in \S+ that are not finite"):
+        calibrate(gm, snn, [broken], 4, 1, correction)
 
 
 def test_a_bias_of_each_step_follows_the_number_of_steps():

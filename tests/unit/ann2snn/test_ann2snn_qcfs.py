@@ -13,6 +13,7 @@ from snntrain.ann2snn.converted import to_spiking
 from snntrain.ann2snn.graph import prepare, rectifiers
 from snntrain.ann2snn.method import METHODS, ChannelMSE
 from snntrain.ann2snn.qcfs import QCFS, QCFSRectifier, fine_tune, qcfs_settings, replace_by_qcfs
+from snntrain.error import Diverged
 from snntrain.functional import set_backend
 
 
@@ -138,6 +139,20 @@ def test_fine_tuning_trains_weights_and_scales():
     moved = {name for name, value in gm.named_parameters() if not torch.equal(value, before[name])}
     assert {name for name in before if name.endswith("scale")} <= moved and "0.weight" in moved
     assert all(p.grad is None for p in gm.parameters())
+
+
+@pytest.mark.parametrize(("lr", "broken"), [(1e30, 1.0), (1e-3, float("nan"))], ids=["lr", "a loss of NaN"])
+def test_fine_tuning_stops_at_the_first_loss_that_is_not_finite(lr, broken):
+    net, data = trained()
+    gm, seen = prepare(net, data[0][0]), []
+
+    def loss(y: Tensor, target: Tensor) -> Tensor:
+        seen.append(None)
+        return nn.functional.cross_entropy(y, target) * (broken if len(seen) == 2 else 1.0)
+
+    with pytest.raises(Diverged, match=r"fine_tune: at step [23] the loss is .* Use a smaller lr"):
+        fine_tune(gm, data, epochs=5, lr=lr, loss=loss)
+    assert len(seen) <= 3
 
 
 def test_the_rate_falls_to_zero_as_a_cosine():

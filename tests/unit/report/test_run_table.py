@@ -14,8 +14,9 @@ from rich.console import Console
 from run_folders import make_run, make_sweep
 
 from snntrain.error import UsageError
+from snntrain.files import write_json
 from snntrain.report.run_rows import find_rows, run_row, sweep_rows
-from snntrain.report.run_table import by_seed, csv_of, metric_names, sort_rows, table_of, varied
+from snntrain.report.run_table import binomial_error, by_seed, csv_of, metric_names, sort_rows, table_of, varied
 from snntrain.run.owner import OWNER
 from snntrain.sweep.jobs import Job
 
@@ -38,6 +39,21 @@ def test_means_over_seeds_are_those_of_the_statistics_module(sweep):
     for neuron, group in zip(("if", "lif"), groups, strict=True):
         values = [acc for (name, _), acc in ACC.items() if name == neuron]
         assert group.metrics["test/acc"] == (statistics.fmean(values), statistics.stdev(values))
+
+
+@pytest.mark.parametrize(("share", "samples", "error"), [(0.5, 100, 0.05), (0.935, 200, 0.017432), (0.9, 10**4, 0.003)])
+def test_the_binomial_error_is_that_of_a_share(share, samples, error):
+    assert binomial_error(share, samples) == pytest.approx(error, rel=1e-4)
+    assert 0 < binomial_error(1.0, samples) == pytest.approx(binomial_error(0.0, samples))
+
+
+def test_the_accuracy_over_seeds_has_the_binomial_error_where_the_test_set_is_known(sweep):
+    for row in sweep_rows(sweep):
+        if row.folder is not None and row.overrides["neuron"] == "if":
+            write_json(row.folder / "artifacts/splits.json", {"test": {"count": 200}})
+    known, unknown = by_seed(sweep_rows(sweep))
+    assert known.told("test/acc") == "0.4500 ± 0.3279 (± 0.0352)"  # sqrt(.45 * .55 / 200)
+    assert unknown.told("test/acc") == "0.6000 ± 0.4243" and unknown.told("val/acc") == ""
 
 
 def test_only_what_differs_is_varied_and_equal_numbers_are_equal(tmp_path):

@@ -87,6 +87,15 @@ def _check_neurons(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_the_look_for_numbers_that_are_not_finite_is_timed_beside_steps_without_it(tmp_path):
+    process = start("bench_finite.py", "--steps", "30", cwd=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    nets = json.loads((tmp_path / "out/finite.json").read_text(encoding="utf-8"))["nets"]
+    assert len(nets) == 3 and all(0 < net["look_ms"] < net["without_ms"] for net in nets.values())
+
+
+@pytest.mark.slow
 def test_peak_memory_is_what_training_adds(tmp_path):
     found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
     for variant in found["variants"].values():

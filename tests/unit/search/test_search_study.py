@@ -19,6 +19,7 @@ from programs import ROOT, SMALL, results
 
 from snntrain.callback import Pruned
 from snntrain.config import UsageError
+from snntrain.error import Diverged
 from snntrain.run.interruption import Interrupted
 from snntrain.search.command import main
 
@@ -161,10 +162,11 @@ def test_an_interrupted_study_goes_on(tune, stand_in):
     assert statuses() == ["finished", "interrupted", "finished", "finished"]
 
 
-def test_a_pruned_trial_counts_and_is_never_the_best(tune, stand_in):
+@pytest.mark.parametrize("error", [Pruned, Diverged])
+def test_a_trial_that_was_pruned_or_diverged_counts_and_is_never_the_best(tune, stand_in, error):
     def outcome(number: int) -> dict[str, float]:
         if number % 2:
-            raise Pruned("after epoch 1")
+            raise error("after epoch 1")
         return {"val/acc": 0.1 * number}
 
     stand_in(outcome)

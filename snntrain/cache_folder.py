@@ -1,0 +1,129 @@
+"""Where caches lie: in the user's cache folder, or in a temporary one where there is no such folder to write to.
+
+A machine may have no home directory (a container without a passwd entry), one that cannot be written to, or a shared
+cache that belongs to somebody else. None of them is a reason not to train.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import stat
+import tempfile
+import warnings
+from pathlib import Path
+
+_OF_LIBRARIES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "CUPY_CACHE_DIR": "cupy",
+    "TORCH_HOME": "torch",
+    "TRITON_CACHE_DIR": "triton",
+}
+
+
+def configured(kind: str) -> Path | None:
+    """The folder for a kind of cache that the environment names; it may not exist, or be for reading only.
+
+    $SNNTRAIN_CACHE (kernels in it, the rest in a folder of the kind), else snntrain/<kind> in the user's cache folder.
+
+    Returns: None where the user has no home.
+    """
+    if os.environ.get("SNNTRAIN_CACHE"):
+        given = Path(os.environ["SNNTRAIN_CACHE"]).absolute()
+        return given if kind == "kernels" else given / kind
+    caches = _user_folder("XDG_CACHE_HOME", ".cache")
+    return None if caches is None else caches / "snntrain" / kind
+
+
+def writable(kind: str) -> Path | None:
+    """The configured folder for a kind of cache if it can be written to, else a temporary one, with one warning.
+
+    Returns: None if no folder at all can be written to.
+    """
+    wanted = configured(kind)
+    if wanted is not None and is_writable(wanted):
+        return wanted
+    _warn_once()
+    return temporary(kind)
+
+
+def temporary(kind: str) -> Path | None:
+    """A folder for a kind of cache among the temporary files of this user, which other users cannot change.
+
+    Returns: None if no folder at all can be written to.
+    """
+    root = _temporary_root()
+    return None if root is None else root / kind
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the one that exists of those above it; nothing is left there."""
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.stat().st_mode & 0o222:
+            return False  # meant to be left alone, though root may write everywhere
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def give_libraries_a_home() -> None:
+    """Point libraries that keep files in the user's home to a temporary folder, where that home cannot be written to.
+
+    Left alone they fail, warn of something else than the cause, or write into a folder named '~'.
+    """
+    places = _user_folder("XDG_CONFIG_HOME", ".config"), _user_folder("XDG_CACHE_HOME", ".cache")
+    if all(place is not None and is_writable(place) for place in places):
+        return
+    for variable, kind in _OF_LIBRARIES.items():
+        if not os.environ.get(variable) and (folder := temporary(kind)) is not None:
+            os.environ[variable] = str(folder)
+
+
+def _user_folder(variable: str, name: str) -> Path | None:
+    given = os.environ.get(variable, "")
+    if os.path.isabs(given):  # others are to be ignored, says the XDG Base Directory Specification
+        return Path(given)
+    if os.environ.get("HOME") == "":
+        return None
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME and no passwd entry
+        return None
+    return home / name if home.is_absolute() else None
+
+
+@functools.cache
+def _temporary_root() -> Path | None:
+    try:
+        base = Path(tempfile.gettempdir())
+        if base == Path.cwd():  # which tempfile takes where there is no other; results lie there, caches do not
+            return None
+    except OSError:
+        return None
+    own = base / f"snntrain-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        own.mkdir(mode=0o700, exist_ok=True)
+        found = own.lstat()
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        if is_ours and is_writable(own):
+            return own
+    # Somebody else made that folder, and could put his code in the place of a compiled kernel.
+    own, maker = Path(tempfile.mkdtemp(prefix="snntrain-")), os.getpid()
+    atexit.register(lambda: shutil.rmtree(own, ignore_errors=True) if os.getpid() == maker else None)
+    return own
+
+
+@functools.cache
+def _warn_once() -> None:
+    wanted, used = configured("kernels"), _temporary_root()
+    why = "there is no home directory" if wanted is None else f"{wanted} cannot be written to"
+    where = "nothing is cached" if used is None else f"caches lie in {used}"
+    warnings.warn(
+        f"{why}, so {where}, and what is compiled now may have to be compiled again. Set SNNTRAIN_CACHE to a folder "
+        "that can be written to.",
+        stacklevel=4,
+    )

@@ -1,0 +1,95 @@
+"""Say in the terminal what keeps a net from learning although nothing is wrong with the program."""
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.markup import escape
+from torch import nn
+
+console = Console(highlight=False)
+
+_SILENT, _SATURATED = 1e-4, 0.99  # firing rates of a layer in the validation
+_LEFT_OF_THE_START = 1e-3  # share of the first values in running statistics that is worth a word
+
+
+class Advice(pl.Callback):
+    """Warn of layers that never or always fire, and of running statistics that lag behind the weights.
+
+    A layer is named once: when its rate was out of bounds in two validations in a row, or at the end of the training.
+    Statistics are named at the end, where the validation sees less than half of the training's accuracy.
+
+    Args:
+        firing_rate: prefix of the metrics of each layer, as SpikeStatistics logs them.
+    """
+
+    def __init__(self, firing_rate: str = "val/firing_rate/") -> None:
+        self.firing_rate = firing_rate
+        self._before: dict[str, str] = {}
+        self._now: dict[str, str] = {}
+        self._named: set[str] = set()
+        self._epoch = 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        rates = {
+            name.removeprefix(self.firing_rate): float(rate)
+            for name, rate in trainer.callback_metrics.items()
+            if name.startswith(self.firing_rate)
+        }
+        self._epoch = trainer.current_epoch + 1
+        self._before, self._now = self._now, {}
+        for layer, rate in rates.items():
+            if rate < _SILENT or rate > _SATURATED:
+                self._now[layer] = "silent" if rate < _SILENT else "saturated"
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        lasting = {layer: kind for layer, kind in self._now.items() if self._before.get(layer) == kind}
+        self._warn_of_layers(trainer, lasting)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._warn_of_layers(trainer, self._now)
+        self._warn_of_statistics(trainer, pl_module)
+
+    def _warn_of_layers(self, trainer: pl.Trainer, odd: dict[str, str]) -> None:
+        silent = [layer for layer, kind in odd.items() if kind == "silent" and layer not in self._named]
+        saturated = [layer for layer, kind in odd.items() if kind == "saturated" and layer not in self._named]
+        self._named |= {*silent, *saturated}
+        if silent:
+            _warn(
+                trainer,
+                f"hardly any neuron fires in {', '.join(silent)} (validation of epoch {self._epoch}), so "
+                "that later layers get nothing to learn from. Lower neuron.v_threshold, try another neuron.tau, put a "
+                "normalization before the neurons, or have the encoder give larger inputs.",
+            )
+        if saturated:
+            _warn(
+                trainer,
+                f"nearly all neurons fire in every step in {', '.join(saturated)} (validation of epoch "
+                f"{self._epoch}), so that their spikes tell nothing. Raise neuron.v_threshold, put a "
+                "normalization before the neurons, or have the encoder give smaller inputs.",
+            )
+
+    def _warn_of_statistics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        if "train/acc" not in metrics or "val/acc" not in metrics:
+            return
+        trained, validated = float(metrics["train/acc"]), float(metrics["val/acc"])
+        lagging = max(map(_left_of_the_start, pl_module.modules()), default=(0.0, 0))
+        if validated < trained / 2 and lagging[0] > _LEFT_OF_THE_START:
+            _warn(
+                trainer,
+                f"accuracy is {trained:.2f} in training and {validated:.2f} in validation, which uses the running "
+                f"statistics of normalization: after {lagging[1]} updates they still lag behind the weights. Train for "
+                "more epochs, use a smaller data.batch_size, or a larger norm.momentum, such as 0.3.",
+            )
+
+
+def _left_of_the_start(module: nn.Module) -> tuple[float, int]:
+    """The share of their first values that running statistics still have, and the number of their updates."""
+    updates, momentum = getattr(module, "num_batches_tracked", None), getattr(module, "momentum", None)
+    if getattr(module, "running_mean", None) is None or updates is None or not isinstance(momentum, float):
+        return 0.0, 0
+    return (1 - momentum) ** int(updates), int(updates)
+
+
+def _warn(trainer: pl.Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        console.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)

@@ -18,6 +18,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from snntrain.base import StepModule
 from snntrain.functional import set_step_mode
+from snntrain.hooks import carries_state
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.convolution import Conv2d
 from snntrain.layer.linear import Linear
@@ -214,7 +215,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m).__module__.startswith(("snntrain.layer.", "snntrain.neuron.", "snntrain.ann2snn.")):
             return True
-        return super().is_leaf_module(m, module_qualified_name) or isinstance(m, StepModule)
+        return super().is_leaf_module(m, module_qualified_name) or isinstance(m, StepModule) or carries_state(m)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -255,7 +255,7 @@ def test_latency_is_one_spike_at_the_time_of_the_equation(function, x, T):
         assume(abs(time % 1 - 0.5) > 1e-9)
     expected = [0.0] * T
     expected[round(time)] = 1.0
-    assert encode_one(LatencyEncoder(function), x, T) == expected
+    assert encode_one(LatencyEncoder(function=function), x, T) == expected
 
 
 @pytest.mark.parametrize("function", ["linear", "log"])
@@ -263,20 +263,21 @@ def test_latency_is_one_spike_at_the_time_of_the_equation(function, x, T):
 def test_latency_falls_with_the_input_from_the_last_step_to_the_first(function, dtype):
     for T in (1, 10, 2000):  # e^1999 is no float
         x = torch.linspace(0, 1, 300).to(dtype)
-        y = LatencyEncoder(function)(x, T)
+        y = LatencyEncoder(function=function)(x, T)
         assert torch.equal(y.sum(0), torch.ones_like(x))
         times = y.argmax(0)
         assert times[0] == T - 1 and times[-1] == 0 and (times.diff() <= 0).all()
 
 
 def test_latency_of_the_logarithm_spreads_small_values():
-    linear, log = (LatencyEncoder(function)(torch.tensor([1e-3, 1e-2]), 11).argmax(0) for function in ("linear", "log"))
+    x = torch.tensor([1e-3, 1e-2])
+    linear, log = (LatencyEncoder(function=function)(x, 11).argmax(0) for function in ("linear", "log"))
     assert linear.tolist() == [10, 10] and log.tolist() == [7, 5]
 
 
 def test_an_unknown_latency_function_is_refused():
     with pytest.raises(ValueError, match=r"^LatencyEncoder: function must be one of 'linear', 'log', got 'exp'"):
-        LatencyEncoder("exp")
+        LatencyEncoder(function="exp")
 
 
 # --- weighted phase --------------------------------------------------------------------------------------------------

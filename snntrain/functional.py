@@ -1,5 +1,6 @@
 """Operations on whole models: reset, detach, step mode, backend, saving and restoring neuron state, folding time."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from snntrain.arguments import BACKENDS, PEERS_BACKENDS, refuse
 from snntrain.arguments import backend as known_backend
 from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors, stack_steps
-from snntrain.hooks import call_each, keeps_children_in_s, step_mode_of, supported_step_modes
+from snntrain.hooks import call_each, carries_state, keeps_children_in_s, step_mode_of, supported_step_modes
 
 #: A module or function, or several to be called one after the other.
 Modules = Callable[..., Any] | Sequence[Callable[..., Any]]
@@ -33,6 +34,25 @@ def reset_net(net: nn.Module) -> None:
 def detach_net(net: nn.Module) -> None:
     """Call detach() of every module that has one: states lose their graph, values stay (truncated backpropagation)."""
     call_each(net, "detach")
+
+
+def copy_net(net: nn.Module) -> nn.Module:
+    """A copy with all states reset; the net and its states stay as they are.
+
+    copy.deepcopy fails where a module keeps, as a plain attribute, a state that has a graph.
+    """
+    memo: dict[int, Tensor] = {}
+
+    def without_graph(tensor: Tensor) -> Tensor:
+        return tensor if tensor.grad_fn is None else memo.setdefault(id(tensor), detached_copy(tensor))
+
+    for module in net.modules():
+        if carries_state(module):
+            for value in vars(module).values():
+                map_tensors(without_graph, value)
+    copied = copy.deepcopy(net, memo)
+    reset_net(copied)
+    return copied
 
 
 def set_step_mode(net: nn.Module, step_mode: str) -> None:

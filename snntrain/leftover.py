@@ -5,10 +5,14 @@ last one, whose tensors are freed, and torch speaks of a "backward through the g
 happen can be seen when the next batch comes in; looking costs something, so it is done only after a backward.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from snntrain.error import UsageError
 
 _MOST_NODES = 256  # of a graph are looked at: what was freed is close to the state
 _backwards = 0
@@ -65,3 +69,30 @@ class ThroughFreedGraph(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> NoReturn:
         raise ctx.error
+
+
+class LeftoverStateError(UsageError, RuntimeError):
+    """A module kept a state from one batch to the next that nobody could reset."""
+
+
+@contextlib.contextmanager
+def naming_what_was_not_reset(net: nn.Module) -> Iterator[None]:
+    """Say which module of a net that was reset has kept a state nevertheless, in the place of torch's complaint."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in ("already been freed", "Inference tensors cannot be saved")):
+            raise
+        kept = next(_kept_states(net), "a module of the network")
+        raise LeftoverStateError(
+            f"{kept} keeps a state from one batch to the next. Give the module a method reset() that forgets it; the "
+            "framework calls it before each batch."
+        ) from error
+
+
+def _kept_states(net: nn.Module) -> Iterator[str]:
+    """Where modules hold, as plain attributes, tensors that have a graph or come from inference mode."""
+    for path, module in net.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and (value.grad_fn is not None or value.is_inference()):
+                yield f"{path or 'the network'} ({type(module).__name__}.{name})"

@@ -1,7 +1,6 @@
 """From a net of floats to the parts of a Chain: its layers, one after the other."""
 
 import contextlib
-import copy
 import io
 import operator
 from collections import OrderedDict
@@ -16,7 +15,7 @@ from snntrain.ann2snn.trace import title_of
 from snntrain.export.chain import Chain, Row
 from snntrain.export.error import ExportError, refusal
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import set_backend
+from snntrain.functional import copy_net, set_backend
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 from snntrain.quantize.error import QuantizationError
@@ -86,7 +85,7 @@ def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def _plain(net: nn.Module) -> nn.Module:
     """A copy in which lava_exchange's layers are those of torch that compute the same."""
-    net = copy.deepcopy(net)
+    net = copy_net(net)
     replaced: list[str] = []
     for path, module in list(net.named_modules()):
         if isinstance(module, lava_exchange.BatchNorm2d):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from snntrain import functional
-from snntrain.base import map_tensors
-from snntrain.hooks import keeps_children_in_s, step_mode_of, supported_step_modes
+from snntrain.base import MemoryModule, map_tensors
+from snntrain.hooks import carries_state, keeps_children_in_s, method_of, step_mode_of, supported_step_modes
 
 GRADIENTS = ("exact", "truncated")
 
@@ -31,8 +31,8 @@ def refuse_unknown_states(owner: str, net: nn.Module, gradient: str) -> None:
         if gradient == "truncated":
             remedy += ", or give it a method detach()"
         raise ValueError(
-            f"{owner}: chunk cannot carry the state of {path or 'the network'} ({type(module).__name__}) from one chunk "
-            f"to the next, which chunk_gradient={gradient} needs. Set chunk to null, or {remedy}."
+            f"{owner}: chunk_gradient={gradient} cannot carry the state of {path or 'the network'} "
+            f"({type(module).__name__}) from one chunk to the next. Set chunk to null, or {remedy}."
         )
 
 

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
+from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
 from snntrain.task import loss as losses
 from snntrain.task.chunk import GRADIENTS, refuse_unknown_states, refuse_whole_sequence, run_in_chunks
@@ -115,7 +116,7 @@ class Classification(pl.LightningModule):
     def forward(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         functional.reset_net(self.net)
         x_seq = self.encoded(x, seeds)
-        with self.compiled_or_not():
+        with self.compiled_or_not(), naming_what_was_not_reset(self.net):
             if self.chunk is None:
                 return self.net(x_seq)
             return run_in_chunks(self.net, x_seq, self.chunk, self.chunk_gradient)
@@ -179,6 +180,10 @@ class Classification(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.confusion.reset()
+
+    def backward(self, loss: Tensor, *arguments: Any, **named: Any) -> None:
+        with naming_what_was_not_reset(self.net):
+            super().backward(loss, *arguments, **named)
 
     def configure_optimizers(self) -> dict[str, Any]:
         return configure(self.net, self.optim)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from snntrain import functional
 from snntrain.arguments import flag, real
 from snntrain.hooks import step_mode_of, supported_step_modes
+from snntrain.leftover import naming_what_was_not_reset
 from snntrain.task import loss as losses
 from snntrain.task.classification import Batch, Classification
 
@@ -98,7 +99,7 @@ class OnlineClassification(Classification):
         outputs, losses_so_far = [], []
         optimizer.zero_grad()
         for t, x_t in enumerate(steps, start=1):
-            with self.compiled_or_not():
+            with self.compiled_or_not(), naming_what_was_not_reset(self.net):
                 y = self.net(x_t).float()
             loss = self.step_loss(y, target) / len(steps)
             self.manual_backward(loss * share)

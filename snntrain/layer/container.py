@@ -144,6 +144,8 @@ class StepModeContainer(_SequentialContainer):
     """
 
     def __init__(self, stateful: bool, *modules: nn.Module, step_mode: str = "s") -> None:
+        if modules and isinstance(modules[0], str):  # SpikingJelly 2 puts the step mode before the modules
+            step_mode, *modules = modules
         super().__init__(*modules)
         self.stateful = flag(self, "stateful", stateful)
         self.step_mode = step_mode

@@ -1,10 +1,18 @@
 """Checks of constructor arguments: one sentence naming the class, the argument, the range and the value received."""
 
+import functools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
+
+#: Backends of the neurons.
+BACKENDS = ("auto", "torch", "fused")
+
+#: Names that SpikingJelly has for backends that generate kernels.
+PEERS_BACKENDS = ("cupy", "triton")
 
 
 def refuse(owner: object, name: str, wanted: str, value: object) -> ValueError:
@@ -93,6 +101,35 @@ def choice(owner: object, name: str, value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise refuse(owner, name, "one of " + ", ".join(map(repr, allowed)), value)
     return value
+
+
+def also_called(**names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let arguments of a function be given by another library's names too: their name = our name."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            for theirs in names.keys() & named.keys():
+                if names[theirs] in named:
+                    raise TypeError(f"{function.__qualname__}: {theirs} and {names[theirs]} are one argument.")
+                named[names[theirs]] = named.pop(theirs)
+            return function(*arguments, **named)
+
+        return call
+
+    return decorate
+
+
+def backend(owner: object, value: Any) -> str:
+    """A backend of the neurons; SpikingJelly's 'cupy' and 'triton', which generate kernels, mean 'auto' here."""
+    if isinstance(value, str) and value in PEERS_BACKENDS:
+        title = owner if isinstance(owner, str) else type(owner).__name__
+        warnings.warn(
+            f"{title}: backend {value!r} is SpikingJelly's; it is taken as 'auto', which generates kernels of its own.",
+            stacklevel=5,
+        )
+        return "auto"
+    return choice(owner, "backend", value, BACKENDS)
 
 
 def surrogate(owner: object, value: Any) -> Any:

@@ -7,12 +7,13 @@ parameters and buffers, so it never reaches a state_dict; it is created at the f
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from snntrain import leftover
 from snntrain.arguments import refuse
 
 STEP_MODES = ("s", "m")
@@ -50,6 +51,22 @@ class StepModule:
             )
         self._step_mode = value
 
+    @property
+    def itself(self) -> "StepModule":
+        """This module: the name under which the graph calls it if torch.fx traces nothing but this module."""
+        return self
+
+    def fx_node(self, x: fx.Proxy, more: Any = (), options: Any = None) -> fx.Proxy:
+        """A call of this module as one node of the graph that torch.fx is tracing: time and states stay inside.
+
+        Args:
+            more, options: further inputs. Where this module is all that is traced, torch.fx makes one placeholder each
+                of *more and **options, which nothing is known of; they are left out.
+        """
+        inputs = (x,) if isinstance(more, fx.Proxy) else (x, *more)
+        named = {} if options is None or isinstance(options, fx.Proxy) else options
+        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self) or "itself", inputs, named)
+
     def _title(self) -> str:
         """Class, and place in the running model, for error texts."""
         path = path_in_running_model(self)
@@ -65,6 +82,18 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, dict):
         return {key: map_tensors(function, item) for key, item in value.items()}
     return value
+
+
+def stack_steps(outputs: Sequence[Any]) -> Any:
+    """The outputs of T steps as one: tensors stacked, each by itself in lists, tuples and dicts; others as a list."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(outputs))
+    if isinstance(first, (list, tuple)):
+        return type(first)(stack_steps(each) for each in zip(*outputs, strict=True))
+    if isinstance(first, dict):
+        return {key: stack_steps([output[key] for output in outputs]) for key in first}
+    return list(outputs)
 
 
 def detached_copy(value: Any) -> Any:
@@ -99,6 +128,14 @@ def path_in_running_model(module: nn.Module) -> str:
     return path
 
 
+def _in_state_dtype(value: Tensor) -> Tensor:
+    return value.to(state_dtype(value.dtype)) if value.is_floating_point() else value
+
+
+def _each_step(value: Any, T: int) -> Sequence[Any]:
+    return value.unbind(0) if isinstance(value, Tensor) else [value] * T
+
+
 class MemoryModule(StepModule, nn.Module):
     """Base of every stateful module.
 
@@ -111,6 +148,9 @@ class MemoryModule(StepModule, nn.Module):
         self.__dict__["_memories"] = {}
         self.__dict__["_reset_values"] = {}
         self.step_mode = step_mode
+
+    #: Of the last call since reset(): the shape of a step, and the count of backwards before it.
+    _last_call: tuple[torch.Size, int] | None = None
 
     # --- registration and attribute access ---------------------------------------------------------------------------
 
@@ -127,6 +167,12 @@ class MemoryModule(StepModule, nn.Module):
         if hasattr(self, name):
             raise ValueError(f"{type(self).__name__}: the name {name!r} is taken, choose another one for this state.")
         self._memories[name] = value
+        self.set_reset_value(name, value)
+
+    def set_reset_value(self, name: str, value: Any) -> None:
+        """Choose what reset() puts the state `name` back to; its present value stays."""
+        if name not in self._memories:
+            raise ValueError(f"{type(self).__name__}: there is no state {name!r}; call register_memory first.")
         self._reset_values[name] = copy.deepcopy(value)
 
     def __getattr__(self, name: str) -> Any:
@@ -155,12 +201,17 @@ class MemoryModule(StepModule, nn.Module):
         """(name, value) of this module's own states."""
         yield from self._memories.items()
 
+    def memories(self) -> Iterator[Any]:
+        """The values of this module's own states."""
+        yield from self._memories.values()
+
     # --- the life of a state -----------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Put every state back to its reset value and drop its graph."""
         for name, value in self._reset_values.items():
             self._memories[name] = copy.deepcopy(value)
+        self.__dict__.pop("_last_call", None)
 
     def detach(self) -> None:
         """Cut every state from its graph (truncated backpropagation through time); values stay."""
@@ -168,7 +219,10 @@ class MemoryModule(StepModule, nn.Module):
             self._memories[name] = map_tensors(Tensor.detach, value)
 
     def state_shape(self, name: str, x: Tensor) -> torch.Size:
-        """Shape that the state `name` must have for a one-step input x; override where it is not x's own."""
+        """Shape that the state `name` must have for a one-step input x; override where it is not x's own.
+
+        Without an override a state may also take a shape of its own in a step, and keep it.
+        """
         return x.shape
 
     def materialise(self, x: Tensor) -> None:
@@ -186,13 +240,20 @@ class MemoryModule(StepModule, nn.Module):
                 self._memories[name] = [
                     self.checked_state(name, item, x) if isinstance(item, Tensor) else item for item in value
                 ]
+        self.note_call(x)
+
+    def note_call(self, x: Tensor) -> None:
+        """Remember for the next call which step the states belong to."""
+        if self._memories and not torch.compiler.is_compiling():
+            self.__dict__["_last_call"] = (x.shape, leftover.backwards())
 
     def checked_state(self, name: str, value: Tensor, x: Tensor) -> Tensor:
         """The state `name` in the dtype of the one-step input x.
 
-        Raises: StateMismatchError if its shape does not fit x; RuntimeError if it is on another device.
+        Raises: StateMismatchError if its shape does not fit x, or if it was left over from inference mode; RuntimeError
+        if it is on another device.
         """
-        if value.shape != self.state_shape(name, x):
+        if value.shape != self.state_shape(name, x) and not self._keeps_its_shape(name, value, x):
             raise StateMismatchError(
                 f"{self._title()}: state {name} has shape {list(value.shape)}, but the input of one step has shape "
                 f"{list(x.shape)}. Was reset() forgotten between two batches? Call functional.reset_net(model) before "
@@ -203,7 +264,51 @@ class MemoryModule(StepModule, nn.Module):
                 f"{self._title()}: state {name} is on {value.device}, the input on {x.device}. "
                 "Move the model with model.to(device) or call functional.reset_net(model)."
             )
-        return value if value.dtype == x.dtype else value.to(x.dtype)
+        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
+            value = self._checked_graph(name, value, x)
+        return value.to(x.dtype) if value.is_floating_point() and value.dtype != x.dtype else value
+
+    def follows_input(self, name: str) -> bool:
+        """Whether the state `name` always has the shape that state_shape says, as after the steps of this library."""
+        overridden = type(self).state_shape is not MemoryModule.state_shape
+        return overridden or self.single_step_forward.__module__.startswith("snntrain.")
+
+    def _keeps_its_shape(self, name: str, value: Tensor, x: Tensor) -> bool:
+        """Whether a state that is not of x's shape got its own in an earlier step of the same batch."""
+        if self.follows_input(name):
+            return False
+        before = None if self._last_call is None else self._last_call[0]
+        if before is None:
+            return value.shape[:1] == x.shape[:1]
+        is_per_sample = value.shape[:1] == before[:1]
+        return x.shape == before or (value.shape != before and (not is_per_sample or x.shape[:1] == before[:1]))
+
+    def _checked_graph(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+        """A state that a backward can come to, or that says why not."""
+        if value.grad_fn is not None:
+            if self._last_call is None or self._last_call[1] == leftover.backwards():
+                return value
+            if not leftover.graph_is_freed(value):
+                return value
+            return leftover.ThroughFreedGraph.apply(
+                value,
+                StateMismatchError(
+                    f"{self._title()}: state {name} was left over from an earlier batch, whose graph the last backward "
+                    "used up. Call functional.reset_net(model) before each batch; to go on from the states, call "
+                    "functional.detach_net(model)."
+                ),
+            )
+        if (
+            value.is_inference()
+            and not torch.is_inference_mode_enabled()
+            and (x.requires_grad or any(parameter.requires_grad for parameter in self.parameters()))
+        ):
+            raise StateMismatchError(
+                f"{self._title()}: state {name} was left over from torch.inference_mode(), where no graph can start. "
+                "Call functional.reset_net(model) before each batch; to go on from the states, use torch.no_grad() in "
+                "the place of torch.inference_mode()."
+            )
+        return value
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
@@ -221,21 +326,39 @@ class MemoryModule(StepModule, nn.Module):
                 f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
             )
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor, *more: Any, **options: Any) -> Any:
+        """x and more are inputs of a step, or sequences of them in 'm'; options reach every step as they are.
+
+        The states follow x.
+        """
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x, more, options)
         self.check_input(x)
         with autocast_off(x.device):
             z = x.to(state_dtype(x.dtype))
+            if more:
+                self._check_same_length(x, more)
+                more = tuple(map_tensors(_in_state_dtype, value) for value in more)
             self.materialise(z if self.step_mode == "s" else z[0])
-            out = self.single_step_forward(z) if self.step_mode == "s" else self.multi_step_forward(z)
+            run = self.single_step_forward if self.step_mode == "s" else self.multi_step_forward
+            out = run(z, *more, **options)
         return map_tensors(lambda tensor: tensor.to(x.dtype), out)
 
-    def single_step_forward(self, x: Tensor) -> Any:
+    def _check_same_length(self, x: Tensor, more: Sequence[Any]) -> None:
+        """Raises: ValueError for sequences of different lengths."""
+        lengths = [value.shape[:1] for value in (x, *more) if isinstance(value, Tensor)]
+        if self.step_mode == "m" and len(set(lengths)) > 1:
+            shapes = ", ".join(str(list(value.shape)) for value in (x, *more) if isinstance(value, Tensor))
+            raise ValueError(f"{self._title()}: all inputs must be sequences of the same T steps, got shapes {shapes}.")
+
+    def single_step_forward(self, x: Tensor, *more: Any, **options: Any) -> Any:
         """One time step; x is [N, *]."""
         raise NotImplementedError(f"{type(self).__name__} must define single_step_forward(x).")
 
-    def multi_step_forward(self, x_seq: Tensor) -> Any:
-        """A sequence [T, N, *], step by step."""
-        return torch.stack([self.single_step_forward(x) for x in x_seq.unbind(0)])
+    def multi_step_forward(self, x_seq: Tensor, *more: Any, **options: Any) -> Any:
+        """A sequence [T, N, *], step by step; so are those of more that are tensors."""
+        steps = zip(x_seq.unbind(0), *(_each_step(value, len(x_seq)) for value in more), strict=True)
+        return stack_steps([self.single_step_forward(*inputs, **options) for inputs in steps])
 
     # --- copies, devices ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, flag, integer, real
+from snntrain.arguments import also_called, choice, flag, integer, real
 from snntrain.base import MemoryModule, StateMismatchError, state_dtype
 from snntrain.functional import repeat
 from snntrain.randomness import uniform_steps
@@ -17,6 +17,10 @@ Shape = tuple[int, ...]
 class Encoder(nn.Module):
     """Base of the encoders: subclasses define encode(x, T), what they take and what comes out.
 
+    Without T a call gives one step [N, *], for loops that go step by step: encoder(x) in the place of encoder(x, T)[t].
+    An encoder in which the steps depend on one another must know T from its constructor for that, and be reset between
+    batches; StatefulEncoder does the same for any encoder.
+
     Shapes: x [N, *sample] → [T, N, *encoded_shape(sample)], of x's dtype.
     Raises: ValueError if T < 1, for an integer input, and if a value is NaN or lies outside [low, high].
     """
@@ -24,22 +28,58 @@ class Encoder(nn.Module):
     #: Whether the spikes are drawn, so that forward heeds seeds.
     is_random = False
 
+    #: Whether a step is the same, or drawn anew, whatever was encoded before.
+    steps_are_alike = False
+
+    #: Time steps of every sequence, where they are known beforehand.
+    T: int | None = None
+
     #: The values that can be encoded, and what they stand for.
     low, high = 0.0, 1.0
     meaning = "values"
 
-    def forward(self, x: Tensor, T: int, seeds: Sequence[int] | None = None) -> Tensor:
-        """The sequence of T steps.
+    def forward(self, x: Tensor, T: int | None = None, seeds: Sequence[int] | None = None) -> Tensor:
+        """The sequence of T steps, or the next step.
 
         Args:
             x: a batch.
-            T: number of time steps, ≥ 1.
+            T: number of time steps, ≥ 1; None: one step [N, *].
             seeds: one integer per sample, which alone decides what is drawn for it; None: torch's generator does.
                 Without meaning where nothing is drawn.
         """
+        if T is None:
+            return self.next_step(x, seeds)
         T = integer(self, "T", T, at_least=1)
+        if self.T not in (None, T):
+            raise ValueError(f"{type(self).__name__}: it was made for T = {self.T} time steps, but is to encode {T}.")
         self.check_input(x)
+        return self.draw(x, T, seeds) if self.is_random else self.encode(x, T)
+
+    def draw(self, x: Tensor, T: int, seeds: Sequence[int] | None) -> Tensor:
+        """The sequence of an encoder that is_random; T and x are checked."""
         return self.encode(x, T)
+
+    def next_step(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        """The step [N, *] that a call without T gives."""
+        if self.steps_are_alike:
+            return self(x, 1, seeds)[0]
+        if self.steps_in_turn is None:
+            raise ValueError(
+                f"{type(self).__name__}: the number of time steps is missing. Call encoder(x, T) for a sequence, or "
+                f"StatefulEncoder({type(self).__name__}(), T) for one step per call."
+            )
+        if "_stepper" not in vars(self):  # not a child: it holds this encoder as one
+            self.__dict__["_stepper"] = StatefulEncoder(self, self.steps_in_turn)
+        return self._stepper(x, seeds)
+
+    @property
+    def steps_in_turn(self) -> int | None:
+        """Steps of the sequences that calls without T hand out; None: only calls with T are possible."""
+        return self.T
+
+    def reset(self) -> None:
+        """Begin a new sequence at the next call without T."""
+        self.__dict__.pop("_stepper", None)
 
     def encode(self, x: Tensor, T: int) -> Tensor:
         """The sequence; T and x are checked."""
@@ -75,6 +115,8 @@ class DirectEncoder(Encoder):
     Raises: ValueError if T < 1.
     Source: Rueckauer et al., Front. Neurosci. 2017; Wu et al., AAAI 2019.
     """
+
+    steps_are_alike = True
 
     def check_input(self, x: Tensor) -> None:
         """All inputs are taken."""
@@ -118,11 +160,10 @@ class PoissonEncoder(Encoder):
     """
 
     is_random = True
+    steps_are_alike = True
     meaning = "firing probabilities"
 
-    def forward(self, x: Tensor, T: int, seeds: Sequence[int] | None = None) -> Tensor:
-        T = integer(self, "T", T, at_least=1)
-        self.check_input(x)
+    def draw(self, x: Tensor, T: int, seeds: Sequence[int] | None) -> Tensor:
         if seeds is None:
             # Not in half precision: its random numbers come in steps of 2^-11 or 2^-8, and 0 would be drawn too often.
             chance = torch.rand((T, *x.shape), dtype=state_dtype(x.dtype), device=x.device)
@@ -168,6 +209,7 @@ class LatencyEncoder(Encoder):
     t is rounded to the nearest step, halves to the even one: 1 fires at step 0, and 0 at the last one.
 
     Args:
+        T: time steps, ≥ 1, of the sequences that calls without T hand out step by step; None: T comes with each call.
         function: 'linear' or 'log', which spreads small values over most of the sequence.
 
     Shapes: x [N, *], values in [0, 1] → spikes [T, N, *], one of each value.
@@ -177,8 +219,10 @@ class LatencyEncoder(Encoder):
 
     meaning = "intensities"
 
-    def __init__(self, function: str = "linear") -> None:
+    @also_called(enc_function="function")
+    def __init__(self, T: int | None = None, function: str = "linear") -> None:
         super().__init__()
+        self.T = None if T is None else integer(self, "T", T, at_least=1)
         self.function = choice(self, "function", function, ("linear", "log"))
 
     def encode(self, x: Tensor, T: int) -> Tensor:
@@ -190,7 +234,7 @@ class LatencyEncoder(Encoder):
         return _spikes_at(times.round(), T).to(x.dtype)
 
     def extra_repr(self) -> str:
-        return f"function={self.function!r}"
+        return f"T={self.T}, function={self.function!r}"
 
 
 @register("encoder")
@@ -198,7 +242,7 @@ class WeightedPhaseEncoder(Encoder):
     """Fire the digits of the input as a binary number of K digits, the most significant one first (phase coding).
 
     x ≈ Σ_k s[k]·2^−(1 + k), k = 0 … K − 1, rounded down; the largest such number, 1 − 2^−K, stands for all above it.
-    After K steps the digits come again.
+    After K steps the digits come again; calls without T hand out one period.
 
     Args:
         phases: K ≥ 1, of which T is a multiple; None: T.
@@ -211,10 +255,20 @@ class WeightedPhaseEncoder(Encoder):
 
     meaning = "fractions"
 
+    @also_called(K="phases")
     def __init__(self, phases: int | None = None, weighted: bool = False) -> None:
         super().__init__()
         self.phases = None if phases is None else integer(self, "phases", phases, at_least=1)
         self.weighted = flag(self, "weighted", weighted)
+
+    def next_step(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        if "_stepper" in vars(self) and self._stepper.t == self._stepper.T:
+            self.reset()
+        return super().next_step(x, seeds)
+
+    @property
+    def steps_in_turn(self) -> int | None:
+        return self.phases
 
     def encode(self, x: Tensor, T: int) -> Tensor:
         phases = self.phases or T

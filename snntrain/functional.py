@@ -1,36 +1,62 @@
 """Operations on whole models: reset, detach, step mode, backend, saving and restoring neuron state, folding time."""
 
+import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import refuse
-from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors
+from snntrain.arguments import BACKENDS, PEERS_BACKENDS, refuse
+from snntrain.arguments import backend as known_backend
+from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors, stack_steps
+from snntrain.hooks import call_each, carries_state, keeps_children_in_s, step_mode_of, supported_step_modes
+
+#: A module or function, or several to be called one after the other.
+Modules = Callable[..., Any] | Sequence[Callable[..., Any]]
 
 
-def stateful_modules(model: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
-    """(dotted path, module) of every stateful module, however deeply nested."""
-    for path, module in model.named_modules():
+def stateful_modules(net: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
+    """(dotted path, module) of every module that registers its states, however deeply nested."""
+    for path, module in net.named_modules():
         if isinstance(module, MemoryModule):
             yield path, module
 
 
-def reset_net(model: nn.Module) -> None:
-    """Reset every stateful module of the model; call it before each new batch."""
-    for _, module in stateful_modules(model):
-        module.reset()
+def reset_net(net: nn.Module) -> None:
+    """Call reset() of every module that has one, ours or not; do it before each new batch.
+
+    Metrics of torchmetrics are left alone: their reset() ends an epoch, not a batch.
+    """
+    call_each(net, "reset")
 
 
-def detach_net(model: nn.Module) -> None:
-    """Detach every state of the model from its graph, values kept: truncated backpropagation through time."""
-    for _, module in stateful_modules(model):
-        module.detach()
+def detach_net(net: nn.Module) -> None:
+    """Call detach() of every module that has one: states lose their graph, values stay (truncated backpropagation)."""
+    call_each(net, "detach")
 
 
-def set_step_mode(model: nn.Module, step_mode: str) -> None:
-    """Switch every module that knows step modes to 's' (one step) or 'm' (a sequence); states carry over.
+def copy_net(net: nn.Module) -> nn.Module:
+    """A copy with all states reset; the net and its states stay as they are.
+
+    copy.deepcopy fails where a module keeps, as a plain attribute, a state that has a graph.
+    """
+    memo: dict[int, Tensor] = {}
+
+    def without_graph(tensor: Tensor) -> Tensor:
+        return tensor if tensor.grad_fn is None else memo.setdefault(id(tensor), detached_copy(tensor))
+
+    for module in net.modules():
+        if carries_state(module):
+            for value in vars(module).values():
+                map_tensors(without_graph, value)
+    copied = copy.deepcopy(net, memo)
+    reset_net(copied)
+    return copied
+
+
+def set_step_mode(net: nn.Module, step_mode: str) -> None:
+    """Switch every module that has a step_mode to 's' (one step) or 'm' (a sequence); states carry over.
 
     Children of a container that hands them single steps stay in 's'; a container that knows only 'm' stays in it.
 
@@ -38,63 +64,106 @@ def set_step_mode(model: nn.Module, step_mode: str) -> None:
     """
     if step_mode not in STEP_MODES:
         raise refuse("set_step_mode", "step_mode", "'s' (one step) or 'm' (a sequence)", step_mode)
-    switching = []
-    for path, module in _modules_with_step_mode(model):
-        if step_mode in module.supported_step_mode():
-            switching.append(module)
-        elif not module.keeps_children_in_s:
-            try:
-                module.step_mode = step_mode  # raises, in the module's own words
-            except ValueError as error:
-                raise ValueError(f"set_step_mode: at {path}: {error}" if path else str(error)) from None
-    for module in switching:
+    ours, others = [], []
+    for path, module in _modules_with_step_mode(net):
+        if step_mode in supported_step_modes(module):
+            (ours if isinstance(module, StepModule) else others).append((path, module))
+        elif not keeps_children_in_s(module):
+            raise _cannot_follow(path, _refusal(module, step_mode))
+    switched: list[tuple[nn.Module, str]] = []
+    for path, module in others:  # first, for what their setters may refuse is not known before
+        before = module.step_mode
+        try:
+            module.step_mode = step_mode
+        except Exception as error:
+            for earlier, mode in switched:
+                earlier.step_mode = mode
+            raise _cannot_follow(path, f"{type(module).__name__}: {error}") from error
+        switched.append((module, before))
+    for _, module in ours:
         module.step_mode = step_mode
 
 
-def _modules_with_step_mode(model: nn.Module) -> Iterator[tuple[str, StepModule]]:
-    """(dotted path, module) of every module whose mode the model decides: none below a container that decides it."""
-    waiting, seen = [("", model)], set()
+def _refusal(module: nn.Module, step_mode: str) -> str:
+    """Why a module does not take a step mode, in its own words if it has some."""
+    if isinstance(module, StepModule):
+        try:
+            module.step_mode = step_mode
+        except ValueError as error:
+            return str(error)
+    supported = " or ".join(map(repr, supported_step_modes(module)))
+    return f"{type(module).__name__}: step_mode {step_mode!r} is not supported, it runs in {supported} only."
+
+
+def _cannot_follow(path: str, reason: str) -> ValueError:
+    return ValueError(f"set_step_mode: at {path}: {reason}" if path else reason)
+
+
+def _modules_with_step_mode(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(dotted path, module) of every module whose mode the net decides: none below a container that decides it."""
+    waiting, seen = [("", net)], set()
     while waiting:
         path, module = waiting.pop()
         if module in seen:
             continue
         seen.add(module)
-        if isinstance(module, StepModule):
+        if step_mode_of(module) is not None:
             yield path, module
-            if module.keeps_children_in_s:
-                continue
+        if keeps_children_in_s(module):
+            continue
         children = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
         waiting += reversed(children)
 
 
-def set_backend(model: nn.Module, backend: str) -> None:
+def set_backend(net: nn.Module, backend: str, instance: type | tuple[type, ...] = nn.Module) -> None:
     """Choose the backend ('auto', 'torch' or 'fused') of every module that has one.
+
+    Backends of SpikingJelly that generate kernels, 'cupy' and 'triton', are taken as 'auto', with one warning. A module
+    of another library gets the backend if it supports it, and keeps its own where the choice is 'auto'.
+
+    Args:
+        instance: only modules of these classes.
 
     Raises: ValueError if a module cannot run on it.
     """
-    for module in model.modules():
-        if isinstance(module, StepModule) and hasattr(module, "backend"):
+    asked, backend = backend, known_backend("set_backend", backend)
+    for path, module in net.named_modules():
+        if not isinstance(module, instance) or not isinstance(getattr(module, "backend", None), str):
+            continue
+        if isinstance(module, StepModule):
             module.backend = backend
+            continue
+        supported = getattr(module, "supported_backends", None)
+        if supported is None:
+            if module.backend in PEERS_BACKENDS or module.backend in BACKENDS:
+                module.backend = backend
+        elif asked in supported:
+            module.backend = asked
+        elif backend != "auto":
+            raise ValueError(
+                f"set_backend: at {path}: {type(module).__name__} supports the backends "
+                f"{', '.join(map(repr, supported))}, not {asked!r}."
+            )
 
 
-def named_states(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """(path.state, value) of every state in the model."""
-    for path, module in stateful_modules(model):
+def named_states(net: nn.Module) -> Iterator[tuple[str, Any]]:
+    """(path.state, value) of every state in the net."""
+    for path, module in stateful_modules(net):
         for name, value in module.named_memories():
             yield (f"{path}.{name}" if path else name), value
 
 
-def get_states(model: nn.Module) -> dict[str, Any]:
+def get_states(net: nn.Module) -> dict[str, Any]:
     """All states as a flat dict of detached copies, to be handed to set_states later."""
-    return {name: detached_copy(value) for name, value in named_states(model)}
+    return {name: detached_copy(value) for name, value in named_states(net)}
 
 
-def set_states(model: nn.Module, states: Mapping[str, Any]) -> None:
+def set_states(net: nn.Module, states: Mapping[str, Any]) -> None:
     """Restore what get_states returned; a sequence continued from there gives bit-identical results.
 
     Raises: ValueError naming the states that are missing or that the model does not have.
     """
-    known = {name for name, _ in named_states(model)}
+    known = {name for name, _ in named_states(net)}
     missing, extra = sorted(known - set(states)), sorted(set(states) - known)
     if missing or extra:
         raise ValueError(
@@ -103,7 +172,7 @@ def set_states(model: nn.Module, states: Mapping[str, Any]) -> None:
             + (f"; not in the model: {', '.join(extra)}" if extra else "")
             + ". Use what get_states returned for the same model."
         )
-    for path, module in stateful_modules(model):
+    for path, module in stateful_modules(net):
         for name, _ in list(module.named_memories()):
             setattr(module, name, detached_copy(states[f"{path}.{name}" if path else name]))
 
@@ -132,12 +201,13 @@ def steps_of(x_seq: Tensor) -> Sequence[Tensor]:
     return x_seq.unbind(0) if step is None else [step] * x_seq.shape[0]
 
 
-def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[..., Any]) -> Any:
+def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], stateless_module: Modules) -> Any:
     """Run a stateless module once on a sequence by folding time into the batch.
 
     Args:
         x_seq: [T, N, *], or a tuple of such tensors with equal T and N.
-        module: takes [T·N, *] tensors; may return a tensor or a tuple of tensors.
+        stateless_module: takes [T·N, *] tensors; may return a tensor or a tuple of tensors. Of a list or tuple of
+            modules each gets the output of the one before.
 
     Returns: what the module returns, each tensor split back to [T, N, *].
     Raises: ValueError if the leading (T, N) of several tensors differ.
@@ -149,22 +219,33 @@ def seq_to_ann_forward(x_seq: Tensor | tuple[Tensor, ...], module: Callable[...,
             "seq_to_ann_forward: all inputs must share their leading [T, N], got shapes "
             + ", ".join(str(list(x.shape)) for x in inputs)
         )
-    out = module(*(x.flatten(0, 1) for x in inputs))
+    out = _one_after_the_other("seq_to_ann_forward", stateless_module)(*(x.flatten(0, 1) for x in inputs))
     return map_tensors(lambda y: y.unflatten(0, leading), out)
 
 
-def multi_step_forward(x_seq: Tensor, module: Callable[[Tensor], Any]) -> Any:
-    """Call module on each step of [T, N, *] and stack the outputs; of a list or tuple of tensors, each by itself.
+def multi_step_forward(x_seq: Tensor, single_step_module: Modules) -> Any:
+    """Call a module on each step of [T, N, *] and stack the outputs; of a list or tuple of tensors, each by itself.
+
+    Args:
+        x_seq: [T, N, *].
+        single_step_module: takes [N, *]. Of a list or tuple of modules each gets the output of the one before.
 
     Raises: ValueError for a sequence of no steps.
     """
     if x_seq.shape[0] == 0:
         raise ValueError(f"multi_step_forward: a sequence needs T ≥ 1 steps, got shape {list(x_seq.shape)}.")
-    return _stack([module(x) for x in steps_of(x_seq)])
+    run = _one_after_the_other("multi_step_forward", single_step_module)
+    return stack_steps([run(x) for x in steps_of(x_seq)])
 
 
-def _stack(outputs: Sequence[Any]) -> Any:
-    first = outputs[0]
-    if isinstance(first, (list, tuple)):
-        return type(first)(_stack(each) for each in zip(*outputs, strict=True))
-    return torch.stack(outputs)
+def _one_after_the_other(owner: str, modules: Modules) -> Callable[..., Any]:
+    if not isinstance(modules, (list, tuple, nn.ModuleList)):
+        return modules
+    if not modules:
+        raise ValueError(f"{owner}: the list of modules is empty; give at least one.")
+
+    def run(*inputs: Tensor) -> Any:
+        first, *others = modules
+        return functools.reduce(lambda y, module: module(y), others, first(*inputs))
+
+    return run

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import flag, integer, real, refuse
+from snntrain.leftover import note_backward
 from snntrain.registry import register
 
 
@@ -38,6 +39,7 @@ class SpikeWithSurrogate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        note_backward()
         (x,) = ctx.saved_tensors
         return grad * ctx.surrogate.derivative(x), None
 
@@ -79,6 +81,27 @@ class SurrogateFunction(nn.Module):
     def primitive(self, x: Tensor) -> Tensor:
         """The function whose derivative is `derivative`."""
         raise NotImplementedError(f"{type(self).__name__} has no primitive(x).")
+
+    def set_spiking_mode(self, spiking: bool) -> None:
+        """Choose between spikes with a surrogate gradient, and the primitive with its own."""
+        self.spiking = spiking
+
+    # --- the same as functions of numbers ----------------------------------------------------------------------------
+
+    @classmethod
+    def spiking_function(cls, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
+        """Spikes of x with the surrogate gradient; parameters as the constructor takes them."""
+        return SpikeWithSurrogate.apply(x, cls(*parameters, **named))
+
+    @classmethod
+    def primitive_function(cls, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
+        """The primitive of x; parameters as the constructor takes them."""
+        return cls(*parameters, **named).primitive(x)
+
+    @classmethod
+    def backward(cls, grad_output: Tensor, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
+        """The gradient of x for that of the spikes; parameters as the constructor takes them."""
+        return grad_output * cls(*parameters, **named).derivative(x)
 
     def extra_repr(self) -> str:
         names = inspect.signature(type(self)).parameters
@@ -393,3 +416,35 @@ class MultiLevelSpikeCount(SurrogateFunction):
 
     def primitive(self, x: Tensor) -> Tensor:
         return x.clamp(0.0, self.max_spike_count)
+
+
+# --- SpikingJelly's functions: sigmoid.apply(x, alpha) ---------------------------------------------------------------
+
+
+class _Function:
+    """What is called as an autograd function of x and the surrogate's parameters."""
+
+    def __init__(self, surrogate: type[SurrogateFunction]) -> None:
+        self.surrogate = surrogate
+
+    def apply(self, x: Tensor, *parameters: Any) -> Tensor:
+        """Spikes of x with the surrogate gradient; parameters as the class takes them."""
+        return self.surrogate.spiking_function(x, *parameters)
+
+
+piecewise_quadratic = _Function(PiecewiseQuadratic)
+piecewise_exp = _Function(PiecewiseExp)
+sigmoid = _Function(Sigmoid)
+soft_sign = _Function(SoftSign)
+super_spike = _Function(SuperSpike)
+atan = _Function(ATan)
+nonzero_sign_log_abs = _Function(NonzeroSignLogAbs)
+erf = _Function(Erf)
+piecewise_leaky_relu = _Function(PiecewiseLeakyReLU)
+squarewave_fourier_series = _Function(SquarewaveFourierSeries)
+s2nn = _Function(S2NN)
+q_pseudo_spike = _Function(QPseudoSpike)
+leaky_k_relu = _Function(LeakyKReLU)
+fake_numerical_gradient = _Function(FakeNumericalGradient)
+log_tailed_relu = _Function(LogTailedReLU)
+rect = _Function(Rect)

@@ -14,8 +14,9 @@ from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.ann2snn.trace import free_path
 from snntrain.arguments import choice, integer, refuse
-from snntrain.base import MemoryModule, StepModule, state_dtype
+from snntrain.base import StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
+from snntrain.hooks import carries_state
 
 RESETS = ("soft", "hard")
 _STEPS_AT_ONCE = 64  # of a prediction: more would need more memory and be no faster
@@ -119,7 +120,7 @@ def _spike_free(gm: fx.GraphModule) -> set[fx.Node]:
     free: set[fx.Node] = set()
     for node in gm.graph.nodes:
         module = gm.get_submodule(node.target) if node.op == "call_module" else None
-        own = isinstance(module, (Rectifier, MemoryModule))
+        own = module is not None and (isinstance(module, Rectifier) or carries_state(module))
         if not own and all(source in free for source in node.all_input_nodes):
             free.add(node)
     return free

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.scaler import per_channel, scale_tensor
 from snntrain.arguments import flag, integer, refuse
@@ -40,6 +40,8 @@ class _OnFoldedTime(MemoryModule):
         return x.unflatten(0, (self.T, -1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_input(x)
         with autocast_off(x.device):
             return self.run(x.to(state_dtype(x.dtype))).to(x.dtype)

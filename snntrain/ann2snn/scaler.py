@@ -95,6 +95,8 @@ def percentile(x: Tensor, percentage: float) -> Tensor:
     Returns: a 0-d tensor.
     """
     flat = x.detach().flatten().to(state_dtype(x.dtype))
+    if not flat.numel():
+        raise refuse("percentile", "x", "a tensor with elements", list(x.shape))
     rank = percentage / 100.0 * (flat.numel() - 1)
     n, lower = flat.numel(), math.floor(rank)
     # kthvalue takes quadratic time on sorted values; topk does not, and one side never holds more than half of them.
@@ -115,7 +117,7 @@ class VoltageHook(nn.Module):
     s_t = f·max(x)            mode f
     s   = s_1 at the first batch, later (1 − momentum)·s + momentum·s_t.
 
-    In evaluation the scale stays.
+    In evaluation the scale stays, and so it does for a batch without elements.
 
     Args:
         scale: of a hook that has seen no batch.
@@ -146,7 +148,7 @@ class VoltageHook(nn.Module):
         return x.detach().max().to(state_dtype(x.dtype)) * self.amount
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
+        if self.training and x.numel():  # an empty batch has no scale
             s_t = self.statistic(x).to(self.scale)
             first = self.num_batches_tracked == 0
             self.scale.copy_(torch.where(first, s_t, (1.0 - self.momentum) * self.scale + self.momentum * s_t))

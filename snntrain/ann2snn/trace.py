@@ -1,7 +1,6 @@
 """From a module to a torch.fx graph of its operations, with an error that says where no graph can be made."""
 
 import contextlib
-import copy
 import functools
 import inspect
 import operator
@@ -17,7 +16,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from snntrain.base import StepModule
-from snntrain.functional import set_step_mode
+from snntrain.functional import copy_net, set_step_mode
+from snntrain.hooks import carries_state
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.convolution import Conv2d
 from snntrain.layer.linear import Linear
@@ -81,7 +81,7 @@ def working_copy(ann: nn.Module) -> nn.Module:
     Raises: ConversionError if it cannot be copied.
     """
     try:
-        net = copy.deepcopy(ann)
+        net = copy_net(ann)
     except RuntimeError as error:  # e.g. a weight computed by a hook, which torch does not copy
         raise ConversionError(
             f"ann2snn: a copy of the net ({type(ann).__name__}) could not be made ({_first_line(error)}). Remove "
@@ -214,7 +214,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m).__module__.startswith(("snntrain.layer.", "snntrain.neuron.", "snntrain.ann2snn.")):
             return True
-        return super().is_leaf_module(m, module_qualified_name) or isinstance(m, StepModule)
+        return super().is_leaf_module(m, module_qualified_name) or isinstance(m, StepModule) or carries_state(m)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

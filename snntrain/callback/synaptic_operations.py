@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snntrain import functional
 from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.hooks import carries_state
 from snntrain.model.profile import first_tensor, profile
 
 # 32-bit floating point in a 45 nm process: a multiplication and an addition take 3.7 pJ + 0.9 pJ.
@@ -113,7 +114,7 @@ class _Count:
 
     def __init__(self, module: nn.Module, may_accumulate: bool) -> None:
         self.may_accumulate = may_accumulate
-        self.is_stateless = next(functional.stateful_modules(module), None) is None
+        self.is_stateless = not any(map(carries_state, module.modules()))
         self.values = 0  # how many numbers were computed with
         self.sums: Tensor | float = 0.0  # Σ |x|, and how many inputs held a number that is not whole
 

@@ -1,7 +1,6 @@
 """From a net of floats to the parts of a Chain: its layers, one after the other."""
 
 import contextlib
-import copy
 import io
 import operator
 from collections import OrderedDict
@@ -13,11 +12,11 @@ from torch import Tensor, fx, nn
 
 from snntrain import lava_exchange, layer
 from snntrain.ann2snn.trace import title_of
-from snntrain.base import MemoryModule
 from snntrain.export.chain import Chain, Row
 from snntrain.export.error import ExportError, refusal
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import set_backend
+from snntrain.functional import copy_net, set_backend
+from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.graph import graph_of, kind_of, shape_of
@@ -86,7 +85,7 @@ def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def _plain(net: nn.Module) -> nn.Module:
     """A copy in which lava_exchange's layers are those of torch that compute the same."""
-    net = copy.deepcopy(net)
+    net = copy_net(net)
     replaced: list[str] = []
     for path, module in list(net.named_modules()):
         if isinstance(module, lava_exchange.BatchNorm2d):
@@ -168,7 +167,7 @@ class _Walker:
             raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
         module = self.gm.get_submodule(node.target)
         uses = sum(other.target == node.target for other in self.gm.graph.nodes if other.op == "call_module")
-        if uses > 1 and isinstance(module, MemoryModule):
+        if uses > 1 and carries_state(module):
             reason = "it is used in several places, which share its state"
             raise refusal(row.name, row.kind, reason, "Give each place neurons of its own.")
         self.module(row, module)

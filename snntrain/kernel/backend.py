@@ -22,7 +22,17 @@ _plans: dict[Hashable, Plan | str] = {}
 _MOST_PLANS = 1024
 
 # Attributes of a neuron that no step reads. (Tensors reach it as states and parameters.)
-_NOT_READ = {"_memories", "_reset_values", "_parameters", "_buffers", "_modules", "_step_mode", "_backend", "_stored"}
+_NOT_READ = {
+    "_memories",
+    "_reset_values",
+    "_last_call",
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_step_mode",
+    "_backend",
+    "_stored",
+}
 
 
 def plan_for(node: Any, x: Tensor) -> Plan | str:
@@ -69,6 +79,7 @@ def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
             z = z.to(plan.dtype)
         one = (z[0] if step is None else z).to(plan.dtype)
         states = [_checked(node, name, one) for name in node.state_names]
+        node.note_call(one)
         parameters = node.parameters_for(one)
         stored = node.stored_states if sequence else ()
         repeats = None if step is None else x.shape[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.plan import Plan
+from snntrain.leftover import note_backward
 
 
 def is_dense(x: Tensor) -> bool:
@@ -158,6 +159,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor | None, *g_more: Tensor | None) -> tuple[Tensor | None, ...]:
+        note_backward()
         with torch.no_grad():
             found = _pull_back(ctx, g_out, g_more)
         if torch.is_grad_enabled():  # create_graph=True, also from gradcheck, which does not use the graph

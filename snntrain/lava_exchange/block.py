@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snntrain.arguments import also_called
 from snntrain.lava_exchange.neuron import CubaParameters, cuba_parameters
 from snntrain.lava_exchange.normalization import BatchNorm2d
 from snntrain.lava_exchange.synapse import (
@@ -29,6 +30,7 @@ from snntrain.neuron.cuba_arithmetic import quantize_8b
 from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 
 
+@also_called(sj_ms_neuron="neuron")
 def to_lava_block_dense(fc: nn.Linear, neuron: nn.Module, quantize_to_8bit: bool = True) -> nn.Module:
     """slayer.block.cuba.Dense that does what a bias-free Linear and a neuron do.
 
@@ -52,6 +54,7 @@ def to_lava_block_dense(fc: nn.Linear, neuron: nn.Module, quantize_to_8bit: bool
     return _with_norm_of(neuron, block)
 
 
+@also_called(conv2d_nn="conv", sj_ms_neuron="neuron")
 def to_lava_block_conv(conv: nn.Conv2d, neuron: nn.Module, quantize_to_8bit: bool = True) -> nn.Module:
     """slayer.block.cuba.Conv that does what a bias-free Conv2d and a neuron do; otherwise as to_lava_block_dense."""
     check_conv(conv)
@@ -63,6 +66,7 @@ def to_lava_block_conv(conv: nn.Conv2d, neuron: nn.Module, quantize_to_8bit: boo
     return _with_norm_of(neuron, block)
 
 
+@also_called(pool2d_nn="pool", sj_ms_neuron="neuron")
 def to_lava_block_pool(pool: nn.Module, neuron: nn.Module, quantize_to_8bit: bool = True) -> nn.Module:
     """slayer.block.cuba.Pool that does what an AvgPool2d or SumPool2d and a neuron do.
 
@@ -86,6 +90,7 @@ def to_lava_block_pool(pool: nn.Module, neuron: nn.Module, quantize_to_8bit: boo
     return _with_norm_of(neuron, block)
 
 
+@also_called(flatten_nn="flatten")
 def to_lava_block_flatten(flatten: nn.Flatten) -> nn.Module:
     """slayer.block.cuba.Flatten.
 

@@ -1,9 +1,9 @@
 """A layer and its neurons, trained as Loihi will compute them."""
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import refuse
+from snntrain.arguments import also_called, refuse
 from snntrain.base import StepModule, autocast_off
 from snntrain.functional import seq_to_ann_forward
 from snntrain.lava_exchange import block
@@ -30,6 +30,7 @@ class BlockContainer(StepModule, nn.Module):
     Raises: ValueError or NotImplementedError for what lava-dl's blocks cannot do.
     """
 
+    @also_called(neu="neuron")
     def __init__(
         self, synapse: nn.Module, neuron: nn.Module | None, norm: nn.Module | None = None, step_mode: str = "s"
     ) -> None:
@@ -55,6 +56,8 @@ class BlockContainer(StepModule, nn.Module):
             self.neuron.step_mode = value
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         with autocast_off(x.device):  # half precision would round sums of weights
             current = self._current(x) if self.step_mode == "s" else seq_to_ann_forward(x, self._current)
         return current if self.neuron is None else self.neuron(current)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import layer
-from snntrain.arguments import refuse
+from snntrain.arguments import also_called, refuse
 from snntrain.lava_exchange.pooling import SumPool2d
 
 # Not isinstance: a subclass may compute something else (standardised weights, say).
@@ -27,6 +27,7 @@ def linear_to_lava_synapse_dense(fc: nn.Linear) -> nn.Module:
     return with_weight_of(fc, _synapse().Dense(fc.in_features, fc.out_features))
 
 
+@also_called(conv2d_nn="conv")
 def conv2d_to_lava_synapse_conv(conv: nn.Conv2d) -> nn.Module:
     """slayer.synapse.Conv with the weights of a bias-free Conv2d that pads with zeros.
 
@@ -36,6 +37,7 @@ def conv2d_to_lava_synapse_conv(conv: nn.Conv2d) -> nn.Module:
     return with_weight_of(conv, _synapse().Conv(**conv_arguments(conv)))
 
 
+@also_called(pool2d_nn="pool")
 def avgpool2d_to_lava_synapse_pool(pool: nn.AvgPool2d) -> nn.Module:
     """slayer.synapse.Pool with the windows of an AvgPool2d. It sums: its result is the mean times the window's size.
 

@@ -1,9 +1,12 @@
 """Attention that weighs the time steps, channels and places of a sequence, put between a convolution and a neuron."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import integer, refuse
+from snntrain.layer.checkpoint_keys import rename_keys
 from snntrain.layer.fold import StepLayer
 from snntrain.registry import register
 
@@ -78,10 +81,16 @@ class TemporalWiseAttention(_SequenceAttention):
         self.gate = _Gate(self.T, self.reduction)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self._check_shape(x, "T, N, C, H, W" if self.dimension == 4 else "T, N, L", T=self.T)
         inside = tuple(range(2, x.dim()))
         score = self.gate(x.mean(inside).T, x.amax(inside).T).T
         return x * score.view(*score.shape, *[1] * len(inside))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        rename_keys(state_dict, prefix, {"sharedMLP.": "gate."})  # SpikingJelly's
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
         return f"T={self.T}, reduction={self.reduction}, dimension={self.dimension}, {super().extra_repr()}"
@@ -121,6 +130,8 @@ class MultiDimensionalAttention(_SequenceAttention):
         self.space_conv = nn.Conv2d(2, 1, self.kernel_size, padding=self.kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self._check_shape(x, "T, N, C, H, W", T=self.T, C=self.C)
         inside = (2, 3, 4)
         u = x * self.time_gate(x.mean(inside).T, x.amax(inside).T).T[:, :, None, None, None]
@@ -129,6 +140,13 @@ class MultiDimensionalAttention(_SequenceAttention):
         inside = (0, 2)
         pooled = torch.stack([u.mean(inside), u.amax(inside)], dim=1)
         return torch.relu(u * torch.sigmoid(self.space_conv(pooled)))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        # SpikingJelly's, whose gates are convolutions with kernels of size 1.
+        rename_keys(state_dict, prefix, {"sa.conv.": "space_conv."})
+        for key in rename_keys(state_dict, prefix, {"ta.sharedMLP.": "time_gate.", "ca.sharedMLP.": "channel_gate."}):
+            state_dict[key] = state_dict[key].flatten(1)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
         own = f"T={self.T}, C={self.C}, reduction_t={self.reduction_t}, reduction_c={self.reduction_c}"

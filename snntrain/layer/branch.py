@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import choice, refuse
 from snntrain.base import StepModule
@@ -104,6 +104,8 @@ class Residual(_Join):
         self.step_mode = step_mode
 
     def forward(self, x: Tensor | list[Tensor]) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         return self.join_outputs(x, (self.residual, self.shortcut))
 
 
@@ -134,4 +136,6 @@ class Branches(_Join):
         self.step_mode = step_mode
 
     def forward(self, x: Tensor | list[Tensor]) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         return self.join_outputs(x, self.branch)

@@ -3,11 +3,12 @@
 from collections import OrderedDict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import flag
-from snntrain.base import MemoryModule, StepModule
+from snntrain.base import StepModule
 from snntrain.functional import detach_net, multi_step_forward, reset_net, seq_to_ann_forward
+from snntrain.hooks import carries_state
 
 
 class SingleStepChildren(StepModule):
@@ -31,7 +32,7 @@ class SingleStepChildren(StepModule):
                     f"{self._title()}: {path} ({type(module).__name__}) is in step_mode 'm', but this container hands "
                     "its modules single steps; they must be in 's'."
                 )
-            if stateless and isinstance(module, MemoryModule):
+            if stateless and carries_state(module):
                 raise ValueError(
                     f"{self._title()}: {path} ({type(module).__name__}) is stateful, but folded into the batch the "
                     "steps have no order; put it into MultiStepContainer or StepModeContainer(True, …)."
@@ -94,6 +95,8 @@ class MultiStepContainer(_SequentialContainer):
         return ("m",)
 
     def forward(self, x: Tensor) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_children()
         return self._loop(x)
 
@@ -120,6 +123,8 @@ class SeqToANNContainer(_SequentialContainer):
         return ("m",)
 
     def forward(self, x: Tensor) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_children(stateless=True)
         return self._fold(x)
 
@@ -139,12 +144,16 @@ class StepModeContainer(_SequentialContainer):
     """
 
     def __init__(self, stateful: bool, *modules: nn.Module, step_mode: str = "s") -> None:
+        if modules and isinstance(modules[0], str):  # SpikingJelly 2 puts the step mode before the modules
+            step_mode, *modules = modules
         super().__init__(*modules)
         self.stateful = flag(self, "stateful", stateful)
         self.step_mode = step_mode
         self.check_children(stateless=not self.stateful)
 
     def forward(self, x: Tensor) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_children(stateless=not self.stateful)
         if self.step_mode == "s":
             return self._step(x)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.layer.fold import FoldedLayer
 from snntrain.registry import register
@@ -34,6 +34,8 @@ class _TransposedConvolution(FoldedLayer):
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """output_size: spatial sizes, or a full shape; chooses one where the stride leaves several."""
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x, (output_size,))
         return super().forward(x, output_size=self.spatial_sizes(x, output_size))
 
 

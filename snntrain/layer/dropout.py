@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer, real, refuse
@@ -49,18 +49,24 @@ class Dropout(MemoryModule):
         self.p = real(self, "p", p, at_least=0, below=1)
         self.register_memory("mask", None)
 
+    def create_mask(self, x: Tensor) -> None:
+        """Draw the mask of the sequences that the step x begins, and keep it."""
+        self.mask = self.draw(x)
+
     def draw(self, x: Tensor) -> Tensor:
         """A mask for sequences of the step x."""
         return torch.empty_like(x, dtype=state_dtype(x.dtype)).bernoulli_(1.0 - self.p).div_(1.0 - self.p)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_input(x)
         if not self.training:
             return x
         step = x[0] if self.step_mode == "m" else x
         self.materialise(step.to(state_dtype(x.dtype)))
         if self.mask is None:
-            self.mask = self.draw(step)
+            self.create_mask(step)
         repeated = repeated_step(x) if self.step_mode == "m" else None
         if repeated is None:
             return (x * self.mask).to(x.dtype)
@@ -199,13 +205,19 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
 
     def masks(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Masks of weight and bias for the samples of the step x: new ones, or those kept."""
-        if self.dropped_w is not None:
-            return self.dropped_w, self.dropped_b
+        if not self.invariant:
+            return self._drawn(x)
+        if self.dropped_w is None:
+            self.dropped_w, self.dropped_b = self._drawn(x)
+        return self.dropped_w, self.dropped_b
+
+    def drop(self, batch_size: int) -> None:
+        """Draw masks for a batch and keep them; an invariant layer uses them until reset()."""
+        self.dropped_w, self.dropped_b = self._drawn(self.weight.new_empty(batch_size, 0))
+
+    def _drawn(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         kept_w = self.draw(self.state_shape("dropped_w", x), x)
-        kept_b = None if self.bias is None else self.draw(self.state_shape("dropped_b", x), x)
-        if self.invariant:
-            self.dropped_w, self.dropped_b = kept_w, kept_b
-        return kept_w, kept_b
+        return kept_w, None if self.bias is None else self.draw(self.state_shape("dropped_b", x), x)
 
     def draw(self, shape: torch.Size, x: Tensor) -> Tensor:
         """Ones with probability 1 − p, else zeros."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, fx
 
 from snntrain.base import StepModule, map_tensors
 from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
@@ -59,6 +59,8 @@ class FoldedLayer(StepLayer):
 
     def forward(self, x: Tensor, *more: Tensor, **options: Any) -> Any:
         """x and more are folded together in 'm'; options reach torch's forward as they are."""
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x, more, options)
         self.check_rank(x)
         if self.step_mode == "s":
             return super().forward(x, *more, **options)

@@ -1,6 +1,6 @@
 """Fully connected layer, and the flattening in front of it."""
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import refuse
 from snntrain.functional import repeat, repeated_step
@@ -16,6 +16,8 @@ class Linear(StepLayer, nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_steps(x)
         step = repeated_step(x) if self.step_mode == "m" else None
         return super().forward(x) if step is None else repeat(super().forward(step), x.shape[0])

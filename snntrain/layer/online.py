@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.base import MemoryModule, path_in_running_model
+from snntrain.base import path_in_running_model
+from snntrain.hooks import carries_state
 from snntrain.layer.dropout import DropConnectLinear, Dropout
 from snntrain.neuron.online import OTTTLIFNode
 
@@ -82,7 +83,7 @@ def check_for_pairs(module: nn.Module, is_operation: bool) -> None:
 
 def _reason_against_pairs(module: nn.Module, is_operation: bool) -> str:
     for path, inner in module.named_modules():
-        if isinstance(inner, MemoryModule) and not isinstance(inner, _MASK_KEEPING):
+        if carries_state(inner) and not isinstance(inner, _MASK_KEEPING):
             return (
                 f"{_place(module, inner, path)} is stateful and cannot take a pair [spikes, trace] of an OTTT neuron: "
                 "put a weight layer between the two, and use OTTTSequential for layers with neurons among them."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import refuse
 from snntrain.layer.fold import FoldedLayer
@@ -35,6 +35,8 @@ class _MaxUnpool(FoldedLayer):
 
     def forward(self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """output_size: spatial sizes, or a full shape; chooses one where the stride leaves several."""
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x, (indices, output_size))
         if indices.shape != x.shape:
             wanted = f"of the input's shape {list(x.shape)}"
             raise refuse(self, "indices", wanted, list(indices.shape))

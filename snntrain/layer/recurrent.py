@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import flag, integer, refuse
 from snntrain.base import MemoryModule
@@ -35,6 +35,8 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
         raise NotImplementedError(f"{type(self).__name__} must define wrong_output().")
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_children()
         self.check_input(x)
         steps = [x] if self.step_mode == "s" else steps_of(x)

@@ -2,16 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 
 from snntrain import functional
+from snntrain.arguments import backend as known_backend
 from snntrain.arguments import choice, integer, refuse
 from snntrain.base import StepModule
+from snntrain.hooks import step_mode_of, supported_step_modes
+from snntrain.layer.checkpoint_keys import rename_keys, split_keys
 from snntrain.layer.convolution import Conv1d
 from snntrain.layer.fold import StepLayer
 from snntrain.layer.normalization import BatchNorm1d
-from snntrain.neuron.base_node import BACKENDS
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 
@@ -33,7 +37,7 @@ class _SpikingAttention(StepLayer, nn.Module):
         self.num_heads = integer(self, "num_heads", num_heads, at_least=1)
         if self.dim % self.num_heads:
             raise refuse(self, "dim", f"divisible by num_heads = {self.num_heads}", self.dim)
-        choice(self, "backend", backend, BACKENDS)
+        backend = known_backend(self, backend)
         if neuron is None:
             neuron = _default_neuron
         elif isinstance(neuron, nn.Module) or not callable(neuron):  # a module is callable, but makes no new ones
@@ -52,6 +56,8 @@ class _SpikingAttention(StepLayer, nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define attend.")
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         space = self._space(x)
         tokens = (x.flatten(-2) if len(space) == 2 else x).contiguous()  # once, not in each branch
         per_head = (self.num_heads, self.dim // self.num_heads)
@@ -78,12 +84,29 @@ class _SpikingAttention(StepLayer, nn.Module):
             f"[{start}, {self.dim}, H, W] (dim = {self.dim} channels), got shape {list(x.shape)}{hint}."
         )
 
+    # --- checkpoints of SpikingJelly, in which one convolution makes what the branches do ---------------------------
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        joined, n = "".join(self.branches), len(self.branches)
+
+        def split(value: Tensor) -> list[Tensor]:
+            return list(value.chunk(n)) if value.dim() and len(value) == n * self.dim else [value] * n
+
+        bias = f"{prefix}projection.conv.bias"
+        if f"{prefix}proj_conv_bn.0.weight" in state_dict:  # without a bias
+            state_dict.setdefault(bias, torch.zeros_like(self.projection.conv.bias))
+        for theirs, ours in {"conv_bn.0.": "conv.", "conv_bn.1.": "bn.", "lif.": "neuron."}.items():
+            split_keys(state_dict, prefix, f"{joined}_{theirs}", [f"{name}.{ours}" for name in self.branches], split)
+            rename_keys(state_dict, prefix, {f"proj_{theirs}": f"projection.{ours}"})
+        rename_keys(state_dict, prefix, {"attn_lif.": "attention_neuron."})
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
     # --- step mode: that of all parts -------------------------------------------------------------------------------
 
     def supported_step_mode(self) -> tuple[str, ...]:
-        parts = [part for part in self.modules() if isinstance(part, StepModule) and part is not self]
+        parts = [part for part in self.modules() if step_mode_of(part) is not None and part is not self]
         return tuple(
-            mode for mode in super().supported_step_mode() if all(mode in part.supported_step_mode() for part in parts)
+            mode for mode in super().supported_step_mode() if all(mode in supported_step_modes(part) for part in parts)
         )
 
     @property

@@ -4,7 +4,7 @@ ILIFNode → SpikeCountToBinary → weight layer without bias → TemporalBinSum
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer
@@ -40,6 +40,8 @@ class _SlotLayer(StepLayer, nn.Module):
         return ("m",)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         if x.dim() < 2:
             raise ValueError(f"{self._title()}: the input must be [T, N, *], got shape {list(x.shape)}.")
         self.check_steps(x)

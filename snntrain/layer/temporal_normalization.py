@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import flag, integer, real, refuse
 from snntrain.base import MemoryModule, StateMismatchError, StepModule
 from snntrain.functional import steps_of
+from snntrain.layer.checkpoint_keys import rename_keys
 from snntrain.layer.fold import FoldedLayer
 from snntrain.layer.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchStatistics, FoldedBatchNorm
 from snntrain.registry import register
@@ -106,6 +107,8 @@ class _NormOfTSteps(MemoryModule):
     T: int
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_rank(x)
         is_sequence = self.step_mode == "m"
         if is_sequence and len(x) != self.T:
@@ -174,9 +177,7 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         return y_seq * self.scale.to(y_seq.dtype).view(-1, *[1] * (y_seq.dim() - 1))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        # Older checkpoints hold the batch normalisation as a child.
-        for key in [key for key in state_dict if key.startswith(f"{prefix}bn.")]:
-            state_dict[prefix + key.removeprefix(f"{prefix}bn.")] = state_dict.pop(key)
+        rename_keys(state_dict, prefix, {"bn.": ""})  # older checkpoints hold the batch normalisation as a child
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
@@ -202,6 +203,10 @@ class TemporalEffectiveBatchNorm3d(TemporalEffectiveBatchNorm, nn.BatchNorm3d):
     """TemporalEffectiveBatchNorm of volumes: [N, C, D, H, W] ('s'), [T, N, C, D, H, W] ('m')."""
 
     step_shapes = BatchNorm3d.step_shapes
+
+
+#: SpikingJelly's name of the base class.
+TemporalEffectiveBatchNormNd = TemporalEffectiveBatchNorm
 
 
 class _NormOfOneStep(BatchStatistics):
@@ -267,6 +272,10 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         return torch.stack([bn(x) for bn, x in zip(self.bn, steps_of(x_seq), strict=True)])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        rename_keys(state_dict, prefix, {"bn_list.": "bn."})  # SpikingJelly's
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
         return f"T={self.T}, step_mode={self.step_mode}"

@@ -1,6 +1,6 @@
 """Readout by vote: several neurons stand for one class."""
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from snntrain.arguments import integer
 from snntrain.functional import repeat, repeated_step
@@ -28,6 +28,8 @@ class VotingLayer(StepLayer, nn.Module):
         self.step_mode = step_mode
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         self.check_steps(x)
         if x.dim() == 0 or x.shape[-1] % self.voting_size:
             raise ValueError(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from snntrain import functional, registry
 from snntrain.arguments import choice
-from snntrain.base import STEP_MODES, MemoryModule
+from snntrain.base import STEP_MODES
+from snntrain.hooks import carries_state
 from snntrain.lava_exchange import BlockContainer
 from snntrain.layer import (
     Branches,
@@ -62,10 +63,7 @@ class Net(nn.Module):
     @property
     def is_stateful(self) -> bool:
         """Whether any layer carries over time what it has seen; an ANN twin has none (a kept mask has seen nothing)."""
-        return any(
-            isinstance(module, MemoryModule) and not isinstance(module, (Dropout, Dropout2d))
-            for module in self.modules()
-        )
+        return any(carries_state(module) and not isinstance(module, (Dropout, Dropout2d)) for module in self.modules())
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layers(x)

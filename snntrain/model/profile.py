@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snntrain import functional, registry
 from snntrain.arguments import integer
-from snntrain.base import StepModule
+from snntrain.hooks import step_mode_of
 from snntrain.model.builder import Net
 from snntrain.neuron import BaseNode
 
@@ -135,7 +135,7 @@ def _probe(
 
 def _step_modes(net: nn.Module) -> tuple[str, ...]:
     """What the input may be, the likeliest first: a sequence, 'm', or one step, 's'."""
-    modes = {module.step_mode for module in net.modules() if isinstance(module, StepModule)}
+    modes = {mode for module in net.modules() if (mode := step_mode_of(module)) is not None}
     if modes != {"s"}:
         return ("m",)
     # A model of the user's whose modules are all in 's' may loop over the sequence itself, or be trained online.

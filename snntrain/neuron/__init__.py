@@ -18,6 +18,7 @@ from snntrain.neuron.parallel import PSN, MaskedPSN, SlidingPSN
 from snntrain.neuron.readout import NonSpikingIFNode, NonSpikingLIFNode
 from snntrain.neuron.relu import ReLU
 from snntrain.neuron.resonate import RAFNode
+from snntrain.neuron.simple import SimpleIFNode, SimpleLIFNode
 
 __all__ = [
     "PSN",
@@ -44,6 +45,8 @@ __all__ = [
     "RAFNode",
     "ReLU",
     "SLTTLIFNode",
+    "SimpleIFNode",
+    "SimpleLIFNode",
     "SlidingPSN",
     "TernaryLIFNode",
 ]

@@ -95,6 +95,27 @@ class AdaptBaseNode(BaseNode):
         super().neuronal_reset(s)
         self.w = self.jump(self.w, s)
 
+    def w_float_to_tensor(self, x: Tensor) -> None:
+        """Give the adaptation current the shape of the one-step input x, if it is still the number it starts from."""
+        if isinstance(self.w, float):
+            self.w = torch.full_like(x, self.w, requires_grad=False)
+
+    @staticmethod
+    def jit_hard_reset(
+        v: Tensor, w: Tensor, spike_d: Tensor, v_reset: float, b: float, spike: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(v, w) after a hard reset of v by spike_d, and a jump b of w at each spike."""
+        return BaseNode.jit_hard_reset(v, spike_d, v_reset), w + b * spike
+
+    @staticmethod
+    def jit_soft_reset(
+        v: Tensor, w: Tensor, spike_d: Tensor, v_threshold: float, b: float, spike: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(v, w) after a soft reset of v by spike_d, and a jump b of w at each spike."""
+        return BaseNode.jit_soft_reset(v, spike_d, v_threshold), w + b * spike
+
+    apply_hard_reset, apply_soft_reset = jit_hard_reset, jit_soft_reset
+
     def single_step_forward(self, x: Tensor) -> Tensor:
         if not self._steps_by_hooks():
             return super().single_step_forward(x)

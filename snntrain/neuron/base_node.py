@@ -4,16 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from snntrain.arguments import choice, flag, real, surrogate
+from snntrain.arguments import backend as known_backend
+from snntrain.arguments import flag, real, surrogate
 from snntrain.base import MemoryModule
 from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
+from snntrain.leftover import note_backward
 from snntrain.surrogate import Sigmoid
-
-BACKENDS = ("auto", "torch", "fused")
 
 
 def stores_sequence(state: str) -> property:
@@ -53,6 +53,7 @@ class HardReset(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        note_backward()
         h, s = ctx.saved_tensors
         grad_s = grad * (ctx.v_reset - h) if ctx.needs_input_grad[1] else None
         return grad * (1.0 - s), grad_s, None, None
@@ -191,17 +192,36 @@ class BaseNode(MemoryModule):
         """Write the potential after reset to self.v."""
         self.v = self.reset_potential(self.v, s, *self.parameters_for(s))
 
+    def v_float_to_tensor(self, x: Tensor) -> None:
+        """Give the potential the shape of the one-step input x, if it is still the number that it starts from."""
+        if isinstance(self.v, float):
+            self.v = torch.full_like(x, self.v, requires_grad=False)
+
+    @staticmethod
+    def jit_hard_reset(v: Tensor, spike: Tensor, v_reset: float) -> Tensor:
+        """v_reset where spike is 1, v where it is 0."""
+        return HardReset.apply(v, spike, v_reset, False)
+
+    @staticmethod
+    def jit_soft_reset(v: Tensor, spike: Tensor, v_threshold: float) -> Tensor:
+        """v less v_threshold where spike is 1."""
+        return v - spike * v_threshold
+
+    apply_hard_reset, apply_soft_reset = jit_hard_reset, jit_soft_reset
+
     # --- forward -----------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor) -> Any:
-        if self._backend != "torch":
+    def forward(self, x: Tensor, *more: Any, **options: Any) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x, more, options)
+        if self._backend != "torch" and not (more or options):
             self.check_input(x)
             plan = plan_for(self, x)
             if isinstance(plan, Plan):
                 return run_node(self, plan, x)
             if self._backend == "fused":
                 raise self._not_fused(plan)
-        return super().forward(x)
+        return super().forward(x, *more, **options)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         if self._steps_by_hooks():
@@ -233,6 +253,10 @@ class BaseNode(MemoryModule):
             setattr(self, name, value)
         return out
 
+    def follows_input(self, name: str) -> bool:
+        """True of the states of `step`; hooks, and states that a subclass adds, may do otherwise."""
+        return name in self.state_names and not self.overrides_hooks()
+
     def parameters_for(self, x: Tensor) -> tuple[Tensor, ...]:
         """step_parameters as tensors of x's dtype, on its device."""
         return tuple(
@@ -253,7 +277,7 @@ class BaseNode(MemoryModule):
 
     @backend.setter
     def backend(self, value: str) -> None:
-        choice(self, "backend", value, BACKENDS)
+        value = known_backend(self, value)
         reason = reason_against(self) if value == "fused" else None
         if reason:
             raise self._not_fused(reason)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, integer, real, surrogate
+from snntrain.arguments import backend as known_backend
+from snntrain.arguments import integer, real, surrogate
 from snntrain.base import MemoryModule
-from snntrain.neuron.base_node import BACKENDS
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 
@@ -87,7 +87,8 @@ class GatedLIFNode(MemoryModule):
 
     @backend.setter
     def backend(self, value: str) -> None:
-        if choice(self, "backend", value, BACKENDS) == "fused":
+        value = known_backend(self, value)
+        if value == "fused":
             raise ValueError(
                 f"{type(self).__name__}: backend 'fused' cannot serve this neuron: its input weights change from step "
                 "to step. Use 'auto' or 'torch'."

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from snntrain.arguments import refuse
 from snntrain.neuron.base_node import BaseNode
@@ -103,6 +103,8 @@ class OTTTLIFNode(OnlineLIFNode):
         return s, v_new, trace.detach() * kept + s.detach()
 
     def forward(self, x: Tensor) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
         if isinstance(x, (list, tuple)):
             raise ValueError(
                 f"{self._title()}: the input is a pair [spikes, trace], as another OTTT neuron returns it; put a "

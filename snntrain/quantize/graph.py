@@ -14,7 +14,7 @@ from snntrain.ann2snn.fusion import fuse
 from snntrain.ann2snn.node import RepeatedStep
 from snntrain.ann2snn.trace import ConversionError, drop_hooks, free_path, tidy, title_of, trace, working_copy
 from snntrain.base import state_dtype
-from snntrain.functional import reset_net
+from snntrain.functional import copy_net, reset_net
 from snntrain.layer.branch import Residual
 from snntrain.layer.temporal_normalization import ThresholdDependentBatchNorm
 from snntrain.quantize.error import QuantizationError, refusal
@@ -70,8 +70,7 @@ def graph_of(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
 
 def _traceable(net: nn.Module) -> nn.Module:
     """A copy in step mode 's', in which everything has the form that tracing and joining know."""
-    net = copy.deepcopy(net)
-    reset_net(net)
+    net = copy_net(net)
     for path, module in list(net.named_modules()):
         replacement = None
         if isinstance(module, Residual) and module.join in ("and", "iand"):

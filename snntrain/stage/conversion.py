@@ -1,6 +1,5 @@
 """The stage ann2snn: from the trained net of ReLUs to a spiking one, measured over time steps."""
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from snntrain.arguments import integer, refuse
 from snntrain.checkpoint import write_checkpoint
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
-from snntrain.functional import set_step_mode
+from snntrain.functional import copy_net, set_step_mode
 from snntrain.randomness import generator
 from snntrain.stage.evaluation import bars, drawn_batches, test_batches
 from snntrain.stage.stage import Stage, Trained
@@ -140,7 +139,7 @@ class Conversion(Stage):
 
 def analog_net(net: nn.Module) -> nn.Module:
     """A copy of a network without spiking neurons that takes one step [N, *] and returns [N, K]."""
-    net = copy.deepcopy(net)
+    net = copy_net(net)
     set_step_mode(net, "s")
     return net.eval()
 

@@ -9,17 +9,39 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from snntrain import functional
-from snntrain.base import StepModule, map_tensors
+from snntrain.base import MemoryModule, map_tensors
+from snntrain.hooks import carries_state, keeps_children_in_s, method_of, step_mode_of, supported_step_modes
 
 GRADIENTS = ("exact", "truncated")
+
+
+def refuse_unknown_states(owner: str, net: nn.Module, gradient: str) -> None:
+    """Refuse modules whose states cannot be handled between chunks: those that do not register them.
+
+    The exact gradient needs to save and restore them, the truncated one to detach them.
+
+    Raises: ValueError naming the first one.
+    """
+    for path, module in net.named_modules():
+        if isinstance(module, MemoryModule) or not carries_state(module):
+            continue
+        if gradient == "truncated" and method_of(module, "detach") is not None:
+            continue
+        remedy = "base it on MemoryModule and register_memory"
+        if gradient == "truncated":
+            remedy += ", or give it a method detach()"
+        raise ValueError(
+            f"{owner}: chunk_gradient={gradient} cannot carry the state of {path or 'the network'} "
+            f"({type(module).__name__}) from one chunk to the next. Set chunk to null, or {remedy}."
+        )
 
 
 def refuse_whole_sequence(owner: str, net: nn.Module) -> None:
     """Raises: ValueError naming the first module that must see the whole sequence at once."""
     for path, module in net.named_modules():
-        if not isinstance(module, StepModule):
+        if step_mode_of(module) is None:
             continue
-        only_sequences = "s" not in module.supported_step_mode() and not module.keeps_children_in_s
+        only_sequences = "s" not in supported_step_modes(module) and not keeps_children_in_s(module)
         if only_sequences or isinstance(getattr(module, "T", None), int):
             raise ValueError(
                 f"{owner}: chunk cuts the sequence, but {path or 'the network'} ({type(module).__name__}) needs all of "

@@ -11,9 +11,10 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
+from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
 from snntrain.task import loss as losses
-from snntrain.task.chunk import GRADIENTS, refuse_whole_sequence, run_in_chunks
+from snntrain.task.chunk import GRADIENTS, refuse_unknown_states, refuse_whole_sequence, run_in_chunks
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import READOUTS, read_out
@@ -88,6 +89,7 @@ class Classification(pl.LightningModule):
         self.chunk_gradient = choice(self, "chunk_gradient", chunk_gradient, GRADIENTS)
         if self.chunk is not None:
             refuse_whole_sequence(type(self).__name__, net)
+            refuse_unknown_states(type(self).__name__, net, self.chunk_gradient)
         alphas = real(self, "mixup", mixup, at_least=0), real(self, "cutmix", cutmix, at_least=0)
         self.mixing = Mixing(*alphas, num_classes) if any(alphas) else None
         self.optim = optim
@@ -114,13 +116,15 @@ class Classification(pl.LightningModule):
     def forward(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         functional.reset_net(self.net)
         x_seq = self.encoded(x, seeds)
-        with self.compiled_or_not():
+        with self.compiled_or_not(), naming_what_was_not_reset(self.net):
             if self.chunk is None:
                 return self.net(x_seq)
             return run_in_chunks(self.net, x_seq, self.chunk, self.chunk_gradient)
 
     def encoded(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
-        """The sequence [T, N, *] that the network gets of a batch x [N, *]."""
+        """The sequence [T, N, *] that the network gets of a batch x [N, *], from an encoder without a past."""
+        if isinstance(self.encoder, nn.Module):
+            functional.reset_net(self.encoder)
         return self.encoder(x, self.T) if seeds is None else self.encoder(x, self.T, seeds)
 
     def encoding_seeds(self, stage: str, batch: Batch) -> list[int] | None:
@@ -176,6 +180,10 @@ class Classification(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.confusion.reset()
+
+    def backward(self, loss: Tensor, *arguments: Any, **named: Any) -> None:
+        with naming_what_was_not_reset(self.net):
+            super().backward(loss, *arguments, **named)
 
     def configure_optimizers(self) -> dict[str, Any]:
         return configure(self.net, self.optim)

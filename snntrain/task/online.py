@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from snntrain import functional
 from snntrain.arguments import flag, real
-from snntrain.base import StepModule
+from snntrain.hooks import step_mode_of, supported_step_modes
+from snntrain.leftover import naming_what_was_not_reset
 from snntrain.task import loss as losses
 from snntrain.task.classification import Batch, Classification
 
@@ -98,7 +99,7 @@ class OnlineClassification(Classification):
         outputs, losses_so_far = [], []
         optimizer.zero_grad()
         for t, x_t in enumerate(steps, start=1):
-            with self.compiled_or_not():
+            with self.compiled_or_not(), naming_what_was_not_reset(self.net):
                 y = self.net(x_t).float()
             loss = self.step_loss(y, target) / len(steps)
             self.manual_backward(loss * share)
@@ -139,7 +140,7 @@ class OnlineClassification(Classification):
 
 def _refuse_sequences_only(net: nn.Module) -> None:
     for path, module in net.named_modules():
-        if isinstance(module, StepModule) and "s" not in module.supported_step_mode():
+        if step_mode_of(module) is not None and "s" not in supported_step_modes(module):
             raise ValueError(
                 f"OnlineClassification: {path or 'the network'} ({type(module).__name__}) runs whole sequences only, "
                 "but online training runs step by step. Use another layer, or task=classification."

@@ -114,6 +114,31 @@ def test_outputs_of_any_nesting_come_back_in_the_dtype_of_the_input():
     assert isinstance(rest["twice"], tuple)
 
 
+class Gated(MemoryModule):
+    """Two inputs, and an option; returns two tensors."""
+
+    def __init__(self, step_mode: str = "s") -> None:
+        super().__init__(step_mode)
+        self.register_memory("v", 0.0)
+
+    def single_step_forward(self, x: Tensor, gate: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        self.v = self.v * gate + x * scale
+        return self.v, gate
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 2.0}])
+def test_several_inputs_are_steps_or_sequences_of_one_length(options):
+    x, gate = torch.rand(5, 3, dtype=torch.bfloat16), torch.rand(5, 3, dtype=torch.bfloat16)
+    by_step, by_sequence = Gated(), Gated("m")
+    steps = [by_step(*inputs, **options) for inputs in zip(x, gate, strict=True)]
+    v, passed = by_sequence(x, gate, **options)
+    assert torch.equal(v, torch.stack([step[0] for step in steps])) and torch.equal(passed, gate)
+    assert v.dtype == torch.bfloat16 and by_sequence.v.dtype == torch.float32
+    assert torch.equal(Gated("m")(x, 0.5)[0], Gated("m")(x, torch.full_like(x, 0.5))[0])
+    with pytest.raises(ValueError, match=r"^Gated: all inputs must be sequences of the same T .* \[4, 3\]\.$"):
+        by_sequence(x, gate[:4])
+
+
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +214,16 @@ def test_reset_values_are_not_shared_with_the_caller_or_between_resets():
     assert len(module.queue) == 1 and module.queue[0].item() == 0
 
 
+def test_a_reset_value_can_be_changed():
+    module = Delay()
+    module.set_reset_value("total", 0.5)
+    assert module.total == 0.0 and list(module.memories()) == [[], 0, None, 0.0]
+    module.reset()
+    assert module.total == 0.5
+    with pytest.raises(ValueError, match=r"^Delay: there is no state 'other'"):
+        module.set_reset_value("other", 0.0)
+
+
 # --- the life of a state ---------------------------------------------------------------------------------------------
 
 
@@ -221,6 +256,51 @@ def test_a_state_may_have_a_shape_of_its_own():
     module(torch.rand(4, 7, dtype=torch.float64))
     with pytest.raises(StateMismatchError, match=r"^ChannelMean: state mean has shape \[4, 1\], .* shape \[3, 3\]"):
         module(torch.rand(3, 3, dtype=torch.float64))
+
+
+class Hidden(MemoryModule):
+    """A state whose shape is that of a hidden layer, made in the step, and one that is a single number."""
+
+    def __init__(self, step_mode: str) -> None:
+        super().__init__(step_mode)
+        self.register_memory("h", 0.0)
+        self.register_memory("total", 0.0)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        self.h = x[:, :2] if self.h.shape == x.shape else self.h + x[:, :2]
+        self.total = x.sum() + (self.total if self.total.dim() == 0 else 0.0)
+        return self.h
+
+
+def test_a_state_that_the_step_gave_its_own_shape_is_kept_in_both_modes():
+    x = torch.rand(6, 4, 3)
+    by_step, by_sequence = Hidden("s"), Hidden("m")
+    for _ in range(2):
+        expected = x[..., :2].cumsum(0)
+        torch.testing.assert_close(torch.stack([by_step(step) for step in x]), expected)
+        torch.testing.assert_close(torch.cat([by_sequence(chunk) for chunk in x.split([2, 4])]), expected)
+        for module in (by_step, by_sequence):
+            torch.testing.assert_close(module.total, x.sum())
+            with pytest.raises(StateMismatchError, match=r"state h has shape \[4, 2\], .* shape \[5, 3\]"):
+                module(torch.rand(5, 3) if module is by_step else torch.rand(2, 5, 3))
+            module.reset()
+
+
+def test_a_state_that_follows_the_input_is_not_broadcast_to_another_one():
+    for x, later in ((torch.rand(4, 3), torch.rand(4, 1)), (torch.rand(4, 1), torch.rand(4, 3))):
+        module = Delay()
+        module(x)
+        with pytest.raises(StateMismatchError, match="reset"):
+            module(later)
+
+
+def test_a_state_of_integers_stays_one():
+    module = ChannelMean()
+    module.register_memory("count", None)
+    module.state_shape = lambda name, x: torch.Size([x.shape[0]] + [1] * (name == "mean"))
+    module.count = torch.zeros(4, dtype=torch.int64)
+    module(torch.rand(4, 3))
+    assert module.count.dtype == torch.int64
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])

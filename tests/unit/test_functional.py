@@ -204,8 +204,8 @@ def test_set_backend_reaches_neurons_and_skips_what_has_no_backend():
     model = nn.Sequential(Conv2d(1, 1, 1), LIFNode(), nn.ReLU(), nn.Sequential(IFNode()))
     functional.set_backend(model, "torch")
     assert model[1].backend == model[3][0].backend == "torch" and not hasattr(model[0], "backend")
-    with pytest.raises(ValueError, match=r"^LIFNode: backend must be one of 'auto', 'torch', 'fused', got 'cupy'\.$"):
-        functional.set_backend(model, "cupy")
+    with pytest.raises(ValueError, match=r"^set_backend: backend must be one of .*'fused', got 'lava'\.$"):
+        functional.set_backend(model, "lava")
 
 
 # --- saving and restoring --------------------------------------------------------------------------------------------
@@ -333,3 +333,18 @@ def test_multi_step_forward_hands_out_a_repeated_step_itself():
 def test_multi_step_forward_refuses_a_sequence_without_steps():
     with pytest.raises(ValueError, match=r"T ≥ 1 steps, got shape \[0, 3\]"):
         functional.multi_step_forward(torch.rand(0, 3), IFNode())
+
+
+@pytest.mark.parametrize("kind", [list, tuple, nn.ModuleList, lambda modules: nn.Sequential(*modules)])
+@pytest.mark.parametrize("run", [functional.multi_step_forward, functional.seq_to_ann_forward])
+def test_several_modules_run_one_after_the_other(kind, run):
+    x = torch.rand(4, 2, 3)
+    conv, norm = nn.Conv1d(3, 5, 1), nn.BatchNorm1d(5).eval()
+    y = run(x.unsqueeze(-1), kind([conv, norm]))
+    assert torch.equal(y, torch.stack([norm(conv(step)) for step in x.unsqueeze(-1)]))
+
+
+@pytest.mark.parametrize("run", [functional.multi_step_forward, functional.seq_to_ann_forward])
+def test_no_modules_at_all_are_refused(run):
+    with pytest.raises(ValueError, match=rf"^{run.__name__}: the list of modules is empty"):
+        run(torch.rand(4, 2, 3), [])

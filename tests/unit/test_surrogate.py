@@ -555,3 +555,33 @@ def test_config_builds_with_the_default_parameters(path):
 def test_every_surrogate_has_one_config():
     configs = [yaml.safe_load(path.read_text(encoding="utf-8"))["name"] for path in CONFIGS]
     assert sorted(configs) == sorted(CASES)
+
+
+# --- the same as functions of numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    [("sigmoid", (3.0,)), ("atan", (2.0,)), ("piecewise_leaky_relu", (0.5, 0.1)), ("s2nn", (4.0, 2.0)), ("rect", ())],
+)
+def test_a_surrogate_can_be_applied_as_a_function(name, parameters):
+    function = getattr(surrogate, name)
+    made = function.surrogate(*parameters)
+    x = torch.linspace(-2, 2, 41, dtype=torch.float64).requires_grad_()
+    for apply in (function.apply, function.surrogate.spiking_function):
+        spikes = apply(x, *parameters)
+        (grad,) = torch.autograd.grad(spikes.sum(), x)
+        assert torch.equal(spikes, (x >= 0).double()) and torch.equal(grad, made.derivative(x))
+    assert torch.equal(function.surrogate.primitive_function(x, *parameters), made.primitive(x))
+    assert torch.equal(function.surrogate.backward(2 * x, x, *parameters), 2 * x * made.derivative(x))
+
+
+def test_every_surrogate_of_spikingjelly_is_there_as_a_function():
+    functions = {value.surrogate.__name__ for value in vars(surrogate).values() if hasattr(value, "surrogate")}
+    assert functions == set(registry.names("surrogate")) - {"MultiLevelSpikeCount"}
+
+
+def test_the_spiking_mode_can_be_set_by_a_method():
+    node = surrogate.Sigmoid()
+    node.set_spiking_mode(False)
+    assert not node.spiking and node(torch.zeros(1)).item() == 0.5

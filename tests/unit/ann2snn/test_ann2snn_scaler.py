@@ -86,3 +86,14 @@ def test_a_scaler_scales_in_the_dtype_of_its_input():
         VoltageScaler(float("inf"))
     with pytest.raises(ValueError, match=r"\[3\].*\[2, 5\]"):
         VoltageScaler(scale)(torch.rand(2, 5))
+
+
+@pytest.mark.parametrize("mode", ["max", "99.9%", "0%", 0.5])
+def test_an_empty_batch_leaves_the_scale_as_it_is(mode):
+    hook = VoltageHook(mode=mode)
+    hook(torch.tensor([1.0, 3.0]))
+    scale = hook.scale.item()
+    empty = torch.empty(0, 4)
+    assert hook(empty) is empty and hook.scale.item() == scale and hook.num_batches_tracked == 1
+    with pytest.raises(ValueError, match=r"^percentile: x must be a tensor with elements, got \[0, 4\]\.$"):
+        percentile(empty, 50)

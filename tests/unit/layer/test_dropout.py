@@ -346,3 +346,35 @@ def test_dropconnect_refuses_other_shapes():
     layer.step_mode = "m"
     with pytest.raises(ValueError, match=r"\[T, N, in_features\], got shape \[2, 5\]"):
         layer(torch.zeros(2, 5))
+
+
+# --- masks that the caller draws -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5), Dropout2d(0.5)])
+def test_a_mask_that_was_created_is_used(layer):
+    x = torch.ones(3, 4, 5, 5)
+    layer.create_mask(x)
+    mask = layer.mask
+    assert set(mask.unique().tolist()) <= {0.0, 2.0}
+    assert torch.equal(layer(x), mask) and layer.mask is mask
+
+
+def test_a_subclass_may_create_its_own_mask():
+    class Even(Dropout):
+        def create_mask(self, x: Tensor) -> None:
+            self.mask = (torch.arange(x.shape[-1]) % 2 == 0).to(x).expand(x.shape)
+
+    assert Even()(torch.ones(1, 4)).tolist() == [[1, 0, 1, 0]]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_masks_that_were_dropped_are_used_by_an_invariant_layer(bias):
+    layer = DropConnectLinear(4, 3, bias=bias, invariant=True, activation=None)
+    layer.drop(2)
+    masks, x = (layer.dropped_w, layer.dropped_b), torch.rand(2, 4)
+    y = torch.einsum("noi,ni->no", layer.weight * masks[0], x)
+    assert_close(layer(x), y + layer.bias * masks[1] if bias else y)
+    assert layer.dropped_w is masks[0]
+    free = DropConnectLinear(4, 3, activation=None)
+    assert not torch.equal(free(x), free(x))

@@ -289,7 +289,7 @@ def test_half_precision_comes_back_as_it_went_in(kind: str):
         ({"dim": 0}, r"dim must be an integer ≥ 1, got 0"),
         ({"dim": 8, "num_heads": 0}, r"num_heads must be an integer ≥ 1, got 0"),
         ({"dim": 8, "num_heads": 2.0}, r"num_heads must be an integer ≥ 1, got 2\.0"),
-        ({"dim": 8, "backend": "cupy"}, r"backend must be one of 'auto', 'torch', 'fused', got 'cupy'"),
+        ({"dim": 8, "backend": "lava"}, r"backend must be one of 'auto', 'torch', 'fused', got 'lava'"),
         ({"dim": 8, "neuron": ReLU()}, r"neuron must be a function .*got ReLU"),
         ({"dim": 8, "neuron": "LIFNode"}, r"neuron must be a function .*got 'LIFNode'"),
         ({"dim": 8, "step_mode": "x"}, r"step_mode must be .*got 'x'"),

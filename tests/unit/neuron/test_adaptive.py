@@ -210,3 +210,43 @@ def test_v_seq_holds_the_potentials_of_an_adaptive_neuron():
     for x_t, v in zip(x, kept, strict=True):
         node(x_t)
         assert torch.equal(node.v, v)
+
+
+# --- the hooks that older code calls by hand -------------------------------------------------------------------------
+
+
+class ByHand(AdaptBaseNode):
+    """A step spelled out."""
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        self.v = self.v + x
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        self.v_float_to_tensor(x)
+        self.w_float_to_tensor(x)
+        self.neuronal_charge(x)
+        s = self.neuronal_fire()
+        reset = self.jit_soft_reset if self.v_reset is None else self.jit_hard_reset
+        level = self.v_threshold if self.v_reset is None else self.v_reset
+        self.v, self.w = reset(self.v, self.w, s, level, self.b, s)
+        return s
+
+
+@pytest.mark.parametrize("v_reset, v, w", [(None, [0.5, 0.75], [0.5, 0.25]), (-0.5, [0.25, -0.5], [0.25, 0.5])])
+def test_a_step_may_be_written_with_the_older_helpers(v_reset, v, w):
+    """Two steps of two neurons, the first or the second of which fires; b = 0.25."""
+    x = torch.tensor([[0.75, 0.25], [0.75, 0.5]]) if v_reset is None else torch.tensor([[0.75, 0.75], [0.0, 0.75]])
+    node = ByHand(v_reset=v_reset, w_rest=0.25, b=0.25, step_mode="m", v_threshold=1.0)
+    node(x)
+    torch.testing.assert_close([node.v.tolist(), node.w.tolist()], [v, w])
+
+
+def test_states_become_tensors_once():
+    node, x = IzhikevichNode(v_reset=0.2, w_rest=0.1), torch.zeros(3)
+    node.v_float_to_tensor(x)
+    node.w_float_to_tensor(x)
+    v = node.v
+    node.v_float_to_tensor(torch.zeros(4))
+    assert node.v is v
+    torch.testing.assert_close([node.v, node.w], [torch.full((3,), 0.2), torch.full((3,), 0.1)])
+    assert AdaptBaseNode.apply_hard_reset is AdaptBaseNode.jit_hard_reset

@@ -1,0 +1,138 @@
+"""What a module says about itself by name: reset(), detach(), step_mode, backend.
+
+These are looked for by their names and not by a base class, so that modules of other libraries, and of plugins that
+carry a state of their own, take part in what snntrain.functional does to a whole network.
+"""
+
+import inspect
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from snntrain.base import STEP_MODES, MemoryModule
+
+# SpikingJelly's containers, which hand their children single steps in both modes, as ours with keeps_children_in_s do.
+_PEERS_CONTAINERS = {
+    "StepModeContainer",
+    "MultiStepContainer",
+    "SeqToANNContainer",
+    "TLastMultiStepContainer",
+    "TLastSeqToANNContainer",
+    "ElementWiseRecurrentContainer",
+    "LinearRecurrentContainer",
+}
+
+
+def method_of(module: nn.Module, name: str) -> Callable[[], Any] | None:
+    """The method that a module has under this name; None if it is something else, or belongs to a metric.
+
+    torchmetrics' metrics are modules with a reset() that forgets an epoch's results: no business of a network's states.
+    A method that cannot be called without arguments is left alone with a warning.
+    """
+    if isinstance(module, MemoryModule):
+        return getattr(module, name)
+    if isinstance(module, torch.jit.ScriptModule):  # its methods stand in no Python class
+        found = getattr(module, name, None)
+    else:  # not getattr(module, name): torch's own search through parameters, buffers and children is slow
+        found = getattr(type(module), name, None) or vars(module).get(name)
+    if not callable(found) or isinstance(found, (nn.Module, type)) or _is_metric(module):
+        return None
+    method = getattr(module, name)
+    if _needs_arguments(method):
+        warnings.warn(
+            f"{type(module).__name__}.{name} needs arguments, so it is not called when a network's states are "
+            f"{'reset' if name == 'reset' else name + 'ed'}. Give its arguments defaults.",
+            stacklevel=4,
+        )
+        return None
+    return method
+
+
+def _is_metric(module: nn.Module) -> bool:
+    return any(cls.__module__.partition(".")[0] == "torchmetrics" for cls in type(module).__mro__)
+
+
+def _needs_arguments(method: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(method).bind()
+    except TypeError:
+        return True
+    except ValueError:  # a builtin without a signature
+        return False
+    return False
+
+
+class _Calls(threading.local):
+    """What is under way in this thread.
+
+    Attributes:
+        running: (module, method) of the methods being called.
+        passes: for each call of call_each under way, the modules that are done with.
+    """
+
+    def __init__(self) -> None:
+        self.running: set[tuple[int, str]] = set()
+        self.passes: dict[str, list[set[int]]] = {}
+
+
+_calls = _Calls()
+
+
+def call_each(net: nn.Module, name: str) -> None:
+    """Call the method of this name of every module that has it, each once.
+
+    A module's own method may pass the call on to its children, or to itself: what it has seen to is not called again,
+    so that what it does to a child after that stays.
+    """
+    passes, running = _calls.passes.setdefault(name, []), _calls.running
+    done: set[int] = set()
+    passes.append(done)
+    try:
+        for module in net.modules():
+            key = (id(module), name)
+            if id(module) in done or key in running:
+                continue
+            method = method_of(module, name)
+            if method is None:
+                continue
+            running.add(key)
+            try:
+                method()
+            finally:
+                running.discard(key)
+            done.add(id(module))
+    finally:
+        passes.pop()
+        if passes:
+            passes[-1].update(done)
+
+
+def carries_state(module: nn.Module) -> bool:
+    """Whether a module has a state from one time step to the next: whatever can be reset, save plain containers."""
+    if isinstance(module, MemoryModule):
+        return True
+    return not keeps_children_in_s(module) and method_of(module, "reset") is not None
+
+
+def step_mode_of(module: nn.Module) -> str | None:
+    """The step mode 's' or 'm' of a module, None if it has none."""
+    mode = getattr(module, "step_mode", None)
+    return mode if isinstance(mode, str) and mode in STEP_MODES else None
+
+
+def supported_step_modes(module: nn.Module) -> tuple[str, ...]:
+    """The step modes that a module with one can be switched to."""
+    supported = method_of(module, "supported_step_mode")
+    return STEP_MODES if supported is None else tuple(supported())
+
+
+def keeps_children_in_s(module: nn.Module) -> bool:
+    """Whether a module decides the step mode of those in it, see StepModule."""
+    if getattr(module, "keeps_children_in_s", False) is True:
+        return True
+    kind = type(module)
+    return kind.__module__.partition(".")[0] == "spikingjelly" and kind.__name__ in _PEERS_CONTAINERS

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snntrain import functional
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
+from snntrain.model.operands import whole_multiples
 from snntrain.model.profile import first_tensor, profile
 
 # 32-bit floating point in a 45 nm process: a multiplication and an addition take 3.7 pJ + 0.9 pJ.
@@ -22,13 +23,14 @@ SOURCE = "Horowitz, Computing's energy problem (and what we can do about it), IS
 class SynapticOperations(pl.Callback):
     """Count what the layers of weights compute in the test, per sample over all time steps.
 
-    A layer whose inputs were whole numbers throughout (spikes, counts of spikes, their sums and maxima) accumulates: a
-    spike adds one weight to each neuron that it reaches, a synaptic operation (SOP), and a count of n as much as n
-    spikes: SOPs = Σ_t MACs per step · mean |x[t]|. Any other layer multiplies and accumulates (MAC) in each step that
-    has to be computed; a step that the encoder repeats is computed once. A net without spiking neurons does MACs only,
-    and so does a module that multiplies activations with each other (attention without weights of its own): whether
-    both are spikes cannot be seen from outside. Of a module with weights that does more than apply them it is an
-    estimate. Averages of spikes are not whole numbers.
+    What enters a module decides. If it was whole numbers throughout (spikes, counts of spikes, their sums and maxima),
+    or averages of such over windows of one size, then each product with weights accumulates: a spike adds one weight to
+    each neuron that it reaches, a synaptic operation (SOP), and a count of n as much as n spikes:
+    SOPs = Σ_t MACs per step · mean |x[t]|, with an average of n values taken n times, as the spikes that went into it.
+    Anything else is multiplied and accumulated (MAC) in each step that has to be computed; a step that the encoder
+    repeats is computed once by layers without a state. A net without spiking neurons does MACs only, and so do products
+    of activations with each other (attention). Of a module that does more with its input than to apply weights it is an
+    estimate.
 
     Logs, as means over the samples:
         test/sops, test/macs: synaptic operations and multiply-accumulates.
@@ -62,7 +64,8 @@ class SynapticOperations(pl.Callback):
         self._counts = []
         for row in self._rows:
             module = modules[row["path"]]
-            self._counts.append(_Count(module, may_accumulate=is_spiking and _has_weights(module)))
+            has_weights = row["macs"] > row["macs_of_activations"]
+            self._counts.append(_Count(module, may_accumulate=is_spiking and has_weights, divisor=row["divisor"]))
             handle = module.register_forward_pre_hook(self._counts[-1].look, with_kwargs=True)
             self._while_testing.callback(handle.remove)
         # Compiled code would not call the hooks.
@@ -90,8 +93,11 @@ class SynapticOperations(pl.Callback):
         if trainer.world_size > 1:
             counted, self._samples = _of_all_processes(counted, self._samples, trainer, device)
         for row, (accumulates, size, values) in zip(self._rows, counted, strict=True):
-            kind, operands = ("sops", size) if accumulates else ("macs", values)
-            operations = {"sops": 0.0, "macs": 0.0, kind: row["fan_out"] * operands / self._samples}
+            of_activations = row["macs_of_activations"] / row["macs"] if accumulates else 1.0
+            operations = {
+                "sops": row["fan_out"] * (1 - of_activations) * size / self._samples if accumulates else 0.0,
+                "macs": row["fan_out"] * of_activations * values / self._samples,
+            }
             layers.append({"path": row["path"], **operations})
         sops, macs = (sum(layer[kind] for layer in layers) for kind in ("sops", "macs"))
         macs_of_ann = sum(row["macs"] for row in self._rows if not row["neuron"])
@@ -110,13 +116,13 @@ class SynapticOperations(pl.Callback):
 
 
 class _Count:
-    """What one module was given, added up on its device."""
+    """What one module was given, added up on its device; see Operands.divisor."""
 
-    def __init__(self, module: nn.Module, may_accumulate: bool) -> None:
-        self.may_accumulate = may_accumulate
+    def __init__(self, module: nn.Module, may_accumulate: bool, divisor: int) -> None:
+        self.may_accumulate, self.divisor = may_accumulate, divisor
         self.is_stateless = not any(map(carries_state, module.modules()))
         self.values = 0  # how many numbers were computed with
-        self.sums: Tensor | float = 0.0  # Σ |x|, and how many inputs held a number that is not whole
+        self.sums: Tensor | float = 0.0  # Σ of whole numbers, and how many inputs held a number that is not whole
 
     @torch.no_grad()
     def look(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -128,8 +134,8 @@ class _Count:
         self.values += x.numel()
         if self.may_accumulate:
             wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
-            size, broken = x.abs().sum(dtype=wide) * repeats, (x != x.round()).any().to(wide)
-            self.sums = torch.stack([size, broken]) + self.sums
+            whole, broken = whole_multiples(x, self.divisor)
+            self.sums = torch.stack([whole.abs().sum(dtype=wide) * repeats, broken.to(wide)]) + self.sums
 
 
 def _of_all_processes(
@@ -150,8 +156,3 @@ def _fetch(counts: Sequence[_Count]) -> Iterator[tuple[bool, float, int]]:
     for count in counts:
         size, broken = next(fetched) if isinstance(count.sums, Tensor) else (0.0, 0.0)
         yield count.may_accumulate and not broken, size, count.values
-
-
-def _has_weights(module: nn.Module) -> bool:
-    own = [*module.parameters(recurse=False), getattr(module, "weight", None)]
-    return any(isinstance(tensor, Tensor) and tensor.dim() > 1 for tensor in own)

@@ -3,7 +3,7 @@
 In every step of every layer, with all numbers integers and trunc towards 0:
 
     u ← trunc(u·(4096 − iDecay)/4096) + 64·Σ w·x
-    v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias
+    v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias, clipped to ±(2^23 − 1)
     s = v > 64·vThMant,   v ← 0 where s
 
 Sources: Davies et al. (Loihi), IEEE Micro 2018; the fixed-point LIF model of Lava.
@@ -26,6 +26,7 @@ from snntrain.export.netx_file import DECAY_ONE, STATE_LIMIT, NetxLayer, read
 _SHIFT = 6
 _DECAY_BITS = 12
 _EXACT = 2**24  # integers up to here are exact in float32
+LAVA_LIMITS = (1 - STATE_LIMIT, STATE_LIMIT - 1)  # at which Lava clips potentials
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Emulation:
     Attributes:
         layers: their positions in the file.
         spikes: bool [T, N, *], step t belonging to step t of the input.
-        u_range, v_range: smallest and largest current, and potential before reset.
+        u_range, v_range: smallest and largest current, and potential before it is clipped and reset.
     """
 
     layers: list[int]
@@ -50,28 +51,45 @@ class Emulation:
 
     @property
     def headroom(self) -> list[float]:
-        """For every layer, how much of the range of u and v was used: Lava overflows at 1."""
+        """For every layer, how much of the range of u and v was used: from 1 on potentials are clipped."""
         ranges = zip(self.u_range, self.v_range, strict=True)
         return [max(abs(bound) for pair in both for bound in pair) / STATE_LIMIT for both in ranges]
 
+    def check_currents(self, layers: Sequence[NetxLayer]) -> None:
+        """Raises: ExportError naming the first layer whose current leaves its 24 bits, where Lava wraps it."""
+        for index, (low, high) in zip(self.layers, self.u_range, strict=True):
+            if max(-low, high) >= STATE_LIMIT:
+                raise ExportError(
+                    f"export: layer {index} ({layers[index].name}) overflows: |u|, the sum of what reaches a neuron in "
+                    f"one step, must stay below 2^23 = {STATE_LIMIT}, got {low} to {high}. Give the input or the "
+                    "weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), a net of floats a "
+                    "smaller scale (neuron.scale), or the layer fewer inputs."
+                )
+
 
 def emulate(
-    file: str | os.PathLike | Sequence[NetxLayer], x_seq: Tensor | np.ndarray, runner: str = "torch"
+    file: str | os.PathLike | Sequence[NetxLayer],
+    x_seq: Tensor | np.ndarray,
+    runner: str = "torch",
+    limits: tuple[int, int] | None = LAVA_LIMITS,
 ) -> Emulation:
     """Run a file on a sequence from reset neurons.
 
-    Currents and potentials have no bounds here, in Lava they have: see Emulation.headroom.
+    Currents have no bounds here; in Lava they wrap, so that what follows is wrong: see Emulation.check_currents.
 
     Args:
         file: path of a file, or its layers.
         x_seq: integers [T, N, *] of any dtype; 0 and 1 for spikes.
         runner: 'torch' (on the device of x_seq), or 'numpy'.
+        limits: at which potentials are clipped; None: nowhere.
 
     Returns: spikes as tensors, or as arrays.
     Raises: ExportError for an input that is not of integers, or not of the file's shape.
     """
     layers = list(file) if isinstance(file, Sequence) and not isinstance(file, str) else read(file)
-    steps = _NumpySteps() if choice("emulate", "runner", runner, ("torch", "numpy")) == "numpy" else _TorchSteps()
+    steps = {"torch": _TorchSteps, "numpy": _NumpySteps}[choice("emulate", "runner", runner, ("torch", "numpy"))](
+        limits
+    )
     x = steps.integers(x_seq)
     check_input(layers, x.shape)
     result = Emulation([], [], [], [])
@@ -105,7 +123,20 @@ def not_whole(dtype: object) -> ExportError:
     )
 
 
-class _NumpySteps:
+class _Steps:
+    """Limits of potentials, which are clipped only where one is beyond them."""
+
+    def __init__(self, limits: tuple[int, int] | None) -> None:
+        self.limits = limits
+
+    def fitted(self, v: Any, low: int, high: int) -> Any:
+        """Potentials, of which these are the extremes, as they are kept."""
+        if self.limits is None or (self.limits[0] <= low and high <= self.limits[1]):
+            return v
+        return v.clip(*self.limits)
+
+
+class _NumpySteps(_Steps):
     """The arithmetic in numpy."""
 
     def integers(self, x: Tensor | np.ndarray) -> np.ndarray:
@@ -126,7 +157,9 @@ class _NumpySteps:
             u = self.decayed(u, layer.i_decay) + (total << _SHIFT)
             v = self.decayed(v, layer.v_decay) + u + (bias << _SHIFT)
             _widen(u_range, int(u.min()), int(u.max()))
-            _widen(v_range, int(v.min()), int(v.max()))
+            extremes = int(v.min()), int(v.max())
+            _widen(v_range, *extremes)
+            v = self.fitted(v, *extremes)
             fired = v > (threshold << _SHIFT)
             v = np.where(fired, 0, v)
             s = fired.astype(np.int64)
@@ -147,7 +180,7 @@ class _NumpySteps:
         return np.concatenate([np.einsum("tnchwij,ocij->tnohw", *part, optimize=True) for part in parts], 2)
 
 
-class _TorchSteps:
+class _TorchSteps(_Steps):
     """The same in torch: sums of all steps at once, in floats that hold them exactly."""
 
     def integers(self, x: Tensor | np.ndarray) -> Tensor:
@@ -173,7 +206,9 @@ class _TorchSteps:
             u = self.decayed(u, layer.i_decay) + current
             v = self.decayed(v, layer.v_decay) + (u if layer.bias is None else u + bias)
             _widen(u_range, *map(int, torch.aminmax(u)))
-            _widen(v_range, *map(int, torch.aminmax(v)))
+            extremes = tuple(map(int, torch.aminmax(v)))
+            _widen(v_range, *extremes)
+            v = self.fitted(v, *extremes)
             spikes.append(v > threshold)
             v = v.masked_fill(spikes[-1], 0)
         return torch.stack(spikes), tuple(u_range), tuple(v_range)

@@ -3,7 +3,7 @@
 import copy
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,21 +104,36 @@ def export(
 def _headroom(planned: Plan, inputs: Iterable[Tensor]) -> dict[str, float]:
     """For each layer the used share of the range of u and v.
 
-    Raises: ExportError naming a layer that overflows.
+    Raises: ExportError naming a layer whose currents overflow, or in which a spike changes because potentials do.
     """
     most: dict[str, float] = {}
     for x_seq in inputs:
-        run = emulate(planned.layers, planned.input.encode(x_seq))
-        for index, used, u, v in zip(run.layers, run.headroom, run.u_range, run.v_range, strict=True):
-            name = planned.layers[index].name
-            if used >= 1:
-                raise ExportError(
-                    f"export: layer {index} ({name}) overflows on the calibration data: |u| and |v| must stay below "
-                    f"2^23 = {STATE_LIMIT}, got u from {u[0]} to {u[1]} and v from {v[0]} to {v[1]}. Use a smaller "
-                    "scale, or fewer bits for input and weights."
-                )
-            most[name] = max(most.get(name, 0.0), used)
+        x = planned.input.encode(x_seq)
+        run = emulate(planned.layers, x)
+        run.check_currents(planned.layers)
+        if max(run.headroom) >= 1:
+            _check_clipping(planned, x, run)
+        most = most_used(most, planned.layers, run)
     return most
+
+
+def most_used(most: Mapping[str, float], layers: Sequence[NetxLayer], run: Emulation) -> dict[str, float]:
+    """Headrooms by layer, together with those of one more run."""
+    names = [layers[index].name for index in run.layers]
+    return {name: max(most.get(name, 0.0), used) for name, used in zip(names, run.headroom, strict=True)}
+
+
+def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
+    """A potential that Lava clips matters only if a spike changes: most are so far below 0 that nothing does."""
+    wanted = emulate(planned.layers, x, limits=planned.limits)
+    for index, spikes, others, v in zip(run.layers, run.spikes, wanted.spikes, run.v_range, strict=True):
+        if differing := int((spikes != others).sum()):
+            raise ExportError(
+                f"export: layer {index} ({planned.layers[index].name}) overflows on the calibration data: Lava clips "
+                f"potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to {v[1]}, and {differing} spikes would change. Give "
+                "the input or the weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), a net of "
+                "floats a smaller scale (neuron.scale), or use neurons that leak."
+            )
 
 
 @dataclass
@@ -131,7 +146,8 @@ class Exported:
         input: which integers it takes.
         readout: what the host computes from its spikes, or None.
         is_exact: nothing was rounded: its spikes are those of the net.
-        headroom: layer → the largest share of the range of u and v that calibration data used, below 1.
+        headroom: layer → the largest share of the range of u and v that calibration data used; from 1 on potentials
+            were clipped, without a change of spikes.
     """
 
     path: Path
@@ -142,8 +158,13 @@ class Exported:
     headroom: dict[str, float]
 
     def run(self, x_seq: Tensor) -> Emulation:
-        """Emulate it on an input [T, N, *] of the net."""
-        return emulate(self.layers, self.input.encode(x_seq))
+        """Emulate it on an input [T, N, *] of the net.
+
+        Raises: ExportError if currents overflow, so that Lava would compute something else.
+        """
+        run = emulate(self.layers, self.input.encode(x_seq))
+        run.check_currents(self.layers)
+        return run
 
     def logits(self, x_seq: Tensor) -> Tensor:
         """What the net puts out for an input: [T, N, K]; the last layer's spikes where there is no readout."""

@@ -1,5 +1,6 @@
 """The netx file: layers of integers in HDF5, as Lava's reader wants them."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from snntrain.error import DamagedFile
 from snntrain.export.error import ExportError
+from snntrain.export.hdf5 import opened
 from snntrain.files import replacing
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = -256, 254
@@ -18,6 +21,7 @@ SMALLEST_BIAS, LARGEST_BIAS = -(2**12), 2**12 - 1  # of the chip; the simulator 
 STATE_LIMIT = 2**23  # of |u| and |v|: the simulator wraps u and clips v
 DECAY_ONE = 4096  # a decay of 1: nothing is kept
 
+_LARGEST = 2**31 - 1  # of any number in a file
 _KINDS = ("input", "flatten", "dense", "dense_rec", "conv")
 _PAIRS = ("stride", "padding", "dilation")
 
@@ -168,55 +172,133 @@ def _datasets(layer: NetxLayer) -> dict[str, Any]:
 def read(path: str | os.PathLike) -> list[NetxLayer]:
     """The layers of a file, also of one that another program wrote.
 
-    Raises: ExportError naming the layer and what is missing or not known.
+    Raises: DamagedFile (a ValueError) naming the file and the dataset; ExportError naming the layer and what is not
+    known of it.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            layers = [_read_layer(file[f"layer/{index}"], index, path) for index in range(len(file["layer"]))]
-    except (OSError, KeyError) as error:
-        raise ExportError(f"export: {path} is no complete netx file: {error}.") from error
+    path = Path(path)
+    with opened(path) as file:
+        groups = file.get("layer")
+        if not isinstance(groups, h5py.Group) or sorted(groups) != sorted(map(str, range(len(groups)))):
+            raise DamagedFile(f"{path} is no complete netx file: /layer must hold the groups 0, 1, … without a gap.")
+        layers = [_Reader(path, groups[str(index)]).layer(index) for index in range(len(groups))]
     return _with_shapes(layers, path)
 
 
-def _read_layer(group: h5py.Group, index: int, path: Any) -> NetxLayer:
-    kind = np.asarray(group["type"][()]).reshape(-1)[0].decode()
-    place = f"export: {path}: layer {index} ({kind})"
-    if kind not in _KINDS:
-        raise ExportError(f"{place} is not known. Known: {', '.join(_KINDS)}.")
-    if "delay" in group:
-        raise ExportError(f"{place} has delays, which the emulator does not compute.")
-    if kind in ("input", "flatten"):
-        return NetxLayer(kind, tuple(map(int, group["shape"])) if kind == "input" else ())
-    neuron = group["neuron"]
-    neuron_kind = np.asarray(neuron["type"][()]).reshape(-1)[0].decode()
-    if neuron_kind not in ("CUBA", "LOIHI"):
-        raise ExportError(f"{place} has neurons of type {neuron_kind}. Known: CUBA.")
-    arrays = {name: group[name][()].astype(np.int64) for name in ("weight", "weight_rec", "bias") if name in group}
-    if kind == "conv":
-        arrays |= {name: _pair(group[name][()]) for name in _PAIRS} | {"groups": int(group["groups"][()])}
-    threshold = np.asarray(neuron["vThMant"][()]).astype(np.int64)
-    return NetxLayer(
-        kind,
-        tuple(map(int, group["shape"])),
-        **arrays,
-        i_decay=int(neuron["iDecay"][()]),
-        v_decay=int(neuron["vDecay"][()]),
-        threshold=threshold if threshold.size > 1 else int(threshold.reshape(())),
-    )
+class _Reader:
+    """Reads one layer; what does not fit together is named by file and dataset."""
+
+    def __init__(self, path: Path, group: Any) -> None:
+        self.path, self.group = path, group
+
+    def layer(self, index: int) -> NetxLayer:
+        kind = self.text("type")
+        place = f"export: {self.path}: layer {index} ({kind})"
+        if kind not in _KINDS:
+            raise ExportError(f"{place} is not known. Known: {', '.join(_KINDS)}.")
+        if "delay" in self.group:
+            raise ExportError(f"{place} has delays, which the emulator does not compute.")
+        if kind == "flatten":
+            return NetxLayer(kind, ())
+        shape = tuple(self.integers("shape", 1, least=1, sizes=((1,), (3,))).tolist())
+        if kind == "input":
+            return NetxLayer(kind, shape)
+        neuron_kind = self.text("neuron/type")
+        if neuron_kind not in ("CUBA", "LOIHI"):
+            raise ExportError(f"{place} has neurons of type {neuron_kind}. Known: CUBA.")
+        dims = 4 if kind == "conv" else 2
+        arrays = {"weight": self.integers("weight", dims)}
+        if kind == "dense_rec":
+            arrays["weight_rec"] = self.integers("weight_rec", 2, sizes=((len(arrays["weight"]),) * 2,))
+        outputs = len(arrays["weight"])
+        if shape[0] != outputs or len(shape) != dims - 1:
+            raise self.damaged("shape", f"it is {list(shape)}, and the weights have {outputs} rows")
+        if "bias" in self.group:
+            arrays["bias"] = self.integers("bias", 1, sizes=((outputs,),))
+        if kind == "conv":
+            arrays |= {name: self.pair(name, least=0 if name == "padding" else 1) for name in _PAIRS}
+            arrays["groups"] = self.number("groups", 1, outputs)
+            if outputs % arrays["groups"]:
+                raise self.damaged("groups", f"{arrays['groups']} groups do not divide {outputs} channels")
+        threshold = self.integers("neuron/vThMant", None)
+        if threshold.size not in (1, outputs):
+            raise self.damaged("neuron/vThMant", f"it has {threshold.size} values for {outputs} outputs")
+        return NetxLayer(
+            kind,
+            shape,
+            **arrays,
+            i_decay=self.number("neuron/iDecay", 0, DECAY_ONE),
+            v_decay=self.number("neuron/vDecay", 0, DECAY_ONE),
+            threshold=threshold.reshape(-1) if threshold.size > 1 else int(threshold.reshape(())),
+        )
+
+    def damaged(self, name: str, reason: str) -> DamagedFile:
+        return DamagedFile(f"{self.path} is damaged: {self.group.name}/{name}: {reason}.")
+
+    def value(self, name: str) -> np.ndarray:
+        node = self.group.get(name)
+        if not isinstance(node, h5py.Dataset):
+            raise DamagedFile(f"{self.path} is no complete netx file: {self.group.name}/{name} is missing.")
+        return np.asarray(node[()])
+
+    def text(self, name: str) -> str:
+        values = self.value(name).reshape(-1)
+        if values.size != 1 or not isinstance(values[0], (bytes, str)):
+            raise self.damaged(name, "it is not one text")
+        return values[0] if isinstance(values[0], str) else values[0].decode("utf-8", "replace")
+
+    def integers(
+        self, name: str, dims: int | None, *, least: int | None = None, sizes: Sequence[tuple[int, ...]] = ()
+    ) -> np.ndarray:
+        """Integers of any dtype, of so many dims (None: any), and of one of the sizes if some are given."""
+        values = self.value(name)
+        if values.dtype.kind not in "biuf" or not values.size:
+            raise self.damaged(name, f"it holds no numbers, but {values.size} values of {values.dtype}")
+        if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST or (values != np.round(values)).any():
+            raise self.damaged(name, f"it holds values that are not integers up to {_LARGEST}")
+        if (dims is not None and values.ndim != dims) or (sizes and values.shape not in sizes):
+            raise self.damaged(name, f"it has the shape {list(values.shape)}")
+        if least is not None and values.min() < least:
+            raise self.damaged(name, f"it holds {values.min()}, which is less than {least}")
+        return values.astype(np.int64)
+
+    def number(self, name: str, low: int, high: int) -> int:
+        values = self.integers(name, None)
+        if not (values.min() == values.max() and low <= values.min() <= high):
+            raise self.damaged(name, f"it must be one number from {low} to {high}")
+        return int(values.flat[0])
+
+    def pair(self, name: str, least: int) -> tuple[int, int]:
+        values = self.integers(name, None, least=least).reshape(-1)
+        if values.size > 2:
+            raise self.damaged(name, f"it has {values.size} values instead of two")
+        return (int(values[0]), int(values[-1]))
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    values = np.asarray(value).reshape(-1)
-    return (int(values[0]), int(values[-1]))
-
-
-def _with_shapes(layers: list[NetxLayer], path: Any) -> list[NetxLayer]:
-    """Flatten has no shape in the file: it is that of the layer before it."""
-    known = []
+def _with_shapes(layers: list[NetxLayer], path: Path) -> list[NetxLayer]:
+    """Flatten has no shape in the file: it is that of the layer before it. Each layer must fit the one before it."""
+    known: list[NetxLayer] = []
+    shape: tuple[int, ...] | None = None
     for index, layer in enumerate(layers):
         if layer.kind == "flatten":
-            if not known:
+            if shape is None:
                 raise ExportError(f"export: {path}: layer {index} (flatten) has no layer before it.")
-            layer = NetxLayer("flatten", known[-1].shape)
+            layer = NetxLayer("flatten", shape)
+        elif layer.has_neurons and shape is not None and layer.shape != (found := _output_shape(layer, shape)):
+            raise DamagedFile(
+                f"{path} is damaged: /layer/{index}: it gives {list(layer.shape)}, but with its weights, from an input "
+                f"of {list(shape)}, it would give {'nothing' if found is None else list(found)}."
+            )
+        shape = (math.prod(shape),) if layer.kind == "flatten" else layer.shape
         known.append(layer)
     return known
+
+
+def _output_shape(layer: NetxLayer, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """What a layer gives for an input of this shape; None if its weights do not fit it."""
+    if layer.kind != "conv":
+        return (len(layer.weight),) if shape == (layer.weight.shape[1],) else None
+    if len(shape) != 3 or shape[0] != layer.weight.shape[1] * layer.groups:
+        return None
+    geometry = zip(shape[1:], layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation, strict=True)
+    sizes = [(size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in geometry]
+    return (len(layer.weight), *sizes) if min(sizes) > 0 else None

@@ -92,6 +92,7 @@ class Plan:
         scales: position in the file → how the layer was rounded.
         input: how the input becomes integers.
         readout: what is left for the host; None: the output is the last layer's spikes.
+        limits: at which the net clips its own potentials; None: nowhere.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -99,6 +100,7 @@ class Plan:
     scales: dict[int, Rounding] = field(default_factory=dict)
     input: InputSpec = field(default_factory=InputSpec)
     readout: Readout | None = None
+    limits: tuple[int, int] | None = None
 
     @property
     def problems(self) -> list[str]:

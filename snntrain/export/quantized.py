@@ -9,7 +9,7 @@ from torch import Tensor
 from snntrain.export.chain import Row
 from snntrain.export.error import ExportError, refusal
 from snntrain.export.loihi_neuron import LoihiNeuron
-from snntrain.export.netx_file import DECAY_ONE
+from snntrain.export.netx_file import DECAY_ONE, STATE_LIMIT
 from snntrain.export.plan import InputSpec, Plan, PlanBuilder
 from snntrain.export.synapse import Pool, Synapse, diagonal, pair
 from snntrain.quantize.integer_net import IntegerNet
@@ -24,6 +24,7 @@ def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:
     """What becomes of a net of integers; see snntrain.export.plan."""
     builder = PlanBuilder(tuple(example.shape[2:]), max_pool=max_pool)
     builder.keeps_integers = True
+    builder.plan.limits = (-STATE_LIMIT, STATE_LIMIT - 1)
     rows = [Row(operation["name"], operation["op"]) for operation in net.operations]
     for index, (row, operation) in enumerate(zip(rows, net.operations, strict=True)):
         try:

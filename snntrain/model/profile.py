@@ -1,6 +1,7 @@
 """What each layer of a network gives, holds and computes."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from snntrain import functional, registry
 from snntrain.arguments import integer
 from snntrain.hooks import step_mode_of
 from snntrain.model.builder import Net
+from snntrain.model.operands import Operands
 from snntrain.neuron import BaseNode
 
+_Flops = tuple[int, ...]  # of all products, of products of activations
 _HIDDEN = ("step_mode", "backend", "store_")  # what begins so says nothing about the model
 
 
@@ -40,6 +43,8 @@ def profile(net: nn.Module, sample_shape: Sequence[int], T: int = 1) -> list[dic
         parameters: numbers of values; one that several modules share counts where it comes first.
         macs: multiply-accumulates of matrix products and convolutions, of one sample at one step.
         fan_out: multiply-accumulates that one value of the module's input takes part in, on average.
+        macs_of_activations: those of macs that multiply two activations with each other, instead of one by a weight.
+        divisor: n if averages of n whole numbers enter the module, as behind AvgPool2d; else 1.
         neuron: the settings of a neuron, else ''.
 
     Raises: ValueError if the net cannot take such an input.
@@ -63,6 +68,8 @@ def profile(net: nn.Module, sample_shape: Sequence[int], T: int = 1) -> list[dic
             "parameters": sum(parameter.numel() for parameter in parameters),
             "macs": 0 if seen is None else round(seen.macs),
             "fan_out": seen.macs / seen.inputs if seen and seen.inputs else 0.0,
+            "macs_of_activations": 0 if seen is None else round(seen.macs_of_activations),
+            "divisor": 1 if seen is None else seen.divisor,
             "neuron": _settings(module) if is_neuron else "",
         }
         rows.append((place, row))
@@ -111,7 +118,9 @@ class _Seen:
 
     place: int
     macs: float = 0.0
+    macs_of_activations: float = 0.0
     inputs: float = 0.0
+    divisor: int = 1
     output_shape: tuple[int, ...] = ()
 
 
@@ -153,7 +162,7 @@ class _Probe:
         self.net, self.modules, self.leading = net, modules, leading
         self.seen: dict[nn.Module, _Seen] = {}
         self.counter = FlopCounterMode(display=False)
-        self.calls: list[list[int]] = []  # under way: count at the entry, of which in calls inside
+        self.calls: list[list[_Flops]] = []  # under way: counts at the entry, of which in calls inside
 
     def run(self, sample_shape: tuple[int, ...]) -> dict[nn.Module, _Seen]:
         first = next((p for p in self.net.parameters() if p.is_floating_point()), torch.empty(0))
@@ -175,6 +184,7 @@ class _Probe:
             functional.set_backend(self.net, "torch")  # no kernel has to be compiled for one look
             functional.reset_net(self.net)
             stack.enter_context(self.counter)
+            self.operands = stack.enter_context(Operands(self.counter, x))
             torch.func.functional_call(self.net, buffers, (x,))
         return self.seen
 
@@ -182,16 +192,25 @@ class _Probe:
         seen = self.seen.setdefault(module, _Seen(place=len(self.seen)))
         x = first_tensor((inputs, named))
         seen.inputs += 0 if x is None else x.numel() / self._sequence()
-        self.calls.append([self.counter.get_total_flops(), 0])
+        seen.divisor = math.lcm(seen.divisor, self.operands.divisor(x))
+        self.calls.append([self._flops(), (0, 0)])
 
     def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         start, inside = self.calls.pop()
-        flops = self.counter.get_total_flops() - start
+        flops = tuple(now - before for now, before in zip(self._flops(), start, strict=True))
         if self.calls:
-            self.calls[-1][1] += flops
+            self.calls[-1][1] = tuple(sum(each) for each in zip(self.calls[-1][1], flops, strict=True))
         seen, y = self.seen[module], first_tensor(output)
-        seen.macs += (flops - inside) / 2 / self._sequence()  # a multiplication and an addition
+        own, of_activations = (
+            (whole - part) / 2 / self._sequence()  # a multiplication and an addition
+            for whole, part in zip(flops, inside, strict=True)
+        )
+        seen.macs += own
+        seen.macs_of_activations += of_activations
         seen.output_shape = () if y is None else self._of_one_sample(tuple(y.shape))
+
+    def _flops(self) -> _Flops:
+        return self.counter.get_total_flops(), self.operands.of_activations
 
     def _sequence(self) -> int:
         """Steps times samples."""

@@ -16,11 +16,15 @@ from snntrain.arguments import flag, integer, real
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
 from snntrain.export.lava_shim import installed_lava
+from snntrain.export.netx import most_used
 from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
 from snntrain.quantize import QuantizedNet, to_integer
-from snntrain.stage.evaluation import encoded, spikes_and_scores, test_batches
+from snntrain.randomness import generator
+from snntrain.stage.evaluation import drawn_batches, encoded, spikes_and_scores, test_batches
 from snntrain.stage.stage import Stage, Trained
+
+CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
 # What the library's messages advise, as a config says it.
 _KEYS = {
@@ -101,7 +105,12 @@ class LavaExport(Stage):
         task = trained.task_for(net, trained.T)
         sequences = _sequences(task, trained, console)
         first = next(sequences)[0]
-        exported = export(net, folder / "net.h5", first, max_pool=self.max_pool)
+        source = generator(trained.config["seed"], "lava calibration")
+        drawn = (
+            encoded(task, [part.to(trained.device) for part in batch])
+            for batch in drawn_batches(trained.data, CALIBRATION_BATCHES, source)
+        )
+        exported = export(net, folder / "net.h5", first, calibration=drawn, max_pool=self.max_pool)
         write_text(folder / "plan.txt", f"{plan(net, first, max_pool=self.max_pool)}\n")
         began = time.perf_counter()
         result = self._emulate(net, exported, task, trained, console)
@@ -134,11 +143,13 @@ class LavaExport(Stage):
         """The emulated file beside the net."""
         integers = to_integer(net) if isinstance(net, QuantizedNet) else None
         right = total = compared = 0
+        headroom = dict(exported.headroom)
         differing: dict[str, int] = {}
         spikes: dict[str, float] = {}
         operations: dict[str, float] = {}
         for x_seq, label in _sequences(task, trained, console):
             emulation = exported.run(x_seq)
+            headroom = most_used(headroom, exported.layers, emulation)
             right += int((task.scores(exported.outputs(emulation.output)).argmax(1) == label.cpu()).sum())
             total += len(label)
             if compared >= self.samples:
@@ -158,14 +169,14 @@ class LavaExport(Stage):
             "mismatches": sum(differing.values()),
             "spikes": sum(spikes.values()) / compared,
             "sops": sum(operations.values()) / compared,
-            "headroom": exported.headroom,
+            "headroom": headroom,
             "layers": [
                 {
                     "name": name,
                     "mismatches": differing[name],
                     "spikes": spikes[name] / compared,
                     "sops": operations[name] / compared,
-                    "used": exported.headroom.get(name),
+                    "used": headroom.get(name),
                 }
                 for name in differing
             ],

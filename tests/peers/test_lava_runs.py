@@ -103,3 +103,16 @@ def test_large_sums_and_thresholds_for_each_neuron(tmp_path):
     emulated = emulate(tmp_path / "net.h5", x)
     assert emulated.headroom[0] > 0.6 and 0 < emulated.output.float().mean() < 1
     assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0]
+
+
+def test_potentials_beyond_24_bits_are_clipped_as_in_the_emulator(tmp_path):
+    """Pushed down in the first steps and up in the others: how far down they went decides when they fire."""
+    rng = np.random.default_rng(2)
+    weight = np.concatenate([np.full((8, 200), -256), np.full((8, 200), 254)], 1)
+    fc = NetxLayer("dense", (8,), weight, threshold=rng.integers(0, 60000, 8), v_decay=0)
+    write([NetxLayer("input", (400,)), fc], tmp_path / "net.h5")
+    x = (rng.random((12, 2, 400)) < 0.9).astype(int)
+    x[:5, :, 200:], x[5:, :, :200] = 0, 0
+    emulated, unclipped = emulate(tmp_path / "net.h5", x), emulate(tmp_path / "net.h5", x, limits=None)
+    assert emulated.headroom[0] > 1 and not torch.equal(emulated.output, unclipped.output)
+    assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0]

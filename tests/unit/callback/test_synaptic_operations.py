@@ -8,7 +8,7 @@ import torch
 from small_training import Patches, small_task, trainer
 from torch import Tensor, nn
 
-from snntrain import functional
+from snntrain import functional, layer
 from snntrain.callback import SpikeStatistics, SynapticOperations
 from snntrain.neuron import IFNode
 
@@ -42,6 +42,59 @@ def pictures() -> Tensor:
     data.setup()
     x, *_ = data.splits["test"].__getitems__(range(PIXELS))
     return x
+
+
+CONV = {"name": "Conv2d", "out_channels": 6, "kernel_size": 2, "stride": 2, "bias": False}  # each value reaches 6
+LINEAR = {"name": "Linear", "out_features": 5, "bias": False}
+POOL = {"name": "AvgPool2d", "kernel_size": 2}
+FIRES = {"name": "neuron", "v_threshold": 0.1}
+
+
+# layers; path of the one that is looked at; (what enters it → spikes in it); weights that a spike reaches
+ENTERING = {
+    "block of a linear layer": (["Flatten", FIRES, {"lava_block": [LINEAR, "neuron"]}], 2, lambda x: x, 5),
+    "block of a convolution": ([FIRES, {"lava_block": [CONV, "neuron"]}, "Flatten"], 1, lambda x: x, 6),
+    "averages in blocks": ([FIRES, POOL, {"lava_block": [CONV, "neuron"]}], 2, lambda x: 4 * x, 6),
+    "averages": ([FIRES, POOL, CONV], 2, lambda x: 4 * x, 6),
+    "averages of averages, flattened": (
+        [FIRES, *[POOL] * 2, "Flatten", LINEAR],
+        4,
+        lambda x: 16 * x,
+        5,
+    ),
+    "averages of odd windows": (
+        [FIRES, {"name": "AvgPool2d", "kernel_size": 3, "stride": 1}, CONV],
+        2,
+        lambda x: (9 * x).round(),
+        6,
+    ),
+    "adaptive averages": ([FIRES, {"name": "AdaptiveAvgPool2d", "output_size": 2}, CONV], 2, lambda x: 4 * x, 6),
+    "votes": (["Flatten", FIRES, {"name": "VotingLayer", "voting_size": 4}, LINEAR], 3, lambda x: 4 * x, 5),
+    "standardised weights": (["Flatten", FIRES, {"name": "WSLinear", "out_features": 5}], 2, lambda x: x, 5),
+}
+
+
+def looked_at(task, place: int) -> Tensor:
+    """What enters a layer in a test."""
+    functional.reset_net(task.net)
+    x = task.encoder(pictures(), task.T)
+    with torch.no_grad():
+        for layer in task.net.layers[:place]:
+            x = layer(x)
+    functional.reset_net(task.net)
+    return x
+
+
+@pytest.mark.parametrize(("layers", "place", "spikes", "reached"), ENTERING.values(), ids=ENTERING)
+def test_what_enters_decides_whether_weights_are_added_or_multiplied(tmp_path, layers, place, spikes, reached):
+    end = [] if layers[-1] == "Flatten" or "Flatten" in layers else ["Flatten"]
+    task = small_task(layers=[*layers, *end, {"name": "Linear", "out_features": 3}], neuron=NEURON)
+    _, result = measured(tmp_path, task)
+    entering = spikes(looked_at(task, place))
+    assert entering.sum() > 0 and torch.equal(entering, entering.round())
+    spiking = int(entering.sum())
+    assert per_layer(result, "sops")[f"layers.{place}"] == pytest.approx(spiking * reached / PIXELS)
+    assert per_layer(result, "macs")[f"layers.{place}"] == 0
 
 
 @pytest.mark.parametrize("batch_size", [7, 32])
@@ -182,6 +235,41 @@ def test_a_net_that_is_called_step_by_step_counts_the_same(tmp_path):
 def reset(net: nn.Module) -> nn.Module:
     functional.reset_net(net)
     return net
+
+
+class ByHand(nn.Module):
+    """Multiplies by the weight of a module inside it, which is never called; and the result by itself, if asked."""
+
+    def __init__(self, squares: bool) -> None:
+        super().__init__()
+        self.inner, self.squares = nn.Linear(7, 5), squares
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ (2 * self.inner.weight).T
+        return y @ (y.mT @ y) if self.squares else y
+
+
+@pytest.mark.parametrize("squares", [False, True])
+def test_a_weight_inside_a_module_that_is_not_called_is_a_weight(tmp_path, squares):
+    task = small_task(layers=TWO, neuron=NEURON)
+    task.net.layers[5] = nn.Sequential(ByHand(squares), layer.Linear(5, 3, step_mode="m"))
+    _, result = measured(tmp_path, task)
+    spikes = looked_at(task, 5).sum()
+    assert per_layer(result, "sops")["layers.5.0"] == pytest.approx(float(spikes) * 5 / PIXELS)
+    batch = 3 if squares else 0  # of the probe: two products of [3, 5] and [5, 5] for each of three steps
+    assert per_layer(result, "macs")["layers.5.0"] == pytest.approx(3 * 2 * 5 * 5 if batch else 0)
+
+
+def test_what_is_averaged_must_be_spikes_and_windows_of_one_size(tmp_path):
+    """Grey values in 16 steps are no spikes, though 16 of them are whole."""
+    task = small_task(layers=[{"name": "AvgPool2d", "kernel_size": 4}, CONV | {"kernel_size": 1}, "Flatten", TWO[-1]])
+    task.net.layers.append(small_task(layers=TWO, neuron=NEURON).net.layers[2])
+    task.encoder.forward = lambda x, T: functional.repeat((x * 16).round() / 16, T)
+    _, result = measured(tmp_path, task)
+    assert per_layer(result, "macs")["layers.1"] == 6
+    rest = {"name": "AvgPool2d", "kernel_size": 3, "stride": 3, "ceil_mode": True}
+    _, result = measured(tmp_path, small_task(layers=[FIRES, rest, CONV, "Flatten", TWO[-1]], neuron=NEURON))
+    assert per_layer(result, "macs")["layers.2"] == 3 * 4 * 6
 
 
 def test_products_of_activations_are_multiply_accumulates(tmp_path):

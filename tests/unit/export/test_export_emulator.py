@@ -63,6 +63,7 @@ def neuron_in_plain_python(sums, i_decay, v_decay, threshold, bias):
         v = int(math.copysign(abs(v) * (4096 - v_decay) // 4096, v)) + u + 64 * bias
         us.append(u)
         vs.append(v)
+        v = min(max(v, 1 - 2**23), 2**23 - 1)
         spikes.append(v > 64 * threshold)
         v = 0 if spikes[-1] else v
     return spikes, (min(us), max(us)), (min(vs), max(vs))
@@ -81,6 +82,19 @@ def test_one_neuron_follows_the_equations(runner, i_decay, v_decay):
     assert np.asarray(run.output).ravel().tolist() == spikes
     assert (run.u_range[0], run.v_range[0]) == (u_range, v_range)
     assert run.headroom == [max(map(abs, u_range + v_range)) / 2**23]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_potentials_are_clipped_as_lava_does_or_not_at_all(runner):
+    x = np.concatenate([np.full((3, 1, 1), -500), np.full((4, 1, 1), 500)])
+    layer = NetxLayer("dense", (1,), np.array([[200]]), threshold=0)
+    layers = [NetxLayer("input", (1,)), layer]
+    run = emulate(layers, x, runner)
+    assert np.asarray(run.output).ravel().tolist() == neuron_in_plain_python(200 * x.ravel(), 4096, 0, 0, 0)[0]
+    assert np.asarray(run.output).ravel().tolist() == [False] * 4 + [True] * 3
+    unclipped = emulate(layers, x, runner, limits=None)
+    assert np.asarray(unclipped.output).ravel().tolist() == [False] * 6 + [True]
+    assert run.v_range == [(1 - 2**23 - 6_400_000, 6_400_000)] and unclipped.v_range == [(-19_200_000, 6_400_000)]
 
 
 @pytest.mark.parametrize("runner", RUNNERS)

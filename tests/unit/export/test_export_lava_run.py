@@ -86,7 +86,7 @@ def test_inputs_that_cannot_be_are_refused_before_anything_starts(tmp_path, net)
             run_in_lava(net, x, python=python)
     with pytest.raises(ValueError, match="timeout must be a finite number > 0, got 0"):
         run_in_lava(net, torch.zeros(2, 1, 3), timeout=0, python=python)
-    with pytest.raises(ExportError, match=r"none\.h5 is no complete netx file"):
+    with pytest.raises(ExportError, match=r"none\.h5 does not exist"):
         run_in_lava(tmp_path / "none.h5", torch.zeros(2, 1, 3), python=python)
     assert not (tmp_path / "started").exists()
 

@@ -446,9 +446,43 @@ def test_what_would_overflow_in_lava_is_refused(tmp_path):
     exported = export(net, tmp_path / "net.h5", one, scale=254.0)
     assert exported.headroom == {"0": 3 * 254 * 64 / 2**23}
     (tmp_path / "net.h5").unlink()
-    with pytest.raises(ExportError, match=r"layer 1 \(0\) overflows on the calibration data.*got u from 0 to 9753600"):
+    with pytest.raises(ExportError, match=r"layer 1 \(0\) overflows: \|u\|.*got 0 to 9753600.*quant\.input\.bits"):
         export(net, tmp_path / "net.h5", one, calibration=[one, torch.ones(1, 1, 600)], scale=254.0)
     assert not (tmp_path / "net.h5").exists()
+    with pytest.raises(ExportError, match=r"overflows: \|u\|"):
+        exported.run(torch.ones(1, 1, 600))
+
+
+def driven(low: int, high: int, threshold: float) -> tuple[nn.Sequential, torch.Tensor]:
+    """A neuron that 300 inputs push down in the first steps, and 300 others up afterwards, by 4.9 million each time."""
+    fc = layer.Linear(600, 1, bias=False)
+    fc.weight.data = torch.cat([-torch.ones(1, 300), torch.ones(1, 300)], 1)
+    x = torch.zeros(low + high, 1, 600)
+    x[:low, :, :300], x[low:, :, 300:] = 1, 1
+    return sequence(fc, neuron.IFNode(threshold)), x
+
+
+def test_potentials_that_are_clipped_without_changing_a_spike_are_exported(tmp_path):
+    """Clipped at −8.4 million, or left at −9.8, it is the third step upwards that passes 3.3 million."""
+    net, x = driven(low=2, high=3, threshold=200.0)
+    exported = export(net, tmp_path / "net.h5", x, scale=254.0)
+    assert exported.headroom == {"0": 2 * 300 * 254 * 64 / 2**23}
+    assert exported.run(x).output.flatten().tolist() == [False] * 4 + [True] == net(x).bool().flatten().tolist()
+
+
+def test_potentials_whose_clipping_changes_a_spike_are_refused(tmp_path):
+    net, x = driven(low=3, high=2, threshold=1.0)  # from −8.4 million two steps are enough, from −14.6 they are not
+    with pytest.raises(ExportError, match=r"clips potentials .*, got -13265407 to 1364993, and 1 spikes would change"):
+        export(net, tmp_path / "net.h5", x, scale=254.0)
+
+
+def test_a_quantised_net_saturates_as_its_file_does(tmp_path):
+    net, x = driven(low=3, high=2, threshold=1.0)
+    quantised = prepare(net, preset("loihi"))
+    observe(quantised, [x])
+    exported, integers = export(quantised, tmp_path / "net.h5", x), to_integer(quantised).run(x, record=True)
+    assert exported.headroom["0"] > 1 and bool(exported.run(x).output.any())
+    assert torch.equal(exported.run(x).output, next(iter(integers.spikes.values())).bool())
 
 
 # --- files and texts -------------------------------------------------------------------------------------------------

@@ -53,7 +53,6 @@ class Finite(pl.Callback):
         if not _is_finite(self._weights):
             self._report(trainer, pl_module, "before the first step", "the weights are not finite", None)
 
-    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -62,9 +61,13 @@ class Finite(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if not isinstance(loss, Tensor):
             loss = torch.zeros(())  # a step that was skipped
-        # As torch.nn.utils.get_total_norm does, whose grouping takes longer than the norms of a small net.
         self._steps += 1
-        norms = torch._foreach_norm(self._weights) if self._weights and self._steps % _STEPS_BETWEEN == 0 else ()
+        norms: Sequence[Tensor] = ()
+        if self._weights and self._steps % _STEPS_BETWEEN == 0:
+            with torch.no_grad():  # as torch.nn.utils.get_total_norm, whose grouping takes longer than the norms
+                norms = torch._foreach_norm(self._weights)
+        if not loss.is_cuda and math.isfinite(float(loss) + sum(map(float, norms))):
+            return
         step = _Step(loss, norms, batch, trainer.current_epoch + 1, batch_idx + 1)
         self._earlier, complete = (step, self._earlier) if step.is_on_its_way else (None, step)
         if complete is not None:

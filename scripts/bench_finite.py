@@ -1,10 +1,10 @@
-"""What it costs to look at the loss and all weights after every step, as the callback Finite does.
+"""What the callback Finite costs: a look at the loss after every step, at all weights after every second one.
 
 python scripts/bench_finite.py                        the default net, the csnn on 28×28 pictures, a tiny mlp
 python scripts/bench_finite.py --steps 400 --threads 2
 
 One run each, in which every second step, drawn at random, is followed by the look; the time it takes is also measured
-by itself, which a busy machine disturbs less than the difference of two medians.
+by itself. All times are of the processor, which other processes disturb little.
 """
 
 import os
@@ -46,12 +46,12 @@ class HalfOfTheTime(Finite):
         self.before: tuple[bool, float] | None = None
 
     def on_train_batch_end(self, *args: Any) -> None:
-        now, looks = time.perf_counter(), self.draw.random() < 0.5
+        now, looks = time.process_time(), self.draw.random() < 0.5
         if self.before is not None:
             self.steps[self.before[0]].append(now - self.before[1])  # the look of the step before, and this step
         if looks:
             super().on_train_batch_end(*args)
-            self.looks.append(time.perf_counter() - now)
+            self.looks.append(time.process_time() - now)
         self.before = looks, now
 
 
@@ -66,7 +66,7 @@ def measure(overrides: tuple[str, ...], steps: int, folder: Path) -> dict[str, f
     built = build(settings, [look])
     built.trainer.fit(built.task, datamodule=built.data)
     medians = [1000 * statistics.median(values[WARM_UP:]) for values in (look.steps[False], look.steps[True])]
-    alone = 1000 * statistics.median(look.looks[WARM_UP:])
+    alone = 1000 * statistics.fmean(look.looks[WARM_UP:])  # every second one is at the loss alone
     return {"without_ms": medians[0], "with_ms": medians[1], "look_ms": alone, "share": alone / medians[0]}
 
 

@@ -1,7 +1,7 @@
 """Stop a run whose numbers are no longer finite, and say where that began and why."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from snntrain.error import Diverged
 
 console = Console(highlight=False)
 
+_STEPS_BETWEEN = 2  # looks at the weights; the loss is looked at after each step
+
 _HALF_PRECISION = ("16-mixed", "16-true", "transformer-engine-float16")
 _LOST = 1e15  # a weight beyond this was thrown there by a step, and does not come back
 _SMALLEST_SCALE = 1e-6  # of the losses in 16-mixed, 65536 at the start and halved whenever an update is skipped
@@ -27,10 +29,10 @@ class Finite(pl.Callback):
     """End the run at the first loss or weight that is NaN or infinite, before a checkpoint is written.
 
     The loss alone would not do: a neuron whose potential is NaN fires no spike, so that a network with broken weights
-    has a finite loss. After each step the loss and the norm of all weights are looked at, at the end of an epoch also
-    running statistics, the losses of the validation and the metrics that something monitors. On a GPU the numbers of
-    a step are read in the next one, so that nothing waits for them. Gradients that overflow in 16-mixed are not
-    looked at: their update is skipped, which is usual.
+    has a finite loss. After each step the loss is looked at, after every second one the norms of all weights; at the
+    end of an epoch also running statistics, the losses of the validation and the metrics that something monitors. On a
+    GPU the numbers of a step are read in the next one, so that nothing waits for them. Gradients that overflow in
+    16-mixed are not looked at: their update is skipped, which is usual.
 
     Args:
         stop: False: print a warning once, and train on; the best checkpoint still takes no broken weights.
@@ -43,6 +45,7 @@ class Finite(pl.Callback):
         self._weights: list[Tensor] = []
         self._earlier: _Step | None = None  # on a GPU: the step whose numbers are on their way
         self._is_reported = False
+        self._steps = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._weights = [weight for _, _, weight in _tensors(pl_module) if isinstance(weight, nn.Parameter)]
@@ -50,7 +53,6 @@ class Finite(pl.Callback):
         if not _is_finite(self._weights):
             self._report(trainer, pl_module, "before the first step", "the weights are not finite", None)
 
-    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -59,7 +61,14 @@ class Finite(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if not isinstance(loss, Tensor):
             loss = torch.zeros(())  # a step that was skipped
-        step = _Step(loss, _norm(self._weights), batch, trainer.current_epoch + 1, batch_idx + 1)
+        self._steps += 1
+        norms: Sequence[Tensor] = ()
+        if self._weights and self._steps % _STEPS_BETWEEN == 0:
+            with torch.no_grad():  # as torch.nn.utils.get_total_norm, whose grouping takes longer than the norms
+                norms = torch._foreach_norm(self._weights)
+        if not loss.is_cuda and math.isfinite(float(loss) + sum(map(float, norms))):
+            return
+        step = _Step(loss, norms, batch, trainer.current_epoch + 1, batch_idx + 1)
         self._earlier, complete = (step, self._earlier) if step.is_on_its_way else (None, step)
         if complete is not None:
             self._look_at(complete, trainer, pl_module)
@@ -142,38 +151,34 @@ class Finite(pl.Callback):
 
 @dataclass
 class _Step:
-    """Loss and norm of the weights after a training step."""
+    """Loss and norms of the weights after a training step."""
 
     loss: Tensor
-    norm: Tensor
+    norms: Sequence[Tensor]
     batch: Any
     epoch: int
     number: int
 
     def __post_init__(self) -> None:
-        self.is_on_its_way = self.norm.device.type == "cuda"
-        if not self.is_on_its_way:
-            self._numbers = None
-            return
-        both = torch.stack([self.loss.detach().to(self.norm).reshape(()), self.norm])
-        self._numbers = torch.empty(2, dtype=both.dtype, pin_memory=True).copy_(both, non_blocking=True)
-        self._event = torch.cuda.Event()
-        self._event.record()
+        device = (self.norms[0] if self.norms else self.loss).device
+        self.is_on_its_way = device.type == "cuda"
+        if self.is_on_its_way:
+            numbers = [number.detach().to(device).float().reshape(()) for number in (self.loss, *self.norms)]
+            both = torch.stack([numbers[0], torch.stack([torch.zeros_like(numbers[0]), *numbers[1:]]).sum()])
+            self._copy = torch.empty(2, pin_memory=True).copy_(both, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
 
     def numbers(self) -> tuple[float, float]:
-        """(loss, norm); of a GPU they are waited for."""
-        if self._numbers is None:
-            return float(self.loss), float(self.norm)
+        """(loss, sum of the norms); of a GPU they are waited for."""
+        if not self.is_on_its_way:
+            return float(self.loss), sum(map(float, self.norms))
         self._event.synchronize()
-        loss, norm = self._numbers.tolist()
+        loss, norm = self._copy.tolist()
         return loss, norm
 
     def where(self, trainer: pl.Trainer) -> str:
         return f"at step {self.number} of {trainer.num_training_batches} in epoch {self.epoch}"
-
-
-def _norm(tensors: list[Tensor]) -> Tensor:
-    return torch.nn.utils.get_total_norm(tensors)
 
 
 def _is_lost(weight: Tensor) -> bool:

@@ -15,6 +15,8 @@ from torch import nn
 
 from snntrain.base import STEP_MODES, MemoryModule
 
+_SCRIPTED = torch.jit.ScriptModule
+
 # SpikingJelly's containers, which hand their children single steps in both modes, as ours with keeps_children_in_s do.
 _PEERS_CONTAINERS = {
     "StepModeContainer",
@@ -35,7 +37,7 @@ def method_of(module: nn.Module, name: str) -> Callable[[], Any] | None:
     """
     if isinstance(module, MemoryModule):
         return getattr(module, name)
-    if isinstance(module, torch.jit.ScriptModule):  # its methods stand in no Python class
+    if isinstance(module, _SCRIPTED):  # its methods stand in no Python class
         found = getattr(module, name, None)
     else:  # not getattr(module, name): torch's own search through parameters, buffers and children is slow
         found = getattr(type(module), name, None) or vars(module).get(name)
@@ -93,6 +95,9 @@ def call_each(net: nn.Module, name: str) -> None:
     passes.append(done)
     try:
         for module in net.modules():
+            # Most modules have no such method, and a network is reset at every batch: see that first, and fast.
+            if not hasattr(type(module), name) and name not in vars(module) and not isinstance(module, _SCRIPTED):
+                continue
             key = (id(module), name)
             if id(module) in done or key in running:
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import SMALL, complete
+from programs import SMALL
 
 from snntrain import checksums
 from snntrain.config import UsageError, compose
@@ -17,6 +17,7 @@ from snntrain.report.run_rows import find_rows, note_of_unverified
 from snntrain.report.run_table import table_of
 from snntrain.run import resume
 from snntrain.run.evaluate import evaluate
+from snntrain.run.run import run as run_training
 
 TINY = (*SMALL, "trainer.max_epochs=1")
 # The stages' files: a checkpoint, pictures, JSON, safetensors; and another library's log.
@@ -24,8 +25,8 @@ STAGES = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "stages.qat.epochs=1
 
 
 def train(folder: Path, *arguments: str) -> Path:
-    done = complete("train.py", *TINY, *arguments, f"hydra.run.dir={folder}", cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
+    overrides = [*TINY, *arguments]
+    run_training(compose(overrides), folder, overrides)
     return folder
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from event_files import stream, write_bin
-from programs import SMALL, complete
+from programs import SMALL
 
 from snntrain import checksums
 from snntrain.checkpoint import read_checkpoint
+from snntrain.config import compose
+from snntrain.run.run import run as run_training
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +34,7 @@ SIZES = (4, 16, 40, 72, 112, 160, 240, 340, 480, 900)  # KiB, beside the earlier
 def earlier(tmp_path_factory) -> Path:
     """A finished run."""
     base = tmp_path_factory.mktemp("earlier")
-    assert complete("train.py", *TINY, "hydra.run.dir=run", cwd=base).returncode == 0
+    run_training(compose([*TINY]), base / "run", [*TINY])
     return base / "run"
 
 

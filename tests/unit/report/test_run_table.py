@@ -4,7 +4,6 @@ import csv
 import io
 import itertools
 import json
-import os
 import statistics
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from snntrain.error import UsageError
 from snntrain.files import write_json
 from snntrain.report.run_rows import find_rows, run_row, sweep_rows
 from snntrain.report.run_table import binomial_error, by_seed, csv_of, metric_names, sort_rows, table_of, varied
-from snntrain.run.owner import OWNER
+from snntrain.run.owner import OWNER, this_process
 from snntrain.sweep.jobs import Job
 
 ACC = {("if", 1): 0.5, ("if", 2): 0.75, ("if", 3): 0.1, ("lif", 1): 0.9, ("lif", 2): 0.3}
@@ -98,7 +97,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     make_run(tmp_path / "stopped", status="interrupted")
     make_run(tmp_path / "lost", status="unfinished")
     (make_run(tmp_path / "killed", status="unfinished") / OWNER).write_text(
-        json.dumps({"pid": 999_999_999, "host": os.uname().nodename, "started": 1})
+        json.dumps(this_process() | {"pid": 999_999_999, "started": 1})
     )
     (make_run(tmp_path / "torn", test_acc=1.0) / "results.json").write_text('{"status": "fini')
     (make_run(tmp_path / "odd", test_acc=1.0) / "results.json").write_text('{"status": ["x"], "metrics": 3, "hex": 4}')

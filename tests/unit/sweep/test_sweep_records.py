@@ -41,7 +41,13 @@ def test_a_job_whose_process_is_gone_was_killed_unless_its_run_had_finished(tmp_
     assert found[1].metrics == {"test/acc": 0.75} and found[1].folder == "1" and "killed" in found[0].error
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "finished"}', '{"status": 1, "error": 2, "metrics": 3}'])
+RECORD = {"status": "finished", "error": "", "metrics": {}, "seconds": 1.0, "folder": "0", "process": None}
+ODD = ({"status": "x"}, {"error": []}, {"metrics": [1]}, {"seconds": "x"}, {"folder": "../../y"}, {"process": [1]})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"status": "finished"}', "[" * 10**5, *(json.dumps(RECORD | odd) for odd in ODD)]
+)
 def test_a_damaged_record_is_a_row_that_says_so(tmp_path, text):
     make_sweep(tmp_path, [Job(0, ["seed=1"], "failed")])
     record_path(tmp_path, 0).write_text(text)

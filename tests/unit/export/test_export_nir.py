@@ -165,11 +165,12 @@ def simulated(weight, bias, node, x: np.ndarray, dt: float) -> np.ndarray:
 def test_what_is_imported_fires_as_the_equations_say(r, w_in, kind):
     source = np.random.default_rng(7)
     weight, bias = source.normal(size=(5, 6)), source.normal(size=5) * 0.2
-    full = lambda value: kind(np.full(5, value))  # noqa: E731
     if w_in is None:
-        node = nir.LIF(tau=full(7 * DT), r=full(r), v_leak=full(0.0), v_threshold=full(0.06))
+        node = nir.LIF(*(np.full(5, value) for value in (7 * DT, r, 0.0, 0.06)))
     else:
-        node = nir.CubaLIF(*map(full, (3 * DT, 7 * DT, r, 0.0, 0.04, 0.0, w_in)))
+        node = nir.CubaLIF(*(np.full(5, value) for value in (3 * DT, 7 * DT, r, 0.0, 0.04, 0.0, w_in)))
+    for name in {*_PARAMETERS} & {*vars(node)}:  # nir itself computes with some while it is constructed
+        setattr(node, name, kind(getattr(node, name)))
     made = {
         "input": nir.Input({"input": np.array([6])}),
         "affine": nir.Affine(kind(weight), kind(bias)),

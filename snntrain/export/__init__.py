@@ -11,7 +11,8 @@ from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
 from snntrain.export.lava_run import LavaError, LavaRun, run_in_lava
 from snntrain.export.netx import Exported, export, plan
-from snntrain.export.nir import export_nir, import_nir
+from snntrain.export.nir import export_nir
+from snntrain.export.nir_import import import_nir
 from snntrain.export.plan import Plan
 
 __all__ = [

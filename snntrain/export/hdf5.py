@@ -1,8 +1,13 @@
 """HDF5 files that are looked through before anything is made of them: no bombs, no loops, nothing of other files."""
 
+import atexit
 import contextlib
-import mmap
-import struct
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +17,11 @@ from snntrain.error import DamagedFile
 from snntrain.export.error import ExportError
 from snntrain.files import damage
 
-MOST_BYTES = 2**31
-"""Of all datasets, unpacked: more than a net for a chip can have."""
+WORKER = Path(__file__).with_name("hdf5_worker.py")
+SECONDS = 120  # for one file
 
-_MOST_OBJECTS, _MOST_TO_ONE, _HARMLESS = 100_000, 1100, 2**16  # deflate packs 1032 to one at best
+# Not as a script: Python would look for modules beside it first, and some have names that others know as packages.
+_RUN = "import runpy, sys; del sys.path[0]; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
 @contextlib.contextmanager
@@ -28,93 +34,55 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise ExportError(f"export: {path} does not exist.")
+    wrong = _worker.ask(path)
+    if wrong is not None:
+        raise DamagedFile(f"{path} is damaged, or no HDF5 file: {wrong}. Export it again, or get it anew.")
     with damage(path):
-        _check_heaps(path)
         try:
-            file = h5py.File(path, "r", locking=False)
-        except OSError as error:
-            raise DamagedFile(f"{path} is no HDF5 file, or a damaged one ({_reason(error)}).") from error
-        with file:
-            try:
-                _look_through(file, path)
+            with h5py.File(path, "r") as file:
                 yield file
-            except (OSError, RuntimeError) as error:  # what libhdf5 says of broken structures
-                raise DamagedFile(f"{path} is damaged ({_reason(error)}).") from error
+        except (OSError, RuntimeError) as error:  # what libhdf5 says of broken structures
+            raise DamagedFile(f"{path} is damaged ({' '.join(str(error).split())[:200]}).") from error
 
 
-def _check_heaps(path: Path) -> None:
-    """Texts of any length lie in heaps, lists of objects one after the other; libhdf5 walks one without an end where an
-    object has no size.
+class _Worker:
+    """A process that looks through one file after the other, and is started anew after one that it did not survive."""
 
-    Raises: DamagedFile.
-    """
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(b"GCOL\1")
-        while start >= 0:
-            (size,) = struct.unpack_from("<Q", content[start + 8 : start + 16].ljust(8, b"\0"))
-            at, end = start + 16, min(start + size, len(content))
-            while at + 16 <= end:
-                index, _, length = struct.unpack_from("<HHxxxxQ", content, at)
-                if not index and not length:
-                    raise DamagedFile(f"{path} is damaged: the heap at byte {start} holds an object without a size.")
-                at += 16 + -(-length // 8) * 8 if index else length
-            start = content.find(b"GCOL\1", start + 1)
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
 
+    def ask(self, path: Path) -> str | None:
+        """What is wrong with a file, or None."""
+        with self._lock:
+            if self._process is None or self._owner != os.getpid():  # a forked process must not share the pipes
+                self._start()
+            try:
+                self._process.stdin.write(json.dumps(str(path.resolve())) + "\n")
+                self._process.stdin.flush()
+                ready, _, _ = select.select([self._process.stdout], [], [], SECONDS)
+                line = self._process.stdout.readline() if ready else ""
+            except OSError:
+                line = ""
+            if line:
+                return json.loads(line)
+            self.stop()
+            return "libhdf5 crashes on it" if ready else f"libhdf5 comes to no end within {SECONDS} seconds"
 
-def _look_through(file: h5py.File, path: Path) -> None:
-    waiting: list[tuple[str, h5py.Group]] = [("", file)]
-    seen = {h5py.h5o.get_info(file.id).addr}
-    total = objects = 0
-    while waiting:
-        place, group = waiting.pop()
-        for name in group:
-            here = f"{place}/{name}"
-            objects += 1
-            if objects > _MOST_OBJECTS:
-                raise DamagedFile(f"{path} is damaged: it has more than {_MOST_OBJECTS:,} groups and datasets.")
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise DamagedFile(f"{path}: {here} is a link to another place or file, which is not followed.")
-            with _naming(path, here):
-                node = group[name]
-                if isinstance(node, h5py.Dataset):
-                    total += _check_size(node)
-                    if total > MOST_BYTES:
-                        raise DamagedFile(f"{path}: up to {here} it declares more than {MOST_BYTES:,} bytes.")
-                    node[()]
-                elif isinstance(node, h5py.Group):
-                    address = h5py.h5o.get_info(node.id).addr
-                    if address in seen:
-                        raise ValueError("it is a group that was met before, perhaps one that contains itself")
-                    seen.add(address)
-                    waiting.append((here, node))
+    def _start(self) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        command = [sys.executable, "-c", _RUN, str(WORKER)]
+        self._process = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
+        self._owner = os.getpid()
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None and self._owner == os.getpid():
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
 
 
-def _check_size(node: h5py.Dataset) -> int:
-    """Bytes of a dataset. Raises: ValueError for one that declares far more than is stored, or lies elsewhere."""
-    if node.external or node.is_virtual:
-        raise ValueError("it lies in another file, which is not read")
-    declared, stored = node.nbytes, node.id.get_storage_size()
-    if node.chunks:  # one is unpacked as a whole, however little of it the dataset needs
-        chunk = node.dtype.itemsize
-        for size in node.chunks:
-            chunk *= size
-        declared = max(declared, chunk)
-    if declared > _HARMLESS and declared > _MOST_TO_ONE * stored:
-        raise ValueError(f"it declares {declared:,} bytes and holds {stored:,}")
-    return declared
-
-
-@contextlib.contextmanager
-def _naming(path: Path, place: str) -> Iterator[None]:
-    try:
-        yield
-    except DamagedFile:
-        raise
-    except Exception as error:  # h5py passes on what libhdf5 says as errors of many kinds
-        raise DamagedFile(f"{path} is damaged: {place}: {_reason(error)}.") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+_worker = _Worker()
+atexit.register(_worker.stop)

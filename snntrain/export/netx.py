@@ -1,8 +1,8 @@
 """plan and export: from a net to a netx file that computes the same."""
 
 import copy
-import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from snntrain import __version__
 from snntrain.arguments import choice
+from snntrain.error import DamagedFile
 from snntrain.export import float_net, netx_file, quantized
 from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
 from snntrain.export.netx_file import STATE_LIMIT, NetxLayer
 from snntrain.export.plan import CAVEAT, InputSpec, Plan, Readout
-from snntrain.files import replacing, write_json
+from snntrain.files import damage, read_json, replacing, write_json
 from snntrain.quantize.calibration import observe
 from snntrain.quantize.integer_net import IntegerNet, to_integer
 from snntrain.quantize.quantized_net import QuantizedNet
@@ -178,22 +179,28 @@ class Exported:
     def load(cls, path: str | os.PathLike) -> "Exported":
         """Read the files that export wrote.
 
-        Raises: ExportError naming a file that is missing or not complete.
+        Raises: ExportError naming a file that is missing; DamagedFile naming one that is not complete.
         """
         path = Path(path)
         layers = netx_file.read(path)
+        beside, host = path.with_suffix(".json"), path.with_suffix(".readout.npz")
         try:
-            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            spec = InputSpec(**about["input"])
-            names = {int(index): one["name"] for index, one in about["layers"].items()}
-            layers = [replace(layer, name=names.get(index, "")) for index, layer in enumerate(layers)]
+            about = read_json(beside)
+            with damage(beside):
+                spec = InputSpec(**about["input"])
+                names = {int(index): str(one["name"]) for index, one in about["layers"].items()}
+                headroom = {str(name): float(used) for name, used in about["headroom"].items()}
+                is_exact, has_readout = bool(about["is_exact"]), bool(about["has_readout"])
             readout = None
-            if about["has_readout"]:
-                with np.load(path.with_suffix(".readout.npz")) as parts:
-                    readout = Readout(**parts)
-            return cls(path, layers, spec, readout, about["is_exact"], about["headroom"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ExportError(f"export: the files beside {path} are not complete: {error}. Export it again.") from error
+            if has_readout:
+                with damage(host), np.load(host) as parts:
+                    readout = Readout(**{name: parts[name] for name in ("weight", "bias", "step")})
+        except FileNotFoundError as error:
+            raise ExportError(f"export: {error.filename} is missing beside {path}. Export it again.") from error
+        except zipfile.BadZipFile as error:
+            raise DamagedFile(f"{host} is damaged ({error}). Export it again.") from error
+        layers = [replace(layer, name=names.get(index, "")) for index, layer in enumerate(layers)]
+        return cls(path, layers, spec, readout, is_exact, headroom)
 
     def save(self, planned: Plan) -> None:
         """Write all files, each whole or not at all, the netx file last."""

@@ -1,4 +1,4 @@
-"""NIR, the intermediate representation that snnTorch, Norse and others read: export and import.
+"""Export to NIR, the intermediate representation that snnTorch, Norse and others read.
 
 Neurons are CubaLIF nodes, also those without a current of their own: importers agree on these alone. With steps of dt,
 
@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snntrain import lava_exchange, layer
 from snntrain.arguments import real
 from snntrain.export.chain import Chain, Row
 from snntrain.export.error import ExportError, refusal
-from snntrain.export.synapse import Pool, Synapse, pair
+from snntrain.export.synapse import Pool, Synapse
 from snntrain.export.walker import walk
 from snntrain.files import replacing
 from snntrain.neuron import CubaLIFNode, IFNode, LIFNode, ParametricLIFNode
@@ -34,15 +33,13 @@ from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 _LONGEST = 2.0**30  # steps; a time constant of as many loses nothing in float32
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The package nir. Raises: ImportError saying how to install it."""
     try:
         import nir
     except ImportError as error:
         raise ImportError("NIR needs the package nir: pip install nir, or pip install snntrain[nir].") from error
     return nir
-
-
-# --- export ----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -61,10 +58,10 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
     Returns: the nir.NIRGraph.
     Raises: ExportError naming a layer that NIR has not; ImportError if the package nir is not installed.
     """
-    library = _library()
+    nir = library()
     if example.dim() not in (3, 5) or 0 in example.shape:
         raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
-    chain = _NirChain(tuple(example.shape[2:]), real("export_nir", "dt", dt, above=0), library)
+    chain = _NirChain(tuple(example.shape[2:]), real("export_nir", "dt", dt, above=0), nir)
     rows = walk(net, example, chain, _neuron_of)
     problems = [row.problem for row in rows if row.problem]
     if problems:
@@ -72,7 +69,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
     graph = chain.graph()
     if path is not None:
         with replacing(Path(path)) as temporary:
-            library.write(temporary, graph)
+            nir.write(temporary, graph)
     return graph
 
 
@@ -198,139 +195,3 @@ def _without_groups(weight: np.ndarray, groups: int) -> np.ndarray:
         rows = slice(group * out, (group + 1) * out)
         whole[rows, group * into : (group + 1) * into] = weight[rows]
     return whole
-
-
-# --- import ----------------------------------------------------------------------------------------------------------
-
-
-def import_nir(graph: Any, dt: float = 1e-4) -> nn.Sequential:
-    """A net from a NIR graph or file whose nodes follow one another.
-
-    Args:
-        graph: a nir.NIRGraph, or the path of a file; of Affine, Linear, Conv2d, SumPool2d, AvgPool2d, Flatten, CubaLIF
-            and LIF nodes.
-        dt: seconds that a step stands for.
-
-    Returns: the net in step mode 'm', [T, N, *] → [T, N, *].
-    Raises: ExportError naming a node that is not known, or has settings that are not; ImportError if the package nir is
-    not installed.
-    """
-    library = _library()
-    real("import_nir", "dt", dt, above=0)
-    graph = library.read(graph) if isinstance(graph, (str, os.PathLike)) else graph
-    modules = []
-    for name in _path_through(library, graph):
-        node = graph.nodes[name]
-        reader = _READERS.get(type(node).__name__)
-        if reader is None:
-            raise _refusal(name, node, f"it is not one of {', '.join(_READERS)}")
-        module = reader(name, node, dt)
-        module.step_mode = "m"
-        modules.append(module)
-    return nn.Sequential(*modules)
-
-
-def _refusal(name: str, node: Any, reason: str) -> ExportError:
-    return ExportError(f"import_nir: node {name} ({type(node).__name__}) cannot be imported: {reason}.")
-
-
-def _path_through(library: Any, graph: Any) -> list[str]:
-    """Names of the nodes between input and output, which must be a chain."""
-    following: dict[str, list[str]] = {}
-    for source, target in graph.edges:
-        following.setdefault(source, []).append(target)
-    starts = [name for name, node in graph.nodes.items() if isinstance(node, library.Input)]
-    if len(starts) != 1:
-        raise ExportError(f"import_nir: the graph must have one input, it has {len(starts)}.")
-    names, at = [], starts[0]
-    while not isinstance(graph.nodes[at], library.Output):
-        targets = following.get(at, [])
-        if len(targets) != 1 or targets[0] in names:
-            raise _refusal(at, graph.nodes[at], f"{len(targets)} nodes follow it, and one that is new must")
-        at = targets[0]
-        names.append(at)
-    if len(names) != len(graph.nodes) - 1:
-        raise ExportError("import_nir: the graph branches; only nodes that follow one another are known.")
-    return names[:-1]
-
-
-def _tensor(value: Any) -> Tensor:
-    return torch.from_numpy(np.array(value, dtype=np.float32))
-
-
-def _linear(name: str, node: Any, dt: float) -> nn.Module:
-    bias = getattr(node, "bias", None)
-    module = layer.Linear(node.weight.shape[1], node.weight.shape[0], bias=bias is not None)
-    return _with_parameters(module, node.weight, bias)
-
-
-def _conv(name: str, node: Any, dt: float) -> nn.Module:
-    out, into, *kernel = node.weight.shape
-    padding = node.padding if isinstance(node.padding, str) else _pair(node.padding)
-    geometry = {"stride": _pair(node.stride), "padding": padding, "dilation": _pair(node.dilation)}
-    groups = int(node.groups)
-    module = layer.Conv2d(into * groups, out, tuple(kernel), groups=groups, bias=True, **geometry)
-    return _with_parameters(module, node.weight, node.bias)
-
-
-def _with_parameters(module: nn.Module, weight: Any, bias: Any) -> nn.Module:
-    module.weight = nn.Parameter(_tensor(weight))
-    if bias is not None:
-        module.bias = nn.Parameter(_tensor(bias))
-    return module
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = np.asarray(value).reshape(-1)
-    return pair((int(values[0]), int(values[-1])))
-
-
-def _pool(name: str, node: Any, dt: float) -> nn.Module:
-    kind = lava_exchange.SumPool2d if type(node).__name__ == "SumPool2d" else layer.AvgPool2d
-    return kind(*(_pair(getattr(node, size)) for size in ("kernel_size", "stride", "padding")))
-
-
-def _flatten(name: str, node: Any, dt: float) -> nn.Module:
-    start, end = int(node.start_dim), int(node.end_dim)  # without the batch
-    return layer.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
-
-
-def _cuba(name: str, node: Any, dt: float) -> nn.Module:
-    current_decay, voltage_decay = (dt / _one(name, node, tau) for tau in ("tau_syn", "tau_mem"))
-    gain = _one(name, node, "w_in") * current_decay * _one(name, node, "r") * voltage_decay
-    return _node(name, node, current_decay, voltage_decay, gain)
-
-
-def _lif(name: str, node: Any, dt: float) -> nn.Module:
-    voltage_decay = dt / _one(name, node, "tau")
-    return _node(name, node, 1.0, voltage_decay, _one(name, node, "r") * voltage_decay)
-
-
-def _node(name: str, node: Any, current_decay: float, voltage_decay: float, gain: float) -> nn.Module:
-    for what in ("v_leak", "v_reset"):
-        if np.any(getattr(node, what, 0)):
-            raise _refusal(name, node, f"{what} is not 0")
-    for what, value in {"dt/tau_syn": current_decay, "dt/tau_mem": voltage_decay}.items():
-        if not 0 <= value <= 1 + 1e-6:
-            raise _refusal(name, node, f"{what} must be from 0 to 1, it is {value:g}; is dt right?")
-    decays = [0.0 if value < 2.0**-24 else min(value, 1.0) for value in (current_decay, voltage_decay)]
-    threshold = np.float32(_one(name, node, "v_threshold") / gain)
-    above = float(np.nextafter(threshold, np.float32(np.inf)))  # ours fires at the threshold too
-    return CubaLIFNode(*decays, v_threshold=above)
-
-
-def _one(name: str, node: Any, what: str) -> float:
-    values = np.asarray(getattr(node, what), dtype=np.float64).reshape(-1)
-    if not np.allclose(values, values[0], rtol=1e-6, atol=0):
-        raise _refusal(name, node, f"{what} differs from neuron to neuron")
-    return float(values[0])
-
-
-_READERS: dict[str, Callable[[str, Any, float], nn.Module]] = {
-    **dict.fromkeys(("Affine", "Linear"), _linear),
-    **dict.fromkeys(("SumPool2d", "AvgPool2d"), _pool),
-    "Conv2d": _conv,
-    "Flatten": _flatten,
-    "CubaLIF": _cuba,
-    "LIF": _lif,
-}

@@ -10,6 +10,7 @@ from exportable_nets import random_case, spikes_of
 from torch import nn
 
 from snntrain import functional, layer, neuron
+from snntrain.error import DamagedFile
 from snntrain.export import Exported, ExportError, emulate, export, plan
 from snntrain.export.plan import CAVEAT
 from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, SumPool2d
@@ -530,7 +531,14 @@ def test_files_beside_the_netx_file_say_how_it_is_used(tmp_path):
     assert torch.equal(again.logits(x), exported.logits(x)) and again.headroom == exported.headroom
     assert again.input == exported.input and [one.name for one in again.layers] == ["", "0"]
     (tmp_path / "deep" / "net.json").write_text("{}")
-    with pytest.raises(ExportError, match=r"files beside .*net\.h5 are not complete"):
+    with pytest.raises(DamagedFile, match=r"net\.json is damaged"):
+        Exported.load(tmp_path / "deep" / "net.h5")
+    (tmp_path / "deep" / "net.json").unlink()
+    with pytest.raises(ExportError, match=r"net\.json is missing beside .*net\.h5"):
+        Exported.load(tmp_path / "deep" / "net.h5")
+    (tmp_path / "deep" / "net.json").write_text(json.dumps(about))
+    (tmp_path / "deep" / "net.readout.npz").write_bytes(b"PK\3\4 cut")
+    with pytest.raises(DamagedFile, match=r"net\.readout\.npz is damaged"):
         Exported.load(tmp_path / "deep" / "net.h5")
     for suffix in (".json", ".npz"):
         with pytest.raises(ExportError, match=f"path must not end in {suffix}"):

@@ -172,7 +172,7 @@ def test_files_that_are_not_known_are_refused(tmp_path):
     assert "no complete netx file" in changed(lambda file: file.pop("layer/3/neuron/vDecay"))
     assert "no complete netx file" in changed(lambda file: file.move("layer/2", "layer/7"))
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(DamagedFile, match=r"text\.h5 is no HDF5 file, or a damaged one"):
+    with pytest.raises(DamagedFile, match=r"text\.h5 is damaged, or no HDF5 file: .*signature not found"):
         read(tmp_path / "text.h5")
     write([FLATTEN, DENSE], tmp_path / "net.h5")
     with pytest.raises(ExportError, match=r"layer 0 \(flatten\) has no layer before it"):

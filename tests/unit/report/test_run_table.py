@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import statistics
 from pathlib import Path
 

@@ -11,10 +11,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
 
 
+def last_of_each(arguments: tuple[str, ...]) -> list[str]:
+    """Of overrides of one key the last, so that a test can change a line that it shares with others."""
+    kept = {word.partition("=")[0] if "=" in word else (number, word): word for number, word in enumerate(arguments)}
+    return list(kept.values())
+
+
 def start(program: str, *arguments: str, cwd: Path) -> subprocess.Popen:
-    """Start train.py or eval.py; output is collected as text."""
+    """Start train.py or eval.py; output is collected as text. A key may be given twice: the last one counts."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
-    command = [sys.executable, str(ROOT / program), *arguments]
+    command = [sys.executable, str(ROOT / program), *last_of_each(arguments)]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -20,7 +20,7 @@ from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides
 from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
-from snntrain.run.front import describe, exit_code, report, run_program
+from snntrain.run.front import WRONG, describe, exit_code, report, run_program
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
 from snntrain.run.owner import release
@@ -66,9 +66,10 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
     sys.argv[1:] = [*overrides, *options.flags]
     try:
         main()
-    except OSError as error:  # Hydra made the folder, or could not
-        folder = HydraConfig.get().run.dir if HydraConfig.initialized() else None
-        raise UsageError(describe(error, folder and Path(folder))) from error
+    except OSError as error:  # Hydra itself makes nothing but the folder of the run
+        if exit_code(error) != WRONG:
+            raise
+        raise UsageError(describe(error, Path(os.fsdecode(error.filename or "")))) from error
     if JobSweeper.failures is not None:
         return 1 if JobSweeper.failures else 0
     return exit_code(_failures[0]) if _failures else 0

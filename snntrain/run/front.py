@@ -84,11 +84,13 @@ def _names_traceback(word: str) -> bool:
 
 
 def _end(error: BaseException, with_traceback: bool) -> int:
-    if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return 128 + signal.SIGPIPE  # rich met the closed pipe, and has left it already
+    if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             print_error(error.code)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    if isinstance(error, (SystemExit, BrokenPipeError)) and _leave_closed_pipes():
+    if isinstance(error, BrokenPipeError) and _leave_closed_pipes():
         return 128 + signal.SIGPIPE
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         if not getattr(error, "message", ""):  # else whoever knew more has said it

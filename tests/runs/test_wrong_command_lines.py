@@ -109,7 +109,7 @@ WRONG = {
     "a sweep's folder for one run": (["hydra.sweep.dir=x"], ["hydra.sweep.dir=x", "add -m"]),
     "a surrogate for ReLUs": (["neuron=relu", "surrogate=erf"], ["surrogate=erf does nothing"]),
     "a normalization for a net without": (["model=mlp", "norm=tdbn"], ["norm=tdbn does nothing"]),
-    "settings of no logger": (["~logger", "logger.save_dir=x"], ["logger", "given twice"]),
+    "settings of no logger": (["~logger", "logger.save_dir=x"], ["logger has settings", "logger=csv"]),
     "settings of a callback that was not chosen": (
         ["callbacks.early_stopping.patience=3"],
         ["callbacks.early_stopping", "callbacks=[default,early_stopping]"],

@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from snntrain.config import UsageError
 from snntrain.run.front import Parser, describe, key_values, run_program, whole_number
 from snntrain.run.interruption import Interrupted
+from snntrain.terminal import terminal
 
 
 def raising(error: BaseException):
@@ -79,7 +80,8 @@ def test_sigterm_ends_with_its_number_after_what_is_under_way_was_cleaned_up(cap
     assert signal.getsignal(signal.SIGTERM) is before and capsys.readouterr().err == "Interrupted.\n"
 
 
-def test_a_reader_that_went_away_ends_the_program_without_a_word(tmp_path):
+@pytest.mark.parametrize("show", [print, lambda text: terminal().print(text)], ids=["print", "rich"])
+def test_a_reader_that_went_away_ends_the_program_without_a_word(tmp_path, show):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # as `program | head` once head has ended
@@ -89,7 +91,7 @@ def test_a_reader_that_went_away_ends_the_program_without_a_word(tmp_path):
         import sys
 
         sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
-        code = run_program(lambda arguments: print("text") or 0, [])
+        code = run_program(lambda arguments: show("text") or 0, [])
         sys.stderr.flush()
         os._exit(code)
     os.close(reader)

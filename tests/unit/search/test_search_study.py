@@ -20,6 +20,7 @@ from programs import ROOT, SMALL, results
 from snntrain.callback import Pruned
 from snntrain.config import UsageError
 from snntrain.error import Diverged
+from snntrain.run.front import run_program
 from snntrain.run.interruption import Interrupted
 from snntrain.search.command import main
 
@@ -52,7 +53,7 @@ def tune(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     def run(changed: dict | None = None, *arguments: str) -> tuple[int, str, str]:
         Path("mine.yaml").write_text(yaml.safe_dump(SEARCH | (changed or {})), encoding="utf-8")
         capsys.readouterr()
-        code = main(["search=mine.yaml", *arguments])
+        code = run_program(main, ["search=mine.yaml", *arguments], keeps_traceback=True)
         return code, *capsys.readouterr()
 
     return run

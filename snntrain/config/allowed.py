@@ -22,10 +22,12 @@ class Range(Bounds):
     Attributes:
         also: what else is allowed, None for null.
         any_text: a text is allowed too, and checked elsewhere.
+        rising: a list is a lower and an upper bound.
     """
 
     also: tuple[Any, ...] = ()
     any_text: bool = False
+    rising: bool = False
 
     def allow(self, value: Any) -> bool:
         if isinstance(value, str):

@@ -280,15 +280,15 @@ _ranges(
     v2.RandomResizedCrop,
     "torchvision.transforms.v2.RandomResizedCrop: 'Scale should be a sequence' of a lower and an upper bound",
     size=_COUNT,
-    scale=number(above=0, at_most=1),
-    ratio=_POSITIVE,
+    scale=number(above=0, at_most=1, rising=True),
+    ratio=number(above=0, rising=True),
 )
 _ranges(
     v2.RandomErasing,
     "torchvision.transforms.v2.RandomErasing: 'Scale should be between 0 and 1' and others",
     **_CHANCE,
-    scale=_SHARE,
-    ratio=_POSITIVE,
+    scale=number(at_least=0, at_most=1, rising=True),
+    ratio=number(above=0, rising=True),
     value=number(also=(None,), any_text=True),
 )
 _ranges(v2.AutoAugment, "torchvision.transforms.v2.AutoAugment", **_FILL)
@@ -326,6 +326,8 @@ def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path:
             if not allowed.allow(item):
                 place = f"{path}.{argument}" + ("" if index is None else f"[{index}]")
                 raise UsageError(f"{place} must be {allowed}, got {_written(item)}.")
+        if isinstance(value, (list, tuple)) and getattr(allowed, "rising", False) and sorted(value) != list(value):
+            raise UsageError(f"{path}.{argument} must be a lower and an upper bound, got {list(value)}.")
 
 
 def _written(value: Any) -> str:

@@ -63,7 +63,74 @@ COMMANDS: dict[str, list[str]] = {
 ELSEWHERE = ("*.seed", "data.num_classes", "data.sample_shape*", "*.surrogate_function*", "*.quant_params*")
 
 # Keys, values, and why they pass.
-LEGAL: list[tuple[str, str, str]] = []
+_OFF = "what it stands for is left out"
+_ANY = "a finite number, as the class documents; a net that is silent, saturated or diverges is told of in training"
+LEGAL: list[tuple[str, str, str]] = [
+    ("data.num_workers", "0", "the batches are made in the process itself"),
+    ("data.test_fraction", "0", _OFF),
+    ("data*.padding", "0 null", _OFF),
+    ("data.augment.*", "0 null", _OFF),
+    ("data.augment.*.ratio*", "1e20", "a rectangle as wide as it gets"),
+    ("data.cache_gb", "1e20", "a cache may take the whole disk"),
+    ("data.framing.window", "null", "the mode needs none"),
+    ("data.framing.tau", "null", "the mode needs none"),
+    ("logger.version", "0 text null", "a version may have any name"),
+    ("callbacks.best_checkpoint.every_n_train_steps", "0 null", _OFF),
+    ("callbacks.best_checkpoint.every_n_epochs", "null", _OFF),
+    ("callbacks.best_checkpoint.save_top_k", "0 -1", "none or all are kept; without one the last weights are tested"),
+    ("callbacks.early_stopping.patience", "0", "the first epoch that is no better ends the run"),
+    ("callbacks.early_stopping.min_delta", "0 1e20", _ANY),
+    ("callbacks.early_stopping.*_threshold", "0 -1 1e20 null", _ANY),
+    ("callbacks.ema.decay", "0", "the average is the last weights"),
+    ("optim.lr", "0 1e20", _ANY),
+    ("optim.weight_decay", "0 1e20", _ANY),
+    ("optim.eps", "1e20", _ANY),
+    ("optim.momentum", "0", _OFF),
+    ("optim.dampening", "0", _OFF),
+    ("optim.schedule.eta_min", "0", "the rate falls to nothing at the end"),
+    ("optim.schedule.factor", "0", _ANY),
+    ("optim.schedule.gamma", "0 1e20", _ANY),
+    ("optim.schedule.total_iters", "0", _OFF),
+    ("optim.schedule.last_epoch", "-1", "the default, and the only value"),
+    ("task.chunk", "null", "the whole sequence at once"),
+    ("task.gradient_clip_val", "null 1e20", _OFF),
+    ("task.mixup", "0 1e20", "any share of two samples, down to none and up to a half"),
+    ("task.cutmix", "0 1e20", "any share of two samples, down to none and up to a half"),
+    ("task.label_smoothing", "0", _OFF),
+    ("task.readout_tau", "1e20", _ANY),
+    ("task.tet_weight", "0", _OFF),
+    ("task.tet_potential", "0 -1 1e20", "the loss that reads it is another one"),
+    ("trainer.devices", "-1", "all there are"),
+    ("trainer.fast_dev_run", "0 true", "one batch of everything"),
+    ("trainer.gradient_clip_val", "null 1e20", _OFF),
+    ("trainer.limit_*", "null", "all of them"),
+    ("trainer.limit_predict_batches", "0", "a run predicts nothing"),
+    ("trainer.log_every_n_steps", "0 null", _OFF),
+    ("trainer.max_steps", "-1", "as many as the epochs have"),
+    ("trainer.min_*", "0 null", _OFF),
+    ("trainer.num_sanity_val_steps", "0 -1 null", "none, or all of them"),
+    ("trainer.overfit_batches", "0", _OFF),
+    ("trainer.reload_dataloaders_every_n_epochs", "0", _OFF),
+    ("trainer.val_check_interval", "null", "the default"),
+    ("model.layers*.padding", "0", _OFF),
+    ("model.layers*.momentum", "0 null", "the statistics stay, or are those of all batches"),
+    ("norm.*momentum", "0 null", "the statistics stay, or are those of all batches"),
+    ("norm.*", "1e20", _ANY),
+    ("encoder.*", "0 -1 1e20 null", _ANY),
+    ("surrogate.grad_window", "null", "the default"),
+    ("surrogate.*", "0 -1 1e20", _ANY),
+    ("neuron.*", "0 -1 1e20 null", _ANY),
+    ("stages.qat.epochs", "0", _OFF),
+    ("stages.qat.lr", "null 1e20", "a tenth of optim.lr, or any"),
+    ("stages.qat.verify_samples", "0", _OFF),
+    ("stages.qat.sensitivity_batches", "0", _OFF),
+    ("stages.lava.lava_samples", "0", _OFF),
+    ("stages.lava.timeout", "1e20", "seconds without an end"),
+    ("stages.nir.dt", "1e20", _ANY),
+    ("stages.nir.tolerance", "0", "no spike may differ"),
+]
+# The other end of a range, which the sentence names instead.
+OTHER_END = {"vth_init_l": "vth_init_h", "x_min": "x_max", "v_reset": "v_threshold", "size": "sample_shape"}
 
 
 def numbers(config: DictConfig, below: str) -> Iterator[str]:
@@ -132,7 +199,7 @@ def judged(config: DictConfig, key: str, name: str) -> str | None:
     answer = said(config, key, VALUES[name])
     last = key.split(".")[-1].split("[")[0]
     if answer is not None:
-        names_it = last in answer and key.split(".")[0] in answer
+        names_it = (last in answer or OTHER_END.get(last, last) in answer) and key.split(".")[0] in answer
         return None if names_it and "\n" not in answer else f"{key}={name}: {answer}"
     is_known = any(fnmatch.fnmatch(key, pattern) and name in values.split() for pattern, values, _ in LEGAL)
     return None if is_known else f"{key}={name}: passes"

@@ -3,6 +3,7 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
@@ -103,3 +104,8 @@ def test_nan_and_integers_beyond_64_bits_are_refused_wherever_they_stand(value, 
     with pytest.raises(UsageError) as error:
         check_finite(value)
     assert str(error.value).startswith(place)
+
+
+def test_bounds_in_the_wrong_order_are_refused():
+    with pytest.raises(UsageError, match=r"here\.scale must be a lower and an upper bound, got \[0\.2, 0\.1\]"):
+        check_ranges(v2.RandomErasing, {"scale": [0.2, 0.1]}, "here")

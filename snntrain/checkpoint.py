@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from torch import Tensor, nn
+from torch import nn
 
 from snntrain.error import DamagedFile, UsageError
 from snntrain.files import replacing
@@ -74,12 +74,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
     if "config" not in description:
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
-    weights = content["state_dict"]
-    if not isinstance(weights, dict):
-        raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'state_dict' is {type(weights).__name__}.")
-    for name, value in weights.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
-            raise DamagedFile(_not_finite(path, name, "NaN"))
+    if not isinstance(content["state_dict"], dict):
+        raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'state_dict' is no mapping.")
     return content
 
 
@@ -91,20 +87,18 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> N
         weights: its state_dict.
         path: of the checkpoint, for messages.
 
-    Raises: DamagedFile naming a parameter that is not finite (a buffer may be infinite: a mask); what
-    module.load_state_dict raises where names or shapes do not fit.
+    Raises: DamagedFile naming a parameter that is not finite, or a buffer that is NaN and was not when it was made
+    (infinity may be meant: a mask); what module.load_state_dict raises where names or shapes do not fit.
     """
+    unset = {name for name, buffer in module.named_buffers() if bool(torch.isnan(buffer).any())}
     module.load_state_dict(weights)
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise DamagedFile(_not_finite(path, name, "infinity"))
-
-
-def _not_finite(path: Path, name: str, what: str) -> str:
-    return (
-        f"checkpoint: {path} holds {what} in {name}: its training diverged, or the file was made from damaged weights. "
-        "Use another checkpoint of the run."
-    )
+    parameters = [name for name, value in module.named_parameters() if not bool(torch.isfinite(value).all())]
+    buffers = [name for name, value in module.named_buffers() if name not in unset and bool(torch.isnan(value).any())]
+    for name in (*parameters, *buffers):
+        raise DamagedFile(
+            f"checkpoint: {path} holds NaN or infinity in {name}: its training diverged, or the file was made from "
+            "damaged weights. Use another checkpoint of the run."
+        )
 
 
 def check_archive(path: Path) -> None:

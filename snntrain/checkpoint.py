@@ -16,7 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from snntrain.config.migration import FORMAT, migrate
 from snntrain.error import DamagedFile, UsageError
 from snntrain.files import replacing
-from snntrain.run.weights import check_numbers, check_tree
+from snntrain.run.weights import check_tree
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Loading runs no code of the file's, and every tensor in it has its values in the file.
 
-    Raises: UsageError if it is missing or not from snntrain; DamagedFile if it is damaged or a weight is not a number.
+    Raises: UsageError if it is missing or not from snntrain; DamagedFile if it is damaged.
     """
     if not path.is_file():
         raise UsageError(f"checkpoint: {path} does not exist. Give a run folder or a .ckpt file of one.")
@@ -75,10 +75,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"checkpoint: {path} was written by a newer snntrain ({description.get('version')}); update.")
     if "config" not in description:
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' holds no config.")
-    check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
     if not isinstance(weights, dict):
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'state_dict' is {type(weights).__name__}.")
-    check_numbers(weights, f"checkpoint: {path}")
+    check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
     config = migrate(description["config"], description["format"], f"checkpoint: {path}")
     return {**content, "snntrain": {**description, "format": FORMAT, "config": config}}
 

@@ -89,35 +89,23 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def check_numbers(weights: Mapping[str, Any], source: str) -> None:
-    """Refuse weights that hold NaN: no run writes them.
-
-    Raises: DamagedFile naming the entry.
-    """
-    for name, value in weights.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
-            raise DamagedFile(_not_finite(source, name, "NaN"))
-
-
 def load_weights(module: nn.Module, saved: Any, source: str) -> None:
     """Give a network the weights of a checkpoint.
 
-    Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite (a buffer may be
-    infinite: a mask).
+    Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite, or a buffer that is
+    NaN and was not when it was made (infinity may be meant: a mask).
     """
     check_weights(saved, module.state_dict(), source)
+    unset = {name for name, buffer in module.named_buffers() if bool(torch.isnan(buffer).any())}
     with refusing(f"{source} does not fit the config"):
         module.load_state_dict(saved)
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise DamagedFile(_not_finite(source, name, "infinity"))
-
-
-def _not_finite(source: str, name: str, what: str) -> str:
-    return (
-        f"{source} holds {what} in {name}: its training diverged, or the file was made from damaged weights. "
-        "Use another checkpoint of the run."
-    )
+    parameters = [name for name, value in module.named_parameters() if not bool(torch.isfinite(value).all())]
+    buffers = [name for name, value in module.named_buffers() if name not in unset and bool(torch.isnan(value).any())]
+    for name in (*parameters, *buffers):
+        raise DamagedFile(
+            f"{source} holds NaN or infinity in {name}: its training diverged, or the file was made from damaged "
+            "weights. Use another checkpoint of the run."
+        )
 
 
 def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":

@@ -166,9 +166,11 @@ class JobSweeper(BasicSweeper):
     def _conclude(self) -> None:
         jobs = read_jobs(self.folder)
         JobSweeper.failures = [job for job in jobs if job.status != "finished"]
-        write_sweep_report(self.folder)
-        print_sweep(self.folder, console)
-        release(self.folder)
+        try:
+            write_sweep_report(self.folder)
+        finally:
+            print_sweep(self.folder, console)
+            release(self.folder)
 
 
 def _is_chosen(config: DictConfig) -> bool:

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,6 +148,7 @@ def test_a_cache_that_is_full_is_named_and_the_run_goes_on(disk, forked, tmp_pat
     data = ("data=event_folder", f"data.root={tmp_path}/events", "data.num_classes=2", "data.split=0.25")
     monkeypatch.setenv("XDG_CACHE_HOME", os.environ["SNNTRAIN_CACHE"])  # of kernels
     monkeypatch.delenv("SNNTRAIN_CACHE")
+    monkeypatch.setattr(warnings, "showwarning", lambda text, *where, **more: print(text, file=sys.stderr))
     named = []
     for room in SIZES:
         place = disk(room)

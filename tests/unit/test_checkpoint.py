@@ -70,18 +70,21 @@ def test_what_is_packed_is_not_unpacked(tmp_path):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value):
+@pytest.mark.parametrize(
+    ("name", "value"), [("weight", "nan"), ("weight", "inf"), ("bias", "-inf"), ("running_mean", "nan")]
+)
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, name, value):
     net = nn.BatchNorm1d(3)
-    weights = net.state_dict() | {"weight": torch.tensor([1.0, value, 2.0])}
-    with pytest.raises(DamagedFile, match=r"x\.ckpt holds (NaN|infinity) in weight"):
+    weights = net.state_dict() | {name: torch.tensor([1.0, float(value), 2.0])}
+    with pytest.raises(DamagedFile, match=rf"x\.ckpt holds NaN or infinity in {name}:"):
         load_weights(net, read_checkpoint(saved(tmp_path / "x.ckpt", **weights))["state_dict"], tmp_path / "x.ckpt")
 
 
-def test_a_mask_may_be_infinite(tmp_path):
+def test_a_mask_may_be_infinite_and_what_begins_as_nan_may_stay_so(tmp_path):
     net = nn.Module()
     net.register_buffer("mask", torch.zeros(2))
-    path = saved(tmp_path / "x.ckpt", mask=torch.tensor([0.0, -float("inf")]))
+    net.register_buffer("unset", torch.full((1,), float("nan")))
+    path = saved(tmp_path / "x.ckpt", mask=torch.tensor([0.0, -float("inf")]), unset=net.unset)
     load_weights(net, read_checkpoint(path)["state_dict"], path)
     assert net.mask[1] == -float("inf")
 

@@ -19,7 +19,7 @@ from snntrain.callback import History
 from snntrain.callback.kept import own_checkpoints
 from snntrain.error import DamagedFile, UsageError
 from snntrain.parallel.devices import is_sharded
-from snntrain.run.weights import check_weights, leaves
+from snntrain.run.weights import leaves, load_weights
 from snntrain.task import Classification
 from snntrain.task.optimizer import parameter_groups
 
@@ -40,7 +40,7 @@ def check_state(
 
     Args:
         content: of the checkpoint, as snntrain.run.build.read_checkpoint gives it.
-        task, trainer: of the run that is to go on, built but not begun.
+        task, trainer: of the run that is to go on, built but not begun; the task gets the checkpoint's weights.
         config: of the run.
         source: the checkpoint's file.
 
@@ -53,11 +53,11 @@ def check_state(
             "checkpoints/last.ckpt."
         )
     _check_version(content, source)
-    own = task.state_dict()
+    finite = {name for name, value in task.state_dict().items() if _is_finite(value)}
     for key in ("state_dict", "current_model_state"):
         if key in content:
-            check_weights(content[key], own, f"resume: {source}")
-            _check_finite(content[key], key, source, {name for name, value in own.items() if _is_finite(value)})
+            load_weights(task, content[key], f"resume: {source}")  # as Lightning will, which has no words for the user
+            _check_finite(content[key], key, source, finite)
     for name, value in leaves(content.get("averaging_state", {})):
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise _damaged(source, f"averaging_state.{name}", "is no single number")

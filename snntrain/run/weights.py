@@ -48,7 +48,9 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
-    """Refuse a state that is not that of a network: other names, shapes or kinds of numbers.
+    """Refuse a state whose entries hold other kinds of numbers than those of a network: torch would convert them.
+
+    Names and shapes are left to the modules: some read those of earlier programs or of peers, others refuse them.
 
     Args:
         saved: as read.
@@ -59,21 +61,14 @@ def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
     """
     if not isinstance(saved, Mapping):
         raise DamagedFile(f"{source} is damaged: its weights are {type(saved).__name__}, not a mapping.")
-    missing, surplus = ([str(name) for name in a if name not in b] for a, b in ((own, saved), (saved, own)))
-    if missing or surplus:
-        parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has {_listed(surplus)} besides"] * bool(surplus)
-        raise UsageError(f"{source} does not fit the config: it {' and '.join(parts)}.")
+    if not all(isinstance(name, str) for name in saved):
+        raise DamagedFile(f"{source} is damaged: its weights have names that are no text.")
     for name, value in own.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or name not in saved:
             continue
         found = saved[name]
         if not isinstance(found, Tensor):
             raise DamagedFile(f"{source} is damaged: {name} is {type(found).__name__}, not a tensor.")
-        if found.shape != value.shape and not isinstance(value, nn.parameter.UninitializedTensorMixin):
-            raise UsageError(
-                f"{source} does not fit the config: {name} has the shape {list(found.shape)}, the network's is "
-                f"{list(value.shape)}."
-            )
         if _kind(found) != _kind(value):
             raise UsageError(
                 f"{source} does not fit the config: {name} holds {found.dtype}, the network's {value.dtype}."
@@ -83,10 +78,6 @@ def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
 def _kind(tensor: Tensor) -> str | torch.dtype:
     """Precision may differ (trainer.precision), the kind of number may not."""
     return "floating" if tensor.is_floating_point() else tensor.dtype
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def load_weights(module: nn.Module, saved: Any, source: str) -> None:

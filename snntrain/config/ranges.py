@@ -267,6 +267,7 @@ _ranges(nn.Upsample, "torch.nn.Upsample", size=_COUNT_OR_NONE, scale_factor=numb
 
 _CHANCE = {"p": _SHARE}
 _FILL = {"fill": number(also=(None,))}
+_RESAMPLING = {"interpolation": number(at_least=0, at_most=5, any_text=True)}  # a name, or Pillow's number of it
 for _transform in (v2.RandomHorizontalFlip, v2.RandomVerticalFlip, v2.RandomGrayscale, v2.RandomInvert):
     _ranges(_transform, f"torchvision.transforms.v2.{_transform.__name__}: '`p` should be in [0.0, 1.0]'", **_CHANCE)
 _ranges(
@@ -280,6 +281,7 @@ _ranges(
     v2.RandomResizedCrop,
     "torchvision.transforms.v2.RandomResizedCrop: 'Scale should be a sequence' of a lower and an upper bound",
     size=_COUNT,
+    **_RESAMPLING,
     scale=number(above=0, at_most=1, rising=True),
     ratio=number(above=0, rising=True),
 )
@@ -291,13 +293,24 @@ _ranges(
     ratio=number(above=0, rising=True),
     value=number(also=(None,), any_text=True),
 )
-_ranges(v2.AutoAugment, "torchvision.transforms.v2.AutoAugment", **_FILL)
+_ranges(v2.AutoAugment, "torchvision.transforms.v2.AutoAugment", **_FILL, **_RESAMPLING)
 _ranges(
-    v2.RandAugment, "torchvision.transforms.v2.RandAugment", num_ops=_COUNT, magnitude=whole(0, at_most=30), **_FILL
+    v2.RandAugment,
+    "torchvision.transforms.v2.RandAugment",
+    num_ops=_COUNT,
+    magnitude=whole(0, at_most=30),
+    **_FILL,
+    **_RESAMPLING,
 )
-_ranges(v2.TrivialAugmentWide, "torchvision.transforms.v2.TrivialAugmentWide", num_magnitude_bins=whole(2), **_FILL)
+_ranges(
+    v2.TrivialAugmentWide,
+    "torchvision.transforms.v2.TrivialAugmentWide",
+    num_magnitude_bins=whole(2),
+    **_FILL,
+    **_RESAMPLING,
+)
 _ranges(v2.CenterCrop, "torchvision.transforms.v2.CenterCrop", size=_COUNT)
-_ranges(v2.Resize, "torchvision.transforms.v2.Resize", size=_COUNT_OR_NONE, max_size=_COUNT_OR_NONE)
+_ranges(v2.Resize, "torchvision.transforms.v2.Resize", size=_COUNT_OR_NONE, max_size=_COUNT_OR_NONE, **_RESAMPLING)
 
 
 # --- the checks ------------------------------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ from torch import Tensor
 
 from snntrain.neuron.integrate_and_fire import IFNode
 from snntrain.neuron.lif import LIFNode
-from snntrain.registry import register
 
 
-@register("neuron")
 class SimpleIFNode(IFNode):
     """IFNode whose potential starts at 0, whatever v_reset is.
 
@@ -31,7 +29,6 @@ class SimpleIFNode(IFNode):
         self.v = 0.0
 
 
-@register("neuron")
 class SimpleLIFNode(LIFNode):
     """LIFNode whose potential starts at 0, whatever v_reset is; tau and decay_input have no defaults.
 

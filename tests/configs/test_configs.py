@@ -54,6 +54,8 @@ def in_a_loop(neuron: str) -> list[str]:
 
 
 def choose(group: str, choice: str) -> list[str]:
+    if (group, choice) == ("encoder", "frames"):
+        return ["encoder=frames", "data=nmnist"]  # pictures have no frames
     return [f"{group}=[{choice}]"] if group == "callbacks" else [f"{group}={choice}"]
 
 

@@ -49,7 +49,6 @@ CONTRADICTIONS = {
     ],
     f"optim.schedule={{_target_: {SCHEDULES}.SequentialLR, schedulers: [], milestones: []}}": ["SequentialLR"],
     "optim.schedule.eta_min=0.1": ["optim.schedule.eta_min=0.1", "optim.lr=0.002"],
-    "~T": ["T was taken out of the config (~T)"],
 }
 
 

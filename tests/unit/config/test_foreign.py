@@ -7,7 +7,6 @@ import pytest
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
 from snntrain.config.foreign import admit, names_a_place_outside
-from snntrain.config.migration import migrate
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +84,3 @@ def test_which_texts_lead_outside():
         assert not names_a_place_outside(text, inside), text
     for text in ("/a/runs", "/a/runs/xy", "/a/runs/x/../z", "../x", "~", "gs://x", "file:///etc"):
         assert names_a_place_outside(text, inside), text
-
-
-@pytest.mark.parametrize("monitor", [{}, {"metric": "val/loss"}, {"metric": "val/loss", "mode": "min"}])
-def test_a_config_from_before_the_direction_was_open_looks_for_the_largest_unless_it_says_otherwise(monitor):
-    wanted = {"metric": "val/acc", "mode": "max"} | monitor
-    assert admit({"monitor": monitor}, "old.yaml", trust=False)["monitor"] == wanted
-    assert migrate({"monitor": monitor}, 1, "old.yaml")["monitor"] == wanted

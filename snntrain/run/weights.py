@@ -86,9 +86,9 @@ def load_weights(module: nn.Module, saved: Any, source: str) -> None:
     Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite, or a buffer that is
     NaN and was not when it was made (infinity may be meant: a mask).
     """
-    check_weights(saved, module.state_dict(), source)
-    unset = {name for name, buffer in module.named_buffers() if bool(torch.isnan(buffer).any())}
     with refusing(f"{source} does not fit the config"):
+        check_weights(saved, module.state_dict(), source)
+        unset = {name for name, buffer in module.named_buffers() if bool(torch.isnan(buffer).any())}
         module.load_state_dict(saved)
     parameters = [name for name, value in module.named_parameters() if not bool(torch.isfinite(value).all())]
     buffers = [name for name, value in module.named_buffers() if name not in unset and bool(torch.isnan(value).any())]

@@ -38,6 +38,8 @@ from snntrain.run.size_check import check_size
 from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
+_MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
+
 
 @dataclass
 class Run:
@@ -232,6 +234,9 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
     """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
+    Stages work in single precision (integers are exact in it), in a run of half or double precision too; autocast, of
+    the mixed precisions, stays.
+
     Raises: UsageError.
     """
     callbacks = [
@@ -243,7 +248,9 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
     ]
     if "finite" in config["callbacks"]:
         callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
-    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
+    mixed = config["trainer"].get("precision") in _MIXED
+    precision = config["trainer"]["precision"] if mixed else "32-true"
+    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None, "precision": precision}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 

@@ -27,11 +27,16 @@ def _naming(logger: Logger, action: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return action(*arguments, **settings)
         except OSError:
-            place = Path(logger.log_dir or logger.save_dir or ".")
-            with naming(place / "metrics.csv" if isinstance(logger, CSVLogger) else place):
+            with naming(_place(logger)):
                 raise
 
     return named
+
+
+def _place(logger: Logger) -> Path:
+    """The file of a CSV logger, the folder of another one's files."""
+    place = Path(logger.log_dir or logger.save_dir or ".")
+    return place / "metrics.csv" if isinstance(logger, CSVLogger) else place
 
 
 def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
@@ -53,20 +58,25 @@ def log_results(loggers: Iterable[Logger], metrics: Mapping[str, float], figures
     for figure in figures.values():
         figure.set_facecolor("white")
     for logger in loggers:
-        if of_stages:
-            logger.log_metrics(of_stages)
-            logger.save()
-        for name, figure in figures.items():
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"report/{name}", figure, close=False)
-            elif isinstance(logger, WandbLogger):
-                logger.log_image(f"report/{name}", [_picture(figure)])
-            elif isinstance(logger, MLFlowLogger):
-                logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.close()
+        with naming(_place(logger)):
+            _log_results(logger, of_stages, figures)
+
+
+def _log_results(logger: Logger, of_stages: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
+    if of_stages:
+        logger.log_metrics(of_stages)
+        logger.save()
+    for name, figure in figures.items():
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(f"report/{name}", figure, close=False)
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(f"report/{name}", [_picture(figure)])
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish()
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.close()
 
 
 def _picture(figure: Figure) -> Image.Image:

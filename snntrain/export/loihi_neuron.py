@@ -60,14 +60,16 @@ def neuron_of(name: str, neuron: nn.Module) -> LoihiNeuron:
     reader = _READERS.get(type(neuron))  # not isinstance: a subclass may compute something else
     if reader is None:
         remedy = (
-            "Train with lava_exchange.CubaLIFNode or IFNode, or quantise the net with quant=loihi (then LIFNode is one "
-            "more of the neurons it knows)."
+            "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantise the net with "
+            "stages.qat.quant=loihi (then LIFNode is one more of the neurons it knows)."
         )
         raise refusal(name, kind, "its dynamics are not those of Loihi's CUBA neuron", remedy)
     if neuron.v_reset is None:
-        raise refusal(name, kind, "it subtracts the threshold (soft reset), and Loihi resets to 0", "Use v_reset = 0.")
+        raise refusal(
+            name, kind, "it subtracts the threshold (soft reset), and Loihi resets to 0", "Use neuron.v_reset=0."
+        )
     if neuron.v_reset != 0:
-        remedy = "Use v_reset = 0; without a leak v_threshold − v_reset is then the same threshold."
+        remedy = "Use neuron.v_reset=0; without a leak v_threshold − v_reset is then the same threshold."
         raise refusal(name, kind, f"it resets to {neuron.v_reset:g}, and Loihi to 0", remedy)
     return reader(name, neuron)
 

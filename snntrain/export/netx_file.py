@@ -23,6 +23,7 @@ DECAY_ONE = 4096  # a decay of 1: nothing is kept
 
 _LARGEST = 2**31 - 1  # of any number in a file
 _KINDS = ("input", "flatten", "dense", "dense_rec", "conv")
+_SMALLER = "Use a smaller threshold (neuron.v_threshold), or a smaller scale (neuron.scale) of a net of floats."
 _PAIRS = ("stride", "padding", "dilation")
 
 
@@ -89,17 +90,17 @@ def _check_layer(layer: NetxLayer, place: str) -> None:
         if low < SMALLEST_WEIGHT or high > LARGEST_WEIGHT or (weight % 2).any():
             raise ExportError(
                 f"{place}: {name} must be even integers from {SMALLEST_WEIGHT} to {LARGEST_WEIGHT}, got {low} to "
-                f"{high}. Use a smaller scale, or none to let the weights choose it."
+                f"{high}. Use a smaller scale (neuron.scale), or in Python none, to let the weights choose it."
             )
     if layer.kind != "conv" and is_misread([layer.weight, layer.weight_rec]):
         raise ExportError(
             f"{place}: where no weight of a matrix is positive, its smallest must not be −2^k, which Lava's reader "
-            f"cuts, got {int(layer.weight.min())}. Use another scale."
+            f"cuts, got {int(layer.weight.min())}. Use another scale (neuron.scale)."
         )
     if layer.kind != "conv" and not (layer.weight.any() or (layer.weight_rec is not None and layer.weight_rec.any())):
         raise ExportError(f"{place}: all weights are 0, which Lava cannot load. Leave the layer out, or train it.")
-    _check_range(layer.threshold, "the threshold", 0, LARGEST_THRESHOLD, place, "Use a smaller scale or threshold.")
-    remedy = "Use a smaller scale, or train with smaller biases."
+    _check_range(layer.threshold, "the threshold", 0, LARGEST_THRESHOLD, place, _SMALLER)
+    remedy = "Give biases fewer bits (stages.qat.quant.bias.bits), a net of floats a smaller scale (neuron.scale)."
     _check_range(0 if layer.bias is None else layer.bias, "a bias", SMALLEST_BIAS, LARGEST_BIAS, place, remedy)
     if layer.bias is not None and layer.i_decay != DECAY_ONE:
         raise ExportError(f"{place}: a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}. Train without a bias.")

@@ -89,7 +89,7 @@ def _neuron_of(name: str, neuron: nn.Module) -> _Neuron:
         known = ", ".join(one.__name__ for one in _DECAYS)
         raise refusal(name, kind, "its dynamics are not those of a CubaLIF node", f"Use one of {known}.")
     if neuron.v_reset != 0:
-        raise refusal(name, kind, f"v_reset is {neuron.v_reset}, and importers know 0 only", "Use v_reset = 0.")
+        raise refusal(name, kind, f"v_reset is {neuron.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
     decays = _DECAYS[type(neuron)](neuron)
     gain = decays[1] if getattr(neuron, "decay_input", False) else 1.0
     if type(neuron) is LoihiCubaLIFNode:

@@ -15,7 +15,7 @@ from snntrain import lava_exchange, layer
 from snntrain.ann2snn.trace import title_of
 from snntrain.base import MemoryModule
 from snntrain.export.chain import Chain, Row
-from snntrain.export.error import ExportError, refusal
+from snntrain.export.error import MAX_POOL_REMEDY, ExportError, refusal
 from snntrain.export.synapse import Pool, Synapse, pair
 from snntrain.functional import set_backend
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
@@ -29,7 +29,7 @@ _NOT_FOLDED = (
     "Use BatchNorm2d with running statistics between a layer and its neurons.",
 )
 _NO_FORM = {
-    "MaxPool": ("there is no such maximum", "Use MaxPool2d after neurons, and export with max_pool='neurons'."),
+    "MaxPool": ("there is no such maximum", f"Use MaxPool2d after neurons, and {MAX_POOL_REMEDY}."),
     "ConvTranspose": ("there is no transposed convolution", "Use Conv2d."),
     "MaxUnpool": ("there is no unpooling", "Leave it out."),
     "Upsample": ("there is no upsampling", "Leave it out."),

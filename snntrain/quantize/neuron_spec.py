@@ -93,10 +93,15 @@ def _atif(path: str, neuron: ATIFNode | QuantizedATIF) -> NeuronSpec:
 def _rectifier(path: str, neuron: SpikingRectifier) -> NeuronSpec:
     kind = "SpikingRectifier"
     if neuron.delay:
-        raise refusal(path, kind, f"it waits {neuron.delay} steps before it fires", "Convert without a delay.")
+        raise refusal(
+            path,
+            kind,
+            f"it waits {neuron.delay} steps before it fires",
+            "Convert it with a method that does not delay (stages.ann2snn.method).",
+        )
     bias = neuron.bias
     if bias is not None and bias.dim() == 2:
-        raise refusal(path, kind, "its bias differs from step to step", "Calibrate with 'bias' instead.")
+        raise refusal(path, kind, "its bias differs from step to step", "Use stages.ann2snn.calibration=bias.")
     theta = neuron.theta.detach().float().reshape(-1)
     v_start = neuron.v_init.detach().float() if bool((neuron.v_init != 0).any()) else None
     common = (neuron.node.surrogate_function, neuron.node.detach_reset, neuron.node.backend)

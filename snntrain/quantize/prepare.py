@@ -270,7 +270,7 @@ class Builder:
                 break
             place = place.args[0]
         reason = "it has a bias, and no layer before it feeds it alone"
-        raise self.refuse(node, reason, "Convert the net with another calibration than 'bias'.")
+        raise self.refuse(node, reason, "Use stages.ann2snn.calibration=none, or potential.")
 
 
 def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:

@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
 from snntrain.callback.spike_statistics import spiking_layers
@@ -17,15 +18,16 @@ def write_confusion(confusion: Tensor, classes: tuple[str, ...], path: Path) -> 
 
 
 @torch.no_grad()
-def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path) -> None:
+def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, precision: Precision) -> None:
     """Spikes of every neuron for one sample.
 
     Args:
-        task: holds the trained network.
+        task: holds the trained network, in the precision that it was tested in.
         x: one sample, e.g. [C, H, W].
         label: its class.
         path: of the .npz: input, label, predicted, output [T, K], and spikes/<layer> [T, neurons] for each spiking
             layer.
+        precision: of the trainer that tested it.
     """
     fired: dict[str, list[Tensor]] = {}  # of one step, a chunk or the whole sequence per call
 
@@ -39,7 +41,8 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path) ->
     ]
     was_training = task.training
     try:
-        y_seq = task.eval()(x.unsqueeze(0).to(task.device)).float()
+        with precision.forward_context():
+            y_seq = task.eval()(precision.convert_input(x.unsqueeze(0).to(task.device))).float()
     finally:
         task.train(was_training)
         for handle in handles:

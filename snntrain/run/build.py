@@ -23,6 +23,7 @@ from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
 CHECKPOINT_FORMAT = 1
+_MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
 
 
 @dataclass
@@ -173,6 +174,9 @@ def _layer_sync(trainer: Mapping[str, Any]) -> dict[str, Any]:
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
     """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
+    Stages work in single precision (integers are exact in it), in a run of half or double precision too; autocast, of
+    the mixed precisions, stays.
+
     Raises: UsageError.
     """
     description = {"format": CHECKPOINT_FORMAT, "version": __version__, "config": config}
@@ -183,7 +187,9 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         Progress(),
         ResumePoint(folder / "checkpoints", description),
     ]
-    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None}
+    mixed = config["trainer"].get("precision") in _MIXED
+    precision = config["trainer"]["precision"] if mixed else "32-true"
+    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None, "precision": precision}
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 

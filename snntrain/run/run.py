@@ -263,8 +263,10 @@ def _test_batches(built: Run) -> int:
 
 def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
     x, label = built.data.splits["test"][0]
-    task = built.task if built.trainer.world_size == 1 else trained().task.to(built.trainer.strategy.root_device)
-    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz")
+    task, precision = built.task, built.trainer.precision_plugin
+    if built.trainer.world_size > 1:
+        task = precision.convert_module(trained().task.to(built.trainer.strategy.root_device))
+    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz", precision)
 
 
 def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:

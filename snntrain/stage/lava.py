@@ -12,11 +12,11 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import flag, integer, real
+from snntrain.arguments import choice, flag, integer, real
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
 from snntrain.export.lava_shim import installed_lava
-from snntrain.export.netx import most_used
+from snntrain.export.netx import MAX_POOLS, most_used
 from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
 from snntrain.quantize import QuantizedNet, to_integer
@@ -57,7 +57,7 @@ class LavaExport(Stage):
         self.lava_samples = integer(self, "lava_samples", lava_samples, at_least=0)
         self.timeout = real(self, "timeout", timeout, above=0)
         self.required = flag(self, "required", required)
-        self.folder, self.max_pool = folder, max_pool
+        self.folder, self.max_pool = folder, choice(self, "max_pool", max_pool, MAX_POOLS)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))

@@ -46,7 +46,9 @@ def run(stage: LavaExport, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        ([], r"stages\.lava: .*(MaxPool|maximum|max_pool)"),
+        ([], r"stages\.lava: .*maximum.* or stages\.lava\.max_pool=neurons"),
+        (["model.pool=AvgPool2d", "neuron.v_reset=null"], r"subtracts.*Set v_reset.*stages\.ann2snn\.reset=hard"),
+        (["model.pool=AvgPool2d", "stages.qat.quant={bits: 8}"], r"stages\.qat\.quant=loihi"),
         (["model.pool=AvgPool2d", "stages.lava.samples=0"], "samples must be an integer ≥ 1"),
         (["model.pool=AvgPool2d", "stages.lava.max_pool=none"], "max_pool must be"),
         (["model.pool=AvgPool2d", "stages.qat.quant=int8"], "loihi"),

@@ -17,7 +17,7 @@ from snntrain.stage.stage import Stage, Trained
 
 
 class NirExport(Stage):
-    """Export to NIR, which snnTorch, Norse, sinabs and others read.
+    """Export to NIR, which snnTorch, Norse and others read.
 
     Where batch normalisations are folded, weights are rounded anew, and a potential at the threshold can fall to the
     other side of it: the share of spikes that differ is reported, and is an error above `tolerance`.

@@ -12,7 +12,7 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "encoding", "files", "functional", "randomness", "registry", "surrogate"),
+    *("arguments", "base", "encoding", "error", "files", "functional", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {

@@ -332,7 +332,7 @@ REFUSALS = {
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
     "LIF": (
         lambda: [neuron.LIFNode()],
-        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantise",
+        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if",
     ),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),
     "v_reset": (lambda: [neuron.IFNode(v_reset=-0.5)], "it resets to -0.5, and Loihi to 0"),

@@ -330,7 +330,10 @@ REFUSALS = {
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
     "activation": (lambda: [nn.ReLU()], "there is no such layer"),
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
-    "LIF": (lambda: [neuron.LIFNode()], "Train with lava_exchange.CubaLIFNode or IFNode, or quantise"),
+    "LIF": (
+        lambda: [neuron.LIFNode()],
+        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if",
+    ),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),
     "v_reset": (lambda: [neuron.IFNode(v_reset=-0.5)], "it resets to -0.5, and Loihi to 0"),
     "norm in the neuron": (lambda: [CubaLIFNode(0.5, 0.5, norm=nn.Identity())], "its norm acts on the current"),

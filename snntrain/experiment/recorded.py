@@ -152,8 +152,8 @@ def read_run(folder: Path) -> Reference:
 
     Raises: UsageError naming what is missing or damaged, or saying that the run did not finish.
     """
-    verify_run(folder)
     found, facts = read_json(folder / "results.json"), read_json(folder / "provenance.json")
+    verify_run(folder)
     if found.get("status") != "finished":
         raise UsageError(f"{folder}: this run is {found.get('status')!r}, not finished; there is nothing to compare.")
     config, splits = read_config(folder), read_json(folder / "artifacts/splits.json")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import ROOT, SMALL, results
+from programs import ROOT, SMALL, last_of_each, results
 
 from snntrain.sweep.jobs import read_jobs
 
@@ -29,7 +29,7 @@ def start(cwd: Path, *arguments: str) -> subprocess.Popen:
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, *arguments, "hydra.sweep.dir=sweep"],
+        [sys.executable, str(ROOT / "train.py"), "-m", *last_of_each((*SMALL, *arguments)), "hydra.sweep.dir=sweep"],
         cwd=cwd,
         env=environment,  # wide enough that no row of the table is folded
         text=True,

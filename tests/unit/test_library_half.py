@@ -12,12 +12,12 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files"),
-    *("functional", "randomness", "registry", "surrogate"),
+    *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
+    *("functional", "leftover", "randomness", "registry", "surrogate", "terminal"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
-    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint"),
+    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint", "spreadsheet"),
     *("run", "report", "sweep", "search", "experiment", "parallel"),
 }
 FORBIDDEN = {

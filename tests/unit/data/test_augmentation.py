@@ -113,7 +113,7 @@ WRONG = {
     ("RandomCrop",): "RandomCrop needs size",
     ("RandomCrop", ("size", 4), ("pading", 2)): r"transforms[0].pading is not an argument of RandomCrop. Did you mean",
     ("RandomCrop", ("size", "big")): "size must be",
-    ("RandomHorizontalFlip", ("p", 2.0)): "interval",
+    ("RandomHorizontalFlip", ("p", 2.0)): "a finite number ≥ 0 and ≤ 1",
     ("AutoAugment", ("policy", "cifr10")): "policy must be one of imagenet, cifar10, svhn, got 'cifr10'. Did you mean",
     ("RandomRotation", ("degrees", 5), ("interpolation", "liner")): "interpolation must be one of",
 }

@@ -123,11 +123,11 @@ def test_what_a_config_may_say_passes_its_check_and_builds(name: str, arguments:
 @pytest.mark.parametrize(
     ("name", "key", "value", "wanted"),
     [
-        ("Conv2d", "kernel_size", "x", "an integer or a list of 2"),
+        ("Conv2d", "kernel_size", "x", "an integer ≥ 1"),
         ("Conv3d", "stride", [1, 2], "an integer or a list of 3"),
-        ("MaxPool2d", "kernel_size", 2.5, "an integer or a list (each item an integer)"),
+        ("MaxPool2d", "kernel_size", 2.5, "an integer ≥ 1"),
         ("MaxPool2d", "return_indices", 1, "true or false"),
-        ("AvgPool1d", "stride", "2", "an integer or a list of 1 or null"),
+        ("AvgPool1d", "stride", "2", "an integer ≥ 1 or null"),
         ("Linear", "bias", 0, "true or false"),
         ("GroupNorm", "step_mode", None, "text"),
     ],
@@ -137,7 +137,7 @@ def test_what_a_config_must_not_say_is_refused_with_its_type(name: str, key: str
     inferred = inspect.signature(target).parameters
     with pytest.raises(UsageError) as error:
         check_call(target, {key: value}, "a", inferred=inferred)
-    assert str(error.value) == f"a.{key} must be {wanted}, got {value!r}."
+    assert str(error.value) == f"a.{key} must be {wanted}, got {'null' if value is None else repr(value)}."
 
 
 def test_a_docstring_without_shapes_gets_those_of_a_step_and_of_a_sequence():

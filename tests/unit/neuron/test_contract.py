@@ -191,7 +191,7 @@ BAD_VALUES = {
     "surrogate_function": ("a surrogate module", ["Sigmoid", 4.0, Sigmoid, True]),
     "detach_reset": ("True or False", NOT_A_FLAG),
     "step_mode": ("'s'", ["S", "", None, 1, "sm"]),
-    "backend": ("one of 'auto', 'torch', 'fused'", ["cupy", "", None, 1, "Torch"]),
+    "backend": ("one of 'auto', 'torch', 'fused'", ["numba", "", None, 1, "Torch"]),
     "store_v_seq": ("True or False", NOT_A_FLAG),
     "decay_input": ("True or False", NOT_A_FLAG),
     "tau": ("a finite number > 1", NOT_ABOVE_ONE),

@@ -146,7 +146,7 @@ BAD_VALUES = {
     "v_reset": ("a finite number or None", [value for value in NOT_FINITE if value is not None]),
     "surrogate_function": ("a surrogate module", ["Sigmoid", 4.0, Sigmoid, True]),
     "step_mode": ("'s'", ["S", "", None, 1, "sm"]),
-    "backend": ("one of 'auto', 'torch', 'fused'", ["cupy", "", None, 1, "Torch"]),
+    "backend": ("one of 'auto', 'torch', 'fused'", ["numba", "", None, 1, "Torch"]),
     "T": ("an integer ≥ 1", [*NOT_AN_INTEGER, 0, -1]),
     "inplane": ("an integer ≥ 1", [True, 2.0, "2", NAN, 0, -1]),
 }

@@ -291,7 +291,7 @@ REFUSED = [
     ],
     *[(TernaryLIFNode, "surrogate_function", value, "a surrogate module") for value in ("Rect", Rect, 1.0)],
     *[(node, "step_mode", "x", "'s'") for node in BOTH],
-    *[(node, "backend", "cupy", "one of 'auto', 'torch', 'fused'") for node in BOTH],
+    *[(node, "backend", "numba", "one of 'auto', 'torch', 'fused'") for node in BOTH],
 ]
 
 

@@ -156,7 +156,7 @@ REFUSED = {
     "store_v_seq": [("True or False", value) for value in promises.NOT_A_FLAG],
     "surrogate_function": [("a surrogate module", value) for value in ("ATan", 4.0, True)],
     "step_mode": [("'s' (one step per call)", value) for value in ("m", "x", None)],
-    "backend": [("one of 'auto', 'torch', 'fused'", "cupy")],
+    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
 }
 
 

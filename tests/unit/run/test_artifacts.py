@@ -30,6 +30,6 @@ def test_a_raster_is_drawn_in_the_precision_of_the_test(tmp_path, precision):
 def test_stages_train_in_single_precision_or_with_autocast(tmp_path, precision, stages):
     """Integers are exact in single precision; half would round them, and the data of a batch are not doubles."""
     settings = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "precision": precision}
-    config = {"trainer": settings, "seed": 1, "paths": {"run": str(tmp_path)}}
+    config = {"trainer": settings, "seed": 1, "paths": {"run": str(tmp_path)}, "callbacks": {}}
     made = stage_trainer(config, 1, tmp_path)
     assert isinstance(made, pl.Trainer) and made.precision == stages

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from snntrain.files import naming
+from snntrain.terminal import terminal
 
 #: More files than this take seconds to read: what is being done is shown.
 SILENT = 5_000
@@ -42,7 +42,7 @@ def content_hash(root: Path, paths: Iterable[Path]) -> str:
             pool.map(_hashes, parts),
             f"reading {len(paths):,} files",
             len(parts),
-            console=Console(file=sys.stderr),
+            console=terminal(file=sys.stderr),
             transient=True,
             disable=len(paths) <= SILENT or not sys.stderr.isatty(),
         )

@@ -34,7 +34,7 @@ def show_data(settings: dict[str, Any]) -> Path:
     console.print(_counts(data))
     console.print(_facts(name, data))
     if assumed := data.assumed():
-        console.print("[bold]assumed")
+        console.print(bold("assumed"))
         console.print(_table(assumed))
     path = Path(settings["paths"]["runs"]) / f"show_data_{name}.png"
     _draw(data, name, path)

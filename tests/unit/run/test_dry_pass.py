@@ -141,6 +141,14 @@ def of_size(*overrides: str) -> str | None:
     return None
 
 
+def test_a_limit_of_a_split_that_the_data_lack_is_passed_over():
+    config = settings("trainer.limit_test_batches=0.5")
+    task, data = build_task(config), make_data(config)
+    read_data(data)
+    del data.splits["test"]
+    check_with_data(task, data, config)
+
+
 def test_a_last_batch_of_one_sample_is_refused_where_the_net_cannot_learn_from_it():
     one_left = ["T=1", ONE_BY_ONE, "data.batch_size=431"]
     said = of_size(*one_left)

@@ -47,11 +47,11 @@ def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
         except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DamagedFile(f"{source}: its config is not one of format {written_in} ({reason}).") from error
-    check_complete(config, source)
+    _check_complete(config, source)
     return config
 
 
-def check_complete(config: Mapping[str, Any], source: str) -> None:
+def _check_complete(config: Mapping[str, Any], source: str) -> None:
     """Refuse a config that lacks a key: today's default may be another one than that of the day it was written.
 
     Raises: DamagedFile naming the keys.

@@ -90,7 +90,6 @@ def _take_used(folder: Path) -> None:
             f"resume: {folder} is taken over from {named(earlier)}, of which nobody can tell from here whether it "
             "still runs. Stop it there if it does.",
             soft_wrap=True,
-            markup=False,
         )
 
 
@@ -110,7 +109,7 @@ def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -
         )
     checkpoint = path / "checkpoints/last.ckpt" if path.is_dir() else path
     if path.is_dir() and not checksums.verify(path):
-        console.print(f"{path} is {checksums.UNVERIFIED}", soft_wrap=True)
+        _say(f"{path} is {checksums.UNVERIFIED}")
     _refuse_differences(config, read_checkpoint(checkpoint)["snntrain"]["config"], checkpoint)
     return Start(path, checkpoint, fresh_folder=False) if path.is_dir() else Start(folder, checkpoint)
 

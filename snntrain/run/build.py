@@ -155,7 +155,7 @@ def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[st
     Raises: UsageError.
     """
     stages, net = {}, task.net
-    for name in in_order(config.get("stages", {})):
+    for name in in_order(config["stages"]):
         with refusing(f"stages.{name}", config["stages"][name]["_target_"].rpartition(".")[2]):
             stages[name] = instantiate(config["stages"][name], _convert_="all")
             net = stages[name].check(net, task, net_shape(config))

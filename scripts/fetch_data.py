@@ -62,13 +62,13 @@ def _table(root: Path) -> "Table":
     from snntrain.data import source
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("name", "licence", "to download", f"in {root}"):
+    for header in ("name", "license", "to download", f"in {root}"):
         table.add_column(header, overflow="fold")
     for one in map(source.find, source.names()):
         sizes = [file.size for file in one.files]
         size = "nothing" if not sizes else source.readable(sum(sizes)) if all(sizes) else "size not published"
         there = sum((root / one.folder / file.name).is_file() for file in one.files)
-        table.add_row(one.name, one.licence, size, f"{there} of {len(sizes)} files" if sizes else "")
+        table.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
     return table
 
 

@@ -15,7 +15,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snntrain.config.migration import FORMAT, migrate
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import replacing
+from snntrain.files import write_bytes
 from snntrain.run.weights import check_tree
 
 
@@ -44,8 +44,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write what torch.save takes."""
     buffer = io.BytesIO()  # torch writes in C, where a full disk becomes a RuntimeError that says something else
     torch.save(content, buffer)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_bytes(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write bytes so that a reader sees the old file or the new one, never half of it."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -191,6 +191,18 @@ def _checked(value: Any, kind: type, path: Path) -> Any:
     if values_in(value) > MOST_VALUES:
         raise DamagedFile(f"{path} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
     return value
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Paths by the time of their last change; those that are gone by now come last."""
+
+    def age(path: Path) -> float:
+        try:
+            return -path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    return sorted(paths, key=age)
 
 
 def values_in(tree: Any) -> float:

@@ -20,6 +20,11 @@ def bold(text: str, rest: str = "") -> Text:
     return Text.assemble((text, "bold"), rest)
 
 
+def warn(console: Console, text: str) -> None:
+    """Print one line that begins with a yellow "warning:"."""
+    console.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)
+
+
 def print_error(message: str, title: str = "error") -> None:
     """Print one line on stderr."""
     line = " ".join(message.encode("utf-8", "backslashreplace").decode("utf-8").split())

@@ -1,11 +1,11 @@
 """Say in the terminal what keeps a net from learning although nothing is wrong with the program."""
 
 import lightning.pytorch as pl
-from rich.console import Console
-from rich.markup import escape
 from torch import nn
 
-console = Console(highlight=False)
+from snntrain.terminal import terminal, warn
+
+console = terminal()
 
 _SILENT, _SATURATED = 1e-4, 0.99  # firing rates of a layer in the validation
 _LEFT_OF_THE_START = 1e-3  # share of the first values in running statistics that is worth a word
@@ -29,6 +29,8 @@ class Advice(pl.Callback):
         self._epoch = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         rates = {
             name.removeprefix(self.firing_rate): float(rate)
             for name, rate in trainer.callback_metrics.items()
@@ -92,4 +94,4 @@ def _left_of_the_start(module: nn.Module) -> tuple[float, int]:
 
 def _warn(trainer: pl.Trainer, text: str) -> None:
     if trainer.is_global_zero:
-        console.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+        warn(console, text)

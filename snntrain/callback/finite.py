@@ -9,14 +9,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from rich.console import Console
-from rich.markup import escape
 from torch import Tensor, nn
 
 from snntrain.arguments import flag
 from snntrain.error import Diverged
+from snntrain.terminal import terminal, warn
 
-console = Console(highlight=False)
+console = terminal()
 
 _STEPS_BETWEEN = 2  # looks at the weights; the loss is looked at after each step
 
@@ -140,13 +139,9 @@ class Finite(pl.Callback):
         place = f" First in the order of the net: {place}." if place else ""
         text = f"{where}, {what}.{place} {_likely_cause(trainer, pl_module, batch)}"
         if self.stop:
-            raise Diverged(f"Training diverged {text} {_what_is_kept(trainer)}")
+            raise Diverged(f"Training diverged {text} {_what_is_kept(trainer)}".strip())
         if trainer.is_global_zero:
-            console.print(
-                f"[yellow]warning:[/yellow] {escape(f'training diverged {text}')} It goes on, as "
-                "callbacks.finite.stop is false.",
-                soft_wrap=True,
-            )
+            warn(console, f"training diverged {text} It goes on, as callbacks.finite.stop is false.")
 
 
 @dataclass
@@ -286,15 +281,18 @@ def _likely_cause(trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any
     if str(trainer.precision) in _HALF_PRECISION and largest < _LOST:
         return (
             f"trainer.precision={trainer.precision} overflows beyond 65504: use bf16-mixed or 32-true, or a smaller "
-            f"optim.lr (now {lr})."
+            f"learning rate (now {lr})."
         )
     clip = "" if trainer.gradient_clip_val else ", or clip gradients with trainer.gradient_clip_val=1"
-    return f"Likely the learning rate is too large (optim.lr, now {lr}): lower it{clip}."
+    return f"Likely the learning rate is too large (now {lr}): lower it{clip}."
 
 
 def _what_is_kept(trainer: pl.Trainer) -> str:
-    for callback in trainer.checkpoint_callbacks:
-        path = getattr(callback, "best_model_path", "")
-        if path:
-            return f"The best weights of the epochs before are in {path}."
+    """Where the best weights are; nothing for a training that keeps none, such as that of a stage."""
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    if not keepers:
+        return ""
+    for callback in keepers:
+        if callback.best_model_path:
+            return f"The best weights of the epochs before are in {callback.best_model_path}."
     return "No epoch had been validated, so there is no best checkpoint."

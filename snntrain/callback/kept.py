@@ -61,7 +61,7 @@ def own_checkpoints(state: Any, callback: ModelCheckpoint, source: Path) -> dict
             f"{source} is damaged: best_k_models is no list of at most {callback.save_top_k} checkpoints."
         )
     found["best_k_models"] = {own(path): _score(score, "best_k_models", source) for path, score in kept.items() if path}
-    is_full = len(found["best_k_models"]) == callback.save_top_k
+    is_full = 0 < len(found["best_k_models"]) == callback.save_top_k
     if found["kth_best_model_path"] not in (*found["best_k_models"], *([] if is_full else [""])):
         raise DamagedFile(f"{source} is damaged: kth_best_model_path is none of best_k_models.")
     return {"monitor": callback.monitor, "dirpath": callback.dirpath, **found}

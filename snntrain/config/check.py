@@ -99,7 +99,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
                 "or leave them out."
             )
         _check_target(callback, f"callbacks.{name}", resolved)
-    for name, stage in resolved.get("stages", {}).items():
+    for name, stage in resolved["stages"].items():
         if name not in ORDER:
             raise UsageError(f"stages.{name} is not a stage.{did_you_mean(name, ORDER)} Known: {', '.join(ORDER)}.")
         if "_target_" not in stage:
@@ -124,14 +124,12 @@ def _check_root(config: Mapping[str, Any]) -> None:
         if config["seed"] >= 2**32:  # what NumPy's generator takes
             raise refuse("config", "seed", "an integer < 4294967296", config["seed"])
         choice("config", "monitor.mode", config["monitor"].get("mode"), ("max", "min"))
-    for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug)):
+    for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug), ("sweep", Sweep)):
         check_mapping(config[section], section)
         check_call(schema, config[section], section)
-    for key in ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks"):
+    mappings = ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks")
+    for key in (*mappings, "stages"):
         check_mapping(config[key], key)
-    check_mapping(config.get("stages", {}), "stages")  # older checkpoints lack it
-    check_mapping(config.get("sweep", {}), "sweep")  # likewise
-    check_call(Sweep, config.get("sweep", {}), "sweep")
     if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
         raise UsageError(
             f"name becomes part of a folder's name: letters, digits and . , + = - _ only, got {config['name']!r}."

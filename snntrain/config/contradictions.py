@@ -1,5 +1,6 @@
 """Settings of different groups that exclude each other, refused by the names of both."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,11 @@ def check_together(config: Settings) -> None:
         check_direction(key, metric, mode_key, mode)
 
 
+def _is(target: Callable[..., Any], *kinds: type) -> bool:
+    """Whether a target is a class of some kind; what a function makes is not known before it is called."""
+    return inspect.isclass(target) and issubclass(target, kinds)
+
+
 def _encoder(config: Settings) -> Callable[..., Any]:
     return registry.get("encoder", config["encoder"]["name"])
 
@@ -49,7 +55,7 @@ def _steps(config: Settings) -> Iterator[str]:
 def _frames(config: Settings) -> Iterator[str]:
     data, encoder = resolve_name(config["data"]["_target_"], "data"), _encoder(config)
     name, has_frames = config["encoder"]["name"], encoder is FramesEncoder
-    if issubclass(data, EventDataModule):
+    if _is(data, EventDataModule):
         frames = (config["data"].get("framing") or {}).get("T", config["T"])
         if not has_frames and encoder.__module__.startswith("snntrain."):
             yield f"encoder: {name} takes pictures, but data ({data.__name__}) gives frames. Use encoder=frames."
@@ -58,7 +64,7 @@ def _frames(config: Settings) -> Iterator[str]:
                 f"data.framing.T={frames}, but T={config['T']}: each step gets a frame. Leave out data.framing.T, "
                 "which follows T."
             )
-    if issubclass(data, ImageDataModule) and has_frames:
+    if _is(data, ImageDataModule) and has_frames:
         yield (
             f"encoder: {name} takes frames over time, but data ({data.__name__}) gives pictures. Use encoder=direct, "
             "or another that takes pictures."
@@ -68,17 +74,17 @@ def _frames(config: Settings) -> Iterator[str]:
 def _schedule(config: Settings) -> Iterator[str]:
     schedule, epochs = config["optim"]["schedule"], config["trainer"].get("max_epochs")
     target = resolve_name(schedule["_target_"], "optim.schedule")
-    if issubclass(target, lr_scheduler.ReduceLROnPlateau):
+    if _is(target, lr_scheduler.ReduceLROnPlateau):
         yield (
             "optim.schedule: ReduceLROnPlateau needs to be told a metric, which optim/schedule cannot do yet. Use "
             "optim/schedule=cosine or step."
         )
-    if issubclass(target, (lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler)):
+    if _is(target, lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler):
         yield (
             f"optim.schedule: {target.__name__} is made of other schedules, which optim/schedule cannot describe yet. "
             "Use optim/schedule=cosine or step."
         )
-    if issubclass(target, (lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR)):
+    if _is(target, lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR):
         yield (
             f"optim.schedule: {target.__name__} takes a function, which no config holds. Use optim/schedule=cosine "
             "or step."
@@ -86,7 +92,7 @@ def _schedule(config: Settings) -> Iterator[str]:
     floor, rate = schedule.get("eta_min", 0.0), config["optim"].get("lr", 1.0)
     if floor > rate:
         yield f"optim.schedule.eta_min={floor} is more than optim.lr={rate}, from which the rate is to fall. Lower it."
-    if issubclass(target, lr_scheduler.OneCycleLR):
+    if _is(target, lr_scheduler.OneCycleLR):
         total = schedule.get("total_steps") or (schedule.get("epochs") or 0) * (schedule.get("steps_per_epoch") or 0)
         if total and total != epochs:
             yield (

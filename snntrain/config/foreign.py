@@ -8,14 +8,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from snntrain.config.error import UsageError
-from snntrain.config.migration import check_complete
 from snntrain.config.schema import Config
 from snntrain.config.targets import check_no_placeholders, walk
 
-_DEEPEST, _MOST = 40, 100_000  # levels and values that a config may have; a real one has a tenth of both
 
-
-def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:
+def admit(config: Mapping[str, Any], source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:
     """A config from elsewhere as plain containers, without a say in whether it is trusted.
 
     The names and arguments in it still have to pass snntrain.config.check.check_resolved.
@@ -26,42 +23,18 @@ def admit(config: Any, source: str, trust: bool, writing: Iterable[str] = ()) ->
         trust: whether the user said so.
         writing: groups whose objects write files; in these no place outside the run folder may be named.
 
-    Raises: UsageError if it is not a config, lacks a key, holds placeholders, or, untrusted, names plugins or such
+    Raises: UsageError if it has a section of another kind, holds placeholders, or, untrusted, names plugins or such
     places.
     """
-    _check_size(config, source)
-    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
-        raise UsageError(f"{source}: its config is not a mapping of names to settings.")
     check_no_placeholders(config)
-    check_complete(config, source)
     admitted = {**config, "trust": trust}
     _check_kinds(admitted, source)
-    if admitted["monitor"].get("mode") is None:  # of a config from before it was written
-        admitted["monitor"] = {"metric": "val/acc", **admitted["monitor"], "mode": "max"}
     if admitted["plugins"] and not trust:
         raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")
     if not trust:
         for group in writing:
             _refuse_places_outside(admitted, group, source)
     return admitted
-
-
-def _check_size(config: Any, source: str) -> None:
-    """YAML can describe a tree that never ends, or one that grows beyond all memory when walked."""
-    level, count = [config], 0
-    for _ in range(_DEEPEST):
-        level = [
-            child
-            for node in level
-            if isinstance(node, (Mapping, list, tuple))
-            for child in (node.values() if isinstance(node, Mapping) else node)
-        ]
-        count += len(level)
-        if not level:
-            return
-        if count > _MOST:
-            break
-    raise UsageError(f"{source}: its config has more than {_DEEPEST} levels or {_MOST:,} values; it is no run's.")
 
 
 def _check_kinds(config: Mapping[str, Any], source: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from snntrain.config.schema import Config
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import DEEPEST, MOST_VALUES, values_in
+from snntrain.files import DEEPEST, values_in
 
 FORMAT = 2
 """Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then.
@@ -15,6 +15,10 @@ FORMAT = 2
 Checkpoints state it under snntrain.format; run folders and records state it in provenance.json, where its absence means
 format 1.
 """
+
+
+MOST_OF_A_CONFIG = 20_000
+"""Values of a config from elsewhere: a real one has a few hundred, and OmegaConf needs a second for ten thousand."""
 
 
 def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
@@ -36,8 +40,8 @@ def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
         )
     if written_in not in (*STEPS, FORMAT):
         raise UsageError(f"{source} has format {written_in}; known are {', '.join(map(str, STEPS))} and {FORMAT}.")
-    if values_in(config) > MOST_VALUES:
-        raise DamagedFile(f"{source}: its config has more than {DEEPEST} levels or {MOST_VALUES:,} values.")
+    if values_in(config) > MOST_OF_A_CONFIG:
+        raise DamagedFile(f"{source}: its config has more than {DEEPEST} levels or {MOST_OF_A_CONFIG:,} values.")
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise DamagedFile(f"{source}: its config is not a mapping of names to settings.")
     config = copy.deepcopy(dict(config))
@@ -47,11 +51,11 @@ def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
         except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DamagedFile(f"{source}: its config is not one of format {written_in} ({reason}).") from error
-    check_complete(config, source)
+    _check_complete(config, source)
     return config
 
 
-def check_complete(config: Mapping[str, Any], source: str) -> None:
+def _check_complete(config: Mapping[str, Any], source: str) -> None:
     """Refuse a config that lacks a key: today's default may be another one than that of the day it was written.
 
     Raises: DamagedFile naming the keys.

@@ -74,7 +74,7 @@ class Config:
         trust: let `_target_` name anything, not only what plugins hold and, of snntrain, torch, torchvision, tonic and
             lightning, classes of the kind that belongs in the place.
         show: instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data'
-            prints the classes of the data set, its licence and citation, and draws samples into paths.runs.
+            prints the classes of the data set, its license and citation, and draws samples into paths.runs.
         resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.
         sweep: of `-m` only.
     """

@@ -36,7 +36,7 @@ def in_words(size: int) -> str:
 def within_memory() -> Iterator[None]:
     """Refuse to make a tensor inside the block that is larger than the memory.
 
-    Linux hands out memory that it does not have, and kills whoever then uses it.
+    Linux hands out memory that it does not have, and then kills the process that uses it.
 
     Raises: ValueError with the shape and the size of the tensor.
     """

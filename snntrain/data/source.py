@@ -1,4 +1,4 @@
-"""What each data set is: its files, where they come from and go to, its licence and citation.
+"""What each data set is: its files, where they come from and go to, its license and citation.
 
 Addresses and checksums are read from torchvision's and tonic's classes, so that they follow their updates; sizes, which
 those do not know, stand here.
@@ -41,14 +41,14 @@ class Source:
     Attributes:
         name: its name here, which is its class's.
         title: its name in the literature, and its size.
-        licence, citation, homepage: for whoever uses it.
+        license, citation, homepage: for whoever uses it.
         folder: where its files go, relative to paths.data.
         files: what to download; empty for what needs no download.
     """
 
     name: str
     title: str
-    licence: str
+    license: str
     citation: str
     homepage: str
     folder: str
@@ -68,7 +68,7 @@ _CRAMER = (
 )
 _HEIDELBERG = "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/"
 
-# name → (title, licence, citation, homepage, folder under paths.data)
+# name → (title, license, citation, homepage, folder under paths.data)
 _FACTS = {
     "Digits": (
         "Optical Recognition of Handwritten Digits, the 1,797 that come with scikit-learn",

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from snntrain.config.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
-from snntrain.files import damage, read_text
+from snntrain.files import damage, read_text, read_yaml
 from snntrain.report.run_files import RunFiles
 from snntrain.report.run_table import binomial_error
 
@@ -222,18 +221,15 @@ def literature(folder: Path) -> list[dict[str, str]]:
     path = folder / "literature.yaml"
     if not path.is_file():
         return []
-    try:
-        claims = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+    claims = read_yaml(path, kind=list)
     keys = {"value", "what", "source"}
-    if not isinstance(claims, list) or not all(isinstance(claim, dict) and claim.keys() == keys for claim in claims):
+    if not all(isinstance(claim, dict) and claim.keys() == keys for claim in claims):
         raise UsageError(f"{path} must be a list of entries with value, what and source, got {claims!r}.")
     return [{key: str(value) for key, value in claim.items()} for claim in claims]
 
 
 def _title(folder: Path) -> str:
-    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = read_text(folder / "README.md").splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), folder.name)
 
 

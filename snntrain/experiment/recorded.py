@@ -102,7 +102,7 @@ def _put_back(experiments: Path) -> None:
 
 def is_generated(readme: Path) -> bool:
     """Whether a README is one that record.py wrote."""
-    return readme.is_file() and GENERATED in readme.read_text(encoding="utf-8")
+    return readme.is_file() and GENERATED in files.read_text(readme)
 
 
 def recorded_names(experiments: Path = EXPERIMENTS) -> list[str]:

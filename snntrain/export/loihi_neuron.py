@@ -60,7 +60,7 @@ def neuron_of(name: str, neuron: nn.Module) -> LoihiNeuron:
     reader = _READERS.get(type(neuron))  # not isinstance: a subclass may compute something else
     if reader is None:
         remedy = (
-            "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantise the net with "
+            "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
             "stages.qat.quant=loihi (then LIFNode is one more of the neurons it knows)."
         )
         raise refusal(name, kind, "its dynamics are not those of Loihi's CUBA neuron", remedy)

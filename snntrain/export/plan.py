@@ -57,7 +57,7 @@ class InputSpec:
             low, high = x.min().item(), x.max().item()
             raise ExportError(
                 f"export: the input must hold integers from {self.lowest} to {self.highest}, as the example did, got "
-                f"values from {low:g} to {high:g}. Use an encoder that spikes, or quantise the net: "
+                f"values from {low:g} to {high:g}. Use an encoder that spikes, or quantize the net: "
                 "stages.qat.quant=loihi."
             )
         return x

@@ -30,7 +30,7 @@ from snntrain.files import write_json
 from snntrain.parallel.devices import processes_per_node
 from snntrain.report.report import write_report
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.results import best_epoch, results_or_none, write_results
+from snntrain.run.results import best_epoch, even_on_a_full_disk, results_or_none, write_results
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
@@ -71,9 +71,11 @@ def launch(
         if stopped_by is None and not failures:
             return outcomes[0]["metrics"]
         refused = next((outcome["refused"] for outcome in outcomes.values() if "refused" in outcome), None)
-        if refused is not None:
-            raise UsageError(refused)
         folder = Path(config["paths"]["run"])
+        if refused is not None:
+            if _is_written_since(began, folder / "config.yaml"):
+                _conclude(folder, "failed", refused, config, began)
+            raise UsageError(refused)
         diverged = next((outcome["diverged"] for outcome in outcomes.values() if "diverged" in outcome), None)
         if diverged is not None:
             _conclude(folder, "failed", diverged, config, began)
@@ -82,7 +84,8 @@ def launch(
             stopped_by, message = _cause(failures, outcomes, count, exchange)
         else:
             message = f"Interrupted ({stopped_by.name})"
-        message += _where_to_go_on(folder, config)
+        where = _where_to_go_on(folder, config)
+        message += f" That was{where}" if message.endswith(".") else where
         _conclude(folder, "failed" if stopped_by is None else "interrupted", message, config, began)
         if stopped_by is None:
             raise ProcessError(message)
@@ -182,14 +185,18 @@ def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any]
     """Results and report; what the first process wrote of its end is kept, but for why it ended."""
     if not (folder / "config.yaml").is_file():
         return
-    file = folder / "results.json"
-    found = results_or_none(folder) if file.is_file() and file.stat().st_mtime >= began else {}
-    metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
-    metrics = metrics or _metrics_of_best_epoch(folder, config)
-    more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
-    write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
-    write_report(folder)
-    checksums.register(folder)
+    with even_on_a_full_disk(status):
+        found = results_or_none(folder) if _is_written_since(began, folder / "results.json") else {}
+        metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
+        metrics = metrics or _metrics_of_best_epoch(folder, config)
+        more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
+        write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
+        write_report(folder)
+        checksums.register(folder)
+
+
+def _is_written_since(began: float, file: Path) -> bool:
+    return file.is_file() and file.stat().st_mtime >= began
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

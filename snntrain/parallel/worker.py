@@ -37,6 +37,7 @@ def main(exchange: str) -> NoReturn:
 
 def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from snntrain.error import Diverged, UsageError
+    from snntrain.run.front import describe
     from snntrain.run.interruption import Interrupted
 
     try:
@@ -50,7 +51,7 @@ def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
     except Exception as error:
         if job["config"]["debug"].get("traceback"):
             traceback.print_exc()
-        return {"failed": f"{type(error).__name__}: {error}"}, 1
+        return {"failed": describe(error)}, 1
 
 
 def _train(job: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from snntrain.sweep.jobs import SWEEP, Job, read_jobs, read_sweep
 _OF_A_RUN = ("config.yaml", "results.json", "overrides.yaml", "checkpoints", OWNER)
 # Of the config, what says where a run lies and not what it computes.
 _PLACES = ("paths.run", "paths.runs", "sweep.resume", "resume")
-_OUTCOMES = ("finished", "failed", "interrupted")
+_OUTCOMES = ("finished", "failed", "interrupted", "pruned")
 MONITOR = ("val/acc", "max")  # of runs whose config says nothing of it
 
 
@@ -31,8 +31,8 @@ class Row:
     Attributes:
         name: the job's number, or the folder's path as the user would write it.
         folder: the run folder; None if there is none.
-        status: finished, failed, interrupted, killed, running, waiting, unfinished (killed or running elsewhere),
-            damaged (files that cannot be read), foreign (not a folder of ours).
+        status: finished, failed, interrupted, pruned, killed, running, waiting, unfinished (killed or running
+            elsewhere), damaged (files that cannot be read), foreign (not a folder of ours).
         overrides: key → value of its command line.
         error: one line on what went wrong.
         seconds: of the whole job or of its parts, as far as they are known.

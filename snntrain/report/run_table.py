@@ -21,7 +21,9 @@ MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ"
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
-COLOURS = {"finished": "", "running": "blue", "waiting": "dim", "interrupted": "yellow", "unfinished": "yellow"}
+COLOURS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
+    ("interrupted", "pruned", "unfinished"), "yellow"
+)
 
 
 @dataclass

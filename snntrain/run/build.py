@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
-from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins import CheckpointIO, Precision
 from torch import nn
 
 from snntrain import __version__, registry
@@ -155,7 +155,7 @@ def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[st
     Raises: UsageError.
     """
     stages, net = {}, task.net
-    for name in in_order(config.get("stages", {})):
+    for name in in_order(config["stages"]):
         with refusing(f"stages.{name}", config["stages"][name]["_target_"].rpartition(".")[2]):
             stages[name] = instantiate(config["stages"][name], _convert_="all")
             net = stages[name].check(net, task, net_shape(config))
@@ -215,15 +215,25 @@ def build_trainer(
 
 def _plugins(trainer: Mapping[str, Any]) -> list[Any]:
     """The plugins of a config and ours: checkpoints that are written whole, layers with step modes that are synced."""
-    plugins = [
-        instantiate(plugin, _convert_="all") if isinstance(plugin, Mapping) else plugin
-        for plugin in trainer.get("plugins") or ()
-    ]
+    plugins = _made_plugins(trainer)
     strategy = trainer.get("strategy")
     has_own = isinstance(strategy, Mapping) and strategy.get("checkpoint_io")
     if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(WholeCheckpoints())
     return [*plugins, StepSyncBatchNorm()] if trainer.get("sync_batchnorm") else plugins
+
+
+def _made_plugins(trainer: Mapping[str, Any]) -> list[Any]:
+    return [
+        instantiate(plugin, _convert_="all") if isinstance(plugin, Mapping) else plugin
+        for plugin in trainer.get("plugins") or ()
+    ]
+
+
+def plugins_without(kind: type, trainer: Mapping[str, Any]) -> list[Any]:
+    """The plugins of a trainer's section, but for those of a kind."""
+    with refusing("trainer.plugins"):
+        return [plugin for plugin in _made_plugins(trainer) if not isinstance(plugin, kind)]
 
 
 def described(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,8 +244,8 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
 def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
     """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
 
-    Stages work in single precision (integers are exact in it), in a run of half or double precision too; autocast, of
-    the mixed precisions, stays.
+    Stages work in single precision (integers are exact in it), in a run of half or double precision too, or of a
+    Precision plugin; autocast, of the mixed precisions, stays.
 
     Raises: UsageError.
     """
@@ -250,7 +260,13 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
         callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
     mixed = config["trainer"].get("precision") in _MIXED
     precision = config["trainer"]["precision"] if mixed else "32-true"
-    trainer = {**one_device(config["trainer"]), "max_epochs": epochs, "profiler": None, "precision": precision}
+    trainer = {
+        **one_device(config["trainer"]),
+        "max_epochs": epochs,
+        "profiler": None,
+        "precision": precision,
+        "plugins": plugins_without(Precision, config["trainer"]),
+    }
     return build_trainer({**config, "trainer": trainer}, callbacks, logger=False)
 
 

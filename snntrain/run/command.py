@@ -23,7 +23,7 @@ from snntrain.config.schema import register_schema
 from snntrain.run.front import WRONG, describe, exit_code, report, run_program
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
-from snntrain.run.owner import release
+from snntrain.run.owner import release, remove_if_empty
 from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.sweep.launch import check_launchers, output_in, take_gpu
 from snntrain.sweep.sweeper import JobSweeper, register_sweeper
@@ -55,9 +55,10 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
     register_sweeper()
     options = read_options(arguments)
     overrides = options.overrides
+    sweeps = options.is_sweep
     if not options.completes:
         check_overrides(overrides)
-        sweeps = options.is_sweep or is_sweep(overrides)
+        sweeps = sweeps or is_sweep(overrides)
         check_command(overrides, is_sweep=sweeps)
         check_launchers(overrides)
         if sweeps:
@@ -69,7 +70,7 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
     except OSError as error:  # Hydra itself makes nothing but the folder of the run
         if exit_code(error) != WRONG:
             raise
-        raise UsageError(describe(error, Path(os.fsdecode(error.filename or "")))) from error
+        raise UsageError(describe(error, Path(os.fsdecode(error.filename or "")), is_sweep=sweeps)) from error
     if JobSweeper.failures is not None:
         return 1 if JobSweeper.failures else 0
     return exit_code(_failures[0]) if _failures else 0
@@ -141,8 +142,14 @@ def _run_in_sweep(
         job.status = "finished"
         return job.metrics.get(config.monitor.metric)
     except Exception as error:
-        job.status, job.error = "failed", describe(error, folder)
-        report(error, title=f"job {number} failed", with_traceback=config.debug.get("traceback"), folder=folder)
+        job.status, job.error = "failed", describe(error, folder, is_sweep=True)
+        report(
+            error,
+            title=f"job {number} failed",
+            with_traceback=config.debug.get("traceback"),
+            folder=folder,
+            is_sweep=True,
+        )
         return None
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"
@@ -151,7 +158,7 @@ def _run_in_sweep(
         raise
     finally:
         _leave(config, folder)
-        if job.status != "running":  # else it is about to be queued again, and goes on there
+        if job.status != "running":  # Still "running": Slurm is about to requeue it.
             _record(job, sweep, config, time.perf_counter() - began)
             if shown is not console:
                 shown.print(f"job {number} {job.status}" + (f": {job.error}" if job.error else ""), soft_wrap=True)
@@ -167,7 +174,7 @@ def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:
 def _leave(config: DictConfig, folder: Path) -> None:
     for used in {Path(config.paths.run or folder), folder}:
         release(used)
-        _remove_if_empty(used)
+        remove_if_empty(used)
 
 
 def _is_sweep() -> bool:
@@ -188,12 +195,3 @@ def _check_launcher(launcher: DictConfig, trainer: DictConfig) -> None:
     from snntrain.parallel.devices import check_launcher
 
     check_launcher(*(OmegaConf.to_container(section, resolve=True) for section in (launcher, trainer)))
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder made for a refused run, and the two above it (date, all runs) if that leaves them empty."""
-    for directory in (folder, folder.parent, folder.parent.parent):
-        try:
-            directory.rmdir()
-        except OSError:
-            return

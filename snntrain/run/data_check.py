@@ -65,7 +65,7 @@ def _check_labels(name: str, split: Any) -> None:
 def _check_batches(batches: Mapping[str, int], trainer: Mapping[str, Any]) -> None:
     for name, key in _LIMITS.items():
         limit = trainer.get(key)
-        if isinstance(limit, float) and 0 < limit < 1 and int(batches[name] * limit) == 0:
+        if name in batches and isinstance(limit, float) and 0 < limit < 1 and int(batches[name] * limit) == 0:
             raise UsageError(
                 f"trainer.{key}={limit} is less than one of the {batches[name]} batches of the {name} split. Raise it."
             )

@@ -6,6 +6,7 @@ second, and not after the data were read or, in the test, after all the training
 
 import contextlib
 import copy
+import inspect
 import os
 import random
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -51,6 +53,7 @@ _NOT_OF_A_STEP = (
     "fast_dev_run",
     "sync_batchnorm",
 )
+_KNOWN_CALLBACKS = ("snntrain.", "lightning.", "pytorch_lightning.")  # of which only SpikeStatistics logs metrics
 
 
 def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
@@ -62,7 +65,8 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
         task: as built.
         config: checked.
 
-    Raises: UsageError naming the group or the layer at fault; for a monitored metric that nobody logged as well.
+    Raises: UsageError naming the group or the layer at fault; for a monitored metric that nobody logged as well, unless
+    callbacks of others, which do not take part here, may log it.
     """
     if is_sharded(config["trainer"]):
         return
@@ -70,7 +74,7 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
         warnings.simplefilter("ignore")  # the run itself gives them, once
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
-        trainer = _trainer(config, [OwnHandlers(), SpikeStatistics(), first_loss])
+        trainer = _trainer(config, [OwnHandlers(), *_statistics(config), first_loss])
         if hasattr(tried, "check_trainer"):
             with refusing("trainer"):
                 tried.check_trainer(trainer)
@@ -87,8 +91,9 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
             f"task: the loss of the untrained net on made-up data is {first_loss.value}, so it would learn nothing. "
             "Look for a very large or very small number in neuron, task, norm or model.init."
         )
-    for key, metric, _, _ in watchers(config, resolve_name):
-        check_logged(key, metric, logged)
+    if all(settings["_target_"].startswith(_KNOWN_CALLBACKS) for settings in config["callbacks"].values()):
+        for key, metric, _, _ in watchers(config, resolve_name):
+            check_logged(key, metric, logged)
 
 
 def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,8 +122,15 @@ def refusal_of_one_sample(task: pl.LightningModule, config: Mapping[str, Any]) -
     return None
 
 
+def _statistics(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """SpikeStatistics, if the config has it among its callbacks."""
+    targets = [resolve_name(one["_target_"], f"callbacks.{name}") for name, one in config["callbacks"].items()]
+    has_it = any(inspect.isclass(target) and issubclass(target, SpikeStatistics) for target in targets)
+    return [SpikeStatistics()] if has_it else []
+
+
 def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-    from snntrain.run.build import build_trainer
+    from snntrain.run.build import build_trainer, plugins_without
 
     kept = {key: value for key, value in one_device(config["trainer"]).items() if key not in _NOT_OF_A_STEP}
     own: dict[str, Any] = {
@@ -132,7 +144,7 @@ def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trai
     # Of one process, even where this one is of a group.
     if in_group() and is_on_cuda(config["trainer"]):
         own["devices"] = [_own_device(config["trainer"].get("devices"))]
-    plugins = [*(config["trainer"].get("plugins") or ()), LightningEnvironment()]
+    plugins = [*plugins_without(ClusterEnvironment, config["trainer"]), LightningEnvironment()]
     return build_trainer({**config, "trainer": {**kept, **own, "plugins": plugins}}, callbacks, logger=False, dry=True)
 
 

@@ -18,7 +18,8 @@ from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.foreign import admit
-from snntrain.files import replacing, write_json
+from snntrain.config.migration import MOST_OF_A_CONFIG
+from snntrain.files import replacing, values_in, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
@@ -116,6 +117,8 @@ def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
         merged = OmegaConf.to_container(OmegaConf.merge(config, request.changes), resolve=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"eval: {' '.join(request.words)} cannot be set: {explain(error)}.") from error
+    if values_in(merged) > MOST_OF_A_CONFIG:  # an override may refer to sections, again and again
+        raise UsageError(f"eval: {' '.join(request.words)} gives more than {MOST_OF_A_CONFIG:,} values.")
     merged = admit(merged, source, trust)
     if OmegaConf.select(request.changes, "paths.data") is not None:
         merged["data"] = _moved(merged["data"], config["paths"].get("data"), merged["paths"]["data"])

@@ -93,7 +93,7 @@ def _end(error: BaseException, with_traceback: bool) -> int:
     if isinstance(error, BrokenPipeError) and _leave_closed_pipes():
         return 128 + signal.SIGPIPE
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
-        if not getattr(error, "message", ""):  # else whoever knew more has said it
+        if not getattr(error, "message", ""):  # Otherwise the run has already said where it stopped.
             terminal(stderr=True).print("Interrupted.")
         return getattr(error, "exit_code", 128 + signal.SIGINT)
     report(error, with_traceback=with_traceback)
@@ -101,18 +101,23 @@ def _end(error: BaseException, with_traceback: bool) -> int:
 
 
 def report(
-    error: BaseException, *, title: str = "error", with_traceback: bool = False, folder: Path | None = None
+    error: BaseException,
+    *,
+    title: str = "error",
+    with_traceback: bool = False,
+    folder: Path | None = None,
+    is_sweep: bool = False,
 ) -> None:
     """Print an error on stderr, as one sentence.
 
     Args:
         title: what stands before it.
         with_traceback: print where it was raised, too.
-        folder: of the run, where there is one: an error of its files is followed by how to choose another.
+        folder, is_sweep: as in describe.
     """
     if with_traceback:
         traceback.print_exception(error)
-    print_error(describe(error, folder), title)
+    print_error(describe(error, folder, is_sweep=is_sweep), title)
 
 
 def exit_code(error: BaseException) -> int:
@@ -121,12 +126,13 @@ def exit_code(error: BaseException) -> int:
     return WRONG if is_wrong or (isinstance(error, OSError) and error.errno in _WRONG_FILE) else FAILED
 
 
-def describe(error: BaseException, folder: Path | None = None) -> str:
+def describe(error: BaseException, folder: Path | None = None, *, is_sweep: bool = False) -> str:
     """One sentence for an error.
 
     Args:
         error: any.
-        folder: of the run, where there is one.
+        folder: of the run, where there is one: an error of its files is followed by how to choose another.
+        is_sweep: the run is a job of a sweep, whose folder is chosen by another key.
     """
     if isinstance(error, (UsageError, ProcessError, Diverged)):
         return str(error)
@@ -135,7 +141,7 @@ def describe(error: BaseException, folder: Path | None = None) -> str:
 
         return explain(error)
     if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
-        return _of_file(error, os.fsdecode(error.filename), folder)
+        return _of_file(error, os.fsdecode(error.filename), folder, is_sweep)
     if isinstance(error, OSError) and error.errno is None:  # made by our own readers, its text is a sentence
         return str(error) or type(error).__name__
     text = " ".join(str(error).split())
@@ -143,11 +149,12 @@ def describe(error: BaseException, folder: Path | None = None) -> str:
     return f"{type(error).__name__}{': ' * bool(text)}{text} ({_TRACEBACK}=true shows where)"
 
 
-def _of_file(error: OSError, name: str, folder: Path | None) -> str:
+def _of_file(error: OSError, name: str, folder: Path | None, is_sweep: bool) -> str:
     path = Path(name)
     remedy = ""
     if folder is not None and (path == folder or path in folder.parents or folder in path.parents):
-        remedy = " Choose another run folder with hydra.run.dir=… or paths.runs=…."
+        key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+        remedy = f" Choose another run folder with {key}=… or paths.runs=…."
     elif error.errno in _FULL:
         remedy = " Make room there, or choose another folder."
     return f"{name}: {error.strerror or type(error).__name__}.{remedy}"

@@ -108,6 +108,18 @@ def release(folder: Path) -> None:
         (folder / OWNER).unlink(missing_ok=True)
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a run or a sweep that was refused, and the two above it (date, all runs) if they are empty.
+
+    A folder that holds something stays, as do those above it.
+    """
+    for directory in (folder, folder.parent, folder.parent.parent):
+        try:
+            directory.rmdir()
+        except OSError:
+            return
+
+
 def owner(folder: Path) -> dict[str, Any] | None:
     """Who took a folder, as this_process says it; {} where that cannot be told, None if nobody did."""
     try:
@@ -154,7 +166,7 @@ def named(process: Mapping[str, Any] | None) -> str:
 
 
 def is_alive(process: Any) -> bool | None:
-    """Whether a process still runs; None if that cannot be known from here, None for nobody's.
+    """Whether a process still runs; None if that cannot be known from here, or for no process.
 
     Another machine, another start of this one, or another container: from here nobody can tell.
     """

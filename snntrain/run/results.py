@@ -1,12 +1,14 @@
 """results.json: how a run ended and its metrics, exactly."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from snntrain.error import UsageError
 from snntrain.files import damage, read_json, write_json
+from snntrain.terminal import terminal
 
 _PARTS = ("metrics", "hex", "seconds", "throughput")
 
@@ -56,6 +58,18 @@ def write_results(folder: Path, status: str, metrics: Mapping[str, float], **mor
     write_json(folder / "results.json", {"status": status, "metrics": values, "hex": hexadecimal, **more})
 
 
+@contextlib.contextmanager
+def even_on_a_full_disk(status: str) -> Iterator[None]:
+    """Let the block conclude a run that ended early; if that fails, print why.
+
+    The user is to hear of the error or the signal that ended the run, which the block must not replace by its own.
+    """
+    try:
+        yield
+    except (OSError, UsageError) as error:
+        terminal().print(f"this run {status}, but that could not be recorded: {error}", soft_wrap=True)
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """The content of results.json, {} if there is none.
 
@@ -76,7 +90,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def results_or_none(folder: Path) -> dict[str, Any]:
-    """The content of results.json, {} if there is none or it is damaged: for who is about to write it anew."""
+    """The content of results.json, {} if there is none or it is damaged: for callers that are about to rewrite it."""
     try:
         return read_results(folder)
     except UsageError:

@@ -11,7 +11,7 @@ from snntrain import checksums
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.saved import read_saved
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import read_json, read_yaml
+from snntrain.files import newest_first, read_json, read_yaml
 from snntrain.parallel.devices import is_first
 from snntrain.registry import did_you_mean
 from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, named, owner, take_over
@@ -90,7 +90,6 @@ def _take_used(folder: Path) -> None:
             f"resume: {folder} is taken over from {named(earlier)}, of which nobody can tell from here whether it "
             "still runs. Stop it there if it does.",
             soft_wrap=True,
-            markup=False,
         )
 
 
@@ -110,7 +109,7 @@ def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -
         )
     checkpoint = path / "checkpoints/last.ckpt" if path.is_dir() else path
     if path.is_dir() and not checksums.verify(path):
-        console.print(f"{path} is {checksums.UNVERIFIED}", soft_wrap=True)
+        _say(f"{path} is {checksums.UNVERIFIED}")
     _refuse_differences(config, read_checkpoint(checkpoint)["snntrain"]["config"], checkpoint)
     return Start(path, checkpoint, fresh_folder=False) if path.is_dir() else Start(folder, checkpoint)
 
@@ -120,7 +119,7 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> Path | None:
 
     A run that cannot be read, or may be running elsewhere, is passed over with a line that names it.
     """
-    runs = sorted(Path(config["paths"]["runs"]).glob("**/config.yaml"), key=_age)
+    runs = newest_first(Path(config["paths"]["runs"]).glob("**/config.yaml"))
     for file in [folder / "config.yaml", *runs]:
         try:
             if not _is_unfinished(config, file.parent, is_given=file.parent == folder):
@@ -204,13 +203,6 @@ def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapp
 def _say(line: str) -> None:
     if is_first():
         console.print(line, soft_wrap=True)
-
-
-def _age(file: Path) -> float:
-    try:
-        return -file.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:

@@ -1,6 +1,6 @@
 """The state that an interrupted run left, checked before any of it is taken over.
 
-A checkpoint may be damaged, or somebody else's. What Lightning, torch and the callbacks restore from it they believe.
+A checkpoint may be damaged, or somebody else's: Lightning, torch and the callbacks restore it without checking.
 """
 
 import math
@@ -39,7 +39,7 @@ def check_state(
     """Refuse a checkpoint whose state is not that of this run.
 
     Args:
-        content: of the checkpoint, as snntrain.run.build.read_checkpoint gives it.
+        content: of the checkpoint, as snntrain.checkpoint.read_checkpoint gives it.
         task, trainer: of the run that is to go on, built but not begun; the task gets the checkpoint's weights.
         config: of the run.
         source: the checkpoint's file.

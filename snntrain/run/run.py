@@ -19,7 +19,6 @@ from snntrain.callback import Pruned, SynapticOperations
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
-from snntrain.error import Diverged
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
@@ -30,12 +29,13 @@ from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, described, net_shape, stage_trainer, task_around
+from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.results import best_epoch, write_results
+from snntrain.run.results import best_epoch, even_on_a_full_disk, write_results
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -69,7 +69,8 @@ def run(
         is_chosen, earlier: as in choose_start.
 
     Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted and Pruned after results and report were written.
+    Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and
+    report were written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -175,9 +176,8 @@ def train(
     except Exception as error:
         if not is_first:
             raise
-        message = str(error) if isinstance(error, Diverged) else f"{type(error).__name__}: {error}"
         metrics = metrics or _metrics_of_best_epoch(built)
-        _conclude_early(built, "failed", metrics, seconds, message, traceback.format_exc())
+        _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
     _conclude(built, "finished", metrics, seconds)
     _summarise(built, metrics)
@@ -292,7 +292,7 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
     """A copy of the task with the best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
     if best is None and is_sharded(built.config["trainer"]):
-        best = built.folder / "checkpoints/last.ckpt"  # this process alone has not all of the weights
+        best = built.folder / "checkpoints/last.ckpt"  # This rank holds only a shard of the weights.
     if best is None:
         task.load_state_dict(built.task.state_dict())
     else:
@@ -325,7 +325,7 @@ def _stage_resume_point(
             return None
         check_state(content, task, trainer, config, path)
     except UsageError as error:
-        console.print(f"{error} This stage begins anew.", soft_wrap=True, markup=False)
+        console.print(f"{error} This stage begins anew.", soft_wrap=True)
         return None
     return path
 
@@ -367,13 +367,11 @@ def _conclude(
 def _conclude_early(
     built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str, trace: str = ""
 ) -> None:
-    """Conclude a run that an error or a signal has ended, which is what its user is to hear of even on a full disk."""
-    try:
+    """Conclude a run that an error or a signal has ended."""
+    with even_on_a_full_disk(status):
         _conclude(built, status, metrics, seconds, message)
         if trace:
             write_text(built.folder / "traceback.txt", trace)
-    except (OSError, UsageError) as error:
-        console.print(f"this run {status}, but that could not be recorded: {error}", soft_wrap=True, markup=False)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:

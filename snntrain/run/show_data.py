@@ -20,7 +20,7 @@ console = terminal()
 
 
 def show_data(settings: dict[str, Any]) -> Path:
-    """Print counts per class, shapes, ranges, licence and citation, and draw samples of the training split.
+    """Print counts per class, shapes, ranges, license and citation, and draw samples of the training split.
 
     Args:
         settings: checked.
@@ -34,7 +34,7 @@ def show_data(settings: dict[str, Any]) -> Path:
     console.print(_counts(data))
     console.print(_facts(name, data))
     if assumed := data.assumed():
-        console.print("[bold]assumed")
+        console.print(bold("assumed"))
         console.print(_table(assumed))
     path = Path(settings["paths"]["runs"]) / f"show_data_{name}.png"
     _draw(data, name, path)
@@ -91,9 +91,9 @@ def _facts(name: str, data: DataModule) -> Table:
     try:
         known = source.find(name)
     except ValueError:
-        table.add_row("licence", "your own data, or somebody's: ask whoever made it")
+        table.add_row("license", "your own data, or somebody's: ask whoever made it")
         return table
-    for key in ("title", "licence", "citation", "homepage"):
+    for key in ("title", "license", "citation", "homepage"):
         table.add_row("data set" if key == "title" else key, Text(getattr(known, key)))
     return table
 

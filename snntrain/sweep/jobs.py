@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.error import UsageError
-from snntrain.files import damage, read_json, write_json
+from snntrain.files import damage, newest_first, read_json, write_json
 from snntrain.run.owner import is_alive, this_process
 from snntrain.run.results import read_results
 from snntrain.terminal import terminal
@@ -179,20 +179,13 @@ def latest_folder(folder: Path, name: str) -> Path | None:
 def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
     """The newest sweep folder under a root that was started with these overrides."""
     wanted = same(overrides)
-    for file in sorted(root.glob(f"**/{SWEEP}"), key=_age):
+    for file in newest_first(root.glob(f"**/{SWEEP}")):
         try:
             if same(read_sweep(file.parent)["overrides"]) == wanted:
                 return file.parent
         except (OSError, UsageError) as error:
             console.print(f"sweep.resume=true passes over {file.parent}: {error}", soft_wrap=True)
     return None
-
-
-def _age(file: Path) -> float:
-    try:
-        return -file.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _plain(value: float) -> float | str:

@@ -14,7 +14,7 @@ from snntrain.config.error import UsageError
 from snntrain.config.monitor import mode_of
 from snntrain.files import write_text
 from snntrain.report.runs_page import print_sweep, write_sweep_report
-from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, take_over
+from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, remove_if_empty, take_over
 from snntrain.sweep.jobs import (
     JOB_VARIABLE,
     SWEEP,
@@ -216,7 +216,7 @@ def _take_earlier(folder: Path, is_named: bool) -> None:
             f"still runs. If it does not, name the sweep: hydra.sweep.dir={folder}."
         )
     if earlier is not None and is_alive(earlier) is None:
-        console.print(f"{folder} is taken over from {named(earlier)}.", soft_wrap=True, markup=False)
+        console.print(f"{folder} is taken over from {named(earlier)}.", soft_wrap=True)
 
 
 def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
@@ -234,18 +234,13 @@ def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
     console.print(
         f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
         soft_wrap=True,
-        markup=False,
     )
 
 
 def _abandon(folder: Path) -> None:
     """Leave no trace of a sweep that was refused."""
     release(folder)
-    for directory in (folder, folder.parent, folder.parent.parent):
-        try:
-            directory.rmdir()
-        except OSError:
-            return
+    remove_if_empty(folder)
 
 
 def _reason(ended: Any) -> str:

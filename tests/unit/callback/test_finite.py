@@ -54,7 +54,7 @@ def is_finite(checkpoint: Path) -> bool:
 @pytest.mark.parametrize(
     ("optim", "named"),
     [
-        ({"lr": 1e30}, ("step 2 of 3 in epoch 1", "layers.1 (Linear)", "optim.lr, now 1e+30")),
+        ({"lr": 1e30}, ("step 2 of 3 in epoch 1", "layers.1 (Linear)", "learning rate is too large (now 1e+30)")),
         ({"lr": float("inf")}, ("step 2 of 3 in epoch 1", "layers.1 (Linear)", "optim.lr is inf")),
         ({"weight_decay": float("inf")}, ("step 2 of 3 in epoch 1", "layers.1 (Linear)", "optim.weight_decay is inf")),
         ({"schedule": NAN_FROM_EPOCH_2}, ("step 1 of 3 in epoch 2", "optim.schedule set the learning rate to nan")),
@@ -131,6 +131,11 @@ def test_nan_in_the_validation_alone_stops_the_run_and_keeps_the_best_of_before(
     assert f"in the validation of epoch 2, {what} is NaN" in said
     assert f"The best weights of the epochs before are in {tmp_path / 'best.ckpt'}" in said
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_a_training_that_keeps_no_best_weights_is_not_told_of_any(tmp_path):
+    said = message(tmp_path, small_task(), Break("layers.1.weight", 1))
+    assert "checkpoint" not in said and said.endswith(".")
 
 
 @pytest.mark.parametrize("averaged", [False, True], ids=["weights", "their average"])

@@ -5,6 +5,7 @@ import yaml
 
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
+from snntrain.config.contradictions import check_together
 from snntrain.config.monitor import direction
 
 SCHEDULES = "torch.optim.lr_scheduler"
@@ -120,3 +121,12 @@ def test_a_class_that_lacks_what_a_run_needs_is_refused_by_what_is_missing(
     config[group] = {"_target_": f"{name}.Plain", **({"num_classes": 10, "sample_shape": [1, 8, 8]} if keep else {})}
     with pytest.raises(UsageError, match=rf"{group}\._target_: Plain .*{missing}"):
         check(config)
+
+
+def test_a_function_that_makes_a_schedule_or_the_data_is_no_contradiction(tmp_path, monkeypatch):
+    (tmp_path / "their_makers.py").write_text("def schedule(optimizer): ...\ndef data(): ...\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = check(compose([]))
+    for settings, name in ((config["optim"]["schedule"], "schedule"), (config["data"], "data")):
+        settings["_target_"] = f"their_makers.{name}"
+    check_together(config)

@@ -7,6 +7,7 @@ import pytest
 from snntrain.config import UsageError, compose
 from snntrain.config.check import check
 from snntrain.config.foreign import admit, names_a_place_outside
+from snntrain.config.migration import FORMAT, migrate
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,9 @@ def config():
 
 def refusal(config, trust: bool = False) -> str:
     with pytest.raises(UsageError) as error:
-        admit(config, "their folder", trust, writing=("callbacks", "trainer", "stages"))
+        admit(
+            migrate(config, FORMAT, "their folder"), "their folder", trust, writing=("callbacks", "trainer", "stages")
+        )
     return str(error.value)
 
 

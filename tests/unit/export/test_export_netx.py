@@ -429,7 +429,7 @@ def test_a_convolution_of_zeros_is_exported(tmp_path):
 
 def test_inputs_that_are_no_integers_are_refused(tmp_path):
     net = sequence(layer.Linear(4, 2), neuron.IFNode())
-    with pytest.raises(ExportError, match=r"values that are not integers.*quantise the net: stages\.qat\.quant=loihi"):
+    with pytest.raises(ExportError, match=r"values that are not integers.*quantize the net: stages\.qat\.quant=loihi"):
         export(net, tmp_path / "net.h5", torch.rand(3, 2, 4))
     for example in (torch.zeros(3, 4), torch.zeros(3, 0, 4), torch.zeros(2, 2, 4, 4)):
         with pytest.raises(ExportError, match="example must be"):

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from snntrain.parallel.agent import _cause, _conclude, _where_to_go_on
+from snntrain.error import UsageError
+from snntrain.parallel import agent
+from snntrain.parallel.agent import _cause, _conclude, _where_to_go_on, launch
 from snntrain.run.results import read_results, write_results
 
 CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
@@ -106,3 +108,30 @@ def test_the_message_says_where_and_how_to_go_on(tmp_path):
     assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
     assert _where_to_go_on(tmp_path, CONFIG).startswith(" after the last epoch;")
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_refusal_is_recorded_if_the_run_had_begun(tmp_path, monkeypatch, begins):
+    def end(count, exchange):
+        if begins:
+            a_run(tmp_path, 2)
+        (exchange / "outcome.1.json").write_text(json.dumps({"refused": "stages.qat: no.", "time": 1.0}))
+        return None, {1: failure(2)}
+
+    monkeypatch.setattr(agent, "_run_processes", end)
+    config = {
+        **CONFIG,
+        "trainer": {"devices": 2, "accelerator": "cpu", "max_epochs": 5},
+        "paths": {"run": str(tmp_path)},
+    }
+    with pytest.raises(UsageError, match="no"):
+        launch(config, None, [])
+    found = read_results(tmp_path)
+    assert (found["status"], found["message"]) == ("failed", "stages.qat: no.") if begins else found == {}
+
+
+def test_an_end_that_cannot_be_recorded_is_printed_and_replaces_no_other_error(tmp_path, capsys):
+    a_run(tmp_path, 1)
+    (tmp_path / "results.json").mkdir()  # as a full disk: it cannot be written
+    _conclude(tmp_path, "failed", "killed", CONFIG, time.time())
+    assert "this run failed, but that could not be recorded:" in capsys.readouterr().out

@@ -96,6 +96,7 @@ def test_rows_are_sorted_the_best_first_and_without_a_value_last(tmp_path):
 def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     make_run(tmp_path / "good", test_acc=1.0)
     make_run(tmp_path / "stopped", status="interrupted")
+    make_run(tmp_path / "cut", status="pruned")
     make_run(tmp_path / "lost", status="unfinished")
     (make_run(tmp_path / "killed", status="unfinished") / OWNER).write_text(
         json.dumps(this_process() | {"pid": 999_999_999, "started": 1})
@@ -118,6 +119,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     assert found == {
         "good": "finished",
         "stopped": "interrupted",
+        "cut": "pruned",
         "lost": "unfinished",
         "killed": "killed",
         "torn": "damaged",

@@ -79,6 +79,27 @@ def test_what_cannot_train_is_refused_by_the_group_or_the_layer(overrides):
     assert [text for text in REFUSED[overrides] if text not in said] == [], said
 
 
+def test_a_metric_of_a_callback_that_is_left_out_is_refused_and_one_of_anothers_is_not(tmp_path, monkeypatch):
+    fired = ["monitor.metric=val/firing_rate", "monitor.mode=min"]
+    assert "monitor.metric=val/firing_rate" in tried(*fired, "~callbacks.spike_statistics")
+    (tmp_path / "their_log.py").write_text("import lightning.pytorch as pl\nclass Log(pl.Callback): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    theirs = ["plugins=[their_log]", "+callbacks.theirs={_target_:their_log.Log}"]
+    assert tried(*theirs, "monitor.metric=val/theirs", "monitor.mode=max") is None
+
+
+def test_it_and_the_stages_do_without_plugins_that_exclude_their_own(tmp_path):
+    pytorch = "lightning.pytorch.plugins"
+    config = settings("~trainer.precision")
+    config["trainer"]["plugins"] = [
+        {"_target_": f"{pytorch}.environments.SLURMEnvironment", "auto_requeue": False},
+        {"_target_": f"{pytorch}.precision.DoublePrecision"},
+    ]
+    dry_pass(build_task(config), config)
+    trainer = building.stage_trainer(config, 1, tmp_path)
+    assert trainer.precision == "32-true"
+
+
 def test_it_leaves_the_task_and_every_generator_as_they_were():
     config = settings("encoder=poisson", "neuron.backend=torch")
     task = build_task(config)
@@ -118,6 +139,14 @@ def of_size(*overrides: str) -> str | None:
     except UsageError as error:
         return str(error)
     return None
+
+
+def test_a_limit_of_a_split_that_the_data_lack_is_passed_over():
+    config = settings("trainer.limit_test_batches=0.5")
+    task, data = build_task(config), make_data(config)
+    read_data(data)
+    del data.splits["test"]
+    check_with_data(task, data, config)
 
 
 def test_a_last_batch_of_one_sample_is_refused_where_the_net_cannot_learn_from_it():

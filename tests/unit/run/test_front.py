@@ -105,6 +105,7 @@ def test_only_the_run_folder_is_told_to_be_chosen_anew():
     advice = "hydra.run.dir"
     for name in ("runs/a/config.yaml", "runs/a", "runs"):
         assert advice in describe(PermissionError(errno.EACCES, "Permission denied", name), folder)
+    assert "hydra.sweep.dir" in describe(PermissionError(errno.EACCES, "no", "runs/a"), folder, is_sweep=True)
     assert advice not in describe(PermissionError(errno.EACCES, "Permission denied", "data/x"), folder)
     assert advice not in describe(PermissionError(errno.EACCES, "Permission denied", "runs/a"))
 

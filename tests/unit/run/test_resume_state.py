@@ -160,6 +160,11 @@ def test_the_best_checkpoint_of_a_run_that_was_moved_or_goes_on_elsewhere_is_sti
         assert (here / "best.ckpt").read_bytes() == b"weights"
 
 
+def test_a_run_that_keeps_no_best_checkpoint_can_go_on(tmp_path):
+    callback = ModelCheckpoint(dirpath=tmp_path, save_top_k=0, monitor="val/acc")
+    assert own_checkpoints(callback.state_dict(), callback, tmp_path / "last.ckpt")["best_k_models"] == {}
+
+
 @pytest.mark.parametrize("by", ["folder", "file"])
 def test_going_on_from_a_hostile_run_deletes_nothing(tmp_path, monkeypatch, by):
     monkeypatch.chdir(tmp_path)

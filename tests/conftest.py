@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 import torch
-from programs import ROOT, complete, last_of_each
+from programs import ROOT, complete
 
 import snntrain  # noqa: F401  before lightning, which some test files import first: see snntrain/__init__.py
 
@@ -43,7 +43,7 @@ def forked(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         streams = [tmp_path.parent / f"{tmp_path.name}.{stream}" for stream in ("out", "err")]
         child = os.fork()
         if child == 0:
-            _become(name, tuple(last_of_each(arguments)), tmp_path, streams)
+            _become(name, arguments, tmp_path, streams)
         _, status = os.waitpid(child, 0)
         texts = [stream.read_text(encoding="utf-8") for stream in streams]
         return subprocess.CompletedProcess(arguments, os.waitstatus_to_exitcode(status), *texts)

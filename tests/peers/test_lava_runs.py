@@ -68,7 +68,9 @@ def test_a_quantised_net_that_sees_pictures(tmp_path):
     compare(export(prepared, tmp_path / "net.h5", x, max_pool="neurons"), x)
 
 
-@pytest.mark.parametrize("sign", ["mixed", "positive", "negative"])
+@pytest.mark.parametrize(
+    "sign", ["mixed", *(pytest.param(sign, marks=pytest.mark.slow) for sign in ("positive", "negative"))]
+)
 def test_weights_of_every_size_and_sign(tmp_path, sign):
     """Lava's reader shifts the weights of dense layers by their size, and treats matrices of one sign apart."""
     rng = np.random.default_rng(0)

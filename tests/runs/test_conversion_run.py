@@ -64,6 +64,7 @@ def test_a_file_that_is_none_is_refused(folder, tmp_path):
             load_converted(path)
 
 
+@pytest.mark.slow
 def test_an_error_in_a_stage_keeps_the_results_of_the_training(tmp_path):
     broken = "stages.ann2snn.arguments={loss: 3}"
     options = ("stages.ann2snn.method=qcfs", broken, "trainer.max_epochs=1", "hydra.run.dir=run")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import SMALL
+from programs import SMALL, last_of_each
 
 from snntrain import checksums
 from snntrain.config import UsageError, compose
@@ -19,7 +19,7 @@ from snntrain.run import resume
 from snntrain.run.evaluate import evaluate
 from snntrain.run.run import run as run_training
 
-TINY = (*SMALL, "trainer.max_epochs=1")
+TINY = tuple(last_of_each((*SMALL, "trainer.max_epochs=1")))
 # The stages' files: a checkpoint, pictures, JSON, safetensors; and another library's log.
 STAGES = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "stages.qat.epochs=1", "logger=tensorboard")
 

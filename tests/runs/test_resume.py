@@ -73,6 +73,7 @@ def test_resuming_after_a_kill_repeats_the_run(tmp_path, uninterrupted, workers)
     assert not (tmp_path / "runs").exists()  # the run went on in its own folder
 
 
+@pytest.mark.slow  # tests/unit/run/test_resume_start.py has it too
 def test_another_config_is_not_resumed(tmp_path, program):
     first = program("train.py", *SMALL, "hydra.run.dir=run")
     assert first.returncode == 0, first.stderr

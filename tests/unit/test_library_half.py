@@ -13,11 +13,11 @@ import snntrain
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
     *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
-    *("functional", "leftover", "randomness", "registry", "surrogate", "terminal"),
+    *("functional", "leftover", "randomness", "registry", "surrogate"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
-    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint", "spreadsheet"),
+    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint", "spreadsheet", "terminal"),
     *("run", "report", "sweep", "search", "experiment", "parallel"),
 }
 FORBIDDEN = {

@@ -10,7 +10,7 @@ from snntrain.quantize import observe, prepare
 NETS = 300
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))])
 def test_spikes_potentials_and_logits_of_random_nets_are_equal_bit_for_bit(part):
     firing = 0
     for seed in range(part, NETS, 3):

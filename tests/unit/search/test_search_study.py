@@ -148,6 +148,7 @@ def test_a_worker_whose_trials_all_fail_stops(tune, stand_in):
     assert statuses() == ["failed", "failed"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(tune, stand_in):
     def interrupted(number: int) -> dict[str, float]:
         if number == 1:
@@ -176,6 +177,7 @@ def test_a_trial_that_was_pruned_or_diverged_counts_and_is_never_the_best(tune, 
     assert "best: trial 4" in out
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_worker_took_over_is_not_counted_twice(tune, stand_in):
     from snntrain.search.storage import open_storage, optuna
 

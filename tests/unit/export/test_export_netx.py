@@ -52,7 +52,7 @@ def test_random_nets_give_the_same_spikes_as_their_files(seeds):
                 wrong = int((np.asarray(ours) != theirs.bool().numpy()).sum())
                 assert wrong == 0, (seed, runner, wrong, case.net, str(planned))
                 layers, fired = layers + 1, fired + float(theirs.mean())
-    assert layers > 800 and 0.15 < fired / layers < 0.4  # the comparison is not one of silent nets
+    assert layers > 4 * len(seeds) and 0.15 < fired / layers < 0.4  # the comparison is not one of silent nets
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -26,21 +26,6 @@ from snntrain.stage.stage import Stage, Trained
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
-# What the library's messages advise, as a config says it.
-_KEYS = {
-    "with max_pool='neurons'": "with stages.lava.max_pool=neurons",
-    "with quant=loihi": "with callbacks=[default,qat,lava] stages.qat.quant=loihi",
-    "Use v_reset=0": "Use neuron.v_reset=0",
-    "Use decay_input=False": "Use neuron.decay_input=false",
-    "Use bias=False": "Use bias: false in its entry of model.layers",
-}
-
-
-def _in_keys(text: str) -> str:
-    for advice, key in _KEYS.items():
-        text = text.replace(advice, key)
-    return text
-
 
 class LavaExport(Stage):
     """Export to netx, run the file in the emulator and in Lava's simulator, count what differs.
@@ -83,12 +68,9 @@ class LavaExport(Stage):
                     "as encoder=poisson, or put qat before it: stages.qat.quant=loihi makes the input integers."
                 )
             example = (example > 0.5).float()
-        try:
-            planned = plan(net, example, max_pool=self.max_pool)
-        except ValueError as error:
-            raise ValueError(_in_keys(str(error))) from error
+        planned = plan(net, example, max_pool=self.max_pool)
         if planned.problems:
-            raise ValueError(_in_keys(" ".join(planned.problems)))
+            raise ValueError(" ".join(planned.problems))
         if not planned.is_exact:
             rounded = [planned.layers[index].name for index, how in planned.scales.items() if not how.is_exact]
             raise ValueError(

@@ -9,18 +9,19 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from snntrain.error import DamagedFile, UsageError
+from snntrain.tree import DEEPEST, values_in
 
 MOST_BYTES = 64 * 2**20
 """A text file of a run folder that is larger was not written by us, and is not read into memory."""
 
-MOST_VALUES, DEEPEST = 1_000_000, 60
+MOST_VALUES = 1_000_000
 """YAML aliases let one kilobyte describe a tree beyond all memory: nothing larger than this is handed out."""
 
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -203,24 +204,3 @@ def newest_first(paths: Iterable[Path]) -> list[Path]:
             return 0.0
 
     return sorted(paths, key=age)
-
-
-def values_in(tree: Any) -> float:
-    """How many values a tree of mappings and lists has once every alias is written out; infinite beyond DEEPEST levels.
-
-    Each shared node is counted once and remembered, so that a tree of 9^10 values takes no time.
-    """
-    known: dict[int, float] = {}
-
-    def count(node: Any, level: int) -> float:
-        if not isinstance(node, (Mapping, list, tuple)):
-            return 1
-        if level > DEEPEST:
-            return float("inf")
-        if id(node) not in known:
-            known[id(node)] = float("inf")  # an alias of a node inside itself
-            children = node.values() if isinstance(node, Mapping) else node
-            known[id(node)] = 1 + sum(count(child, level + 1) for child in children)
-        return known[id(node)]
-
-    return count(tree, 0)

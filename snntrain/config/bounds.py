@@ -11,6 +11,7 @@ from typing import Any
 
 from snntrain.config.size import in_words, machine_memory
 from snntrain.error import UsageError
+from snntrain.tree import walk
 
 # Pattern of a key → the largest value that it may have. The first pattern that fits a key counts.
 MOST: dict[str, int] = {
@@ -38,7 +39,10 @@ def check_bounds(config: Mapping[str, Any], source: str) -> None:
 
     Raises: UsageError naming the key, its value and the bound.
     """
-    for key, value in _numbers(config, ""):
+    for path, _, value in walk(config):
+        if not (type(value) is int or (type(value) is float and math.isfinite(value))):
+            continue
+        key = re.sub(r"\[\d+\]", "", path)  # the places of a list share its bound
         most = next((most for pattern, most in MOST.items() if re.fullmatch(pattern, key)), None)
         if most is not None and abs(value) > most:
             raise UsageError(f"{source}: {key} must be at most {most:,}, got {_short(value)}. Override it: {key}=….")
@@ -64,18 +68,6 @@ def _check_memory_of_a_batch(config: Mapping[str, Any], source: str) -> None:
             f"{source}: a batch takes {in_words(needed)}: T {config['T']:,} × data.batch_size {size:,} × a sample of "
             f"{shape}; this machine has {in_words(memory)} of memory. Override one of them: data.batch_size=…."
         )
-
-
-def _numbers(node: Any, path: str) -> Iterator[tuple[str, float]]:
-    """Key → number, for every number in a config; the places of a list share its key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _numbers(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _numbers(value, path)
-    elif type(node) is int or (type(node) is float and math.isfinite(node)):
-        yield path, node
 
 
 def _lists(node: Any, path: str) -> Iterator[tuple[str, list[int]]]:

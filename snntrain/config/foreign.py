@@ -9,7 +9,8 @@ from typing import Any
 
 from snntrain.config.error import UsageError
 from snntrain.config.schema import Config
-from snntrain.config.targets import check_no_placeholders, walk
+from snntrain.config.targets import check_no_placeholders
+from snntrain.tree import walk
 
 
 def admit(config: Mapping[str, Any], source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:

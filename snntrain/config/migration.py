@@ -7,7 +7,7 @@ from typing import Any
 
 from snntrain.config.schema import Config
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import DEEPEST, values_in
+from snntrain.tree import DEEPEST, values_in
 
 FORMAT = 2
 """Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then.

@@ -6,7 +6,7 @@ garbage. A subclass has the ranges of its base. Every number is finite, in these
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 from snntrain.arguments import Bounds
 from snntrain.config.allowed import Allowed, BatchLimit, Duration, OneOf, Range, number, whole
 from snntrain.config.error import UsageError
+from snntrain.tree import walk
 
 LARGEST = 2**63 - 1
 """Integers beyond it do not fit what torch counts with."""
@@ -353,19 +354,10 @@ def check_finite(config: Any, path: str = "") -> None:
 
     Raises: UsageError naming the place and the value.
     """
-    for place, value in _numbers(config, path):
+    for place, _, value in walk(config, path):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
         if isinstance(value, int) and abs(value) > LARGEST:
             raise UsageError(f"{place} must be an integer below 2^63, got {value}.")
         if not Bounds().allow(value):
             raise UsageError(f"{place} must be a finite number, got {value!r}.")
-
-
-def _numbers(node: Any, path: str) -> Iterator[tuple[str, int | float]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _numbers(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from _numbers(value, f"{path}[{index}]")
-    elif isinstance(node, (int, float)) and not isinstance(node, bool):
-        yield path, node

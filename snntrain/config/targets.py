@@ -5,7 +5,7 @@ A package that is trusted as a whole still holds functions that run files or fet
 
 import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from snntrain.config.error import UsageError, refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing
 from snntrain.stage import Stage
+from snntrain.tree import walk
 
 # Place in the config → what may stand there; `callbacks` and `stages` hold several, each under a name of its own.
 KINDS: dict[str, tuple[type, ...]] = {
@@ -156,17 +157,3 @@ def check_no_placeholders(resolved: Mapping[str, Any]) -> None:
     for path, _, value in walk(resolved):
         if isinstance(value, str) and "${" in value:
             raise UsageError(f"{path} holds {value!r}: ${{…}} is not allowed in a config that is resolved already.")
-
-
-def walk(node: Any, path: str = "", key: Any = None) -> Iterator[tuple[str, Any, Any]]:
-    """Every (path, key, value) of nested mappings and lists; key is None in lists."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from walk(value, f"{path}.{name}" if path else str(name), name)
-        if key is not None and not node:
-            yield path, key, node
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from walk(value, f"{path}[{index}]")
-    else:
-        yield path, key, node

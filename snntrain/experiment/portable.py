@@ -7,7 +7,7 @@ from typing import Any
 from snntrain.config.error import UsageError
 from snntrain.config.foreign import names_a_place_outside
 from snntrain.config.schema import Paths
-from snntrain.config.targets import walk
+from snntrain.tree import walk
 
 # What may differ between two runs of one experiment: none of it changes a result.
 _FREE = ("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name")

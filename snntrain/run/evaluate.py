@@ -19,7 +19,7 @@ from snntrain.config.compose import explain
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
-from snntrain.files import replacing, values_in, write_json
+from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
@@ -27,6 +27,7 @@ from snntrain.run.interruption import interruptible
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
 from snntrain.terminal import terminal
+from snntrain.tree import values_in
 
 console = terminal()
 

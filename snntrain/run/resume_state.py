@@ -19,9 +19,10 @@ from snntrain.callback import History
 from snntrain.callback.kept import own_checkpoints
 from snntrain.error import DamagedFile, UsageError
 from snntrain.parallel.devices import is_sharded
-from snntrain.run.weights import leaves, load_weights
+from snntrain.run.weights import load_weights
 from snntrain.task import Classification
 from snntrain.task.optimizer import parameter_groups
+from snntrain.tree import walk
 
 _NEEDED = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "epoch", "global_step")
 _MOST_STEPS = 2**53
@@ -58,7 +59,7 @@ def check_state(
         if key in content:
             load_weights(task, content[key], f"resume: {source}")  # as Lightning will, which has no words for the user
             _check_finite(content[key], key, source, finite)
-    for name, value in leaves(content.get("averaging_state", {})):
+    for name, _, value in walk(content.get("averaging_state", {})):
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise _damaged(source, f"averaging_state.{name}", "is no single number")
     for key in ("epoch", "global_step"):
@@ -87,7 +88,7 @@ def _check_count(value: Any, place: str, source: Path) -> None:
 
 
 def _check_finite(state: Any, place: str, source: Path, names: set[str] | None = None) -> None:
-    for path, value in leaves(state):
+    for path, _, value in walk(state):
         if (names is None or path in names) and not _is_finite(value):
             raise _damaged(source, f"{place}: {path}", "holds values that are not finite")
 
@@ -107,7 +108,7 @@ def _check_loops(loops: Any, trainer: pl.Trainer, content: Mapping[str, Any], so
             _check_like(loops[name], getattr(trainer, name).state_dict(), f"loops.{name}", source, same_version)
         elif same_version:
             raise _damaged(source, f"loops.{name}", "is missing")
-    for place, value in leaves(loops):
+    for place, _, value in walk(loops):
         if isinstance(value, int) and not isinstance(value, bool):
             _check_count(value, f"loops.{place}", source)
 

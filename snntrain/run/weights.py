@@ -1,7 +1,7 @@
 """Tensors of a checkpoint, checked before anything is built for them or takes them over."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_map
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.size import in_words, machine_memory
 from snntrain.error import DamagedFile
-from snntrain.files import DEEPEST, MOST_VALUES, values_in
+from snntrain.files import MOST_VALUES
+from snntrain.tree import DEEPEST, values_in, walk
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -24,27 +25,15 @@ def check_tree(tree: Any, source: str) -> None:
     """
     if values_in(tree) > MOST_VALUES:
         raise DamagedFile(f"{source} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
-    for path, value in leaves(tree):
+    for path, _, value in walk(tree):
         if isinstance(value, Tensor):
             # A stride of 0 or a meta tensor lets a file of one kilobyte describe any number of values.
             if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
                 raise DamagedFile(f"{source} is damaged: {path} is no ordinary tensor.")
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise DamagedFile(f"{source} is damaged: {path} has the shape {list(value.shape)}, but not the values.")
-        elif not isinstance(value, _PLAIN):
+        elif not isinstance(value, (*_PLAIN, Mapping)):
             raise DamagedFile(f"{source} is damaged: {path} holds {type(value).__name__}, which no run writes.")
-
-
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Path and value of everything in a tree that is no container."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(tree, (list, tuple)):
-        for index, value in enumerate(tree):
-            yield from leaves(value, f"{path}[{index}]")
-    else:
-        yield path, tree
 
 
 def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
@@ -101,7 +90,7 @@ def load_weights(module: nn.Module, saved: Any, source: str) -> None:
 
 def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":
     """A limit for building the network that has these weights: what it takes beyond them is small."""
-    size = sum(value.numel() * value.element_size() for _, value in leaves(weights) if isinstance(value, Tensor))
+    size = sum(value.numel() * value.element_size() for _, _, value in walk(weights) if isinstance(value, Tensor))
     most = machine_memory()
     return MemoryLimit(min(2**29 + 2 * size, most), min(2**30 + 16 * size, most))
 

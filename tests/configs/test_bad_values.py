@@ -18,12 +18,12 @@ from snntrain.config.binding import resolve_name
 from snntrain.config.check import SUPPLIED, check
 from snntrain.config.compose import groups
 from snntrain.config.ranges import range_of
-from snntrain.config.targets import walk
 from snntrain.data.augmentation import v2
 from snntrain.parallel.devices import check_devices
 from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
+from snntrain.tree import walk
 
 VALUES = {
     "0": 0,

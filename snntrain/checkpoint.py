@@ -20,7 +20,7 @@ from snntrain.run.weights import check_tree
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's reading and writing of checkpoints, through write_checkpoint and load_archive.
+    """Lightning's reading and writing of checkpoints, through write_checkpoint and check_archive.
 
     Its own way moves a file from TMPDIR, which is a copy where that is another file system: a full disk or a kill then
     destroys the checkpoint that was there. Addresses such as s3://… are left to Lightning.

@@ -190,7 +190,7 @@ def _is_damaged(path: Path, possible: list[str]) -> bool:
             return True
         return _digest(path) not in possible
     except FileNotFoundError:
-        return False  # removed; whoever needs it says so
+        return False  # It was removed; the reader that needs it reports that.
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read: {error.strerror or error}.") from error
 

@@ -248,7 +248,9 @@ def _first_output(pl_module: pl.LightningModule, batch: Any) -> str | None:
     was_training = pl_module.training
     try:
         pl_module.eval()(x)
-    except Exception:  # somebody's forward takes more than x; the place is a help, and not worth another error
+    except (
+        Exception
+    ):  # The forward may take more than x. Naming the layer is optional; another error would hide the cause.
         return None
     finally:
         pl_module.train(was_training)

@@ -1,4 +1,4 @@
-"""Damaged content told from a disk or a system that fails: only the former is a reason to call a file corrupt."""
+"""Tell damaged content from a failing disk or system: only damaged content makes a file corrupt."""
 
 
 def is_systems(error: BaseException) -> bool:

@@ -82,6 +82,11 @@ def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
         return encoder.encoded_shape(shape) if isinstance(encoder, Encoder) else shape
 
 
+def _class_of(section: Mapping[str, Any]) -> str:
+    """The class that a section of the config names, as it begins its own errors."""
+    return section["_target_"].rpartition(".")[2]
+
+
 def _check_task(task: pl.LightningModule) -> None:
     for name in ("net", "T"):
         if not hasattr(task, name):
@@ -143,7 +148,7 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
     arguments = {"num_classes": config["data"]["num_classes"], "optim": config["optim"], "seed": config["seed"]}
-    with refusing("task", config["task"]["_target_"].rpartition(".")[2]):
+    with refusing("task", _class_of(config["task"])):
         return instantiate(
             config["task"], net=net, encoder=encoder, T=T, **arguments | changed, _recursive_=False, _convert_="all"
         )
@@ -156,7 +161,7 @@ def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[st
     """
     stages, net = {}, task.net
     for name in in_order(config["stages"]):
-        with refusing(f"stages.{name}", config["stages"][name]["_target_"].rpartition(".")[2]):
+        with refusing(f"stages.{name}", _class_of(config["stages"][name])):
             stages[name] = instantiate(config["stages"][name], _convert_="all")
             net = stages[name].check(net, task, net_shape(config))
     return stages
@@ -177,7 +182,7 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
     Raises: UsageError naming an argument.
     """
-    with refusing("data", config["data"]["_target_"].rpartition(".")[2]):
+    with refusing("data", _class_of(config["data"])):
         return instantiate(config["data"], _convert_="all")
 
 
@@ -277,7 +282,7 @@ def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
     """
     made = []
     for name, settings in config["callbacks"].items():
-        with refusing(f"callbacks.{name}", settings["_target_"].rpartition(".")[2]):
+        with refusing(f"callbacks.{name}", _class_of(settings)):
             made.append(instantiate(settings, _convert_="all"))
     return made
 

@@ -1,4 +1,4 @@
-"""What can be told of a config only when the data are there: how many batches there are, and how large the last is."""
+"""Checks that need the data: how many batches an epoch has, and how many samples the last one holds."""
 
 from collections.abc import Mapping, Sized
 from typing import Any

@@ -1,4 +1,4 @@
-"""The options of train.py, which are Hydra's, told from its overrides and checked before Hydra sees them."""
+"""Separate the options of train.py, which are Hydra's, from the overrides, and check them before Hydra runs."""
 
 from collections import Counter
 from collections.abc import Sequence

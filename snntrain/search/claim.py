@@ -58,19 +58,10 @@ def is_alive(trial: FrozenTrial, now: float) -> bool:
     return True
 
 
-def bury_the_dead(study: optuna.Study) -> list[FrozenTrial]:
-    """Mark running trials whose worker is dead as failed, which frees their places.
-
-    Returns: those that this call marked; of several workers that try, one does.
-    """
-    marked = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if is_alive(trial, time.time()):
-            continue
-        with contextlib.suppress(ValueError, RuntimeError):  # what Optuna raises where another was faster
-            study.tell(trial.number, state=TrialState.FAIL)
-            marked.append(trial)
-    return marked
+def orphaned_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Running trials whose worker is dead: each holds a place until the study is told what became of it."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if not is_alive(trial, time.time())]
 
 
 def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:

@@ -145,9 +145,33 @@ def _tell(
     return status
 
 
-def record_killed(folder: Path, trial: FrozenTrial) -> None:
-    """Finish the run folder that a killed worker left, where it is on this machine."""
-    place = run_folder(folder, trial.number)
+def settle_orphan(search: Search, study: optuna.Study, orphan: FrozenTrial, folder: Path) -> str:
+    """Tell the study what became of a trial whose worker died.
+
+    A worker can die between the end of its run and its message to the study: such a trial counts, with the results in
+    its run folder. Any other one failed, and its place is free again.
+
+    Args:
+        folder: of the study; the run folder lies in it if the worker ran on this machine.
+
+    Returns: what became of it, in words; '' if another worker was faster.
+    """
+    place = run_folder(folder, orphan.number)
+    left = results_or_none(place) if orphan.user_attrs.get("folder") == place.name else {}
+    metrics, values, status = left.get("metrics", {}), [], left.get("status")
+    if status == "finished":
+        values = [metrics.get(objective.metric) for objective in search.objectives]
+    if status not in _STATES or None in values:  # results.json holds null for what is not finite
+        status = "killed"
+    message = "Its worker was killed; another trial took its place." if status == "killed" else ""
+    trial = optuna.Trial(study, orphan._trial_id)
+    seconds = round(sum(left.get("seconds", {}).values()), 3)
+    told = _tell(study, trial, status, values, message, seconds, metrics)
+    if told == "lost":
+        return ""
+    if status in _STATES:
+        return f"it had {status}, and counts"
     if place.is_dir() and not (place / "results.json").exists():
-        write_results(place, "failed", {}, message="Its worker was killed; another trial took its place.")
+        write_results(place, "failed", {}, message=message)
         write_report(place)
+    return "another trial takes its place"

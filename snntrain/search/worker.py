@@ -7,11 +7,11 @@ from pathlib import Path
 
 import optuna
 
-from snntrain.search.claim import bury_the_dead, claim
+from snntrain.search.claim import claim, orphaned_trials
 from snntrain.search.report import write_study
 from snntrain.search.settings import Search
 from snntrain.search.study import number_finished
-from snntrain.search.trial import Outcome, record_killed, run_trial
+from snntrain.search.trial import Outcome, run_trial, settle_orphan
 
 _LOOK_AGAIN = 0.5  # seconds, while others run the last trials: one of them might die
 _SHARE_OF_REPORTS = 0.1  # of the time
@@ -34,9 +34,9 @@ def work(search: Search, study: optuna.Study, folder: Path, say: Callable[[str],
     reports, failures = _Reports(search, study, folder), 0
     try:
         while number_finished(study) < search.n_trials and (not parent or os.getppid() == parent):
-            for dead in bury_the_dead(study):
-                record_killed(folder, dead)
-                say(f"trial {dead.number}: its worker is gone; another trial takes its place")
+            for orphan in orphaned_trials(study):
+                if became := settle_orphan(search, study, orphan, folder):
+                    say(f"trial {orphan.number}: its worker is gone; {became}")
             trial = claim(study, search.n_trials)
             if trial is None:
                 time.sleep(_LOOK_AGAIN)

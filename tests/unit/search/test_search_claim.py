@@ -1,5 +1,6 @@
 """Places of a study: never more than n, never fewer, whoever asks at once and whoever dies."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -10,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from snntrain.search import claim as claiming
-from snntrain.search.claim import bury_the_dead, claim, identity
+from snntrain.search.claim import claim, identity, orphaned_trials
 from snntrain.search.storage import open_storage
 from snntrain.search.study import SURPLUS, number_finished, trials_of
 
@@ -21,11 +22,17 @@ def study_in(storage: str) -> optuna.Study:
     return optuna.create_study(storage=open_storage(storage), study_name="s", load_if_exists=True)
 
 
+def fail_orphaned_trials(study: optuna.Study) -> None:
+    for orphan in orphaned_trials(study):
+        with contextlib.suppress(ValueError, RuntimeError):  # another worker was faster
+            study.tell(orphan.number, state=TrialState.FAIL)
+
+
 def hurried_worker(storage: str, n: int, deaths: float, seed: int) -> None:
     """Trials of no length; now and then this worker dies in the middle of one, as by kill -9."""
     study, draws = study_in(storage), random.Random(seed)
     while number_finished(study) < n:
-        bury_the_dead(study)
+        fail_orphaned_trials(study)
         trial = claim(study, n)
         if trial is None:
             time.sleep(0.01)
@@ -86,14 +93,15 @@ WORKERS = {
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc to tell processes apart")
 @pytest.mark.parametrize(("worker", "facts", "is_dead"), WORKERS.values(), ids=WORKERS)
-def test_a_running_trial_is_buried_if_and_only_if_its_worker_is_dead(tmp_path, worker, facts, is_dead):
+def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path, worker, facts, is_dead):
     study = study_in(str(tmp_path / "s.journal"))
     trial = claim(study, 1)
     trial.set_user_attr("worker", identity() | worker)
     if facts:
         trial.set_user_attr("beat", time.time() + facts["beat"])
-    assert [dead.number for dead in bury_the_dead(study)] == [0] * is_dead
-    assert bury_the_dead(study) == []
+    assert [orphan.number for orphan in orphaned_trials(study)] == [0] * is_dead
+    fail_orphaned_trials(study)
+    assert orphaned_trials(study) == []
     assert (claim(study, 1) is None) != is_dead  # its place is free again
 
 
@@ -102,7 +110,7 @@ def test_a_worker_that_was_taken_for_dead_cannot_finish_its_trial(tmp_path):
     slow = claim(study, 1)
     slow.set_user_attr("worker", identity() | {"machine": "another"})
     slow.set_user_attr("beat", 0.0)
-    assert len(bury_the_dead(study)) == 1
+    fail_orphaned_trials(study)
     study.tell(claim(study, 1), 1.0)
     with pytest.raises(ValueError, match="FAIL"):
         study.tell(slow, 2.0)

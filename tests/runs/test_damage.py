@@ -91,34 +91,34 @@ def test_a_run_from_before_says_that_it_is_unverified(trained, tmp_path, capsys)
     assert capsys.readouterr().out.count(f"{run} is {checksums.UNVERIFIED}") == 2
 
 
-def test_a_run_that_goes_on_is_sound_again(trained, tmp_path, forked):
+def test_a_run_that_goes_on_is_sound_again(trained, tmp_path, program):
     run = tmp_path / "run"
     shutil.copytree(trained / "sound", run)
-    assert forked("train.py", *TINY, f"resume={run}").returncode == 0
+    assert program("train.py", *TINY, f"resume={run}").returncode == 0
     assert checksums.verify(run) and table_of(find_rows([run]), "run", 100)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), STAGES], ids=["plain", "stages"])
-def test_every_file_is_named_by_every_program(tmp_path, forked, more):
+def test_every_file_is_named_by_every_program(tmp_path, program, more):
     runs = tmp_path / "runs"
     train(runs / "sound", *more)
     shutil.copytree(runs / "sound", runs / "run")
     run, unnamed = runs / "run", []
     for seed, name in enumerate(every_file(run)):
         whole = flip(run / name, seed)
-        for program, *words in (
+        for name_of_program, *words in (
             ("eval.py", f"run={run}"),
             ("train.py", *TINY, *more, f"resume={run}"),
             ("scripts/reproduce.py", "--from", str(run)),
             ("scripts/browse.py", str(runs)),
             ("scripts/summarize.py", str(runs)),
         ):
-            done = forked(program, *words)
-            goes_on = program in ("scripts/browse.py", "scripts/summarize.py")
+            done = program(name_of_program, *words)
+            goes_on = name_of_program in ("scripts/browse.py", "scripts/summarize.py")
             if name not in done.stdout + done.stderr or done.returncode != (0 if goes_on else 2):
-                unnamed.append((program, name, done.returncode, done.stderr[-300:]))
+                unnamed.append((name_of_program, name, done.returncode, done.stderr[-300:]))
         (run / name).write_bytes(whole)
-        checked = forked("eval.py", f"run={runs / 'sound'}", f"output={tmp_path / 'out'}")
+        checked = program("eval.py", f"run={runs / 'sound'}", f"output={tmp_path / 'out'}")
         assert checked.returncode == 0, checked.stderr
     assert len(every_file(run)) > (20 if more else 12) and unnamed == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from programs import SMALL, complete, results, start
+from programs import ROOT, SMALL, Program, complete, last_of_each, results
 
 # Neurons that fire. 1,294 training samples: neither the batches of 50 nor those of 100 come out even.
 CONFIG = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
@@ -161,21 +161,18 @@ def is_running(pid: int) -> bool:
 
 def end(folder: Path, whom: int | None, number: signal.Signals, *more: str) -> tuple[int, str, float]:
     """Send a signal after the first epoch to a rank, or to the program; exit code, output, seconds until the end."""
-    process = start("train.py", *CONFIG, *TOGETHER, "trainer.max_epochs=40", *more, "hydra.run.dir=run", cwd=folder)
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith("epoch   1/40"):
-            break
+    words = (*CONFIG, *TOGETHER, "trainer.max_epochs=40", *more, "hydra.run.dir=run")
+    process = Program("train.py", *last_of_each(words), cwd=folder)
+    process.wait_for("epoch 1/40")
     ranks = processes_of(process.pid)
-    assert set(ranks) == {0, 1}, "".join(said)
+    assert set(ranks) == {0, 1}
     began = time.monotonic()
     os.kill(process.pid if whom is None else ranks[whom], number)
-    out, err = process.communicate(timeout=60)
+    done = process.end(timeout=60)
     seconds = time.monotonic() - began
     time.sleep(0.2)
     assert not any(map(is_running, ranks.values()))
-    return process.returncode, "".join(said) + out + err, seconds
+    return done.returncode, done.stdout + done.stderr, seconds
 
 
 ENDS = {
@@ -213,13 +210,11 @@ def test_when_the_program_is_killed_its_processes_end(tmp_path):
 def test_a_resumed_run_ends_with_the_metrics_of_an_uninterrupted_one(tmp_path):
     more = ("encoder=poisson", "neuron=plif", "trainer.max_epochs=6")
     done(*TOGETHER, *more, "hydra.run.dir=whole", cwd=tmp_path)
-    process = start("train.py", *CONFIG, *TOGETHER, *more, "hydra.run.dir=run", cwd=tmp_path)
-    for line in process.stdout:
-        if line.startswith("epoch   2/6"):
-            break
+    process = Program("train.py", *last_of_each((*CONFIG, *TOGETHER, *more, "hydra.run.dir=run")), cwd=tmp_path)
+    process.wait_for("epoch 2/6")
     os.kill(processes_of(process.pid)[1], signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 143, out + err
+    ended = process.end(timeout=60)
+    assert ended.returncode == 143, ended.stdout + ended.stderr
     done(*TOGETHER, *more, "resume=run", cwd=tmp_path)
     assert results(tmp_path / "run")["status"] == "finished"
     assert results(tmp_path / "run")["hex"] == results(tmp_path / "whole")["hex"]
@@ -239,8 +234,6 @@ def test_what_a_process_refuses_is_said_once(tmp_path):
 @pytest.mark.slow
 def test_the_processes_of_torchrun_are_used_as_they_are(tmp_path):
     """Each of them runs the whole program; the first one writes."""
-    from programs import ROOT
-
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
     process = subprocess.run(
         [os.sys.executable, *command, *CONFIG, *TOGETHER, "hydra.run.dir=run"],

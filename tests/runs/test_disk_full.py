@@ -107,16 +107,16 @@ def damage_below(place: Path) -> Iterator[str]:
     ],
     ids=["plain", "tensorboard", "ann2snn and qat", "nir"],
 )
-def test_training(disk, forked, more):
-    check_ten(disk, lambda place: forked("train.py", *TINY, *more, f"hydra.run.dir={place}/run"))
+def test_training(disk, program, more):
+    check_ten(disk, lambda place: program("train.py", *TINY, *more, f"hydra.run.dir={place}/run"))
 
 
-def test_a_sweep(disk, forked):
-    check_ten(disk, lambda place: forked("train.py", "-m", *TINY, "seed=1,2", f"hydra.sweep.dir={place}/sweep"))
+def test_a_sweep(disk, program):
+    check_ten(disk, lambda place: program("train.py", "-m", *TINY, "seed=1,2", f"hydra.sweep.dir={place}/sweep"))
 
 
-def test_predictions(disk, forked, earlier):
-    check_ten(disk, lambda place: forked("eval.py", f"run={earlier}", "mode=predict", f"output={place}/out"))
+def test_predictions(disk, program, earlier):
+    check_ten(disk, lambda place: program("eval.py", f"run={earlier}", "mode=predict", f"output={place}/out"))
 
 
 def test_recording(disk, tmp_path, earlier):
@@ -140,7 +140,7 @@ def test_recording(disk, tmp_path, earlier):
     check_ten(disk, attempt)
 
 
-def test_a_cache_that_is_full_is_named_and_the_run_goes_on(disk, forked, tmp_path, monkeypatch):
+def test_a_cache_that_is_full_is_named_and_the_run_goes_on(disk, program, tmp_path, monkeypatch):
     """It only saves time."""
     for label in ("left", "right"):
         for number in range(12):
@@ -152,7 +152,7 @@ def test_a_cache_that_is_full_is_named_and_the_run_goes_on(disk, forked, tmp_pat
     named = []
     for room in SIZES:
         place = disk(room)
-        done = forked("train.py", *TINY, *data, f"data.cache_root={place}", f"hydra.run.dir={tmp_path}/run_{room}")
+        done = program("train.py", *TINY, *data, f"data.cache_root={place}", f"hydra.run.dir={tmp_path}/run_{room}")
         assert done.returncode == 0, done.stderr
         named.append(str(place / "cache") in done.stdout + done.stderr)
         assert checksums.verify(place / "earlier")

@@ -14,8 +14,8 @@ def epochs_of(*checkpoints) -> list[int]:
     return [content["epoch"] for content in read]
 
 
-def test_a_run_that_diverges_has_failed_with_the_metrics_and_weights_of_its_best_epoch(forked, tmp_path):
-    done = forked("train.py", *SMALL, *FROM_EPOCH_2, "hydra.run.dir=run")
+def test_a_run_that_diverges_has_failed_with_the_metrics_and_weights_of_its_best_epoch(program, tmp_path):
+    done = program("train.py", *SMALL, *FROM_EPOCH_2, "hydra.run.dir=run")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Training diverged at step ") and len(done.stderr.splitlines()) == 1
     assert "in epoch 2" in done.stderr and "layers.1 (Linear)" in done.stderr and "(now 2e+32)" in done.stderr
@@ -26,9 +26,9 @@ def test_a_run_that_diverges_has_failed_with_the_metrics_and_weights_of_its_best
     assert epochs_of(folder / "best.ckpt", folder / "last.ckpt") == [0, 0]
 
 
-def test_a_fine_tuning_that_diverges_keeps_what_was_tested(forked, tmp_path):
+def test_a_fine_tuning_that_diverges_keeps_what_was_tested(program, tmp_path):
     stage = ("callbacks=[default,qat]", "stages.qat.lr=1e35", "stages.qat.sensitivity_batches=0")
-    done = forked("train.py", *SMALL, *stage, "hydra.run.dir=run")
+    done = program("train.py", *SMALL, *stage, "hydra.run.dir=run")
     assert done.returncode == 1 and "Training diverged" in done.stderr and "no best checkpoint" not in done.stderr
     found = results(tmp_path / "run")
     assert found["status"] == "failed" and "test/acc" in found["metrics"]

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from programs import complete, results, start
+from programs import Program, complete, results
 
 CHAIN = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "model.channels=8", "model.features=64", "T=8")
 LIF = (
@@ -49,14 +49,11 @@ def test_stages_run_on_a_finished_run(chained, tmp_path):
 def test_a_fine_tuning_that_is_interrupted_goes_on_to_the_same_numbers(tmp_path):
     process = complete("train.py", *LIF, "hydra.run.dir=whole", cwd=tmp_path)
     assert process.returncode == 0, process.stdout + process.stderr
-    process, lines = start("train.py", *LIF, "hydra.run.dir=run", cwd=tmp_path), []
-    for line in process.stdout:
-        lines.append(line)
-        if line.split()[:2] == ["epoch", "2/6"]:
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, "".join(lines) + out + err
+    process = Program("train.py", *LIF, "hydra.run.dir=run", cwd=tmp_path)
+    process.wait_for("epoch 2/6")
+    process.send(signal.SIGINT)
+    done = process.end(timeout=120)
+    assert done.returncode == 130, done.stdout + done.stderr
     interrupted = results(tmp_path / "run")
     assert interrupted["status"] == "interrupted" and "test/acc" in interrupted["metrics"]
     process = complete("train.py", *LIF, "resume=run", cwd=tmp_path)

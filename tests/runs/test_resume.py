@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import SMALL, results, start
+from programs import SMALL, Program, complete, last_of_each, results
 
 # Random draws inside the model (Poisson spikes) and a schedule, so that order, generator and learning rate all matter.
 CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "data.batch_size=64", "optim.lr=0.02")
@@ -15,24 +15,19 @@ CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "dat
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    process = start("train.py", *CONFIG, "hydra.run.dir=run", cwd=folder)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
+    done = complete("train.py", *CONFIG, "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
     return results(folder / "run")["hex"]
 
 
 def interrupt(folder: Path, number: signal.Signals, after_epoch: int, delay: float, *more: str) -> tuple[int, str]:
     """Start a run, wait until an epoch is finished and a moment longer, send the signal; exit code and output."""
-    process = start("train.py", *CONFIG, "hydra.run.dir=run", *more, cwd=folder)
-    output = []
-    for line in process.stdout:
-        output.append(line)
-        if line.split()[:2] == ["epoch", f"{after_epoch}/4"]:
-            break
+    process = Program("train.py", *last_of_each((*CONFIG, "hydra.run.dir=run", *more)), cwd=folder)
+    process.wait_for(f"epoch {after_epoch}/4")
     time.sleep(delay)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, "".join(output) + out + err
+    process.send(number)
+    done = process.end(timeout=120)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
@@ -47,9 +42,8 @@ def test_resuming_after_ctrl_c_repeats_the_run(tmp_path, uninterrupted, workers)
     assert results(run)["status"] == "interrupted"
     assert (run / "report.html").is_file()
     assert (run / "checkpoints" / "last.ckpt").is_file()
-    process = start("train.py", *CONFIG, *more, "hydra.run.dir=run", "resume=auto", cwd=tmp_path)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
+    done = complete("train.py", *CONFIG, *more, "hydra.run.dir=run", "resume=auto", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert results(run)["status"] == "finished"
     assert results(run)["hex"] == uninterrupted
     assert [row.split(",")[0] for row in (run / "metrics.csv").read_text().splitlines()] == [
@@ -66,9 +60,8 @@ def test_resuming_after_a_kill_repeats_the_run(tmp_path, uninterrupted, workers)
     more = [f"data.num_workers={workers}"]
     code, output = interrupt(tmp_path, signal.SIGKILL, 2, 0.0, *more)
     assert code == -signal.SIGKILL, output
-    process = start("train.py", *CONFIG, *more, "resume=run", cwd=tmp_path)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
+    done = complete("train.py", *CONFIG, *more, "resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert results(tmp_path / "run")["hex"] == uninterrupted
     assert not (tmp_path / "runs").exists()  # the run went on in its own folder
 

@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 import yaml
-from programs import SMALL, complete, results
+from programs import SMALL, complete, complete_anew, results
 
 from snntrain.config.compose import groups
 
@@ -56,7 +56,8 @@ def steps(run: Path) -> int:
 def trained(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """The folder of a small run, and what the program said."""
     cwd = tmp_path_factory.mktemp("trained")
-    process = done("train.py", *ACTIVE, "hydra.run.dir=run", cwd=cwd)
+    process = complete_anew("train.py", *ACTIVE, "hydra.run.dir=run", cwd=cwd)
+    assert process.returncode == 0 and "Traceback" not in process.stdout + process.stderr, process.stderr
     return cwd / "run", process
 
 

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 
-def test_the_model_is_shown_without_data_and_nothing_is_left(forked, tmp_path):
-    done = forked("train.py", "show=model", "model=mlp", "model.features=32", "data=mnist", "paths.data=nowhere", "T=6")
+def test_the_model_is_shown_without_data_and_nothing_is_left(program, tmp_path):
+    done = program(
+        "train.py", "show=model", "model=mlp", "model.features=32", "data=mnist", "paths.data=nowhere", "T=6"
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["mnist_mlp_lif", "T", "=", "6,", "a", "sample", "of", "one", "step", "is", "1×28×28"]
@@ -21,16 +23,16 @@ def test_the_model_is_shown_without_data_and_nothing_is_left(forked, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_ann_twin_takes_one_step(forked):
-    done = forked("train.py", "show=model", "neuron=relu", "T=6")
+def test_the_ann_twin_takes_one_step(program):
+    done = program("train.py", "show=model", "neuron=relu", "T=6")
     assert "T = 1," in done.stdout and "ReLU" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("given", "hint"), [("modle", " Did you mean model?"), ("dta", " Did you mean data?"), ("all", "")]
 )
-def test_anything_else_is_refused(forked, tmp_path, given, hint):
-    done = forked("train.py", f"show={given}")
+def test_anything_else_is_refused(program, tmp_path, given, hint):
+    done = program("train.py", f"show={given}")
     assert done.returncode == 2
     assert done.stderr.strip().lower() == (
         f"error: show must be null (train) or 'model' or 'data', got '{given}'.{hint.lower()}"
@@ -38,8 +40,8 @@ def test_anything_else_is_refused(forked, tmp_path, given, hint):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_config_is_refused_as_in_training(forked, tmp_path):
-    done = forked("train.py", "show=model", "model.layers=[Flatten,{name: Linear, out_features: 5}]")
+def test_a_wrong_config_is_refused_as_in_training(program, tmp_path):
+    done = program("train.py", "show=model", "model.layers=[Flatten,{name: Linear, out_features: 5}]")
     assert done.returncode == 2 and "last layer gives [5]" in done.stderr and done.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -50,8 +52,8 @@ def cells(path: Path, columns: int) -> list[np.ndarray]:
     return np.array_split(pixels[170:, 140:-40], columns, axis=1)
 
 
-def test_the_data_are_counted_and_drawn_and_nothing_is_trained(forked, tmp_path):
-    done = forked("train.py", "show=data", "data/augment=shift", "paths.runs=out")
+def test_the_data_are_counted_and_drawn_and_nothing_is_trained(program, tmp_path):
+    done = program("train.py", "show=data", "data/augment=shift", "paths.runs=out")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][:3] == ["Digits", "pictures", "1×8×8"]
@@ -70,13 +72,13 @@ def test_the_data_are_counted_and_drawn_and_nothing_is_trained(forked, tmp_path)
     assert all(50 < cell.mean() < 205 for cell in drawn)  # every column has black ground and white ink
 
 
-def test_names_with_brackets_and_colons_are_shown_as_they_are(forked, tmp_path):
+def test_names_with_brackets_and_colons_are_shown_as_they_are(program, tmp_path):
     for name in ("a[b]", "[bold]c", ":bug:"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(8):
             Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "pictures" / name / f"{number}.png")
     data = ("data=image_folder", "data.folder=pictures", "data.num_classes=3", "data.size=8", "data.num_workers=0")
-    done = forked("train.py", "show=data", *data, "paths.runs='r[/x]'")
+    done = program("train.py", "show=data", *data, "paths.runs='r[/x]'")
     assert done.returncode == 0, done.stderr
     assert {line.split()[0] for line in done.stdout.splitlines()[2:5]} == {"a[b]", "[bold]c", ":bug:"}
     assert "samples: r[/x]/show_data_ImageFolder.png" in done.stdout
@@ -92,12 +94,12 @@ def nmnist_file(path: Path, polarity: int) -> None:
     path.write_bytes(events)
 
 
-def test_event_frames_are_drawn_over_time_in_blue_and_red(forked, tmp_path):
+def test_event_frames_are_drawn_over_time_in_blue_and_red(program, tmp_path):
     for split in ("Train", "Test"):
         for digit in range(10):
             for number in range(3):
                 nmnist_file(tmp_path / "data/NMNIST" / split / str(digit) / f"{number}.bin", polarity=digit % 2)
-    done = forked("train.py", "show=data", "data=nmnist", "data.partial=true", "data.cache=off", "T=4")
+    done = program("train.py", "show=data", "data=nmnist", "data.partial=true", "data.cache=off", "T=4")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("NMNIST   frames 4×2×34×34 (time, channels, height, width)")
     pixels = np.asarray(Image.open(tmp_path / "runs/show_data_NMNIST.png").convert("RGB")).astype(int)
@@ -107,7 +109,7 @@ def test_event_frames_are_drawn_over_time_in_blue_and_red(forked, tmp_path):
         assert (blue > 50 * (red + 1)) if digit % 2 else (red > 50 * (blue + 1)), (digit, red, blue)
 
 
-def test_a_missing_data_set_cannot_be_shown(forked, tmp_path):
-    done = forked("train.py", "show=data", "data=cifar10")
+def test_a_missing_data_set_cannot_be_shown(program, tmp_path):
+    done = program("train.py", "show=data", "data=cifar10")
     assert done.returncode == 2 and "cifar-10-batches-py/data_batch_1 is not in data" in done.stderr
     assert list(tmp_path.iterdir()) == []

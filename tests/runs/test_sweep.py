@@ -7,46 +7,28 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from programs import ROOT, SMALL, last_of_each, results
+from programs import SMALL, Program, last_of_each, results
 
 from snntrain.sweep.jobs import read_jobs
 
 OVERRIDES = ("neuron=if seed=1", "neuron=if seed=2", "neuron=lif seed=1", "neuron=lif seed=2")
 
 
-def start(cwd: Path, *arguments: str) -> subprocess.Popen:
-    """A sweep in the folder `sweep`; stdout and stderr are one stream."""
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-        "COLUMNS": "500",
-        "PYTHONPATH": str(ROOT),
-    }
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *last_of_each((*SMALL, *arguments)), "hydra.sweep.dir=sweep"],
-        cwd=cwd,
-        env=environment,  # wide enough that no row of the table is folded
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start(cwd: Path, *arguments: str) -> Program:
+    """A sweep in the folder `sweep`; stdout and stderr are one stream, so wide that no row of the table is folded."""
+    words = last_of_each((*SMALL, *arguments))
+    return Program("train.py", "-m", *words, "hydra.sweep.dir=sweep", cwd=cwd, merged=True, COLUMNS="500")
 
 
 def sweep(cwd: Path, *arguments: str) -> tuple[int, list[str]]:
     """Exit code, and the lines of stdout and stderr as they came."""
-    process = start(cwd, *arguments)
-    try:
-        output, _ = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert "Traceback" not in output, output
-    return process.returncode, output.splitlines()
+    done = start(cwd, *arguments).end()
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.returncode, done.stdout.splitlines()
 
 
 def place(lines: list[str], pattern: str) -> int:
@@ -85,30 +67,26 @@ def test_every_combination_runs_and_the_results_list_them(tmp_path):
     assert "mean ± std" in "\n".join(lines) and (tmp_path / "sweep/sweep.html").read_text().count("<svg") == 2
 
 
-def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path, forked):
+def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path, program):
     swept = ("neuron.tau=0.5,2.0,3.0", "trainer.max_epochs=4")
-    process, output = start(tmp_path, *swept), []
-    for line in process.stdout:
-        output.append(line)
-        if line.startswith("epoch   2/4") and any(text.startswith("job 2: ") for text in output):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    lines = "".join(output).splitlines()
+    process = start(tmp_path, *swept)
+    coming = process.lines()
+    assert any(line.startswith("job 2: ") for line in coming)
+    assert any(line.startswith("epoch   2/4") for line in coming)
+    process.send(signal.SIGKILL)
+    lines = process.end(timeout=60).stdout.splitlines()
     assert place(lines, "job 0: ") < place(lines, "job 0 failed: neuron.tau must be") < place(lines, "job 1: ")
     folder = tmp_path / "sweep"
     jobs = read_jobs(folder)
     assert [job.status for job in jobs] == ["failed", "finished", "killed"]
     assert "tau must be a finite number > 1, got 0.5" in jobs[0].error and not (folder / "0").exists()
-    summary = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/summarize.py"), str(folder)], capture_output=True, text=True, timeout=120
-    ).stdout
+    summary = program("scripts/summarize.py", str(folder)).stdout
     assert [row.split()[2] for row in table(summary.splitlines())] == ["failed", "finished", "killed"]
     before = (folder / "1/results.json").stat().st_mtime_ns
 
-    refused = forked("train.py", *last_of_each(("-m", *SMALL, *swept, "hydra.sweep.dir=sweep")))
+    refused = program("train.py", *last_of_each(("-m", *SMALL, *swept, "hydra.sweep.dir=sweep")))
     assert refused.returncode == 2 and "holds a sweep already" in refused.stderr
-    again = forked("train.py", *last_of_each(("-m", *SMALL, *swept, "hydra.sweep.dir=sweep", "sweep.resume=true")))
+    again = program("train.py", *last_of_each(("-m", *SMALL, *swept, "hydra.sweep.dir=sweep", "sweep.resume=true")))
     assert again.returncode == 1 and "job 0 failed: " in again.stderr
     assert re.findall(r"^job (\d+): ", again.stdout, re.MULTILINE) == ["0", "2"]
     assert "resumed from" in again.stdout and "epoch   1/4" not in again.stdout
@@ -120,13 +98,12 @@ def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path
 @pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_with_its_table(tmp_path):
     process = start(tmp_path, "seed=1,2,3", "trainer.max_epochs=200", "data.batch_size=16")
-    for line in process.stdout:
-        if line.startswith("epoch   1/"):
-            break
+    process.wait_for("epoch 1/")
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in output
+    process.send(signal.SIGINT)
+    done = process.end(timeout=120)
+    output = done.stdout.partition("epoch   1/")[2]
+    assert done.returncode == 130 and "Traceback" not in output
     assert [row.split()[2] for row in table(output.splitlines())] == ["interrupted", "waiting", "waiting"]
     assert (tmp_path / "sweep/sweep.html").is_file()
 
@@ -159,7 +136,7 @@ def test_a_killed_process_takes_no_job_along_that_had_not_begun(tmp_path):
         time.sleep(0.1)
         assert process.poll() is None
     os.kill(json.loads(record.read_text())["process"]["pid"], signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
+    output = process.end(timeout=300).stdout
     assert process.returncode == 1
     statuses = [job.status for job in read_jobs(tmp_path / "sweep")]
     assert statuses[0] == "killed" and set(statuses[2:]) == {"finished"}, output
@@ -176,7 +153,7 @@ def test_a_preempted_job_is_started_again_and_goes_on(tmp_path):
         assert process.poll() is None
     first = json.loads(record.read_text())["process"]["pid"]
     os.kill(first, signal.SIGUSR2)  # what submitit asks Slurm to send
-    output, _ = process.communicate(timeout=300)
+    output = process.end(timeout=300).stdout
     assert process.returncode == 0, output
     (job,) = read_jobs(tmp_path / "sweep")
     assert job.status == "finished" and job.process["pid"] != first

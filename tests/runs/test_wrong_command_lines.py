@@ -120,11 +120,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("arguments", "named"), WRONG.values(), ids=WRONG)
-def test_a_wrong_command_line_is_refused_in_one_sentence(forked, tmp_path, arguments, named):
+def test_a_wrong_command_line_is_refused_in_one_sentence(program, tmp_path, arguments, named):
     a_corrupt_fashion_mnist(tmp_path)
     (tmp_path / NOT_A_CHECKPOINT).write_bytes(b"not a checkpoint")
     before = sorted(tmp_path.rglob("*"))
-    done = forked("train.py", *arguments)
+    done = program("train.py", *arguments)
     assert done.returncode in (1, 2), done.stderr
     for text in named:
         assert text in done.stderr, done.stderr
@@ -152,9 +152,9 @@ WRONG_EVALUATIONS = {
 
 
 @pytest.mark.parametrize(("arguments", "named"), WRONG_EVALUATIONS.values(), ids=WRONG_EVALUATIONS)
-def test_a_wrong_evaluation_is_refused_in_one_sentence(forked, tmp_path, arguments, named):
+def test_a_wrong_evaluation_is_refused_in_one_sentence(program, tmp_path, arguments, named):
     (tmp_path / NOT_A_CHECKPOINT).write_bytes(b"not a checkpoint")
-    done = forked("eval.py", *arguments)
+    done = program("eval.py", *arguments)
     assert done.returncode == 2
     for text in named:
         assert text in done.stderr, done.stderr

@@ -41,8 +41,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("script", "arguments", "said"), WRONG.values(), ids=WRONG)
-def test_a_wrong_command_line_is_refused_in_a_sentence(forked, tmp_path, script, arguments, said):
-    process = forked(f"scripts/{script}", *arguments)
+def test_a_wrong_command_line_is_refused_in_a_sentence(program, tmp_path, script, arguments, said):
+    process = program(f"scripts/{script}", *arguments)
     assert process.returncode == 2 and said in process.stderr, process.stderr
     assert process.stderr.count("\n") == 1 and process.stdout == "" and list(tmp_path.iterdir()) == []
 

@@ -33,7 +33,7 @@ class Converter(nn.Module):
         device: where to do that, and where the result lies; None: where the net is.
         mode: 'max', a percentage such as '99.9%', or a number 0 < f ≤ 1, a multiple of the maximum.
         momentum: of the scales over the batches, 0 to 1.
-        fuse_flag: join batch normalisations with the layers before them.
+        fuse_flag: join batch normalizations with the layers before them.
 
     Shapes: forward takes the net and returns a torch.fx.GraphModule; the net stays as it is.
     Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot

@@ -1,4 +1,4 @@
-"""Batch normalisation in evaluation is a scale and a shift per channel: joined with the layer before or after it."""
+"""Batch normalization in evaluation is a scale and a shift per channel: joined with the layer before or after it."""
 
 import copy
 
@@ -40,7 +40,7 @@ class ChannelAffine(nn.Module):
 
 
 def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
-    """Join every batch normalisation with a convolution or linear layer, in place.
+    """Join every batch normalization with a convolution or linear layer, in place.
 
     - Convolution or Linear → BatchNorm, y = a·x + c: W' = a·W, b' = a·b + c, where the layer is used once and has no
       other user.

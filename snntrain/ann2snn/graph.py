@@ -47,7 +47,7 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
     """Trace a copy of a net and bring it into the form that can be converted; the net stays as it is.
 
     - every use of an activation is a module Rectifier of its own, see rectifiers;
-    - batch normalisations are joined with a convolution or linear layer, or are a ChannelAffine;
+    - batch normalizations are joined with a convolution or linear layer, or are a ChannelAffine;
     - dropout is gone;
     - max pooling of an activation comes before it: the two commute, and there are fewer neurons;
     - everything else is linear. That, and that samples of a batch do not mix, is checked.
@@ -57,7 +57,7 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
     Args:
         ann: a net whose forward takes one tensor [N, *] and returns one.
         example: inputs [N, *] of it; a few samples are used.
-        fuse_norms: False leaves batch normalisations alone.
+        fuse_norms: False leaves batch normalizations alone.
 
     Returns: a graph module in eval mode on the net's device and in its dtype, that takes [N, *].
     Raises: ConversionError naming the node, its type, and what to use instead.

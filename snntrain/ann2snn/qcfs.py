@@ -30,7 +30,7 @@ class _FloorStraightThrough(torch.autograd.Function):
 
 
 class QCFSRectifier(Rectifier):
-    """Quantisation clip-floor-shift: a rectifier of L + 1 levels and an upper bound that is learned.
+    """Quantization clip-floor-shift: a rectifier of L + 1 levels and an upper bound that is learned.
 
     y = λ·clip(floor(z·L/λ + ½)/L, 0, 1); floor has the gradient of the identity.
 
@@ -124,7 +124,7 @@ def fine_tune(
                 optimizer.zero_grad()
                 value = loss(gm(x), target)
                 value.backward()
-                # Normalisations are joined with the weights: large gradients.
+                # Normalizations are joined with the weights: large gradients.
                 norm = nn.utils.clip_grad_norm_(parameters, 1.0)
                 if not torch.isfinite(value.detach() + norm):
                     raise Diverged(

@@ -91,7 +91,7 @@ def working_copy(ann: nn.Module) -> nn.Module:
     set_step_mode(net, "s")
     for path, module in list(net.named_modules()):
         if isinstance(module, (WSConv2d, WSLinear)):
-            _fix_standardised_weight(module)
+            _fix_standardized_weight(module)
         if parametrize.is_parametrized(module):
             _fix_parametrizations(module)
         for hook in module._forward_pre_hooks.values():
@@ -117,8 +117,8 @@ def _fix_parametrizations(module: nn.Module) -> None:
         setattr(module, name, nn.Parameter(value))
 
 
-def _fix_standardised_weight(module: WSConv2d | WSLinear) -> None:
-    """Make it the plain layer that has its standardised weight."""
+def _fix_standardized_weight(module: WSConv2d | WSLinear) -> None:
+    """Make it the plain layer that has its standardized weight."""
     module.weight = nn.Parameter(module.get_weight().detach())
     if module.gain is not None:
         del module.gain

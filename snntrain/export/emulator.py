@@ -1,6 +1,6 @@
 """What a netx file computes, in integers: the reference in numpy, and the same in torch, which is faster.
 
-In every step of every layer, with all numbers integers and trunc towards 0:
+In every step of every layer, with all numbers integers and trunc toward 0:
 
     u ← trunc(u·(4096 − iDecay)/4096) + 64·Σ w·x
     v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias, clipped to ±(2^23 − 1)
@@ -119,7 +119,7 @@ def not_whole(dtype: object) -> ExportError:
     """The error for inputs that are not integers."""
     return ExportError(
         f"emulate: the input must hold integers (0 and 1 for spikes), got other values of dtype {dtype}. "
-        "Use an encoder that spikes, or Exported.input.encode for a quantised net."
+        "Use an encoder that spikes, or Exported.input.encode for a quantized net."
     )
 
 

@@ -38,13 +38,13 @@ def plan(
 ) -> Plan:
     """What would become of every layer of a net, or why it cannot be exported; print it.
 
-    Batch normalisations are folded into the layers before them, average and sum pooling into the layers beside them. A
+    Batch normalizations are folded into the layers before them, average and sum pooling into the layers beside them. A
     last Linear layer without neurons is left to the host, as integers.
 
     Args:
         net: one layer after the other, with neurons IFNode, CubaLIFNode or lava_exchange.CubaLIFNode; or a net that
             snntrain.quantize made for the target 'loihi', prepared (the plan is a guess before observe) or of integers.
-        example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantises it itself.
+        example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantizes it itself.
         scale: integers per unit of the weights, one number or {pattern of names: number}. None: for each layer the
             neuron's own, or a power of two, that leaves the weights as they are; or else the largest that fits.
         append_neuron: put this behind a last Linear layer.
@@ -59,7 +59,7 @@ def plan(
         return float_net.plan_of(net, example, scale, append_neuron, max_pool)
     for name, value in {"scale": scale, "append_neuron": append_neuron}.items():
         if value is not None:
-            raise ExportError(f"export: {name} is for nets of floats; a quantised net has its integers already.")
+            raise ExportError(f"export: {name} is for nets of floats; a quantized net has its integers already.")
     if isinstance(net, QuantizedNet):
         if not net.is_observed:  # a guess that shows which layers can be exported
             net = copy.deepcopy(net)
@@ -91,7 +91,7 @@ def export(
     if path.suffix in (".json", ".npz"):
         raise ExportError(f"export: path must not end in {path.suffix}, which is for the files beside it, got {path}.")
     if isinstance(net, QuantizedNet) and not net.is_observed:
-        raise ExportError("export: the ranges of the quantised net are not known. Call observe(net, loader) first.")
+        raise ExportError("export: the ranges of the quantized net are not known. Call observe(net, loader) first.")
     planned = plan(net, example, **options)
     if planned.problems:
         raise ExportError("\n".join(planned.problems))

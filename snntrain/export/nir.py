@@ -46,7 +46,7 @@ def library() -> Any:
 def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None = None, dt: float = 1e-4) -> Any:
     """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten and CubaLIF nodes.
 
-    Batch normalisations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
+    Batch normalizations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
 
     Args:
         net: one layer after the other; neurons IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, and as its equations

@@ -35,7 +35,7 @@ _NO_FORM = {
     "Attention": ("it multiplies activations with each other", "Use convolutions and linear layers."),
     "SpikingRectifier": ("it subtracts its threshold (soft reset)", "Train the spiking net itself, with hard reset."),
     "Norm": _NOT_FOLDED,
-    "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalisation
+    "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalization
 }
 
 
@@ -74,7 +74,7 @@ def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
         with contextlib.redirect_stderr(io.StringIO()):  # where torch prints what it raises as well
             return graph_of(net, example)
     except QuantizationError as error:
-        raise ExportError(str(error).replace("quantize:", "export:").replace("quantised", "exported")) from None
+        raise ExportError(str(error).replace("quantize:", "export:").replace("quantized", "exported")) from None
     except ValueError as error:
         raise ExportError(f"export: a chip computes step by step, and this net cannot: {error}") from None
     except RuntimeError as error:

@@ -22,7 +22,7 @@ class CubaParameters:
         threshold: it fires above, in steps of 1/scale.
         current_decay, voltage_decay: parts lost per step, in [0, 1].
         scale: weights are counted in steps of 1/scale.
-        requires_grad: the decays are learnt.
+        requires_grad: the decays are learned.
     """
 
     threshold: float

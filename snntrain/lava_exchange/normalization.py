@@ -1,4 +1,4 @@
-"""lava-dl's batch normalisation: a mean per channel, and one scale that is a power of two."""
+"""lava-dl's batch normalization: a mean per channel, and one scale that is a power of two."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ def identity(x: Tensor) -> Tensor:
 class BatchNorm2d(nn.Module):
     """y = (x − pre_hook_fx(mean)) / 2^e, e = ⌈log2 √(variance + eps)⌉ within ± weight_exp_bits.
 
-    The mean is that of a channel, the variance that of all values. Nothing is learnt; the gradient passes through the
+    The mean is that of a channel, the variance that of all values. Nothing is learned; the gradient passes through the
     mean, not through the scale.
 
     netx files have no place for the scale: fold a common BatchNorm into the weights instead where a net is exported.

@@ -10,7 +10,7 @@ from snntrain import layer
 from snntrain.arguments import also_called, refuse
 from snntrain.lava_exchange.pooling import SumPool2d
 
-# Not isinstance: a subclass may compute something else (standardised weights, say).
+# Not isinstance: a subclass may compute something else (standardized weights, say).
 LINEAR = (nn.Linear, layer.Linear)
 CONV = (nn.Conv2d, layer.Conv2d)
 AVERAGE = (nn.AvgPool2d, layer.AvgPool2d)

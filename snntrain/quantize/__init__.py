@@ -1,4 +1,4 @@
-"""Quantised spiking nets: fine-tuning, and an engine that computes in integers alone.
+"""Quantized spiking nets: fine-tuning, and an engine that computes in integers alone.
 
 net = prepare(trained, preset("w4v8"))     a copy whose layers and neurons exchange integers
 observe(net, loader)                       ranges and steps

@@ -1,4 +1,4 @@
-"""Quantised integrate-and-fire neuron with a learnable threshold."""
+"""Quantized integrate-and-fire neuron with a learnable threshold."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _SMALLEST = 1e-3  # of thresholds, as in ATIFNode
 
 @register("neuron")
 class QuantizedATIF(QuantizedNode):
-    """Quantised integrate-and-fire neuron with a learnable threshold, one per layer, which is the height of its spikes.
+    """Quantized integrate-and-fire neuron with a learnable threshold, one per layer, which is the height of its spikes.
 
     h = fit(u + I),  z = Θ(h − θ),  u = h − z·θ,  output z·θ·v_step, in the integers of QuantizedNode.
 
@@ -98,7 +98,7 @@ class QuantizedATIF(QuantizedNode):
 
     @torch.no_grad()
     def set_coeffs(self, v_threshold: Tensor) -> None:
-        """Set the threshold to the quantised form of another one, [1]."""
+        """Set the threshold to the quantized form of another one, [1]."""
         if self.mode == "qualia":
             self.v_threshold.copy_(self.quantizer_v(v_threshold))
         else:

@@ -43,7 +43,7 @@ class _SpikeProduct(nn.Module):
 
 @torch.no_grad()
 def graph_of(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
-    """A copy of a net as a graph of one step [N, *], without dropout, batch normalisations joined with layers.
+    """A copy of a net as a graph of one step [N, *], without dropout, batch normalizations joined with layers.
 
     Args:
         net: [T, N, *] → [T, N, K], or a SpikingNet.
@@ -55,7 +55,7 @@ def graph_of(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     try:
         gm = copy.deepcopy(net.net) if isinstance(net, SpikingNet) else trace(_traceable(net))
     except ConversionError as error:
-        raise QuantizationError(str(error).replace("ann2snn:", "quantize:").replace("converted", "quantised")) from None
+        raise QuantizationError(str(error).replace("ann2snn:", "quantize:").replace("converted", "quantized")) from None
     gm = gm.float()
     drop_hooks(gm)
     _drop_identities(gm)
@@ -75,7 +75,7 @@ def _traceable(net: nn.Module) -> nn.Module:
         replacement = None
         if isinstance(module, Residual) and module.join in ("and", "iand"):
             replacement = _SpikeProduct(module.residual, module.shortcut, module.join == "iand")
-        elif isinstance(module, ThresholdDependentBatchNorm):  # in evaluation it is a batch normalisation
+        elif isinstance(module, ThresholdDependentBatchNorm):  # in evaluation it is a batch normalization
             replacement = _plain_norm(module)
         if replacement is None:
             continue

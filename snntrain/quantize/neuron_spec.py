@@ -1,4 +1,4 @@
-"""What a neuron computes, in the terms in which it is quantised."""
+"""What a neuron computes, in the terms in which it is quantized."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

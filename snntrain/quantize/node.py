@@ -1,4 +1,4 @@
-"""Quantised neurons: integrate-and-fire with and without a leak."""
+"""Quantized neurons: integrate-and-fire with and without a leak."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from snntrain.registry import register
 
 
 class QuantizedNode(BaseNode):
-    """Base of the quantised neurons.
+    """Base of the quantized neurons.
 
     In mode 'integer' the potential is the integer u = (v − v_reset)/v_step, as float. It starts at 0, where hard reset
     goes to as well:
@@ -40,7 +40,7 @@ class QuantizedNode(BaseNode):
     prepared net it is an integer in the step of a Current, shifted. Training and evaluation are the same, and
     hyper-parameters stay as they are.
 
-    In mode 'qualia' potential and hyper-parameters are rounded by one quantiser, as in qualia-plugin-snn 2.6.0.
+    In mode 'qualia' potential and hyper-parameters are rounded by one quantizer, as in qualia-plugin-snn 2.6.0.
 
     Args:
         quant_params: see QuantParams; kind 'v' is the potential.
@@ -286,7 +286,7 @@ class QuantizedNode(BaseNode):
         if self.mode == "integer":
             self.v = self.fit(rounded(torch.as_tensor(self.v), self.v_params.roundtype))
             return
-        self.v, values = qualia.quantise_together(torch.as_tensor(self.v), self.hyperparameters(), self.quantizer_v)
+        self.v, values = qualia.quantize_together(torch.as_tensor(self.v), self.hyperparameters(), self.quantizer_v)
         self._keep(values)
 
     # --- what is saved and shown -------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class QuantizedNode(BaseNode):
 
 @register("neuron")
 class QuantizedIFNode(QuantizedNode):
-    """Quantised integrate-and-fire neuron.
+    """Quantized integrate-and-fire neuron.
 
     Charge: v + x, in the arithmetic of QuantizedNode.
 
@@ -362,7 +362,7 @@ class QuantizedIFNode(QuantizedNode):
 
 @register("neuron")
 class QuantizedLIFNode(QuantizedNode):
-    """Quantised leaky integrate-and-fire neuron.
+    """Quantized leaky integrate-and-fire neuron.
 
     Charge: v + (x − (v − v_reset))/tau, or without decay_input v − (v − v_reset)/tau + x, in the arithmetic of
     QuantizedNode.

@@ -39,7 +39,7 @@ from snntrain.quantize.signal import Group, Signal
 # Loihi's potentials count 1/64 of a weight, and its weights are even.
 LOIHI_SHIFT, LOIHI_GRID = -7, 64
 _LAYERS = {"Linear": IntegerLinear, "Conv1d": IntegerConv1d, "Conv2d": IntegerConv2d}
-_QUANTISED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
+_QUANTIZED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
 _MOST_W_BITS = 16
 
 
@@ -48,11 +48,11 @@ def prepare(
 ) -> QuantizedNet:
     """A copy of a net that computes in integers, to be observed, trained on and converted.
 
-    Batch normalisations are joined with layers, dropout goes. Layers get integer weights, whose steps come with
+    Batch normalizations are joined with layers, dropout goes. Layers get integer weights, whose steps come with
     `observe`; neurons become QuantizedIFNode or QuantizedLIFNode; average pooling becomes sums. The net stays as it is.
 
     Args:
-        net: [T, N, *] → [T, N, K], of linear layers and convolutions (1-d, 2-d), batch normalisation, pooling, spiking
+        net: [T, N, *] → [T, N, K], of linear layers and convolutions (1-d, 2-d), batch normalization, pooling, spiking
             neurons (see spec_of), sums of currents, sums, products and concatenations of spikes; or a SpikingNet.
         quant: see QuantSettings, or one of PRESETS.
         example: an input [T, N, *], needed where a pooling adapts to the size of its input.
@@ -171,7 +171,7 @@ class Builder:
             raise QuantizationError("quantize: the net returns several values; let it return one tensor.")
         signal = self.signals[source]
         if signal.base == "input":
-            raise QuantizationError("quantize: the output of the net is its input; it has nothing to quantise.")
+            raise QuantizationError("quantize: the output of the net is its input; it has nothing to quantize.")
         new = self._insert_after(source, "readout", Readout(signal.divisor, signal.height), [node])
         if signal.is_current:
             signal.group.root().takers.append((new.target, signal.divisor))
@@ -179,7 +179,7 @@ class Builder:
     def _module(self, node: fx.Node) -> Signal:
         source = self.signals[node.args[0]]
         module = self._originals.setdefault(node.target, self.gm.get_submodule(node.target))
-        name = _QUANTISED.get(type(module)) or library_name(module)
+        name = _QUANTIZED.get(type(module)) or library_name(module)
         if name in _LAYERS:
             return self._layer(node, module, _LAYERS[name], source)
         if name in POOLS or isinstance(module, RatePooling):
@@ -237,7 +237,7 @@ class Builder:
             raise self.refuse(node, "it is used in several places", "Give each place a neuron of its own.")
         if not source.is_current:
             source = self.make_current(node.args[0], node, None)
-        neuron = _quantised_neuron(self.settings.of(node.target), spec)
+        neuron = _quantized_neuron(self.settings.of(node.target), spec)
         if self.settings.target == "loihi":
             self._adapt_to_loihi(node, neuron, spec)
         if spec.bias is not None:
@@ -298,7 +298,7 @@ def _fold_height(module: IntegerLayer, height: Tensor) -> None:
     weight.mul_(height.to(weight))
 
 
-def _quantised_neuron(params: QuantParams, spec: NeuronSpec) -> QuantizedIFNode | QuantizedLIFNode:
+def _quantized_neuron(params: QuantParams, spec: NeuronSpec) -> QuantizedIFNode | QuantizedLIFNode:
     common = {
         # A threshold for each channel stands in theta_value; surrogates then see potentials divided by it.
         "v_threshold": float(spec.threshold) if spec.threshold.numel() == 1 else 1.0,

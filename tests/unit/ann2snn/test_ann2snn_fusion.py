@@ -1,4 +1,4 @@
-"""Batch normalisations joined with their neighbours: exact where they are joined, kept where that would not be."""
+"""Batch normalizations joined with their neighbors: exact where they are joined, kept where that would not be."""
 
 import pytest
 import torch

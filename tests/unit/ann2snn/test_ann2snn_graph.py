@@ -87,14 +87,14 @@ def test_the_twin_of_a_spiking_model_is_prepared_from_either_step_mode():
 
 
 def test_a_convolution_of_ones_own_and_weights_that_are_shared():
-    class Centred(nn.Conv2d):
+    class Centered(nn.Conv2d):
         def forward(self, x):
             return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias, padding=1)
 
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.bn = Centred(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+            self.a, self.b, self.bn = Centered(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
             self.scale = nn.Parameter(torch.rand(6, 1, 1))
 
         def forward(self, x):

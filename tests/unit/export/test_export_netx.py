@@ -88,8 +88,8 @@ def test_weights_off_the_grid_are_rounded_by_half_a_step_at_most(seed):
 
 @pytest.mark.parametrize("quant", ["loihi", "coarse"])
 @pytest.mark.parametrize("images", [False, True])
-def test_quantised_nets_give_the_same_spikes_and_logits(tmp_path, quant, images):
-    """IntegerNet records every spike; batch normalisation, leaks, means, votes and images as input."""
+def test_quantized_nets_give_the_same_spikes_and_logits(tmp_path, quant, images):
+    """IntegerNet records every spike; batch normalization, leaks, means, votes and images as input."""
     torch.manual_seed(0)
     net = sequence(
         *(layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(tau=1.7, v_threshold=0.3)),
@@ -147,7 +147,7 @@ def test_a_net_trained_with_blocks_keeps_its_accuracy_and_every_spike(tmp_path):
 # --- parts of nets ---------------------------------------------------------------------------------------------------
 
 
-def test_batch_normalisation_is_folded_away():
+def test_batch_normalization_is_folded_away():
     torch.manual_seed(0)
     norm = layer.BatchNorm2d(4)
     norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2), norm.weight.data.uniform_(0.5, 2)
@@ -486,11 +486,11 @@ def test_potentials_whose_clipping_changes_a_spike_are_refused(tmp_path):
         export(net, tmp_path / "net.h5", x, scale=254.0)
 
 
-def test_a_quantised_net_saturates_as_its_file_does(tmp_path):
+def test_a_quantized_net_saturates_as_its_file_does(tmp_path):
     net, x = driven(low=3, high=2, threshold=1.0)
-    quantised = prepare(net, preset("loihi"))
-    observe(quantised, [x])
-    exported, integers = export(quantised, tmp_path / "net.h5", x), to_integer(quantised).run(x, record=True)
+    quantized = prepare(net, preset("loihi"))
+    observe(quantized, [x])
+    exported, integers = export(quantized, tmp_path / "net.h5", x), to_integer(quantized).run(x, record=True)
     assert exported.headroom["0"] > 1 and bool(exported.run(x).output.any())
     assert torch.equal(exported.run(x).output, next(iter(integers.spikes.values())).bool())
 
@@ -568,7 +568,7 @@ def test_the_net_stays_as_it_is(tmp_path):
             assert torch.equal(value, states[name]), name
 
 
-def test_options_that_quantised_nets_have_no_use_for_are_refused():
+def test_options_that_quantized_nets_have_no_use_for_are_refused():
     net = sequence(layer.Linear(4, 2), neuron.IFNode())
     prepared = prepare(net, preset("loihi"), spikes(3, 2, 4))
     observe(prepared, [spikes(3, 2, 4)])
@@ -579,16 +579,16 @@ def test_options_that_quantised_nets_have_no_use_for_are_refused():
         plan(net, spikes(3, 2, 4), max_pool="drop")
 
 
-def test_the_plan_of_a_quantised_net_needs_no_ranges_but_its_export_does(tmp_path):
+def test_the_plan_of_a_quantized_net_needs_no_ranges_but_its_export_does(tmp_path):
     x = spikes(3, 2, 4)
     prepared = prepare(sequence(layer.Linear(4, 3), neuron.LIFNode(), layer.Linear(3, 2)), preset("loihi"), x)
     assert not plan(prepared, x).problems and not prepared.is_observed
-    with pytest.raises(ExportError, match=r"ranges of the quantised net are not known\. Call observe"):
+    with pytest.raises(ExportError, match=r"ranges of the quantized net are not known\. Call observe"):
         export(prepared, tmp_path / "net.h5", x)
     assert not list(tmp_path.iterdir())
 
 
-def test_quantised_nets_that_are_not_for_loihi_are_refused():
+def test_quantized_nets_that_are_not_for_loihi_are_refused():
     x = spikes(3, 2, 4)
 
     def problem(use, quant, *more):

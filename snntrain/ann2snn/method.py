@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.activation import rectifiers
-from snntrain.ann2snn.graph import input_of
-from snntrain.ann2snn.scaler import per_channel
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.base import state_dtype
+from snntrain.graph import input_of, per_channel
 from snntrain.registry import check_arguments, did_you_mean
 
 BINS = 2048  # of a histogram, per channel

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from snntrain.ann2snn.activation import Rectifier, rectifiers
 from snntrain.ann2snn.method import ChannelMSE, Method, Setting, named, to_net
-from snntrain.ann2snn.scaler import per_channel, scale_tensor
+from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import integer, real, refuse
 from snntrain.error import Diverged
+from snntrain.graph import per_channel
 
 Loss = Callable[[Tensor, Any], Tensor]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snntrain.arguments import real
-from snntrain.export.emulator import Emulation, check_input, not_whole
+from snntrain.export.emulator import Emulation, check_input, fractional_input
 from snntrain.export.lava_shim import FOLDER, installed_lava
 from snntrain.export.netx_file import read
 from snntrain.files import naming
@@ -79,7 +79,7 @@ def run_in_lava(
     x = x_seq.detach().cpu().numpy() if isinstance(x_seq, Tensor) else np.asarray(x_seq)
     check_input(read(path), x.shape)
     if not np.array_equal(x, np.round(x)):
-        raise not_whole(x.dtype)
+        raise fractional_input(x.dtype)
     largest = int(np.abs(x).max(initial=0))
     message_bits = 0 if largest <= 1 and x.min(initial=0) >= 0 else largest.bit_length() + 1
     folder = installed_lava() if folder is None and python is None else folder

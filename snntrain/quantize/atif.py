@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import real
+from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.quantize import qualia
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.params import QuantParams
@@ -78,6 +79,10 @@ class QuantizedATIF(QuantizedNode):
         h = self.fit(total)
         z = self.surrogate_function(((total if self.overflow == "saturate" else h) - theta) * v_step)
         return z * theta * v_step, h - z * theta
+
+    def linear_form(self) -> LinearForm | None:
+        theta = values_of(self.v_threshold).clamp(min=_SMALLEST)
+        return LinearForm(threshold=theta, v_reset=None, height=theta)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.ifsrl_fn(x)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snntrain.ann2snn.graph import input_of
 from snntrain.arguments import integer
+from snntrain.graph import input_of
 from snntrain.quantize.arithmetic import power_of_two_above
 from snntrain.quantize.integer_layer import IntegerLayer
 from snntrain.quantize.node import QuantizedNode

@@ -124,10 +124,11 @@ class IntegerLayer:
         """Raises: QuantizationError if float32 does not hold all integers up to the largest that may occur."""
         if largest >= EXACT:
             raise QuantizationError(
-                f"quantize: {name}: sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be "
-                f"exact (fan-in {self.weight[0].numel():,}, inputs up to {self.input_largest:,}). Give its weights "
-                f"(now {self.w_params.bits} bits) or the input fewer bits "
-                "(stages.qat.quant.w.bits, stages.qat.quant.input.bits)."
+                f"{name} ({type(self).__name__})",
+                f"sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be exact (fan-in "
+                f"{self.weight[0].numel():,}, inputs up to {self.input_largest:,})",
+                f"Give its weights (now {self.w_params.bits} bits) or the input fewer bits (stages.qat.quant.w.bits, "
+                "stages.qat.quant.input.bits).",
             )
 
     @property

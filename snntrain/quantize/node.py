@@ -9,6 +9,7 @@ from torch import Tensor
 from snntrain.arguments import flag, real, refuse
 from snntrain.base import MemoryModule
 from snntrain.neuron.base_node import BaseNode, HardReset
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize import qualia
 from snntrain.quantize.arithmetic import (
     EXACT,
@@ -359,6 +360,9 @@ class QuantizedIFNode(QuantizedNode):
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, None, 1.0, *common)
 
+    def linear_form(self) -> LinearForm | None:
+        return LinearForm.of(self, rest=self.v_reset or 0.0)
+
 
 @register("neuron")
 class QuantizedLIFNode(QuantizedNode):
@@ -395,6 +399,11 @@ class QuantizedLIFNode(QuantizedNode):
         self.decay_input = flag(self, "decay_input", decay_input)
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, 1.0 / self.tau, self.tau if self.decay_input else 1.0, *common)
+
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        gain = decay if self.decay_input else 1.0
+        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

@@ -14,7 +14,7 @@ ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
     *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
     *("functional", "leftover", "randomness", "registry", "surrogate", "tree"),
-    *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
+    *("neuron", "kernel", "layer", "ann2snn", "graph", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
     *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint", "spreadsheet", "terminal"),

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from snntrain import layer
 from snntrain.ann2snn.activation import Rectifier, rectifiers
-from snntrain.ann2snn.graph import ConversionError, input_of, prepare
+from snntrain.ann2snn.graph import ConversionError, prepare
 from snntrain.functional import repeat, set_step_mode
+from snntrain.graph import input_of
 from snntrain.neuron import ReLU
 
 X = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))

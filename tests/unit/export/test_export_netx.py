@@ -333,10 +333,11 @@ REFUSALS = {
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
     "activation": (lambda: [nn.ReLU()], "there is no such layer"),
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
-    "LIF": (
-        lambda: [neuron.LIFNode()],
+    "way out": (
+        lambda: [neuron.KLIFNode()],
         "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if",
     ),
+    "learned threshold": (lambda: [neuron.ATIFNode()], "it subtracts the threshold (soft reset)"),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),
     "v_reset": (lambda: [neuron.IFNode(v_reset=-0.5)], "it resets to -0.5, and Loihi to 0"),
     "norm in the neuron": (lambda: [CubaLIFNode(0.5, 0.5, norm=nn.Identity())], "its norm acts on the current"),
@@ -456,7 +457,10 @@ def test_what_would_overflow_in_lava_is_refused(tmp_path):
     exported = export(net, tmp_path / "net.h5", one, scale=254.0)
     assert exported.headroom == {"0": 3 * 254 * 64 / 2**23}
     (tmp_path / "net.h5").unlink()
-    with pytest.raises(ExportError, match=r"layer 1 \(0\) overflows: \|u\|.*got 0 to 9753600.*quant\.input\.bits"):
+    with pytest.raises(
+        ExportError,
+        match=r"layer 1 \(0\) cannot be exported: it overflows: \|u\|.*got 0 to 9753600.*quant\.input\.bits",
+    ):
         export(net, tmp_path / "net.h5", one, calibration=[one, torch.ones(1, 1, 600)], scale=254.0)
     assert not (tmp_path / "net.h5").exists()
     with pytest.raises(ExportError, match=r"overflows: \|u\|"):
@@ -501,13 +505,13 @@ def test_a_quantized_net_saturates_as_its_file_does(tmp_path):
 def test_the_plan_can_be_read():
     net = sequence(
         *(layer.Conv2d(2, 3, 3, bias=False), layer.BatchNorm2d(3), neuron.IFNode(), layer.AvgPool2d(2)),
-        *(layer.Flatten(), layer.Dropout(0.5), layer.Linear(27, 5), neuron.LIFNode(), layer.Linear(5, 2)),
+        *(layer.Flatten(), layer.Dropout(0.5), layer.Linear(27, 5), neuron.QIFNode(), layer.Linear(5, 2)),
     )
     planned = plan(net, PICTURES)
     lines = str(planned).splitlines()
     assert lines[0].split() == ["layer", "kind", "becomes"] and lines[-1] == CAVEAT
     assert [line.split()[:2] for line in lines[1:10]] == [[str(i), type(part).__name__] for i, part in enumerate(net)]
-    assert "✗ export: 7 (LIFNode) cannot be exported" in lines[8]
+    assert "✗ export: 7 (QIFNode) cannot be exported" in lines[8]
     assert [row.becomes for row in planned.rows[3:6]] == ["", "flatten", "nothing, in evaluation"]
     assert len(planned.problems) == 1
     net[7] = neuron.IFNode(step_mode="m")
@@ -520,7 +524,7 @@ def test_the_plan_can_be_read():
 
 def test_every_problem_of_a_net_is_named():
     net = sequence(
-        *(layer.Conv2d(2, 3, 3), neuron.LIFNode(), layer.MaxPool2d(2)),
+        *(layer.Conv2d(2, 3, 3), neuron.QIFNode(), layer.MaxPool2d(2)),
         *(layer.Conv2d(3, 3, 3, padding_mode="reflect", padding=1), neuron.IFNode(v_reset=None)),
     )
     problems = plan(net, PICTURES).problems

@@ -437,7 +437,9 @@ def test_too_large_a_fan_in_is_refused_with_the_layers_name():
     with torch.no_grad():
         net[0].weight.fill_(1.0)
     quantized = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
-    with pytest.raises(QuantizationError, match=r"quantize: 0: sums of up to .* fewer bits"):
+    with pytest.raises(
+        QuantizationError, match=r"quantize: 0 \(IntegerLinear\) cannot be quantized: sums of up to .* fewer bits"
+    ):
         observe(quantized, [torch.rand(2, 3000)])
 
 

@@ -60,7 +60,7 @@ def run(stage: Quantisation, folder: Path) -> tuple[QuantizedNet, dict[str, floa
         (["stages.qat.layers={layer.0: {bits: 4}}"], "'layer.0' matches no layer"),
         (["stages.qat.epochs=-1"], "epochs must be an integer ≥ 0"),
         (["stages.qat.lr=0"], "lr must be"),
-        (["neuron=izhikevich"], "IzhikevichNode.*cannot be quantised.*Use LIFNode, IFNode"),
+        (["neuron=izhikevich"], "IzhikevichNode.*cannot be quantized.*Use LIFNode, IFNode"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_training(overrides, text):

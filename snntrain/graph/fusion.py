@@ -1,16 +1,34 @@
-"""Batch normalization in evaluation is a scale and a shift per channel: joined with the layer before or after it."""
+"""Batch normalization in evaluation is a scale and a shift per channel, which the layer beside it can take over."""
 
 import copy
 
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.ann2snn.coverage import library_name
-from snntrain.ann2snn.scaler import per_channel
-from snntrain.ann2snn.trace import note_place
+from snntrain.graph.node import bypass, library_name, module_at, note_place, shape_of
 
 _CONVOLUTIONS = {"Conv1d", "Conv2d", "Conv3d"}
 _NORMS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}
+
+
+def per_channel(value: Tensor, x: Tensor) -> Tensor:
+    """A value in the shape in which it meets x [N, C, *].
+
+    Args:
+        value: 0-d; [C]; or of the shape [C, *] of one sample.
+
+    Raises: ValueError naming both shapes if they do not fit.
+    """
+    if value.dim() == 0:
+        return value
+    if value.dim() == 1 and x.dim() >= 2 and value.shape[0] == x.shape[1]:
+        return value.view(1, -1, *[1] * (x.dim() - 2))
+    if value.shape == x.shape[1:]:
+        return value.unsqueeze(0)
+    raise ValueError(
+        f"per_channel: a value of shape {list(value.shape)} fits neither the channels (dim 1) nor a sample of an input "
+        f"of shape {list(x.shape)}."
+    )
 
 
 class ChannelAffine(nn.Module):
@@ -59,9 +77,11 @@ def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
             continue
         source = node.args[0]
         if _is_own_layer(gm, source) and len(source.users) == 1 and _fits(gm, source, norm):
-            _replace(gm, source.target, _joined_backwards(gm.get_submodule(source.target), *_scale_and_shift(norm)))
+            gm.set_submodule(
+                source.target, _joined_backwards(gm.get_submodule(source.target), *_scale_and_shift(norm)).eval()
+            )
             note_place(gm, node, source.target, "joined with")
-            _bypass(gm, node)
+            bypass(gm, node)
     if not forwards:
         return
     for node in list(gm.graph.nodes):
@@ -71,25 +91,23 @@ def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
         scale, shift = _scale_and_shift(norm)
         target = next(iter(node.users)) if len(node.users) == 1 else None
         if target is not None and _is_own_layer(gm, target) and _takes_affine(gm, node, target, shift):
-            _replace(gm, target.target, _joined_forwards(gm.get_submodule(target.target), scale, shift))
+            gm.set_submodule(target.target, _joined_forwards(gm.get_submodule(target.target), scale, shift).eval())
             note_place(gm, node, target.target, "joined with")
-            _bypass(gm, node)
+            bypass(gm, node)
         else:
-            _replace(gm, node.target, ChannelAffine(scale, shift))
+            gm.set_submodule(node.target, ChannelAffine(scale, shift).eval())
 
 
 def _norm_at(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    if node.op != "call_module":
-        return None
-    module = gm.get_submodule(node.target)
-    return module if library_name(module) in _NORMS and module.running_mean is not None else None
+    module = module_at(gm, node)
+    is_norm = module is not None and library_name(module) in _NORMS and module.running_mean is not None
+    return module if is_norm else None
 
 
 def _is_own_layer(gm: fx.GraphModule, node: object) -> bool:
     """Whether it is a convolution or Linear that nothing else in the graph uses."""
-    if not isinstance(node, fx.Node) or node.op != "call_module":
-        return False
-    if library_name(gm.get_submodule(node.target)) not in {*_CONVOLUTIONS, "Linear"}:
+    layer = module_at(gm, node)
+    if layer is None or library_name(layer) not in {*_CONVOLUTIONS, "Linear"}:
         return False
     prefix = f"{node.target}."
     return not any(
@@ -101,8 +119,8 @@ def _is_own_layer(gm: fx.GraphModule, node: object) -> bool:
 
 
 def _rank(node: fx.Node) -> int | None:
-    meta = node.meta.get("tensor_meta")
-    return len(meta.shape) if meta is not None else None
+    shape = shape_of(node)
+    return None if shape is None else len(shape)
 
 
 def _fits(gm: fx.GraphModule, source: fx.Node, norm: nn.Module) -> bool:
@@ -154,13 +172,3 @@ def _with(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
     joined.weight = nn.Parameter(weight.to(old.dtype), old.requires_grad)
     joined.bias = nn.Parameter(bias.to(old.dtype), old.requires_grad)
     return joined
-
-
-def _replace(gm: fx.GraphModule, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(gm.get_submodule(parent), name, module.eval())
-
-
-def _bypass(gm: fx.GraphModule, node: fx.Node) -> None:
-    node.replace_all_uses_with(node.args[0])
-    gm.graph.erase_node(node)

@@ -1,14 +1,12 @@
-"""What a graph may consist of: operations that are linear in time, because the mean of their outputs over time is then
-their output for the mean input. Everything else is refused by name."""
+"""Which operations are linear, so that the mean of their outputs over time is their output for the mean input.
 
-import operator
-from typing import Any
+Everything else is an error that names the node.
+"""
 
-import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
-from snntrain.ann2snn.trace import ConversionError, refusal, title_of
+from snntrain.graph.error import NetError
+from snntrain.graph.node import argument, kind_of, library_name, operation, place_of
 
 LINEAR_LAYERS = {
     *(
@@ -54,7 +52,7 @@ _LINEAR = {
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "fold", "type_as", "float", "double", "to"),
     *(f"{name}{rank}d" for name in ("avg_pool", "adaptive_avg_pool") for rank in (1, 2, 3)),
 }
-#: What is asked of a tensor without looking at its values.
+#: Questions about a tensor that do not look at its values.
 _QUESTIONS = {"size", "dim", "ndimension", "numel", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like"}
 _ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 
@@ -62,25 +60,11 @@ _ACTIVATIONS = (
     *("gelu", "silu", "mish", "sigmoid", "tanh", "elu", "selu", "celu", "softplus", "leakyrelu", "prelu", "rrelu"),
     *("hardswish", "logsigmoid", "threshold", "clamp", "clip", "hardtanh", "shrink", "glu", "softsign", "abs"),
 )
+_OF_TWO = (
+    "it combines two activations in a way that is not linear, and the mean of a product is not the product of means",
+    "Join the paths by addition or concatenation.",
+)
 _NORMS = ("layernorm", "groupnorm", "instancenorm", "rmsnorm", "localresponsenorm", "normalize")
-
-
-def operation(node: fx.Node) -> str:
-    """Name of the function of torch, operator or Tensor that a node calls; '' for other nodes and others' functions."""
-    if node.op == "call_method":
-        return node.target
-    if node.op != "call_function":
-        return ""
-    name = getattr(node.target, "__name__", "")
-    homes = (torch, F, operator, torch._C._nn)
-    return name if any(getattr(home, name, None) is node.target for home in homes) or node.target is getattr else ""
-
-
-def library_name(module: nn.Module) -> str:
-    """Class name of a layer of torch or snntrain that works as torch's of that name does; '' for all others."""
-    kind = type(module)
-    known = kind.__module__.startswith(("torch.nn.modules.", "snntrain.layer.", "snntrain.ann2snn."))
-    return kind.__name__ if known else ""
 
 
 def carriers(graph: fx.Graph) -> set[fx.Node]:
@@ -95,41 +79,40 @@ def carriers(graph: fx.Graph) -> set[fx.Node]:
 
 
 def check_coverage(gm: fx.GraphModule) -> None:
-    """Raises: ConversionError naming the first node that is neither linear, a Rectifier nor max pooling."""
+    """Raises: NetError naming the first node that is neither linear, a Rectifier nor max pooling."""
     carrying = carriers(gm.graph)
     for node in gm.graph.nodes:
         if node in carrying and node.op != "placeholder":
-            error = _objection(gm, node, carrying)
-            if error is not None:
-                raise error
+            problem = _problem(gm, node, carrying)
+            if problem is not None:
+                place = f"output ({_output_kind(node)})" if node.op == "output" else place_of(gm, node)
+                raise NetError(place, *problem)
 
 
-def _objection(gm: fx.GraphModule, node: fx.Node, carrying: set[fx.Node]) -> ConversionError | None:
+def _problem(gm: fx.GraphModule, node: fx.Node, carrying: set[fx.Node]) -> tuple[str, str] | None:
+    """Why a node is not linear, and what to do; None if it is."""
     if node.op == "output":
-        result = node.args[0]
-        if isinstance(result, fx.Node):
-            return None
-        kind = type(result).__name__.removeprefix("immutable_")
-        return refusal("output", kind, "the output of forward is not one tensor", "Return one.")
+        is_tensor = isinstance(node.args[0], fx.Node)
+        return None if is_tensor else ("the output of forward is not one tensor", "Return one.")
     if node.op == "call_module":
-        return _objection_to_module(node, gm.get_submodule(node.target))
+        return _module_problem(gm.get_submodule(node.target))
     name = operation(node)
     tensors = [source for source in node.all_input_nodes if source in carrying]
     if name in _SUMS:
         return None
     if name in _PRODUCTS:
         twice = len(tensors) == 1 and _occurrences(node, tensors[0]) > 1
-        return _refuse_product(node, name) if len(tensors) > 1 or twice else None
-    if name == "batch_norm" and _argument(node, 5, "training", False) is not False:
-        return refusal(
-            title_of(node), name, "it uses the statistics of each batch", "Call it with training=self.training."
-        )
+        return _OF_TWO if len(tensors) > 1 or twice else None
+    if name == "batch_norm" and argument(node, 5, "training", False) is not False:
+        return "it uses the statistics of each batch", "Call it with training=self.training."
     if name in _LINEAR:
-        first = node.args[0] if node.args else node.kwargs.get("input")
-        if tensors != [first] or _occurrences(node, tensors[0]) > 1:
-            return _refuse_product(node, name)
-        return None
-    return _unknown(title_of(node), name or _name_of(node))
+        first = argument(node, 0, "input")
+        return _OF_TWO if tensors != [first] or _occurrences(node, tensors[0]) > 1 else None
+    return _advice(kind_of(gm, node))
+
+
+def _output_kind(node: fx.Node) -> str:
+    return type(node.args[0]).__name__.removeprefix("immutable_")
 
 
 def _occurrences(node: fx.Node, source: fx.Node) -> int:
@@ -144,27 +127,19 @@ def _occurrences(node: fx.Node, source: fx.Node) -> int:
     return count
 
 
-def _objection_to_module(node: fx.Node, module: nn.Module) -> ConversionError | None:
+def _module_problem(module: nn.Module) -> tuple[str, str] | None:
     name = library_name(module)
     if name in MAX_POOLS and getattr(module, "return_indices", False):
-        return refusal(title_of(node), name, "return_indices has no meaning for spikes", "Pool without it.")
+        return "return_indices has no meaning for spikes", "Pool without it."
     if name.startswith(("BatchNorm", "SyncBatchNorm")) and module.running_mean is None:
-        remedy = "Construct it with track_running_stats=True and train on."
-        return refusal(title_of(node), name, "it has no running statistics", remedy)
+        return "it has no running statistics", "Construct it with track_running_stats=True and train on."
     if name in LINEAR_LAYERS or name in MAX_POOLS or name == "Rectifier":
         return None
-    return _unknown(title_of(node), type(module).__name__)
+    return _advice(type(module).__name__)
 
 
-def _refuse_product(node: fx.Node, name: str) -> ConversionError:
-    reason = (
-        "it combines two activations in a way that is not linear, and the mean of a product is not the product of means"
-    )
-    return refusal(title_of(node), name, reason, "Join the paths by addition or concatenation.")
-
-
-def _unknown(name: str, kind: str) -> ConversionError:
-    """The refusal of a node, with what is known about others of its kind."""
+def _advice(kind: str) -> tuple[str, str]:
+    """Reason and remedy for a node that is not known to be linear, by its kind."""
     key = kind.lower().replace("_", "")
     if "softmax" in key or "softmin" in key:
         reason = "it is not linear, so its mean over the steps is not that of the mean"
@@ -190,12 +165,4 @@ def _unknown(name: str, kind: str) -> ConversionError:
     else:
         reason = "it is not known to be linear in its input"
         remedy = "Build the net from convolutions, linear layers, BatchNorm, ReLU, pooling, addition and concatenation."
-    return refusal(name, kind, reason, remedy)
-
-
-def _name_of(node: fx.Node) -> str:
-    return getattr(node.target, "__name__", str(node.target))
-
-
-def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
-    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+    return reason, remedy

@@ -39,7 +39,7 @@ from snntrain.experiment.recorded import (
     recorded_names,
 )
 from snntrain.experiment.recording import composed, refuse_several_devices, split_overrides
-from snntrain.export.lava_shim import installed_lava
+from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.registry import did_you_mean
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git

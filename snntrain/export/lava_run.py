@@ -18,9 +18,9 @@ from torch import Tensor
 
 from snntrain.arguments import real
 from snntrain.export.emulator import Emulation, check_input, fractional_input
-from snntrain.export.lava_shim import FOLDER, installed_lava
 from snntrain.export.netx_file import read
 from snntrain.files import naming
+from snntrain.lava_exchange.lava_shim import FOLDER, installed_lava
 
 WORKER = Path(__file__).with_name("lava_worker.py")
 _LAST_LINES = 12

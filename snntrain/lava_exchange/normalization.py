@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import flag, integer, real, refuse
+from snntrain.lava_exchange.lava_shim import slayer
 
 
 def identity(x: Tensor) -> Tensor:
@@ -83,8 +84,6 @@ class BatchNorm2d(nn.Module):
 
         Raises: ImportError if lava-dl is not installed.
         """
-        from snntrain.export.lava_shim import slayer
-
         norm: Any = slayer().neuron.norm.WgtScaleBatchNorm(
             self.num_features, self.momentum, self.weight_exp_bits, self.eps, self.pre_hook_fx
         )

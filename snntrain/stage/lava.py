@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
-from snntrain.export.lava_shim import installed_lava
 from snntrain.export.netx import MAX_POOLS, most_used
 from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
+from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
 from snntrain.stage.evaluation import drawn_batches, encoded, spikes_and_scores, test_batches

@@ -18,9 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import functional, lava_exchange, layer
-from snntrain.export import lava_shim
 from snntrain.functional import seq_to_ann_forward
-from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, NXT_to_TNX, SumPool2d, TNX_to_NXT
+from snntrain.lava_exchange import (
+    BatchNorm2d,
+    BlockContainer,
+    CubaLIFNode,
+    NXT_to_TNX,
+    SumPool2d,
+    TNX_to_NXT,
+    lava_shim,
+)
 from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode
 
 pytestmark = pytest.mark.optional

@@ -15,8 +15,8 @@ from torch import nn
 
 from snntrain import functional, layer, neuron
 from snntrain.export import emulate, export, run_in_lava
-from snntrain.export.lava_shim import installed_lava
 from snntrain.export.netx_file import NetxLayer, write
+from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import observe, prepare, preset
 
 pytestmark = [

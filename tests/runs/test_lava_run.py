@@ -3,7 +3,7 @@
 import pytest
 from programs import complete, results
 
-from snntrain.export.lava_shim import installed_lava
+from snntrain.lava_exchange.lava_shim import installed_lava
 
 SMALL = ("model.channels=4", "model.features=16", "trainer.max_epochs=3", "stages.lava.lava_samples=3")
 WITHOUT = "Lava is not installed: make lava, or SNNTRAIN_LAVA=FOLDER"

@@ -8,6 +8,7 @@ from snntrain import functional, layer, neuron
 from snntrain.ann2snn import SpikingRectifier
 from snntrain.export import ExportError, export, export_nir, import_nir, plan
 from snntrain.lava_exchange import CubaLIFNode
+from snntrain.lava_exchange.neuron import CubaParameters, cuba_parameters
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.linear_form import LinearForm, NoLinearForm, linear_form_of
 from snntrain.quantize import QuantizationError, freeze, observe, prepare, preset, to_integer
@@ -183,6 +184,17 @@ def test_a_plugin_neuron_goes_to_nir_and_back(tmp_path):
         expected, found = net(x), back(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert expected.any()
+
+
+def test_lava_dl_gets_the_parameters_of_the_form():
+    """On a grid the threshold of a neuron without a leak is one step lower, because lava-dl's fires above it."""
+    assert cuba_parameters(Plugin(0.75, 1.0, v_threshold=0.6)) == CubaParameters(0.6, 1.0, 0.25)
+    for node in (neuron.IFNode(0.5), Plugin(1.0, 1.0, v_threshold=0.5), neuron.CubaLIFNode(1.0, 0.0, v_threshold=0.5)):
+        assert cuba_parameters(node) == CubaParameters(31 / 64, 1.0, 0.0)
+    with pytest.raises(ValueError, match=r"inputs are multiplied by 0\.5"):
+        cuba_parameters(Plugin())
+    with pytest.raises(NotImplementedError, match="cannot stand for it"):
+        cuba_parameters(Bent())
 
 
 def test_a_float_neuron_with_a_gain_is_rounded_to_netx_with_its_threshold_divided_by_it():

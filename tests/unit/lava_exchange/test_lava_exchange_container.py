@@ -192,8 +192,13 @@ class StandardizedConv(nn.Conv2d):
         (linear(), IFNode(v_reset=None), ValueError, r"^IFNode: v_reset is None \(soft reset\)"),
         (linear(), IFNode(v_reset=-0.1), ValueError, "^IFNode: v_reset is -0.1"),
         (linear(), IFNode(v_threshold=-0.5), ValueError, "^IFNode: v_threshold is -0.5"),
-        (linear(), LIFNode(2.0), ValueError, "^LIFNode: decay_input is True, .* divided by tau"),
-        (linear(), QIFNode(v_reset=0.0), NotImplementedError, "^QIFNode: .* Use one of CubaLIFNode, IFNode"),
+        (linear(), LIFNode(2.0), ValueError, r"^LIFNode: inputs are multiplied by 0\.5 .* \(divided by tau\)"),
+        (
+            linear(),
+            QIFNode(v_reset=0.0),
+            NotImplementedError,
+            "^QIFNode: .* Use the CubaLIFNode of lava_exchange",
+        ),
         (linear(), nn.ReLU(), NotImplementedError, "^ReLU: "),
     ],
 )

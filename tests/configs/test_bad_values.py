@@ -1,7 +1,6 @@
 """Every number of conf/ and of the classes it names, with eight nonsense values: refused by its key, or legal."""
 
 import fnmatch
-import inspect
 import math
 import typing
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from snntrain.parallel.devices import check_devices
 from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
+from snntrain.signature import signature_of
 from snntrain.tree import walk
 
 VALUES = {
@@ -163,12 +163,7 @@ def owners(node: Any, path: str) -> Iterator[tuple[str, type]]:
 
 
 def numeric_arguments(owner: type) -> list[str]:
-    try:
-        annotations = typing.get_type_hints(owner.__init__)
-    except NameError:
-        annotations = {}
-    taken = inspect.signature(owner).parameters
-    return [name for name, kind in annotations.items() if name in taken and holds_a_number(kind)]
+    return [name for name, taken in signature_of(owner).parameters.items() if holds_a_number(taken.annotation)]
 
 
 def holds_a_number(annotation: Any) -> bool:
@@ -211,7 +206,7 @@ def composed(command: str) -> DictConfig:
     neuron = next((word.partition("=")[2] for word in words if word.startswith("neuron=")), "lif")
     name = yaml.safe_load((CONF / "neuron" / f"{neuron}.yaml").read_text(encoding="utf-8"))["name"]
     # Without a kernel for each value of each constant.
-    in_a_loop = "backend" in inspect.signature(registry.get("neuron", name)).parameters
+    in_a_loop = "backend" in signature_of(registry.get("neuron", name)).parameters
     own = {word.partition("=")[0] for word in words}
     small = [word for word in SMALL if word.partition("=")[0] not in own]
     return compose([*small, *words, *(["neuron.backend=torch"] if in_a_loop else [])])

@@ -5,7 +5,7 @@ class ExportError(ValueError):
     """A net, a part of it, or a file that cannot be exported or read; the text names the place and a way out."""
 
 
-MAX_POOL_REMEDY = "stages.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
+MAX_POOL_REMEDY = "callbacks.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
 
 
 def refusal(name: str, kind: str, reason: str, remedy: str) -> ExportError:

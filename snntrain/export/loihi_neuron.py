@@ -61,7 +61,7 @@ def neuron_of(name: str, neuron: nn.Module) -> LoihiNeuron:
     if reader is None:
         remedy = (
             "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
-            "stages.qat.quant=loihi (then LIFNode is one more of the neurons it knows)."
+            "callbacks.qat.quant=loihi (then LIFNode is one more of the neurons it knows)."
         )
         raise refusal(name, kind, "its dynamics are not those of Loihi's CUBA neuron", remedy)
     if neuron.v_reset is None:

@@ -127,7 +127,7 @@ class IntegerLayer:
                 f"quantize: {name}: sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be "
                 f"exact (fan-in {self.weight[0].numel():,}, inputs up to {self.input_largest:,}). Give its weights "
                 f"(now {self.w_params.bits} bits) or the input fewer bits "
-                "(stages.qat.quant.w.bits, stages.qat.quant.input.bits)."
+                "(callbacks.qat.quant.w.bits, callbacks.qat.quant.input.bits)."
             )
 
     @property

@@ -97,11 +97,11 @@ def _rectifier(path: str, neuron: SpikingRectifier) -> NeuronSpec:
             path,
             kind,
             f"it waits {neuron.delay} steps before it fires",
-            "Convert it with a method that does not delay (stages.ann2snn.method).",
+            "Convert it with a method that does not delay (callbacks.ann2snn.method).",
         )
     bias = neuron.bias
     if bias is not None and bias.dim() == 2:
-        raise refusal(path, kind, "its bias differs from step to step", "Use stages.ann2snn.calibration=bias.")
+        raise refusal(path, kind, "its bias differs from step to step", "Use callbacks.ann2snn.calibration=bias.")
     theta = neuron.theta.detach().float().reshape(-1)
     v_start = neuron.v_init.detach().float() if bool((neuron.v_init != 0).any()) else None
     common = (neuron.node.surrogate_function, neuron.node.detach_reset, neuron.node.backend)

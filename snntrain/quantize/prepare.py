@@ -248,7 +248,7 @@ class Builder:
         return Signal("spike", 1, height=spec.height)
 
     def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, spec: NeuronSpec) -> None:
-        remedy = "Set v_reset; of an ANN, convert with reset='hard' (stages.ann2snn.reset=hard)."
+        remedy = "Set v_reset; of an ANN, convert with reset='hard' (callbacks.ann2snn.reset=hard)."
         if spec.v_reset is None:
             raise self.refuse(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
         if spec.v_start is not None:
@@ -270,7 +270,7 @@ class Builder:
                 break
             place = place.args[0]
         reason = "it has a bias, and no layer before it feeds it alone"
-        raise self.refuse(node, reason, "Use stages.ann2snn.calibration=none, or potential.")
+        raise self.refuse(node, reason, "Use callbacks.ann2snn.calibration=none, or potential.")
 
 
 def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:

@@ -129,9 +129,9 @@ class Training(Scene):
 
 
 class Converting(Training):
-    """Stages after the test: ANN to SNN, then integers, with a training of their own."""
+    """Fit-end callbacks: ANN to SNN, then integers, with a training of their own."""
 
-    name, weight = "stages", 6
+    name, weight = "fit_end", 6
     more = (
         "neuron=relu",
         "callbacks=[default,ann2snn,qat]",
@@ -141,7 +141,7 @@ class Converting(Training):
 
 
 class Exporting(Training):
-    """The stage nir."""
+    """Export to NIR."""
 
     name, weight = "nir", 4
     more = ("callbacks=[default,nir]",)

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from snntrain import registry
 from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
-from snntrain.config.compose import explain, groups
+from snntrain.config.compose import CONF, explain, groups
 from snntrain.config.contradictions import check_together
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.monitor import mode_of

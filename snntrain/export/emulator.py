@@ -62,8 +62,8 @@ class Emulation:
                 raise ExportError(
                     f"export: layer {index} ({layers[index].name}) overflows: |u|, the sum of what reaches a neuron in "
                     f"one step, must stay below 2^23 = {STATE_LIMIT}, got {low} to {high}. Give the input or the "
-                    "weights fewer bits (callbacks.qat.quant.input.bits, callbacks.qat.quant.w.bits), a net of floats a "
-                    "smaller scale (neuron.scale), or the layer fewer inputs."
+                    "weights fewer bits (callbacks.qat.quant.input.bits, callbacks.qat.quant.w.bits), a net of floats "
+                    "a smaller scale (neuron.scale), or the layer fewer inputs."
                 )
 
 

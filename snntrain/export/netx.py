@@ -132,8 +132,8 @@ def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
             raise ExportError(
                 f"export: layer {index} ({planned.layers[index].name}) overflows on the calibration data: Lava clips "
                 f"potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to {v[1]}, and {differing} spikes would change. Give "
-                "the input or the weights fewer bits (callbacks.qat.quant.input.bits, callbacks.qat.quant.w.bits), a net of "
-                "floats a smaller scale (neuron.scale), or use neurons that leak."
+                "the input or the weights fewer bits (callbacks.qat.quant.input.bits, callbacks.qat.quant.w.bits), a "
+                "net of floats a smaller scale (neuron.scale), or use neurons that leak."
             )
 
 

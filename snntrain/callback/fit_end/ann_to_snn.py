@@ -22,6 +22,7 @@ from snntrain.checkpoint import write_checkpoint
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import copy_net, set_step_mode
+from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
 
 
@@ -72,7 +73,7 @@ class AnnToSnn(FitEnd):
         return make_method(self.method, **self.arguments)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
-        if getattr(net, "is_stateful", True):
+        if is_stateful(net):
             raise ValueError(
                 "it converts nets of ReLUs, and this model has spiking or other stateful layers. Use neuron=relu, or "
                 "leave ann2snn out of callbacks."

@@ -88,7 +88,7 @@ class NirExport(FitEnd):
         if differing > self.tolerance * spikes:
             raise RuntimeError(
                 f"nir: {differing:,} of {spikes:,} spikes of the graph differ from those of the net, more than a "
-                f"share of callbacks.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is not "
-                "affected."
+                f"share of callbacks.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is "
+                "not affected."
             )
         return net, {"acc": result["acc"], "mismatches": float(differing), "samples": float(samples)}

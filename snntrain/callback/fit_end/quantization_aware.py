@@ -17,6 +17,7 @@ from snntrain.callback.fit_end.drift import Drift
 from snntrain.callback.fit_end.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.files import write_json
+from snntrain.model.builder import is_stateful
 from snntrain.quantize import (
     IntegerNet,
     IntegerRun,
@@ -72,7 +73,7 @@ class QuantizationAware(FitEnd):
         self.sensitivity_batches = integer(self, "sensitivity_batches", sensitivity_batches, at_least=0)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
-        if not getattr(net, "is_stateful", True):
+        if not is_stateful(net):
             raise ValueError(
                 "it quantizes spiking nets, and this one has no spiking neurons. Choose a neuron, or convert the net "
                 "first: callbacks=[default,ann2snn,qat]."

@@ -60,7 +60,7 @@ def run(callback: QuantizationAware, folder: Path) -> tuple[QuantizedNet, dict[s
         (["callbacks.qat.layers={layer.0: {bits: 4}}"], "'layer.0' matches no layer"),
         (["callbacks.qat.epochs=-1"], "epochs must be an integer ≥ 0"),
         (["callbacks.qat.lr=0"], "lr must be"),
-        (["neuron=izhikevich"], "IzhikevichNode.*cannot be quantized.*Use LIFNode, IFNode"),
+        (["neuron=izhikevich"], "IzhikevichNode.*cannot be quanti.*Use LIFNode, IFNode"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_training(overrides, text):

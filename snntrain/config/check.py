@@ -107,7 +107,10 @@ def _refuse_settings_without_callback(name: str) -> None:
             f"callbacks.{name} has settings, but this callback was not chosen. Add it, callbacks=[default,{name}], "
             "or leave them out."
         )
-    raise UsageError(f"callbacks.{name} has settings, but no _target_.{did_you_mean(name, choices)}")
+    raise UsageError(
+        f"callbacks.{name} has settings, so callbacks.{name}._target_ must be a dotted name of a class."
+        f"{did_you_mean(name, choices)}"
+    )
 
 
 def _check_root(config: Mapping[str, Any]) -> None:

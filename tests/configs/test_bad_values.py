@@ -20,7 +20,7 @@ from snntrain.config.compose import groups
 from snntrain.config.ranges import range_of
 from snntrain.data.augmentation import v2
 from snntrain.parallel.devices import check_devices
-from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
+from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
 from snntrain.tree import walk
@@ -51,10 +51,10 @@ COMMANDS: dict[str, list[str]] = {
     "task=online neuron=sltt_lif": ["task", "neuron"],
     "task=online neuron=ottt_lif": ["neuron"],
     "callbacks=[default,early_stopping,ema]": ["callbacks"],
-    "callbacks=[default,qat]": ["stages"],
-    "callbacks=[default,ann2snn] neuron=relu": ["stages"],
+    "callbacks=[default,qat]": ["callbacks.qat"],
+    "callbacks=[default,ann2snn] neuron=relu": ["callbacks.ann2snn"],
     "callbacks=[default,qat,lava] callbacks.qat.quant=loihi": ["callbacks.lava"],
-    "callbacks=[default,nir]": ["stages"],
+    "callbacks=[default,nir]": ["callbacks.nir"],
     "data=nmnist": ["data.framing", "data"],
     "data=image_folder data/augment=cifar data.num_classes=10 data.size=8": ["data"],
     "data=digits data/augment=cifar_autoaugment": ["data.augment"],
@@ -186,9 +186,8 @@ def said(config: DictConfig, key: str, value: Any) -> str | None:
         settings = check(config)
         check_devices(settings)
         task = build_task(settings)
-        build_stages(settings, task)
+        check_fit_end(build_callbacks(settings), task, settings)
         make_data(settings)
-        build_callbacks(settings)
         dry_pass(task, settings)
     except (UsageError, OmegaConfBaseException) as error:
         return str(error)

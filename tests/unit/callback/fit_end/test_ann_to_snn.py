@@ -195,3 +195,51 @@ def test_an_error_loses_only_what_comes_after_it(tmp_path):
     with pytest.raises(RuntimeError, match="no chip"):
         run_in_turn([Step("qat"), Step("lava")], trained, metrics, seconds, Console(quiet=True))
     assert set(metrics) == {"qat/size", "qat/folder"} and set(seconds) == {"qat"}
+
+
+# --- in the config ---------------------------------------------------------------------------------------------------
+
+COUNTING = """
+from snntrain.callback import FitEnd
+
+class Count(FitEnd):
+    '''Counts the parameters of the trained net.'''
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def check(self, net, task, sample_shape):
+        if self.scale <= 0:
+            raise ValueError(f"Count: scale must be a number > 0, got {self.scale}.")
+        return net
+
+    def run(self, trained, folder, console):
+        folder.mkdir(parents=True)
+        (folder / "count.txt").write_text("counted")
+        return trained.net, {"parameters": self.scale * sum(p.numel() for p in trained.net.parameters())}
+"""
+
+
+def test_a_plugins_fit_end_callback_runs_after_the_test(program, tmp_path):
+    (tmp_path / "counting.py").write_text(COUNTING)
+    mine = ["plugins=[counting]", "+callbacks.size={_target_: counting.Count, scale: 2.0}"]
+    small = ["model=mlp", "model.features=8", "T=2", "trainer.max_epochs=1", "data.batch_size=256"]
+    done = program("train.py", *mine, *small, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run/results.json").read_text())["metrics"]
+    assert metrics["size/parameters"] == 2 * (64 * 8 + 8 + 8 * 10 + 10) and "test/acc" in metrics
+    assert (tmp_path / "run/artifacts/size/count.txt").is_file()
+    refused = program("train.py", *mine, *small, "callbacks.size.scale=-1", "hydra.run.dir=other")
+    assert refused.returncode == 2 and "callbacks.size.scale must be a number > 0, got -1" in refused.stderr
+
+
+def test_stages_are_answered_with_their_new_place():
+    with pytest.raises(UsageError, match=r"stages\.<name> is now callbacks\.<name>\. Write callbacks\.qat\.epochs=1"):
+        compose(["callbacks=[default,qat]", "stages.qat.epochs=1"])
+
+
+def test_what_the_run_decides_cannot_be_given_to_a_callback():
+    config = check(compose([*ANN, "callbacks=[default,nir]", "neuron=lif", "++callbacks.nir.T=3"]))
+    with pytest.raises(UsageError, match=r"callbacks\.nir\.T is for a plain Lightning Trainer"):
+        build_callbacks(config)

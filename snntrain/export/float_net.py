@@ -36,7 +36,7 @@ def input_of(x: Tensor) -> InputSpec:
         raise ExportError(
             "",
             "the input holds values that are not integers, and a file takes spikes or integers",
-            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: stages.qat.quant=loihi "
+            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: callbacks.qat.quant=loihi "
             "makes the input integers.",
         )
     low, high = int(x.min()), int(x.max())

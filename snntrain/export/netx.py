@@ -133,7 +133,8 @@ def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
                 f"it overflows on the calibration data: Lava clips potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to "
                 f"{v[1]}, and {differing} spikes would change",
                 "Give the input or the weights fewer bits (callbacks.qat.quant.input.bits and "
-                "callbacks.qat.quant.w.bits), a net of floats a smaller scale (neuron.scale), or use neurons that leak.",
+                "callbacks.qat.quant.w.bits), a net of floats a smaller scale (neuron.scale), or use "
+                "neurons that leak.",
             )
 
 

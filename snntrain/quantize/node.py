@@ -210,6 +210,12 @@ class QuantizedNode(BaseNode):
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         return () if self.current is not None else (self.v_step,)
 
+    def linear_form(self) -> LinearForm | None:
+        tau = self.hyperparameters().tau
+        decay = 0.0 if tau is None else 1.0 / tau
+        gain = decay if decay and self.decay_input else 1.0
+        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
+
     def forward(self, x: Tensor) -> Any:
         if self.mode == "qualia":
             return MemoryModule.forward(self, x)
@@ -304,15 +310,7 @@ class QuantizedNode(BaseNode):
             self.quantizer_v.fractional_bits if self.mode == "qualia" else common_fractional_bits(self.potential_step())
         )
 
-    @property
-    def weights_bits(self) -> int:
-        """As bits."""
-        return self.bits
-
-    @property
-    def weights_q(self) -> int | None:
-        """As fractional_bits."""
-        return self.fractional_bits
+    weights_bits, weights_q = bits, fractional_bits
 
     def get_extra_state(self) -> dict[str, Any]:
         if self.mode == "qualia":
@@ -360,9 +358,6 @@ class QuantizedIFNode(QuantizedNode):
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, None, 1.0, *common)
 
-    def linear_form(self) -> LinearForm | None:
-        return LinearForm.of(self, rest=self.v_reset or 0.0)
-
 
 @register("neuron")
 class QuantizedLIFNode(QuantizedNode):
@@ -399,11 +394,6 @@ class QuantizedLIFNode(QuantizedNode):
         self.decay_input = flag(self, "decay_input", decay_input)
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, 1.0 / self.tau, self.tau if self.decay_input else 1.0, *common)
-
-    def linear_form(self) -> LinearForm | None:
-        decay = 1.0 / self.tau
-        gain = decay if self.decay_input else 1.0
-        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

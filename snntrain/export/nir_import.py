@@ -24,6 +24,7 @@ from snntrain.error import DamagedFile
 from snntrain.export.error import NirImportError
 from snntrain.export.hdf5 import opened
 from snntrain.export.nir import library
+from snntrain.export.synapse import window_sizes
 from snntrain.neuron import CubaLIFNode
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -274,8 +275,7 @@ def _sizes(
     """Height and width behind windows, where they are known."""
     if shape is None:
         return None
-    each = zip(shape[1:], kernel, stride, padding, dilation, strict=True)
-    sizes = tuple((size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in each)
+    sizes = tuple(window_sizes(shape[1:], kernel, stride, padding, dilation))
     if min(sizes) < 1:
         raise node.error(f"its windows of {list(kernel)} are larger than the input {list(shape)}")
     return sizes

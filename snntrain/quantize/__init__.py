@@ -25,10 +25,9 @@ from snntrain.quantize.layer import (
 from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
 from snntrain.quantize.params import KINDS, QuantParams
 from snntrain.quantize.prepare import LOIHI_GRID, LOIHI_SHIFT, prepare
-from snntrain.quantize.presets import PRESETS, preset
 from snntrain.quantize.quantized_net import QuantizedNet
 from snntrain.quantize.quantizer import Quantizer
-from snntrain.quantize.settings import QuantSettings
+from snntrain.quantize.settings import PRESETS, QuantSettings, preset
 
 __all__ = [
     "KINDS",

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from snntrain.arguments import real
 from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.quantize import qualia
+from snntrain.quantize.arithmetic import ROUND, straight_through
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, straight_through
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 

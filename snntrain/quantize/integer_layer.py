@@ -11,12 +11,11 @@ from torch.nn import functional as F
 from snntrain.base import StepModule, autocast_off
 from snntrain.functional import repeat, repeated_step
 from snntrain.layer.fold import FoldedLayer
-from snntrain.quantize.arithmetic import EXACT, nearest_power_of_two, power_of_two_above
+from snntrain.quantize.arithmetic import EXACT, ROUND, nearest_power_of_two, power_of_two_above, straight_through
 from snntrain.quantize.current import Current, along_channels, common_fractional_bits
 from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.range_setting import gaussian_clip
-from snntrain.quantize.rounding import ROUND, straight_through
 
 BIAS_BITS = 24  # of a bias in the step of the accumulator, unless quant_params.bias says otherwise
 

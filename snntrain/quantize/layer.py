@@ -177,18 +177,21 @@ class _Convolution(QuantizedLayer):
         self.step_mode = step_mode
 
 
-class _FoldedConv1d(nn.Conv1d):
+class _Forward:
+    """Forward of the convolutions, behind FoldedLayer."""
+
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantized_parameters()
+        convolve = F.conv1d if isinstance(self, nn.Conv1d) else F.conv2d
         sizes = (self.stride, self.padding, self.dilation, self.groups)
-        return self.finished(F.conv1d(self.quantizer_input(x), weight, bias, *sizes))
+        return self.finished(convolve(self.quantizer_input(x), *self.quantized_parameters(), *sizes))
 
 
-class _FoldedConv2d(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantized_parameters()
-        sizes = (self.stride, self.padding, self.dilation, self.groups)
-        return self.finished(F.conv2d(self.quantizer_input(x), weight, bias, *sizes))
+class _FoldedConv1d(_Forward, nn.Conv1d):
+    pass
+
+
+class _FoldedConv2d(_Forward, nn.Conv2d):
+    pass
 
 
 @register("layer")

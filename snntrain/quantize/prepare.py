@@ -9,7 +9,17 @@ from torch import Tensor, fx, nn
 from snntrain import layer
 from snntrain.ann2snn import RatePooling
 from snntrain.base import StepModule
-from snntrain.graph import free_path, library_name, linear_form_at, module_at, operation, place_of, shape_of, step_graph
+from snntrain.graph import (
+    free_path,
+    library_name,
+    linear_form_at,
+    module_at,
+    operation,
+    place_of,
+    shape_of,
+    step_graph,
+    tidy,
+)
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize.arithmetic import Leak
@@ -64,9 +74,7 @@ def prepare(
             builder.visit(node)
     settings.check_patterns(builder.paths)
     meetings = builder.meetings()
-    gm.graph.lint()
-    gm.delete_all_unused_submodules()
-    gm.recompile()
+    tidy(gm, dead_code=False)
     prepared = QuantizedNet(gm, meetings, settings)
     prepared.readout_start = getattr(net, "readout_start", 0)
     device = next((parameter.device for parameter in net.parameters()), None)

@@ -80,7 +80,7 @@ def calibrate(
     if broken:
         raise Diverged(
             f"calibrate: {calibration!r} left values in {broken[0]} that are not finite. Check that the calibration "
-            "data are, or use another calibration, such as 'none' (stages.ann2snn.calibration)."
+            "data are, or use another calibration, such as 'none' (callbacks.ann2snn.calibration)."
         )
 
 

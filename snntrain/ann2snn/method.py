@@ -92,7 +92,7 @@ def make_method(method: str | Method, **arguments: Any) -> Method:
         raise ValueError(
             f"ann2snn: {method!r} is not a method.{did_you_mean(method, METHODS)} Known: {', '.join(sorted(METHODS))}."
         )
-    check_arguments(METHODS[method], arguments, f"method {method}")
+    check_arguments(METHODS[method], arguments, title=f"method {method}")
     return METHODS[method](**arguments)
 
 

@@ -122,10 +122,10 @@ class SpikingRectifier(_OnFoldedTime):
 
     def linear_form(self) -> LinearForm | None:
         if self.delay:
-            remedy = "Convert it with a method that does not delay (stages.ann2snn.method)."
+            remedy = "Convert it with a method that does not delay (callbacks.ann2snn.method)."
             raise NoLinearForm(f"it waits {self.delay} steps before it fires", remedy)
         if self.bias is not None and self.bias.dim() == 2:
-            raise NoLinearForm("its bias differs from step to step", "Use stages.ann2snn.calibration=bias.")
+            raise NoLinearForm("its bias differs from step to step", "Use callbacks.ann2snn.calibration=bias.")
         theta, v_start = values_of(self.theta), self.v_init.detach()
         return LinearForm(
             threshold=theta,

@@ -130,7 +130,7 @@ def fine_tune(
                 if not torch.isfinite(value.detach() + norm):
                     raise Diverged(
                         f"fine_tune: at step {step + 1} the loss is {value.item():.4g} and the norm of the gradients "
-                        f"{norm.item():.4g}. Use a smaller lr than {lr:g} (stages.ann2snn.arguments.lr)."
+                        f"{norm.item():.4g}. Use a smaller lr than {lr:g} (callbacks.ann2snn.arguments.lr)."
                     )
                 optimizer.step()
                 losses.append(value.detach())

@@ -63,8 +63,9 @@ class Emulation:
                     f"layer {index} ({layers[index].name})",
                     "it overflows: |u|, the sum of what reaches a neuron in one step, must stay below 2^23 = "
                     f"{STATE_LIMIT}, got {low} to {high}",
-                    "Give the input or the weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), "
-                    "a net of floats a smaller scale (neuron.scale), or the layer fewer inputs.",
+                    "Give the input or the weights fewer bits (callbacks.qat.quant.input.bits and "
+                    "callbacks.qat.quant.w.bits), a net of floats a smaller scale "
+                    "(neuron.scale), or the layer fewer inputs.",
                 )
 
 

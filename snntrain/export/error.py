@@ -2,7 +2,7 @@
 
 from snntrain.graph import NetError
 
-MAX_POOL_REMEDY = "stages.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
+MAX_POOL_REMEDY = "callbacks.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
 
 
 class ExportError(NetError):

@@ -117,7 +117,7 @@ def _call(command: Sequence[Any], environment: dict[str, str], timeout: float, s
     what = f"did not end within {timeout:g} seconds and was killed" if code is None else f"ended with code {code}"
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
     if code is None:
-        what += "; give it more time (stages.lava.timeout), or fewer samples (stages.lava.lava_samples)"
+        what += "; give it more time (callbacks.lava.timeout), or fewer samples (callbacks.lava.lava_samples)"
     raise LavaError("\n".join([f"run_in_lava: Lava's simulator {what}.{' It said last:' if lines else ''}", *lines]))
 
 

@@ -55,7 +55,7 @@ def neuron_of(place: str, neuron: nn.Module) -> LoihiNeuron:
     """
     remedy = (
         "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
-        "stages.qat.quant=loihi."
+        "callbacks.qat.quant=loihi."
     )
     with ExportError.instead():
         form = linear_form_at(place, neuron, "its dynamics are not those of Loihi's CUBA neuron", remedy)
@@ -67,7 +67,7 @@ def neuron_of(place: str, neuron: nn.Module) -> LoihiNeuron:
     for name, value in {"spikes that are not 1": form.height, "a bias": form.bias, "a start": form.v_start}.items():
         if value is not None:
             reason = f"it has {name}, which belongs into the weights before it or behind it"
-            raise ExportError(place, reason, "Quantize the net with stages.qat.quant=loihi, which puts it there.")
+            raise ExportError(place, reason, "Quantize the net with callbacks.qat.quant=loihi, which puts it there.")
     decays = [decay * DECAY_ONE for decay in (form.current_decay, form.voltage_decay)]
     i_decay, v_decay = (round(decay) for decay in decays)
     sums = form.only_sums and form.gain == 1.0  # integers then give the spikes of floats

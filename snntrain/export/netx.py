@@ -84,7 +84,7 @@ def _input_of(x: Tensor) -> InputSpec:
         raise ExportError(
             "",
             "the input holds values that are not integers, and a file takes spikes or integers",
-            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: stages.qat.quant=loihi "
+            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: callbacks.qat.quant=loihi "
             "makes the input integers.",
         )
     low, high = int(x.min()), int(x.max())
@@ -158,8 +158,9 @@ def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
                 f"layer {index} ({planned.layers[index].name})",
                 f"it overflows on the calibration data: Lava clips potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to "
                 f"{v[1]}, and {differing} spikes would change",
-                "Give the input or the weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), a "
-                "net of floats a smaller scale (neuron.scale), or use neurons that leak.",
+                "Give the input or the weights fewer bits (callbacks.qat.quant.input.bits and "
+                "callbacks.qat.quant.w.bits), a net of floats a smaller scale (neuron.scale), or use "
+                "neurons that leak.",
             )
 
 

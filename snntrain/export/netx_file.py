@@ -105,7 +105,7 @@ def _check_layer(layer: NetxLayer, place: str) -> None:
     if layer.kind != "conv" and not (layer.weight.any() or (layer.weight_rec is not None and layer.weight_rec.any())):
         raise ExportError(place, "all weights are 0, which Lava cannot load", "Leave the layer out, or train it.")
     _check_range(layer.threshold, "the threshold", 0, LARGEST_THRESHOLD, place, _SMALLER)
-    remedy = "Give biases fewer bits (stages.qat.quant.bias.bits), a net of floats a smaller scale (neuron.scale)."
+    remedy = "Give biases fewer bits (callbacks.qat.quant.bias.bits), a net of floats a smaller scale (neuron.scale)."
     _check_range(0 if layer.bias is None else layer.bias, "a bias", SMALLEST_BIAS, LARGEST_BIAS, place, remedy)
     if layer.bias is not None and layer.i_decay != DECAY_ONE:
         raise ExportError(place, f"a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}", "Train without a bias.")

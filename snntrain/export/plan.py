@@ -19,7 +19,7 @@ from snntrain.export.synapse import Pair, Synapse
 from snntrain.quantize import rounded
 
 READOUT_BITS = 16
-_POOLED = "Pool after the neurons, or give its weights fewer bits (stages.qat.quant.w.bits)."
+_POOLED = "Pool after the neurons, or give its weights fewer bits (callbacks.qat.quant.w.bits)."
 CAVEAT = "Lava's simulator holds a net of any size: a pass there does not prove that it fits a chip."
 
 
@@ -59,7 +59,7 @@ class InputSpec:
                 "",
                 f"the input must hold integers from {self.lowest} to {self.highest}, as the example did, got values "
                 f"from {low:g} to {high:g}",
-                "Use an encoder that spikes, or quantize the net: stages.qat.quant=loihi.",
+                "Use an encoder that spikes, or quantize the net: callbacks.qat.quant=loihi.",
             )
         return x
 

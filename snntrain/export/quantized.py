@@ -16,7 +16,7 @@ from snntrain.quantize import LOIHI_GRID, LOIHI_SHIFT, IntegerNet
 
 _EVEN = 2.0  # integer weights w stand for Loihi's even weights 2w
 _STATE_BITS = 24
-_REMEDY = "Quantize the net with stages.qat.quant=loihi."
+_REMEDY = "Quantize the net with callbacks.qat.quant=loihi."
 
 
 def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:

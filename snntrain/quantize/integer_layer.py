@@ -126,8 +126,8 @@ class IntegerLayer:
                 f"{name} ({type(self).__name__})",
                 f"sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be exact (fan-in "
                 f"{self.weight[0].numel():,}, inputs up to {self.input_largest:,})",
-                f"Give its weights (now {self.w_params.bits} bits) or the input fewer bits (stages.qat.quant.w.bits, "
-                "stages.qat.quant.input.bits).",
+                f"Give its weights (now {self.w_params.bits} bits) or the input fewer bits "
+                "(callbacks.qat.quant.w.bits, callbacks.qat.quant.input.bits).",
             )
 
     @property

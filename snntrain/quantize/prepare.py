@@ -275,7 +275,7 @@ class Builder:
         return form
 
     def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, form: LinearForm) -> None:
-        remedy = "Set v_reset; of an ANN, convert with reset='hard' (stages.ann2snn.reset=hard)."
+        remedy = "Set v_reset; of an ANN, convert with reset='hard' (callbacks.ann2snn.reset=hard)."
         if form.v_reset is None:
             raise self.error(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
         if form.v_start is not None:
@@ -297,7 +297,7 @@ class Builder:
                 break
             place = place.args[0]
         reason = "it has a bias, and no layer before it feeds it alone"
-        raise self.error(node, reason, "Use stages.ann2snn.calibration=none, or potential.")
+        raise self.error(node, reason, "Use callbacks.ann2snn.calibration=none, or potential.")
 
 
 def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:

@@ -314,7 +314,7 @@ CONV = (lambda: layer.Conv2d(2, 3, 3)), neuron.IFNode
 REFUSALS = {
     "max pooling": (
         lambda: [layer.MaxPool2d(2)],
-        "no maximum. Use AvgPool2d, or stages.lava.max_pool=neurons",
+        "no maximum. Use AvgPool2d, or callbacks.lava.max_pool=neurons",
     ),
     "transposed": (lambda: [layer.ConvTranspose2d(3, 2, 3)], "there is no transposed convolution"),
     "upsampling": (lambda: [layer.Upsample(scale_factor=2)], "there is no upsampling"),
@@ -433,7 +433,9 @@ def test_a_convolution_of_zeros_is_exported(tmp_path):
 
 def test_inputs_that_are_no_integers_are_refused(tmp_path):
     net = sequence(layer.Linear(4, 2), neuron.IFNode())
-    with pytest.raises(ExportError, match=r"values that are not integers.*quantize the net: stages\.qat\.quant=loihi"):
+    with pytest.raises(
+        ExportError, match=r"values that are not integers.*quantize the net: callbacks\.qat\.quant=loihi"
+    ):
         export(net, tmp_path / "net.h5", torch.rand(3, 2, 4))
     for example in (torch.zeros(3, 4), torch.zeros(3, 0, 4), torch.zeros(2, 2, 4, 4)):
         with pytest.raises(ExportError, match="example must be"):

@@ -1,4 +1,4 @@
-"""The stage nir: refusals before training, the graph beside the net, and spikes that differ."""
+"""NirExport: refusals before training, the graph beside the net, and spikes that differ."""
 
 import json
 from pathlib import Path
@@ -9,19 +9,19 @@ import torch
 from rich.console import Console
 from small_training import SGD, Patches, small_task
 
+from snntrain.callback.fit_end import NirExport, Trained
 from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.error import UsageError
 from snntrain.encoding import DirectEncoder
 from snntrain.export import export_nir
-from snntrain.run.build import build_stages, build_task
-from snntrain.stage import NirExport, Trained
+from snntrain.run.build import build_callbacks, build_task, check_fit_end
 from snntrain.task import Classification
 
 nir = pytest.importorskip("nir")
 
 
-def run(stage: NirExport, folder: Path) -> dict[str, float]:
+def run(callback: NirExport, folder: Path) -> dict[str, float]:
     task, data = small_task(neuron={"name": "LIFNode", "v_threshold": 0.2}, T=3), Patches()
     data.setup()
 
@@ -29,8 +29,8 @@ def run(stage: NirExport, folder: Path) -> dict[str, float]:
         return Classification(net, DirectEncoder(), T, 3, **{"optim": SGD, **changed})
 
     device, batches = torch.device("cpu"), len(data.test_dataloader())
-    trained = Trained(task, task.net.eval(), data, {"seed": 1}, folder, 3, device, batches, task_for, None)
-    _, metrics = stage.run(trained, folder, Console(quiet=True))
+    trained = Trained(task.net.eval(), data, folder, 1, 3, device, batches, task_for)
+    _, metrics = callback.run(trained, folder, Console(quiet=True))
     return metrics
 
 
@@ -39,14 +39,14 @@ def run(stage: NirExport, folder: Path) -> dict[str, float]:
     [
         ([], "MaxPool2d.*there is no maximum"),
         (["model.pool=AvgPool2d", "neuron=qif"], "QIFNode.*not those of a CubaLIF node"),
-        (["model.pool=AvgPool2d", "stages.nir.dt=0"], "dt must be"),
+        (["model.pool=AvgPool2d", "callbacks.nir.dt=0"], "dt must be"),
         (["model.pool=AvgPool2d", "callbacks=[default,qat,nir]"], "not the integers that qat makes"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_training(overrides, text):
     config = check(compose(["callbacks=[default,nir]", "model.channels=4", *overrides]))
     with pytest.raises(UsageError, match=text):
-        build_stages(config, build_task(config))
+        check_fit_end(build_callbacks(config), build_task(config), config)
 
 
 def test_the_graph_does_what_the_net_does(tmp_path):
@@ -57,7 +57,7 @@ def test_the_graph_does_what_the_net_does(tmp_path):
     assert {type(node).__name__ for node in nir.read(tmp_path / "net.nir").nodes.values()} >= {"Affine", "CubaLIF"}
 
 
-def test_spikes_that_differ_fail_the_stage_after_its_files_were_written(tmp_path, monkeypatch):
+def test_spikes_that_differ_are_an_error_after_its_files_were_written(tmp_path, monkeypatch):
     def wrong(net, example, path, dt):
         graph = export_nir(net, example, None, dt)
         for node in graph.nodes.values():
@@ -66,7 +66,7 @@ def test_spikes_that_differ_fail_the_stage_after_its_files_were_written(tmp_path
         nir.write(path, graph)
         return graph
 
-    monkeypatch.setattr("snntrain.stage.nir.export_nir", wrong)
+    monkeypatch.setattr("snntrain.callback.fit_end.nir_export.export_nir", wrong)
     with pytest.raises(RuntimeError, match=r"spikes of the graph differ .*\.tolerance=0\.001"):
         run(NirExport(samples=24), tmp_path)
     assert json.loads((tmp_path / "nir.json").read_text())["mismatches"] > 0

@@ -1,4 +1,4 @@
-"""What a stage measures of a network on the test set."""
+"""What fit-end callbacks measure of a net on the test set."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from snntrain.callback.fit_end.fit_end import Trained
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.functional import reset_net
-from snntrain.stage.stage import Trained
 
 
 def bars(console: Console) -> Progress:

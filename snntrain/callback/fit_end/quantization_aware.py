@@ -1,4 +1,4 @@
-"""The stage qat: fine-tune a copy of the net in integer arithmetic, and turn it into an integer-only one."""
+"""QuantizationAware: fine-tune a copy of the net in integer arithmetic and turn it into an integer-only net."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
+from snntrain.callback.fit_end.drift import Drift
+from snntrain.callback.fit_end.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.files import write_json
+from snntrain.model.builder import is_stateful
 from snntrain.quantize import (
     IntegerNet,
     IntegerRun,
@@ -26,30 +30,28 @@ from snntrain.quantize import (
     preset,
     to_integer,
 )
-from snntrain.stage.drift import Drift
-from snntrain.stage.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
-from snntrain.stage.stage import Stage, Trained
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 
 
-class Quantisation(Stage):
-    """Quantise, fine-tune, convert to integers, compare.
+class QuantizationAware(FitEnd):
+    """Quantize, fine-tune, convert to integers, compare.
 
-    Files: net.safetensors (see snntrain.quantize.IntegerNet), quantisation.json, checkpoints/.
+    Files: net.safetensors (see snntrain.quantize.IntegerNet), quantization.json, checkpoints/.
 
     Args:
         quant: a name in snntrain.quantize.PRESETS, or keys of QuantSettings.
         layers: keys that are different for some layers, {pattern: keys}.
-        epochs: of fine-tuning, with the run's task, data, optimiser and trainer; 0: none.
+        epochs: of fine-tuning, with the run's task, data, optimizer and trainer; 0: none.
         lr: learning rate at its start, > 0, falling as a cosine; None: a tenth of the run's.
         batches: training batches that the ranges are found on, ≥ 1.
         verify_samples: test samples on which spikes and potentials of every neuron are compared, ≥ 0; outputs are
             compared on all that are tested.
-        sensitivity_batches: validation batches on which each layer is quantised by itself; 0: this is left out.
-
-    Raises: ValueError naming the argument.
+        sensitivity_batches: validation batches on which each layer is quantized by itself; 0: this is left out.
+        common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
+
+    name = "qat"
 
     def __init__(
         self,
@@ -60,7 +62,9 @@ class Quantisation(Stage):
         batches: int = 16,
         verify_samples: int = 256,
         sensitivity_batches: int = 8,
+        **common: Any,
     ) -> None:
+        super().__init__(**common)
         self.quant = _settings(quant, layers or {})
         self.epochs = integer(self, "epochs", epochs, at_least=0)
         self.lr = None if lr is None else real(self, "lr", lr, above=0)
@@ -69,15 +73,15 @@ class Quantisation(Stage):
         self.sensitivity_batches = integer(self, "sensitivity_batches", sensitivity_batches, at_least=0)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
-        if not getattr(net, "is_stateful", True):
+        if not is_stateful(net):
             raise ValueError(
-                "it quantises spiking nets, and this one has no spiking neurons. Choose a neuron, or convert the net "
+                "it quantizes spiking nets, and this one has no spiking neurons. Choose a neuron, or convert the net "
                 "first: callbacks=[default,ann2snn,qat]."
             )
         if isinstance(net, SpikingNet) and net.readout_start:
             raise ValueError(
                 "the method ltb delays the readout, which fine-tuning does not. Use "
-                "stages.ann2snn.arguments.delayed_readout=false."
+                "callbacks.ann2snn.arguments.delayed_readout=false."
             )
         return prepare(net, self.quant, torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0)))
 
@@ -86,55 +90,42 @@ class Quantisation(Stage):
         task = trained.task_for(original, trained.T).to(trained.device)
         result: dict[str, Any] = {"T": trained.T, "quant": self.quant.as_dict(), "epochs": self.epochs}
         result["acc_float"] = accuracy(task, original, trained, console, "qat float")
-        source = torch.Generator().manual_seed(trained.config["seed"])
+        source = torch.Generator().manual_seed(trained.seed)
         drawn = drawn_batches(trained.data, self.batches, source)
         inputs = [encoded(task, [part.to(trained.device) for part in batch]) for batch in drawn]
-        net = self._quantised(original, self.quant, inputs, trained)
-        result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantised")
-        _say(console, f"float {result['acc_float']:.4f}   quantised {result['acc_ptq']:.4f}")
+        net = self._quantized(original, self.quant, inputs, trained)
+        result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantized")
+        _say(console, f"float {result['acc_float']:.4f}   quantized {result['acc_ptq']:.4f}")
         if self.sensitivity_batches:
             result["sensitivity"] = self._sensitivity(original, net, inputs, task, trained)
         if self.epochs:
-            self._fine_tune(net, trained, folder, console)
+            trained.fine_tune(net.train(), trained.T, self.epochs, self.lr, folder, partial(_say, console))
+            net.to(trained.device).eval()
             result["acc_qat"] = accuracy(task, net, trained, console, "qat fine-tuned")
         freeze(net)
         integers = to_integer(net.eval())
         result |= self._compare(original, net, integers, task, trained, console)
         result |= {"size_bytes": integers.size_in_bytes, "float_bytes": _bytes(original), "layers": _rows(net, result)}
         integers.save(folder / "net.safetensors")
-        write_json(folder / "quantisation.json", result)
+        write_json(folder / "quantization.json", result)
         _print(result, console)
         if result["mismatches"]:
             raise RuntimeError(
                 f"qat: the integer net differs from the fine-tuned one in {result['mismatches']:,} values; see "
-                f"{folder / 'quantisation.json'}. The trained net is not affected."
+                f"{folder / 'quantization.json'}. The trained net is not affected."
             )
         names = ("acc_float", "acc_ptq", "acc_qat", "acc_int", "mismatches", "size_bytes")
         return net, {name: float(result[name]) for name in names if name in result}
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
-    def _quantised(
+    def _quantized(
         self, original: nn.Module, quant: QuantSettings, inputs: list[Tensor], trained: Trained
     ) -> QuantizedNet:
         """A copy in integers, its ranges found on these sequences."""
         net = prepare(original, quant, inputs[0])
         observe(net, inputs, self.batches)
         return net.to(trained.device).eval()
-
-    def _fine_tune(self, net: QuantizedNet, trained: Trained, folder: Path, console: Console) -> None:
-        optim = dict(trained.config["optim"])
-        optim["lr"] = optim["lr"] / 10 if self.lr is None else self.lr
-        schedule = "torch.optim.lr_scheduler.CosineAnnealingLR"
-        optim["schedule"] = {"_target_": schedule, "T_max": self.epochs}
-        task = trained.task_for(net.train(), trained.T, optim=optim)
-        trainer = trained.trainer_for(self.epochs, folder)
-        last = folder / "checkpoints/last.ckpt"
-        config = {**trained.config, "optim": optim}
-        resumed = trained.resume_from(last, config, task, trainer) if trained.resume_from else None
-        _say(console, f"fine-tuning for {self.epochs} epochs" + (f", resumed from {resumed}" if resumed else ""))
-        trainer.fit(task, datamodule=trained.data, ckpt_path=resumed, weights_only=True)
-        net.to(trained.device).eval()
 
     def _sensitivity(
         self,
@@ -154,7 +145,7 @@ class Quantisation(Stage):
             own = {path: _bits_of(self.quant, path) for path in (*meeting.layers, *meeting.takers) if path != "readout"}
             settings = self.quant.as_dict() | {"layers": {"*": _NEARLY_FLOAT, **own}}
             try:
-                alone = self._quantised(original, QuantSettings(settings), inputs, trained)
+                alone = self._quantized(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
             lost[meeting.layers[0]] = whole - share_right(task, alone, batches)
@@ -202,7 +193,7 @@ class Quantisation(Stage):
 
 
 class _Potentials:
-    """Spikes and potentials of a quantised net, kept while the block runs."""
+    """Spikes and potentials of a quantized net, kept while the block runs."""
 
     def __init__(self, net: QuantizedNet, record: bool) -> None:
         self.neurons = net.neurons if record else {}
@@ -298,4 +289,4 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     )
 
 
-_LABELS = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integer"}
+_LABELS = {"acc_float": "float", "acc_ptq": "quantized", "acc_qat": "fine-tuned", "acc_int": "integer"}

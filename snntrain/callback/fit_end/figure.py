@@ -1,4 +1,4 @@
-"""Figures of the stages."""
+"""Figures of the callbacks."""
 
 from collections.abc import Mapping
 

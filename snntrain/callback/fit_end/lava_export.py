@@ -1,4 +1,4 @@
-"""The stage lava: write the net as a netx file, and prove that it computes what the net does."""
+"""LavaExport: write the net as a netx file for Loihi and prove that the file computes what the net does."""
 
 import time
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import choice, flag, integer, real
+from snntrain.callback.fit_end.evaluation import drawn_batches, encoded, spikes_and_scores, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
 from snntrain.export.netx import MAX_POOLS, most_used
@@ -21,13 +23,11 @@ from snntrain.files import write_json, write_text
 from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
-from snntrain.stage.evaluation import drawn_batches, encoded, spikes_and_scores, test_batches
-from snntrain.stage.stage import Stage, Trained
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
 
-class LavaExport(Stage):
+class LavaExport(FitEnd):
     """Export to netx, run the file in the emulator and in Lava's simulator, count what differs.
 
     Files: net.h5 (with net.json and net.readout.npz, see snntrain.export.export), lava.json, plan.txt.
@@ -40,9 +40,10 @@ class LavaExport(Stage):
         required: an error where lava_samples > 0 and Lava is not installed; else the report says so.
         folder: where scripts/install_lava.py put Lava; None: SNNTRAIN_LAVA, .lava, or this Python's packages.
         max_pool: 'refuse', or 'neurons', which puts neurons in the place of a maximum over spikes.
-
-    Raises: ValueError naming the argument.
+        common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
+
+    name = "lava"
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class LavaExport(Stage):
         required: bool = False,
         folder: str | None = None,
         max_pool: str = "refuse",
+        **common: Any,
     ) -> None:
+        super().__init__(**common)
         self.samples = integer(self, "samples", samples, at_least=1)
         self.lava_samples = integer(self, "lava_samples", lava_samples, at_least=0)
         self.timeout = real(self, "timeout", timeout, above=0)
@@ -62,10 +65,10 @@ class LavaExport(Stage):
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
         if not isinstance(net, QuantizedNet):  # which rounds its input itself
-            if isinstance(task.encoder, DirectEncoder):
+            if isinstance(task.encoder, DirectEncoder) or getattr(task, "reads_pixels", False):
                 raise ValueError(
                     "the net would read pixels, and a file takes spikes or integers. Use an encoder that spikes, such "
-                    "as encoder=poisson, or put qat before it: stages.qat.quant=loihi makes the input integers."
+                    "as encoder=poisson, or put qat before it: callbacks.qat.quant=loihi makes the input integers."
                 )
             example = (example > 0.5).float()
         planned = plan(net, example, max_pool=self.max_pool)
@@ -75,7 +78,7 @@ class LavaExport(Stage):
             rounded = [planned.layers[index].name for index, how in planned.scales.items() if not how.is_exact]
             raise ValueError(
                 f"{', '.join(rounded)} would be rounded to the chip's integers, and the file would not compute what "
-                "the net does. Put qat before it, callbacks=[default,qat,lava] stages.qat.quant=loihi; or train in "
+                "the net does. Put qat before it, callbacks=[default,qat,lava] callbacks.qat.quant=loihi; or train in "
                 "integers: neuron=cuba_lif and lava_block entries, as in model=csnn_loihi."
             )
         if self.required and self.lava_samples and installed_lava(self.folder) is None:
@@ -87,7 +90,7 @@ class LavaExport(Stage):
         task = trained.task_for(net, trained.T)
         sequences = _sequences(task, trained, console)
         first = next(sequences)[0]
-        source = generator(trained.config["seed"], "lava calibration")
+        source = generator(trained.seed, "lava calibration")
         drawn = (
             encoded(task, [part.to(trained.device) for part in batch])
             for batch in drawn_batches(trained.data, CALIBRATION_BATCHES, source)
@@ -169,7 +172,7 @@ class LavaExport(Stage):
     ) -> dict[str, Any]:
         """Lava's simulator beside the emulator."""
         if not self.lava_samples:
-            return {"skipped": "stages.lava.lava_samples is 0"}
+            return {"skipped": "callbacks.lava.lava_samples is 0"}
         folder = installed_lava(self.folder)
         if folder is None:
             console.print(f"lava   {_NOT_INSTALLED}", soft_wrap=True)
@@ -195,7 +198,7 @@ class LavaExport(Stage):
 
 _NOT_INSTALLED = (
     "Lava is not installed, so its simulator did not run: `make lava` installs it into .lava, or "
-    "`python scripts/install_lava.py FOLDER` anywhere (stages.lava.folder=FOLDER)."
+    "`python scripts/install_lava.py FOLDER` anywhere (callbacks.lava.folder=FOLDER)."
 )
 
 

@@ -1,4 +1,4 @@
-"""How firing rates change when a net is quantised."""
+"""How firing rates change when a net is quantized."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +13,18 @@ from snntrain.quantize import QuantizedNet
 
 
 class Drift:
-    """Firing rates of the neurons of a net and of its quantised copy, neuron by neuron.
+    """Firing rates of the neurons of a net and of its quantized copy, neuron by neuron.
 
     Args:
-        original: what was quantised.
-        quantised: its copy; the same neurons, in the same order.
+        original: what was quantized.
+        quantized: its copy; the same neurons, in the same order.
     """
 
-    def __init__(self, original: nn.Module, quantised: QuantizedNet) -> None:
+    def __init__(self, original: nn.Module, quantized: QuantizedNet) -> None:
         before = original.neurons if isinstance(original, SpikingNet) else spiking_layers(original)
         self.before = _Rates(list(before.values()))
-        self.after = _Rates(list(quantised.neurons.values()))
-        self.names = list(quantised.neurons)
+        self.after = _Rates(list(quantized.neurons.values()))
+        self.names = list(quantized.neurons)
 
     @contextmanager
     def watching(self, active: bool) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The stage nir: write the net as a NIR graph, read it back, and count the spikes that differ."""
+"""NirExport: write the net as a NIR graph, read it back, and count the spikes that differ."""
 
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,17 @@ from rich.console import Console
 from torch import nn
 
 from snntrain.arguments import integer, real
+from snntrain.callback.fit_end.evaluation import encoded, spikes_and_scores, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
 from snntrain.quantize import QuantizedNet
-from snntrain.stage.evaluation import encoded, spikes_and_scores, test_batches
-from snntrain.stage.stage import Stage, Trained
 
 
-class NirExport(Stage):
+class NirExport(FitEnd):
     """Export to NIR, which snnTorch and Norse read.
 
-    Where batch normalisations are folded, weights are rounded anew, and a potential at the threshold can fall to the
+    Where batch normalizations are folded, weights are rounded anew, and a potential at the threshold can fall to the
     other side of it: the share of spikes that differ is reported, and is an error above `tolerance`.
 
     Files: net.nir, nir.json.
@@ -28,11 +28,13 @@ class NirExport(Stage):
         samples: test samples on which spikes are compared, ≥ 1; accuracy is measured on the same.
         dt: seconds that a step stands for, see snntrain.export.export_nir.
         tolerance: largest share of spikes that may differ, in [0, 1].
-
-    Raises: ValueError naming the argument.
+        common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
 
-    def __init__(self, samples: int = 256, dt: float = 1e-4, tolerance: float = 1e-3) -> None:
+    name = "nir"
+
+    def __init__(self, samples: int = 256, dt: float = 1e-4, tolerance: float = 1e-3, **common: Any) -> None:
+        super().__init__(**common)
         self.samples = integer(self, "samples", samples, at_least=1)
         self.dt = real(self, "dt", dt, above=0)
         self.tolerance = real(self, "tolerance", tolerance, at_least=0, at_most=1)
@@ -86,7 +88,7 @@ class NirExport(Stage):
         if differing > self.tolerance * spikes:
             raise RuntimeError(
                 f"nir: {differing:,} of {spikes:,} spikes of the graph differ from those of the net, more than a "
-                f"share of stages.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is not "
-                "affected."
+                f"share of callbacks.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is "
+                "not affected."
             )
         return net, {"acc": result["acc"], "mismatches": float(differing), "samples": float(samples)}

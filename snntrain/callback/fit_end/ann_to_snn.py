@@ -1,4 +1,4 @@
-"""The stage ann2snn: from the trained net of ReLUs to a spiking one, measured over time steps."""
+"""AnnToSnn: turn the trained net of ReLUs into a spiking one and measure it over time steps."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +16,17 @@ from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, conver
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, refuse
+from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.checkpoint import write_checkpoint
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.functional import copy_net, set_step_mode
+from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
-from snntrain.stage.evaluation import bars, drawn_batches, test_batches
-from snntrain.stage.stage import Stage, Trained
 
 
-class Conversion(Stage):
+class AnnToSnn(FitEnd):
     """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
 
     Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png.
@@ -40,8 +41,10 @@ class Conversion(Stage):
         eval_T: numbers of steps after which accuracy is measured, each ≥ 1.
         reset: of the neurons, 'soft' or 'hard', see snntrain.ann2snn.to_spiking.
 
-    Raises: ValueError naming the argument.
+    In a plain Trainer the module's net reads one static input [N, *].
     """
+
+    name = "ann2snn"
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Conversion(Stage):
         eval_T: Sequence[int] = (4, 8, 16, 32),
         reset: str = "soft",
     ) -> None:
-        self.T = integer(self, "T", T, at_least=1)
+        super().__init__(T=T, encoder=DirectEncoder())
         self.method, self.arguments = method, dict(arguments or {})
         self._make_method()
         corrections(calibration)
@@ -70,7 +73,7 @@ class Conversion(Stage):
         return make_method(self.method, **self.arguments)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
-        if getattr(net, "is_stateful", True):
+        if is_stateful(net):
             raise ValueError(
                 "it converts nets of ReLUs, and this model has spiking or other stateful layers. Use neuron=relu, or "
                 "leave ann2snn out of callbacks."
@@ -86,7 +89,7 @@ class Conversion(Stage):
         return snn
 
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
-        from snntrain.stage.figure import accuracy_figure  # matplotlib, which a run without stages does not need here
+        from snntrain.callback.fit_end.figure import accuracy_figure  # matplotlib, which few runs need here
 
         ann = analog_net(trained.net).to(trained.device).eval()
         snn = self._convert(ann, trained, console)
@@ -105,7 +108,7 @@ class Conversion(Stage):
         return snn, {"acc_ann": result["acc_ann"], **metrics, "firing_rate": result["firing_rate"]}
 
     def _convert(self, ann: nn.Module, trained: Trained, console: Console) -> SpikingNet:
-        source = generator(trained.config["seed"], "ann2snn calibration")
+        source = generator(trained.seed, "ann2snn calibration")
         batches = [batch[0] for batch in drawn_batches(trained.data, self.batches, source)]
         count = sum(map(len, batches))
         method = self._make_method()

@@ -79,8 +79,8 @@ def check_reset(owner: object, reset: str, calibration: str) -> str:
     choice(owner, "reset", reset, RESETS)
     corrections(calibration)
     if reset == "hard" and "potential" in calibration.split("+"):
-        wanted = "without 'potential' where reset is 'hard', as all neurons then start at 0"
-        raise refuse(owner, "calibration", wanted, calibration)
+        expected = "without 'potential' where reset is 'hard', as all neurons then start at 0"
+        raise refuse(owner, "calibration", expected, calibration)
     return reset
 
 
@@ -88,6 +88,6 @@ def _repeatable(loader: Iterable[Any], batches: int | None) -> Iterable[Any]:
     if batches is not None:
         return list(itertools.islice(loader, integer("convert", "batches", batches, at_least=1)))
     if isinstance(loader, Iterator):
-        wanted = "a DataLoader or a list, which can be gone through several times, or batches must be a number"
-        raise refuse("convert", "loader", wanted, type(loader).__name__)
+        expected = "a DataLoader or a list, which can be gone through several times, or batches must be a number"
+        raise refuse("convert", "loader", expected, type(loader).__name__)
     return loader

@@ -45,7 +45,6 @@ class QCFSRectifier(Rectifier):
         scale: λ, a parameter.
 
     Shapes: z [N, C, *]; output as input.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Bu et al., ICLR 2022, arXiv 2303.04347.
     """
 

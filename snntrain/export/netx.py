@@ -151,8 +151,8 @@ def most_used(most: Mapping[str, float], layers: Sequence[NetxLayer], run: Emula
 
 def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
     """A potential that Lava clips matters only if a spike changes: most are so far below 0 that nothing does."""
-    wanted = emulate(planned.layers, x, limits=planned.limits)
-    for index, spikes, others, v in zip(run.layers, run.spikes, wanted.spikes, run.v_range, strict=True):
+    expected = emulate(planned.layers, x, limits=planned.limits)
+    for index, spikes, others, v in zip(run.layers, run.spikes, expected.spikes, run.v_range, strict=True):
         if differing := int((spikes != others).sum()):
             raise ExportError(
                 f"layer {index} ({planned.layers[index].name})",

@@ -86,9 +86,11 @@ def _net_of(nir: Any, graph: Any, dt: float) -> nn.Sequential:
             _negate_weights(modules, name, node)
         module.step_mode = "m"
         modules.append(module)
-    wanted = _end_shape(graph, names[-1], "output_type", "output")
-    if None not in (shape, wanted) and math.prod(shape) != math.prod(wanted):
-        raise _node_error(names[-1], graph.nodes[names[-1]], f"its shape is {list(wanted)}, and it gets {list(shape)}")
+    expected = _end_shape(graph, names[-1], "output_type", "output")
+    if None not in (shape, expected) and math.prod(shape) != math.prod(expected):
+        raise _node_error(
+            names[-1], graph.nodes[names[-1]], f"its shape is {list(expected)}, and it gets {list(shape)}"
+        )
     return nn.Sequential(*modules)
 
 

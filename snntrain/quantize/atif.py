@@ -37,7 +37,6 @@ class QuantizedATIF(QuantizedNode):
         step_mode, backend, store_v_seq: as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); output of the same shape, 0 or the threshold.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Castagnetti et al., Frontiers in Neuroscience 2023, 10.3389/fnins.2023.1154241.
     """
 

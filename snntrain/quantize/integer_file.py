@@ -208,9 +208,9 @@ def _check_settings(operation: Operation, place: int, title: str) -> None:
     fits = isinstance(sources, list) and all(isinstance(s, int) and 0 <= s < place for s in sources)
     if not fits or (len(sources) != count and not (count < 0 < len(sources))):
         raise DamagedNetError(f"{title}: its sources are {sources!r}.")
-    for name, wanted in settings.items():
+    for name, expected in settings.items():
         value = operation.get(name, "missing")
-        if not _is_valid(value, wanted):
+        if not _is_valid(value, expected):
             raise DamagedNetError(f"{title}: {name} is {value!r}.")
     if operation["op"] == "neuron" and not 2 <= operation["bits"] <= 24:
         raise DamagedNetError(f"{title}: bits is {operation['bits']}, not 2 to 24.")
@@ -218,12 +218,12 @@ def _check_settings(operation: Operation, place: int, title: str) -> None:
         raise DamagedNetError(f"{title}: shift is {operation['shift']}.")
 
 
-def _is_valid(value: Any, wanted: Any) -> bool:
-    if wanted is int:
+def _is_valid(value: Any, expected: Any) -> bool:
+    if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if wanted == _PAIR:
+    if expected == _PAIR:
         return isinstance(value, list) and 1 <= len(value) <= 2 and all(_is_valid(v, int) and v >= 0 for v in value)
-    if wanted == "leak":
+    if expected == "leak":
         return value is None or (
             isinstance(value, dict)
             and value.get("form") in ("multiply", "shift")
@@ -232,7 +232,7 @@ def _is_valid(value: Any, wanted: Any) -> bool:
             and 0 <= value["bits"] <= 24
             and 0 <= value["factor"] <= 2 ** value["bits"]
         )
-    return value in wanted
+    return value in expected
 
 
 def _check_arrays(operation: Operation, arrays: Arrays, title: str) -> list[str]:
@@ -257,8 +257,8 @@ def _check_channels(operation: Operation, arrays: Arrays, before: list[int | Non
     weight = arrays.get(f"{operation['name']}.weight")
     if weight is not None:
         if kind != "scale":
-            wanted = weight.shape[1] * operation.get("groups", 1)
-            if known is not None and known != wanted:
+            expected = weight.shape[1] * operation.get("groups", 1)
+            if known is not None and known != expected:
                 raise DamagedNetError(f"{title}: its weight {list(weight.shape)} does not fit {known} channels.")
         known = weight.shape[0] if kind != "scale" or weight.shape[0] > 1 else known
     for part in ("threshold", "scale"):

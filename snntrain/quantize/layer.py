@@ -133,7 +133,6 @@ class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
         Others as in torch.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the key or the argument.
     """
 
     def __init__(
@@ -204,7 +203,6 @@ class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
         Others as in torch.
 
     Shapes: input [N, C, L] ('s') or [T, N, C, L] ('m'); the output keeps N, or T and N.
-    Raises: ValueError naming the key or the argument.
     """
 
     step_shapes = ("N, C, L",)
@@ -220,7 +218,6 @@ class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
         Others as in torch.
 
     Shapes: input [N, C, H, W] ('s') or [T, N, C, H, W] ('m'); the output keeps N, or T and N.
-    Raises: ValueError naming the key or the argument.
     """
 
     step_shapes = ("N, C, H, W",)

@@ -109,9 +109,9 @@ class QuantizedNode(BaseNode):
     def _check_params(self) -> None:
         if self.v_params.bits > MOST_V_BITS:
             raise refuse(self, "v.bits", f"at most {MOST_V_BITS} in mode 'integer'", self.v_params.bits)
-        for name, wanted in (("quant_enable", True), ("is_asymmetric", False), ("force_q", None)):
-            if getattr(self.v_params, name) != wanted:
-                raise refuse(self, f"v.{name}", f"{wanted} in mode 'integer'", getattr(self.v_params, name))
+        for name, expected in (("quant_enable", True), ("is_asymmetric", False), ("force_q", None)):
+            if getattr(self.v_params, name) != expected:
+                raise refuse(self, f"v.{name}", f"{expected} in mode 'integer'", getattr(self.v_params, name))
 
     @property
     def rest(self) -> float:
@@ -340,7 +340,6 @@ class QuantizedIFNode(QuantizedNode):
         Others as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (mode 'qualia').
     """
 
@@ -373,7 +372,6 @@ class QuantizedLIFNode(QuantizedNode):
         Others as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (mode 'qualia').
     """
 

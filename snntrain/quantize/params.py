@@ -147,8 +147,8 @@ class QuantParams:
 
 def _one_of(title: str, name: str, value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
-        wanted = "one of " + ", ".join(map(repr, allowed))
-        raise ValueError(f"{refuse(title, name, wanted, value)}{did_you_mean(value, allowed)}")
+        expected = "one of " + ", ".join(map(repr, allowed))
+        raise ValueError(f"{refuse(title, name, expected, value)}{did_you_mean(value, allowed)}")
     return value
 
 

@@ -117,11 +117,11 @@ def _adaptive_window(builder: "Builder", node: fx.Node, pooling: nn.Module) -> t
     if before is None:
         raise builder.error(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
     sizes = before[-2:]
-    wanted = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
-    wanted = tuple(have if size is None else size for size, have in zip(wanted, sizes, strict=True))
-    if any(have % size for have, size in zip(sizes, wanted, strict=True)):
-        raise builder.error(node, f"{list(sizes)} is no multiple of {list(wanted)}", "Use a fixed window.")
-    return tuple(have // size for have, size in zip(sizes, wanted, strict=True))
+    expected = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
+    expected = tuple(have if size is None else size for size, have in zip(expected, sizes, strict=True))
+    if any(have % size for have, size in zip(sizes, expected, strict=True)):
+        raise builder.error(node, f"{list(sizes)} is no multiple of {list(expected)}", "Use a fixed window.")
+    return tuple(have // size for have, size in zip(sizes, expected, strict=True))
 
 
 def votes(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:

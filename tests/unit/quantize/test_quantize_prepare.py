@@ -50,7 +50,7 @@ def test_layers_and_neurons_keep_their_places_and_names():
     assert list(quantized.layers) == ["layers.0", "layers.4.residual.0", "layers.8", "layers.10"]
     assert list(quantized.neurons) == ["layers.2", "layers.4.residual.2", "layers.9"]
     assert all(type(node) is QuantizedLIFNode for node in quantized.neurons.values())
-    assert [meeting.takers for meeting in quantized.meetings] == [
+    assert [junction.consumers for junction in quantized.junctions] == [
         ("layers.2",),
         ("layers.4.residual.2",),
         ("layers.9",),
@@ -237,7 +237,7 @@ def test_layers_that_are_added_share_one_step():
     set_step_mode(net.eval(), "m")
     x = pictures(3, 2)
     quantized = prepared(net, {"bits": 8, "quantype": "fake"}, x)
-    assert quantized.meetings[1].layers == ("1.residual.0", "1.shortcut.0")
+    assert quantized.junctions[1].layers == ("1.residual.0", "1.shortcut.0")
     assert quantized.layers["1.residual.0"].current is quantized.layers["1.shortcut.0"].current
     assert not in_integers(quantized, x)[0]
 

@@ -44,7 +44,7 @@ def convert(
         calibration: corrections joined by '+', or 'none'; see calibrate.
         calibration_steps: passes through the data for each correction.
         batches: take only that many, once, and keep them in memory; None: stream them all at each pass.
-        device: where to do this, and where the result lies; None: where the net is.
+        device: where to convert, and where the result is put; None: where the net is.
         reset: of the neurons, see to_spiking; 'hard' for chips that know no other, at the price of accuracy.
 
     Returns: the converted net, its `report` filled in.
@@ -72,7 +72,7 @@ def convert(
 
 
 def check_reset(owner: object, reset: str, calibration: str) -> str:
-    """Refuse a reset that is none, or that leaves a correction nothing to correct.
+    """Check that a reset is known, and that it leaves every correction something to correct.
 
     Returns: reset. Raises: ValueError.
     """

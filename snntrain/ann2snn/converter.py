@@ -1,4 +1,4 @@
-"""The converter of one scale per activation, with the three modes that SpikingJelly's users know."""
+"""Conversion with one scale per activation, in the three modes that users of SpikingJelly know."""
 
 import itertools
 import warnings
@@ -30,7 +30,7 @@ class Converter(nn.Module):
 
     Args:
         dataloader: batches x, or (x, …), with which the scales are found.
-        device: where to do that, and where the result lies; None: where the net is.
+        device: where to find them, and where the result is put; None: where the net is.
         mode: 'max', a percentage such as '99.9%', or a number 0 < f ≤ 1, a multiple of the maximum.
         momentum: of the scales over the batches, 0 to 1.
         fuse_flag: join batch normalizations with the layers before them.

@@ -1,4 +1,4 @@
-"""What the seed converter puts around a neuron: a hook that tracks a scale, and a scaler that applies one."""
+"""What Converter puts around a neuron: a hook that tracks a scale, and a scaler that applies it."""
 
 import math
 from typing import Any

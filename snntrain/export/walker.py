@@ -197,7 +197,7 @@ class _Walker:
         self.chain.neurons(row, made)
 
     def all_rows(self) -> list[Row]:
-        """All rows, with those of layers that the graph has no more."""
+        """All rows, including those of layers that the graph has lost to fusion."""
         origin: dict[str, tuple[str, str]] = self.gm.meta.get("origin", {})
         places: dict[str, tuple[str, str]] = self.gm.meta.get("places", {})
         order = {name: index for index, name in enumerate(origin)}

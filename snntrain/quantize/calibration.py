@@ -1,4 +1,4 @@
-"""observe and freeze: the steps of a prepared net."""
+"""The steps of a prepared net: observe chooses them, freeze fixes them."""
 
 import itertools
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None
         loader: batches of inputs, or tuples that start with one: [N, *], or sequences of any shape that the net takes.
         batches: how many are looked at, ≥ 1.
 
-    Steps stay, unless they are learned (LSQ): weights that training makes larger are clipped.
+    Steps stay as they are unless they are learned (LSQ): weights that grow beyond them in training are clipped.
 
     Raises: QuantizationError naming a layer whose sums may leave the integers of float32; ValueError if there is no
     batch, or an input is not finite.

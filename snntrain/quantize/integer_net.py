@@ -1,4 +1,4 @@
-"""IntegerNet: what a prepared net computes, in integers only."""
+"""IntegerNet computes what a prepared net does, in integers only."""
 
 import os
 from collections.abc import Callable

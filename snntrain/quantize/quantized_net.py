@@ -38,7 +38,7 @@ class QuantizedNet(StepModule, nn.Module):
     Shapes: x_seq [T, N, *] → [T, N, K]; step mode 'm' only.
     """
 
-    keeps_children_in_s = True  # rather: they stay in 'm'
+    keeps_children_in_s = True  # set_step_mode leaves the children alone: they stay in 'm'
 
     def __init__(self, net: fx.GraphModule, junctions: list[Junction], settings: QuantSettings) -> None:
         super().__init__()

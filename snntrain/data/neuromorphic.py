@@ -1,10 +1,7 @@
 """The public event data sets, read by tonic."""
 
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,89 +10,15 @@ import torch
 
 from snntrain.arguments import flag, real
 from snntrain.data.cache import frames_folder
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import check_readable, is_systems, one_line
 from snntrain.data.download import fetch
-from snntrain.data.event_arrays import check_array, check_ratio, check_stored
+from snntrain.data.event_arrays import check_stored
 from snntrain.data.event_datamodule import EventDataModule
-from snntrain.data.events import BadRecording, SensorSize, as_events, checked
+from snntrain.data.events import SensorSize
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
-from snntrain.files import naming
-
-
-@dataclass
-class TonicReader:
-    """Number of a sample → its events, read by tonic's data set.
-
-    Attributes:
-        kind: name of the class in tonic.datasets.
-        root: paths.data.
-        arguments: of the class: which of its parts.
-        sensor_size, unsorted: as in read_events.
-    """
-
-    kind: str
-    root: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    sensor_size: SensorSize = (0, 0)
-    unsorted: str = "refuse"
-
-    @cached_property
-    def dataset(self) -> Any:
-        from tonic import datasets
-
-        theirs = getattr(datasets, self.kind)
-        # Tonic downloads at once if the archive is gone, though all that was in it be there. What is missing was
-        # found out before; the name decides where tonic looks.
-        present = type(self.kind, (theirs,), {"_check_exists": lambda dataset: True})
-        dataset = present(self.root, **self.arguments)
-        if dataset.data:  # in an order of our own: tonic's is partly that of the file system
-            pairs = zip(dataset.data, dataset.targets, strict=True)
-            ordered = sorted((path, label) for path, label in pairs if not Path(path).name.startswith("."))
-            dataset.data, dataset.targets = map(list, zip(*ordered, strict=True))
-        return dataset
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned opens it anew: tonic's class with our change has no name to be found by.
-        return {name: value for name, value in self.__dict__.items() if name != "dataset"}
-
-    def where(self, number: int) -> str:
-        """The file of a sample, and its place in it where the file has several."""
-        if self.dataset.data:
-            return str(self.dataset.data[number])
-        return f"{Path(self.root, self.kind, self.dataset.data_filename)}, sample {number}"
-
-    def __call__(self, number: int) -> np.ndarray:
-        try:
-            path = Path(self.dataset.data[number]) if self.dataset.data else None
-            if path:
-                self._check_file(path)
-            events = self.dataset[number][0]
-            return checked(as_events(events), self.sensor_size, self.unsorted)
-        except ImportError as error:
-            raise ImportError(
-                f"data: {self.kind} needs the package {error.name}. Install it: pip install {error.name}."
-            ) from error
-        except Exception as error:  # what a damaged file provokes in tonic, scipy, h5py and aedat is of many kinds
-            if is_systems(error):
-                raise
-            raise BadRecording(f"data: {self.where(number)}: {one_line(error)}") from error
-
-    def _check_file(self, path: Path) -> None:
-        """What tonic would not notice, or not in time."""
-        with naming(path), path.open("rb") as file:  # a failing disk is one, whatever the decoder makes of it
-            file.read(1)
-        if path.suffix == ".bin" and path.stat().st_size % 5:
-            raise ValueError("it is truncated: its size is not a multiple of 5 bytes per event")
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                check_array(file, path.stat().st_size)
-        if path.suffix == ".mat":
-            from scipy.io import whosmat
-
-            declared = sum(8 * math.prod(shape) for _, shape, _ in whosmat(path))
-            check_ratio(declared, path.stat().st_size)
+from snntrain.data.tonic_reader import TonicReader
 
 
 class NeuromorphicDataModule(EventDataModule, positional=True):
@@ -364,8 +287,7 @@ class _Heidelberg(NeuromorphicDataModule):
         import h5py
 
         for path in self._files(part):
-            with naming(path), path.open("rb") as file:  # a failing disk is one, whatever HDF5 makes of it
-                file.read(1)
+            check_readable(path)
             with h5py.File(path, "r") as file:
                 check_stored({name: file[name] for name in ("labels", "spikes/times", "spikes/units")})
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from snntrain.arguments import refuse
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import decoding, is_systems
 from snntrain.files import naming
 
 MOST_PIXELS = 64_000_000
@@ -60,28 +60,21 @@ def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -
 
     Args:
         path: the file.
-        channels: 3 for color, 1 for grey.
+        channels: 3 for color, 1 for gray.
         background: as background_color gives it.
 
-    Returns: mode RGB or L, with values from 0 to 255; or mode F, with values from 0 to 1, where the file has grey
+    Returns: mode RGB or L, with values from 0 to 255; or mode F, with values from 0 to 1, where the file has gray
         values of more than 8 bits. Three channels of those are equal.
     Raises: BadPicture; OSError for a disk that fails.
     """
     picture = _opened(path)
-    try:
-        with naming(path), picture:
-            turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
-            if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
-                return _deep(path, turned, picture)
-            if background is not None and _is_transparent(turned):
-                turned = Image.alpha_composite(
-                    Image.new("RGBA", turned.size, (*background, 255)), turned.convert("RGBA")
-                )
-            return turned.convert("RGB" if channels == 3 else "L")
-    except Exception as error:  # Pillow's decoders raise nearly anything for damaged content
-        if is_systems(error) or isinstance(error, BadPicture):
-            raise
-        raise BadPicture(path, f"cannot be decoded ({one_line(error)})") from error
+    with decoding(lambda reason: BadPicture(path, f"cannot be decoded ({reason})"), BadPicture), naming(path), picture:
+        turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
+        if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
+            return _deep(path, turned, picture)
+        if background is not None and _is_transparent(turned):
+            turned = Image.alpha_composite(Image.new("RGBA", turned.size, (*background, 255)), turned.convert("RGBA"))
+        return turned.convert("RGB" if channels == 3 else "L")
 
 
 def describe(path: Path) -> tuple[str, ...]:
@@ -106,21 +99,21 @@ def describe(path: Path) -> tuple[str, ...]:
 
 
 #: Kinds of pictures whose values decide whether they can be used.
-UNCERTAIN = ("grey, 32-bit integers", "grey, floats")
+UNCERTAIN = ("gray, 32-bit integers", "gray, floats")
 
 _DEPTHS = {
     "1": "black and white",
-    "L": "grey, 8 bits",
-    "LA": "grey, 8 bits",
+    "L": "gray, 8 bits",
+    "LA": "gray, 8 bits",
     "P": "palette",
     "PA": "palette",
     "RGB": "color, 8 bits",
     "RGBA": "color, 8 bits",
     "CMYK": "CMYK",
-    "I;16": "grey, 16 bits",
-    "I;16B": "grey, 16 bits",
-    "I": "grey, 32-bit integers",
-    "F": "grey, floats",
+    "I;16": "gray, 16 bits",
+    "I;16B": "gray, 16 bits",
+    "I": "gray, 32-bit integers",
+    "F": "gray, floats",
 }
 
 
@@ -155,7 +148,7 @@ def _is_transparent(picture: Image.Image) -> bool:
 
 
 def _deep(path: Path, picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits on the scale from 0 to 1.
+    """Gray values of more than 8 bits on the scale from 0 to 1.
 
     Args:
         path: the file.

@@ -32,7 +32,7 @@ GEOMETRIC = (
     "RandomZoomOut",
     "Resize",
 )
-#: Change brightness and colour, which have a meaning for grey and RGB values in [0, 1] only.
+#: Change brightness and color, which have a meaning for gray and RGB values in [0, 1] only.
 PHOTOMETRIC = (
     "AugMix",
     "AutoAugment",
@@ -138,7 +138,7 @@ class Augmentation:
             low, high = (float(value) for value in x.aminmax())
             if shape[-3] not in (1, 3) or not (x.dtype == torch.uint8 or (low >= 0 and high <= 1)):
                 raise ValueError(
-                    f"data.augment: {self._photometric[0]} changes colours; it takes samples of 1 or 3 channels with "
+                    f"data.augment: {self._photometric[0]} changes colors; it takes samples of 1 or 3 channels with "
                     f"values in [0, 1], got {shape} with values in [{low:g}, {high:g}]. Geometric transforms take any: "
                     f"{', '.join(GEOMETRIC)}."
                 )

@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, are verified, and unpack whole or not at all."""
+"""Downloads that resume where they stopped, are verified, and unpack completely or not at all."""
 
 import contextlib
 import fcntl
@@ -21,20 +21,20 @@ from snntrain.data.damage import is_systems, one_line
 from snntrain.data.source import Source, SourceFile, find, readable
 from snntrain.files import naming, replacing, write_json
 
-ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
+ATTEMPTS = 5  # connections per file before giving up; each resumes where the last one broke off
 CHUNK = 1 << 18
 HARMLESS = 2**30  # bytes that any archive may unpack to
-MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data sets take up to five times as much
+MOST_TO_ONE = 100  # beyond that, the largest ratio of unpacked to packed size; real data sets reach five
 
 
 def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
-    """Bring a data set's files into place: verify what is there, download or take what is not, unpack archives.
+    """Put a data set's files into place: verify what is there, download what is missing, unpack archives.
 
     Args:
         name: the data set, as in snntrain.data.source.
         root: paths.data.
         given: files brought by hand; where there are any, nothing is downloaded.
-        say: gets a line for each thing done.
+        say: called with one line for each step.
 
     Raises: ValueError for an unknown name, a file that does not belong to the data set or is corrupt; OSError, its text
     one sentence, if a download or the disk fails.
@@ -74,7 +74,7 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
 
 
 def download(file: SourceFile, path: Path) -> None:
-    """Download a file to a path, going on with a part that an earlier attempt left beside it.
+    """Download a file, resuming from the part that an earlier attempt left beside it.
 
     Raises: OSError naming the address, what went wrong and what to do.
     """
@@ -84,7 +84,7 @@ def download(file: SourceFile, path: Path) -> None:
     with _progress() as bar:
         _transfer(file, part, bar)
         received = md5(part)
-        if file.md5 and received != file.md5 and resumed:  # the part was of another file
+        if file.md5 and received != file.md5 and resumed:  # the part belonged to another file
             part.unlink()
             _transfer(file, part, bar)
             received = md5(part)
@@ -115,11 +115,11 @@ def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
 
 
 class _Disk(OSError):
-    """An error of the disk, not of the network: trying again would not help."""
+    """Raised where the disk fails, not the network: trying again would not help."""
 
 
 def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> None:
-    """One connection: what is missing of the part, appended to it."""
+    """Download over one connection what the part still lacks."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(
         url, headers={"User-Agent": "snntrain"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -127,7 +127,7 @@ def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> N
     try:
         response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # "range not satisfiable": nothing is missing, or the part is not of this file
+        if error.code != 416:  # "range not satisfiable": the part is complete, or belongs to another file
             raise
         if error.headers.get("Content-Range", "").endswith(f"/{have}"):
             return
@@ -155,15 +155,15 @@ def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> N
 
 
 def unpack(archive: Path) -> int:
-    """Unpack a .zip or .tar.gz into its folder, archives inside it as well; what is there already is replaced.
+    """Unpack a .zip or .tar.gz, and archives inside it, into its folder; files that are there already are replaced.
 
-    Everything is unpacked beside its place first and then moved into it, so that a file is there whole or not at all.
+    Everything is unpacked into a temporary folder first and then moved, so that no file is ever there in part.
 
     Returns: the number of files.
     Raises: ValueError naming a damaged archive.
     """
     temporary = archive.with_name(f".{archive.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)  # of an unpacking that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by an unpacking that was killed
     try:
         inside = temporary / "new"
         _extract(archive, inside)
@@ -227,7 +227,7 @@ def _list(archive: Path) -> Path:
 
 
 def _unpacked(archive: Path) -> bool:
-    """Whether everything that was unpacked from an archive still lies beside it, with its size."""
+    """Whether everything unpacked from an archive is still beside it, each file with its size."""
     try:
         sizes = json.loads(_list(archive).read_text(encoding="utf-8"))
         return all((archive.parent / name).stat().st_size == size for name, size in sizes.items())
@@ -250,7 +250,7 @@ def _verdict(file: SourceFile) -> str:
 
 
 def _owner(source: Source, path: Path) -> SourceFile:
-    """Which of the source's files a file brought by hand is: its content says so, not its name."""
+    """Which file of the source a file brought by hand is, judged by its content and not its name."""
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
     received = md5(path)
@@ -263,7 +263,7 @@ def _owner(source: Source, path: Path) -> SourceFile:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing the same files; the lock goes when the process does."""
+    """Keep other processes from writing the same files. The system releases the lock when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

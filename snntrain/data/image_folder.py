@@ -30,7 +30,7 @@ class PictureSplit(Normalized, Split):
     Args:
         paths: all files of the source; subsets share them.
         labels, index: as in Split; the index is the file's position in `paths`.
-        shape: [C, size, size] with C = 3, or 1 for grey.
+        shape: [C, size, size] with C = 3, or 1 for gray.
         crop_ratio: the square's side as part of the shorter side. A picture of the right size is taken as it is.
         background: behind transparency, see snntrain.data.picture.
     """
@@ -106,7 +106,7 @@ class ImageFolder(ImageDataModule, positional=True):
         normalize: subtract ImageNet's mean and divide by its standard deviation, per channel.
         verify: look at every file before training, which finds what is no picture, and take the hash of its content for
             the run's record; else that is a hash of names, sizes and times. Truncated files are found on reading.
-        Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for grey.
+        Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for gray.
 
     Raises: FileNotFoundError naming the folder; ValueError naming empty classes, classes of one split only, or files
     that are no pictures.
@@ -131,7 +131,7 @@ class ImageFolder(ImageDataModule, positional=True):
         self.folder = Path(folder)
         self.size = integer(self, "size", size, at_least=1)
         if self.sample_shape not in ((1, size, size), (3, size, size)):
-            allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for grey"
+            allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for gray"
             raise refuse(self, "sample_shape", allowed, list(self.sample_shape))
         self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)

@@ -1,4 +1,4 @@
-"""Kinds of values that an argument may have, as snntrain.config.ranges lists them."""
+"""Kinds of allowed values, from which snntrain.config.ranges builds its table."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from snntrain.arguments import Bounds
 
 
 class Allowed(Protocol):
-    """What an argument may be; as text, in words."""
+    """The values that an argument may have; str() describes them in words."""
 
     def allow(self, value: Any) -> bool:
-        """Whether one value, not a list of them, is allowed."""
+        """Whether a single value, not a list, is allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +20,9 @@ class Range(Bounds):
     """A number, or a list of such numbers.
 
     Attributes:
-        also: what else is allowed, None for null.
-        any_text: a text is allowed too, and checked elsewhere.
-        rising: a list is a lower and an upper bound.
+        also: other allowed values, None for null.
+        any_text: whether text is allowed too; it is checked elsewhere.
+        rising: whether a list is a lower and an upper bound.
     """
 
     also: tuple[Any, ...] = ()
@@ -44,7 +44,7 @@ class Duration:
     _PARTS = ("days", "hours", "minutes", "seconds", "weeks")
 
     def allow(self, value: Any) -> bool:
-        """Whether it is a time, longer than none, or null."""
+        """Whether it is a positive time, or null."""
         if isinstance(value, Mapping):
             parts = list(value.values())
             return (
@@ -74,11 +74,11 @@ class OneOf:
 
 
 class BatchLimit:
-    """How many batches of an epoch.
+    """A number of batches of an epoch, or a share of them.
 
     Args:
-        or_none: 0, for none at all, is allowed too.
-        or_time: a time is allowed too.
+        or_none: allow 0 as well.
+        or_time: allow a time as well.
     """
 
     def __init__(self, or_none: bool = False, or_time: bool = False) -> None:
@@ -102,5 +102,5 @@ def number(**bounds: Any) -> Range:
 
 
 def whole(at_least: int, *also: Any, **more: Any) -> Range:
-    """An integer that is at least so large."""
+    """An integer with a lower bound."""
     return Range(whole=True, at_least=at_least, also=also, **more)

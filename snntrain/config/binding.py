@@ -1,4 +1,4 @@
-"""Does a value fit a parameter's annotation, do arguments fit a signature?"""
+"""Checks whether arguments from a config fit a signature, and values the annotations."""
 
 import inspect
 import types
@@ -43,7 +43,7 @@ def check_call(
 
 
 def matches(value: Any, annotation: Any) -> bool:
-    """Whether a plain value (from YAML) fits an annotation; annotations that YAML cannot express are let through."""
+    """Whether a value from YAML fits an annotation. Annotations that YAML cannot express accept anything."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(matches(value, option) for option in inner)
@@ -77,7 +77,7 @@ def matches(value: Any, annotation: Any) -> bool:
 
 
 def _is_beyond_yaml(annotation: Any) -> bool:
-    """Whether only an object will do: a tensor, a module, a time."""
+    """Whether only an object fits, such as a tensor, a module or a time."""
     return inspect.isclass(annotation) and issubclass(annotation, (Tensor, nn.Module, timedelta))
 
 
@@ -102,10 +102,7 @@ def describe(annotation: Any) -> str:
 
 
 def check_mapping(node: Any, path: str) -> None:
-    """Refuse anything but a mapping.
-
-    Raises: UsageError.
-    """
+    """Refuse anything but a mapping."""
     if not isinstance(node, Mapping):
         raise UsageError(f"{path} must be a mapping, got {node!r}.")
 

@@ -1,8 +1,8 @@
-"""What the numeric arguments of other libraries' classes may be, by class and argument.
+"""Allowed values of numeric arguments of other libraries' classes, by class and argument.
 
-Our own constructors refuse by themselves what is out of range. Those of torch, Lightning and torchvision often check
-the type only, or nothing: a value that makes no sense then fails somewhere inside of them, after minutes, or trains
-garbage. A subclass has the ranges of its base. Every number is finite, in these arguments and in all others.
+Our own constructors check their ranges. Those of torch, Lightning and torchvision often check only the type, or
+nothing: a meaningless value then fails deep inside of them, after minutes, or trains garbage. A subclass has the ranges
+of its base. All numbers must be finite, in these arguments and in all others.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from snntrain.config.error import UsageError
 from snntrain.tree import walk
 
 LARGEST = 2**63 - 1
-"""Integers beyond it do not fit what torch counts with."""
+"""The largest integer that torch can hold."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ _BELOW_ONE = number(at_least=0, below=1)
 _COUNT = whole(1)
 _COUNT_OR_NONE = whole(1, None)
 
-# --- optimizers: torch/optim/<name>.py, whose constructors check signs but not for infinities ------------------------
-# With eps 0 a gradient of 0 would be divided by 0.
+# --- optimizers: torch/optim/<name>.py, whose constructors check signs but not infinities ----------------------------
+# eps must be positive, or a gradient of 0 would be divided by 0.
 
 _RATES = {"lr": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE}
 _ADAM = {**_RATES, "betas": _BELOW_ONE, "eps": _POSITIVE}
@@ -58,7 +58,7 @@ for _optimizer in (optim.Adam, optim.AdamW, optim.Adamax, optim.RAdam, optim.Spa
 _ranges(optim.NAdam, "torch.optim.NAdam: 'Invalid momentum_decay value'", **_ADAM, momentum_decay=_NOT_NEGATIVE)
 _ranges(
     optim.SGD,
-    "torch.optim.SGD: 'Invalid momentum value' below 0; above 1 the steps grow for ever",
+    "torch.optim.SGD: 'Invalid momentum value' below 0; above 1 the steps grow without limit",
     **_RATES,
     momentum=_SHARE,
     dampening=_SHARE,
@@ -318,7 +318,7 @@ _ranges(v2.Resize, "torchvision.transforms.v2.Resize", size=_COUNT_OR_NONE, max_
 
 
 def range_of(target: Callable[..., Any], argument: str) -> Allowed | None:
-    """The range of an argument of a class, its own or that of a base; None: the table has none."""
+    """The allowed values of an argument of a class or of its bases; None: the table has none."""
     for kind in inspect.getmro(target) if inspect.isclass(target) else (target,):
         found = RANGES.get(kind)
         if found is not None and argument in found.by_argument:
@@ -327,10 +327,7 @@ def range_of(target: Callable[..., Any], argument: str) -> Allowed | None:
 
 
 def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> None:
-    """Refuse numbers outside of the ranges of the table, and null or true in their place.
-
-    Raises: UsageError naming the place, the range and the value.
-    """
+    """Refuse numbers outside of the table's ranges, and null or true in their place."""
     for argument, value in arguments.items():
         allowed = range_of(target, argument)
         if allowed is None or (isinstance(value, Mapping) and "_target_" in value):
@@ -345,15 +342,12 @@ def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path:
 
 
 def _written(value: Any) -> str:
-    """As YAML has it."""
+    """The value as YAML writes it."""
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
 
 
 def check_finite(config: Any, path: str = "") -> None:
-    """Refuse NaN, infinities, and integers that torch cannot count with, anywhere in a config.
-
-    Raises: UsageError naming the place and the value.
-    """
+    """Refuse NaN, infinities and integers too large for torch anywhere in a config."""
     for place, _, value in walk(config, path):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

@@ -1,4 +1,4 @@
-"""Random changes of training pictures: torchvision's transforms by name, the same ones for the same seed."""
+"""Random changes of training pictures: torchvision's transforms by name, reproducible by seed."""
 
 import enum
 import inspect
@@ -14,7 +14,7 @@ from snntrain.config.binding import check_call
 from snntrain.randomness import seeded
 from snntrain.registry import did_you_mean
 
-#: Move, cut and blur what is there: for pictures and event frames alike, whatever their channels and values.
+#: Transforms that move, cut and blur. They take pictures and event frames with any channels and values.
 GEOMETRIC = (
     "CenterCrop",
     "ElasticTransform",
@@ -32,7 +32,7 @@ GEOMETRIC = (
     "RandomZoomOut",
     "Resize",
 )
-#: Change brightness and color, which have a meaning for gray and RGB values in [0, 1] only.
+#: Transforms of brightness and color, which are only defined for gray and RGB values in [0, 1].
 PHOTOMETRIC = (
     "AugMix",
     "AutoAugment",
@@ -49,15 +49,15 @@ PHOTOMETRIC = (
     "RandomSolarize",
     "TrivialAugmentWide",
 )
-#: Their argument `transforms` is a list of entries like the outer one.
+#: Transforms whose argument `transforms` is a list of entries like the outer one.
 CONTAINERS = ("RandomApply", "RandomChoice", "RandomOrder")
-#: Draw anew for each frame of a sequence, which would tear it apart.
+#: Transforms that draw anew for each frame of a sequence, whose frames would no longer match.
 _PER_FRAME = ("AugMix", "GaussianNoise")
 _PER_BATCH = ("CutMix", "MixUp")
 
 
 class Augmentation:
-    """A chain of transforms of torchvision.transforms.v2, drawn anew for each sample and epoch.
+    """Applies a chain of transforms of torchvision.transforms.v2, drawn anew for each sample and epoch.
 
     Args:
         transforms: entries in their order: a name, such as RandomHorizontalFlip, or a name with arguments, such as
@@ -73,12 +73,12 @@ class Augmentation:
         self.names: list[str] = []
         self._entries = transforms
         self._chain = self._built(transforms, "data.augment.transforms")
-        #: The first transform cuts a piece of the right size out of a picture of any size.
+        #: Whether the first transform crops a picture of any size to the right one.
         self.takes_any_size = bool(self._chain) and isinstance(self._chain[0], v2.RandomResizedCrop)
         self._photometric = [name for name in self.names if name in PHOTOMETRIC]
 
     def __call__(self, x: Tensor, seed: int) -> Tensor:
-        """The sample, changed as the seed says; global generators stay as they are."""
+        """Transform a sample with random numbers from the seed. Global generators stay as they are."""
         self._check_sample(x)
         with seeded(seed):
             y = x
@@ -162,7 +162,7 @@ def _written(entry: str | Mapping[str, Any]) -> str:
 
 
 def _is_special(key: str, value: Any) -> bool:
-    """Values that their annotations do not tell of: an enum by its name, RandomErasing's value: random."""
+    """Whether a value is right although its annotation does not say so: an enum by its name, RandomErasing's 'random'."""
     return isinstance(value, str) and (key == "policy" or (key == "value" and value == "random"))
 
 

@@ -9,7 +9,7 @@ from snntrain.arguments import choice, flag, integer, real, refuse
 from snntrain.data.events import SensorSize, checked, extent
 
 MODES = ("time", "count", "window", "time_surface", "voxel")
-#: Part of the cache's key: raise it when a mode's equation changes, so that frames made with the old one are not reused.
+#: Part of the cache's key: raise it when a mode's equation changes, so that earlier frames are not reused.
 VERSION = 1
 
 

@@ -22,22 +22,22 @@ from snntrain.data.tonic_reader import TonicReader
 
 
 class NeuromorphicDataModule(EventDataModule, positional=True):
-    """Base of the data sets that tonic reads, from <root>/<tonic's name> as tonic lays it out.
+    """Base of the data sets that tonic reads, from <root>/<tonic's name> in tonic's layout.
 
     Args:
         root: the folder that holds the data set's folder.
-        partial: use what is there of a set that is not whole, with a warning; else it is refused.
+        partial: use an incomplete data set with a warning instead of refusing it.
         download: fetch what is missing.
         test_fraction: part of each class that is held out for testing where the data set has no test set.
         Others as in EventDataModule.
 
     Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
-        a set that is not whole, or a recording that cannot be used.
+        an incomplete data set or a damaged recording.
     """
 
     TONIC: str  # name of the class in tonic.datasets
     SENSOR: SensorSize
-    #: split → arguments of tonic's class, and the recordings that there are in all; None: nobody published it.
+    #: split → arguments of tonic's class, and its number of recordings; None: nobody published it.
     PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
     AT_LEAST = ""  # "at least " where that number is a lower bound
     ENDING: str  # of the recordings
@@ -82,11 +82,11 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
         return self.folder
 
     def _archive(self, part: str) -> str:
-        """The archive that brings a part; '': there is only one."""
+        """The archive with a part; '': there is only one."""
         return ""
 
     def _missing(self, part: str) -> str:
-        """What was looked for, relative to the data set's folder."""
+        """The files of a part, as a pattern relative to the data set's folder."""
         return f"{(self._place(part) / '**').relative_to(self.folder)}/*{self.ENDING}"
 
     def _is_short(self, part: str) -> bool:
@@ -130,7 +130,7 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
 
 
 class _TrainAndTest(NeuromorphicDataModule):
-    """A data set whose training and test recordings lie in two folders and come in two archives."""
+    """Base of data sets with a folder and an archive for each of training and testing."""
 
     FOLDERS: Mapping[str, str]
     ARCHIVES: Mapping[str, str]
@@ -170,13 +170,13 @@ class DVSGesture(_TrainAndTest):
     TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
     CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
-    AT_LEAST = "at least "  # as tonic wants it
+    AT_LEAST = "at least "  # tonic checks for 100
     FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
     ARCHIVES = {"train": "ibmGestureTrain.tar.gz", "test": "ibmGestureTest.tar.gz"}
 
 
 class _Undivided(NeuromorphicDataModule):
-    """A data set without a test set: a part of each class is held out, the same for every seed of a run."""
+    """Base of data sets without a test set: a part of each class is held out, the same for every seed of a run."""
 
     def load(self) -> dict[str, FrameSplit]:
         whole = self._read("all")
@@ -194,8 +194,8 @@ class _Undivided(NeuromorphicDataModule):
 class CIFAR10DVS(_Undivided):
     """CIFAR10-DVS: 10,000 recordings of CIFAR-10's pictures on a screen, 128×128. Needs the package aedat.
 
-    As in the literature, the first recordings of each class train and the last ones test, 9:1 unless test_fraction says
-    otherwise; the order is that of their names.
+    As in the literature, the first recordings of each class by name are for training and the last ones for testing, 9:1
+    unless test_fraction says otherwise.
 
     Args: as in NeuromorphicDataModule.
     Source: Li et al., Frontiers in Neuroscience 2017; the split: Fang et al., ICCV 2021.
@@ -251,11 +251,11 @@ class ASLDVS(_Undivided):
 
 
 class _Heidelberg(NeuromorphicDataModule):
-    """A data set of spikes on 700 channels; each of its parts is one HDF5 file."""
+    """Base of data sets of spikes on 700 channels; each part is one HDF5 file."""
 
     SENSOR, ENDING = 700, ".h5"
     CHANGED = {"unit of time": "s in the files, made µs"}
-    SPLITS: Mapping[str, str]  # part → what the file calls it
+    SPLITS: Mapping[str, str]  # part → its name in the file name
 
     def _file(self, part: str) -> str:
         return f"{self.TONIC.lower()}_{self.SPLITS[part]}.h5"

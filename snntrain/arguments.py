@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,14 +127,22 @@ def backend(owner: object, value: Any) -> str:
         title = owner if isinstance(owner, str) else type(owner).__name__
         warnings.warn(
             f"{title}: backend {value!r} is SpikingJelly's; it is taken as 'auto', which generates kernels of its own.",
-            stacklevel=5,
+            stacklevel=users_level(),
         )
         return "auto"
     return choice(owner, "backend", value, BACKENDS)
 
 
+def users_level() -> int:
+    """The `stacklevel` with which the caller's warning points at the first line outside of snntrain and torch."""
+    level, frame = 0, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("snntrain", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level + 1
+
+
 def surrogate(owner: object, value: Any) -> Any:
-    """A surrogate module or another function of a tensor. A class is refused, because only instances have parameters."""
+    """A surrogate module or another function of a tensor. Classes are refused: only instances have parameters."""
     if isinstance(value, type) or not callable(value):
         raise refuse(owner, "surrogate_function", "a surrogate module such as ATan(2.0), or None", value)
     return value

@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
 from snntrain.arguments import choice, integer, refuse
-from snntrain.config.binding import check_call, check_mapping, resolve_name
+from snntrain.binding import check_call
+from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
 from snntrain.config.contradictions import check_together
 from snntrain.config.error import UsageError, refusing

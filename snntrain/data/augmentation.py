@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
-from snntrain.config.binding import check_call
+from snntrain.binding import check_call
+from snntrain.data import transform_ranges  # noqa: F401  states the ranges that check_call reads
 from snntrain.randomness import seeded
 from snntrain.registry import did_you_mean
 
@@ -162,7 +163,7 @@ def _written(entry: str | Mapping[str, Any]) -> str:
 
 
 def _is_special(key: str, value: Any) -> bool:
-    """Whether a value is right although its annotation does not say so: an enum by its name, RandomErasing's 'random'."""
+    """Whether a value is right despite its annotation: an enum by its name, RandomErasing's 'random'."""
     return isinstance(value, str) and (key == "policy" or (key == "value" and value == "random"))
 
 

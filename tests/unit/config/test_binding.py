@@ -8,8 +8,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from snntrain.binding import check_call, describe, matches
 from snntrain.config import UsageError
-from snntrain.config.binding import check_call, check_mapping, describe, matches, resolve_name
+from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.data import Digits
 
 

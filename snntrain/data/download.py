@@ -9,7 +9,6 @@ import os
 import shutil
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +18,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from snntrain.data.damage import is_systems, one_line
 from snntrain.data.source import Source, SourceFile, find, readable
+from snntrain.download import DiskError, receive, size_of
 from snntrain.files import naming, replacing, write_json
 
-ATTEMPTS = 5  # connections per file before giving up; each resumes where the last one broke off
-CHUNK = 1 << 18
+ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
 HARMLESS = 2**30  # bytes that any archive may unpack to
-MOST_TO_ONE = 100  # beyond that, the largest ratio of unpacked to packed size; real data sets reach five
+MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data sets take up to five times as much
 
 
 def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
@@ -101,11 +100,12 @@ def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
     task = bar.add_task(file.name, total=file.size)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            total = receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            _check_size(part, total)
             return
         except (OSError, http.client.HTTPException) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if final or attempt == ATTEMPTS or isinstance(error, _Disk):
+            if final or attempt == ATTEMPTS or isinstance(error, DiskError):
                 reason = " ".join(str(error).split()) or type(error).__name__
                 kept = f" {readable(part.stat().st_size)} of it are kept in {part}." if part.is_file() else ""
                 raise OSError(
@@ -114,44 +114,13 @@ def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
                 ) from error
 
 
-class _Disk(OSError):
-    """Raised where the disk fails, not the network: trying again would not help."""
-
-
-def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> None:
-    """Download over one connection what the part still lacks."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "snntrain"} | ({"Range": f"bytes={have}-"} if have else {})
-    )
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # "range not satisfiable": the part is complete, or belongs to another file
-            raise
-        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
-            return
-        part.unlink()
-        raise OSError("the server's file is shorter than the part that was here") from error
-    with response:
-        goes_on = response.status == 206
-        done = have if goes_on else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        try:
-            target = part.open("ab" if goes_on else "wb")
-        except OSError as error:
-            raise _Disk(str(error)) from error
-        with target:
-            while chunk := response.read(CHUNK):
-                try:
-                    target.write(chunk)
-                except OSError as error:
-                    raise _Disk(str(error)) from error
-                done += len(chunk)
-                note(done, total)
-    if total is not None and done < total:
-        raise OSError(f"the connection ended after {readable(done)} of {readable(total)}")
+def _check_size(part: Path, total: int | None) -> None:
+    if total is None or size_of(part) == total:
+        return
+    if size_of(part) < total:
+        raise OSError(f"the connection ended after {readable(size_of(part))} of {readable(total)}")
+    part.unlink()
+    raise OSError("the server's file is shorter than the part that was here")
 
 
 def unpack(archive: Path) -> int:

@@ -58,7 +58,13 @@ class Caching:
 
 
 def open_cache(
-    caching: Caching, root: Path, key: Mapping[str, Any], count: int, shape: Sequence[int], dtype: np.dtype | type | str
+    caching: Caching,
+    root: Path,
+    key: Mapping[str, Any],
+    *,
+    count: int,
+    shape: Sequence[int],
+    dtype: np.dtype | type | str,
 ) -> "FrameCache | None":
     """Open the cache of a data set's frames. If it cannot be opened, a warning says why and the result is None.
 
@@ -74,11 +80,11 @@ def open_cache(
     caching.check("data")
     integer("data", "count", count, at_least=1)
     limit = int(caching.cache_gb * _GB)
-    shape, dtype = tuple(shape), np.dtype(dtype)
+    samples = {"count": count, "shape": tuple(shape), "dtype": np.dtype(dtype)}
     try:
         if caching.cache == "disk":
-            return DiskCache(root, key, count, shape, dtype, limit)
-        return MemoryCache(count, shape, dtype, limit) if caching.cache == "memory" else None
+            return DiskCache(root, key, limit=limit, **samples)
+        return MemoryCache(limit=limit, **samples) if caching.cache == "memory" else None
     except _NoRoomError as reason:
         _warn(f"{reason} Frames are made anew in every epoch.")
     except OSError as error:
@@ -111,7 +117,7 @@ class FrameCache:
     _samples: np.ndarray  # [count, *shape], read only
     _checksums: np.ndarray  # uint32 [count], as all processes see them
 
-    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, *, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.count, self.shape, self.dtype = count, shape, dtype
         self.sample_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self._verified = np.zeros(count, dtype=bool)  # by this process
@@ -161,8 +167,8 @@ class FrameCache:
 class MemoryCache(FrameCache):
     """A cache in memory that forked loader workers share. A spawned worker keeps samples of its own."""
 
-    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int) -> None:
-        super().__init__(count, shape, dtype)
+    def __init__(self, *, limit: int, **samples: Any) -> None:
+        super().__init__(**samples)
         if self._bytes > limit:
             raise _NoRoomError(_needs_more(self._bytes, limit))
         if self._bytes > _free_memory():
@@ -195,11 +201,9 @@ class MemoryCache(FrameCache):
 class DiskCache(FrameCache):
     """A cache in a folder, as the module's docstring describes it."""
 
-    def __init__(
-        self, root: Path, key: Mapping[str, Any], count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int
-    ) -> None:
-        super().__init__(count, shape, dtype)
-        whole = {"format": FORMAT, "count": count, "shape": list(shape), "dtype": dtype.str, **key}
+    def __init__(self, root: Path, key: Mapping[str, Any], *, limit: int, **samples: Any) -> None:
+        super().__init__(**samples)
+        whole = {"format": FORMAT, "count": self.count, "shape": list(self.shape), "dtype": self.dtype.str, **key}
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
         self.folder = root / f"frames_{name}"
         root.mkdir(parents=True, exist_ok=True)

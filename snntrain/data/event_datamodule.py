@@ -127,6 +127,7 @@ class EventDataModule(DataModule, groups=(Caching,)):
     def frames(
         self,
         source: str,
+        *,
         recordings: Sequence[Any],
         labels: Sequence[int],
         read: Callable[[Any], np.ndarray],
@@ -146,11 +147,12 @@ class EventDataModule(DataModule, groups=(Caching,)):
         Raises: ValueError naming a recording that is damaged.
         """
         key = {"data": self.hashes[source], "read": dict(settings), "framing": self.framing.key()}
-        cache = open_cache(self.caching, caches, key, len(recordings), self.framing.shape, self.framing.dtype)
+        shape, dtype = self.framing.shape, self.framing.dtype
+        cache = open_cache(self.caching, caches, key, count=len(recordings), shape=shape, dtype=dtype)
         reader = FrameReader(read, self.framing)
         if cache is None or len(cache) < len(recordings):
             self._look_through(source, recordings, read)
-        return FrameSplit(recordings, torch.tensor(labels), reader, self.framing.shape, cache)
+        return FrameSplit(recordings, torch.tensor(labels), reader, shape=shape, cache=cache)
 
     def _look_through(self, source: str, recordings: Sequence[Any], read: Callable[[Any], np.ndarray]) -> None:
         """Read the recordings to find damaged ones now, and warn if the framing leaves out events."""

@@ -165,8 +165,14 @@ class EventFolder(EventDataModule, positional=True):
         labels = [label for label, one in enumerate(files) for _ in one]
         self.hashes[f"{name} recordings"] = content_hash(folder, recordings)
         read = partial(read_events, sensor_size=self.framing.sensor_size, **self.reading)
-        settings = {"reader": READER, **self.reading}
-        return self.frames(f"{name} recordings", recordings, labels, read, settings, self.caches)
+        return self.frames(
+            f"{name} recordings",
+            recordings=recordings,
+            labels=labels,
+            read=read,
+            settings={"reader": READER, **self.reading},
+            caches=self.caches,
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -40,6 +40,7 @@ class PictureSplit(Normalized, Split):
         paths: Sequence[Path],
         labels: Tensor,
         shape: Sequence[int],
+        *,
         crop_ratio: float = 0.875,
         background: tuple[int, int, int] | None = (0, 0, 0),
         index: Tensor | None = None,
@@ -220,7 +221,7 @@ class ImageFolder(ImageDataModule, positional=True):
         paths = [Path(path) for path, _ in found]
         self._check_files(root, paths, classes)
         self._sources[str(root)] = paths
-        return PictureSplit(paths, labels, self.sample_shape, self.crop_ratio, self.background)
+        return PictureSplit(paths, labels, self.sample_shape, crop_ratio=self.crop_ratio, background=self.background)
 
     def _check_files(self, root: Path, paths: list[Path], classes: Sequence[str]) -> None:
         known = set(paths)

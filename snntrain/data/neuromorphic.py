@@ -112,7 +112,8 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
 
     def _read(self, part: str) -> FrameSplit:
         files = self._check_present(part)
-        reader = TonicReader(self.TONIC, str(self.root), self.PARTS[part][0], self.SENSOR, self.unsorted)
+        arguments, _ = self.PARTS[part]
+        reader = TonicReader(self.TONIC, str(self.root), arguments, sensor_size=self.SENSOR, unsorted=self.unsorted)
         labels = self._labels(reader.dataset)
         wrong = [number for number, label in enumerate(labels) if not 0 <= label < self.num_classes]
         if wrong:
@@ -120,10 +121,16 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
                 f"data: {reader.where(wrong[0])} has the label {labels[wrong[0]]}, but {type(self).__name__} has "
                 f"{self.num_classes} classes, numbered from 0. Remove what does not belong to it."
             )
-        caches, source = frames_folder(self.root), f"{part} recordings"
+        source = f"{part} recordings"
         self.hashes[source] = content_hash(self.folder, files)
-        settings = {"tonic": self.TONIC, "unsorted": self.unsorted}
-        return self.frames(source, range(len(labels)), labels, reader, settings, caches)
+        return self.frames(
+            source,
+            recordings=range(len(labels)),
+            labels=labels,
+            read=reader,
+            settings={"tonic": self.TONIC, "unsorted": self.unsorted},
+            caches=frames_folder(self.root),
+        )
 
     def _labels(self, dataset: Any) -> list[int]:
         return [int(label) for label in dataset.targets]

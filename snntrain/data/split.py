@@ -165,6 +165,7 @@ class FrameSplit(Split):
         recordings: Sequence[Any],
         labels: Tensor,
         frame: Callable[[Any], np.ndarray],
+        *,
         shape: Sequence[int],
         cache: FrameCache | None = None,
         index: Tensor | None = None,

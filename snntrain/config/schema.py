@@ -70,8 +70,6 @@ class Config:
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     debug: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, Any] = field(default_factory=dict)
-    """What follows the test: ann2snn, qat, lava, nir; filled in by the files of those names in conf/callbacks."""
     paths: Paths = field(default_factory=Paths)
     monitor: Monitor = field(default_factory=Monitor)
     plugins: list[str] = field(default_factory=list)

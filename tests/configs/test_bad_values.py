@@ -19,7 +19,7 @@ from snntrain.config.compose import groups
 from snntrain.data.augmentation import v2
 from snntrain.parallel.devices import check_devices
 from snntrain.ranges import range_of
-from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
+from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
 from snntrain.signature import signature_of
@@ -51,10 +51,10 @@ COMMANDS: dict[str, list[str]] = {
     "task=online neuron=sltt_lif": ["task", "neuron"],
     "task=online neuron=ottt_lif": ["neuron"],
     "callbacks=[default,early_stopping,ema]": ["callbacks"],
-    "callbacks=[default,qat]": ["stages"],
-    "callbacks=[default,ann2snn] neuron=relu": ["stages"],
-    "callbacks=[default,qat,lava] stages.qat.quant=loihi": ["stages.lava"],
-    "callbacks=[default,nir]": ["stages"],
+    "callbacks=[default,qat]": ["callbacks.qat"],
+    "callbacks=[default,ann2snn] neuron=relu": ["callbacks.ann2snn"],
+    "callbacks=[default,qat,lava] callbacks.qat.quant=loihi": ["callbacks.lava"],
+    "callbacks=[default,nir]": ["callbacks.nir"],
     "data=nmnist": ["data.framing", "data"],
     "data=image_folder data/augment=cifar data.num_classes=10 data.size=8": ["data"],
     "data=digits data/augment=cifar_autoaugment": ["data.augment"],
@@ -121,14 +121,14 @@ LEGAL: list[tuple[str, str, str]] = [
     ("surrogate.grad_window", "null", "the default"),
     ("surrogate.*", "0 -1 1e20", _ANY),
     ("neuron.*", "0 -1 1e20 null", _ANY),
-    ("stages.qat.epochs", "0", _OFF),
-    ("stages.qat.lr", "null 1e20", "a tenth of optim.lr, or any"),
-    ("stages.qat.verify_samples", "0", _OFF),
-    ("stages.qat.sensitivity_batches", "0", _OFF),
-    ("stages.lava.lava_samples", "0", _OFF),
-    ("stages.lava.timeout", "1e20", "seconds without an end"),
-    ("stages.nir.dt", "1e20", _ANY),
-    ("stages.nir.tolerance", "0", "no spike may differ"),
+    ("callbacks.qat.epochs", "0", _OFF),
+    ("callbacks.qat.lr", "null 1e20", "a tenth of optim.lr, or any"),
+    ("callbacks.qat.verify_samples", "0", _OFF),
+    ("callbacks.qat.sensitivity_batches", "0", _OFF),
+    ("callbacks.lava.lava_samples", "0", _OFF),
+    ("callbacks.lava.timeout", "1e20", "seconds without an end"),
+    ("callbacks.nir.dt", "1e20", _ANY),
+    ("callbacks.nir.tolerance", "0", "no spike may differ"),
 ]
 # The other end of a range, which the sentence names instead.
 OTHER_END = {"vth_init_l": "vth_init_h", "x_min": "x_max", "v_reset": "v_threshold", "size": "sample_shape"}
@@ -181,9 +181,8 @@ def said(config: DictConfig, key: str, value: Any) -> str | None:
         settings = check(config)
         check_devices(settings)
         task = build_task(settings)
-        build_stages(settings, task)
+        check_fit_end(build_callbacks(settings), task, settings)
         make_data(settings)
-        build_callbacks(settings)
         dry_pass(task, settings)
     except (UsageError, OmegaConfBaseException) as error:
         return str(error)

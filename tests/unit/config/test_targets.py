@@ -34,7 +34,6 @@ WRONG_KINDS = {
     "a class of another kind": ("trainer._target_=torch.optim.SGD", "(Trainer)"),
     "an optimiser as schedule": ("optim.schedule._target_=torch.optim.SGD", "(LRScheduler)"),
     "a trainer as callback": ("+callbacks.x={_target_: lightning.pytorch.Trainer}", "(Callback)"),
-    "a callback as stage": ("+stages.qat={_target_: lightning.pytorch.callbacks.Timer}", "(Stage)"),
     "a net as logger": ("logger._target_=torch.nn.Identity", "(Logger)"),
     "a function as argument": ("trainer.profiler={_target_: torch.jit.load, f: x}", "trainer.profiler._target_"),
     "one in a list": ("trainer.plugins=[{_target_: torch.classes.load_library, path: x}]", "trainer.plugins[0]"),

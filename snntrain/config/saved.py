@@ -1,4 +1,4 @@
-"""The config that a run folder or a record holds."""
+"""Reads the config of a run folder or a record."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from snntrain.files import read_json, read_yaml
 
 
 def read_saved(folder: Path) -> dict[str, Any]:
-    """The config of a run folder or a record, as the present program would have written it.
+    """The config of a run folder or a record in the present format.
 
     Raises: FileNotFoundError if there is no config.yaml; DamagedFile or UsageError naming the file that cannot be used.
     """
@@ -18,9 +18,9 @@ def read_saved(folder: Path) -> dict[str, Any]:
 
 
 def format_of(folder: Path) -> int:
-    """The format of a run folder's or a record's files; 1 where they do not say.
+    """The format of a run folder's or a record's files; 1 if they do not state it.
 
-    Raises: DamagedFile for a provenance.json that cannot be used.
+    Raises: DamagedFile for a provenance.json that cannot be read.
     """
     path = folder / "provenance.json"
     try:

@@ -18,10 +18,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import filelock
-
 from snntrain import files
 from snntrain.error import DamagedFile
+from snntrain.process import lock
 
 NAME, LOCK = "checksums.json", ".checksums.lock"
 FORMAT = 1
@@ -124,7 +123,7 @@ def covering(path: Path) -> Path | None:
 def _changing(folder: Path) -> Iterator[_Entries]:
     """The entries of a folder, written again when the block ends; one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with files.naming(folder / NAME), filelock.FileLock(folder / LOCK, timeout=_SECONDS_TO_WAIT):
+    with files.naming(folder / NAME), lock(folder / LOCK, seconds=_SECONDS_TO_WAIT):
         entries = _read(folder) or _Entries()
         before = entries.text()
         yield entries

@@ -4,11 +4,14 @@ An OSError of the operating system names its file, also where Python leaves that
 """
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import re
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +174,13 @@ def read_yaml(path: Path, kind: type = dict) -> Any:
         return _checked(yaml.load(text, Loader=_YAML_LOADER), kind, path)
 
 
+# What a parser raises whose file is damaged.
+_OF_DAMAGE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, EOFError),
+    *(yaml.YAMLError, csv.Error, zipfile.BadZipFile, zlib.error),
+)
+
+
 @contextlib.contextmanager
 def damage(path: Path) -> Iterator[None]:
     """Turn whatever damaged content does to the code of the block into a DamagedFile that names the file."""
@@ -178,7 +188,7 @@ def damage(path: Path) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, yaml.YAMLError) as error:
+    except _OF_DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
         raise DamagedFile(f"{path} is damaged ({reason}).") from error
     except (RecursionError, MemoryError) as error:

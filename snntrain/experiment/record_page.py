@@ -12,8 +12,9 @@ from snntrain.config.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
 from snntrain.files import damage, read_text, read_yaml
-from snntrain.report.run_files import RunFiles
 from snntrain.report.run_table import binomial_error
+from snntrain.run.contents import curves_of
+from snntrain.run.folder import RunFolder
 
 REMARK = "remark.txt"
 """A sentence of a person that belongs in the README of a record, such as what the same recipe gave on other data."""
@@ -129,7 +130,7 @@ def curves(runs: Mapping[int, Path]) -> bytes:
         figure = new_figure(FULL_WIDTH, 3.2)
         for axis, metric in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
             for number, (seed, folder) in enumerate(runs.items()):
-                columns = RunFiles(folder).read("metrics.csv")
+                columns = curves_of(RunFolder(folder).read(RunFolder.metrics))
                 for split, line in (("train", ":"), ("val", "-")):
                     points = columns.get(f"{split}/{metric}", [])
                     label = f"seed {seed}" if split == "val" else None

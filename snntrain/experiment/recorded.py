@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snntrain import checksums, files
+import psutil
+
+from snntrain import files
 from snntrain.config.compose import CONF
 from snntrain.config.error import UsageError
-from snntrain.config.saved import read_saved
 from snntrain.experiment.environment import hardware_class, read_lock
 from snntrain.experiment.measured import floor, sizes_of_splits
 from snntrain.files import naming
+from snntrain.run.folder import RunFile, RunFolder
+from snntrain.run.results import exact_metrics
 from snntrain.terminal import terminal
 
 EXPERIMENTS = CONF.parent / "experiments"
@@ -93,10 +96,8 @@ def _put_back(experiments: Path) -> None:
         name, _, pid = old.name[1:].removesuffix(".old").rpartition(".")
         if not name or not pid.isdecimal() or (experiments / name).exists():
             continue
-        with suppress(OSError):
-            try:
-                os.kill(int(pid), 0)  # it is at it right now
-            except ProcessLookupError:
+        if not psutil.pid_exists(int(pid)):  # else that process is about to do it
+            with suppress(OSError):
                 os.replace(old, experiments / name)
 
 
@@ -152,19 +153,18 @@ def read_run(folder: Path) -> Reference:
 
     Raises: UsageError naming what is missing or damaged, or saying that the run did not finish.
     """
-    found, facts = read_json(folder / "results.json"), read_json(folder / "provenance.json")
+    run = RunFolder(folder)
+    found, facts = required(run, RunFolder.results), required(run, RunFolder.provenance)
     verify_run(folder)
     if found.get("status") != "finished":
         raise UsageError(f"{folder}: this run is {found.get('status')!r}, not finished; there is nothing to compare.")
-    config, splits = read_config(folder), read_json(folder / "artifacts/splits.json")
-    with files.damage(folder / "results.json"):
-        metrics = exact(found["hex"])
-    with files.damage(folder / "config.yaml"):
+    config, splits, metrics = read_config(folder), required(run, RunFolder.splits), exact_metrics(found)
+    with files.damage(run.config):
         seed, accelerator = int(config["seed"]), config["trainer"].get("accelerator")
         sizes = sizes_of_splits(splits, config)
         if "test" not in sizes:
             raise ValueError("there is no test split")
-    with files.damage(folder / "provenance.json"):
+    with files.damage(run.provenance):
         versions = {str(name): version for name, version in facts["versions"].items()}
         hardware, data = hardware_class(facts["hardware"], accelerator), _texts(facts["data"])
         commit = facts["code"]["commit"]
@@ -183,8 +183,8 @@ def read_run(folder: Path) -> Reference:
 
 def verify_run(folder: Path) -> None:
     """Compare the files of a run folder with its checksums. Raises: DamagedFile."""
-    if not checksums.verify(folder):
-        console.print(f"{folder} is {checksums.UNVERIFIED}", soft_wrap=True)
+    if remark := RunFolder(folder).verify():
+        console.print(remark, soft_wrap=True)
 
 
 def exact(hexadecimal: Mapping[str, str]) -> dict[str, float]:
@@ -203,9 +203,17 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """The config of a run folder or a record, as the present program would write it. Raises: UsageError."""
     try:
-        return read_saved(folder)
+        return RunFolder(folder).read_config()
     except FileNotFoundError as error:
-        raise _missing(folder / "config.yaml") from error
+        raise _missing(RunFolder(folder).config) from error
+
+
+def required(run: RunFolder, file: RunFile) -> Any:
+    """The content of a file of a run folder. Raises: UsageError, also if it is missing."""
+    try:
+        return run.read(file)
+    except FileNotFoundError as error:
+        raise _missing(run.path / file.name) from error
 
 
 def _missing(path: Path) -> UsageError:

@@ -17,22 +17,24 @@ from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, root_of
 from snntrain.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.experiment.measured import RULE, is_timed, sizes_of_splits, summary
-from snntrain.experiment.portable import differences, portable, refuse_local_places
+from snntrain.experiment.portable import portable, refuse_local_places
 from snntrain.experiment.record_page import curves, json_text, literature, readme, remark
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
     FORMAT,
     NOTES,
-    exact,
     is_generated,
     read_config,
-    read_json,
+    required,
     verify_run,
     write_record,
 )
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_stages, build_task
+from snntrain.run.differences import WITHOUT_EFFECT, differences
+from snntrain.run.folder import RunFolder
 from snntrain.run.provenance import ROOT, git
+from snntrain.run.results import exact_metrics
 from snntrain.run.run import run
 from snntrain.terminal import bold, terminal
 
@@ -190,7 +192,8 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -> int:
     """The seed of a run folder that fits. Raises: UsageError."""
     verify_run(folder)
-    status, facts = read_json(folder / "results.json").get("status"), read_json(folder / "provenance.json")
+    run = RunFolder(folder)
+    status, facts = required(run, RunFolder.results).get("status"), required(run, RunFolder.provenance)
     if status != "finished":
         raise UsageError(f"{folder}: this run is {status!r}, not finished. Go on with it: train.py resume={folder}.")
     code = facts.get("code", {})
@@ -200,9 +203,9 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
     _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
     config = read_config(folder)
     if not isinstance(config["seed"], int):
-        raise UsageError(f"{folder / 'config.yaml'} is damaged: it has no seed.")
+        raise UsageError(f"{run.config} is damaged: it has no seed.")
     wanted = portable(composed(name, config["seed"], overrides), name)
-    different = differences(wanted, portable(config, name))
+    different = differences(wanted, portable(config, name), free=WITHOUT_EFFECT)
     if different:
         listing = "; ".join(f"{key} is {now!r}, {name} has {then!r}" for key, then, now in different[:5])
         raise UsageError(f"{folder} is no run of {name}: {listing}. Give the overrides of the runs to record.py too.")
@@ -216,17 +219,17 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
 def _write(
     name: str, runs: dict[int, Path], overrides: list[str], commit: str, command: str, experiments: Path
 ) -> Path:
-    found = {seed: read_json(folder / "results.json") for seed, folder in runs.items()}
-    metrics = {seed: exact(results["hex"]) for seed, results in found.items()}
+    found = {seed: required(RunFolder(folder), RunFolder.results) for seed, folder in runs.items()}
+    metrics = {seed: exact_metrics(results) for seed, results in found.items()}
     _refuse_unequal("metrics", {seed: sorted(values) for seed, values in metrics.items()}, runs)
     first = next(iter(runs.values()))
     config = read_config(first)
     accelerator = config["trainer"].get("accelerator")
-    facts = {seed: read_json(folder / "provenance.json") for seed, folder in runs.items()}
+    facts = {seed: required(RunFolder(folder), RunFolder.provenance) for seed, folder in runs.items()}
     hardware = {seed: hardware_class(fact["hardware"], accelerator) for seed, fact in facts.items()}
     _refuse_unequal("class of hardware", hardware, runs)
     _refuse_unequal("data", {seed: fact["data"] for seed, fact in facts.items()}, runs)
-    sizes = sizes_of_splits(read_json(first / "artifacts/splits.json"), config)
+    sizes = sizes_of_splits(required(RunFolder(first), RunFolder.splits), config)
     expected = {
         "format": FORMAT,
         "experiment": name,

@@ -28,12 +28,10 @@ from snntrain.experiment.environment import (
     match_threads,
 )
 from snntrain.experiment.measured import RULE, RULE_OF_ONE_RUN, Verdict, compare
-from snntrain.experiment.portable import differences, portable, relocated
+from snntrain.experiment.portable import portable, relocated
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
     Reference,
-    exact,
-    read_json,
     read_record,
     read_run,
     recorded_names,
@@ -41,6 +39,8 @@ from snntrain.experiment.recorded import (
 from snntrain.experiment.recording import composed, refuse_several_devices, split_overrides
 from snntrain.export.lava_shim import installed_lava
 from snntrain.registry import did_you_mean
+from snntrain.run.differences import WITHOUT_EFFECT, differences
+from snntrain.run.folder import RunFolder
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
 from snntrain.run.run import quieten_lightning, run_checked
@@ -75,7 +75,8 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     ours, folders = split_overrides(overrides)
     check_overrides(overrides)
     given = [*reference.overrides, *ours, *folders]
-    rows = differences(reference.config, portable(composed(name, next(iter(reference.metrics)), given), name))
+    now = portable(composed(name, next(iter(reference.metrics)), given), name)
+    rows = differences(reference.config, now, free=WITHOUT_EFFECT)
     if rows:
         console.print(Text(f"{name} is not what was recorded:", style="bold red"))
         console.print(comparison_table(rows, ("recorded", "now")))
@@ -182,14 +183,14 @@ def _repeat(
     console.print(comparison_table([code, *hardware, ("packages", *count), *changed]))
     metrics = run_checked(settings, words, None, command)
     folder = Path(settings["paths"]["run"])
-    data = read_json(folder / "provenance.json")["data"]
+    data = RunFolder(folder).read(RunFolder.provenance)["data"]
     is_same_data = data == reference.data or _contents(data) == _contents(reference.data)
     if not is_same_data:
         rows = [(name, reference.data.get(name, "—"), data.get(name, "—")) for name in {**reference.data, **data}]
         console.print("data, SHA-256:")
         console.print(comparison_table([row for row in rows if row[1] != row[2]]))
     bits = is_same_data and is_same(computing(packages)) and is_same(hardware)
-    found = exact({name: float(value).hex() for name, value in metrics.items()})
+    found = {name: float(value) for name, value in metrics.items()}
     recorded = reference.metrics[seed]
     without_lava = installed_lava((settings["stages"].get("lava") or {}).get("folder")) is None
     verdicts = compare(recorded, found, reference.tolerances[seed], bits, without_lava)

@@ -6,7 +6,6 @@ still report when any of them is gone.
 """
 
 import contextlib
-import csv
 import json
 import logging
 import re
@@ -28,9 +27,11 @@ from snntrain import checksums
 from snntrain.error import Diverged, UsageError
 from snntrain.files import write_json
 from snntrain.parallel.devices import processes_per_node
+from snntrain.process import this_process
 from snntrain.report.report import write_report
+from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.results import best_epoch, even_on_a_full_disk, results_or_none, write_results
+from snntrain.run.results import even_on_a_full_disk, exact_metrics
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
@@ -63,6 +64,7 @@ def launch(
         "overrides": overrides,
         "command": command,
         "program": Path(sys.argv[0]).name,
+        "agent": this_process(),
     }
     try:
         write_json(exchange / "job.json", job)
@@ -71,14 +73,14 @@ def launch(
         if stopped_by is None and not failures:
             return outcomes[0]["metrics"]
         refused = next((outcome["refused"] for outcome in outcomes.values() if "refused" in outcome), None)
-        folder = Path(config["paths"]["run"])
+        folder = RunFolder(Path(config["paths"]["run"]))
         if refused is not None:
-            if _is_written_since(began, folder / "config.yaml"):
-                _conclude(folder, "failed", refused, config, began)
+            if _is_written_since(began, folder.config):
+                _conclude(folder, "failed", refused, began)
             raise UsageError(refused)
         diverged = next((outcome["diverged"] for outcome in outcomes.values() if "diverged" in outcome), None)
         if diverged is not None:
-            _conclude(folder, "failed", diverged, config, began)
+            _conclude(folder, "failed", diverged, began)
             raise Diverged(diverged)
         if stopped_by is None:
             stopped_by, message = _cause(failures, outcomes, count, exchange)
@@ -86,7 +88,7 @@ def launch(
             message = f"Interrupted ({stopped_by.name})"
         where = _where_to_go_on(folder, config)
         message += f" That was{where}" if message.endswith(".") else where
-        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, config, began)
+        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, began)
         if stopped_by is None:
             raise ProcessError(message)
         raise Interrupted(stopped_by, message)
@@ -173,39 +175,27 @@ def _cause(
     return None, f"{name} ended with exit code {failure.exitcode}{last}"
 
 
-def _where_to_go_on(folder: Path, config: Mapping[str, Any]) -> str:
-    epoch, epochs = len(_rows(folder)), config["trainer"].get("max_epochs")
+def _where_to_go_on(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    epoch, epochs = len(folder.epochs()), config["trainer"].get("max_epochs")
     where = " after the last epoch" if epoch == epochs else f" in epoch {epoch + 1} of {epochs}"
-    if (folder / "checkpoints/last.ckpt").is_file():
+    if folder.last_checkpoint.is_file():
         return f"{where}; all processes were stopped. Go on with the same command and resume={folder}"
     return " before training began; all processes were stopped."
 
 
-def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any], began: float) -> None:
-    """Results and report; what the first process wrote of its end is kept, but for why it ended."""
-    if not (folder / "config.yaml").is_file():
+def _conclude(folder: RunFolder, status: str, message: str, began: float) -> None:
+    """Write results and report; what the first process recorded of its end stays, except for why it ended."""
+    if not folder.config.is_file():
         return
     with even_on_a_full_disk(status):
-        found = results_or_none(folder) if _is_written_since(began, folder / "results.json") else {}
-        metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
-        metrics = metrics or _metrics_of_best_epoch(folder, config)
-        more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
-        write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
-        write_report(folder)
-        checksums.register(folder)
+        found = folder.usable_outcome() if _is_written_since(began, folder.results) else {}
+        metrics = exact_metrics(found) if found else {}
+        metrics = metrics or {name: value for name, value in folder.best_epoch().items() if "/" in name}
+        more = {name: value for name, value in found.items() if name not in ("status", "metrics", "hex", "message")}
+        folder.write_results(status, metrics, **{"seconds": {}, **more}, message=message)
+        write_report(folder.path)
+        checksums.register(folder.path)
 
 
 def _is_written_since(began: float, file: Path) -> bool:
     return file.is_file() and file.stat().st_mtime >= began
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    try:
-        return list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
-    except OSError:
-        return []
-
-
-def _metrics_of_best_epoch(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
-    best = best_epoch(_rows(folder), **config["monitor"])
-    return {name: float(value) for name, value in best.items() if "/" in name and value}

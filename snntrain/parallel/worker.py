@@ -11,6 +11,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from snntrain.process import is_alive
+
 _SECONDS_TO_END = 15
 _SET_SIGNAL_AT_PARENTS_DEATH = 1  # of prctl(2)
 
@@ -21,10 +23,10 @@ def main(exchange: str) -> NoReturn:
     Args:
         exchange: a folder with job.json; outcome.<rank>.json is written into it.
     """
-    _end_with_parent()
-    _end_soon_after_a_signal()
     folder, rank = Path(exchange), os.environ["RANK"]
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    _end_with(job["agent"])
+    _end_soon_after_a_signal()
     sys.argv = [job["program"]]
     outcome, code = _outcome(job)
     from snntrain.files import write_json
@@ -68,11 +70,11 @@ def _train(job: dict[str, Any]) -> dict[str, float]:
     return train(job["config"], None if checkpoint is None else Path(checkpoint), job["overrides"], job["command"])
 
 
-def _end_with_parent() -> None:
+def _end_with(agent: dict[str, Any]) -> None:
     """Have the system end this process when the one that watches over it is gone, killed for instance."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
-        if os.getppid() == 1:
+        if is_alive(agent) is False:  # it was killed before the line above
             sys.exit(1)
 
 

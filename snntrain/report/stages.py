@@ -3,23 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from snntrain.files import read_yaml
 from snntrain.report.run_files import RunFiles
+from snntrain.run.folder import RunFolder, artifact
 
 
 def chosen_stages(run: RunFiles) -> dict[str, Any]:
     """The stages of the run's config; {} if it cannot be read."""
-    try:
-        return dict(read_yaml(run.folder / "config.yaml").get("stages") or {})
-    except (OSError, TypeError, ValueError):
-        return {}
+    stages = run.read_or(RunFolder.config, {}).get("stages")
+    return stages if isinstance(stages, dict) else {}
 
 
 def _conversion(run: RunFiles) -> dict[str, Any]:
     from snntrain.figure import svg
     from snntrain.stage.figure import accuracy_figure
 
-    result = run.read("artifacts/ann2snn/conversion.json")
+    result = run.read(artifact("ann2snn/conversion.json"))
     ann, report = result["acc_ann"], result["report"]
     figure = accuracy_figure(result["acc"], ann)
     neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
@@ -34,7 +32,7 @@ def _conversion(run: RunFiles) -> dict[str, Any]:
 
 
 def _quantisation(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/qat/quantisation.json")
+    result = run.read(artifact("qat/quantisation.json"))
     labels = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integers only"}
     whole = result["acc_float"]
     accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
@@ -43,16 +41,16 @@ def _quantisation(run: RunFiles) -> dict[str, Any]:
 
 
 def _lava(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/lava/lava.json")
+    result = run.read(artifact("lava/lava.json"))
     in_lava = result["lava"].get("layers", {})
     keys = ("T", "samples", "compared_samples", "acc", "mismatches", "spikes", "sops", "layers", "lava", "note")
     layers = [row | {"in_lava": in_lava.get(row["name"])} for row in result["layers"]]
-    plan = run.read_or("artifacts/lava/plan.txt", "").split("\n\n")[0]
+    plan = run.read_or(artifact("lava/plan.txt"), "").split("\n\n")[0]
     return {key: result[key] for key in keys} | {"layers": layers, "plan": plan}
 
 
 def _nir(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/nir/nir.json")
+    result = run.read(artifact("nir/nir.json"))
     return {key: result[key] for key in ("T", "dt", "samples", "mismatches", "compared", "acc_net", "acc", "nodes")}
 
 

@@ -33,6 +33,7 @@ from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_stat
 from snntrain.randomness import derived_seed
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
+from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.size_check import check_size
 from snntrain.stage import Stage, in_order
@@ -46,7 +47,7 @@ class Run:
     """What one run is made of."""
 
     config: dict[str, Any]
-    folder: Path
+    folder: RunFolder
     task: pl.LightningModule
     data: pl.LightningDataModule
     trainer: pl.Trainer
@@ -257,9 +258,9 @@ def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Tr
     callbacks = [
         Seeding(config["seed"]),
         Throughput(),
-        History(folder / "metrics.csv"),
+        History(RunFolder(folder).metrics),
         Progress(),
-        ResumePoint(folder / "checkpoints", described(config)),
+        ResumePoint(RunFolder(folder).last_checkpoint, described(config)),
     ]
     if "finite" in config["callbacks"]:
         callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
@@ -296,7 +297,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
 
     Raises: UsageError.
     """
-    folder = Path(config["paths"]["run"])
+    folder = RunFolder(Path(config["paths"]["run"]))
     task = build_task(config)
     stages = build_stages(config, task)
     data = make_data(config)
@@ -304,9 +305,9 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
-    history, throughput = History(folder / "metrics.csv"), Throughput()
+    history, throughput = History(folder.metrics), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
-    resume_point = ResumePoint(folder / "checkpoints", described(config))
+    resume_point = ResumePoint(folder.last_checkpoint, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]
     with refusing("logger"):
         logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False

@@ -20,10 +20,10 @@ from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides
 from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import WRONG, describe, exit_code, report, run_program
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
-from snntrain.run.owner import release, remove_if_empty
 from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.sweep.launch import check_launchers, output_in, take_gpu
 from snntrain.sweep.sweeper import JobSweeper, register_sweeper
@@ -165,16 +165,16 @@ def _run_in_sweep(
 
 
 def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:
-    where = Path(config.paths.run or "")
-    job.folder = os.path.relpath(where, sweep) if (where / "config.yaml").is_file() else None
+    where = RunFolder(Path(config.paths.run or ""))
+    job.folder = os.path.relpath(where, sweep) if where.config.is_file() else None
     job.seconds = round(seconds, 3)
     write_job(sweep, job)
 
 
 def _leave(config: DictConfig, folder: Path) -> None:
-    for used in {Path(config.paths.run or folder), folder}:
-        release(used)
-        remove_if_empty(used)
+    for used in {RunFolder(Path(config.paths.run or folder)), RunFolder(folder)}:
+        used.release()
+        used.remove_if_empty()
 
 
 def _is_sweep() -> bool:

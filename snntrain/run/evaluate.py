@@ -10,7 +10,6 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain import checksums
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
@@ -23,6 +22,7 @@ from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
+from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
@@ -95,19 +95,20 @@ def _predict(
 def _checkpoint(own: dict[str, str]) -> Path:
     if "checkpoint" in own:
         return Path(own["checkpoint"])
-    folder = Path(own["run"])
-    if not checksums.verify(folder) and (folder / "config.yaml").is_file():
-        console.print(f"{folder} is {checksums.UNVERIFIED}", soft_wrap=True)
-    for name in ("best.ckpt", "last.ckpt"):
-        if (folder / "checkpoints" / name).is_file():
-            return folder / "checkpoints" / name
-    raise UsageError(
-        f"run: {folder} holds no checkpoints/best.ckpt. Give the folder that train.py printed as run folder."
-    )
+    run = RunFolder(Path(own["run"]))
+    if (remark := run.verify()) and run.config.is_file():
+        console.print(remark, soft_wrap=True)
+    checkpoint = run.kept_checkpoint()
+    if checkpoint is None:
+        raise UsageError(
+            f"run: {run} holds no {run.best_checkpoint.relative_to(run)}. Give the folder that train.py printed as run "
+            "folder."
+        )
+    return checkpoint
 
 
 def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
-    return Path(own["run"]) / "artifacts" if "run" in own else checkpoint.parent
+    return RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
@@ -29,13 +28,13 @@ from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, described, net_shape, stage_trainer, task_around
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
-from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.results import best_epoch, even_on_a_full_disk, write_results
+from snntrain.run.results import best_epoch, even_on_a_full_disk
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -91,7 +90,7 @@ def run(
     try:
         return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
     finally:
-        release(start.folder)
+        RunFolder(start.folder).release()
 
 
 def run_checked(
@@ -145,7 +144,8 @@ def train(
     if checkpoint is not None:
         _check_resumed(built, checkpoint, hashes)
     if is_first:
-        _write_inputs(built, overrides, layers, command, hashes)
+        origin = provenance(overrides, hashes, command)
+        built.folder.write_inputs(built.config, overrides, origin, built.data.splits_record(), layers)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
@@ -227,18 +227,6 @@ def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None
         refuse_other_data(content, checkpoint, hashes)
 
 
-def _write_inputs(
-    built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None, hashes: dict[str, str]
-) -> None:
-    checksums.begin(built.folder)
-    # First, because it says in which format the others are.
-    write_json(built.folder / "provenance.json", provenance(overrides, hashes, command))
-    write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
-    write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
-    write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
-    write_json(built.folder / "layers.json", layers)
-
-
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
     console.print(bold(built.config["name"], f"   seed {built.config['seed']}, T = {built.task.T}, {sizes} samples"))
@@ -267,10 +255,10 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     if not built.trainer.is_global_zero:
         return {}
     if confusion is not None:
-        write_confusion(confusion, built.data.CLASSES, built.folder / "artifacts/test.npz")
+        write_confusion(confusion, built.data.CLASSES, built.folder.test)
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
-            write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
+            write_json(built.folder.operations, callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
 
 
@@ -285,14 +273,14 @@ def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
         task = precision.convert_module(trained().task.to(built.trainer.strategy.root_device))
-    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz", precision)
+    write_raster(task, x, int(label), built.folder.raster, precision)
 
 
 def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:
     """A copy of the task with the best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
     if best is None and is_sharded(built.config["trainer"]):
-        best = built.folder / "checkpoints/last.ckpt"  # This rank holds only a shard of the weights.
+        best = built.folder.last_checkpoint  # This rank holds only a shard of the weights.
     if best is None:
         task.load_state_dict(built.task.state_dict())
     else:
@@ -302,7 +290,7 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
         net=task.net,
         data=built.data,
         config=built.config,
-        folder=built.folder,
+        folder=built.folder.path,
         T=task.T,
         device=device,
         test_batches=test_batches,
@@ -357,11 +345,11 @@ def _conclude(
         more["best_epoch"] = int(_best_row(built)["epoch"])
     if message:
         more["message"] = message
-    write_results(built.folder, status, metrics, **more)
+    built.folder.write_results(status, metrics, **more)
     with collected() as figures:
-        write_report(built.folder)
+        write_report(built.folder.path)
     log_results(built.trainer.loggers, metrics, figures)
-    checksums.register(built.folder)
+    checksums.register(built.folder.path)
 
 
 def _conclude_early(
@@ -371,7 +359,7 @@ def _conclude_early(
     with even_on_a_full_disk(status):
         _conclude(built, status, metrics, seconds, message)
         if trace:
-            write_text(built.folder / "traceback.txt", trace)
+            write_text(built.folder.traceback, trace)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:
@@ -388,4 +376,4 @@ def _summarise(built: Run, metrics: dict[str, float]) -> None:
     console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
-    console.print(f"report: {built.folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {built.folder.report}", soft_wrap=True)

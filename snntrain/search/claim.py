@@ -1,61 +1,31 @@
 """Places in a study: exactly n trials finish, whoever asks at the same time and whoever dies."""
 
 import contextlib
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from snntrain import process
 from snntrain.search.study import FINISHED, SURPLUS
 
 BEAT = 20.0  # seconds between two signs of life
 SILENCE = 180.0  # seconds without one after which a worker on another machine is taken for dead
 
 
-def identity() -> dict[str, str | int]:
-    """Machine, process and the process's start, by which others see whether this worker lives."""
-    return {"machine": _machine(), "pid": os.getpid(), "started": _start_of(os.getpid()) or ""}
-
-
-def _machine() -> str:
-    """The host, and on Linux the space in which its process numbers are meant: a container has its own."""
-    try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, in the system's own count; None if there is no such process or no such count."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return None if state in "ZX" else fields[18]  # a zombie is dead
-
-
 def is_alive(trial: FrozenTrial, now: float) -> bool:
-    """Whether the worker of a running trial lives: asked of the system here, by its signs of life elsewhere."""
+    """Whether the worker of a running trial is alive: as far as that can be known from here, else by its signs of life.
+
+    A worker that has not said yet who it is has just asked for the trial, or died at that moment.
+    """
     worker = trial.user_attrs.get("worker")
-    if worker is None:  # it has just asked for the trial, or died at that moment
-        began = trial.datetime_start
-        return began is None or now - began.timestamp() < SILENCE
-    if worker["machine"] != _machine():
-        return now - float(trial.user_attrs.get("beat", 0.0)) < SILENCE
-    if Path("/proc/self/stat").exists():
-        return _start_of(worker["pid"]) == worker["started"]
-    try:
-        os.kill(worker["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    alive = process.is_alive(worker)
+    if alive is not None:
+        return alive
+    began = trial.datetime_start.timestamp() if trial.datetime_start else now
+    return now - float(trial.user_attrs.get("beat", began)) < SILENCE
 
 
 def orphaned_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -76,7 +46,7 @@ def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:
     trial = study.ask()
     may_run = False
     try:
-        trial.set_user_attr("worker", identity())
+        trial.set_user_attr("worker", process.this_process())
         trial.set_user_attr("beat", time.time())
         may_run = _places_taken(study, trial.number) < n_trials
     finally:  # an interruption may come here too

@@ -13,7 +13,7 @@ from snntrain.config.check import check
 from snntrain.config.compose import compose
 from snntrain.config.error import UsageError
 from snntrain.registry import did_you_mean
-from snntrain.report.run_files import RunFiles
+from snntrain.run.folder import RunFolder
 from snntrain.search.settings import Parameter, Search, Value
 
 _TWO_BATCHES = {
@@ -106,7 +106,7 @@ def rehearse(search: Search) -> None:
                 metrics = run(compose(overrides), folder, overrides)
         except Exception as error:
             raise UsageError(f"the search was tried with two batches, and failed: {describe(error)}") from error
-        of_epochs = RunFiles(folder).read_or("metrics.csv", {})
+        of_epochs = {name for row in RunFolder(folder).epochs() for name in row}
     for index, objective in enumerate(search.objectives):
         if objective.metric not in metrics:
             known = sorted(name for name in metrics if name.count("/") == 1)

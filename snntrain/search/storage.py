@@ -1,7 +1,6 @@
 """Where a study is kept: a journal file, or a database."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from snntrain.config.error import UsageError
 from snntrain.files import naming
+from snntrain.process import lock
 
 try:
     import optuna
@@ -26,31 +26,27 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class JournalLock:
-    """The system's lock on a file beside the journal.
+    """A lock on a file beside the journal.
 
-    Unlike Optuna's own locks it goes with its process, so that a killed worker holds nobody up. What that worker left
-    half written at the journal's end is cut off before the next one writes there.
+    Unlike Optuna's own locks it ends with its process, so that a killed worker blocks no other. A line that such a
+    worker left half written at the end of the journal is cut off before the next worker writes there.
     """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._held: int | None = None
+        self._lock = lock(Path(f"{journal}.lock"))
 
     def acquire(self) -> bool:
-        handle = os.open(f"{self._journal}.lock", os.O_CREAT | os.O_RDWR, 0o666)
+        self._lock.acquire()
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             _cut_off_half_line(self._journal)
         except BaseException:
-            os.close(handle)
+            self._lock.release()
             raise
-        self._held = handle
         return True
 
     def release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            os.close(held)
+        self._lock.release()
 
 
 def _cut_off_half_line(journal: Path) -> None:

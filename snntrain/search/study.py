@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.config.error import UsageError
 from snntrain.randomness import derived_seed
-from snntrain.run.resume import differences
+from snntrain.run.differences import RESUMABLE, differences
 from snntrain.search.settings import Sampler, Search
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -114,21 +114,19 @@ def _content(search: Search, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, Any]) -> None:
     saved = study.user_attrs["content"]
-    found = []
+    found: list[object] = []
     for path in dict.fromkeys([*content["parameters"], *saved["parameters"]]):
         new, old = content["parameters"].get(path), saved["parameters"].get(path)
         if new is None or old is None:
             found.append(f"the parameter {path} is {'new' if old is None else 'missing'}")
         else:
-            found += differences(new, old, path)
-    found += differences(content["objectives"], saved["objectives"], "objectives")
+            found += differences(old, new, path=path)
+    found += differences(saved["objectives"], content["objectives"], path="objectives")
     if not found:  # the config of the first run follows from the parameters
-        found += differences(content["config"], saved["config"])
-        for key in ("callbacks", "stages"):
-            found += differences(content["config"].get(key), saved["config"].get(key), key)
+        found += differences(saved["config"], content["config"], free=RESUMABLE - {"callbacks", "stages"})
     if found:
         raise UsageError(
-            f"study={search.study} searched something else: {'; '.join(found)}. "
+            f"study={search.study} searched something else: {'; '.join(map(str, found))}. "
             "Search the same again, or choose another name: study=…"
         )
 

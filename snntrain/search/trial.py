@@ -19,9 +19,9 @@ from snntrain.config.compose import compose
 from snntrain.error import Diverged
 from snntrain.files import naming
 from snntrain.report.report import write_report
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted
-from snntrain.run.results import results_or_none, write_results
 from snntrain.run.run import run
 from snntrain.search.claim import beating
 from snntrain.search.settings import Search
@@ -47,9 +47,9 @@ class Outcome:
     seconds: float
 
 
-def run_folder(folder: Path, number: int) -> Path:
+def run_folder(folder: Path, number: int) -> RunFolder:
     """The run folder of a trial."""
-    return folder / f"trial_{number:04d}"
+    return RunFolder(folder / f"trial_{number:04d}")
 
 
 def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: Path) -> Outcome:
@@ -65,10 +65,10 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
     try:
         overrides = [*search.overrides, *as_overrides(suggest(trial, search.parameters))]
         trial.set_user_attr("overrides", overrides)
-        trial.set_user_attr("folder", place.name)
+        trial.set_user_attr("folder", place.path.name)
         sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
-        with beating(trial), _output_into(place / "output.txt"):
-            metrics = run(compose(overrides), place, overrides, more_callbacks=_callbacks(search, trial))
+        with beating(trial), _output_into(place.path / "output.txt"):
+            metrics = run(compose(overrides), place.path, overrides, more_callbacks=_callbacks(search, trial))
         values = [_finite(metrics, objective.metric) for objective in search.objectives]
         status, message = "finished", ""
     except (Pruned, Diverged) as pruned:
@@ -79,10 +79,10 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
         status, message = "failed", describe(error)
     gc.collect()  # a net and its optimiser hold each other; the next trial needs the memory
     seconds = round(time.perf_counter() - began, 3)
-    if not results_or_none(place):  # refused before anything was written
-        write_results(place, status, {}, message=message)
-        write_report(place)
-    told = _tell(study, trial, status, values, message, seconds, results_or_none(place).get("metrics", {}))
+    if not place.usable_outcome():  # refused before anything was written
+        place.write_results(status, {}, message=message)
+        write_report(place.path)
+    told = _tell(study, trial, status, values, message, seconds, place.usable_outcome().get("metrics", {}))
     if interruption is not None:
         raise interruption
     if status == "pruned":
@@ -157,7 +157,7 @@ def settle_orphan(search: Search, study: optuna.Study, orphan: FrozenTrial, fold
     Returns: what became of it, in words; '' if another worker was faster.
     """
     place = run_folder(folder, orphan.number)
-    left = results_or_none(place) if orphan.user_attrs.get("folder") == place.name else {}
+    left = place.usable_outcome() if orphan.user_attrs.get("folder") == place.path.name else {}
     metrics, values, status = left.get("metrics", {}), [], left.get("status")
     if status == "finished":
         values = [metrics.get(objective.metric) for objective in search.objectives]
@@ -171,7 +171,7 @@ def settle_orphan(search: Search, study: optuna.Study, orphan: FrozenTrial, fold
         return ""
     if status in _STATES:
         return f"it had {status}, and counts"
-    if place.is_dir() and not (place / "results.json").exists():
-        write_results(place, "failed", {}, message=message)
-        write_report(place)
+    if place.path.is_dir() and not place.results.exists():
+        place.write_results("failed", {}, message=message)
+        write_report(place.path)
     return "another trial takes its place"

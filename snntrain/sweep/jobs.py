@@ -12,12 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from snntrain.error import UsageError
 from snntrain.files import damage, newest_first, read_json, write_json
-from snntrain.run.owner import is_alive, this_process
-from snntrain.run.results import read_results
+from snntrain.process import is_alive, this_process
+from snntrain.run.folder import RunFolder
+from snntrain.run.ownership import OwnedFolder
+from snntrain.run.results import exact_metrics
 from snntrain.terminal import terminal
 
 SWEEP = "sweep.json"
@@ -28,6 +30,12 @@ console = terminal()
 
 # What may differ between a job and its repetition: how and where it runs, not what is computed.
 _NOT_COMPARED = ("sweep.resume", "launch", "paths.runs")
+
+
+class SweepFolder(OwnedFolder):
+    """The folder of a sweep, which one process runs at a time."""
+
+    USED_ONCE_IT_HOLDS: ClassVar[str] = SWEEP
 
 
 @dataclass
@@ -115,7 +123,7 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
         return job
     latest = latest_folder(folder, str(number))
     try:
-        results = {} if latest is None else read_results(latest)
+        results = {} if latest is None else RunFolder(latest).outcome()
     except UsageError as error:
         results, job.error = {}, str(error)
     if latest is not None:
@@ -124,9 +132,7 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
         killed = "its process is gone and left no word: it was killed, or ran out of memory"
         job.status, job.error = "killed", f"{killed}; {job.error}" if job.error else killed
         if results.get("status") == "finished":  # killed between the run's last file and the record
-            hexadecimal = results.get("hex", {})
-            job.status, job.error = "finished", ""
-            job.metrics = {name: float.fromhex(value) for name, value in hexadecimal.items()}
+            job.status, job.error, job.metrics = "finished", "", exact_metrics(results)
     return job
 
 
@@ -172,7 +178,7 @@ def latest_folder(folder: Path, name: str) -> Path | None:
         for path in folder.iterdir():
             if match := re.fullmatch(re.escape(name) + r"_(\d+)", path.name):
                 tries[int(match[1])] = path
-    runs = [path for _, path in sorted(tries.items()) if (path / "config.yaml").is_file()]
+    runs = [path for _, path in sorted(tries.items()) if RunFolder(path).config.is_file()]
     return runs[-1] if runs else None
 
 

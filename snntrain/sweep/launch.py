@@ -2,17 +2,20 @@
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import filelock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from snntrain.config.error import UsageError
 from snntrain.files import naming
+from snntrain.process import lock
 
 # launch=… → (the plugin's module, what pip calls it, the extra of pyproject.toml)
 PACKAGES = {
@@ -22,7 +25,7 @@ PACKAGES = {
 }
 _GPUS_VARIABLE = "SNNTRAIN_GPUS"
 
-_held: list[TextIO] = []  # the lock of this process's GPU, held until it ends
+_held: list[filelock.BaseFileLock] = []  # the lock of this process's GPU, held until it ends
 
 
 def check_launchers(overrides: Sequence[str]) -> None:
@@ -83,20 +86,13 @@ def take_gpu(config: DictConfig, folder: Path) -> str | None:
 
 def _slot(folder: Path) -> int:
     """The lowest number that no living process holds."""
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        file = (folder / str(number)).open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            number += 1
-            continue
-        _held.append(file)
-        return number
+    for number in itertools.count():
+        held = lock(folder / str(number), seconds=0)
+        with contextlib.suppress(TimeoutError):
+            held.acquire()
+            _held.append(held)
+            return number
 
 
 @contextlib.contextmanager

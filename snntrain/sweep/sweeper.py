@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from snntrain.config.error import UsageError
 from snntrain.config.monitor import mode_of
 from snntrain.files import write_text
+from snntrain.process import is_alive, named
 from snntrain.report.runs_page import print_sweep, write_sweep_report
-from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, remove_if_empty, take_over
 from snntrain.sweep.jobs import (
     JOB_VARIABLE,
     SWEEP,
     Job,
+    SweepFolder,
     newest_sweep,
     read_jobs,
     record_path,
@@ -66,7 +67,8 @@ class JobSweeper(BasicSweeper):
         try:
             jobs = self._plan(arguments)
         except BaseException:
-            _abandon(self.folder)
+            SweepFolder(self.folder).release()
+            SweepFolder(self.folder).remove_if_empty()
             raise
         try:
             self._run([job for job in jobs if job.status != "finished"])
@@ -170,7 +172,7 @@ class JobSweeper(BasicSweeper):
             write_sweep_report(self.folder)
         finally:
             print_sweep(self.folder, console)
-            release(self.folder)
+            SweepFolder(self.folder).release()
 
 
 def _is_chosen(config: DictConfig) -> bool:
@@ -193,8 +195,8 @@ def _choose_folder(config: DictConfig) -> Path:
             return earlier
         console.print(f"no earlier sweep of these overrides in {config.paths.runs}: a new one", soft_wrap=True)
     if not is_chosen:
-        return claim_fresh(folder, SWEEP)
-    if not claim(folder, SWEEP):
+        return SweepFolder(folder).claim_fresh().path
+    if not SweepFolder(folder).claim():
         raise UsageError(
             f"{folder} holds a sweep already. Go on with it: sweep.resume=true, or choose another hydra.sweep.dir=…."
         )
@@ -206,8 +208,9 @@ def _take_earlier(folder: Path, is_named: bool) -> None:
 
     Raises: UsageError if a process that lives holds it, or, unless the user named it, one that may live elsewhere.
     """
-    earlier = owner(folder)
-    holder = take_over(folder, is_named=is_named)
+    sweep = SweepFolder(folder)
+    earlier = sweep.owner
+    holder = sweep.take_over(is_named=is_named)
     if holder is not None and is_alive(holder):
         raise UsageError(f"sweep.resume=true: {folder} is still being run by {named(holder)}.")
     if holder is not None:
@@ -235,12 +238,6 @@ def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
         f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
         soft_wrap=True,
     )
-
-
-def _abandon(folder: Path) -> None:
-    """Leave no trace of a sweep that was refused."""
-    release(folder)
-    remove_if_empty(folder)
 
 
 def _reason(ended: Any) -> str:

@@ -13,7 +13,7 @@ import snntrain
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
     *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
-    *("functional", "leftover", "randomness", "registry", "surrogate", "tree"),
+    *("functional", "leftover", "process", "randomness", "registry", "surrogate", "tree"),
     *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {

@@ -286,9 +286,9 @@ def test_an_empty_folder_makes_a_complete_page(tmp_path):
 def test_everything_from_files_is_escaped(tmp_path):
     folder = tmp_path / HOSTILE.replace("/", "")
     (folder / "artifacts").mkdir(parents=True)
-    results = {"status": HOSTILE, "message": HOSTILE, "metrics": {HOSTILE: HOSTILE, "test/acc": HOSTILE}}
+    results = {"status": HOSTILE, "message": HOSTILE, "metrics": {HOSTILE: 1.0, "test/acc": 0.5}}
     more = {
-        "hex": {HOSTILE: HOSTILE},
+        "hex": {HOSTILE: "0x1.0p+0"},
         "throughput": {HOSTILE: HOSTILE},
         "seconds": {HOSTILE: 1.0},
         "best_epoch": HOSTILE,

@@ -11,9 +11,9 @@ from run_folders import OLD_RUNS, OVERRIDES, old_run
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config import UsageError, compose
 from snntrain.config.migration import FORMAT
-from snntrain.config.saved import read_saved
 from snntrain.experiment.recorded import read_run
 from snntrain.run.evaluate import evaluate
+from snntrain.run.folder import RunFolder
 from snntrain.run.run import run
 
 COMMITS = sorted(path.name for path in OLD_RUNS.iterdir())
@@ -63,9 +63,9 @@ def test_another_format_is_refused_by_its_number(tmp_path, written_in):
 
 @pytest.mark.parametrize("key", ["T", "seed", "monitor", "norm"])
 def test_a_config_of_today_that_lacks_a_key_is_refused_and_gets_no_default(tmp_path, key):
-    config = read_saved(OLD_RUNS / "f2f9f6e")
+    config = RunFolder(OLD_RUNS / "f2f9f6e").read_config()
     del config[key]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "provenance.json").write_text(json.dumps({"format": FORMAT}))
     with pytest.raises(UsageError, match=rf"config\.yaml: its config lacks {key},"):
-        read_saved(tmp_path)
+        RunFolder(tmp_path).read_config()

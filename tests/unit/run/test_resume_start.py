@@ -14,10 +14,10 @@ from run_folders import whole_config
 
 from snntrain.config import UsageError
 from snntrain.files import write_json, write_text
-from snntrain.run.owner import OWNER, owner, release, this_process
-from snntrain.run.results import write_results
+from snntrain.process import this_process
+from snntrain.run.folder import RunFolder
 from snntrain.run.resume import choose_start, refuse_other_data
-from snntrain.sweep.jobs import SWEEP, Job, write_sweep
+from snntrain.sweep.jobs import SWEEP, Job, SweepFolder, write_sweep
 from snntrain.sweep.sweeper import _choose_folder
 
 CONFIG = whole_config(data={"root": "x"})
@@ -29,7 +29,7 @@ def a_run(folder, status=None, **changed):
     (folder / "checkpoints").mkdir()
     torch.save({"snntrain": {"format": 1, "config": CONFIG}, "state_dict": {}}, folder / "checkpoints/last.ckpt")
     if status:
-        write_results(folder, status, {})
+        RunFolder(folder).write_results(status, {})
     return folder
 
 
@@ -43,10 +43,10 @@ def test_a_folder_the_user_named_is_refused_when_it_is_taken(tmp_path):
     with pytest.raises(UsageError, match=rf"taken by process {os.getpid()}.*hydra\.run\.dir"):
         choose_start(CONFIG, tmp_path / "mine")
     write_text(tmp_path / "mine/config.yaml", "")
-    release(tmp_path / "mine")
+    RunFolder(tmp_path / "mine").release()
     with pytest.raises(UsageError, match="holds a run already"):
         choose_start(CONFIG, tmp_path / "mine")
-    assert owner(tmp_path / "mine") is None
+    assert RunFolder(tmp_path / "mine").owner is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
     run = a_run(tmp_path / "runs/busy")
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = int(Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    (run / OWNER).write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
+    RunFolder(run).owner_note.write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
     config = looking_in(tmp_path / "runs")
     try:
         with pytest.raises(UsageError, match=f"still being run by process {other.pid}"):
@@ -85,7 +85,7 @@ def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
         assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == tmp_path / "new"
     finally:
         other.communicate()
-    release(tmp_path / "new")
+    RunFolder(tmp_path / "new").release()
     assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == run
 
 
@@ -105,11 +105,11 @@ STRANGERS = {
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
 def test_auto_never_takes_over_what_may_run_elsewhere_and_by_name_the_owner_is_told(tmp_path, capsys, stranger):
     run = a_run(tmp_path / "runs/theirs")
-    (run / OWNER).write_text(json.dumps(this_process() | {"pid": os.getppid()} | stranger))
-    before = (run / OWNER).read_bytes()
+    RunFolder(run).owner_note.write_text(json.dumps(this_process() | {"pid": os.getppid()} | stranger))
+    before = RunFolder(run).owner_note.read_bytes()
     config = looking_in(tmp_path / "runs", resume="auto")
     assert choose_start(config, tmp_path / "new").folder == tmp_path / "new"
-    assert (run / OWNER).read_bytes() == before
+    assert RunFolder(run).owner_note.read_bytes() == before
     assert f"passes over {run}" in (told := capsys.readouterr().out) and f"resume={run}" in told
     assert choose_start(config | {"resume": str(run)}, tmp_path / "other").folder == run
     told = capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_a_job_that_its_cluster_started_again_goes_on_wherever_it_runs_now(tmp_p
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     run = a_run(tmp_path / "runs/mine")
     earlier = this_process() | {"host": "another-node", "boot": "x", "restarts": "0"}
-    (run / OWNER).write_text(json.dumps(earlier))
+    RunFolder(run).owner_note.write_text(json.dumps(earlier))
     assert choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new").folder == run
 
 
@@ -192,14 +192,14 @@ def test_sweeps_of_the_same_second_get_folders_of_their_own_and_a_resumed_one_it
     first, second = (_choose_folder(sweep_config(tmp_path)) for _ in range(2))
     assert (first.name, second.name) == ("12-00-00_sweep", "12-00-00_sweep_2")
     write_sweep(second, ["seed=1,2", "launch=joblib"], [Job(0, ["seed=1"])], {})
-    release(second)
+    SweepFolder(second).release()
     assert _choose_folder(sweep_config(tmp_path, resume=True, task=["sweep.resume=true", "seed=1,2"])) == second
-    release(second)
+    SweepFolder(second).release()
     assert _choose_folder(sweep_config(tmp_path, resume=True, task=["seed=1,3"])).name == "12-00-00_sweep_3"
     assert "no earlier sweep of these overrides" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"holds a sweep already.*sweep\.resume=true"):
         _choose_folder(sweep_config(tmp_path, chosen=second))
-    (second / OWNER).write_text(json.dumps(this_process() | {"host": "another"}))
+    SweepFolder(second).owner_note.write_text(json.dumps(this_process() | {"host": "another"}))
     with pytest.raises(UsageError, match=rf"held by process .* on another.*hydra\.sweep\.dir={second}"):
         _choose_folder(sweep_config(tmp_path, resume=True))
     assert _choose_folder(sweep_config(tmp_path, chosen=second, resume=True)) == second

@@ -10,8 +10,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from snntrain.process import this_process
 from snntrain.search import claim as claiming
-from snntrain.search.claim import claim, identity, orphaned_trials
+from snntrain.search.claim import claim, orphaned_trials
 from snntrain.search.storage import open_storage
 from snntrain.search.study import SURPLUS, number_finished, trials_of
 
@@ -76,27 +77,29 @@ def test_an_interruption_while_claiming_leaves_no_trial_running(tmp_path, monkey
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(claiming, "identity", interrupted)
+    monkeypatch.setattr(claiming.process, "this_process", interrupted)
     with pytest.raises(KeyboardInterrupt):
         claim(study, 1)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] and trials_of(study) == []
 
 
+OF_AN_EARLIER_VERSION = {"host": None, "boot": None, "namespace": None, "machine": "here pid:[1]", "started": "77"}
 WORKERS = {
     "this process": ({}, {}, False),
-    "a number that another process has now": ({"started": "1"}, {}, True),
+    "a number that another process has now": ({"started": 1}, {}, True),
     "no such process": ({"pid": 2**22 + 1}, {}, True),
-    "elsewhere, heard of lately": ({"machine": "another"}, {"beat": 0.0}, False),
-    "elsewhere, silent": ({"machine": "another"}, {"beat": -claiming.SILENCE - 1}, True),
+    "elsewhere, heard of lately": ({"host": "another"}, {"beat": 0.0}, False),
+    "elsewhere, silent": ({"host": "another"}, {"beat": -claiming.SILENCE - 1}, True),
+    "of an earlier version, heard of lately": (OF_AN_EARLIER_VERSION, {"beat": 0.0}, False),
+    "of an earlier version, silent": (OF_AN_EARLIER_VERSION, {"beat": -claiming.SILENCE - 1}, True),
 }
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc to tell processes apart")
 @pytest.mark.parametrize(("worker", "facts", "is_dead"), WORKERS.values(), ids=WORKERS)
 def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path, worker, facts, is_dead):
     study = study_in(str(tmp_path / "s.journal"))
     trial = claim(study, 1)
-    trial.set_user_attr("worker", identity() | worker)
+    trial.set_user_attr("worker", this_process() | worker)
     if facts:
         trial.set_user_attr("beat", time.time() + facts["beat"])
     assert [orphan.number for orphan in orphaned_trials(study)] == [0] * is_dead
@@ -108,7 +111,7 @@ def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path
 def test_a_worker_that_was_taken_for_dead_cannot_finish_its_trial(tmp_path):
     study = study_in(str(tmp_path / "s.journal"))
     slow = claim(study, 1)
-    slow.set_user_attr("worker", identity() | {"machine": "another"})
+    slow.set_user_attr("worker", this_process() | {"host": "another"})
     slow.set_user_attr("beat", 0.0)
     fail_orphaned_trials(study)
     study.tell(claim(study, 1), 1.0)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from run_folders import make_run, make_sweep
 
-from snntrain.run.owner import this_process
+from snntrain.process import this_process
 from snntrain.sweep.jobs import Job, begin, latest_folder, newest_sweep, read_jobs, record_path, write_job, write_sweep
 
 

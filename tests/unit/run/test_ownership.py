@@ -11,19 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from snntrain.run.owner import (
-    OWNER,
-    claim,
-    claim_fresh,
-    is_alive,
-    is_this_process,
-    owner,
-    release,
-    take_over,
-    this_process,
-)
-
-USED = "config.yaml"
+from snntrain.process import is_alive, is_this_process, this_process
+from snntrain.run.folder import RunFolder
 
 
 def a_dead_process() -> dict:
@@ -34,35 +23,35 @@ def a_dead_process() -> dict:
 
 def test_of_many_that_claim_one_folder_at_once_one_gets_it(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda _: claim(tmp_path / "run", USED), range(40)))
+        got = list(pool.map(lambda _: RunFolder(tmp_path / "run").claim(), range(40)))
     assert got.count(True) == 1
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: claim_fresh(tmp_path / "run", USED), range(20)))
-    assert sorted(folder.name for folder in folders) == sorted(f"run_{number}" for number in range(2, 22))
+        folders = list(pool.map(lambda _: RunFolder(tmp_path / "run").claim_fresh(), range(20)))
+    assert sorted(folder.path.name for folder in folders) == sorted(f"run_{number}" for number in range(2, 22))
 
 
 def test_a_used_folder_is_not_claimed_and_keeps_no_trace(tmp_path):
-    (tmp_path / USED).touch()
-    assert not claim(tmp_path, USED)
-    assert [path.name for path in tmp_path.iterdir()] == [USED]
+    (tmp_path / RunFolder.config.name).touch()
+    assert not RunFolder(tmp_path).claim()
+    assert [path.name for path in tmp_path.iterdir()] == [RunFolder.config.name]
 
 
 def test_what_a_killed_process_held_is_claimed_again(tmp_path):
-    (tmp_path / OWNER).write_text(json.dumps(a_dead_process()))
-    assert claim(tmp_path, USED) and is_this_process(owner(tmp_path))
-    release(tmp_path)
-    assert owner(tmp_path) is None
+    RunFolder(tmp_path).owner_note.write_text(json.dumps(a_dead_process()))
+    assert RunFolder(tmp_path).claim() and is_this_process(RunFolder(tmp_path).owner)
+    RunFolder(tmp_path).release()
+    assert RunFolder(tmp_path).owner is None
 
 
 def test_another_machines_claim_holds_but_for_who_names_the_folder(tmp_path):
     elsewhere = this_process() | {"host": "no-such-host.invalid"}
-    (tmp_path / OWNER).write_text(json.dumps(elsewhere))
+    RunFolder(tmp_path).owner_note.write_text(json.dumps(elsewhere))
     assert is_alive(elsewhere) is None
-    assert not claim(tmp_path, USED)
-    release(tmp_path)
-    assert owner(tmp_path) == elsewhere
-    assert take_over(tmp_path, is_named=False) == elsewhere and owner(tmp_path) == elsewhere
-    assert take_over(tmp_path, is_named=True) is None and is_this_process(owner(tmp_path))
+    assert not RunFolder(tmp_path).claim()
+    RunFolder(tmp_path).release()
+    assert RunFolder(tmp_path).owner == elsewhere
+    assert RunFolder(tmp_path).take_over(is_named=False) == elsewhere and RunFolder(tmp_path).owner == elsewhere
+    assert RunFolder(tmp_path).take_over(is_named=True) is None and is_this_process(RunFolder(tmp_path).owner)
 
 
 def test_a_living_owner_is_not_driven_out(tmp_path):
@@ -71,8 +60,8 @@ def test_a_living_owner_is_not_driven_out(tmp_path):
         with open(f"/proc/{other.pid}/stat", encoding="utf-8") as file:
             started = int(file.read().rpartition(")")[2].split()[19])
         holder = this_process() | {"pid": other.pid, "started": started}
-        (tmp_path / OWNER).write_text(json.dumps(holder))
-        assert is_alive(holder) and take_over(tmp_path, is_named=True) == holder
+        RunFolder(tmp_path).owner_note.write_text(json.dumps(holder))
+        assert is_alive(holder) and RunFolder(tmp_path).take_over(is_named=True) == holder
         assert is_alive(holder | {"started": started - 1}) is False  # the number went to another process
     finally:
         other.communicate()
@@ -82,10 +71,10 @@ def test_a_living_owner_is_not_driven_out(tmp_path):
 @pytest.mark.parametrize("text", ["", "[1]", '{"pid": "x"}', json.dumps({"pid": -1, "host": os.uname().nodename})])
 def test_a_note_that_says_nothing_holds_a_folder_for_seconds_only(tmp_path, text):
     """A full disk or a kill left it, or damage; it may also be another program's that is about to write."""
-    (tmp_path / OWNER).write_text(text)
-    assert is_alive(owner(tmp_path)) is None and not claim(tmp_path, USED)
-    os.utime(tmp_path / OWNER, (time.time() - 60,) * 2)
-    assert claim(tmp_path, USED) and owner(tmp_path) == this_process()
+    RunFolder(tmp_path).owner_note.write_text(text)
+    assert is_alive(RunFolder(tmp_path).owner) is None and not RunFolder(tmp_path).claim()
+    os.utime(RunFolder(tmp_path).owner_note, (time.time() - 60,) * 2)
+    assert RunFolder(tmp_path).claim() and RunFolder(tmp_path).owner == this_process()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -96,8 +85,8 @@ def test_a_full_disk_leaves_no_note_that_would_block_the_folder(tmp_path, monkey
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(OSError) as error:
-        claim(tmp_path, USED)
-    assert error.value.filename == str(tmp_path / OWNER) and list(tmp_path.iterdir()) == []
+        RunFolder(tmp_path).claim()
+    assert error.value.filename == str(RunFolder(tmp_path).owner_note) and list(tmp_path.iterdir()) == []
 
 
 def test_a_file_system_without_links_serves_as_well(tmp_path, monkeypatch):
@@ -105,5 +94,7 @@ def test_a_file_system_without_links_serves_as_well(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert claim(tmp_path, USED) and owner(tmp_path) == this_process()
-    assert not claim(tmp_path, USED) and [path.name for path in tmp_path.iterdir()] == [OWNER]
+    assert RunFolder(tmp_path).claim() and RunFolder(tmp_path).owner == this_process()
+    assert not RunFolder(tmp_path).claim() and [path.name for path in tmp_path.iterdir()] == [
+        RunFolder(tmp_path).owner_note.name
+    ]

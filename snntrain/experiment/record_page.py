@@ -10,7 +10,7 @@ import numpy as np
 
 from snntrain.config.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
-from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
+from snntrain.experiment.recorded import GENERATED, NOTES, Record, recorded_names, required
 from snntrain.files import damage, read_text, read_yaml
 from snntrain.report.run_table import binomial_error
 from snntrain.run.contents import curves_of
@@ -165,11 +165,12 @@ def table_text(experiments: Path) -> str:
     ]
     names = recorded_names(experiments)
     for name in names:
-        expected = read_json(experiments / name / "expected.json")
+        record = Record(experiments / name)
+        expected = required(record, Record.expected)
         try:
             lines.append(_table_row(name, expected, literature(experiments / name)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{experiments / name / 'expected.json'} is damaged ({error!r}).") from error
+            raise UsageError(f"{record.expected} is damaged ({error!r}).") from error
     others = sorted(path.parent for path in experiments.glob("*/README.md") if path.parent.name not in names)
     if others:
         lines += ["", "## Other measurements", ""]
@@ -202,10 +203,11 @@ def pages(experiments: Path) -> dict[Path, str]:
     found = {experiments / "README.md": table_text(experiments)}
     for name in recorded_names(experiments):
         folder = experiments / name
-        expected, facts = read_json(folder / "expected.json"), read_json(folder / "provenance.json")
-        with damage(folder / "provenance.json"):
+        record = Record(folder)
+        expected, facts = required(record, Record.expected), required(record, Record.provenance)
+        with damage(record.provenance):
             more = {"claims": literature(folder), "remark": remark(folder)}
-            found[folder / "README.md"] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
+            found[record.readme] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
     return found
 
 
@@ -230,7 +232,7 @@ def literature(folder: Path) -> list[dict[str, str]]:
 
 
 def _title(folder: Path) -> str:
-    lines = read_text(folder / "README.md").splitlines()
+    lines = read_text(Record(folder).readme).splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), folder.name)
 
 

@@ -23,6 +23,7 @@ from snntrain.experiment.recorded import (
     EXPERIMENTS,
     FORMAT,
     NOTES,
+    Record,
     is_generated,
     read_config,
     required,
@@ -253,15 +254,15 @@ def _write(
     }
     folder = experiments / name
     has_notes = (folder / NOTES).is_file() or (
-        (folder / "README.md").is_file() and not is_generated(folder / "README.md")
+        Record(folder).readme.is_file() and not is_generated(Record(folder).readme)
     )
     files = {
-        "config.yaml": yaml.safe_dump(portable(config, name), sort_keys=False, allow_unicode=True),
-        "expected.json": json_text(expected),
-        "provenance.json": json_text(provenance),
-        "lock.txt": lock_text(imported_packages()),
-        "curves.png": curves(runs),
-        "README.md": readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
+        Record.config.name: yaml.safe_dump(portable(config, name), sort_keys=False, allow_unicode=True),
+        Record.expected.name: json_text(expected),
+        Record.provenance.name: json_text(provenance),
+        Record.lock.name: lock_text(imported_packages()),
+        Record.curves.name: curves(runs),
+        Record.readme.name: readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
     }
     write_record(folder, files)
     return folder

@@ -31,6 +31,7 @@ from snntrain.experiment.measured import RULE, RULE_OF_ONE_RUN, Verdict, compare
 from snntrain.experiment.portable import portable, relocated
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
+    Record,
     Reference,
     read_record,
     read_run,
@@ -101,7 +102,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     """
     if not folder.is_dir():
         raise UsageError(f"--from: {folder} is not a folder. Give a run folder of train.py, or a recorded experiment.")
-    is_record = (folder / "expected.json").is_file()
+    is_record = Record(folder).expected.is_file()
     given = _given(overrides)
     trust = given.get("trust") is True
     reference = read_record(folder) if is_record else read_run(folder)

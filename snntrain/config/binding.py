@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.ranges import check_ranges
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 

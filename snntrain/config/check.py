@@ -16,7 +16,7 @@ from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain
 from snntrain.config.contradictions import check_together
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import mode_of
 from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
@@ -29,6 +29,7 @@ from snntrain.config.targets import (
     check_no_placeholders,
     check_stray_targets,
 )
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.stage import ORDER
 

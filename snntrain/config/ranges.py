@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from snntrain.arguments import Bounds
 from snntrain.config.allowed import Allowed, BatchLimit, Duration, OneOf, Range, number, whole
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
 LARGEST = 2**63 - 1

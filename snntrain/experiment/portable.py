@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from snntrain.config.error import UsageError
 from snntrain.config.foreign import names_a_place_outside
 from snntrain.config.schema import Paths
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
 # Groups in which folders stand.

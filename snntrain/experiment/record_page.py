@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.experiment.recorded import GENERATED, NOTES, Record, recorded_names, required
 from snntrain.files import damage, read_text, read_yaml

@@ -13,7 +13,7 @@ import psutil
 
 from snntrain import files
 from snntrain.config.compose import CONF
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.environment import hardware_class, read_lock
 from snntrain.experiment.measured import floor, sizes_of_splits
 from snntrain.files import naming

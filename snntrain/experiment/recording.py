@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from snntrain.config import migration
 from snntrain.config.check import check
 from snntrain.config.compose import CONF, compose, groups
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, root_of
+from snntrain.error import UsageError
 from snntrain.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.experiment.measured import RULE, is_timed, sizes_of_splits, summary
 from snntrain.experiment.portable import portable, refuse_local_places

@@ -15,10 +15,10 @@ from rich.text import Text
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check, check_resolved
 from snntrain.config.compose import check_overrides, compose
-from snntrain.config.error import UsageError
 from snntrain.config.foreign import admit
 from snntrain.config.overrides import key_of, read_changes
 from snntrain.config.schema import Paths
+from snntrain.error import UsageError
 from snntrain.experiment.environment import (
     compared_hardware,
     compared_versions,

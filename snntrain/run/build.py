@@ -23,10 +23,11 @@ from snntrain.callback import (
     Throughput,
 )
 from snntrain.checkpoint import WholeCheckpoints
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
 from snntrain.encoding import Encoder
+from snntrain.error import UsageError
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics

@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, without_hydra
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
+from snntrain.error import UsageError
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import WRONG, describe, exit_code, report, run_program
 from snntrain.run.hydra_options import read_options

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.parallel.devices import processes
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.size_check import check_size

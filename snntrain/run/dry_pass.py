@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader
 from snntrain import functional, registry
 from snntrain.callback import OwnHandlers, SpikeStatistics
 from snntrain.config.binding import resolve_name
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
 from snntrain.encoding import FramesEncoder
+from snntrain.error import UsageError
 from snntrain.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
 from snntrain.randomness import generator
 from snntrain.run.interruption import interruptible

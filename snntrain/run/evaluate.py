@@ -15,9 +15,10 @@ from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
+from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape

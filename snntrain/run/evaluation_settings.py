@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import key_of, read_changes, refuse_repeated, root_of
 from snntrain.config.schema import top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")

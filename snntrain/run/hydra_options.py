@@ -9,7 +9,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from snntrain.config.compose import CONF
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 

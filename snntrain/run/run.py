@@ -17,7 +17,8 @@ from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
+from snntrain.error import UsageError
 from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile

@@ -7,8 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from snntrain.config.error import UsageError
 from snntrain.config.size import in_words, machine_memory
+from snntrain.error import UsageError
 from snntrain.parallel.devices import is_on_cuda, is_sharded
 
 _WEIGHTS_AND_GRADIENTS = 2

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.size import in_words, machine_memory
-from snntrain.error import DamagedFile
+from snntrain.error import DamagedFile, UsageError
 from snntrain.files import MOST_VALUES
 from snntrain.tree import DEEPEST, values_in, walk
 

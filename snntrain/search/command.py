@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import refuse_repeated
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.search.settings import Search, load_search, searches

@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from snntrain.arguments import choice, integer
 from snntrain.config.binding import check_call, check_mapping
 from snntrain.config.compose import SEARCHES, check_overrides
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import check_direction
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 TYPES = ("float", "int", "categorical")

@@ -11,7 +11,7 @@ import optuna
 
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.search.settings import Parameter, Search, Value

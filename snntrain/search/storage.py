@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.files import naming
 from snntrain.process import lock
 

@@ -9,7 +9,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.randomness import derived_seed
 from snntrain.run.differences import RESUMABLE, differences
 from snntrain.search.settings import Sampler, Search

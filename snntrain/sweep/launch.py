@@ -13,7 +13,7 @@ import filelock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.files import naming
 from snntrain.process import lock
 

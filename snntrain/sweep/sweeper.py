@@ -10,8 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from snntrain.config.error import UsageError
 from snntrain.config.monitor import mode_of
+from snntrain.error import UsageError
 from snntrain.files import write_text
 from snntrain.process import is_alive, named
 from snntrain.report.runs_page import print_sweep, write_sweep_report

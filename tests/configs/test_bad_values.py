@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.binding import resolve_name
 from snntrain.config.check import SUPPLIED, check
 from snntrain.config.compose import groups
 from snntrain.config.ranges import range_of
 from snntrain.data.augmentation import v2
+from snntrain.error import UsageError
 from snntrain.parallel.devices import check_devices
 from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
 from snntrain.run.dry_pass import dry_pass

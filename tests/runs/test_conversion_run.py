@@ -7,7 +7,7 @@ import pytest
 import torch
 from programs import complete, results
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 from snntrain.run.converted import load_converted
 

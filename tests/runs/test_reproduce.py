@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment import recording, reproduction
 from snntrain.experiment.recorded import OWN_FILES, read_record
 from snntrain.experiment.recording import record, record_from

@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from snntrain.config import UsageError
 from snntrain.config.binding import check_call, check_mapping, describe, matches, resolve_name
 from snntrain.data import Digits
+from snntrain.error import UsageError
 
 
 def layer(size: int, *, stride: int | tuple[int, int] = 1, bias: bool = True) -> None: ...

@@ -2,8 +2,9 @@
 
 import pytest
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.experiment.portable import portable, refuse_local_places, relocated
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run import build as building
 from snntrain.run.build import build_task, make_data, read_data
 from snntrain.run.data_check import check_with_data

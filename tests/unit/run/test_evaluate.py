@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.migration import FORMAT
 from snntrain.data import Digits
+from snntrain.error import UsageError
 from snntrain.run.build import build_task
 from snntrain.run.evaluate import evaluate
 

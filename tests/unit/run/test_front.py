@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.run.front import Parser, describe, key_values, run_program, whole_number
 from snntrain.run.interruption import Interrupted
 from snntrain.terminal import terminal

@@ -9,7 +9,7 @@ import torch
 from run_folders import OLD_RUNS
 
 from snntrain.checkpoint import read_checkpoint
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_net
 from snntrain.run.evaluate import evaluate
 from snntrain.run.weights import memory_for

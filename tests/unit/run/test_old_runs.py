@@ -9,8 +9,9 @@ import yaml
 from run_folders import OLD_RUNS, OVERRIDES, old_run
 
 from snntrain.checkpoint import read_checkpoint
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.migration import FORMAT
+from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_run
 from snntrain.run.evaluate import evaluate
 from snntrain.run.folder import RunFolder

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from run_folders import whole_config
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.files import write_json, write_text
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import yaml
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.compose import SEARCHES, groups
+from snntrain.error import UsageError
 from snntrain.search.command import parse
 from snntrain.search.settings import load_search, searches
 from snntrain.search.space import as_overrides, try_ends

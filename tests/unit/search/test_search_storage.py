@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.search.settings import Objective, Parameter, Sampler, Search
 from snntrain.search.storage import JournalLock, open_storage, without_password
 from snntrain.search.study import has_trials, open_study

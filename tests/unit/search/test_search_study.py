@@ -18,8 +18,7 @@ import yaml
 from programs import ROOT, SMALL, results
 
 from snntrain.callback import Pruned
-from snntrain.config import UsageError
-from snntrain.error import Diverged
+from snntrain.error import Diverged, UsageError
 from snntrain.run.front import run_program
 from snntrain.run.interruption import Interrupted
 from snntrain.search.command import main

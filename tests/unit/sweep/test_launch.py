@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.sweep import launch
 
 

@@ -49,7 +49,7 @@ def make_sweep(folder: Path, jobs: Sequence[Job]) -> Path:
 
 
 def whole_config(**changed: Any) -> dict[str, Any]:
-    """A config with every key that the present format has, whatever else it says."""
+    """A config with every key that the present format has, besides its other content."""
     return {**asdict(Config()), "paths": {"data": "data", "runs": "runs", "run": None}, **changed}
 
 

@@ -10,7 +10,7 @@ from snntrain.callback.kept import fetch_kept, own_checkpoints
 
 
 class ResumePoint(Checkpoint):
-    """Write the run's last checkpoint before the first epoch and at the end of every epoch.
+    """Write checkpoints/last.ckpt before the first epoch and at the end of every epoch.
 
     A resumed run repeats the interrupted epoch from its first batch, with the order and random numbers it had, and ends
     with the same metrics as a run that was never interrupted. The file is complete at any moment; of several processes
@@ -21,14 +21,14 @@ class ResumePoint(Checkpoint):
     Every checkpoint of the run also gets what is needed to rebuild the model from it alone.
 
     Args:
-        path: of the checkpoint.
+        folder: the run's checkpoint folder.
         description: plain containers stored under the key "snntrain" (config, format version).
     """
 
     # A Checkpoint, because Lightning calls those last: the state of the other callbacks belongs to the same epoch.
 
-    def __init__(self, path: Path, description: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+        self.path = folder / "last.ckpt"
         self.description = description
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

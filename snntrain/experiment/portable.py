@@ -1,4 +1,4 @@
-"""Configs of runs, made comparable: without the folders of one machine."""
+"""Make the configs of runs comparable by removing the folders of one machine."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from snntrain.config.schema import Paths
 from snntrain.error import UsageError
 from snntrain.tree import walk
 
-# Groups in which folders stand.
+# Groups of the config that name folders.
 _WITH_FOLDERS = ("data", "callbacks", "stages", "logger", "trainer")
 
 
@@ -25,7 +25,7 @@ def portable(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def relocated(config: Mapping[str, Any], paths: Mapping[str, str | None]) -> dict[str, Any]:
-    """A resolved config with other folders, wherever its own ones stand.
+    """A resolved config with its folders replaced wherever it names them.
 
     Args:
         paths: data, runs, run.

@@ -1,4 +1,4 @@
-"""Recorded experiments: the files of experiments/<name>/, written whole or not at all, and read again."""
+"""Read and write recorded experiments, the folders experiments/<name>/."""
 
 import math
 import os
@@ -45,17 +45,17 @@ OWN_FILES = tuple(file.name for file in _RECORDED)
 
 @dataclass
 class Reference:
-    """What a repetition is compared with.
+    """The measurements that a repetition is compared with.
 
     Attributes:
-        title: what to call it.
+        title: for messages.
         config: resolved.
         metrics: seed → metrics, exactly as measured.
-        tolerances: seed → metric → how far a repetition elsewhere may lie off.
+        tolerances: seed → metric → largest difference of a repetition elsewhere.
         versions: package → version.
         hardware: its class.
         data: file → SHA-256.
-        overrides: what the experiment's YAML was overridden with.
+        overrides: of the experiment's YAML.
         commit: of the code.
     """
 
@@ -71,9 +71,9 @@ class Reference:
 
 
 def write_record(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Put a record in the place of the one before: all of its files, or, if anything goes wrong, none.
+    """Replace a record: all of its files or, if anything goes wrong, none.
 
-    Other files of the folder (literature.yaml) stay. A README.md that a person wrote is kept as notes.md.
+    Other files of the folder (literature.yaml) stay. A README.md that a person wrote becomes notes.md.
     """
     _put_back(folder.parent)
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("new", "old"))
@@ -104,18 +104,18 @@ def write_record(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
 
 def _put_back(experiments: Path) -> None:
-    """Put back records that a process had moved aside, and was killed before it put the new ones in their place."""
+    """Put back records that a process had moved aside when it was killed, before the new ones were in place."""
     for old in experiments.glob(".*.old"):
         name, _, pid = old.name[1:].removesuffix(".old").rpartition(".")
         if not name or not pid.isdecimal() or (experiments / name).exists():
             continue
-        if not psutil.pid_exists(int(pid)):  # else that process is about to do it
+        if not psutil.pid_exists(int(pid)):  # otherwise that process is just replacing it
             with suppress(OSError):
                 os.replace(old, experiments / name)
 
 
 def is_generated(readme: Path) -> bool:
-    """Whether a README is one that record.py wrote."""
+    """Whether record.py wrote a README."""
     return readme.is_file() and GENERATED in files.read_text(readme)
 
 
@@ -126,7 +126,7 @@ def recorded_names(experiments: Path = EXPERIMENTS) -> list[str]:
 
 
 def read_record(folder: Path) -> Reference:
-    """A record.
+    """Read a record.
 
     Raises: UsageError naming the file that is missing or damaged.
     """
@@ -160,7 +160,7 @@ def read_record(folder: Path) -> Reference:
 
 
 def read_run(folder: Path) -> Reference:
-    """A run folder of train.py as something to repeat.
+    """Read a run folder of train.py in order to repeat the run.
 
     Raises: UsageError naming what is missing or damaged, or saying that the run did not finish.
     """
@@ -204,7 +204,7 @@ def exact(hexadecimal: Mapping[str, str]) -> dict[str, float]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config of a run folder or a record, as the present program would write it. Raises: UsageError."""
+    """The config of a run folder or record as the present program would write it. Raises: UsageError."""
     try:
         return RunFolder(folder).read_config()
     except FileNotFoundError as error:

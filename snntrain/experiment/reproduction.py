@@ -1,4 +1,4 @@
-"""Repeat a recorded experiment or a run folder, and compare what comes out with what was measured then."""
+"""Repeat a recorded experiment or a run folder and compare the results with the recorded ones."""
 
 import datetime
 import math
@@ -58,7 +58,7 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     Args:
         name: of the record.
         seed: one of the recorded ones; None: the first.
-        overrides: folders (paths.data=…); anything else makes it another experiment, which is shown.
+        overrides: folders (paths.data=…); anything else makes it another experiment, and the differences are printed.
         experiments: where records lie.
 
     Returns: 0 if every compared metric agrees, 1 if one does not, 3 (without training) if the experiment's config is
@@ -90,11 +90,11 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
 
 
 def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> int:
-    """Repeat a run folder, or the first seed of a record, from its files alone, which may be somebody else's.
+    """Repeat a run folder, or the first seed of a record, from its files alone, which may come from anywhere.
 
     Args:
         folder: with config.yaml and results.json, or with config.yaml and expected.json.
-        seed: None, or the folder's own.
+        seed: None or that of the folder.
         overrides: paths.data=…, paths.runs=…, data.num_workers=…, trust=true.
 
     Returns: 0 if every compared metric agrees, 1 if one does not.
@@ -139,7 +139,7 @@ def _new_folder(runs: str, title: str) -> Path:
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides of a run from elsewhere as nested keys. Raises: UsageError for those that would change it."""
+    """Overrides of a run from elsewhere, as nested keys. Raises: UsageError for those that would change the run."""
     allowed = ("paths.data", "paths.runs", "data.num_workers", "trust")
     for override in overrides:
         key = key_of(override)
@@ -154,7 +154,7 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A config from elsewhere with folders of ours."""
+    """A config from elsewhere, with folders of this machine."""
     default, own, asked = asdict(Paths()), config["paths"], given.get("paths", {})
     runs = asked.get("runs", default["runs"])
     there = isinstance(own.get("data"), str) and Path(own["data"]).is_dir()
@@ -163,7 +163,7 @@ def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> 
     settings = relocated(config, {"data": data, "runs": runs, "run": str(_new_folder(runs, title))})
     if "num_workers" in given.get("data", {}):
         settings["data"] = {**settings["data"], "num_workers": given["data"]["num_workers"]}
-    # A logger changes no result, and another one than a file in the run folder would report to somebody else's server.
+    # A logger changes no result, but one that writes elsewhere might report to a server of the run's author.
     logger = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": settings["paths"]["run"], "name": "logs"}
     return {**settings, "resume": None, "show": None, "debug": {}, "logger": logger if settings["logger"] else {}}
 
@@ -199,7 +199,7 @@ def _repeat(
 
 
 def _contents(data: Mapping[str, str]) -> list[str]:
-    """Hashes whose names, which may be those of folders of one machine, do not matter."""
+    """The hashes alone, because the names may contain folders of one machine."""
     return sorted(data.values())
 
 
@@ -225,7 +225,7 @@ def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bo
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """Recorded and found values of every metric, the rule that was applied, and what came of it."""
+    """A table of recorded and found metrics, the rule that was applied, and the verdict."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("metric", "recorded", "found", "rule", ""):
         table.add_column(header, overflow="fold")

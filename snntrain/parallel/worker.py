@@ -1,4 +1,4 @@
-"""One of the processes of a run on several devices: trains, and leaves a note on how it ended."""
+"""One of the processes of a run on several devices: it trains and records how it ended."""
 
 import ctypes
 import json
@@ -21,7 +21,7 @@ def main(exchange: str) -> NoReturn:
     """Run the job that snntrain.parallel.agent described, and end the process.
 
     Args:
-        exchange: a folder with job.json; outcome.<rank>.json is written into it.
+        exchange: a folder with job.json, into which outcome.<rank>.json is written.
     """
     folder, rank = Path(exchange), os.environ["RANK"]
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def main(exchange: str) -> NoReturn:
     write_json(folder / f"outcome.{rank}.json", {**outcome, "time": time.time()})
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # at its usual end Python would wait for the connections to processes that are gone
+    os._exit(code)  # a normal exit would wait for connections to processes that are gone
 
 
 def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -71,7 +71,7 @@ def _train(job: dict[str, Any]) -> dict[str, float]:
 
 
 def _end_with(agent: dict[str, Any]) -> None:
-    """Have the system end this process when the one that watches over it is gone, killed for instance."""
+    """Let the system end this process when the one that watches over it is gone."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
         if is_alive(agent) is False:  # it was killed before the line above
@@ -79,15 +79,15 @@ def _end_with(agent: dict[str, Any]) -> None:
 
 
 def _end_soon_after_a_signal() -> None:
-    """End the process a while after it was asked to, even if it waits for another one in code that is not Python's.
+    """End the process a while after a signal, even if it is waiting for another process in native code.
 
-    Python's handlers run in the main thread, between two of its instructions; the number of the signal is written to
-    this pipe at once.
+    Python runs handlers in the main thread between two of its instructions, but writes the number of the signal to this
+    pipe at once.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # loader workers, which are ended by signals
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # signals should end loader workers
 
     def watch() -> None:
         while (number := os.read(reading, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):

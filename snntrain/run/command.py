@@ -1,4 +1,4 @@
-"""A command line from start to exit code: one job or a sweep, errors as one sentence."""
+"""Run a command line of train.py, one job or a sweep, and turn errors into one sentence and an exit code."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ from snntrain.terminal import bold, terminal
 
 console = terminal()
 
-# Of the jobs that ran in this process outside of a sweep.
+# Errors of the jobs that ran in this process outside a sweep.
 _failures: list[Exception] = []
 _command_process: int | None = None
 
@@ -79,14 +79,14 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
 def run_job(config: DictConfig) -> float | None:
     """The body of train.py: one run, in the folder Hydra chose for it.
 
-    An error is reported here and now. In a sweep the jobs after it still run; the sweep knows of it from the job's
-    record, in whatever process the job ran.
+    An error is reported at once. The later jobs of a sweep still run; the sweep learns of the error from the job's
+    record, because the job may have run in another process.
 
-    Returns: the monitored metric, for sweepers that optimise it.
+    Returns: the monitored metric, for sweepers that optimize it.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    register_schema()  # what OmegaConf resolves is not known yet in a launcher's own process
+    register_schema()  # a launcher's own process does not know our resolvers yet
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # ${…} is text here
@@ -113,7 +113,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
 
     try:
         if config.sweep.resume and not _is_sweep():
-            raise UsageError("sweep.resume=true goes on with a sweep: add -m. To go on with one run: resume=auto.")
+            raise UsageError("sweep.resume=true continues a sweep: add -m. To continue one run: resume=auto.")
         if _is_sweep():
             _check_launcher(HydraConfig.get().launcher, config.trainer)
         else:
@@ -123,7 +123,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
         _failures.append(error)
         report(error, with_traceback=config.debug.get("traceback"), folder=folder)
         if os.getpid() != _command_process:
-            raise  # a launcher's own process: the launcher has to learn of it
+            raise  # in a launcher's own process: the launcher has to learn of it
         return None
     finally:
         _leave(config, folder)
@@ -154,7 +154,7 @@ def _run_in_sweep(
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"
         if os.getpid() != _command_process:
-            raise KeyboardInterrupt from None  # which a launcher's process can hand over to the one that waits for it
+            raise KeyboardInterrupt from None  # a launcher can pickle this one and hand it to the waiting process
         raise
     finally:
         _leave(config, folder)
@@ -182,7 +182,7 @@ def _is_sweep() -> bool:
 
 
 def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
-    """Those sections of a sweep's config, of what is the same in all its jobs."""
+    """These two sections of a sweep's config, composed from the overrides that all its jobs share."""
     parsed = zip(OverridesParser.create().parse_overrides(overrides), allow_new_nested_keys(overrides), strict=True)
     fixed = [text for override, text in parsed if not override.is_sweep_override()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -191,7 +191,7 @@ def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]
 
 
 def _check_launcher(launcher: DictConfig, trainer: DictConfig) -> None:
-    """Refuse a launcher of a sweep's jobs that does not go with their devices."""
+    """Refuse a launcher that does not suit the devices of the jobs."""
     from snntrain.parallel.devices import check_launcher
 
     check_launcher(*(OmegaConf.to_container(section, resolve=True) for section in (launcher, trainer)))

@@ -113,14 +113,14 @@ def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
-    trust = request.changes.get("trust") is True  # a checkpoint from somebody else may not say so itself
+    trust = request.changes.get("trust") is True  # only the user may say so, not the checkpoint
     config = admit(config, source, trust, writing=("trainer",))
     refuse_unread(request, config)
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(config, request.changes), resolve=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"eval: {' '.join(request.words)} cannot be set: {explain(error)}.") from error
-    if values_in(merged) > MOST_OF_A_CONFIG:  # an override may refer to sections, again and again
+    if values_in(merged) > MOST_OF_A_CONFIG:  # an override may copy whole sections, again and again
         raise UsageError(f"eval: {' '.join(request.words)} gives more than {MOST_OF_A_CONFIG:,} values.")
     merged = admit(merged, source, trust)
     if OmegaConf.select(request.changes, "paths.data") is not None:
@@ -129,7 +129,7 @@ def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
 
 
 def _moved(data: dict[str, Any], before: Any, now: str) -> dict[str, Any]:
-    """The places of a data set, which in a saved config no longer follow paths.data, in another folder."""
+    """The data section with its places moved to another folder: in a saved config they no longer follow paths.data."""
     places = {key: value for key, value in data.items() if isinstance(value, str) and key in ("root", "folder")}
     inside = {key: value for key, value in places.items() if key == "root" or Path(value).is_relative_to(str(before))}
     if not inside:

@@ -6,7 +6,7 @@
     results.json  report.html                                      written when the run ends
     .owner.json  checksums.json                                    see snntrain.run.ownership and snntrain.checksums
 
-A file that is missing raises FileNotFoundError, and one that cannot be used a DamagedFile that names it, whoever reads.
+Every reader raises FileNotFoundError for a missing file, and a DamagedFile that names it for one that cannot be used.
 """
 
 from collections.abc import Callable, Iterator, Mapping

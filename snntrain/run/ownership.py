@@ -1,4 +1,4 @@
-"""A folder that belongs to one process at a time: no two share one, and a killed run is told from a running one."""
+"""A folder that belongs to one process at a time, and shows whether that process still runs or was killed."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Which folder a run works in, and which checkpoint it goes on from."""
+"""Choose the folder a run works in and the checkpoint it continues from."""
 
 import os
 import shlex
@@ -21,11 +21,11 @@ console = terminal()
 
 @dataclass
 class Start:
-    """Where a run starts.
+    """The folder and checkpoint with which a run starts.
 
     Attributes:
         folder: the run folder.
-        checkpoint: what to go on from, None for a fresh start.
+        checkpoint: to continue from, None for a fresh start.
         fresh_folder: whether the folder was made for this very run and may be removed if the run is refused.
     """
 
@@ -37,14 +37,14 @@ class Start:
 def choose_start(
     config: Mapping[str, Any], folder: Path, *, is_chosen: bool = True, earlier: Path | None = None
 ) -> Start:
-    """Decide where to start, and take the folder: no other process will start or go on in it while this one lives.
+    """Decide where to start and take the folder, in which no other process can work until this one has ended.
 
     Args:
         config: checked; resume is None, 'auto', a run folder or a checkpoint file.
         folder: the folder that was made for this run.
-        is_chosen: the user named the folder, so a used one is refused; otherwise <folder>_2, … takes its place.
-        earlier: where the same job of a sweep ran before; it goes on there if it was cut off, and is not resumed
-            where it failed, since what it had learnt by then may be why.
+        is_chosen: whether the user named the folder: then a used one is refused, else <folder>_2, … is taken instead.
+        earlier: where the same job of a sweep ran before. It continues there if it was cut off. If it failed it starts
+            anew, because what it had learned may be the reason.
 
     Raises: UsageError if there is nothing to resume at the given path, the configs differ, or the folder holds
     another run.
@@ -70,7 +70,7 @@ def _take_fresh(folder: Path, is_chosen: bool) -> Path:
             f"process is gone, remove {run.owner_note}."
         )
     raise UsageError(
-        f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or go on with that run: "
+        f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or continue that run: "
         f"resume={folder}."
     )
 
@@ -83,15 +83,15 @@ def _take_used(folder: Path) -> None:
         raise UsageError(f"resume: {folder} is still being run by {named(holder)}. Wait for it, or stop it first.")
     if earlier is not None and is_alive(earlier) is None:
         console.print(
-            f"resume: {folder} is taken over from {named(earlier)}, of which nobody can tell from here whether it "
-            "still runs. Stop it there if it does.",
+            f"resume: {folder} is taken over from {named(earlier)}. It cannot be seen from here whether that still "
+            "runs; if it does, stop it there.",
             soft_wrap=True,
         )
 
 
 def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -> Start:
     resume = config["resume"]
-    if earlier is not None and _can_go_on(config, RunFolder(earlier)):
+    if earlier is not None and _can_continue(config, RunFolder(earlier)):
         return Start(earlier, RunFolder(earlier).last_checkpoint, fresh_folder=False)
     if resume is None:
         return Start(folder)
@@ -111,9 +111,9 @@ def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -
 
 
 def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> RunFolder | None:
-    """The given folder, else the newest one under paths.runs, whose run has this config and did not finish.
+    """The given folder or else the newest one under paths.runs whose run has this config and did not finish.
 
-    A run that cannot be read, or may be running elsewhere, is passed over with a line that names it.
+    A run that cannot be read, or that may be running elsewhere, is skipped with a message that names it.
     """
     given = RunFolder(folder)
     for run in [given, *RunFolder.below(Path(config["paths"]["runs"]))]:
@@ -121,15 +121,15 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> RunFolder | N
             if not _is_unfinished(config, run, is_given=run == given):
                 continue
         except (UsageError, OSError) as error:
-            _say(f"resume=auto passes over {run}: {error}")
+            _say(f"resume=auto skips {run}: {error}")
             continue
         holder = run.owner
         if holder is None or is_alive(holder) is False:
             return run
         if is_alive(holder) is None:
             _say(
-                f"resume=auto passes over {run}: it is held by {named(holder)}, of which nobody can tell from "
-                f"here whether it still runs. If it does not: resume={run}."
+                f"resume=auto skips {run}: it belongs to {named(holder)}, and it cannot be seen from here whether that "
+                f"still runs. If it does not: resume={run}."
             )
     return None
 
@@ -151,7 +151,7 @@ def _is_unfinished(config: Mapping[str, Any], run: RunFolder, *, is_given: bool)
     return True
 
 
-def _can_go_on(config: Mapping[str, Any], run: RunFolder) -> bool:
+def _can_continue(config: Mapping[str, Any], run: RunFolder) -> bool:
     """Whether a folder holds a run of this config that was cut off and left a checkpoint."""
     if not run.last_checkpoint.is_file():
         return False
@@ -161,18 +161,18 @@ def _can_go_on(config: Mapping[str, Any], run: RunFolder) -> bool:
         run.verify()
         read_checkpoint(run.last_checkpoint)
         return not differences(run.read_config(), config, free=RESUMABLE)
-    except (OSError, UsageError) as error:  # damaged by whatever cut it off: the job starts anew
+    except (OSError, UsageError) as error:  # what cut it off has damaged it, so the job starts anew
         _say(f"{run} is not resumed: {error}")
         return False
 
 
 def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapping[str, str]) -> None:
-    """Refuse to go on with data that are not those of the run so far.
+    """Refuse to continue with data that are not those the run was trained on so far.
 
     Args:
         content: of the checkpoint.
-        checkpoint: its file; in a run folder, provenance.json beside it knows the data too.
-        hashes: file → SHA-256 of the data as they are now.
+        checkpoint: its file; in a run folder, provenance.json names the data too.
+        hashes: file → SHA-256 of the present data.
 
     Raises: UsageError naming what changed.
     """
@@ -211,7 +211,7 @@ def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], che
 
 
 def _overrides_of(checkpoint: Path) -> str:
-    """The overrides that a run was started with, in words, where its folder tells."""
+    """The overrides that a run was started with, for a message; '' if its folder does not hold them."""
     try:
         given = RunFolder.of_checkpoint(checkpoint).read(RunFolder.overrides)
     except (OSError, UsageError):

@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report. Or a look at the model or the data, without any of it."""
+"""One run: check → build → fit → test → report; or only show the model or the data."""
 
 import time
 import traceback
@@ -64,13 +64,13 @@ def run(
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
-        command: recorded as what makes the same run; None: this program with the overrides.
-        more_callbacks: besides those of the config.
+        command: recorded as the one that repeats the run; None: this program with the overrides.
+        more_callbacks: in addition to those of the config.
         is_chosen, earlier: as in choose_start.
 
-    Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and
-    report were written.
+    Returns: the metrics of results.json; {} if the model or the data were shown.
+    Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and report were
+    written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -105,7 +105,7 @@ def run_checked(
 
     Args:
         settings: a config that was checked.
-        checkpoint: what to go on from.
+        checkpoint: to continue from.
         overrides, command, more_callbacks: as in run.
 
     Returns, Raises: as run.
@@ -128,7 +128,7 @@ def train(
     command: str | None = None,
     more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
-    """The run itself, in this process or in this and others.
+    """Train, test and report in this process, which may be one of several.
 
     Args:
         settings, checkpoint, overrides, command, more_callbacks: as in run_checked.
@@ -160,7 +160,7 @@ def train(
                 leave_group()
                 if not is_first:
                     return {}
-                built.data.trainer = None  # its loaders would go on giving this process its share
+                built.data.trainer = None  # otherwise its loaders would still give this process only its share
             trained = partial(_trained, built, device, test_batches, checkpoint is not None)
             _write_raster(built, trained)
             if built.stages:
@@ -181,7 +181,7 @@ def train(
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
     _conclude(built, "finished", metrics, seconds)
-    _summarise(built, metrics)
+    _summarize(built, metrics)
     return metrics
 
 
@@ -193,7 +193,7 @@ def _check_show(show: str | None) -> None:
 
 
 def _show_model(settings: dict[str, Any]) -> None:
-    """The layers of the model; no data is read."""
+    """Print the layers of the model; no data are read."""
     task, shape = build_task(settings), "×".join(map(str, net_shape(settings)))
     console.print(bold(settings["name"], f"   T = {task.T}, a sample of one step is {shape}"))
     console.print(layer_table(_layers(task, settings)))
@@ -205,7 +205,7 @@ def _layers(task: pl.LightningModule, settings: dict[str, Any]) -> list[dict[str
 
 
 def quieten_lightning() -> None:
-    """Hide Lightning's advice about things that this program decides on purpose."""
+    """Hide Lightning's advice about what this program does on purpose."""
     import logging
 
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -215,13 +215,13 @@ def quieten_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
-        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is of all processes already
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # our metrics are reduced over all processes already
     ):
         warnings.filterwarnings("ignore", text)
 
 
 def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None:
-    """Refuse, before anything is written, a checkpoint that is not of this run and these data."""
+    """Refuse a checkpoint of another run or of other data before anything is written."""
     content = read_checkpoint(checkpoint)
     check_state(content, built.task, built.trainer, built.config, checkpoint)
     if built.trainer.is_global_zero:
@@ -252,7 +252,7 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # together, if several
+    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # all processes take part
     if not built.trainer.is_global_zero:
         return {}
     if confusion is not None:
@@ -264,7 +264,7 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _test_batches(built: Run) -> int:
-    """How many batches of data.batch_size the test had, over all processes."""
+    """How many batches of data.batch_size the test had in all processes together."""
     whole = -(-len(built.data.splits["test"]) // built.data.batch_size)
     return min(int(sum(built.trainer.num_test_batches)) * built.trainer.world_size, whole)
 
@@ -278,7 +278,7 @@ def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
 
 
 def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:
-    """A copy of the task with the best weights, for the stages."""
+    """Copy the task, with its best weights, for the stages."""
     task, best = build_task(built.config), _best_checkpoint(built)
     if best is None and is_sharded(built.config["trainer"]):
         best = built.folder.last_checkpoint  # This rank holds only a shard of the weights.
@@ -305,7 +305,7 @@ def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bo
 def _stage_resume_point(
     path: Path, config: Mapping[str, Any], task: pl.LightningModule, trainer: pl.Trainer
 ) -> Path | None:
-    """The checkpoint that a stage's interrupted training goes on from; None if there is none of the same stages."""
+    """The checkpoint from which a stage's interrupted training continues; None if there is none of the same stages."""
     if not path.is_file():
         return None
     try:
@@ -356,7 +356,7 @@ def _conclude(
 def _conclude_early(
     built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str, trace: str = ""
 ) -> None:
-    """Conclude a run that an error or a signal has ended."""
+    """Conclude a run that was ended by an error or a signal."""
     with even_on_a_full_disk(status):
         _conclude(built, status, metrics, seconds, message)
         if trace:
@@ -366,10 +366,10 @@ def _conclude_early(
 def _interruption_message(built: Run, interruption: Interrupted) -> str:
     epoch, epochs = len(built.history.rows), built.trainer.max_epochs
     where = "after the last epoch" if epoch == epochs else f"in epoch {epoch + 1} of {epochs}"
-    return f"Interrupted ({interruption}) {where}. Go on with the same command and resume={built.folder}"
+    return f"Interrupted ({interruption}) {where}. Continue with the same command and resume={built.folder}"
 
 
-def _summarise(built: Run, metrics: dict[str, float]) -> None:
+def _summarize(built: Run, metrics: dict[str, float]) -> None:
     speed = built.throughput.images_per_second
     parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
     if "test/energy_uJ" in metrics:

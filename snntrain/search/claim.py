@@ -1,4 +1,4 @@
-"""Places in a study: exactly n trials finish, whoever asks at the same time and whoever dies."""
+"""Let exactly n trials of a study finish, no matter how many workers compete or crash."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ from snntrain import process
 from snntrain.search.study import FINISHED, SURPLUS
 
 BEAT = 20.0  # seconds between two signs of life
-SILENCE = 180.0  # seconds without one after which a worker on another machine is taken for dead
+SILENCE = 180.0  # seconds without one after which a worker on another machine counts as dead
 
 
 def is_alive(trial: FrozenTrial, now: float) -> bool:
@@ -29,17 +29,17 @@ def is_alive(trial: FrozenTrial, now: float) -> bool:
 
 
 def orphaned_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Running trials whose worker is dead: each holds a place until the study is told what became of it."""
+    """Running trials whose worker is dead; each holds a place until its outcome is recorded."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [trial for trial in running if not is_alive(trial, time.time())]
 
 
 def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:
-    """A trial to run, None if all places are taken now.
+    """Start a trial; None if all places are taken now.
 
-    A place is taken by a trial that is finished or running. Numbers are given by the storage, each once, in order. A
-    trial may run if fewer than n_trials trials with lower numbers hold places: of trials asked for at the same time the
-    lower ones win, no lock is needed, and at no moment more than n_trials are finished or allowed to finish.
+    A place is taken by a trial that is finished or running. The storage numbers trials in order, using each number
+    once. A trial may run if fewer than n_trials trials with lower numbers hold places. So of trials that start at the
+    same time the lower numbers win, no lock is needed, and never are more than n_trials finished or allowed to finish.
     """
     if _places_taken(study, None) >= n_trials:
         return None
@@ -49,7 +49,7 @@ def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:
         trial.set_user_attr("worker", process.this_process())
         trial.set_user_attr("beat", time.time())
         may_run = _places_taken(study, trial.number) < n_trials
-    finally:  # an interruption may come here too
+    finally:  # also after an interruption
         if not may_run:
             trial.set_user_attr("status", SURPLUS)
             study.tell(trial, state=TrialState.FAIL)
@@ -63,14 +63,14 @@ def _places_taken(study: optuna.Study, below: int | None) -> int:
 
 @contextlib.contextmanager
 def beating(trial: optuna.Trial) -> Iterator[None]:
-    """Give signs of life for a trial inside the block."""
+    """Record signs of life of a trial's worker inside the block."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT):
             try:
                 trial.set_user_attr("beat", time.time())
-            except Exception:  # the storage is out of reach for now, or another worker took this one for dead
+            except Exception:  # the storage cannot be reached now, or another worker has replaced this one
                 continue
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -1,4 +1,4 @@
-"""A study in its storage: opened, compared with what is to be searched, and counted."""
+"""Open a study, compare it with the present search, and count its trials."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ SURPLUS = "surplus"  # status of a trial that found all places taken; it never b
 
 
 class SeededByNumber(BaseSampler):
-    """A sampler whose draws follow from the trial's number and the trials before it, not from who asks.
+    """A sampler whose draws depend only on the trial's number and the trials before it, not on the worker.
 
-    So workers never draw the same, and a study that was stopped and taken up again by one worker gets the trials that
-    it would have got.
+    So no two workers draw the same values, and a study that one worker stops and continues gets the trials that it
+    would have got without the stop.
 
     Args:
         make: seed → sampler.
@@ -56,11 +56,11 @@ def has_trials(search: Search, storage: Any) -> bool:
 
 
 def open_study(search: Search, storage: Any, config: Mapping[str, Any]) -> optuna.Study:
-    """The study of a search, made if there is none.
+    """Open the study of a search, or make it if there is none.
 
     Args:
-        storage: an open one.
-        config: of the first run that is tried, resolved: what the runs have in common, and the parameters' first ends.
+        storage: from open_storage.
+        config: resolved, with the first end of every parameter.
 
     Raises: UsageError if its study searched something else.
     """
@@ -132,7 +132,7 @@ def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, 
 
 
 def counted(study: optuna.Study) -> dict[str, int]:
-    """How many trials there are, by what became of them; surplus ones were never trials."""
+    """How many trials there are of each outcome, without surplus ones, which never began."""
     counts = {state.name.lower(): 0 for state in TrialState}
     for trial in trials_of(study):
         counts[trial.state.name.lower()] += 1

@@ -47,7 +47,7 @@ def edit(path: Path, change) -> None:
     content = (json.loads if is_json else yaml.safe_load)(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text((json.dumps if is_json else yaml.safe_dump)(content), encoding="utf-8")
-    (path.parent / "checksums.json").unlink(missing_ok=True)  # as whoever changes a run on purpose is told
+    (path.parent / "checksums.json").unlink(missing_ok=True)  # as the error tells those who change a run on purpose
 
 
 def again(base: Path, **more) -> int:

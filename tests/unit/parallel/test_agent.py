@@ -1,4 +1,4 @@
-"""How a run of several processes that went wrong is told, from what they left."""
+"""The message of a run whose processes failed, made from what they left."""
 
 import json
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from snntrain.error import UsageError
 from snntrain.parallel import agent
-from snntrain.parallel.agent import _cause, _conclude, _where_to_go_on, launch
+from snntrain.parallel.agent import _cause, _conclude, _how_to_continue, launch
 from snntrain.run.folder import RunFolder
 
 CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
@@ -59,7 +59,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize(("codes", "outcomes", "stopped_by", "message"), CAUSES.values(), ids=CAUSES)
-def test_the_cause_is_told_and_not_what_followed_from_it(tmp_path, codes, outcomes, stopped_by, message):
+def test_the_message_names_the_cause_and_not_its_consequences(tmp_path, codes, outcomes, stopped_by, message):
     said = tmp_path / "logs/x/attempt_0/1/stderr.log"
     said.parent.mkdir(parents=True)
     said.write_text("first words\nlast words\n")
@@ -99,17 +99,17 @@ def test_what_the_first_process_wrote_is_kept_and_an_earlier_end_is_not(tmp_path
 def test_nothing_is_written_where_no_run_began(tmp_path):
     _conclude(RunFolder(tmp_path), "failed", "killed", time.time())
     assert list(tmp_path.iterdir()) == []
-    assert _where_to_go_on(RunFolder(tmp_path), CONFIG).startswith(" before training began")
+    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" before training began")
 
 
-def test_the_message_says_where_and_how_to_go_on(tmp_path):
+def test_the_message_says_where_the_run_stopped_and_how_to_continue(tmp_path):
     a_run(tmp_path, 3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    text = _where_to_go_on(RunFolder(tmp_path), CONFIG)
+    text = _how_to_continue(RunFolder(tmp_path), CONFIG)
     assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
-    assert _where_to_go_on(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
+    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
 
 
 @pytest.mark.parametrize("begins", [True, False])

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints of somebody else's: whatever is in them, nothing of it runs."""
+"""Nothing in a run folder or checkpoint of unknown origin is ever executed."""
 
 import copy
 import json

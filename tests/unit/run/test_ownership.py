@@ -1,4 +1,4 @@
-"""A folder belongs to one process at a time, and a dead owner is told from a living one."""
+"""A folder belongs to one process at a time, and its owner is known to be alive, dead, or neither."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ def a_dead_process() -> dict:
     return this_process() | {"pid": ended.pid}
 
 
-def test_of_many_that_claim_one_folder_at_once_one_gets_it(tmp_path):
+def test_of_many_simultaneous_claims_of_a_folder_one_succeeds(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda _: RunFolder(tmp_path / "run").claim(), range(40)))
     assert got.count(True) == 1
@@ -36,14 +36,14 @@ def test_a_used_folder_is_not_claimed_and_keeps_no_trace(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [RunFolder.config.name]
 
 
-def test_what_a_killed_process_held_is_claimed_again(tmp_path):
+def test_a_folder_of_a_killed_process_can_be_claimed(tmp_path):
     RunFolder(tmp_path).owner_note.write_text(json.dumps(a_dead_process()))
     assert RunFolder(tmp_path).claim() and is_this_process(RunFolder(tmp_path).owner)
     RunFolder(tmp_path).release()
     assert RunFolder(tmp_path).owner is None
 
 
-def test_another_machines_claim_holds_but_for_who_names_the_folder(tmp_path):
+def test_a_claim_of_another_machine_holds_unless_the_user_names_the_folder(tmp_path):
     elsewhere = this_process() | {"host": "no-such-host.invalid"}
     RunFolder(tmp_path).owner_note.write_text(json.dumps(elsewhere))
     assert is_alive(elsewhere) is None
@@ -54,7 +54,7 @@ def test_another_machines_claim_holds_but_for_who_names_the_folder(tmp_path):
     assert RunFolder(tmp_path).take_over(is_named=True) is None and is_this_process(RunFolder(tmp_path).owner)
 
 
-def test_a_living_owner_is_not_driven_out(tmp_path):
+def test_a_folder_of_a_living_process_is_not_taken_over(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         with open(f"/proc/{other.pid}/stat", encoding="utf-8") as file:
@@ -69,7 +69,7 @@ def test_a_living_owner_is_not_driven_out(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"pid": "x"}', json.dumps({"pid": -1, "host": os.uname().nodename})])
-def test_a_note_that_says_nothing_holds_a_folder_for_seconds_only(tmp_path, text):
+def test_an_unreadable_note_blocks_a_folder_only_for_seconds(tmp_path, text):
     """A full disk or a kill left it, or damage; it may also be another program's that is about to write."""
     RunFolder(tmp_path).owner_note.write_text(text)
     assert is_alive(RunFolder(tmp_path).owner) is None and not RunFolder(tmp_path).claim()

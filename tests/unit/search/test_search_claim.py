@@ -1,4 +1,4 @@
-"""Places of a study: never more than n, never fewer, whoever asks at once and whoever dies."""
+"""Exactly n trials of a study finish, no matter how many workers compete or crash."""
 
 import contextlib
 import multiprocessing
@@ -45,7 +45,7 @@ def hurried_worker(storage: str, n: int, deaths: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_workers_that_ask_at_once_and_die_finish_exactly_n_trials(tmp_path, kind):
+def test_workers_that_compete_and_crash_finish_exactly_n_trials(tmp_path, kind):
     storage = str(tmp_path / "s.journal") if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
     study, n = study_in(storage), 12
     fates = [0.0, 0.3, 0.3, 0.3]  # the first one lives
@@ -108,7 +108,7 @@ def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path
     assert (claim(study, 1) is None) != is_dead  # its place is free again
 
 
-def test_a_worker_that_was_taken_for_dead_cannot_finish_its_trial(tmp_path):
+def test_a_worker_whose_trial_was_replaced_cannot_finish_it(tmp_path):
     study = study_in(str(tmp_path / "s.journal"))
     slow = claim(study, 1)
     slow.set_user_attr("worker", this_process() | {"host": "another"})

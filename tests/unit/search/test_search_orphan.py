@@ -48,7 +48,7 @@ def test_an_orphan_counts_if_its_run_folder_says_that_it_ended(tmp_path, status,
     assert settle_orphan(SEARCH, study, orphan, tmp_path) == ""  # another worker was faster
 
 
-def test_a_run_folder_of_another_study_is_not_believed(tmp_path):
+def test_a_run_folder_of_another_study_is_not_used(tmp_path):
     study = optuna.create_study(direction="maximize")
     orphan = study.ask()  # it died before it named its folder
     place = run_folder(tmp_path, 0)

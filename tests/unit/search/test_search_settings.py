@@ -145,7 +145,7 @@ def test_a_search_is_no_group_of_a_run():
         compose(["search=lif_tau"])
 
 
-def test_a_command_line_is_taken_apart():
+def test_a_command_line_is_parsed():
     command = parse(["search=lif_tau", "workers=2", "n_trials=9", "storage=a.log", "T=2"])
     assert (command.name, command.workers, command.overrides) == ("lif_tau", 2, ["T=2"])
     assert command.changed == {"n_trials": 9, "storage": "a.log"}

@@ -18,7 +18,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.results import MONITOR, exact_metrics, monitor_of
 from snntrain.sweep.jobs import SWEEP, Job, read_jobs, read_sweep
 
-# Of the config, what says where a run lies and not what it computes.
+# Keys of the config that say where a run lies, not what it computes.
 _PLACES = ("paths.run", "paths.runs", "sweep.resume", "resume")
 _OUTCOMES = ("finished", "failed", "interrupted", "pruned")
 
@@ -37,7 +37,7 @@ class Row:
         seconds: of the whole job or of its parts, as far as they are known.
         metrics: name → value.
         config: dotted key → value as text; {} where there is none.
-        when: time of the last word it left, ISO; '' if there is none.
+        when: it last wrote something, ISO; '' if it never did.
         verified: whether its files were compared with checksums.json; False for a run from before there was one.
         monitor: the metric that chose its best epoch, and whether the largest ("max") or the smallest ("min") is best:
             runs are compared by it, too.

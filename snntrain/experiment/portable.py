@@ -10,7 +10,7 @@ from snntrain.error import UsageError
 from snntrain.tree import walk
 
 # Groups of the config that name folders.
-_WITH_FOLDERS = ("data", "callbacks", "stages", "logger", "trainer")
+_WITH_FOLDERS = ("data", "callbacks", "logger", "trainer")
 
 
 def portable(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from snntrain.experiment.recorded import (
     write_record,
 )
 from snntrain.registry import did_you_mean
-from snntrain.run.build import build_stages, build_task
+from snntrain.run.build import build_callbacks, build_task, check_fit_end
 from snntrain.run.differences import WITHOUT_EFFECT, differences
 from snntrain.run.folder import RunFolder
 from snntrain.run.provenance import ROOT, git
@@ -168,7 +168,8 @@ def record_from(
     first = composed(name, next(iter(runs)), ours)
     refuse_several_devices(first, "a record")
     refuse_local_places(portable(first, name))
-    build_stages(first, build_task(first))  # imports the packages that the runs used, for the lock file
+    # This imports the packages that the runs used, for the lock file.
+    check_fit_end(build_callbacks(first), build_task(first), first)
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, runs)), *ours]
     return _write(name, runs, ours, commit, shlex.join(command), experiments)
 

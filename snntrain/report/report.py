@@ -11,7 +11,7 @@ import numpy as np
 from snntrain.files import read_text, write_text
 from snntrain.report.layer_table import neuron_marks
 from snntrain.report.run_files import RunFiles, Unavailable, in_one_line
-from snntrain.report.stages import STAGE_SECTIONS, chosen_stages
+from snntrain.report.stages import STAGE_SECTIONS, chosen_callbacks
 from snntrain.run.contents import Curve, as_number
 from snntrain.run.folder import RunFolder
 
@@ -41,9 +41,9 @@ def _render(run: RunFiles) -> str:
     import jinja2
 
     sections = []
-    stages = chosen_stages(run)
+    chosen = chosen_callbacks(run)
     for key, (title, build) in _SECTIONS.items():
-        if key in STAGE_SECTIONS and key not in stages:
+        if key in STAGE_SECTIONS and key not in chosen:
             continue
         try:
             content, note = build(run), ""

@@ -7,7 +7,7 @@ ABSENT = "—"
 
 RESUMABLE = frozenset(
     {
-        *("paths", "resume", "sweep", "name", "callbacks", "stages", "logger", "debug", "trust"),
+        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust"),
         *("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps"),
     }
 )

@@ -45,14 +45,14 @@ class RunFile:
 
 
 def artifact(place: str) -> RunFile:
-    """The file of what acts after training.
+    """The file of a fit-end callback.
 
     Args:
-        place: inside the folder of artifacts, whose first part is the name of what wrote it: lava/plan.txt.
+        place: inside the folder of artifacts, starting with the callback's name: lava/plan.txt.
     """
     return RunFile(
         f"{_ARTIFACTS}/{place}",
-        f"the stage {place.partition('/')[0]} writes it after the test",
+        f"{place.partition('/')[0]} writes it after the test",
         BY_SUFFIX[Path(place).suffix],
     )
 
@@ -102,7 +102,7 @@ class RunFolder(OwnedFolder):
 
     @property
     def artifacts(self) -> Path:
-        """The folder of what the test and the stages wrote."""
+        """The folder of what the test and the fit-end callbacks wrote."""
         return self.path / _ARTIFACTS
 
     @classmethod

@@ -123,7 +123,7 @@ def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, 
             found += differences(old, new, path=path)
     found += differences(saved["objectives"], content["objectives"], path="objectives")
     if not found:  # the config of the first run follows from the parameters
-        found += differences(saved["config"], content["config"], free=RESUMABLE - {"callbacks", "stages"})
+        found += differences(saved["config"], content["config"], free=RESUMABLE - {"callbacks"})
     if found:
         raise UsageError(
             f"study={search.study} searched something else: {'; '.join(map(str, found))}. "

@@ -9,5 +9,9 @@ class DamagedFile(UsageError):
     """Raised for a file that cannot be used; the text names it, what is wrong with it and what to do."""
 
 
+class MissingFile(FileNotFoundError, UsageError):
+    """Raised for a file that a run folder does not hold; the text names it and what to do."""
+
+
 class Diverged(RuntimeError):
     """Raised when numbers in training are no longer finite; the text says where, when and the likely cause."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from snntrain.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
-from snntrain.experiment.recorded import GENERATED, NOTES, Record, recorded_names, required
+from snntrain.experiment.recorded import GENERATED, NOTES, Record, recorded_names
 from snntrain.files import damage, read_text, read_yaml
 from snntrain.report.run_table import binomial_error
 from snntrain.run.contents import curves_of
@@ -166,7 +166,7 @@ def table_text(experiments: Path) -> str:
     names = recorded_names(experiments)
     for name in names:
         record = Record(experiments / name)
-        expected = required(record, Record.expected)
+        expected = record.read(Record.expected)
         try:
             lines.append(_table_row(name, expected, literature(experiments / name)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -204,7 +204,7 @@ def pages(experiments: Path) -> dict[Path, str]:
     for name in recorded_names(experiments):
         folder = experiments / name
         record = Record(folder)
-        expected, facts = required(record, Record.expected), required(record, Record.provenance)
+        expected, facts = record.read(Record.expected), record.read(Record.provenance)
         with damage(record.provenance):
             more = {"claims": literature(folder), "remark": remark(folder)}
             found[record.readme] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)

@@ -132,7 +132,7 @@ def read_record(folder: Path) -> Reference:
     """
     _put_back(folder.parent)
     record = Record(folder)
-    expected, facts = required(record, Record.expected), required(record, Record.provenance)
+    expected, facts = record.read(Record.expected), record.read(Record.provenance)
     with files.damage(record.expected):
         if expected["format"] != FORMAT:
             raise UsageError(
@@ -148,10 +148,10 @@ def read_record(folder: Path) -> Reference:
         overrides, commit = [str(override) for override in facts["overrides"]], facts["commit"]
     return Reference(
         title=folder.name,
-        config=read_config(folder),
+        config=record.read_config(),
         metrics=metrics,
         tolerances=dict.fromkeys(metrics, tolerances),
-        versions=required(record, Record.lock),
+        versions=record.read(Record.lock),
         hardware=hardware,
         data=data,
         overrides=overrides,
@@ -165,11 +165,11 @@ def read_run(folder: Path) -> Reference:
     Raises: UsageError naming what is missing or damaged, or saying that the run did not finish.
     """
     run = RunFolder(folder)
-    found, facts = required(run, RunFolder.results), required(run, RunFolder.provenance)
-    verify_run(folder)
+    found, facts = run.read(RunFolder.results), run.read(RunFolder.provenance)
+    verify_run(run)
     if found.get("status") != "finished":
         raise UsageError(f"{folder}: this run is {found.get('status')!r}, not finished; there is nothing to compare.")
-    config, splits, metrics = read_config(folder), required(run, RunFolder.splits), exact_metrics(found)
+    config, splits, metrics = run.read_config(), run.read(RunFolder.splits), exact_metrics(found)
     with files.damage(run.config):
         seed, accelerator = int(config["seed"]), config["trainer"].get("accelerator")
         sizes = sizes_of_splits(splits, config)
@@ -192,35 +192,15 @@ def read_run(folder: Path) -> Reference:
     )
 
 
-def verify_run(folder: Path) -> None:
+def verify_run(run: RunFolder) -> None:
     """Compare the files of a run folder with its checksums. Raises: DamagedFile."""
-    if remark := RunFolder(folder).verify():
+    if remark := run.verify():
         console.print(remark, soft_wrap=True)
 
 
 def exact(hexadecimal: Mapping[str, str]) -> dict[str, float]:
     """Metrics from their float.hex."""
     return {str(name): float.fromhex(value) for name, value in hexadecimal.items()}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config of a run folder or record as the present program would write it. Raises: UsageError."""
-    try:
-        return RunFolder(folder).read_config()
-    except FileNotFoundError as error:
-        raise _missing(RunFolder(folder).config) from error
-
-
-def required(run: RunFolder, file: RunFile) -> Any:
-    """The content of a file of a run folder. Raises: UsageError, also if it is missing."""
-    try:
-        return run.read(file)
-    except FileNotFoundError as error:
-        raise _missing(run.path / file.name) from error
-
-
-def _missing(path: Path) -> UsageError:
-    return UsageError(f"{path} is missing. Give a finished run folder, or a recorded experiment.")
 
 
 def _texts(mapping: Mapping[str, Any]) -> dict[str, str]:

@@ -25,8 +25,6 @@ from snntrain.experiment.recorded import (
     NOTES,
     Record,
     is_generated,
-    read_config,
-    required,
     verify_run,
     write_record,
 )
@@ -193,9 +191,9 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -> int:
     """Check that a run folder belongs to the experiment, and return its seed. Raises: UsageError."""
-    verify_run(folder)
     run = RunFolder(folder)
-    status, facts = required(run, RunFolder.results).get("status"), required(run, RunFolder.provenance)
+    verify_run(run)
+    status, facts = run.read(RunFolder.results).get("status"), run.read(RunFolder.provenance)
     if status != "finished":
         raise UsageError(f"{folder}: this run is {status!r}, not finished. Continue it: train.py resume={folder}.")
     code = facts.get("code", {})
@@ -203,7 +201,7 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
         raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
     changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
     _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
-    config = read_config(folder)
+    config = run.read_config()
     if not isinstance(config["seed"], int):
         raise UsageError(f"{run.config} is damaged: it has no seed.")
     expected = portable(composed(name, config["seed"], overrides), name)
@@ -221,17 +219,17 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
 def _write(
     name: str, runs: dict[int, Path], overrides: list[str], commit: str, command: str, experiments: Path
 ) -> Path:
-    found = {seed: required(RunFolder(folder), RunFolder.results) for seed, folder in runs.items()}
+    found = {seed: RunFolder(folder).read(RunFolder.results) for seed, folder in runs.items()}
     metrics = {seed: exact_metrics(results) for seed, results in found.items()}
     _refuse_unequal("metrics", {seed: sorted(values) for seed, values in metrics.items()}, runs)
     first = next(iter(runs.values()))
-    config = read_config(first)
+    config = RunFolder(first).read_config()
     accelerator = config["trainer"].get("accelerator")
-    facts = {seed: required(RunFolder(folder), RunFolder.provenance) for seed, folder in runs.items()}
+    facts = {seed: RunFolder(folder).read(RunFolder.provenance) for seed, folder in runs.items()}
     hardware = {seed: hardware_class(fact["hardware"], accelerator) for seed, fact in facts.items()}
     _refuse_unequal("class of hardware", hardware, runs)
     _refuse_unequal("data", {seed: fact["data"] for seed, fact in facts.items()}, runs)
-    sizes = sizes_of_splits(required(RunFolder(first), RunFolder.splits), config)
+    sizes = sizes_of_splits(RunFolder(first).read(RunFolder.splits), config)
     expected = {
         "format": FORMAT,
         "experiment": name,

@@ -6,9 +6,10 @@
     results.json  report.html                                      written when the run ends
     .owner.json  checksums.json                                    see snntrain.run.ownership and snntrain.checksums
 
-Every reader raises FileNotFoundError for a missing file, and a DamagedFile that names it for one that cannot be used.
+Every reader raises a MissingFile for a missing file and a DamagedFile for one that cannot be used, which name it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import Any, ClassVar
 import yaml
 
 from snntrain import checksums
-from snntrain.error import DamagedFile, UsageError
+from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.files import damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
 from snntrain.run.contents import BY_SUFFIX, parse_arrays, parse_epochs, parse_layers, parse_operations, parse_overrides
 from snntrain.run.ownership import OWNER_NOTE, OwnedFolder
-from snntrain.run.results import best_epoch, monitor_of, parse_results, write_results
+from snntrain.run.results import best_epoch, monitor_of, parse_results
 
 _CHECKPOINTS, _ARTIFACTS = "checkpoints", "artifacts"
 
@@ -126,11 +127,14 @@ class RunFolder(OwnedFolder):
     def read(self, file: RunFile) -> Any:
         """The content of a file, as its parser gives it.
 
-        Raises: FileNotFoundError; DamagedFile naming it.
+        Raises: MissingFile or DamagedFile naming it.
         """
         path = self.path / file.name
-        with damage(path):
-            return file.parse(path)
+        try:
+            with damage(path):
+                return file.parse(path)
+        except FileNotFoundError as error:
+            raise MissingFile(f"{path} is missing. Give a finished run folder, or a recorded experiment.") from error
 
     def read_config(self) -> dict[str, Any]:
         """The config as the present program would have written it. Records of experiments are read in the same way.
@@ -148,7 +152,7 @@ class RunFolder(OwnedFolder):
         """
         try:
             written_in = self.read(RunFolder.provenance).get("format", 1)
-        except FileNotFoundError:  # programs since format 2 write it before config.yaml
+        except MissingFile:  # programs since format 2 write it before config.yaml
             return 1
         if type(written_in) is not int or written_in < 1:
             raise DamagedFile(
@@ -160,7 +164,7 @@ class RunFolder(OwnedFolder):
         """The content of results.json, {} if the run has not ended. Raises: DamagedFile."""
         try:
             return self.read(RunFolder.results)
-        except FileNotFoundError:
+        except MissingFile:
             return {}
 
     def usable_outcome(self) -> dict[str, Any]:
@@ -178,14 +182,14 @@ class RunFolder(OwnedFolder):
         """The metric that chooses the best epoch and its direction; the usual one if the config cannot be read."""
         try:
             return monitor_of(self.read(RunFolder.config))
-        except (OSError, UsageError):
+        except UsageError:
             return monitor_of({})
 
     def epochs(self) -> list[dict[str, float]]:
         """The metrics of every epoch so far; [] if they cannot be read."""
         try:
             return self.read(RunFolder.metrics)
-        except (OSError, UsageError):
+        except UsageError:
             return []
 
     def best_epoch(self) -> Mapping[str, float]:
@@ -223,5 +227,15 @@ class RunFolder(OwnedFolder):
         write_json(self.layers, layers)
 
     def write_results(self, status: str, metrics: Mapping[str, float], **more: Any) -> None:
-        """Write results.json, see snntrain.run.results.write_results."""
-        write_results(self.results, status, metrics, **more)
+        """Write how the run ended.
+
+        Args:
+            status: finished, interrupted, pruned or failed.
+            metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
+            more: further entries, such as seconds or message.
+        """
+        exact = {name: float(value) for name, value in sorted(metrics.items())}
+        hexadecimal = {name: value.hex() for name, value in exact.items()}
+        # JSON has no NaN and no infinity; under "hex" they stand by name.
+        values = {name: value if math.isfinite(value) else None for name, value in exact.items()}
+        write_json(self.results, {"status": status, "metrics": values, "hex": hexadecimal, **more})

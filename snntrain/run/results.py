@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.error import UsageError
-from snntrain.files import read_json, write_json
+from snntrain.files import read_json
 from snntrain.terminal import terminal
 
 MONITOR = ("val/acc", "max")  # of runs whose config does not say it
@@ -45,22 +45,6 @@ def best_epoch(rows: Sequence[Row], metric: str, mode: str) -> Row:
 
 def _has_finite_losses(row: Row) -> bool:
     return all(math.isfinite(value) for name, value in row.items() if name.endswith("/loss"))
-
-
-def write_results(path: Path, status: str, metrics: Mapping[str, float], **more: Any) -> None:
-    """Write results.json.
-
-    Args:
-        path: of the file.
-        status: finished, interrupted, pruned or failed.
-        metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
-        more: further entries, such as seconds or message.
-    """
-    exact = {name: float(value) for name, value in sorted(metrics.items())}
-    hexadecimal = {name: value.hex() for name, value in exact.items()}
-    # JSON has no NaN and no infinity; under "hex" they stand by name.
-    values = {name: value if math.isfinite(value) else None for name, value in exact.items()}
-    write_json(path, {"status": status, "metrics": values, "hex": hexadecimal, **more})
 
 
 def parse_results(path: Path) -> dict[str, Any]:

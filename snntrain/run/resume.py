@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.checkpoint import read_checkpoint
-from snntrain.error import DamagedFile, UsageError
+from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.parallel.devices import is_first
 from snntrain.process import is_alive, named
 from snntrain.registry import did_you_mean
@@ -180,7 +180,7 @@ def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapp
     if saved is None:
         try:
             saved = RunFolder.of_checkpoint(checkpoint).read(RunFolder.provenance).get("data")
-        except FileNotFoundError:
+        except MissingFile:
             saved = None
     if not isinstance(saved, Mapping):
         _say(f"{checkpoint} does not say on which data its run was; they are not compared.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snntrain.ann2snn import convert, make_method
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.graph import trace, working_copy
 from snntrain.registry import did_you_mean
 

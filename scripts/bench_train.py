@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from snntrain import functional, registry
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.model import builder
 from snntrain.run.build import build, build_data, build_net
 from snntrain.run.memory import keep_freed_memory

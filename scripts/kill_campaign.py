@@ -34,7 +34,7 @@ from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_record
 from snntrain.experiment.recording import record
-from snntrain.run.results import read_results
+from snntrain.run.folder import RunFolder
 from snntrain.run.run import run  # noqa: F401  imported here once, not in each of the processes
 from snntrain.sweep.jobs import read_jobs
 
@@ -107,7 +107,7 @@ def program(name: str, *arguments: str) -> None:
 
 def metrics_of(folder: Path) -> Hex:
     """The exact metrics of a run that is finished; {} of another."""
-    found = read_results(folder)
+    found = RunFolder(folder).outcome()
     return found["hex"] if found.get("status") == "finished" else {}
 
 
@@ -121,7 +121,7 @@ class Training(Scene):
         train(*TINY, *self.more, "hydra.run.dir=run")
 
     def go_on(self) -> None:
-        resumable = Path("run/checkpoints/last.ckpt").is_file()
+        resumable = RunFolder(Path("run")).last_checkpoint.is_file()
         train(*TINY, *self.more, *(["resume=run"] if resumable else ["hydra.run.dir=again"]))
 
     def results(self, folder: Path) -> Hex:

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import read_json
 from snntrain.registry import did_you_mean
 from snntrain.report.run_rows import Row, shared_monitor
+from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import cell
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
@@ -118,7 +118,7 @@ def _test_samples(row: Row) -> int | None:
     if row.folder is None or row.config.get("trainer.limit_test_batches", "None") not in ("None", "null", ""):
         return None
     try:
-        return int(read_json(row.folder / "artifacts/splits.json")["test"]["count"]) or None
+        return int(RunFolder(row.folder).read(RunFolder.splits)["test"]["count"]) or None
     except (OSError, DamagedFile, KeyError, TypeError, ValueError):  # the run is shown without it
         return None
 

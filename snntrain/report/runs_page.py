@@ -25,6 +25,7 @@ from snntrain.report.run_table import (
     value_of,
     varied,
 )
+from snntrain.run.folder import RunFolder
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
 _MOST_METRICS = 10
@@ -158,9 +159,9 @@ def _joined(row: Row) -> str:
 
 def _link(row: Row, page: pathlib.Path) -> str:
     """The address of a run's report from the page, '' if there is none."""
-    if row.folder is None or not (row.folder / "report.html").is_file():
+    if row.folder is None or not (report := RunFolder(row.folder).report).is_file():
         return ""
-    relative = os.path.relpath((row.folder / "report.html").resolve(), page.resolve().parent)
+    relative = os.path.relpath(report.resolve(), page.resolve().parent)
     return "./" + urllib.parse.quote(pathlib.Path(relative).as_posix())
 
 

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.files import write_json, write_text
+from snntrain.run.folder import RunFolder
 from snntrain.search import plots
 from snntrain.search.settings import Search
 from snntrain.search.study import FINISHED, counted, trials_of
@@ -72,7 +73,7 @@ def write_study(search: Search, study: optuna.Study, folder: Path) -> None:
         sections=_sections(search, study, trials, [row.number for row in best]),
         on_test=[objective.metric for objective in search.objectives if objective.metric.startswith("test/")],
         seconds=sum(row.seconds or 0 for row in rows),
-        linked={row.number for row in rows if row.folder and (folder / row.folder / "report.html").is_file()},
+        linked={row.number for row in rows if row.folder and RunFolder(folder / row.folder).report.is_file()},
         show=show,
     )
     write_text(folder / REPORT, page)

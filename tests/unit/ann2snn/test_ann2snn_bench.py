@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_data, build_task
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"

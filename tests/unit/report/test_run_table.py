@@ -15,9 +15,10 @@ from run_folders import make_run, make_sweep
 
 from snntrain.error import UsageError
 from snntrain.files import write_json
+from snntrain.process import this_process
 from snntrain.report.run_rows import find_rows, run_row, sweep_rows
 from snntrain.report.run_table import binomial_error, by_seed, csv_of, metric_names, sort_rows, table_of, varied
-from snntrain.run.owner import OWNER, this_process
+from snntrain.run.folder import RunFolder
 from snntrain.sweep.jobs import Job
 
 ACC = {("if", 1): 0.5, ("if", 2): 0.75, ("if", 3): 0.1, ("lif", 1): 0.9, ("lif", 2): 0.3}
@@ -98,7 +99,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     make_run(tmp_path / "stopped", status="interrupted")
     make_run(tmp_path / "cut", status="pruned")
     make_run(tmp_path / "lost", status="unfinished")
-    (make_run(tmp_path / "killed", status="unfinished") / OWNER).write_text(
+    RunFolder(make_run(tmp_path / "killed", status="unfinished")).owner_note.write_text(
         json.dumps(this_process() | {"pid": 999_999_999, "started": 1})
     )
     (make_run(tmp_path / "torn", test_acc=1.0) / "results.json").write_text('{"status": "fini')
@@ -207,7 +208,7 @@ def test_a_damaged_record_of_a_job_is_a_row_of_the_sweep(sweep, content):
 
 
 def test_owners_that_are_pipes_are_not_waited_for(tmp_path):
-    os.mkfifo(make_run(tmp_path / "run", test_acc=0.5) / OWNER)
+    os.mkfifo(RunFolder(make_run(tmp_path / "run", test_acc=0.5)).owner_note)
     assert [row.status for row in find_rows([tmp_path])] == ["finished"]
 
 

@@ -1,4 +1,4 @@
-"""The page of runs: complete without scripts, escaped whatever the folders hold, sorted and filtered in a browser."""
+"""The page of runs is complete without scripts, escaped for any content, and sorts and filters in a browser."""
 
 import json
 import re

@@ -150,7 +150,7 @@ def most_used(most: Mapping[str, float], layers: Sequence[NetxLayer], run: Emula
 
 
 def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
-    """Refuse a net of which a spike changes because Lava clips potentials. Most clipping is far below 0 and harmless."""
+    """Raises: ExportError where clipping in Lava changes a spike. Most clipped potentials are too far below 0 for that."""
     expected = emulate(planned.layers, x, limits=planned.limits)
     for index, spikes, others, v in zip(run.layers, run.spikes, expected.spikes, run.v_range, strict=True):
         if differing := int((spikes != others).sum()):

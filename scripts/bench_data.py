@@ -21,11 +21,10 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from snntrain import functional
+from snntrain import create_model, functional
 from snntrain.data import EventFolder, Framing
 from snntrain.data.events import read_events
 from snntrain.files import write_json
-from snntrain.model import create_model
 
 SIZE = (34, 34)
 

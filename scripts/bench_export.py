@@ -14,10 +14,10 @@ import torch
 from benchmark import console, describe_run, introduce, parser, positive
 from torch import Tensor
 
+from snntrain import create_model
 from snntrain.export import export
 from snntrain.files import write_json
 from snntrain.functional import repeat
-from snntrain.model import create_model
 from snntrain.quantize import observe, prepare, preset, to_integer
 
 

@@ -14,10 +14,9 @@ from benchmark import console, describe_run, interleaved, introduce, parser, pos
 from rich.table import Table
 from torch import Tensor, nn
 
-from snntrain import functional
+from snntrain import create_model, functional, list_models
 from snntrain.encoding import DirectEncoder
 from snntrain.files import write_json
-from snntrain.model import create_model, list_models
 
 SHAPES = {"csnn": (1, 28, 28)}
 

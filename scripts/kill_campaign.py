@@ -30,10 +30,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # results depend on the number of
 import numpy as np
 import torch
 
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_record
 from snntrain.experiment.recording import record
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.run import run  # noqa: F401  imported here once, not in each of the processes
 from snntrain.sweep.jobs import read_jobs

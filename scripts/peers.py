@@ -106,8 +106,32 @@ class Contender:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The neuron's own parameters."""
         return list(self.node.parameters())
+
+    def train(self, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Forward and backward: the gradients of the input and of the parameters."""
+        return torch.autograd.grad(self.run(x), [x, *self.parameters], g, allow_unused=True)
+
+    @torch.no_grad()
+    def infer(self, x: Tensor) -> Tensor:
+        """Forward alone."""
+        return self.run(x)
+
+    def kept_bytes(self, x: Tensor) -> int:
+        """Memory that forward keeps for backward, beyond the input itself: each storage once."""
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor  # stays alive in the graph, so that no address is given out twice
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            y = self.run(x)
+        kept.pop(x.untyped_storage().data_ptr(), None)
+        del y
+        return sum(kept.values())
 
 
 def find(text: str) -> Case:

@@ -54,7 +54,7 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     _, errors = data.communicate(timeout=240)
     assert data.returncode == 0, errors
     loading = json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8"))
-    assert loading["settings"]["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
+    assert loading["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
     stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
     assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 
@@ -66,10 +66,10 @@ def _check_training(found: dict[str, Any]) -> None:
     assert 0 < speed["min"] <= speed["median"] <= speed["max"]
     assert found["framework_overhead"] > -1
     assert sum(found["shares"]["bare"].values()) == pytest.approx(1)
-    assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimiser"] > 0
+    assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimizer"] > 0
     assert list(found["over_T"]["seconds_per_step"]) == ["1", "2", "3"]
     assert found["over_T"]["fit"]["r_squared"] <= 1
-    assert found["options"]["T"] == 2 and found["run"]["threads"] == 1 and found["run"]["versions"]["torch"]
+    assert found["settings"]["T"] == 2 and found["run"]["threads"] == 1 and found["run"]["versions"]["torch"]
     if WITH_SPIKINGJELLY:
         assert found["variants"]["spikingjelly"]["times_as_fast"] == 1
         assert found["largest_difference"] < 1e-5  # otherwise two different networks were compared
@@ -132,3 +132,30 @@ def test_a_ratio_compares_values_of_the_same_round(scripts):
     import benchmark
 
     assert benchmark.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 3.0]) == 2.0
+
+
+def test_measurements_take_turns_after_a_warm_up_that_does_not_count(scripts):
+    import benchmark
+
+    order = []
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    seconds = benchmark.interleaved({name: lambda name=name: measure(name) for name in "abc"}, rounds=3)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    assert seconds == {"a": [4.0, 9.0, 11.0], "b": [5.0, 7.0, 12.0], "c": [6.0, 8.0, 10.0]}
+
+
+def test_results_name_the_command_the_machine_and_the_versions(scripts, tmp_path, monkeypatch):
+    import benchmark
+
+    monkeypatch.setattr(sys, "argv", ["scripts/bench_any.py", "--rounds", "3"])
+    options = benchmark.parser("What is measured.\n\nexample", rounds=5).parse_args(["--rounds", "3"])
+    options.output = tmp_path / "new"
+    benchmark.finish(options, "any", benchmark.describe_run(threads=2), {"nets": {"csnn": 1.5}})
+    found = json.loads((tmp_path / "new" / "any.json").read_text(encoding="utf-8"))
+    assert found["run"]["command"] == "python scripts/bench_any.py --rounds 3"
+    assert found["run"]["cores"] == os.cpu_count() and found["run"]["versions"]["torch"] == metadata.version("torch")
+    assert found["settings"] == {"rounds": 3, "threads": 2} and found["nets"] == {"csnn": 1.5}

@@ -116,7 +116,7 @@ def measure(contender: Contender, source: Source, T_list: list[int], done: Calla
             predict = contender.convert(source, max(steps))
             seconds = time.perf_counter() - began
             values = accuracy(partial(predict, steps=steps), source.test)
-        except Exception as error:  # whatever another library raises
+        except Exception as error:  # any error of another library
             if not contender.is_peer:
                 raise
             return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
@@ -129,7 +129,7 @@ def measure(contender: Contender, source: Source, T_list: list[int], done: Calla
 def measure_run(
     source: Source, chosen: Mapping[str, Contender], T_list: list[int], done: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Everything about one run; a line on the console for each contender."""
+    """Measure all contenders on one run; print a line for each."""
     (ann,) = accuracy(lambda x: source.net(x)[None], source.test)
     console.print(f"{source.run}: ANN {ann:.2f} %", soft_wrap=True)
     rows = {}
@@ -172,7 +172,7 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, float
 
 
 def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table has to know."""
+    """Notes that a reader of the table needs."""
     several = f", mean ± standard deviation of {len(runs)} runs" if len(runs) > 1 else ""
     texts = [
         f"Accuracy in percent of {runs[0]['test_images']:,} test images{several}; gap: ANN − SNN in points; s: "
@@ -183,8 +183,8 @@ def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings:
     ]
     if any(contender.is_peer for contender in chosen.values()) and runs[0]["max_pooling"]:
         texts.append(
-            "SpikingJelly takes the maximum of each time step by itself, whose mean is not the maximum of the means: "
-            "with max pooling after spiking layers its outputs do not approach the ANN's, whatever T."
+            "SpikingJelly pools the maximum of each time step, and the mean of these is not the maximum of the means: "
+            "with max pooling after spiking layers its outputs do not approach the ANN's, however large T is."
         )
     if missing := missing_peers():
         texts.append(f"No peers: {missing}.")
@@ -218,7 +218,7 @@ def _cell(values: Mapping[str, float], key: str) -> str:
 
 
 def plot(chosen: Mapping[str, Contender], results: Mapping[str, Any]) -> Figure:
-    """Accuracy over T, whole and near the ANN."""
+    """Accuracy over T: the whole range, and the range near the ANN's."""
     T_list, colors = results["settings"]["T"], matplotlib.colormaps["tab20"]
     ann = statistics.fmean(run["ann_accuracy"] for run in results["runs"])
     title = f"Converted nets of {results['runs'][0]['name']}, runs: {len(results['runs'])}"
@@ -245,7 +245,7 @@ def plot(chosen: Mapping[str, Contender], results: Mapping[str, Any]) -> Figure:
 
 
 def read_options() -> argparse.Namespace:
-    """The options, each as key=value or as --key value."""
+    """Read the command line: options as key=value or as --key value."""
     made = benchmark.parser(__doc__)
     made.add_argument(
         "--run", type=Path, action="append", required=True, help="folder of a finished run of neuron=relu; repeatable"
@@ -273,7 +273,7 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Contender]) -> lis
                     f"run: {run} and {options.run[0]} differ in more than the seed. Measure them one by one."
                 )
             results.append(measure_run(source, chosen, options.T, partial(progress.advance, bar)))
-            progress.update(bar, completed=(number + 1) * len(chosen) * len(options.T))  # those that failed as well
+            progress.update(bar, completed=(number + 1) * len(chosen) * len(options.T))  # counts those that failed, too
     return results
 
 
@@ -281,7 +281,9 @@ def main() -> None:
     """Measure, show, write."""
     options = read_options()
     run = benchmark.begin(options)
-    warnings.simplefilter("ignore", ConversionWarning)  # of dead channels: they are the ANN's, whatever the method
+    warnings.simplefilter(
+        "ignore", ConversionWarning
+    )  # about dead channels: the ANN has them, regardless of the method
     try:
         chosen = chosen_contenders(options.methods)
         runs = compare(options, chosen)

@@ -31,7 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 SHAPES = ((4, 64, 100352), (16, 64, 16384), (100, 64, 1024))
-CACHE_SIZED = 32 * 2**20  # bytes of a sequence from which on main memory, not the processor's cache, sets the limit
+CACHE_SIZED = 32 * 2**20  # bytes; the speed of larger sequences is limited by main memory, not by the cache
 SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
 
 
@@ -39,7 +39,7 @@ SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
 
 
 def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], dict[str, str]]:
-    """What takes part, and why the rest does not."""
+    """The contenders that can run, and why the others cannot."""
     makers: dict[str, Callable[[], Contender]] = {
         FLOOR: peers.floor,
         FUSED: partial(peers.ours, case, "fused", T, device),
@@ -62,14 +62,14 @@ def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], d
         try:
             ready[title] = make()
             _try(ready[title], T, device)
-        except Exception as error:  # whatever a library refuses with: the others are measured all the same
+        except Exception as error:  # any error of a library: the others are still measured
             ready.pop(title, None)
             missing[title] = " ".join(f"{error}".split()) or type(error).__name__
     return ready, missing
 
 
 def _try(contender: Contender, T: int, device: str) -> None:
-    """One pass over a small input; compiles what has to be compiled."""
+    """One pass over a small input, which compiles kernels."""
     contender.prepare()
     x = torch.rand(T, 2, 64, device=device, requires_grad=True)
     contender.train(x, torch.ones_like(x))
@@ -85,7 +85,7 @@ def measure(case: Case, shape: tuple[int, ...], rounds: int, device: str) -> dic
     row: dict[str, Any] = {"neuron": case.name, "shape": list(shape), "unavailable": missing, "contenders": {}}
     for title, contender in ready.items():
         contender.prepare()
-        kept = contender.kept_bytes(x)  # the first pass at this size, too
+        kept = contender.kept_bytes(x)  # also the first pass at this size
         row["contenders"][title] = {"kept_bytes": kept, "kept_share": kept / (x.numel() * x.element_size())}
     seconds = benchmark.interleaved(
         {
@@ -114,7 +114,7 @@ def _timed(contender: Contender, call: Callable[[], Any], device: str) -> float:
 
 
 def _spikingjelly_in(row: Mapping[str, Any]) -> str | None:
-    """The SpikingJelly that took part: on CUDA the fastest of several."""
+    """SpikingJelly's title among the contenders; on CUDA the fastest of its implementations."""
     measured = {
         title: statistics.median(values["training_seconds"])
         for title, values in row["contenders"].items()
@@ -146,7 +146,7 @@ def figures(case: Case, row: Mapping[str, Any], device: str) -> dict[str, dict[s
 
 
 def targets(case: Case, shape: list[int], device: str) -> dict[str, float]:
-    """Limits of the figures; a speedup is to be at least, the others at most that."""
+    """Limits of the figures: the least for a speedup, the most for all others."""
     if not case.pointwise:
         return {}
     speedup = {} if not case.same else {"speedup": 3.0}
@@ -160,7 +160,7 @@ def targets(case: Case, shape: list[int], device: str) -> dict[str, float]:
 
 
 def _judged(name: str, value: float, limit: float | None) -> dict[str, Any]:
-    shown = round(value, 4)  # a few scalars kept beside the sequences do not count
+    shown = round(value, 4)  # ignore a few scalars that are kept beside the sequences
     met = None if limit is None else (shown >= limit if name == "speedup" else shown <= limit)
     return {"value": value, "limit": limit, "met": met}
 
@@ -172,7 +172,7 @@ def first_call(name: str) -> dict[str, Any]:
     """In a fresh process: seconds of a neuron's first forward and backward, and whether imports compiled anything."""
     case, shape = peers.find(name), (4, 64, 1024)
     x = torch.rand(shape, requires_grad=True)
-    peers.floor().train(x, torch.ones_like(x))  # torch's own first call is not what is measured
+    peers.floor().train(x, torch.ones_like(x))  # so that torch's own first call is not measured
     contender = peers.ours(case, "fused", shape[0])
     cache = Path(os.environ["SNNTRAIN_CACHE"])
     compiled_before = sum(path.is_file() for path in cache.rglob("*")) if cache.is_dir() else 0
@@ -181,7 +181,7 @@ def first_call(name: str) -> dict[str, Any]:
 
 
 def cold_and_warm(case: Case, threads: int) -> dict[str, Any]:
-    """First call with an empty kernel cache, and in another process with what the first one left there."""
+    """Time the first call with an empty kernel cache, and again in another process with the filled cache."""
     row: dict[str, Any] = {"neuron": case.name}
     with tempfile.TemporaryDirectory(prefix="snntrain-kernels-") as cache:
         for name, limit in (("cold", 5.0), ("warm", 0.5)):
@@ -240,7 +240,7 @@ def _shown(figure: Mapping[str, Any] | None, sign: str, unit: str = "") -> str:
 
 
 def print_reasons(rows: list[dict[str, Any]]) -> None:
-    """Why something was not measured, each reason once."""
+    """Print why contenders were not measured, each reason once."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         missing = row["unavailable"].items()
@@ -251,7 +251,7 @@ def print_reasons(rows: list[dict[str, Any]]) -> None:
     unlike = [row["neuron"] for row in rows if not peers.CASES[row["neuron"]].same and "speedup" in row["figures"]]
     if unlike:
         names = ", ".join(dict.fromkeys(name.removesuffix("Node") for name in unlike))
-        console.print(f"- {names}: SpikingJelly's has other equations, so that there is no target", style="dim")
+        console.print(f"- {names}: SpikingJelly's has other equations, so there is no target", style="dim")
     for row in rows:
         if peers.CASES[row["neuron"]].same and row.get("equal_outputs", 1) < 0.999:
             share = f"{100 * row['equal_outputs']:.1f} %"
@@ -259,14 +259,14 @@ def print_reasons(rows: list[dict[str, Any]]) -> None:
 
 
 def print_verdict(rows: list[dict[str, Any]]) -> None:
-    """How many targets are met."""
+    """Print how many targets are met."""
     judged = [figure["met"] for row in rows for figure in row["figures"].values() if figure["met"] is not None]
     if judged:
         console.print(f"{sum(judged)} of {len(judged)} targets met", "")
 
 
 def cold_table(rows: list[dict[str, Any]]) -> Table:
-    """First calls."""
+    """First calls, one row per neuron."""
     table = benchmark.table("neuron", "first call ever", "in the next process", "")
     table.columns[-1].justify = "left"
     for row in rows:
@@ -310,7 +310,7 @@ def _draw(panel: Any, rows: list[dict[str, Any]]) -> None:
         if limit:
             panel.plot([limit] * 2, [number - 0.42, number + 0.42], color="black", linewidth=1.2, label="target")
     panel.set_xscale("log")
-    panel.set_xlim(1, 2 * panel.get_xlim()[1])  # from the floor on, with room for the numbers
+    panel.set_xlim(1, 2 * panel.get_xlim()[1])  # start at the floor, and leave room for the numbers
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
@@ -351,7 +351,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--shapes", type=shapes, default=default, help="TxNxFEATURES, … (default %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
     parser.add_argument("--cold", action="store_true", help="also time first calls, in fresh processes")
-    parser.add_argument("--first-call", help=argparse.SUPPRESS)  # what --cold starts
+    parser.add_argument("--first-call", help=argparse.SUPPRESS)  # used by --cold
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("argument --device: torch finds no CUDA device; use --device cpu")

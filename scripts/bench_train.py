@@ -80,7 +80,7 @@ def train_and_report_memory(name: str, options: argparse.Namespace, folder: Path
 
 
 def peak_memory(names: list[str]) -> dict[str, dict[str, int]]:
-    """Peak of each variant beyond what was there before it was built; side by side, since only time would suffer."""
+    """Peak memory that each variant adds; the processes run side by side, which disturbs only their speed."""
     if not Path("/proc/self/clear_refs").exists():
         console.print("memory: not measured, this system has no /proc", style="dim")
         return {}
@@ -101,7 +101,7 @@ _BY_PATTERN = (
     ("matmul", r"mm$|^linear|^matmul"),
     ("zeroing", r"^zero|^new_zeros|^fill_|^full"),
     ("copies", r"^copy_|^clone|^contiguous|^_to_copy|^to$|^reshape"),
-    # Nothing else in this net does arithmetic by element, stacks or splits; the loss does it on a few numbers.
+    # In this net only neurons do elementwise arithmetic, stack or split, apart from the loss, which is tiny.
     ("neuron", r"^(add|sub|rsub|mul|div|neg|abs|exp|reciprocal|pow|where|ge|gt|le|lt|eq|sum)_?$|^sigmoid|^clamp"),
     ("neuron", r"^(stack|cat|unbind|select|select_backward|unsqueeze|ones_like|maximum|minimum)$"),
 )
@@ -117,7 +117,7 @@ def kind_of(event: Any) -> str:
     if event.name.startswith("sj_"):  # SpikingJelly's own operators
         return "neuron"
     if not event.name.startswith("aten::"):
-        # A Python autograd.Function of a library bears its class's name; torch's own nodes end in a digit.
+        # A library's autograd.Function is named after its class; the names of torch's own nodes end in a digit.
         return "neuron" if re.fullmatch(r"\w*[A-Za-z]", event.name) else "other"
     name = event.name.removeprefix("aten::")
     return next((kind for kind, pattern in _BY_PATTERN if re.search(pattern, name)), "other")
@@ -299,7 +299,7 @@ def read_options() -> argparse.Namespace:
         "--variants", type=variants_of, default=",".join(TITLES), help="of %(default)s, which is the default"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure peak memory")
-    parser.add_argument("--memory-of", choices=tuple(TITLES), help=argparse.SUPPRESS)  # what peak_memory starts
+    parser.add_argument("--memory-of", choices=tuple(TITLES), help=argparse.SUPPRESS)  # used by peak_memory
     options = parser.parse_args()
     if options.over_T and len(options.over_T) < 3:
         parser.error("argument --over-T: a line needs at least three values")
@@ -309,7 +309,7 @@ def read_options() -> argparse.Namespace:
 
 
 def available(names: list[str]) -> Iterator[str]:
-    """The variants that can be measured; says why one cannot."""
+    """Yield the variants that can be measured; print why another cannot."""
     for name in names:
         if name == SPIKINGJELLY and not benchmark.installed("spikingjelly"):
             console.print("SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim")
@@ -318,7 +318,7 @@ def available(names: list[str]) -> Iterator[str]:
 
 
 def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict[str, Any]:
-    """All that is asked for, as results."""
+    """Measure everything that the options ask for."""
     settings = settings_of(options, folder, WARM_UP + options.steps)
     batches = some_batches(settings)
     loops = {name: plain_loop(name, settings, batches) for name in names if name != FRAMEWORK}

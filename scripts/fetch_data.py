@@ -1,4 +1,4 @@
-"""Download a data set, or put files brought by hand into place: verified, unpacked, ready for data=…"""
+"""Download a data set, or install files that you already have: verified, unpacked, ready for data=…"""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EXAMPLES = """\
-  python scripts/fetch_data.py                                           what there is to fetch
-  python scripts/fetch_data.py name=cifar10                              into data/, as train.py looks for it
-  python scripts/fetch_data.py name=nmnist paths.data=/my/data           goes on with a download that was interrupted
+  python scripts/fetch_data.py                                           lists the data sets
+  python scripts/fetch_data.py name=cifar10                              into data/, where train.py looks for it
+  python scripts/fetch_data.py name=nmnist paths.data=/my/data           resumes an interrupted download
   python scripts/fetch_data.py name=shd --from ~/shd_train.h5.zip --from ~/shd_test.h5.zip"""
 
 KEYS = ("name", "paths.data")
@@ -48,10 +48,10 @@ def _fetch(name: str, root: str, given: list[Path]) -> int:
 
     try:
         fetch(name, root, given, say=_say)
-    except ValueError as error:  # of its readers: the text is a sentence
+    except ValueError as error:  # from a reader of data; its text is a whole sentence
         raise UsageError(" ".join(str(error).split())) from error
     except KeyboardInterrupt:
-        _say("The same command goes on with it.")
+        _say("The same command resumes the download.")
         raise
     return 0
 

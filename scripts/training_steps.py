@@ -58,7 +58,7 @@ def settings_of(options: argparse.Namespace, folder: Path, steps: int) -> dict[s
 
 
 class PlainLoop:
-    """A network, its optimizer and a few batches in a loop of plain torch.
+    """Train a network on a few batches in a loop of plain torch.
 
     Args:
         net: [T, N, *] → [T, N, num_classes].
@@ -127,10 +127,10 @@ class Framework:
         """One run of one epoch; what comes before its first and after its last step is not counted."""
         built, clock = build(self.settings), StepClock()
         built.trainer.callbacks.append(clock)
-        with contextlib.redirect_stdout(sys.stderr):  # its progress is not our output
+        with contextlib.redirect_stdout(sys.stderr):  # keep its progress out of our output
             built.trainer.fit(built.task, datamodule=built.data)
         del built
-        gc.collect()  # a Trainer is full of cycles; its memory should not wait for the next round
+        gc.collect()  # a Trainer has reference cycles; free its memory before the next round
         return clock.seconds_per_step()
 
 
@@ -153,7 +153,7 @@ def spikingjelly_net(settings: Mapping[str, Any]) -> nn.Module:
             layers.append(peers.spikingjelly_neuron(name, neuron, surrogate))
             continue
         arguments = {"name": entry} if isinstance(entry, str) else dict(entry)
-        arguments.pop("name")  # "norm", say: what it stands for is the layer's class
+        arguments.pop("name")  # a name such as "norm" is not a class; the built layer's class is used
         target = getattr(peers.spikingjelly_module("layer"), type(layer).__name__)
         sizes = {size: getattr(layer, size) for size in builder.inferred_arguments(type(layer))}
         layers.append(target(**sizes, **arguments))
@@ -172,7 +172,7 @@ def plain_loop(name: str, settings: Mapping[str, Any], batches: list[tuple[Tenso
 
 @torch.no_grad()
 def largest_difference(one: PlainLoop, other: PlainLoop) -> float:
-    """Largest difference of the two nets' scores for one batch: before training it shows that they are the same."""
+    """Largest difference of the two nets' scores for one batch: tiny before training, if the nets are equal."""
     x, *_ = next(one.batches)
     scores = []
     for loop in (one, other):

@@ -1,4 +1,4 @@
-"""What the programs print: text as it is, also with [brackets] or :colons: in a path or a name."""
+"""Print text as it is: [brackets] or :colons: in a path or a name are not markup."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rich.text import Text
 
 
 def terminal(**settings: Any) -> Console:
-    """A console that reads no markup in what it prints; what is to be styled is a rich Text.
+    """A console that interprets no markup; to style text, pass a rich Text.
 
     Args:
         settings: of rich's Console, such as stderr=True or file.
@@ -16,7 +16,7 @@ def terminal(**settings: Any) -> Console:
 
 
 def bold(text: str, rest: str = "") -> Text:
-    """A text in bold, and what follows it plainly."""
+    """A text in bold, followed by plain text."""
     return Text.assemble((text, "bold"), rest)
 
 

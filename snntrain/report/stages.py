@@ -33,9 +33,9 @@ def _conversion(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _quantisation(run: RunFiles) -> dict[str, Any]:
+def _quantization(run: RunFiles) -> dict[str, Any]:
     result = run.read("artifacts/qat/quantisation.json")
-    labels = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integers only"}
+    labels = {"acc_float": "float", "acc_ptq": "quantized", "acc_qat": "fine-tuned", "acc_int": "integers only"}
     whole = result["acc_float"]
     accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
     keys = ("T", "layers", "samples", "verified_samples", "mismatches", "size_bytes", "float_bytes", "epochs")
@@ -58,7 +58,7 @@ def _nir(run: RunFiles) -> dict[str, Any]:
 
 STAGE_SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
     "ann2snn": ("ANN → SNN conversion", _conversion),
-    "qat": ("Quantisation", _quantisation),
+    "qat": ("Quantization", _quantization),
     "lava": ("Export to Loihi", _lava),
     "nir": ("Export to NIR", _nir),
 }

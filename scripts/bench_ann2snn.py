@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
+from snntrain import terminal
 from snntrain.ann2snn import ConversionError, ConversionWarning
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check_resolved
@@ -197,7 +198,7 @@ def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings:
 def table(chosen: Mapping[str, Contender], results: Mapping[str, Any]) -> Table:
     """Contenders against T."""
     runs, T_list = results["runs"], results["settings"]["T"]
-    shown = benchmark.table("method", *(title for T in T_list for title in (f"T = {T}", "gap")), "s")
+    shown = terminal.table("method", *(title for T in T_list for title in (f"T = {T}", "gap")), "s", texts=1)
     ann = [run["ann_accuracy"] for run in runs]
     ann_values = {"accuracy": statistics.fmean(ann)} | ({"accuracy_std": statistics.stdev(ann)} if ann[1:] else {})
     shown.add_row("ANN", *[_cell(ann_values, "accuracy"), ""] * len(T_list), "")

@@ -21,7 +21,7 @@ from benchmark import console
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from snntrain import functional
+from snntrain import functional, terminal
 from snntrain.data import EventFolder, Framing
 from snntrain.data.events import read_events
 from snntrain.model import create_model
@@ -41,7 +41,7 @@ def main() -> None:
         seconds, samples = measure(recordings, Path(folder), options)
     results = {name: benchmark.spread([samples / value for value in times]) for name, times in seconds.items()}
     ratios = compared(seconds)
-    table = benchmark.table("", "samples/s")
+    table = terminal.table("", "samples/s", texts=1)
     for name, values in results.items():
         table.add_row(name, f"{values['median']:,.0f}")
     for name, value in ratios.items():

@@ -17,6 +17,7 @@ from typing import Any
 import benchmark
 from benchmark import console
 
+from snntrain import terminal
 from snntrain.callback import Finite
 from snntrain.config.check import check
 from snntrain.config.compose import compose
@@ -76,7 +77,7 @@ def main() -> None:
     for name, overrides in NETS.items():
         with tempfile.TemporaryDirectory(prefix="snntrain-bench-") as folder:
             measured[name] = measure(overrides, options.steps, Path(folder))
-    table = benchmark.table("net", "step without, ms", "with, ms", "look alone, ms", "share of a step")
+    table = terminal.table("net", "step without, ms", "with, ms", "look alone, ms", "share of a step", texts=1)
     for name, result in measured.items():
         times = (f"{result[key]:.3f}" for key in ("without_ms", "with_ms", "look_ms"))
         table.add_row(name, *times, f"{result['share']:.2%}")

@@ -30,6 +30,8 @@ from peers import Case, Contender
 from rich.progress import track
 from rich.table import Table
 
+from snntrain import terminal
+
 SHAPES = ((4, 64, 100352), (16, 64, 16384), (100, 64, 1024))
 CACHE_SIZED = 32 * 2**20  # bytes; the speed of larger sequences is limited by main memory, not by the cache
 SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
@@ -200,28 +202,17 @@ def cold_and_warm(case: Case, threads: int) -> dict[str, Any]:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    """The rows of one shape."""
-    table = benchmark.table(
-        "neuron",
-        "fused ms",
-        f"÷ {FLOOR}",
-        "faster than SJ",
-        f"forward ÷ {FLOOR}",
-        "kept ÷ input",
-        "loop ms",
-        "SJ ms",
-        f"{FLOOR} ms",
-        "snnTorch ms",
-        "norse ms",
-    )
+def tables_of(rows: list[dict[str, Any]]) -> tuple[Table, Table]:
+    """The rows of one shape: the fused kernels' ratios, and everybody's milliseconds."""
+    ratios = terminal.table("neuron", f"÷ {FLOOR}", "faster than SJ", f"forward ÷ {FLOOR}", "kept ÷ input", texts=1)
+    times = terminal.table("neuron, ms", FUSED, LOOP, "SJ", FLOOR, "snnTorch", "norse", texts=1)
     for row in rows:
+        name = row["neuron"].removesuffix("Node")
         named = ("training_to_floor", "speedup", "inference_to_floor", "kept_share")
-        ratios = [_shown(row["figures"].get(name), "≥" if name == "speedup" else "≤") for name in named]
-        reference = _spikingjelly_in(row)
-        others = [_milliseconds(row, title) for title in (LOOP, reference, FLOOR, "snnTorch", "norse")]
-        table.add_row(row["neuron"].removesuffix("Node"), _milliseconds(row, FUSED), *ratios, *others)
-    return table
+        ratios.add_row(name, *(_shown(row["figures"].get(key), "≥" if key == "speedup" else "≤") for key in named))
+        titles = (FUSED, LOOP, _spikingjelly_in(row), FLOOR, "snnTorch", "norse")
+        times.add_row(name, *(_milliseconds(row, title) for title in titles))
+    return ratios, times
 
 
 def _milliseconds(row: Mapping[str, Any], title: str | None) -> str:
@@ -232,7 +223,7 @@ def _milliseconds(row: Mapping[str, Any], title: str | None) -> str:
 def _shown(figure: Mapping[str, Any] | None, sign: str, unit: str = "") -> str:
     if figure is None:
         return "-"
-    value = f"{figure['value']:.3g}{unit}"
+    value = f"{round(figure['value'], 4):.3g}{unit}"
     if figure["limit"] is None:
         return value
     mark = "[green]✓[/green]" if figure["met"] else "[red]✗[/red]"
@@ -267,7 +258,7 @@ def print_verdict(rows: list[dict[str, Any]]) -> None:
 
 def cold_table(rows: list[dict[str, Any]]) -> Table:
     """First calls, one row per neuron."""
-    table = benchmark.table("neuron", "first call ever", "in the next process", "")
+    table = terminal.table("neuron", "first call ever", "in the next process", "", texts=1)
     table.columns[-1].justify = "left"
     for row in rows:
         notes = row.get("unavailable") or ("[red]importing snntrain compiled[/red]" if row["imports_compile"] else "")
@@ -372,7 +363,8 @@ def main() -> None:
     for shape in options.shapes:
         work = track(options.neurons, f"{'x'.join(map(str, shape))}", console=console, transient=True)
         of_shape = [measure(peers.CASES[name], shape, options.rounds, options.device) for name in work]
-        console.print("T = {}, N = {}, {} features".format(*shape), table_of(of_shape), "", sep="\n")
+        ratios, times = tables_of(of_shape)
+        console.print("T = {}, N = {}, {} features".format(*shape), ratios, "", times, "", sep="\n")
         rows += of_shape
     print_reasons(rows)
     print_verdict(rows)

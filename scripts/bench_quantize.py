@@ -12,7 +12,7 @@ import torch
 from benchmark import console, milliseconds
 from torch import Tensor, nn
 
-from snntrain import functional
+from snntrain import functional, terminal
 from snntrain.model import create_model, list_models
 from snntrain.quantize import PRESETS, observe, prepare, preset
 
@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     run = benchmark.begin(options)
     measured = measure(options.model, options.presets.split(","), options.T, options.batch, options.rounds)
-    table = benchmark.table("net", "training step, ms", "times float")
+    table = terminal.table("net", "training step, ms", "times float", texts=1)
     for name, result in measured.items():
         table.add_row(name, milliseconds(result["seconds"]), f"{result['ratio']:.2f}")
     console.print(table)

@@ -15,7 +15,7 @@ import torch
 from benchmark import console, milliseconds
 from torch import Tensor, nn
 
-from snntrain import functional
+from snntrain import functional, terminal
 from snntrain.encoding import DirectEncoder
 from snntrain.model import create_model, list_models
 
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     run = benchmark.begin(options)
     measured = {name: measure(name, options.T, options.batch, options.rounds) for name in options.models.split(",")}
-    table = benchmark.table("model", "stage", "once, ms", "T times, ms", "faster", texts=2)
+    table = terminal.table("model", "stage", "once, ms", "T times, ms", "faster", texts=2)
     for name, stages in measured.items():
         for stage, result in stages.items():
             times = (milliseconds(result[kind]) for kind in ("once", "T times"))

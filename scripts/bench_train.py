@@ -45,6 +45,7 @@ from training_steps import (
     some_batches,
 )
 
+from snntrain import terminal
 from snntrain.config.error import UsageError
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.run import quieten_lightning
@@ -176,7 +177,7 @@ def summarize(seconds: Mapping[str, list[float]], memory: Mapping[str, Any], bat
 
 def speed_table(variants: Mapping[str, Any]) -> Table:
     """One row per variant."""
-    table = benchmark.table("", "img/s", "min", "max", "× SpikingJelly", "ms/step", "peak memory", "÷ SpikingJelly")
+    table = terminal.table("", "img/s", "min", "max", "× SJ", "ms/step", "peak memory", "÷ SJ", texts=1)
     for name, row in variants.items():
         speed = row["images_per_second"]
         memory = row.get("peak_memory")
@@ -193,7 +194,7 @@ def speed_table(variants: Mapping[str, Any]) -> Table:
 
 def shares_table(by_variant: Mapping[str, Mapping[str, float]]) -> Table:
     """Kinds of operations against variants."""
-    table = benchmark.table("", *(TITLES[name] for name in by_variant))
+    table = terminal.table("", *(TITLES[name] for name in by_variant), texts=1)
     for kind in KINDS:
         table.add_row(kind, *(f"{100 * by_variant[name][kind]:.1f} %" for name in by_variant))
     return table
@@ -202,7 +203,7 @@ def shares_table(by_variant: Mapping[str, Mapping[str, float]]) -> Table:
 def growth_table(growth: Mapping[str, Any]) -> Table:
     """T against time per step, measured and on the line."""
     fit = growth["fit"]
-    table = benchmark.table("T", "ms/step", "line", texts=0)
+    table = terminal.table("T", "ms/step", "line", texts=0)
     for T, values in growth["seconds_per_step"].items():
         expected = fit["slope"] * int(T) + fit["intercept"]
         table.add_row(T, milliseconds(values), milliseconds(expected))

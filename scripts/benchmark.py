@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 from snntrain.figure import new_figure
 from snntrain.files import write_json
@@ -245,19 +244,6 @@ def add_count(parser: argparse.ArgumentParser, name: str, value: int, descriptio
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
-
-
-def table(*headers: str, texts: int = 1) -> Table:
-    """A table whose first columns hold texts and the others numbers.
-
-    Args:
-        headers: of the columns.
-        texts: how many columns hold texts.
-    """
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for index, header in enumerate(headers):
-        made.add_column(header, justify="left" if index < texts else "right")
-    return made
 
 
 def milliseconds(seconds: Sequence[float] | float, digits: int = 1) -> str:

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from benchmark import console
 from qualia_reference import Case, Record, record_neuron, record_quantizer
-from rich.table import Table
 from torch import Tensor, nn
 
+from snntrain import terminal
 from snntrain.quantize import Quantizer, qualia
 from snntrain.surrogate import Sigmoid
 
@@ -166,8 +166,8 @@ def _count(count: Count, ours: Record, theirs: Record) -> None:
 
 def show(counts: dict[str, Count]) -> None:
     """Print a table."""
-    table = Table(title="qualia-plugin-snn 2.6.0 and snntrain, mode 'qualia'")
-    headings = (
+    console.print("qualia-plugin-snn 2.6.0 and snntrain, mode 'qualia'")
+    headers = (
         "",
         "cases",
         "crash there",
@@ -177,8 +177,7 @@ def show(counts: dict[str, Count]) -> None:
         "different",
         f"by more than {TOLERANCE:g}",
     )
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+    table = terminal.table(*headers, texts=1)
     for group, count in counts.items():
         cells: list[Any] = [count.cases, count.crashes, count.values, count.different]
         table.add_row(group, *(f"{cell:,}" for cell in [*cells, count.gradients, count.rounded, count.wrong]))

@@ -2,16 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from snntrain.error import UsageError
 from snntrain.run.front import Parser, key_values, run_program
-from snntrain.terminal import terminal
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from snntrain.terminal import table, terminal
 
 EXAMPLES = """\
   python scripts/fetch_data.py                                           lists the data sets
@@ -56,20 +54,16 @@ def _fetch(name: str, root: str, given: list[Path]) -> int:
     return 0
 
 
-def _table(root: Path) -> "Table":
-    from rich.table import Table
-
+def _table(root: Path) -> Table:
     from snntrain.data import source
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("name", "license", "to download", f"in {root}"):
-        table.add_column(header, overflow="fold")
+    listed = table("name", "license", "to download", f"in {root}")
     for one in map(source.find, source.names()):
         sizes = [file.size for file in one.files]
         size = "nothing" if not sizes else source.readable(sum(sizes)) if all(sizes) else "size not published"
         there = sum((root / one.folder / file.name).is_file() for file in one.files)
-        table.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
-    return table
+        listed.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
+    return listed
 
 
 def _say(line: str) -> None:

@@ -76,7 +76,7 @@ def _neuron(what: str, quant_params: dict[str, Any], **arguments: Any) -> Case:
 
 
 def inputs() -> tuple[Tensor, Tensor]:
-    """A sequence [6, 64] of inputs, a third of them on a grid that causes ties in rounding, and weights of its outputs."""
+    """A sequence [6, 64] of inputs, a third of them on a grid that causes rounding ties, and weights of its outputs."""
     random = np.random.default_rng(0)
     x = random.standard_normal((len(SCALES), COUNT)) * np.array(SCALES)[:, None]
     x[:, ::3] = np.round(x[:, ::3] * 32) / 32

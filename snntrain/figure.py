@@ -88,7 +88,7 @@ def _collect(figure: Figure, name: str) -> None:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as a bare <svg> element: no prologue, metadata, style or comments, and ids that are unique in the page."""
+    """A figure as a bare <svg> element: no prologue, metadata, style, comments; ids are unique in the page."""
     _collect(figure, name)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):

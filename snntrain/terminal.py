@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 
@@ -13,6 +14,19 @@ def terminal(**settings: Any) -> Console:
         settings: of rich's Console, such as stderr=True or file.
     """
     return Console(highlight=False, markup=False, emoji=False, **settings)
+
+
+def table(*headers: str, texts: int | None = None) -> Table:
+    """A table without lines; in a narrow terminal, cells go on in the next line and nothing is cut.
+
+    Args:
+        headers: of the columns.
+        texts: how many of the first columns hold text; the others hold numbers, to the right. None: all hold text.
+    """
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for index, header in enumerate(headers):
+        made.add_column(header, overflow="fold", justify="left" if texts is None or index < texts else "right")
+    return made
 
 
 def bold(text: str, rest: str = "") -> Text:

@@ -16,6 +16,7 @@ from snntrain.files import read_json
 from snntrain.registry import did_you_mean
 from snntrain.report.run_rows import Row, shared_monitor
 from snntrain.spreadsheet import cell
+from snntrain.terminal import table
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
@@ -188,17 +189,17 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     """
     keys = varied(rows)
     metrics = metric_names(rows)[: _room(rows, keys, first, width)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    runs = Table(box=None, header_style="bold", pad_edge=False)
     for header in (first, *keys, "status"):
-        table.add_column(header, overflow="fold")
+        runs.add_column(header, overflow="fold")
     for header in (*metrics, "seconds"):
-        table.add_column(_header(header), justify="right", no_wrap=True)
+        runs.add_column(_header(header), justify="right", no_wrap=True)
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         numbers = [number(row.metrics[name]) if name in row.metrics else "" for name in metrics]
         status = Text(row.status, style=COLOURS.get(row.status, "red"))
-        table.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
-    parts: list[Table | Text] = [table]
+        runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
+    parts: list[Table | Text] = [runs]
     if shared(rows):
         parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
     if groups := by_seed(rows):
@@ -219,15 +220,12 @@ def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> i
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:
     names = [name for name in groups[0].metrics if name in MAIN[:4] or name == next(iter(groups[0].metrics))]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in (*groups[0].values, "seeds"):
-        table.add_column(header, overflow="fold")
-    for name in names:
-        bracket = " (binomial)" if name == "test/acc" and any(group.test_samples for group in groups) else ""
-        table.add_column(f"{_header(name)}\nmean ± std{bracket}", justify="right", no_wrap=True)
+    has_error = any(group.test_samples for group in groups)
+    headers = [f"{_header(n)}\nmean ± std{' (binomial)' * (n == 'test/acc' and has_error)}" for n in names]
+    seeds = table(*groups[0].values, "seeds", *headers, texts=len(groups[0].values) + 1)
     for group in groups:
-        table.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
-    return table
+        seeds.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
+    return seeds
 
 
 def _header(name: str) -> str:

@@ -313,7 +313,9 @@ def available(names: list[str]) -> Iterator[str]:
     """Yield the variants that can be measured; print why another cannot."""
     for name in names:
         if name == SPIKINGJELLY and not benchmark.installed("spikingjelly"):
-            console.print("SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim")
+            console.print(
+                "SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim", markup=False
+            )
         else:
             yield name
 

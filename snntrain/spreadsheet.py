@@ -1,4 +1,8 @@
-"""CSV cells that a spreadsheet shows as text instead of running them as formulas."""
+"""CSV whose texts a spreadsheet shows instead of running them as formulas."""
+
+import csv
+import io
+from collections.abc import Iterable
 
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -15,3 +19,10 @@ def cell(value: object) -> object:
         return value
     except ValueError:
         return f"'{value}"
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(cell, row) for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may be no UTF-8

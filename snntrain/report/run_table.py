@@ -1,7 +1,5 @@
 """Rows of runs compared: what was varied, mean and spread over seeds, as a terminal table and as CSV."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -15,14 +13,14 @@ from snntrain.error import DamagedFile, UsageError
 from snntrain.files import read_json
 from snntrain.registry import did_you_mean
 from snntrain.report.run_rows import Row, shared_monitor
-from snntrain.spreadsheet import cell
+from snntrain.spreadsheet import csv_text
 from snntrain.terminal import table
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
-COLOURS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
+COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
     ("interrupted", "pruned", "unfinished"), "yellow"
 )
 
@@ -197,7 +195,7 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         numbers = [number(row.metrics[name]) if name in row.metrics else "" for name in metrics]
-        status = Text(row.status, style=COLOURS.get(row.status, "red"))
+        status = Text(row.status, style=COLORS.get(row.status, "red"))
         runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
     parts: list[Table | Text] = [runs]
     if shared(rows):
@@ -241,13 +239,9 @@ def csv_of(rows: Sequence[Row], first: str) -> str:
     """All rows and metrics as CSV text; numbers as Python writes them, so that nothing is lost."""
     keys = varied(rows)
     metrics = list(dict.fromkeys(name for row in rows for name in sorted(row.metrics)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(cell, [first, *keys, "status", *metrics, "seconds", "error", "folder"]))
+    lines: list[list[object]] = [[first, *keys, "status", *metrics, "seconds", "error", "folder"]]
     for row in rows:
-        values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
-        seconds = "" if row.seconds is None else row.seconds
         given = [value_of(row, key) for key in keys]
-        texts = map(cell, [row.name, *given, row.status])
-        writer.writerow([*texts, *values, seconds, cell(row.error), cell(str(row.folder or ""))])
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may be no UTF-8
+        values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
+        lines.append([row.name, *given, row.status, *values, row.seconds, row.error, str(row.folder or "")])
+    return csv_text(lines)

@@ -1,7 +1,5 @@
 """study.html, study.csv and study.json: a study as far as it has come, written anew as trials end."""
 
-import csv
-import io
 import math
 import shlex
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from snntrain.report.page import render
 from snntrain.search import plots
 from snntrain.search.settings import Search
 from snntrain.search.study import FINISHED, counted, trials_of
-from snntrain.spreadsheet import cell
+from snntrain.spreadsheet import csv_text
 
 REPORT = "study.html"
 _TEMPLATE = Path(__file__).with_name("study.html.j2")
@@ -131,15 +129,12 @@ def _plain(value: float) -> float | None:
 
 
 def _csv(search: Search, rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     metrics = [objective.metric for objective in search.objectives]
-    writer.writerow(map(cell, ["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]))
+    lines: list[list[object]] = [["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]]
     for row in rows:
         parameters = [row.parameters.get(path) for path in search.parameters]
-        given = [row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message]
-        writer.writerow(map(cell, given))
-    return text.getvalue()
+        lines.append([row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message])
+    return csv_text(lines)
 
 
 def _sections(

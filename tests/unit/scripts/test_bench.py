@@ -15,13 +15,6 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 WITH_SPIKINGJELLY = any(d.name == "spikingjelly" for d in metadata.distributions())
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    """The folder of the scripts, importable as it is when one of them runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return SCRIPTS
-
-
 def start(script: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     environment = os.environ | {"COLUMNS": "180"}
     command = [sys.executable, str(SCRIPTS / script), "--threads", "1", "--output", "out", *arguments]
@@ -112,7 +105,7 @@ def test_the_first_call_of_a_second_process_finds_the_kernels_compiled(tmp_path)
     assert row["imports_compile"] is False
 
 
-def test_wrong_arguments_are_refused_with_the_reason(scripts, tmp_path):
+def test_wrong_arguments_are_refused_with_the_reason(tmp_path):
     import bench_neuron
     import benchmark
 
@@ -128,13 +121,13 @@ def test_wrong_arguments_are_refused_with_the_reason(scripts, tmp_path):
             read(text)
 
 
-def test_a_ratio_compares_values_of_the_same_round(scripts):
+def test_a_ratio_compares_values_of_the_same_round():
     import benchmark
 
     assert benchmark.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 3.0]) == 2.0
 
 
-def test_measurements_take_turns_after_a_warm_up_that_does_not_count(scripts):
+def test_measurements_take_turns_after_a_warm_up_that_does_not_count():
     import benchmark
 
     order = []
@@ -148,7 +141,7 @@ def test_measurements_take_turns_after_a_warm_up_that_does_not_count(scripts):
     assert seconds == {"a": [4.0, 9.0, 11.0], "b": [5.0, 7.0, 12.0], "c": [6.0, 8.0, 10.0]}
 
 
-def test_results_name_the_command_the_machine_and_the_versions(scripts, tmp_path, monkeypatch):
+def test_results_name_the_command_the_machine_and_the_versions(tmp_path, monkeypatch):
     import benchmark
 
     monkeypatch.setattr(sys, "argv", ["scripts/bench_any.py", "--rounds", "3"])

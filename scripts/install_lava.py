@@ -3,8 +3,8 @@
 python scripts/install_lava.py ~/lava       into a folder of their own; then SNNTRAIN_LAVA=~/lava finds them there
 python scripts/install_lava.py venv         into the environment of this Python
 
-About 160 MB. Their metadata require Python 3.10, numpy 1 and torch 2.3; through snntrain/export/lava_shim.py they run
-with later versions. Dependencies that this environment lacks (usually asteval) are installed with them.
+About 160 MB. Their metadata require Python 3.10, numpy 1 and torch 2.3; with snntrain/lava_exchange/lava_shim.py they
+run on later versions. Dependencies that this environment lacks (usually asteval) are installed with them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 LAVA = ("lava-nc==0.10.0", "lava-dl==0.6.0")
 NEEDED = {"numpy": "numpy>=2", "h5py": "h5py>=3.10", "scipy": "scipy", "networkx": "networkx", "asteval": "asteval"}
-SHIM = Path(__file__).resolve().parents[1] / "snntrain" / "export" / "lava_shim.py"
+SHIM = Path(__file__).resolve().parents[1] / "snntrain" / "lava_exchange" / "lava_shim.py"
 # Each in a process of its own, as the exporter and the tests use them.
 TRIALS = {
     "netx (runs netx files)": "lava_shim.netx().hdf5.Network",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import real
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 
@@ -59,6 +60,10 @@ class ATIFNode(BaseNode):
         h = v + x
         y = self.surrogate_function(h - theta) * theta
         return y, h - y
+
+    def linear_form(self) -> LinearForm | None:
+        theta = values_of(self.v_threshold).clamp(min=1e-3)
+        return LinearForm(threshold=theta, v_reset=None, height=theta)
 
     def settings(self) -> dict[str, Any]:
         theta = math.nan if self.v_threshold.is_meta else self.v_threshold.item()

@@ -13,6 +13,7 @@ from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
 from snntrain.leftover import note_backward
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.surrogate import Sigmoid
 
 
@@ -164,6 +165,10 @@ class BaseNode(MemoryModule):
         threshold.
         """
         return ()
+
+    def linear_form(self) -> LinearForm | None:
+        """The same as a linear recurrence, for quantization and export; None: the dynamics are something else."""
+        return None
 
     # --- the same as hooks that work on self.v -----------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.registry import register
 
 
@@ -20,3 +21,6 @@ class IFNode(BaseNode):
 
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + x
+
+    def linear_form(self) -> LinearForm | None:
+        return LinearForm.of(self)

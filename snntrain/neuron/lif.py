@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, real
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.registry import register
 
 
@@ -51,6 +52,10 @@ class LIFNode(BaseNode):
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         # Divide, and in this order: other forms round differently and flip spikes at the threshold.
         return v + (x - (v - self.rest)) / tau if self.decay_input else v - (v - self.rest) / tau + x
+
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}
@@ -100,6 +105,10 @@ class ParametricLIFNode(BaseNode):
 
     def charge(self, x: Tensor, v: Tensor, p: Tensor) -> Tensor:
         return v + (x - (v - self.rest)) * p if self.decay_input else v - (v - self.rest) * p + x
+
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from snntrain.neuron.integrate_and_fire import IFNode
 from snntrain.neuron.lif import LIFNode
+from snntrain.neuron.linear_form import LinearForm
 
 
 class SimpleIFNode(IFNode):
@@ -27,6 +28,9 @@ class SimpleIFNode(IFNode):
         super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode)
         self.set_reset_value("v", 0.0)
         self.v = 0.0
+
+    def linear_form(self) -> LinearForm | None:
+        return None if self.rest else super().linear_form()  # the potential does not start at rest
 
 
 class SimpleLIFNode(LIFNode):
@@ -50,3 +54,6 @@ class SimpleLIFNode(LIFNode):
         super().__init__(tau, decay_input, v_threshold, v_reset, surrogate_function, detach_reset, step_mode)
         self.set_reset_value("v", 0.0)
         self.v = 0.0
+
+    def linear_form(self) -> LinearForm | None:
+        return None if self.rest else super().linear_form()  # the potential does not start at rest

@@ -11,7 +11,7 @@ from snntrain.files import write_text
 from snntrain.report.layer_table import neuron_marks
 from snntrain.report.page import render
 from snntrain.report.run_files import Curve, RunFiles, Unavailable, as_number, in_one_line
-from snntrain.report.stages import STAGE_SECTIONS, chosen_stages
+from snntrain.report.stages import STAGE_SECTIONS, chosen_callbacks
 
 REPORT = "report.html"
 _TEMPLATE = pathlib.Path(__file__).with_name("report.html.j2")
@@ -37,9 +37,9 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
 
 def _render(run: RunFiles) -> str:
     sections = []
-    stages = chosen_stages(run)
+    chosen = chosen_callbacks(run)
     for key, (title, build) in _SECTIONS.items():
-        if key in STAGE_SECTIONS and key not in stages:
+        if key in STAGE_SECTIONS and key not in chosen:
             continue
         try:
             content, note = build(run), ""

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hydra
 from omegaconf import DictConfig
 
-from snntrain.run.command import command, run_job
+from snntrain.lab.command import command, run_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

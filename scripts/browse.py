@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; default: <folder>/index.html")
     asked = parser.read(arguments)
-    from snntrain.report.run_rows import find_rows, note_of_unverified
-    from snntrain.report.runs_page import write_page
+    from snntrain.lab.run_rows import find_rows, note_of_unverified
+    from snntrain.lab.runs_page import write_page
 
     page = asked.out or asked.folder / "index.html"
     _check(asked.folder, page)
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(folder: Path, page: Path) -> None:
-    from snntrain.report.runs_page import GENERATOR
+    from snntrain.lab.runs_page import GENERATOR
 
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Give the one that holds your runs, as paths.runs says.")

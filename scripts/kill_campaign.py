@@ -31,12 +31,12 @@ import numpy as np
 import torch
 
 from snntrain.error import UsageError
-from snntrain.experiment.recorded import read_record
-from snntrain.experiment.recording import record
+from snntrain.lab.experiment.recorded import read_record
+from snntrain.lab.experiment.recording import record
+from snntrain.lab.sweep.jobs import read_jobs
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.run import run  # noqa: F401  imported once, before the processes are forked
-from snntrain.sweep.jobs import read_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("model=mlp", "model.features=8", "T=2", "trainer.max_epochs=3", "data.batch_size=64", "optim.lr=0.02")

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         raise UsageError("Give the name of one experiment, or --table alone.")
     overrides = [word for word in words if _is_override(word)]
     seeds = _seeds(asked.seeds)
-    from snntrain.experiment.recording import check_request, clean_commit, record, record_from
+    from snntrain.lab.experiment.recording import check_request, clean_commit, record, record_from
 
     check_request(names[0], seeds, overrides)
     commit = clean_commit(names[0])
@@ -51,9 +51,9 @@ def main(arguments: list[str]) -> int:
 
 def write_table() -> int:
     """Write experiments/README.md, and the README of each record."""
-    from snntrain.experiment.record_page import pages
-    from snntrain.experiment.recorded import EXPERIMENTS
     from snntrain.files import write_text
+    from snntrain.lab.experiment.record_page import pages
+    from snntrain.lab.experiment.recorded import EXPERIMENTS
 
     for path, text in pages(EXPERIMENTS).items():
         write_text(path, text)

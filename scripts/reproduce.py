@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     overrides = [word for word in asked.words if "=" in word]
     if len(names) + (asked.folder is not None) != 1:
         raise UsageError("Give the name of one recorded experiment, or --from FOLDER.")
-    from snntrain.experiment.reproduction import reproduce, reproduce_from
+    from snntrain.lab.experiment.reproduction import reproduce, reproduce_from
 
     if asked.folder is not None:
         return reproduce_from(asked.folder, asked.seed, overrides)

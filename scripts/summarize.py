@@ -12,7 +12,7 @@ from snntrain.run.front import Parser, run_program
 from snntrain.terminal import print_error, terminal
 
 if TYPE_CHECKING:
-    from snntrain.report.run_rows import Row
+    from snntrain.lab.run_rows import Row
 
 EXAMPLES = """\
   python scripts/summarize.py runs/2026-01-31/12-00-00_sweep               a sweep, also one that was killed
@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> int:
     """Print the table; the exit code."""
     asked = _read(arguments)
     from snntrain.files import write_text
-    from snntrain.report.run_rows import note_of_unverified
-    from snntrain.report.run_table import csv_of, sort_rows, table_of
-    from snntrain.report.runs_page import write_page
+    from snntrain.lab.run_rows import note_of_unverified
+    from snntrain.lab.run_table import csv_of, sort_rows, table_of
+    from snntrain.lab.runs_page import write_page
 
     console = terminal()
     rows, first = _rows(asked.folders)
@@ -55,8 +55,8 @@ def _read(arguments: list[str]) -> argparse.Namespace:
 
 def _rows(folders: list[Path]) -> "tuple[list[Row], str]":
     """The rows, and what they are: the jobs of one sweep, or runs."""
-    from snntrain.report.run_rows import find_rows, sweep_rows
-    from snntrain.sweep.jobs import SWEEP
+    from snntrain.lab.run_rows import find_rows, sweep_rows
+    from snntrain.lab.sweep.jobs import SWEEP
 
     for folder in folders:
         if not folder.is_dir():

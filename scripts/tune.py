@@ -15,7 +15,7 @@ from snntrain.run.front import run_program
 
 def main(arguments: list[str]) -> int:
     """Search; the exit code."""
-    from snntrain.search import command
+    from snntrain.lab.search import command
 
     return command.main(arguments)
 

@@ -11,8 +11,8 @@ import yaml
 
 from snntrain.config import Config
 from snntrain.files import write_json, write_text
+from snntrain.lab.sweep.jobs import Job, write_job, write_sweep
 from snntrain.run.folder import RunFolder
-from snntrain.sweep.jobs import Job, write_job, write_sweep
 
 
 def make_run(folder: Path, overrides: Sequence[str] = (), status: str = "finished", **metrics: float) -> Path:

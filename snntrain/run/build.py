@@ -30,14 +30,14 @@ from snntrain.config.size import within_memory
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
 from snntrain.model import builder
-from snntrain.parallel.devices import one_device
-from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
 from snntrain.run.checkpoint import WholeCheckpoints
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
+from snntrain.run.parallel.devices import one_device
+from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.run.size_check import check_size
 from snntrain.task.optimizer import configure
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from snntrain.error import UsageError
-from snntrain.parallel.devices import processes
 from snntrain.run.dry_pass import refusal_of_one_sample
+from snntrain.run.parallel.devices import processes
 from snntrain.run.size_check import check_size
 
 _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}

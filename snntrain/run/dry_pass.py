@@ -31,9 +31,9 @@ from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
 from snntrain.encoding import FramesEncoder
 from snntrain.error import UsageError
-from snntrain.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
 from snntrain.randomness import generator
 from snntrain.run.interruption import interruptible
+from snntrain.run.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
 
 # Arguments of the trainer that do not change how a step is computed.
 _NOT_OF_A_STEP = (

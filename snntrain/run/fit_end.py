@@ -13,10 +13,10 @@ from torch import nn
 
 from snntrain.callback.fit_end import FitEnd, Trained
 from snntrain.error import UsageError
-from snntrain.parallel.devices import is_sharded
 from snntrain.run.build import Run, build_task, described, task_around, trainer_for_more
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
+from snntrain.run.parallel.devices import is_sharded
 from snntrain.run.resume_state import check_state
 from snntrain.run.weights import load_weights
 from snntrain.terminal import terminal

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.error import DamagedFile, MissingFile, UsageError
-from snntrain.parallel.devices import is_first
 from snntrain.process import is_alive, named
 from snntrain.registry import did_you_mean
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.differences import RESUMABLE, differences
 from snntrain.run.folder import RunFolder
+from snntrain.run.parallel.devices import is_first
 from snntrain.terminal import terminal
 
 console = terminal()

@@ -18,7 +18,7 @@ from torch import Tensor
 from snntrain.callback import History
 from snntrain.callback.kept import own_checkpoints
 from snntrain.error import DamagedFile, UsageError
-from snntrain.parallel.devices import is_sharded
+from snntrain.run.parallel.devices import is_sharded
 from snntrain.run.weights import load_weights
 from snntrain.task import Classification
 from snntrain.task.optimizer import parameter_groups

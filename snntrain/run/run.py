@@ -19,11 +19,7 @@ from snntrain.error import UsageError
 from snntrain.figure import collected
 from snntrain.files import checksums, write_json, write_text
 from snntrain.model.profile import profile
-from snntrain.parallel.agent import launch
-from snntrain.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.registry import did_you_mean
-from snntrain.report.layer_table import layer_table
-from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape
 from snntrain.run.checkpoint import read_checkpoint
@@ -33,7 +29,11 @@ from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
+from snntrain.run.parallel.agent import launch
+from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.run.provenance import provenance
+from snntrain.run.report.layer_table import layer_table
+from snntrain.run.report.report import write_report
 from snntrain.run.results import best_epoch, even_on_a_full_disk
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state

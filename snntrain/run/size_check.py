@@ -9,7 +9,7 @@ import torch
 
 from snntrain.config.size import in_words, machine_memory
 from snntrain.error import UsageError
-from snntrain.parallel.devices import is_on_cuda, is_sharded
+from snntrain.run.parallel.devices import is_on_cuda, is_sharded
 
 _WEIGHTS_AND_GRADIENTS = 2
 

@@ -18,10 +18,10 @@ from snntrain.config.check import SUPPLIED, check
 from snntrain.config.compose import groups
 from snntrain.data.augmentation import v2
 from snntrain.error import UsageError
-from snntrain.parallel.devices import check_devices
 from snntrain.ranges import range_of
 from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data
 from snntrain.run.dry_pass import dry_pass
+from snntrain.run.parallel.devices import check_devices
 from snntrain.run.run import quieten_lightning
 from snntrain.signature import signature_of
 from snntrain.tree import walk
@@ -249,6 +249,6 @@ def library_classes() -> Iterator[tuple[str, type]]:
 @pytest.mark.parametrize(("file", "owner"), [pytest.param(f, c, id=f"{f} {c.__name__}") for f, c in library_classes()])
 def test_every_numeric_argument_of_a_library_that_conf_names_has_a_range(file, owner):
     supplied = (name for names in SUPPLIED.values() for name in names)
-    checked_elsewhere = {"devices", "precision", *supplied}  # snntrain.parallel.devices; a list of words
+    checked_elsewhere = {"devices", "precision", *supplied}  # snntrain.run.parallel.devices; a list of words
     without = [name for name in numeric_arguments(owner) if range_of(owner, name) is None]
     assert set(without) - checked_elsewhere == set(), f"add them with snntrain.ranges.set_ranges, as {file} names it"

@@ -18,9 +18,9 @@ from snntrain.config.check import check
 from snntrain.config.compose import SEARCHES, groups
 from snntrain.config.schema import top_level_keys
 from snntrain.error import UsageError
+from snntrain.lab.sweep.launch import check_launchers
 from snntrain.model.builder import build_neuron
 from snntrain.run.build import build_net, build_task
-from snntrain.sweep.launch import check_launchers
 from snntrain.task.optimizer import configure
 
 FILES = sorted(CONF.rglob("*.yaml"))

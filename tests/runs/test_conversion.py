@@ -38,7 +38,7 @@ def test_the_report_shows_it(folder):
     assert "ANN → SNN conversion" in page and "What became of every node" in page
     (folder / "artifacts/ann2snn/conversion.json").rename(folder / "artifacts/ann2snn/away")
     try:
-        from snntrain.report.report import write_report
+        from snntrain.run.report.report import write_report
 
         write_report(folder)
         assert "the stage ann2snn writes it" in (folder / "report.html").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ from programs import SMALL, last_of_each
 from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.error import UsageError
-from snntrain.experiment.reproduction import reproduce_from
 from snntrain.files import checksums
-from snntrain.report.run_rows import find_rows, note_of_unverified
-from snntrain.report.run_table import table_of
+from snntrain.lab.experiment.reproduction import reproduce_from
+from snntrain.lab.run_rows import find_rows, note_of_unverified
+from snntrain.lab.run_table import table_of
 from snntrain.run import resume
 from snntrain.run.evaluate import evaluate
 from snntrain.run.run import run as run_training

@@ -120,7 +120,7 @@ def test_predictions(disk, program, earlier):
 
 
 def test_recording(disk, tmp_path, earlier):
-    from snntrain.experiment.recorded import write_record
+    from snntrain.lab.experiment.recorded import write_record
 
     files = {name: os.urandom(20_000) for name in ("config.yaml", "expected.json", "curves.png")}
 

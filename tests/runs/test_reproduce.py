@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from snntrain.error import UsageError
-from snntrain.experiment import recording, reproduction
-from snntrain.experiment.recorded import OWN_FILES, read_record
-from snntrain.experiment.recording import record, record_from
-from snntrain.experiment.reproduction import reproduce, reproduce_from
+from snntrain.lab.experiment import recording, reproduction
+from snntrain.lab.experiment.recorded import OWN_FILES, read_record
+from snntrain.lab.experiment.recording import record, record_from
+from snntrain.lab.experiment.reproduction import reproduce, reproduce_from
 
 NAME, COMMIT = "digits_lif", "0" * 40
 SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")

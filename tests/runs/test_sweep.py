@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from programs import SMALL, Program, last_of_each, results
 
-from snntrain.sweep.jobs import read_jobs
+from snntrain.lab.sweep.jobs import read_jobs
 
 OVERRIDES = ("neuron=if seed=1", "neuron=if seed=2", "neuron=lif seed=1", "neuron=lif seed=2")
 

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from snntrain import functional, registry
 from snntrain.ann2snn import METHODS
 from snntrain.ann2snn.calibration import CORRECTIONS
-from snntrain.experiment.record_page import mean_and_std
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
+from snntrain.lab.experiment.record_page import mean_and_std
 from snntrain.model import build, list_models
 from snntrain.quantize import PRESETS
 

@@ -6,7 +6,7 @@ import pytest
 
 from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.experiment.portable import portable
+from snntrain.lab.experiment.portable import portable
 from snntrain.run.differences import ABSENT, RESUMABLE, WITHOUT_EFFECT, differences
 
 

@@ -10,8 +10,8 @@ import yaml
 from run_folders import OLD_RUNS
 
 from snntrain.error import DamagedFile
-from snntrain.report.run_files import RunFiles
 from snntrain.run.folder import RunFile, RunFolder, artifact
+from snntrain.run.report.run_files import RunFiles
 from snntrain.run.results import best_epoch, exact_metrics, monitor_of
 
 NAN = float("nan")

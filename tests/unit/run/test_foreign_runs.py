@@ -15,11 +15,11 @@ from snntrain.config.check import check
 from snntrain.config.migration import FORMAT
 from snntrain.config.schema import Config
 from snntrain.error import UsageError
-from snntrain.experiment.reproduction import reproduce_from
-from snntrain.report.report import write_report
+from snntrain.lab.experiment.reproduction import reproduce_from
 from snntrain.run.build import build_task
 from snntrain.run.converted import load_converted
 from snntrain.run.evaluate import evaluate
+from snntrain.run.report.report import write_report
 
 PAGE = "<script>alert(1)</script>"
 
@@ -175,7 +175,7 @@ def test_files_of_hydra_are_never_replayed(theirs, ran, monkeypatch):
         seen.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snntrain.experiment.reproduction.run_checked", looked_at)
+    monkeypatch.setattr("snntrain.lab.experiment.reproduction.run_checked", looked_at)
     with pytest.raises(KeyboardInterrupt):
         reproduce_from(folder, None, [])
     assert seen[0]["plugins"] == [] and seen[0]["trust"] is False and seen[0].keys() <= Config().__dict__.keys()

@@ -14,11 +14,11 @@ from run_folders import whole_config
 
 from snntrain.error import UsageError
 from snntrain.files import write_json, write_text
+from snntrain.lab.sweep.jobs import SWEEP, Job, SweepFolder, write_sweep
+from snntrain.lab.sweep.sweeper import _choose_folder
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
 from snntrain.run.resume import choose_start, refuse_other_data
-from snntrain.sweep.jobs import SWEEP, Job, SweepFolder, write_sweep
-from snntrain.sweep.sweeper import _choose_folder
 
 CONFIG = whole_config(data={"root": "x"})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from snntrain.error import UsageError
-from snntrain.experiment.recording import clean_commit, split_overrides, what_it_is
+from snntrain.lab.experiment.recording import clean_commit, split_overrides, what_it_is
 
 WRONG = {
     "mistyped experiment": ("record.py", ["digits_liff"], "Did you mean digits_lif?"),

@@ -9,7 +9,7 @@ import pytest
 from programs import ROOT
 from run_folders import make_run, make_sweep
 
-from snntrain.sweep.jobs import Job
+from snntrain.lab.sweep.jobs import Job
 
 
 @pytest.fixture

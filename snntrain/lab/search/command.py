@@ -1,0 +1,211 @@
+"""The command line of scripts/tune.py: parse it, check it, and run it with one or several workers."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snntrain.config.compose import compose
+from snntrain.config.overrides import refuse_repeated
+from snntrain.error import UsageError
+from snntrain.lab.search.settings import Search, load_search, searches
+from snntrain.registry import did_you_mean
+from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.terminal import bold, print_error, terminal
+
+_OWN = ("search", "n_trials", "workers", "study", "storage")
+_EXAMPLES = """\
+  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; again: continue it
+  python scripts/tune.py search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
+  python scripts/tune.py search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
+  python scripts/tune.py search=tau_lr_energy storage=sqlite:///study.db"""
+
+console = terminal()
+
+
+@dataclass
+class Command:
+    """A parsed command line.
+
+    Attributes:
+        changed: settings of the search.
+        parent: process that started this one as a worker of several, else 0.
+    """
+
+    name: str
+    workers: int = 1
+    changed: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    parent: int = 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program.
+
+    Returns: exit code: 0 if the study is done; 1 if workers failed before that.
+    Raises: UsageError for a wrong command line, file or storage; Interrupted.
+    """
+    if not arguments or set(arguments) & {"-h", "--help"}:
+        _help()
+        return 0
+    try:
+        with interruptible():
+            return _search(parse(arguments), list(arguments))
+    except Interrupted as interruption:
+        interruption.message = f"Interrupted ({interruption}). The same command continues it."
+        terminal(stderr=True).print(interruption.message, soft_wrap=True)
+        raise
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """Parse a command line.
+
+    Raises: UsageError.
+    """
+    command = Command(name="")
+    refuse_repeated(arguments)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key == "--parent" and equals:
+            command.parent = _count(key, value)
+        elif not equals or key.startswith("-"):
+            raise UsageError(
+                f"{argument!r} is not a setting.{did_you_mean(key, _OWN)} Write key=value: {', '.join(_OWN)}, or an "
+                "override of train.py."
+            )
+        elif key == "search":
+            command.name = value
+        elif key == "workers":
+            command.workers = _count(key, value)
+        elif key == "n_trials":
+            command.changed[key] = _count(key, value)
+        elif key in _OWN:
+            command.changed[key] = value
+        else:
+            near = did_you_mean(key, _OWN)
+            if near and "." not in key and "/" not in key and key.lower() not in _keys_of_runs():
+                raise UsageError(f"{argument!r} is not a setting.{near}")
+            command.overrides.append(argument)
+    if not command.name:
+        raise UsageError(f"search=… is missing. Searches: {', '.join(searches())}, or the path of a .yaml file.")
+    return command
+
+
+def _keys_of_runs() -> set[str]:
+    from snntrain.config.compose import groups
+    from snntrain.config.schema import top_level_keys
+
+    return {*top_level_keys(), *groups()}
+
+
+def _count(key: str, value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise UsageError(f"{key} must be an integer ≥ 1, got {value!r}.")
+    return int(value)
+
+
+def _search(command: Command, arguments: list[str]) -> int:
+    search = load_search(command.name, command.changed, command.overrides)
+    from snntrain.lab.search.storage import (
+        open_storage,
+        without_password,
+    )  # raises an error that says how to install Optuna if it is missing
+
+    runs = compose([text for text in search.overrides if text.lstrip("+").startswith("paths.")]).paths.runs
+    folder = Path(runs) / "studies" / search.study
+    where = search.storage or str(folder / "study.journal")
+    from snntrain.lab.search.report import best_rows
+    from snntrain.lab.search.space import rehearse, try_ends
+    from snntrain.lab.search.study import has_trials, number_finished, open_study
+    from snntrain.lab.search.worker import TooManyFailures, work
+    from snntrain.run.run import quieten_lightning
+
+    quieten_lightning()
+    config = try_ends(search)
+    storage = open_storage(where)
+    if not has_trials(search, storage):
+        if any(folder.glob("trial_*")):
+            raise UsageError(
+                f"{folder} holds the runs of a study that {without_password(where)} does not know. Choose another "
+                "name, study=…, or move that folder away."
+            )
+        rehearse(search)
+    study = open_study(search, storage, config)
+    if not command.parent:
+        done = f"   {number_finished(study)} of {search.n_trials} trials are done   {folder}"
+        console.print(bold(search.study, done), soft_wrap=True)
+    try:
+        if command.workers == 1:
+            work(search, study, folder, _say, command.parent)
+        elif number_finished(study) < search.n_trials:
+            _supervise(command.workers, arguments)
+    except TooManyFailures as failure:
+        return _fail(str(failure), 1)
+    if command.parent:
+        return 0
+    return _conclude(search, number_finished(study), best_rows(search, study), folder)
+
+
+def _supervise(workers: int, arguments: list[str]) -> None:
+    """Run the same command in several processes; the others replace the trial of one that dies.
+
+    Raises: Interrupted after the workers have ended.
+    """
+    again = [argument for argument in arguments if not argument.startswith("workers=")]
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}  # otherwise each would start a thread for every core
+    started = [
+        subprocess.Popen(
+            [sys.executable, sys.argv[0], *again, f"--parent={os.getpid()}"],
+            env=environment,
+            start_new_session=True,  # so that only this process gets Ctrl-C, and passes it on once
+        )
+        for _ in range(workers)
+    ]
+    console.print(f"workers: {', '.join(str(process.pid) for process in started)}")
+    try:
+        for process in started:
+            if process.wait() < 0:
+                print_error(f"{process.pid} was ended by {signal.Signals(-process.returncode).name}.", "worker")
+    except Interrupted as interruption:
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(interruption.exit_code - 128)
+        for process in started:
+            process.wait()
+        raise
+
+
+def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) -> int:
+    for row in best:
+        values = "   ".join(
+            f"{objective.metric} {value:.6g}" for objective, value in zip(search.objectives, row.values, strict=True)
+        )
+        console.print(bold(f"best: trial {row.number}   {values}"), soft_wrap=True)
+        console.print(row.command, soft_wrap=True)
+    console.print(f"report: {folder / 'study.html'}", soft_wrap=True)
+    if finished < search.n_trials:
+        return _fail(f"{finished} of {search.n_trials} trials are done; the same command continues the study.", 1)
+    return 0
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True)
+
+
+def _help() -> None:
+    console.print("Search for hyper-parameters: a study of many runs of train.py.\n")
+    console.print("Settings: search=…  n_trials=…  workers=…  study=…  storage=… (a file or a database URL)")
+    console.print("Everything else is an override of train.py, for every run.\n\nSearches, conf/search:")
+    for name, summary in searches().items():
+        console.print(f"  {name:<16} {summary}")
+    console.print(f"\nExamples:\n{_EXAMPLES}", soft_wrap=True)
+
+
+def _fail(message: str, code: int) -> int:
+    print_error(message)
+    return code

@@ -8,13 +8,13 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from snntrain import functional, registry
+from snntrain import functional, list_models, registry
 from snntrain.ann2snn import METHODS
 from snntrain.ann2snn.calibration import CORRECTIONS
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
 from snntrain.lab.experiment.record_page import mean_and_std
-from snntrain.model import build, list_models
+from snntrain.model import build
 from snntrain.quantize import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]

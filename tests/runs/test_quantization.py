@@ -32,7 +32,7 @@ def test_ann_to_snn_to_integers_in_one_command(chained):
     assert metrics["qat/mismatches"] == 0
     assert metrics["qat/acc_int"] == metrics["qat/acc_qat"] > metrics["test/acc"] - 0.05 > 0.8
     page = (chained / "report.html").read_text(encoding="utf-8")
-    assert "ANN → SNN conversion" in page and "Quantisation" in page and "integers only" in page
+    assert "ANN → SNN conversion" in page and "Quantization" in page and "integers only" in page
 
 
 def test_stages_run_on_a_finished_run(chained, tmp_path):

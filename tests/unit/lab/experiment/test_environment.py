@@ -21,6 +21,8 @@ from snntrain.run.provenance import hardware
 
 
 def test_the_lock_names_what_is_imported_with_its_version_and_reads_back():
+    import lightning.pytorch  # noqa: F401  as every run does
+
     packages = imported_packages()
     assert {"torch", "lightning", "numpy", "hydra-core"} <= packages.keys() and "snntrain" not in packages
     assert packages["torch"] == metadata.version("torch")

@@ -52,7 +52,7 @@ class Caching:
     """10⁹ bytes that the caches of all data sets in one folder may take together, or this one in memory."""
 
     def check(self, owner: object) -> None:
-        """Refuse values out of range, in the name of the data set that they were given to."""
+        """Refuse values out of range, in an error that names the data set."""
         choice(owner, "cache", self.cache, MODES)
         real(owner, "cache_gb", self.cache_gb, above=0)
 
@@ -74,8 +74,6 @@ def open_cache(
         key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
         count: samples, ≥ 1.
         shape, dtype: of one sample.
-
-    Raises: ValueError naming the argument.
     """
     caching.check("data")
     integer("data", "count", count, at_least=1)
@@ -86,10 +84,10 @@ def open_cache(
             return DiskCache(root, key, limit=limit, **samples)
         return MemoryCache(limit=limit, **samples) if caching.cache == "memory" else None
     except _NoRoomError as reason:
-        _warn(f"{reason} Frames are made anew in every epoch.")
+        _warn(f"{reason} Frames are made again in every epoch.")
     except OSError as error:
         _warn(
-            f"the frame cache in {root} cannot be opened ({error.strerror or error}). Frames are made anew in every "
+            f"the frame cache in {root} cannot be opened ({error.strerror or error}). Frames are made again in every "
             "epoch. Make the folder writable, set SNNTRAIN_CACHE to one that is, or set data.cache to memory or off."
         )
     return None
@@ -246,8 +244,8 @@ class DiskCache(FrameCache):
             self._is_full[0] = 1
             _warn(
                 f"the frame cache {self.folder} cannot be written ({error.strerror}; {_gb(_free_space(self.folder))} "
-                f"free, all frames take {_gb(self._bytes)}). It is used as it is, and frames that it lacks are made "
-                "anew in every epoch. Make room there, or set data.cache to memory or off."
+                f"free, all frames take {_gb(self._bytes)}). Its frames are used, the others are made again in "
+                "every epoch. Make room there, or set data.cache to memory or off."
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Loading:
     """Leave out a last training batch that is not full, on which some nets cannot learn."""
 
     def check(self, owner: object) -> None:
-        """Refuse values out of range, in the name of the data set that they were given to."""
+        """Refuse values out of range, in an error that names the data set."""
         integer(owner, "batch_size", self.batch_size, at_least=1)
         integer(owner, "num_workers", self.num_workers, at_least=0, at_most=MOST_WORKERS)
         integer(owner, "prefetch", self.prefetch, at_least=1)

@@ -13,7 +13,18 @@ import snntrain
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
     *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
-    *("functional", "leftover", "randomness", "registry", "signature", "surrogate", "tree"),
+    *(
+        "binding",
+        "download",
+        "functional",
+        "leftover",
+        "randomness",
+        "ranges",
+        "registry",
+        "signature",
+        "surrogate",
+        "tree",
+    ),
     *("neuron", "kernel", "layer", "ann2snn", "graph", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {

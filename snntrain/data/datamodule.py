@@ -105,9 +105,9 @@ class DataModule(pl.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self._has_validation = False
 
-    def __init_subclass__(cls, *, positional: bool = False, groups: Sequence[type] = (), **more: Any) -> None:
+    def __init_subclass__(cls, *, groups: Sequence[type] = (), **more: Any) -> None:
         super().__init_subclass__(**more)
-        merge_signature(cls, positional=positional, groups=groups)
+        merge_signature(cls, groups=groups)
 
     @property
     def batch_size(self) -> int:
@@ -237,7 +237,7 @@ merge_signature(
 )  # __init_subclass__ does not see the class that defines it
 
 
-class ImageDataModule(DataModule, positional=True):
+class ImageDataModule(DataModule):
     """Base of the image data sets: x [N, C, H, W] with values in [0, 1].
 
     Args:

@@ -88,7 +88,7 @@ def _from_0_to_1(picture: Tensor) -> Tensor:
     return picture if picture.is_floating_point() else picture.float() / 255
 
 
-class ImageFolder(ImageDataModule, positional=True):
+class ImageFolder(ImageDataModule):
     """Pictures of any size in a folder per class, found by the rules of torchvision.datasets.ImageFolder.
 
     There are two layouts. Split folders: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet,

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 

@@ -17,7 +17,7 @@ from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain, groups
 from snntrain.config.contradictions import check_together
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import mode_of
 from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
@@ -30,6 +30,7 @@ from snntrain.config.targets import (
     check_no_placeholders,
     check_stray_targets,
 )
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 # Packages that a `_target_` may come from, because a config from somebody else must not run arbitrary code. From these

@@ -19,8 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema, top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -8,11 +8,11 @@ from torch.optim import lr_scheduler
 
 from snntrain import registry
 from snntrain.config.binding import resolve_name
-from snntrain.config.error import UsageError
 from snntrain.config.monitor import check_direction, watchers
 from snntrain.data import ImageDataModule
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
+from snntrain.error import UsageError
 
 Settings = Mapping[str, Any]
 

@@ -9,9 +9,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snntrain.error import UsageError
 
-__all__ = ["UsageError", "refusing"]
-
-
 _REFUSALS = (
     ValueError,
     TypeError,

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from snntrain.config.error import UsageError
 from snntrain.config.schema import Config
 from snntrain.config.targets import check_no_placeholders
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 _WORDS = {

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.config.compose import explain
-from snntrain.config.error import UsageError
 from snntrain.config.schema import Config, top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 # Hydra's settings that only a sweep reads.

@@ -8,7 +8,7 @@ from torch import nn, optim
 from torch.optim import lr_scheduler
 
 from snntrain.arguments import Bounds
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.ranges import Allowed, BatchLimit, Duration, OneOf, Range, number, set_ranges, whole
 from snntrain.tree import walk
 

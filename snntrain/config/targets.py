@@ -19,8 +19,9 @@ from lightning.pytorch.strategies import Strategy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
 # Place in the config → classes allowed there; `callbacks` holds several, each under its name.

@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.binding import resolve_name
 from snntrain.config.check import SUPPLIED, check
 from snntrain.config.compose import groups
 from snntrain.data.augmentation import v2
+from snntrain.error import UsageError
 from snntrain.parallel.devices import check_devices
 from snntrain.ranges import range_of
 from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from snntrain.binding import check_call, describe, matches
-from snntrain.config import UsageError
 from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.data import Digits
+from snntrain.error import UsageError
 
 
 def layer(size: int, *, stride: int | tuple[int, int] = 1, bias: bool = True) -> None: ...

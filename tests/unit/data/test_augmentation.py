@@ -8,9 +8,10 @@ import torch
 import yaml
 from torchvision.transforms import v2
 
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.check import check
 from snntrain.data.augmentation import CONTAINERS, GEOMETRIC, PHOTOMETRIC, Augmentation
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 SIZE = 12

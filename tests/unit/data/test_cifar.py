@@ -13,9 +13,10 @@ import pytest
 import torch
 from torchvision import datasets
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.data import CIFAR10, CIFAR100
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 COUNT = 30  # pictures per file

@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 CLASSES = ("bird", "cat", "dog")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snntrain import layer
 from snntrain.binding import check_call
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.layer import FoldedLayer
 
 

@@ -22,7 +22,7 @@ import shutil
 import warnings
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import numpy as np
 from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
 from snntrain.files import write_json
+from snntrain.process import lock
 
 FORMAT = 1  # change it when the same data and settings give other frames, or are stored in other files
 MODES = ("disk", "memory", "off")
@@ -205,7 +206,7 @@ class DiskCache(FrameCache):
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
         self.folder = root / f"frames_{name}"
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root / "lock"):
+        with lock(root / "lock"):
             if not _describes(self.folder, whole) and not _remove(self.folder):
                 raise _NoRoomError(
                     f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
@@ -276,17 +277,6 @@ class _File:
 
 def _checksum(frames: np.ndarray) -> int:
     return zlib.crc32(frames.data) or 1
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time in. The system unlocks the file when a process dies."""
-    file = _File(path)
-    fcntl.flock(file.number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file.number, fcntl.LOCK_UN)
 
 
 def _describes(folder: Path, key: Mapping[str, Any]) -> bool:

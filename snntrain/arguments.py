@@ -16,10 +16,10 @@ BACKENDS = ("auto", "torch", "fused")
 PEERS_BACKENDS = ("cupy", "triton")
 
 
-def refuse(owner: object, name: str, wanted: str, value: object) -> ValueError:
+def refuse(owner: object, name: str, allowed: str, value: object) -> ValueError:
     """The error that every check here raises; owner is the object whose argument it is, or its name."""
     title = owner if isinstance(owner, str) else type(owner).__name__
-    return ValueError(f"{title}: {name} must be {wanted}, got {value!r}.")
+    return ValueError(f"{title}: {name} must be {allowed}, got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,9 +41,9 @@ def writable(kind: str) -> Path | None:
 
     Returns: None if no folder at all can be written to.
     """
-    wanted = configured(kind)
-    if wanted is not None and is_writable(wanted):
-        return wanted
+    preferred = configured(kind)
+    if preferred is not None and is_writable(preferred):
+        return preferred
     _warn_once()
     return temporary(kind)
 
@@ -119,8 +119,8 @@ def _temporary_root() -> Path | None:
 
 @functools.cache
 def _warn_once() -> None:
-    wanted, used = configured("kernels"), _temporary_root()
-    why = "there is no home directory" if wanted is None else f"{wanted} cannot be written to"
+    preferred, used = configured("kernels"), _temporary_root()
+    why = "there is no home directory" if preferred is None else f"{preferred} cannot be written to"
     where = "nothing is cached" if used is None else f"caches lie in {used}"
     warnings.warn(
         f"{why}, so {where}, and what is compiled now may have to be compiled again. Set SNNTRAIN_CACHE to a folder "

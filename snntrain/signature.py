@@ -33,8 +33,10 @@ def merge_signature(
     `__init_subclass__`; a class without a constructor of its own, or without `**common`, stays as it is.
 
     Args:
-        positional: the base's arguments may also be given by position, after those of cls, as the documentation of
-            SpikingJelly, lava and Qualia has it. Otherwise by keyword only.
+        positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
+            has it: those of cls, those of the base, those of cls after a bare *; one of the latter that the base has
+            as well stands where the base has it. Otherwise the base's are taken by keyword, except for required ones
+            among the first three.
         without: arguments of the base that cls sets itself, so that nobody else may.
         groups: dataclasses whose fields are arguments too, which cls gets from `**common` with `take`.
         inherits: False if cls passes nothing of it to its base: `**common` is of the groups alone.
@@ -46,13 +48,21 @@ def merge_signature(
     kinds = {parameter.kind for parameter in own}
     if Parameter.VAR_KEYWORD not in kinds or Parameter.VAR_POSITIONAL in kinds:
         return
-    taken = {parameter.name for parameter in own} | set(without)
     inherited = list(signature_of(super(cls, cls).__init__).parameters.values())[1:] if inherits else []
     grouped = [p.replace(kind=p.KEYWORD_ONLY) for group in groups for p in signature_of(group).parameters.values()]
+    last = {parameter.name: parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY}
+    taken = {parameter.name for parameter in own} - (last.keys() if positional else set()) | set(without)
     common = [p for p in (*inherited, *grouped) if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
-    if not positional:
-        common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
-    ordered = sorted([*own[:-1], *common], key=lambda p: p.kind)  # stable: those of cls before those of its base
+    if positional:
+        common = [last.pop(p.name, p) for p in common]
+        ordered = [*(p for p in own[:-1] if p.kind is not p.KEYWORD_ONLY), *common, *last.values()]
+        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.KEYWORD_ONLY else p for p in ordered]
+    else:
+        before = [p for p in own[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+        required = [p.name for p in common if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+        first = [] if any(p.default is not p.empty for p in before) else required[: max(0, 3 - len(before))]
+        ordered = [*own[:-1], *(p if p.name in first else _by_keyword(p) for p in common)]
+    ordered.sort(key=lambda p: p.kind)  # stable: those of cls before those of its base
     signature = inspect.Signature(ordered, return_annotation=None)
 
     @functools.wraps(constructor)
@@ -67,6 +77,11 @@ def merge_signature(
     __init__.__signature__ = signature
     __init__.__annotations__ = {p.name: p.annotation for p in ordered if p.annotation is not p.empty}
     cls.__init__ = __init__
+
+
+def _by_keyword(parameter: Parameter) -> Parameter:
+    is_either = parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+    return parameter.replace(kind=Parameter.KEYWORD_ONLY) if is_either else parameter
 
 
 def take(group: type[T], arguments: dict[str, Any]) -> T:

@@ -74,7 +74,7 @@ def _schedule(config: Settings) -> Iterator[str]:
     target = resolve_name(schedule["_target_"], "optim.schedule")
     if _is(target, lr_scheduler.ReduceLROnPlateau):
         yield (
-            "optim.schedule: ReduceLROnPlateau needs to be told a metric, which optim/schedule cannot do yet. Use "
+            "optim.schedule: ReduceLROnPlateau needs a metric, which optim/schedule cannot name yet. Use "
             "optim/schedule=cosine or step."
         )
     if _is(target, lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler):

@@ -40,9 +40,9 @@ def admit(config: Mapping[str, Any], source: str, trust: bool, writing: Iterable
 def _check_kinds(config: Mapping[str, Any], source: str) -> None:
     for key, default in asdict(Config()).items():
         if isinstance(default, (str, dict, list)) and not isinstance(config[key], type(default)):
-            wanted = {str: "text", dict: "a mapping", list: "a list"}[type(default)]
+            allowed = {str: "text", dict: "a mapping", list: "a list"}[type(default)]
             if key != "logger":  # it may be null
-                raise UsageError(f"{source}: {key} must be {wanted}, got {config[key]!r}.")
+                raise UsageError(f"{source}: {key} must be {allowed}, got {config[key]!r}.")
     if not all(isinstance(plugin, str) for plugin in config["plugins"]):
         raise UsageError(f"{source}: plugins must be a list of module names, got {config['plugins']!r}.")
 

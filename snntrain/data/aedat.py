@@ -197,13 +197,13 @@ def read_aedat4(path: Path, columns: str, camera: str | None) -> Mapping[str, np
         streams = {number: one for number, one in decoder.id_to_stream().items() if one["type"] == "events"}
         if not streams:
             raise ValueError("it has no stream of events")
-        wanted = min(streams)
-        packets = [packet["events"] for packet in decoder if packet["stream_id"] == wanted]
+        first = min(streams)
+        packets = [packet["events"] for packet in decoder if packet["stream_id"] == first]
     if not packets:
         return {"x": np.zeros(0, int), "y": np.zeros(0, int), "t": np.zeros(0, int), "p": np.zeros(0, bool)}
     events = np.concatenate(packets)
     fields: dict[str, Any] = {name: events[name] for name in events.dtype.names}
-    stream = streams[wanted]
+    stream = streams[first]
     if stream.get("height") and stream.get("width"):
         where = f"the sensor of {stream['height']}×{stream['width']} pixels (height × width) that the file states"
         check_on_sensor(fields, stream["height"], stream["width"], where)

@@ -2,7 +2,7 @@
 
 import enum
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +54,11 @@ PHOTOMETRIC = (
 CONTAINERS = ("RandomApply", "RandomChoice", "RandomOrder")
 #: Transforms that draw anew for each frame of a sequence, whose frames would no longer match.
 _PER_FRAME = ("AugMix", "GaussianNoise")
-_PER_BATCH = ("CutMix", "MixUp")
+#: Transforms that belong elsewhere → where.
+_PER_BATCH = {
+    "CutMix": "mixes the samples of a batch; use task.cutmix instead",
+    "MixUp": "mixes the samples of a batch; use task.mixup instead",
+}
 
 
 class Augmentation:
@@ -108,19 +112,10 @@ class Augmentation:
             raise self._wrong_shape(shape, y.shape)
 
     def _built(self, entries: Any, path: str) -> list[Any]:
-        if isinstance(entries, str) or not isinstance(entries, Sequence):
-            raise ValueError(f"{path} must be a list of transforms, got {entries!r}.")
-        return [self._build(entry, f"{path}[{number}]") for number, entry in enumerate(entries)]
-
-    def _build(self, entry: Any, path: str) -> Any:
-        arguments = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
-        name = arguments.pop("name", None)
         known = sorted((*GEOMETRIC, *PHOTOMETRIC, *CONTAINERS))
-        if name in _PER_BATCH:
-            raise ValueError(f"{path}: {name} mixes the samples of a batch; use task.{name.lower()} instead.")
-        if name not in known:
-            near = did_you_mean(name, known) if isinstance(name, str) else ""
-            raise ValueError(f"{path} must name a transform, got {entry!r}.{near} Known: {', '.join(known)}.")
+        return [self._build(*entry) for entry in named_entries(entries, path, known, "transform", unfit=_PER_BATCH)]
+
+    def _build(self, path: str, name: str, arguments: dict[str, Any]) -> Any:
         target = getattr(v2, name)
         check_call(target, {key: value for key, value in arguments.items() if not _is_special(key, value)}, path)
         if name in CONTAINERS:
@@ -153,6 +148,31 @@ class Augmentation:
             f"data.augment: {', '.join(self.names)} would turn samples of shape {list(before)} into {list(after)}. Set "
             f"their size to {list(before[-2:])}."
         )
+
+
+def named_entries(
+    entries: Any, path: str, known: Sequence[str], kind: str, *, unfit: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(path, name, arguments) of each entry of a list: a name, or a mapping of a name and arguments.
+
+    Args:
+        path: of the list in the config, for errors.
+        known: names that an entry may have.
+        kind: what they are the names of, for errors.
+        unfit: names that are refused for a reason of their own → the reason.
+    """
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise ValueError(f"{path} must be a list of {kind}s, got {entries!r}.")
+    for number, entry in enumerate(entries):
+        arguments = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+        name, place = arguments.pop("name", None), f"{path}[{number}]"
+        if isinstance(name, str) and name in (unfit or {}):
+            raise ValueError(f"{place}: {name} {unfit[name]}.")
+        if name not in known:
+            near = did_you_mean(name, known) if isinstance(name, str) else ""
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise ValueError(f"{place} must name {article} {kind}, got {entry!r}.{near} Known: {', '.join(known)}.")
+        yield place, name, arguments
 
 
 def _written(entry: str | Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ import shutil
 import warnings
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import numpy as np
 from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
 from snntrain.files import write_json
+from snntrain.process import lock
 
 FORMAT = 1  # change it when the same data and settings give other frames, or are stored in other files
 MODES = ("disk", "memory", "off")
@@ -52,7 +53,7 @@ class Caching:
     """10⁹ bytes that the caches of all data sets in one folder may take together, or this one in memory."""
 
     def check(self, owner: object) -> None:
-        """Refuse values out of range, in the name of the data set that they were given to."""
+        """Refuse values out of range, in an error that names the data set."""
         choice(owner, "cache", self.cache, MODES)
         real(owner, "cache_gb", self.cache_gb, above=0)
 
@@ -74,8 +75,6 @@ def open_cache(
         key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
         count: samples, ≥ 1.
         shape, dtype: of one sample.
-
-    Raises: ValueError naming the argument.
     """
     caching.check("data")
     integer("data", "count", count, at_least=1)
@@ -86,10 +85,10 @@ def open_cache(
             return DiskCache(root, key, limit=limit, **samples)
         return MemoryCache(limit=limit, **samples) if caching.cache == "memory" else None
     except _NoRoomError as reason:
-        _warn(f"{reason} Frames are made anew in every epoch.")
+        _warn(f"{reason} Frames are made again in every epoch.")
     except OSError as error:
         _warn(
-            f"the frame cache in {root} cannot be opened ({error.strerror or error}). Frames are made anew in every "
+            f"the frame cache in {root} cannot be opened ({error.strerror or error}). Frames are made again in every "
             "epoch. Make the folder writable, set SNNTRAIN_CACHE to one that is, or set data.cache to memory or off."
         )
     return None
@@ -207,7 +206,7 @@ class DiskCache(FrameCache):
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
         self.folder = root / f"frames_{name}"
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root / "lock"):
+        with lock(root / "lock"):
             if not _describes(self.folder, whole) and not _remove(self.folder):
                 raise _NoRoomError(
                     f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
@@ -246,8 +245,8 @@ class DiskCache(FrameCache):
             self._is_full[0] = 1
             _warn(
                 f"the frame cache {self.folder} cannot be written ({error.strerror}; {_gb(_free_space(self.folder))} "
-                f"free, all frames take {_gb(self._bytes)}). It is used as it is, and frames that it lacks are made "
-                "anew in every epoch. Make room there, or set data.cache to memory or off."
+                f"free, all frames take {_gb(self._bytes)}). Its frames are used, the others are made again in "
+                "every epoch. Make room there, or set data.cache to memory or off."
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -278,17 +277,6 @@ class _File:
 
 def _checksum(frames: np.ndarray) -> int:
     return zlib.crc32(frames.data) or 1
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time in. The system unlocks the file when a process dies."""
-    file = _File(path)
-    fcntl.flock(file.number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file.number, fcntl.LOCK_UN)
 
 
 def _describes(folder: Path, key: Mapping[str, Any]) -> bool:

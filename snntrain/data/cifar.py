@@ -17,7 +17,7 @@ from snntrain.data.download import fetch, md5
 from snntrain.data.normalized import NormalizedImages
 
 
-class VerifiedImages(ImageDataModule, positional=True):
+class VerifiedImages(ImageDataModule):
     """Base of pictures in files with published checksums, held in memory.
 
     Args:

@@ -47,7 +47,7 @@ class Loading:
     """Leave out a last training batch that is not full, on which some nets cannot learn."""
 
     def check(self, owner: object) -> None:
-        """Refuse values out of range, in the name of the data set that they were given to."""
+        """Refuse values out of range, in an error that names the data set."""
         integer(owner, "batch_size", self.batch_size, at_least=1)
         integer(owner, "num_workers", self.num_workers, at_least=0, at_most=MOST_WORKERS)
         integer(owner, "prefetch", self.prefetch, at_least=1)
@@ -105,9 +105,9 @@ class DataModule(pl.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self._has_validation = False
 
-    def __init_subclass__(cls, *, positional: bool = False, groups: Sequence[type] = (), **more: Any) -> None:
+    def __init_subclass__(cls, *, groups: Sequence[type] = (), **more: Any) -> None:
         super().__init_subclass__(**more)
-        merge_signature(cls, positional=positional, groups=groups)
+        merge_signature(cls, groups=groups)
 
     @property
     def batch_size(self) -> int:
@@ -237,7 +237,7 @@ merge_signature(
 )  # __init_subclass__ does not see the class that defines it
 
 
-class ImageDataModule(DataModule, positional=True):
+class ImageDataModule(DataModule):
     """Base of the image data sets: x [N, C, H, W] with values in [0, 1].
 
     Args:

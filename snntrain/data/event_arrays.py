@@ -82,9 +82,9 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
             others = [name for _, nodes in _groups(file) for name in nodes]
             return {name: np.zeros(0) for name in others}
         _, nodes = found[0]
-        wanted = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or nodes
-        check_stored(wanted)
-        arrays = {name: node[()] for name, node in wanted.items()}
+        fields = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or nodes
+        check_stored(fields)
+        arrays = {name: node[()] for name, node in fields.items()}
         offset = nodes.get("t_offset") or dict(_datasets(file)).get("t_offset")
         shift = 0 if offset is None or offset.shape not in ((), (1,)) else int(np.ravel(offset[()])[0])
     if len(arrays) == 1:

@@ -5,7 +5,8 @@ Augmentations of frames (frame_…) start from cached frames. They come after al
 the list.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from snntrain.arguments import flag, integer, real, refuse
+from snntrain.data.augmentation import named_entries
 from snntrain.data.events import SensorSize, extent
 from snntrain.randomness import seeded
-from snntrain.registry import check_arguments, did_you_mean
+from snntrain.registry import check_arguments
 
 Events = Callable[[np.ndarray], np.ndarray]
 Frames = Callable[[Tensor], Tensor]
@@ -27,14 +29,15 @@ class EventAugmentation:
     Args:
         transforms: entries in their order: a name, such as flip_left_right, or a name with arguments, such as
             {name: drop_events, p: 0.1}.
-
-    Raises: ValueError for an unknown name or argument, with the nearest one.
     """
 
     def __init__(self, transforms: Sequence[str | Mapping[str, Any]] = ()) -> None:
-        if isinstance(transforms, str) or not isinstance(transforms, Sequence):
-            raise ValueError(f"data.augment.transforms must be a list of augmentations, got {transforms!r}.")
-        self.entries = [_entry(entry, _path(number)) for number, entry in enumerate(transforms)]
+        self.entries: list[tuple[str, str, dict[str, Any]]] = []
+        for entry in named_entries(transforms, "data.augment.transforms", (*EVENT_LEVEL, *FRAME_LEVEL), "augmentation"):
+            path, name, arguments = entry
+            with _naming(path):
+                check_arguments(EVENT_LEVEL.get(name) or FRAME_LEVEL[name], arguments)
+            self.entries.append(entry)
 
     def events(self, sensor_size: SensorSize) -> "EventChain | None":
         """The augmentations of events, for a sensor; None: there are none."""
@@ -48,12 +51,10 @@ class EventAugmentation:
 
     def _steps(self, builders: Mapping[str, Callable[..., Any]], size: SensorSize) -> list[Any]:
         steps = []
-        for number, (name, arguments) in enumerate(self.entries):
+        for path, name, arguments in self.entries:
             if name in builders:
-                try:
+                with _naming(path):
                     steps.append(builders[name](size, **arguments))
-                except ValueError as error:
-                    raise ValueError(f"{_path(number)}: {error}") from None
         return steps
 
 
@@ -99,21 +100,12 @@ class FrameChain:
         return pictures.reshape(frames.shape)
 
 
-def _path(number: int) -> str:
-    return f"data.augment.transforms[{number}]"
-
-
-def _entry(entry: Any, path: str) -> tuple[str, dict[str, Any]]:
-    arguments = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
-    name, known = arguments.pop("name", None), (*EVENT_LEVEL, *FRAME_LEVEL)
-    if name not in known:
-        near = did_you_mean(name, known) if isinstance(name, str) else ""
-        raise ValueError(f"{path} must name an augmentation, got {entry!r}.{near} Known: {', '.join(known)}.")
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
     try:
-        check_arguments(EVENT_LEVEL.get(name) or FRAME_LEVEL[name], arguments)
+        yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return name, arguments
 
 
 def _tonic_size(sensor: SensorSize) -> tuple[int, int, int]:

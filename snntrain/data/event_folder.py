@@ -23,7 +23,7 @@ SPLIT_FOLDERS = {
 }
 
 
-class EventFolder(EventDataModule, positional=True):
+class EventFolder(EventDataModule):
     """Class folders of recordings in a format that read_events reads.
 
     Layouts: <root>/{train,test[,val]}/<class>/… (split: folder), or <root>/<class>/… (split: a fraction). Recordings

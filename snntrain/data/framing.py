@@ -42,7 +42,6 @@ class Framing:
         downsample: side of the squares of pixels that are counted as one, ≥ 1; squares at the lower and right edge may
             be incomplete.
 
-    Raises: ValueError naming the argument, its value and what is allowed.
     Source: time surface: Lagorce et al., TPAMI 2017; voxel grid: Zhu et al., CVPR 2019.
     """
 
@@ -118,8 +117,8 @@ class Framing:
             return self._surfaces(place, elapsed)
         frame = self._frame(elapsed)
         if self.mode == "window":
-            kept = slice(np.searchsorted(frame, self.T))
-            frame, place = frame[kept], place[kept]
+            inside = slice(np.searchsorted(frame, self.T))
+            frame, place = frame[inside], place[inside]
         counts = np.bincount(frame * self._pixels + place, minlength=self.T * self._pixels)
         if self.binary:
             counts = counts > 0

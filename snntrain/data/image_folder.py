@@ -88,7 +88,7 @@ def _from_0_to_1(picture: Tensor) -> Tensor:
     return picture if picture.is_floating_point() else picture.float() / 255
 
 
-class ImageFolder(ImageDataModule, positional=True):
+class ImageFolder(ImageDataModule):
     """Pictures of any size in a folder per class, found by the rules of torchvision.datasets.ImageFolder.
 
     There are two layouts. Split folders: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet,
@@ -176,7 +176,7 @@ class ImageFolder(ImageDataModule, positional=True):
         return {
             "pictures": kinds or "not looked at: data.verify=false",
             "size": f"shorter side to {max(size, round(size / ratio))}, the middle {size}×{size} cut out "
-            f"(data.crop_ratio={ratio:g}); a picture of {size}×{size} is taken as it is",
+            f"(data.crop_ratio={ratio:g}); a picture of {size}×{size} is not resized",
             "values": "v/255 of 8 bits, v/65535 of 16; floats as they are"
             + (", then less ImageNet's mean, divided by its deviation (data.normalize)" if self.normalize else ""),
             "transparency": f"{background} (data.background)",

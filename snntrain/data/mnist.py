@@ -34,7 +34,7 @@ UNPACKED_SHA256 = {
 }
 
 
-class MNIST(ImageDataModule, positional=True):
+class MNIST(ImageDataModule):
     """70,000 handwritten digits of 28×28 pixels, 10,000 of them for testing.
 
     Reads <root>/<name>/raw as torchvision lays it out. A .gz file is verified by checksum and unpacked in memory, so

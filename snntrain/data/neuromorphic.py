@@ -21,7 +21,7 @@ from snntrain.data.split import FrameSplit, held_out
 from snntrain.data.tonic_reader import TonicReader
 
 
-class NeuromorphicDataModule(EventDataModule, positional=True):
+class NeuromorphicDataModule(EventDataModule):
     """Base of the data sets that tonic reads, from <root>/<tonic's name> in tonic's layout.
 
     Args:

@@ -47,8 +47,8 @@ def background_color(owner: object, background: Background) -> tuple[int, int, i
         return _NAMED[background]
     is_color = not isinstance(background, str) and isinstance(background, Sequence) and len(background) == 3
     if not is_color or not all(type(part) is int and 0 <= part <= 255 for part in background):
-        wanted = "black, white, [red, green, blue] from 0 to 255, or None to ignore transparency"
-        raise refuse(owner, "background", wanted, background)
+        allowed = "black, white, [red, green, blue] from 0 to 255, or None to ignore transparency"
+        raise refuse(owner, "background", allowed, background)
     return tuple(background)
 
 

@@ -1,8 +1,10 @@
 """Batches: the same from 0, 1 and 2 workers, in an order that changes from epoch to epoch, and complete."""
 
 import hashlib
+import inspect
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +14,9 @@ import torch
 from small_training import Patches, small_task, trainer
 from torch.utils.data import DataLoader
 
-from snntrain.data import EpochSampler
-from snntrain.data.datamodule import _silence_disconnects
+from snntrain import data as data_package
+from snntrain.data import DataModule, Digits, EpochSampler
+from snntrain.data.datamodule import Loading, _silence_disconnects
 from snntrain.data.split import ImageSplit
 
 
@@ -44,6 +47,33 @@ def same(left: list, right: list) -> bool:
     return len(left) == len(right) and all(
         all(map(torch.equal, batch, other)) for batch, other in zip(left, right, strict=True)
     )
+
+
+def data_sets() -> list[type[DataModule]]:
+    classes = [getattr(data_package, name) for name in data_package.__all__]
+    return [kind for kind in classes if isinstance(kind, type) and issubclass(kind, DataModule)]
+
+
+@pytest.mark.parametrize("kind", data_sets(), ids=lambda kind: kind.__name__)
+def test_a_signature_names_all_arguments_and_at_most_three_are_given_by_position(kind):
+    parameters = inspect.signature(kind).parameters.values()
+    by_kind = {p.kind: [other.name for other in parameters if other.kind is p.kind] for p in parameters}
+    assert len(by_kind.pop(inspect.Parameter.POSITIONAL_OR_KEYWORD)) <= 3
+    assert set(by_kind) == {inspect.Parameter.KEYWORD_ONLY}
+    common = {"num_classes", "sample_shape", "val_fraction", "seed", *(field.name for field in fields(Loading))}
+    assert common <= {p.name for p in parameters}
+
+
+def test_a_misspelled_argument_is_named_with_the_data_set():
+    with pytest.raises(TypeError, match="Digits: got an unexpected keyword argument 'batchsize'"):
+        Digits(num_classes=10, sample_shape=[1, 8, 8], batchsize=32)
+
+
+def test_the_batch_size_can_be_changed_as_lightning_does_it():
+    data = ready(batch_size=32)
+    data.batch_size = 30
+    assert [len(y) for _, y, _ in data.val_dataloader()] == [len(data.splits["val"])]
+    assert len(next(iter(data.train_dataloader()))[0]) == 30
 
 
 def test_a_batch_is_what_the_sampler_names():

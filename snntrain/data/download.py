@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, are verified, and unpack whole or not at all."""
+"""Downloads that resume where they stopped, are verified, and unpack completely or not at all."""
 
 import contextlib
 import fcntl
@@ -27,13 +27,13 @@ MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data 
 
 
 def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
-    """Bring a data set's files into place: verify what is there, download or take what is not, unpack archives.
+    """Put a data set's files into place: verify what is there, download what is missing, unpack archives.
 
     Args:
         name: the data set, as in snntrain.data.source.
         root: paths.data.
         given: files brought by hand; where there are any, nothing is downloaded.
-        say: gets a line for each thing done.
+        say: called with one line for each step.
 
     Raises: ValueError for an unknown name, a file that does not belong to the data set or is corrupt; OSError, its text
     one sentence, if a download or the disk fails.
@@ -73,7 +73,7 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
 
 
 def download(file: SourceFile, path: Path) -> None:
-    """Download a file to a path, going on with a part that an earlier attempt left beside it.
+    """Download a file, resuming from the part that an earlier attempt left beside it.
 
     Raises: OSError naming the address, what went wrong and what to do.
     """
@@ -83,7 +83,7 @@ def download(file: SourceFile, path: Path) -> None:
     with _progress() as bar:
         _transfer(file, part, bar)
         received = md5(part)
-        if file.md5 and received != file.md5 and resumed:  # the part was of another file
+        if file.md5 and received != file.md5 and resumed:  # the part belonged to another file
             part.unlink()
             _transfer(file, part, bar)
             received = md5(part)
@@ -124,15 +124,15 @@ def _check_size(part: Path, total: int | None) -> None:
 
 
 def unpack(archive: Path) -> int:
-    """Unpack a .zip or .tar.gz into its folder, archives inside it as well; what is there already is replaced.
+    """Unpack a .zip or .tar.gz, and archives inside it, into its folder; files that are there already are replaced.
 
-    Everything is unpacked beside its place first and then moved into it, so that a file is there whole or not at all.
+    Everything is unpacked into a temporary folder first and then moved, so that no file is ever there in part.
 
     Returns: the number of files.
     Raises: ValueError naming a damaged archive.
     """
     temporary = archive.with_name(f".{archive.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)  # of an unpacking that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by an unpacking that was killed
     try:
         inside = temporary / "new"
         _extract(archive, inside)
@@ -196,7 +196,7 @@ def _list(archive: Path) -> Path:
 
 
 def _unpacked(archive: Path) -> bool:
-    """Whether everything that was unpacked from an archive still lies beside it, with its size."""
+    """Whether everything unpacked from an archive is still beside it, each file with its size."""
     try:
         sizes = json.loads(_list(archive).read_text(encoding="utf-8"))
         return all((archive.parent / name).stat().st_size == size for name, size in sizes.items())
@@ -219,7 +219,7 @@ def _verdict(file: SourceFile) -> str:
 
 
 def _owner(source: Source, path: Path) -> SourceFile:
-    """Which of the source's files a file brought by hand is: its content says so, not its name."""
+    """Which file of the source a file brought by hand is, judged by its content and not its name."""
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
     received = md5(path)
@@ -232,7 +232,7 @@ def _owner(source: Source, path: Path) -> SourceFile:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing the same files; the lock goes when the process does."""
+    """Keep other processes from writing the same files. The system releases the lock when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

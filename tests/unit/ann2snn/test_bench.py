@@ -3,7 +3,6 @@
 import json
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,17 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_data, build_task
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 WITH_SPIKINGJELLY = any(d.name == "spikingjelly" for d in metadata.distributions())
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    """Importable as they are when one of them runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 @pytest.fixture(scope="module")

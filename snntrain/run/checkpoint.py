@@ -1,12 +1,6 @@
-"""Checkpoints: written whole or not at all, and one reader that names what is wrong with a file.
+"""Checkpoints of runs: Lightning writes them whole or not at all, and the reader names what is wrong with one."""
 
-torch compares no checksums when it loads a file: the CRC-32 that its zip archives hold of every tensor is tested here.
-"""
-
-import io
 import os
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +9,15 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snntrain.config.migration import FORMAT, migrate
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import write_bytes
+from snntrain.files.archive import check_archive, write_checkpoint
 from snntrain.run.weights import check_tree
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's reading and writing of checkpoints, through write_checkpoint and check_archive.
+    """Let Lightning read and write checkpoints through check_archive and write_checkpoint.
 
-    Its own way moves a file from TMPDIR, which is a copy where that is another file system: a full disk or a kill then
-    destroys the checkpoint that was there. Addresses such as s3://… are left to Lightning.
+    Lightning itself moves a file from TMPDIR. On another file system that is a copy, and a full disk or a kill then
+    destroys the earlier checkpoint. Addresses such as s3://… are left to Lightning.
     """
 
     def save_checkpoint(
@@ -40,17 +34,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         return super().load_checkpoint(path, *arguments, **settings)
 
 
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write what torch.save takes."""
-    buffer = io.BytesIO()  # torch writes in C, where a full disk becomes a RuntimeError that says something else
-    torch.save(content, buffer)
-    write_bytes(path, buffer.getbuffer())
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of one of our checkpoints, its config as the present program writes it.
+    """Read one of our checkpoints, with its config as the present program writes it.
 
-    Loading runs no code of the file's, and every tensor in it has its values in the file.
+    Loading runs no code from the file, and the file holds the values of every tensor in it.
 
     Raises: UsageError if it is missing or not from snntrain; DamagedFile if it is damaged.
     """
@@ -59,8 +46,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file provokes: pickle and torch errors of many kinds
-        # torch's own words advise to run the code that the file may hold.
+    except Exception as error:  # a damaged file can raise pickle and torch errors of many kinds
+        # torch's message advises to run the code that the file may hold.
         raise DamagedFile(
             f"checkpoint: {path} cannot be read: it holds more than tensors and plain containers, or is damaged "
             f"({type(error).__name__}). Use another checkpoint of the run."
@@ -79,30 +66,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
     config = migrate(description["config"], description["format"], f"checkpoint: {path}")
     return {**content, "snntrain": {**description, "format": FORMAT, "config": config}}
-
-
-def check_archive(path: Path) -> None:
-    """Test the CRC-32 of everything in a file that torch.save wrote.
-
-    Raises: DamagedFile naming the file and the part; FileNotFoundError.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            packed = next((part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED), None)
-            if packed is not None:  # torch packs nothing, and a little of what is packed may take all memory
-                raise DamagedFile(f"checkpoint: {path} cannot be read: {packed.filename} in it is compressed.")
-            broken = archive.testzip()
-    except (FileNotFoundError, DamagedFile):
-        raise
-    except OSError as error:
-        raise DamagedFile(f"checkpoint: {path} cannot be read: {error.strerror or error}.") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, LookupError) as error:
-        raise DamagedFile(
-            f"checkpoint: {path} cannot be read: it is damaged, or no file of torch.save ({error}). Use another "
-            "checkpoint of the run."
-        ) from error
-    if broken is not None:
-        raise DamagedFile(
-            f"checkpoint: {path} is damaged: the checksum of {broken} in it does not agree. Use another checkpoint of "
-            "the run."
-        )

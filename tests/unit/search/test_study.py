@@ -18,8 +18,7 @@ import yaml
 from programs import ROOT, SMALL, results
 
 from snntrain.callback import Pruned
-from snntrain.config import UsageError
-from snntrain.error import Diverged
+from snntrain.error import Diverged, UsageError
 from snntrain.run.front import run_program
 from snntrain.run.interruption import Interrupted
 from snntrain.search.command import main
@@ -114,7 +113,7 @@ def test_every_trial_is_a_run_with_its_folder_and_the_same_command_does_no_more(
     assert tune(None, "n_trials=4")[0] == 0 and len(rows()) == 4
 
 
-def test_metrics_that_a_run_lacks_are_refused_before_the_start(tune):
+def test_objectives_that_no_run_measures_are_refused_before_the_start(tune):
     code, _, err = tune({"objectives": [{"metric": "test/ac", "direction": "maximize"}], "pruner": None})
     assert code == 2 and "'test/ac' is not a metric of these runs. Did you mean test/acc?" in err
     code, _, err = tune({"objectives": [{"metric": "test/acc", "direction": "maximize"}], "pruner": {}})
@@ -122,7 +121,7 @@ def test_metrics_that_a_run_lacks_are_refused_before_the_start(tune):
     assert not list(FOLDER.glob("trial_*"))
 
 
-def test_a_failed_trial_is_replaced_and_said(tune, stand_in):
+def test_a_failed_trial_is_replaced_and_reported(tune, stand_in):
     def outcome(number: int) -> dict[str, float]:
         if number in (1, 2):
             raise RuntimeError("out of <memory>")
@@ -149,7 +148,7 @@ def test_a_worker_whose_trials_all_fail_stops(tune, stand_in):
 
 
 @pytest.mark.slow
-def test_an_interrupted_study_goes_on(tune, stand_in):
+def test_an_interrupted_study_continues(tune, stand_in):
     def interrupted(number: int) -> dict[str, float]:
         if number == 1:
             raise Interrupted(signal.SIGINT)
@@ -157,7 +156,7 @@ def test_an_interrupted_study_goes_on(tune, stand_in):
 
     stand_in(interrupted)
     code, _, err = tune({"n_trials": 3, **NUMBER})
-    assert code == 130 and "The same command goes on" in err
+    assert code == 130 and "The same command continues it" in err
     assert statuses() == ["finished", "interrupted"]
     stand_in(lambda number: {"val/acc": 0.7})
     assert tune({"n_trials": 3, **NUMBER})[0] == 0

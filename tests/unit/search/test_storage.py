@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.search.settings import Objective, Parameter, Sampler, Search
 from snntrain.search.storage import JournalLock, open_storage, without_password
 from snntrain.search.study import has_trials, open_study
@@ -44,7 +44,7 @@ def test_half_a_line_of_a_killed_worker_is_cut_off_before_the_next_is_written(tm
     assert [t.state for t in open_study(SEARCH, open_storage(str(file)), CONFIG).trials] == [TrialState.COMPLETE] * 2
 
 
-def test_the_lock_keeps_others_out_and_is_given_back(tmp_path):
+def test_the_lock_excludes_others_until_it_is_released(tmp_path):
     file = tmp_path / "s.journal"
     file.touch()
     lock = JournalLock(file)
@@ -82,7 +82,7 @@ def test_a_password_is_not_shown():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_study_taken_up_again_draws_what_it_would_have_drawn(tmp_path, seed):
+def test_a_continued_study_draws_what_it_would_have_drawn(tmp_path, seed):
     search = replace(SEARCH, sampler=Sampler(seed=seed, n_startup_trials=3))
     at_once = open_study(search, open_storage(str(tmp_path / "a.journal")), CONFIG)
     expected = [ask(at_once) for _ in range(7)]

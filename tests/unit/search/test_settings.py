@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import yaml
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.compose import SEARCHES, groups
+from snntrain.error import UsageError
 from snntrain.search.command import parse
 from snntrain.search.settings import load_search, searches
 from snntrain.search.space import as_overrides, try_ends
@@ -144,7 +145,7 @@ def test_a_search_is_no_group_of_a_run():
         compose(["search=lif_tau"])
 
 
-def test_a_command_line_is_taken_apart():
+def test_a_command_line_is_parsed():
     command = parse(["search=lif_tau", "workers=2", "n_trials=9", "storage=a.log", "T=2"])
     assert (command.name, command.workers, command.overrides) == ("lif_tau", 2, ["T=2"])
     assert command.changed == {"n_trials": 9, "storage": "a.log"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.recording import clean_commit, split_overrides, what_it_is
 
 WRONG = {

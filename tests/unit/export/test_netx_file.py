@@ -166,8 +166,12 @@ def test_files_that_are_not_known_are_refused(tmp_path):
 
         return change
 
-    assert "layer 3 (pool) cannot be read: its type is not known" in changed(set_value("layer/3/type", np.array([b"pool"])))
-    assert "layer 3 (dense) cannot be read: it has neurons of type SDNN" in changed(set_value("layer/3/neuron/type", "SDNN"))
+    assert "layer 3 (pool) cannot be read: its type is not known" in changed(
+        set_value("layer/3/type", np.array([b"pool"]))
+    )
+    assert "layer 3 (dense) cannot be read: it has neurons of type SDNN" in changed(
+        set_value("layer/3/neuron/type", "SDNN")
+    )
     assert "has delays" in changed(lambda file: file.create_dataset("layer/3/delay", data=[1]))
     assert "no complete netx file" in changed(lambda file: file.pop("layer/3/neuron/vDecay"))
     assert "no complete netx file" in changed(lambda file: file.move("layer/2", "layer/7"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from programs import complete, results
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 from snntrain.run.converted import load_converted
 
@@ -46,7 +46,7 @@ def test_the_report_shows_it(folder):
         (folder / "artifacts/ann2snn/away").rename(folder / "artifacts/ann2snn/conversion.json")
 
 
-def test_the_net_comes_back_from_its_file_alone_and_is_as_good(folder):
+def test_the_net_is_rebuilt_from_its_file_alone_with_the_same_accuracy(folder):
     snn = load_converted(folder / "artifacts/ann2snn/net.pt")
     config = torch.load(folder / "artifacts/ann2snn/net.pt", weights_only=True)["snntrain"]["config"]
     x, label, _ = build_data(config).splits["test"].__getitems__(range(359))
@@ -57,7 +57,7 @@ def test_the_net_comes_back_from_its_file_alone_and_is_as_good(folder):
     assert thetas == pytest.approx([neurons.theta.mean().item() for neurons in snn.neurons.values()])
 
 
-def test_a_file_that_is_none_is_refused(folder, tmp_path):
+def test_a_file_that_holds_no_converted_net_is_refused(folder, tmp_path):
     (tmp_path / "net.pt").write_text("no net")
     for path in (tmp_path / "net.pt", tmp_path / "nothing.pt"):
         with pytest.raises(UsageError, match="checkpoint"):

@@ -1,13 +1,13 @@
-"""checksums.json: the SHA-256 of every file of a run folder, so that a damaged file is named before it is believed.
+"""checksums.json: the SHA-256 of every file of a run folder, so that damage is found before a file is used.
 
     checksum   of the rest of checksums.json
     format     see FORMAT
-    written    file → the hashes that it may have. snntrain.files adds the hash of a new file before the file takes the
-               place of the old one: whichever moment a kill chooses, what lies there is one of the two.
-    found      file → hash, of what other libraries wrote (logs), as it was when the run ended. A run that goes on
+    written    file → the hashes that it may have. snntrain.files adds the hash of a new file before the file replaces
+               the old one, so a kill at any moment leaves a file with one of the two.
+    found      file → hash of what other libraries wrote (logs), as it was when the run ended. A run that continues
                appends to such files, so `begin` forgets them.
 
-A file that has no entry, or that somebody removed, is not verified.
+A file without an entry, or one that was removed, is not verified.
 """
 
 import contextlib
@@ -18,18 +18,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import filelock
-
 from snntrain import files
 from snntrain.error import DamagedFile
+from snntrain.process import lock
 
 NAME, LOCK = "checksums.json", ".checksums.lock"
 FORMAT = 1
 UNVERIFIED = "unverified: written before run folders had a checksums.json, so damage to its files would go unseen"
 
-_SECONDS_TO_WAIT = 60  # for another writer, who needs milliseconds
+_SECONDS_TO_WAIT = 60  # for another writer, which needs milliseconds
 
-# Files that this process has hashed → (what tells that they were not changed since, their hash).
+# File that this process has hashed → (what changes with the file, its hash).
 _hashed: dict[Path, tuple[tuple[int, ...], str]] = {}
 _appended: set[Path] = set()
 
@@ -53,13 +52,13 @@ class _Entries:
 
 
 def begin(folder: Path) -> None:
-    """Cover a run folder from now on; logs that an earlier part of the run left may be appended to again."""
+    """Cover a run folder from now on; the logs of an earlier part of the run may be appended to again."""
     with _changing(folder) as entries:
         entries.found.clear()
 
 
 def expect(path: Path, temporary: Path) -> None:
-    """Note that the content of `temporary` is about to be that of `path`; nothing happens outside of run folders."""
+    """Record that `temporary` is about to replace `path`; does nothing outside run folders."""
     path = _absolute(path)
     folder = None if path.name == NAME else covering(path)
     if folder is None or _is_passing(folder, path):
@@ -74,11 +73,11 @@ def expect(path: Path, temporary: Path) -> None:
 
 
 def register(folder: Path, below: str = "") -> None:
-    """Enter the files that other libraries wrote.
+    """Record the files that other libraries wrote.
 
     Args:
-        folder: a run folder; without checksums.json it stays as it is.
-        below: only files of this folder inside it.
+        folder: a run folder; one without checksums.json is left alone.
+        below: only files in this folder inside it.
     """
     folder = _absolute(folder)
     if not (folder / NAME).is_file():
@@ -92,7 +91,7 @@ def register(folder: Path, below: str = "") -> None:
 
 @contextlib.contextmanager
 def appending(path: Path) -> Iterator[None]:
-    """Leave a file that grows inside the block out of checksums.json until the block has ended."""
+    """Keep a file that grows inside the block out of checksums.json until the block has ended."""
     path = _absolute(path)
     _appended.add(path)
     try:
@@ -113,7 +112,7 @@ def covering(path: Path) -> Path | None:
     """The nearest folder above a file that has a checksums.json of ours."""
     for folder in _absolute(path).parents:
         if (folder / NAME).is_file():
-            with contextlib.suppress(DamagedFile):  # another program's; ours, where damaged, is found by verify
+            with contextlib.suppress(DamagedFile):  # another program's; verify finds ours if it is damaged
                 _read(folder)
                 return folder
             return None
@@ -122,9 +121,9 @@ def covering(path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _changing(folder: Path) -> Iterator[_Entries]:
-    """The entries of a folder, written again when the block ends; one process at a time."""
+    """The entries of a folder, which are written when the block ends; only one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with files.naming(folder / NAME), filelock.FileLock(folder / LOCK, timeout=_SECONDS_TO_WAIT):
+    with files.naming(folder / NAME), lock(folder / LOCK, seconds=_SECONDS_TO_WAIT):
         entries = _read(folder) or _Entries()
         before = entries.text()
         yield entries
@@ -133,13 +132,14 @@ def _changing(folder: Path) -> Iterator[_Entries]:
 
 
 def _lies_there(path: Path, listed: list[str]) -> list[str]:
-    """The hash of the file that lies there; of a large file whose hash can be known otherwise it is not computed."""
+    """The hashes that the present file may have; they are computed only if the entries do not tell."""
     if not path.is_file():
         return []
     if len(listed) == 1:
         return listed
     known = _digest_once(path)
-    return [known] if known in listed or not listed else listed  # else it is damaged, and stays so if this write fails
+    is_damaged = listed and known not in listed  # and it stays damaged if this write fails
+    return listed if is_damaged else [known]
 
 
 def _files(folder: Path, start: Path) -> Iterator[Path]:
@@ -152,7 +152,7 @@ def _files(folder: Path, start: Path) -> Iterator[Path]:
 
 
 def _is_passing(folder: Path, path: Path) -> bool:
-    """Whether a file is there only while a process works: its owner's note, a lock, half of another file."""
+    """Whether a file exists only while a process works: its owner's note, a lock, half of another file."""
     return path.name.startswith(".") and (path.parent == folder or path.name.endswith(".tmp"))
 
 
@@ -166,7 +166,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> bool:
         folder: the run folder.
         names: of files as seen from the folder; None: all.
 
-    Returns: False for a folder from before there was a checksums.json, see UNVERIFIED.
+    Returns: False for a folder without a checksums.json, see UNVERIFIED.
     Raises: DamagedFile naming the first file that is damaged.
     """
     entries = _read(folder)
@@ -175,7 +175,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> bool:
     possible = entries.possible()
     for name in sorted(possible if names is None else possible.keys() & set(names)):
         if _is_damaged(folder / name, possible[name]):
-            now = (_read(folder) or _Entries()).possible().get(name)  # it may have been written again just now
+            now = (_read(folder) or _Entries()).possible().get(name)  # it may just have been written again
             if now is not None and _is_damaged(folder / name, now):
                 raise DamagedFile(
                     f"{folder / name} is damaged: it is not what was written, by its SHA-256 in {NAME}. Use a copy of "

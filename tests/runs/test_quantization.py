@@ -46,7 +46,7 @@ def test_stages_run_on_a_finished_run(chained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fine_tuning_that_is_interrupted_goes_on_to_the_same_numbers(tmp_path):
+def test_an_interrupted_fine_tuning_resumes_to_the_same_numbers(tmp_path):
     process = complete("train.py", *LIF, "hydra.run.dir=whole", cwd=tmp_path)
     assert process.returncode == 0, process.stdout + process.stderr
     process = Program("train.py", *LIF, "hydra.run.dir=run", cwd=tmp_path)

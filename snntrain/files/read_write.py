@@ -1,14 +1,17 @@
-"""Files in and out: written whole or not at all, read with every damage named.
+"""Read and write files: they are written whole or not at all, and a damaged one is named.
 
-An OSError of the operating system names its file, also where Python leaves that out (a full disk, a broken write).
+Every OSError names its file, also where Python leaves the name out (a full disk, a broken write).
 """
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import re
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,10 @@ from snntrain.error import DamagedFile, UsageError
 from snntrain.tree import DEEPEST, values_in
 
 MOST_BYTES = 64 * 2**20
-"""A text file of a run folder that is larger was not written by us, and is not read into memory."""
+"""A larger text file in a run folder is not ours, and is not read into memory."""
 
 MOST_VALUES = 1_000_000
-"""YAML aliases let one kilobyte describe a tree beyond all memory: nothing larger than this is handed out."""
+"""Readers return no larger tree: with YAML aliases one kilobyte can describe one that exceeds any memory."""
 
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -32,14 +35,14 @@ _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
+    """Yield a temporary path beside `path`, which replaces it if the block succeeds and is removed if it fails.
 
-    The content is on the disk before the name is: neither a kill nor a power cut leaves half a file. In a run folder
-    its SHA-256 is noted, see snntrain.checksums.
+    The content is on the disk before the name is, so neither a kill nor a power cut leaves half a file. In a run folder
+    its SHA-256 is recorded, see snntrain.files.checksums.
 
     Raises: OSError naming `path`.
     """
-    from snntrain import checksums  # which writes its own file with this very function
+    from snntrain.files import checksums  # which writes its own file with this function
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with naming(path, temporary):
@@ -50,12 +53,12 @@ def replacing(path: Path) -> Iterator[Path]:
             checksums.expect(path, temporary)
             os.replace(temporary, path)
         finally:
-            with contextlib.suppress(OSError):  # the disk that refused the file may refuse this as well
+            with contextlib.suppress(OSError):  # a disk that refused the file may refuse this too
                 temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write bytes so that a reader sees the old file or the new one, never half of it."""
+    """Write bytes so that a reader sees the old file or the new one, never half of one."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -76,7 +79,7 @@ def _flush_to_disk(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot flush
             raise
     finally:
         os.close(descriptor)
@@ -84,12 +87,12 @@ def _flush_to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let an error of the disk name the file: the system does not say which one did not fit.
+    """Add the name of the file to errors of the disk, which the system leaves out.
 
     Args:
         path: the file that the block writes.
-        temporary: another name of it, which means nothing to the user. HDF5 and torch write such files from C, and tell
-            of a full disk in a RuntimeError of many lines, which becomes an OSError too.
+        temporary: its temporary name, which means nothing to the user. HDF5 and torch write such files from C and raise
+            a RuntimeError of many lines on a full disk, which becomes an OSError too.
     """
     try:
         yield
@@ -105,7 +108,7 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # others come from sockets, too
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # others come from sockets as well
 _FULL = re.compile(r"No space left on device|errno = 28\b")
 
 
@@ -171,14 +174,21 @@ def read_yaml(path: Path, kind: type = dict) -> Any:
         return _checked(yaml.load(text, Loader=_YAML_LOADER), kind, path)
 
 
+# What a parser raises whose file is damaged.
+_OF_DAMAGE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, EOFError),
+    *(yaml.YAMLError, csv.Error, zipfile.BadZipFile, zlib.error),
+)
+
+
 @contextlib.contextmanager
 def damage(path: Path) -> Iterator[None]:
-    """Turn whatever damaged content does to the code of the block into a DamagedFile that names the file."""
+    """Turn the errors that damaged content causes in the block into a DamagedFile that names the file."""
     try:
         yield
     except UsageError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, yaml.YAMLError) as error:
+    except _OF_DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
         raise DamagedFile(f"{path} is damaged ({reason}).") from error
     except (RecursionError, MemoryError) as error:
@@ -195,7 +205,7 @@ def _checked(value: Any, kind: type, path: Path) -> Any:
 
 
 def newest_first(paths: Iterable[Path]) -> list[Path]:
-    """Paths by the time of their last change; those that are gone by now come last."""
+    """Sort paths by their last change; those that no longer exist come last."""
 
     def age(path: Path) -> float:
         try:

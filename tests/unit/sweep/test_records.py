@@ -8,7 +8,7 @@ import sys
 import pytest
 from run_folders import make_run, make_sweep
 
-from snntrain.run.owner import this_process
+from snntrain.process import this_process
 from snntrain.sweep.jobs import Job, begin, latest_folder, newest_sweep, read_jobs, record_path, write_job, write_sweep
 
 
@@ -18,7 +18,7 @@ def dead() -> dict:
     return this_process() | {"pid": ended.pid}
 
 
-def test_jobs_are_read_as_they_were_written_with_values_that_json_has_not(tmp_path):
+def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_hold(tmp_path):
     jobs = [
         Job(0, ["seed=1"], "finished", seconds=1.5, metrics={"test/acc": 0.1 + 0.2, "test/loss": math.inf}),
         Job(1, ["seed=2"], "failed", error="first\nsecond"),
@@ -55,7 +55,7 @@ def test_a_damaged_record_is_a_row_that_says_so(tmp_path, text):
     assert job.status == "damaged" and "0.json is damaged" in job.error
 
 
-def test_the_last_try_of_a_job_is_found(tmp_path):
+def test_the_latest_run_of_a_job_is_found(tmp_path):
     assert latest_folder(tmp_path / "none", "1") is None
     for name in ("1", "1_2", "1_10", "10", "1_x"):
         make_run(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Places of a study: never more than n, never fewer, whoever asks at once and whoever dies."""
+"""Exactly n trials of a study finish, no matter how many workers compete or crash."""
 
 import contextlib
 import multiprocessing
@@ -10,8 +10,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from snntrain.process import this_process
 from snntrain.search import claim as claiming
-from snntrain.search.claim import claim, identity, orphaned_trials
+from snntrain.search.claim import claim, orphaned_trials
 from snntrain.search.storage import open_storage
 from snntrain.search.study import SURPLUS, number_finished, trials_of
 
@@ -44,7 +45,7 @@ def hurried_worker(storage: str, n: int, deaths: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_workers_that_ask_at_once_and_die_finish_exactly_n_trials(tmp_path, kind):
+def test_workers_that_compete_and_crash_finish_exactly_n_trials(tmp_path, kind):
     storage = str(tmp_path / "s.journal") if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
     study, n = study_in(storage), 12
     fates = [0.0, 0.3, 0.3, 0.3]  # the first one lives
@@ -76,27 +77,29 @@ def test_an_interruption_while_claiming_leaves_no_trial_running(tmp_path, monkey
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(claiming, "identity", interrupted)
+    monkeypatch.setattr(claiming.process, "this_process", interrupted)
     with pytest.raises(KeyboardInterrupt):
         claim(study, 1)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] and trials_of(study) == []
 
 
+OF_AN_EARLIER_VERSION = {"host": None, "boot": None, "namespace": None, "machine": "here pid:[1]", "started": "77"}
 WORKERS = {
     "this process": ({}, {}, False),
-    "a number that another process has now": ({"started": "1"}, {}, True),
+    "a number that another process has now": ({"started": 1}, {}, True),
     "no such process": ({"pid": 2**22 + 1}, {}, True),
-    "elsewhere, heard of lately": ({"machine": "another"}, {"beat": 0.0}, False),
-    "elsewhere, silent": ({"machine": "another"}, {"beat": -claiming.SILENCE - 1}, True),
+    "elsewhere, heard of lately": ({"host": "another"}, {"beat": 0.0}, False),
+    "elsewhere, silent": ({"host": "another"}, {"beat": -claiming.SILENCE - 1}, True),
+    "of an earlier version, heard of lately": (OF_AN_EARLIER_VERSION, {"beat": 0.0}, False),
+    "of an earlier version, silent": (OF_AN_EARLIER_VERSION, {"beat": -claiming.SILENCE - 1}, True),
 }
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc to tell processes apart")
 @pytest.mark.parametrize(("worker", "facts", "is_dead"), WORKERS.values(), ids=WORKERS)
 def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path, worker, facts, is_dead):
     study = study_in(str(tmp_path / "s.journal"))
     trial = claim(study, 1)
-    trial.set_user_attr("worker", identity() | worker)
+    trial.set_user_attr("worker", this_process() | worker)
     if facts:
         trial.set_user_attr("beat", time.time() + facts["beat"])
     assert [orphan.number for orphan in orphaned_trials(study)] == [0] * is_dead
@@ -105,10 +108,10 @@ def test_a_running_trial_is_an_orphan_if_and_only_if_its_worker_is_dead(tmp_path
     assert (claim(study, 1) is None) != is_dead  # its place is free again
 
 
-def test_a_worker_that_was_taken_for_dead_cannot_finish_its_trial(tmp_path):
+def test_a_worker_whose_trial_was_replaced_cannot_finish_it(tmp_path):
     study = study_in(str(tmp_path / "s.journal"))
     slow = claim(study, 1)
-    slow.set_user_attr("worker", identity() | {"machine": "another"})
+    slow.set_user_attr("worker", this_process() | {"host": "another"})
     slow.set_user_attr("beat", 0.0)
     fail_orphaned_trials(study)
     study.tell(claim(study, 1), 1.0)

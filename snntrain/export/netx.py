@@ -150,7 +150,7 @@ def most_used(most: Mapping[str, float], layers: Sequence[NetxLayer], run: Emula
 
 
 def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
-    """Raises: ExportError where clipping in Lava changes a spike. Most clipped potentials lie too far below 0."""
+    """Raises: ExportError where clipping in Lava changes a spike; mostly it clips what is far below 0 anyway."""
     expected = emulate(planned.layers, x, limits=planned.limits)
     for index, spikes, others, v in zip(run.layers, run.spikes, expected.spikes, run.v_range, strict=True):
         if differing := int((spikes != others).sum()):

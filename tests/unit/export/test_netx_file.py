@@ -166,8 +166,12 @@ def test_files_that_are_not_known_are_refused(tmp_path):
 
         return change
 
-    assert "layer 3 (pool) is not known. Known: input" in changed(set_value("layer/3/type", np.array([b"pool"])))
-    assert "layer 3 (dense) has neurons of type SDNN" in changed(set_value("layer/3/neuron/type", "SDNN"))
+    assert "layer 3 (pool) cannot be read: its type is not known" in changed(
+        set_value("layer/3/type", np.array([b"pool"]))
+    )
+    assert "layer 3 (dense) cannot be read: it has neurons of type SDNN" in changed(
+        set_value("layer/3/neuron/type", "SDNN")
+    )
     assert "has delays" in changed(lambda file: file.create_dataset("layer/3/delay", data=[1]))
     assert "no complete netx file" in changed(lambda file: file.pop("layer/3/neuron/vDecay"))
     assert "no complete netx file" in changed(lambda file: file.move("layer/2", "layer/7"))
@@ -175,5 +179,5 @@ def test_files_that_are_not_known_are_refused(tmp_path):
     with pytest.raises(DamagedFile, match=r"text\.h5 is damaged, or no HDF5 file: .*signature not found"):
         read(tmp_path / "text.h5")
     write([FLATTEN, DENSE], tmp_path / "net.h5")
-    with pytest.raises(ExportError, match=r"layer 0 \(flatten\) has no layer before it"):
+    with pytest.raises(ExportError, match=r"layer 0 \(flatten\) cannot be read: it has no layer before it"):
         read(tmp_path / "net.h5")

@@ -2,20 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
+from processes import dead_process
 from run_folders import make_run, make_sweep
 
 from snntrain.process import this_process
 from snntrain.sweep.jobs import Job, begin, latest_folder, newest_sweep, read_jobs, record_path, write_job, write_sweep
-
-
-def dead() -> dict:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return this_process() | {"pid": ended.pid}
 
 
 def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_hold(tmp_path):
@@ -31,7 +24,7 @@ def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_ho
 
 
 def test_a_job_whose_process_is_gone_was_killed_unless_its_run_had_finished(tmp_path):
-    jobs = [Job(number, [f"seed={number}"], "running", process=dead()) for number in (0, 1)]
+    jobs = [Job(number, [f"seed={number}"], "running", process=dead_process()) for number in (0, 1)]
     make_sweep(tmp_path, jobs)
     make_run(tmp_path / "1", ["seed=1"], test_acc=0.75)
     begin(tmp_path, 2, ["seed=2"])

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.run.provenance import hardware, version_of
+from snntrain.terminal import table
 
 # Not in a lock file: the checkout itself, installers and test tools.
 _NOT_LOCKED = {
@@ -92,10 +93,8 @@ def computing(packages: list[Row]) -> list[Row]:
 
 def comparison_table(rows: list[Row], headers: tuple[str, str] = ("recorded", "here")) -> Table:
     """Rows as a table, what differs in red."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("", *headers):
-        table.add_column(header, overflow="fold")
+    compared = table("", *headers)
     for name, before, now in rows:
         style = "" if before == now else "red"
-        table.add_row(*(Text(str(cell), style=style) for cell in (name, before, now)))
-    return table
+        compared.add_row(*(Text(str(cell), style=style) for cell in (name, before, now)))
+    return compared

@@ -45,7 +45,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
 from snntrain.run.run import quieten_lightning, run_checked
-from snntrain.terminal import terminal
+from snntrain.terminal import table, terminal
 
 AGREES, DIFFERS, OTHER_CONFIG = 0, 1, 3
 
@@ -226,15 +226,13 @@ def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bo
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """A table of recorded and found metrics, the rule that was applied, and the verdict."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("metric", "recorded", "found", "rule", ""):
-        table.add_column(header, overflow="fold")
+    listed = table("metric", "recorded", "found", "rule", "")
     words = {True: ("agrees", "green"), False: ("differs", "bold red"), None: ("not compared", "dim")}
     for verdict in verdicts:
         result, style = words[verdict.agrees]
         cells = (verdict.name, _number(verdict.recorded), _number(verdict.found), verdict.rule)
-        table.add_row(*(Text(cell) for cell in cells), Text(result, style=style))
-    return table
+        listed.add_row(*(Text(cell) for cell in cells), Text(result, style=style))
+    return listed
 
 
 def _number(value: float | None) -> str:

@@ -22,9 +22,8 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from snntrain import checksums
 from snntrain.error import Diverged, UsageError
-from snntrain.files import write_json
+from snntrain.files import checksums, write_json
 from snntrain.parallel.devices import processes_per_node
 from snntrain.process import this_process
 from snntrain.report.report import write_report

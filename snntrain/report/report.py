@@ -10,12 +10,14 @@ import numpy as np
 
 from snntrain.files import read_text, write_text
 from snntrain.report.layer_table import neuron_marks
+from snntrain.report.page import render
 from snntrain.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.report.stages import STAGE_SECTIONS, chosen_callbacks
 from snntrain.run.contents import Curve, as_number
 from snntrain.run.folder import RunFolder
 
 _CONFIG_AS_WRITTEN = replace(RunFolder.config, parse=read_text)
+_TEMPLATE = pathlib.Path(__file__).with_name("report.html.j2")
 _SHARES = ("acc", "firing_rate", "sparsity", "recall")  # metrics that are shown as percentages
 
 
@@ -31,15 +33,12 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     run_dir = pathlib.Path(run_dir)
     if not run_dir.is_dir():
         raise NotADirectoryError(f"report: {run_dir} is not a folder. Give the folder of a run, with its results.json.")
-    page = _render(RunFiles(run_dir))
     path = RunFolder(run_dir).report
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))  # JSON may hold half a surrogate pair
+    write_text(path, _render(RunFiles(run_dir)))
     return path
 
 
 def _render(run: RunFiles) -> str:
-    import jinja2
-
     sections = []
     chosen = chosen_callbacks(run)
     for key, (title, build) in _SECTIONS.items():
@@ -52,22 +51,19 @@ def _render(run: RunFiles) -> str:
         except Exception as error:  # readable, but not what the section expects
             content, note = None, f"{title} could not be drawn from the run's files: {in_one_line(error)}"
         sections.append({"key": key, "title": title, "content": content, "note": note})
-    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), **settings)
-    environment.filters.update(
-        percent=_percent, number=_format_number, metric=_format_metric, whole=lambda value: f"{value:,.0f}"
-    )
-    return environment.get_template(f"{RunFolder.report.name}.j2").render(header=_header(run), sections=sections)
-
-
-def _header(run: RunFiles) -> dict[str, Any]:
     results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}})
-    return {
-        "name": run.folder.path.resolve().name,
-        "status": str(results.get("status") or "incomplete"),
-        "message": str(results.get("message") or ""),
-        "tiles": [*_quality_tiles(run, results), *_cost_tiles(run, results)],
-    }
+    name, status = run.folder.path.resolve().name, str(results.get("status") or "incomplete")
+    return render(
+        _TEMPLATE,
+        title=f"{name} · {status}",
+        heading=name,
+        tiles=[*_quality_tiles(run, results), *_cost_tiles(run, results)],
+        links=[(section["key"], section["title"]) for section in sections],
+        filters={"percent": _percent, "number": _format_number, "metric": _format_metric, "whole": _format_whole},
+        status=status,
+        message=str(results.get("message") or ""),
+        sections=sections,
+    )
 
 
 def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -290,6 +286,10 @@ def _format_number(value: Any, digits: int = 6) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _format_whole(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _format_metric(value: Any, name: str, digits: int = 6) -> str:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snntrain import checksums
 from snntrain.error import DamagedFile
-from snntrain.files import damage
+from snntrain.files import checksums, damage
 from snntrain.process import is_alive
 from snntrain.run.folder import RunFolder
 from snntrain.run.results import MONITOR, exact_metrics, monitor_of

@@ -24,7 +24,6 @@ from snntrain.callback import (
     SynapticOperations,
     Throughput,
 )
-from snntrain.checkpoint import WholeCheckpoints
 from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
@@ -34,6 +33,7 @@ from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
+from snntrain.run.checkpoint import WholeCheckpoints
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.folder import RunFolder

@@ -6,11 +6,11 @@ import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
 from snntrain.callback.fit_end.ann_to_snn import analog_net
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.weights import load_weights, memory_for
 
 

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
@@ -22,6 +21,7 @@ from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible

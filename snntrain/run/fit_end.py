@@ -12,10 +12,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from snntrain.callback.fit_end import FitEnd, Trained
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.parallel.devices import is_sharded
 from snntrain.run.build import Run, build_task, described, task_around, trainer_for_more
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.resume_state import check_state
 from snntrain.run.weights import load_weights

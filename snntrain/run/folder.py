@@ -4,7 +4,7 @@
     metrics.csv  checkpoints/                                      written after each epoch
     artifacts/                                                     written by the test and by what follows it
     results.json  report.html                                      written when the run ends
-    .owner.json  checksums.json                                    see snntrain.run.ownership and snntrain.checksums
+    .owner.json  checksums.json                                    see run/ownership.py and files/checksums.py
 
 Every reader raises a MissingFile for a missing file and a DamagedFile for one that cannot be used, which name it.
 """
@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from snntrain import checksums
 from snntrain.error import DamagedFile, MissingFile, UsageError
-from snntrain.files import damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
+from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
 from snntrain.run.contents import BY_SUFFIX, parse_arrays, parse_epochs, parse_layers, parse_operations, parse_overrides
 from snntrain.run.ownership import OWNER_NOTE, OwnedFolder
 from snntrain.run.results import best_epoch, monitor_of, parse_results

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.parallel.devices import is_first
 from snntrain.process import is_alive, named
 from snntrain.registry import did_you_mean
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.differences import RESUMABLE, differences
 from snntrain.run.folder import RunFolder
 from snntrain.terminal import terminal

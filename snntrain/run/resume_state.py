@@ -40,7 +40,7 @@ def check_state(
     """Refuse a checkpoint whose state is not that of this run.
 
     Args:
-        content: of the checkpoint, as snntrain.checkpoint.read_checkpoint gives it.
+        content: of the checkpoint, as snntrain.run.checkpoint.read_checkpoint gives it.
         task, trainer: of the run that is to continue; the task gets the checkpoint's weights.
         config: of the run.
         source: the checkpoint's file.

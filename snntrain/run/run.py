@@ -11,15 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import refusing
 from snntrain.error import UsageError
 from snntrain.figure import collected
-from snntrain.files import write_json, write_text
+from snntrain.files import checksums, write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.parallel.agent import launch
 from snntrain.parallel.devices import check_devices, in_group, leave_group, processes
@@ -28,6 +26,7 @@ from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.fit_end import best_checkpoint, handed_over, task_with_best_weights
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.arguments import choice, integer
-from snntrain.config.binding import check_call, check_mapping
+from snntrain.binding import check_call
+from snntrain.config.binding import check_mapping
 from snntrain.config.compose import SEARCHES, check_overrides
 from snntrain.config.error import refusing
 from snntrain.config.monitor import check_direction

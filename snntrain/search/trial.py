@@ -14,10 +14,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.callback import Pruned, Pruning
-from snntrain.checksums import appending
 from snntrain.config.compose import compose
 from snntrain.error import Diverged
 from snntrain.files import naming
+from snntrain.files.checksums import appending
 from snntrain.report.report import write_report
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from programs import SMALL, last_of_each
 
-from snntrain import checksums
 from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.error import UsageError
 from snntrain.experiment.reproduction import reproduce_from
+from snntrain.files import checksums
 from snntrain.report.run_rows import find_rows, note_of_unverified
 from snntrain.report.run_table import table_of
 from snntrain.run import resume

@@ -18,9 +18,9 @@ import yaml
 from event_files import stream, write_bin
 from programs import SMALL
 
-from snntrain import checksums
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config import compose
+from snntrain.files import checksums
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.run import run as run_training
 
 pytestmark = [

@@ -75,6 +75,20 @@ def test_the_table_names_every_job_and_the_first_line_of_every_error(sweep):
     assert f"{statistics.fmean([0.9, 0.3]):.4f} ± {statistics.stdev([0.9, 0.3]):.4f}" in text
 
 
+def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
+    names = ("val/acc", "test/acc", "test/loss", "test/firing_rate")
+    jobs = [
+        Job(seed, [f"seed={seed}"], "finished", seconds=1.0, metrics=dict.fromkeys(names, seed / 7)) for seed in (1, 2)
+    ]
+    rows = sweep_rows(make_sweep(tmp_path / "sweep", jobs))
+    for row in rows:
+        write_json(row.folder / "artifacts/splits.json", {"test": {"count": 200}})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table_of(rows, "job", console.width))
+    text = console.export_text()
+    assert "seeds" in text and "…" not in text and text.count("0.2143 ± 0.1010") == 4
+
+
 def test_csv_holds_every_row_and_exact_numbers(sweep):
     rows = list(csv.DictReader(io.StringIO(csv_of(sweep_rows(sweep), "job"))))
     assert [row["job"] for row in rows] == list("012345")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from run_folders import OLD_RUNS
 
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.run.build import build_net
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluate import evaluate
 from snntrain.run.weights import memory_for
 

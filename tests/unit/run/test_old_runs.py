@@ -8,11 +8,11 @@ import torch
 import yaml
 from run_folders import OLD_RUNS, OVERRIDES, old_run
 
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config import compose
 from snntrain.config.migration import FORMAT
 from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_run
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluate import evaluate
 from snntrain.run.folder import RunFolder
 from snntrain.run.run import run

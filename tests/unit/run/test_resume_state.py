@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from run_folders import OLD_RUNS, OVERRIDES, old_run
 
 from snntrain.callback.kept import fetch_kept, own_checkpoints
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.error import UsageError
 from snntrain.run.build import build
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.resume_state import check_state
 from snntrain.run.run import run
 

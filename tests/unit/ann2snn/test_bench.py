@@ -3,7 +3,6 @@
 import json
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,14 +13,7 @@ from snntrain.config.compose import compose
 from snntrain.error import UsageError
 from snntrain.run.build import build_data, build_task
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 WITH_SPIKINGJELLY = any(d.name == "spikingjelly" for d in metadata.distributions())
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    """Importable as they are when one of them runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +80,7 @@ def test_a_peer_that_fails_is_a_row_and_our_own_error_an_error(runs):
     row = bench.measure(Contender("peer", fail, is_peer=True), source, [4], lambda count: None)
     assert row == {"error": "KeyError: 'no such layer'"}
     runs_found = [{"ann_accuracy": 90.0, "test_images": 8, "max_pooling": False, "methods": {"peer": row}}]
-    assert bench.summarize(runs_found) == {}
+    assert bench.summarise(runs_found) == {}
     notes = bench.notes({"peer": Contender("A peer", fail, is_peer=True)}, runs_found, {"calibration_images": 8})
     assert "A peer failed: KeyError: 'no such layer'" in notes
     with pytest.raises(KeyError):

@@ -1,12 +1,6 @@
-"""Read and write checkpoints: they are written whole or not at all, and the reader names what is wrong with a file.
+"""Checkpoints of runs: Lightning writes them whole or not at all, and the reader names what is wrong with one."""
 
-torch does not verify checksums when it loads a file. Here the CRC-32 of every tensor in its zip archive is tested.
-"""
-
-import io
 import os
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +9,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snntrain.config.migration import FORMAT, migrate
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import write_bytes
+from snntrain.files.archive import check_archive, write_checkpoint
 from snntrain.run.weights import check_tree
 
 
@@ -38,13 +32,6 @@ class WholeCheckpoints(TorchCheckpointIO):
         if "://" not in str(path):
             check_archive(Path(path))
         return super().load_checkpoint(path, *arguments, **settings)
-
-
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint with torch.save."""
-    buffer = io.BytesIO()  # torch writes in C, where a full disk raises a misleading RuntimeError
-    torch.save(content, buffer)
-    write_bytes(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -79,30 +66,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     check_tree({key: value for key, value in content.items() if key != "snntrain"}, f"checkpoint: {path}")
     config = migrate(description["config"], description["format"], f"checkpoint: {path}")
     return {**content, "snntrain": {**description, "format": FORMAT, "config": config}}
-
-
-def check_archive(path: Path) -> None:
-    """Test the CRC-32 of everything in a file that torch.save wrote.
-
-    Raises: DamagedFile naming the file and the part; FileNotFoundError.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            packed = next((part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED), None)
-            if packed is not None:  # torch never compresses, and a small compressed file may expand beyond all memory
-                raise DamagedFile(f"checkpoint: {path} cannot be read: {packed.filename} in it is compressed.")
-            broken = archive.testzip()
-    except (FileNotFoundError, DamagedFile):
-        raise
-    except OSError as error:
-        raise DamagedFile(f"checkpoint: {path} cannot be read: {error.strerror or error}.") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, LookupError) as error:
-        raise DamagedFile(
-            f"checkpoint: {path} cannot be read: it is damaged, or no file of torch.save ({error}). Use another "
-            "checkpoint of the run."
-        ) from error
-    if broken is not None:
-        raise DamagedFile(
-            f"checkpoint: {path} is damaged: the checksum of {broken} in it does not agree. Use another checkpoint of "
-            "the run."
-        )

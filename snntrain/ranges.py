@@ -1,18 +1,25 @@
-"""Kinds of values that an argument may have, as snntrain.config.ranges lists them."""
+"""Allowed values of arguments of other libraries' classes, listed beside the code that passes them on.
 
+Our own constructors check their ranges. Those of torch, Lightning and torchvision often check only the type, or
+nothing: a meaningless value then fails deep inside of them, after minutes, or trains garbage. A subclass has the ranges
+of its base.
+"""
+
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from snntrain.arguments import Bounds
+from snntrain.error import UsageError
 
 
 class Allowed(Protocol):
-    """What an argument may be; as text, in words."""
+    """The values that an argument may have; str() describes them in words."""
 
     def allow(self, value: Any) -> bool:
-        """Whether one value, not a list of them, is allowed."""
+        """Whether a single value, not a list, is allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +27,9 @@ class Range(Bounds):
     """A number, or a list of such numbers.
 
     Attributes:
-        also: what else is allowed, None for null.
-        any_text: a text is allowed too, and checked elsewhere.
-        rising: a list is a lower and an upper bound.
+        also: other allowed values, None for null.
+        any_text: whether text is allowed too; it is checked elsewhere.
+        rising: whether a list is a lower and an upper bound.
     """
 
     also: tuple[Any, ...] = ()
@@ -44,7 +51,7 @@ class Duration:
     _PARTS = ("days", "hours", "minutes", "seconds", "weeks")
 
     def allow(self, value: Any) -> bool:
-        """Whether it is a time, longer than none, or null."""
+        """Whether it is a positive time, or null."""
         if isinstance(value, Mapping):
             parts = list(value.values())
             return (
@@ -74,11 +81,11 @@ class OneOf:
 
 
 class BatchLimit:
-    """How many batches of an epoch.
+    """A number of batches of an epoch, or a share of them.
 
     Args:
-        or_none: 0, for none at all, is allowed too.
-        or_time: a time is allowed too.
+        or_none: allow 0 as well.
+        or_time: allow a time as well.
     """
 
     def __init__(self, or_none: bool = False, or_time: bool = False) -> None:
@@ -102,5 +109,50 @@ def number(**bounds: Any) -> Range:
 
 
 def whole(at_least: int, *also: Any, **more: Any) -> Range:
-    """An integer that is at least so large."""
+    """An integer with a lower bound."""
     return Range(whole=True, at_least=at_least, also=also, **more)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of a class, and where they are documented or checked."""
+
+    source: str
+    by_argument: dict[str, Allowed]
+
+
+RANGES: dict[Callable[..., Any], Ranges] = {}
+
+
+def set_ranges(target: Callable[..., Any], source: str, **by_argument: Allowed) -> None:
+    """State the allowed values of arguments of a class, and where they are documented or checked."""
+    RANGES[target] = Ranges(source, by_argument)
+
+
+def range_of(target: Callable[..., Any], argument: str) -> Allowed | None:
+    """The allowed values of an argument of a class or of its bases; None: the table has none."""
+    for kind in inspect.getmro(target) if inspect.isclass(target) else (target,):
+        found = RANGES.get(kind)
+        if found is not None and argument in found.by_argument:
+            return found.by_argument[argument]
+    return None
+
+
+def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> None:
+    """Refuse numbers outside of the table's ranges, and null or true in their place."""
+    for argument, value in arguments.items():
+        allowed = range_of(target, argument)
+        if allowed is None or (isinstance(value, Mapping) and "_target_" in value):
+            continue
+        items = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        for index, item in items:
+            if not allowed.allow(item):
+                place = f"{path}.{argument}" + ("" if index is None else f"[{index}]")
+                raise UsageError(f"{place} must be {allowed}, got {_written(item)}.")
+        if isinstance(value, (list, tuple)) and getattr(allowed, "rising", False) and sorted(value) != list(value):
+            raise UsageError(f"{path}.{argument} must be a lower and an upper bound, got {list(value)}.")
+
+
+def _written(value: Any) -> str:
+    """The value as YAML writes it."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))

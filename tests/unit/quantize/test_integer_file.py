@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from random_nets import random_net, random_quant
 
-from snntrain.quantize import DamagedNetError, IntegerNet, numpy_runner, observe, prepare, to_integer
+from snntrain.quantize import DamagedNetError, IntegerNet, integer_file, numpy_runner, observe, prepare, to_integer
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,8 @@ def test_a_file_runs_without_torch_and_without_snntrain(net, tmp_path):
     integers.save(tmp_path / "net.safetensors")
     np.save(tmp_path / "x.npy", x.numpy())
     program = tmp_path / "runner.py"
-    program.write_text(Path(numpy_runner.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copy(numpy_runner.__file__, program)
+    shutil.copy(integer_file.__file__, tmp_path)
     blocked = (
         "import sys; sys.modules['torch'] = sys.modules['snntrain'] = None; sys.path.insert(0, '.'); import runner"
     )

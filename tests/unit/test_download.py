@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from snntrain.ann2snn.download import download_url
+from snntrain.ann2snn import download_url
 
 CONTENT = bytes(i * 7 % 251 for i in range(300_000))
 

@@ -1,84 +1,27 @@
-"""prepare, observe and freeze: what a net becomes, and what is refused."""
+"""prepare, observe and freeze: what a net becomes."""
 
 import copy
-import hashlib
 
 import pytest
 import torch
+from prepared_nets import INT16, fingerprint, pictures, prepared, small_net
 from random_nets import in_integers
 from torch import Tensor, nn
 
 from snntrain import layer, neuron
 from snntrain.ann2snn import SpikingRectifier, convert
 from snntrain.functional import repeat, reset_net, set_backend, set_step_mode
-from snntrain.model import build
 from snntrain.quantize import (
-    PRESETS,
-    QuantizationError,
     QuantizedConv2d,
     QuantizedIFNode,
     QuantizedLIFNode,
     QuantizedLinear,
-    QuantizedNet,
     QuantSettings,
     freeze,
     observe,
     prepare,
     preset,
 )
-
-INT16 = {"bits": 8, "quantype": "fake", "w": {"bits": 12}, "v": {"bits": 20}}
-
-
-def small_net(kind: str = "LIFNode", residual: bool = True, **arguments: object) -> nn.Module:
-    """A convolutional net that has seen data, in evaluation."""
-    torch.manual_seed(0)
-    block = [{"name": "Conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1}, "norm", "neuron"]
-    layers = [
-        {"name": "Conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1, "bias": False},
-        "norm",
-        "neuron",
-        {"name": "MaxPool2d", "kernel_size": 2},
-        *([{"residual": block}] if residual else block),
-        {"name": "AvgPool2d", "kernel_size": 2},
-        "Flatten",
-        "Dropout",
-        {"name": "Linear", "out_features": 12},
-        "neuron",
-        {"name": "Linear", "out_features": 4},
-    ]
-    net = build(layers, (1, 12, 12), {"name": kind, "backend": "torch", **arguments})
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(2.5 if parameter.dim() > 1 else 1.0)
-        for _ in range(3):
-            net(pictures(4, 8))
-            reset_net(net)
-    return net.eval()
-
-
-def pictures(T: int, N: int, seed: int = 0) -> Tensor:
-    """Inputs that 8 bits hold."""
-    x = torch.randint(0, 256, (T, N, 1, 12, 12), generator=torch.Generator().manual_seed(seed))
-    x[0, 0, 0, 0, 0] = 255
-    return x / 127.5
-
-
-def prepared(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
-    quantized = prepare(net, quant, x)
-    observe(quantized, [x])
-    return quantized
-
-
-def fingerprint(net: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in net.state_dict(keep_vars=True).items():
-        digest.update(f"{name}{value.dtype}{value.requires_grad}".encode() + value.detach().numpy().tobytes())
-    digest.update(str([(n, type(m), m.training) for n, m in net.named_modules()]).encode())
-    return digest.hexdigest()
-
-
-# --- what comes out --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode", "ATIFNode"])
@@ -107,7 +50,7 @@ def test_layers_and_neurons_keep_their_places_and_names():
     assert list(quantized.layers) == ["layers.0", "layers.4.residual.0", "layers.8", "layers.10"]
     assert list(quantized.neurons) == ["layers.2", "layers.4.residual.2", "layers.9"]
     assert all(type(node) is QuantizedLIFNode for node in quantized.neurons.values())
-    assert [meeting.takers for meeting in quantized.meetings] == [
+    assert [junction.consumers for junction in quantized.junctions] == [
         ("layers.2",),
         ("layers.4.residual.2",),
         ("layers.9",),
@@ -294,7 +237,7 @@ def test_layers_that_are_added_share_one_step():
     set_step_mode(net.eval(), "m")
     x = pictures(3, 2)
     quantized = prepared(net, {"bits": 8, "quantype": "fake"}, x)
-    assert quantized.meetings[1].layers == ("1.residual.0", "1.shortcut.0")
+    assert quantized.junctions[1].layers == ("1.residual.0", "1.shortcut.0")
     assert quantized.layers["1.residual.0"].current is quantized.layers["1.shortcut.0"].current
     assert not in_integers(quantized, x)[0]
 
@@ -350,112 +293,3 @@ def test_start_potentials_and_thresholds_of_channels_are_kept():
         torch.testing.assert_close(node.theta_value, theta[name].reshape(-1))
         assert isinstance(snn.neurons[name], SpikingRectifier)
         assert (node.v_start is None) == (not snn.neurons[name].v_init.any())
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
-def chain(*modules: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(*modules)
-    set_step_mode(net, "m")
-    return net
-
-
-class _Several(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x
-
-
-IF = neuron.IFNode
-SHARED = layer.Linear(4, 4)
-
-
-@pytest.mark.parametrize(
-    "net, text",
-    [
-        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
-        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
-        (chain(layer.Linear(4, 4), neuron.CubaLIFNode()), "its current has a memory of its own"),
-        (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
-        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
-        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
-        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
-        (chain(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
-        (chain(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
-        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
-        (
-            chain(layer.Conv2d(1, 2, 3), IF(), layer.AvgPool2d(3, 1, 1, count_include_pad=False)),
-            "it averages over fewer values at the border",
-        ),
-        (chain(layer.Linear(4, 4), layer.VotingLayer(2)), "what it averages does not count in one step"),
-        (chain(layer.Flatten()), "the output of the net is its input"),
-        (_Several(), "the net returns several values"),
-        (
-            chain(layer.Conv2d(1, 2, 1), IF(), layer.Residual(layer.AvgPool2d(3, 1, 1))),
-            "its two sides count in different steps",
-        ),
-        (chain(layer.Linear(4, 4), layer.Residual(nn.Identity(), None, "and")), "it is no product of spikes"),
-        (chain(layer.Linear(4, 4), neuron.PSN(T=2)), "PSN"),
-    ],
-)
-def test_what_has_no_integer_form_is_refused_by_name(net, text):
-    with pytest.raises((QuantizationError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)")):
-        prepare(net, {"bits": 8})
-
-
-@pytest.mark.parametrize(
-    "quant, text",
-    [
-        ({"bitss": 8}, "'bitss' is not a key. Did you mean bits"),
-        ({"mode": "qualia"}, "mode must be 'integer'; 'qualia' is for single layers"),
-        ({"w": {"bits": 17}}, "layers.0: w.bits must be at most 16"),
-        ({"w": {"quant_enable": False}}, "layers.0: w.quant_enable must be True"),
-        ({"quantype": "fake", "is_asymmetric": True}, "w.is_asymmetric must be False"),
-        ({"v": {"bits": 32}}, "v.bits must be at most 24"),
-        ({"layers": {"conv*": {"bits": 4}}}, "'conv*' matches no layer. The net has: layers.0,"),
-        ({"layers": {"layers.0": {"bitss": 4}}}, "'bitss' is not a key"),
-        ({"layers": {"layers.0": 4}}, "layers must be a mapping"),
-        ({"target": "tpu"}, "target must be one of 'generic', 'loihi'"),
-        ("int8", "the value must be a mapping such as"),
-    ],
-)
-def test_wrong_settings_are_refused_before_any_data(quant, text):
-    with pytest.raises(ValueError, match=text.replace("*", r"\*").replace(".", r"\.")):
-        prepare(small_net(), quant)
-
-
-def test_soft_reset_has_no_form_on_loihi():
-    with pytest.raises(QuantizationError, match="Loihi resets to a value"):
-        prepare(small_net(v_reset=None), preset("loihi"))
-
-
-def test_too_large_a_fan_in_is_refused_with_the_layers_name():
-    net = chain(layer.Linear(3000, 2, bias=False), IF())
-    with torch.no_grad():
-        net[0].weight.fill_(1.0)
-    quantized = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
-    with pytest.raises(
-        QuantizationError, match=r"quantize: 0 \(IntegerLinear\) cannot be quantized: sums of up to .* fewer bits"
-    ):
-        observe(quantized, [torch.rand(2, 3000)])
-
-
-def test_presets_can_be_looked_up_and_changed():
-    assert {"int8", "w4v8", "w4v4", "w2v4", "loihi", "mcu"} <= set(PRESETS)
-    preset("int8")["bits"] = 3
-    assert preset("int8")["bits"] == 8
-    with pytest.raises(ValueError, match=r"'int9' is not a preset\. Did you mean int8"):
-        preset("int9")
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_is_equal_in_integers(name):
-    net, x = small_net(), pictures(5, 3)
-    quantized = prepared(net, preset(name), x)
-    different, integers = in_integers(quantized, x)
-    assert not different
-    fired = [spikes.float().mean().item() for spikes in integers.run(x, record=True).spikes.values()]
-    assert sum(rate > 0.001 for rate in fired) >= 2, fired

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from exportable_nets import sequence, spikes
 from torch import nn
 
 from snntrain import functional, layer, neuron
@@ -13,16 +14,6 @@ from snntrain.lava_exchange import CubaLIFNode, SumPool2d
 
 nir = pytest.importorskip("nir")
 DT = 1e-4
-
-
-def sequence(*parts: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(*parts).eval()
-    functional.set_step_mode(net, "m")
-    return net
-
-
-def spikes(*shape: int) -> torch.Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 
 
 @torch.no_grad()

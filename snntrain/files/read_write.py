@@ -38,11 +38,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which replaces it if the block succeeds and is removed if it fails.
 
     The content is on the disk before the name is, so neither a kill nor a power cut leaves half a file. In a run folder
-    its SHA-256 is recorded, see snntrain.checksums.
+    its SHA-256 is recorded, see snntrain.files.checksums.
 
     Raises: OSError naming `path`.
     """
-    from snntrain import checksums  # which writes its own file with this function
+    from snntrain.files import checksums  # which writes its own file with this function
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with naming(path, temporary):

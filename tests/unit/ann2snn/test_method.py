@@ -353,5 +353,5 @@ def test_a_method_of_ones_own_can_be_registered(monkeypatch):
     mean = F.relu(net[0](x)).mean(0).detach()
     torch.testing.assert_close(snn.neurons["1"].theta, 2 * mean)
     torch.testing.assert_close(snn.neurons["1"].v_init, mean / 5)
-    with pytest.raises(NotImplementedError, match=r"Method must define fit\(gm, loader, T, device\)"):
+    with pytest.raises(NotImplementedError, match=r"Method must define choose\(gm, loader, T\)"):
         Method().fit(prepare(net, x), [x], 4)

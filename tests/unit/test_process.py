@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from processes import ticks_of
 
 from snntrain.process import is_alive, is_this_process, lock, named, this_process
 
@@ -19,12 +20,6 @@ def other():
     yield process
     process.kill()
     process.communicate()
-
-
-def ticks_of(pid: int) -> int:
-    """Field 22 of proc(5)'s stat: the start of a process in clock ticks since the machine booted."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def test_this_process_is_alive_and_is_this_one():

@@ -3,22 +3,15 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from processes import dead_process, living_process
 
 from snntrain.process import is_alive, is_this_process, this_process
 from snntrain.run.folder import RunFolder
-
-
-def a_dead_process() -> dict:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return this_process() | {"pid": ended.pid}
 
 
 def test_of_many_simultaneous_claims_of_a_folder_one_succeeds(tmp_path):
@@ -37,7 +30,7 @@ def test_a_used_folder_is_not_claimed_and_keeps_no_trace(tmp_path):
 
 
 def test_a_folder_of_a_killed_process_can_be_claimed(tmp_path):
-    RunFolder(tmp_path).owner_note.write_text(json.dumps(a_dead_process()))
+    RunFolder(tmp_path).owner_note.write_text(json.dumps(dead_process()))
     assert RunFolder(tmp_path).claim() and is_this_process(RunFolder(tmp_path).owner)
     RunFolder(tmp_path).release()
     assert RunFolder(tmp_path).owner is None
@@ -46,7 +39,6 @@ def test_a_folder_of_a_killed_process_can_be_claimed(tmp_path):
 def test_a_claim_of_another_machine_holds_unless_the_user_names_the_folder(tmp_path):
     elsewhere = this_process() | {"host": "no-such-host.invalid"}
     RunFolder(tmp_path).owner_note.write_text(json.dumps(elsewhere))
-    assert is_alive(elsewhere) is None
     assert not RunFolder(tmp_path).claim()
     RunFolder(tmp_path).release()
     assert RunFolder(tmp_path).owner == elsewhere
@@ -55,17 +47,11 @@ def test_a_claim_of_another_machine_holds_unless_the_user_names_the_folder(tmp_p
 
 
 def test_a_folder_of_a_living_process_is_not_taken_over(tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        with open(f"/proc/{other.pid}/stat", encoding="utf-8") as file:
-            started = int(file.read().rpartition(")")[2].split()[19])
-        holder = this_process() | {"pid": other.pid, "started": started}
+    with living_process() as holder:
         RunFolder(tmp_path).owner_note.write_text(json.dumps(holder))
-        assert is_alive(holder) and RunFolder(tmp_path).take_over(is_named=True) == holder
-        assert is_alive(holder | {"started": started - 1}) is False  # the number went to another process
-    finally:
-        other.communicate()
-    assert is_alive(holder) is False
+        assert not RunFolder(tmp_path).claim()
+        assert RunFolder(tmp_path).take_over(is_named=True) == holder
+    assert RunFolder(tmp_path).claim()
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"pid": "x"}', json.dumps({"pid": -1, "host": os.uname().nodename})])

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
+from processes import living_process
 from run_folders import whole_config
 
 from snntrain.error import UsageError
@@ -75,16 +74,12 @@ def test_a_damaged_checkpoint_of_a_killed_job_starts_it_anew(tmp_path):
 
 def test_a_run_that_another_process_is_running_is_not_resumed(tmp_path):
     run = a_run(tmp_path / "runs/busy")
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = int(Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    RunFolder(run).owner_note.write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
     config = looking_in(tmp_path / "runs")
-    try:
-        with pytest.raises(UsageError, match=f"still being run by process {other.pid}"):
+    with living_process() as other:
+        RunFolder(run).owner_note.write_text(json.dumps(other))
+        with pytest.raises(UsageError, match=f"still being run by process {other['pid']}"):
             choose_start(config | {"resume": str(run)}, tmp_path / "new")
         assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == tmp_path / "new"
-    finally:
-        other.communicate()
     RunFolder(tmp_path / "new").release()
     assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == run
 

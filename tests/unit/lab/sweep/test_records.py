@@ -2,10 +2,9 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
+from processes import dead_process
 from run_folders import make_run, make_sweep
 
 from snntrain.lab.sweep.jobs import (
@@ -21,12 +20,6 @@ from snntrain.lab.sweep.jobs import (
 from snntrain.process import this_process
 
 
-def dead() -> dict:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return this_process() | {"pid": ended.pid}
-
-
 def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_hold(tmp_path):
     jobs = [
         Job(0, ["seed=1"], "finished", seconds=1.5, metrics={"test/acc": 0.1 + 0.2, "test/loss": math.inf}),
@@ -40,7 +33,7 @@ def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_ho
 
 
 def test_a_job_whose_process_is_gone_was_killed_unless_its_run_had_finished(tmp_path):
-    jobs = [Job(number, [f"seed={number}"], "running", process=dead()) for number in (0, 1)]
+    jobs = [Job(number, [f"seed={number}"], "running", process=dead_process()) for number in (0, 1)]
     make_sweep(tmp_path, jobs)
     make_run(tmp_path / "1", ["seed=1"], test_acc=0.75)
     begin(tmp_path, 2, ["seed=2"])

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import BACKENDS, PEERS_BACKENDS, refuse
@@ -178,18 +179,31 @@ def set_states(net: nn.Module, states: Mapping[str, Any]) -> None:
 
 
 def repeat(x: Tensor, T: int) -> Tensor:
-    """The same step T times: x [N, *] → [T, N, *], a view that also remembers x.
+    """The same step T times: x [N, *] → [T, N, *], a view whose time stride is 0.
 
-    Layers and neurons that find the memory (see repeated_step) compute such a step once.
+    Layers and neurons recognize such a sequence (see repeated_step) and compute its step once.
     """
-    x_seq = x.unsqueeze(0).expand(T, *x.shape)
-    x_seq.repeated_step = x
-    return x_seq
+    if x.requires_grad and x._is_view():
+        x = x.clone()  # so that repeated_step finds this tensor as the base of the view, not what x is a view of
+    return x.unsqueeze(0).expand(T, *x.shape)
 
 
 def repeated_step(x_seq: Tensor) -> Tensor | None:
-    """x of a sequence that repeat(x, T) made; None for every other one."""
-    return getattr(x_seq, "repeated_step", None)
+    """The step [N, *] of a sequence [T, N, *] whose T > 1 steps are the same memory, else None."""
+    if x_seq.dim() == 0 or x_seq.shape[0] < 2 or x_seq.stride(0) != 0:
+        return None
+    step = x_seq[0]
+    base = None if torch.compiler.is_compiling() else x_seq._base
+    # Prefer the tensor that was expanded, whose gradient is that of one step: the gradient of x_seq[0] would be a whole
+    # sequence, zeros but for one step. It must be the same memory, and on the way of the gradient if there is one.
+    if (
+        base is not None
+        and (base.shape, base.stride(), base.data_ptr()) == (step.shape, step.stride(), step.data_ptr())
+        and base.requires_grad == x_seq.requires_grad
+        and not (x_seq.requires_grad and x_seq.is_leaf)
+    ):
+        return base
+    return step
 
 
 def steps_of(x_seq: Tensor) -> Sequence[Tensor]:

@@ -146,7 +146,7 @@ def test_a_repeated_step_stays_one_inside_the_chunks():
     net = convolutional().eval()
     step, seen = sequence(1, 2, 1, 8, 8)[0], []
     handle = net[1].register_forward_pre_hook(lambda module, inputs: seen.append(functional.repeated_step(inputs[0])))
-    check_equal(net, functional.repeat(step, 5), 2)
+    check_equal(net, functional.repeat(step, 6), 2)
     handle.remove()
     assert len(seen) == 1 + 2 * 3 and all(part is not None for part in seen)
 

@@ -1,0 +1,56 @@
+"""Constructors that state their own arguments only, and take those of their base class as `**common`."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Any
+
+
+def signature_of(target: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function or class with its annotations evaluated, as far as they can be."""
+    try:
+        return inspect.signature(target, eval_str=True)
+    except (NameError, TypeError, AttributeError):  # names that only a type checker can see
+        return inspect.signature(target)
+
+
+def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, ...] = ()) -> None:
+    """Let `**common` in the constructor of cls stand for the arguments that its base class's constructor takes.
+
+    Afterwards `inspect.signature(cls)`, and with it help, docs and the checks of configs, shows all of them by name. An
+    argument that both constructors have is that of cls, which passes it on. Call this from the base's
+    `__init_subclass__`; a class without a constructor of its own, or without `**common`, stays as it is.
+
+    Args:
+        positional: the base's arguments may also be given by position, after those of cls, as the documentation of
+            SpikingJelly, lava and Qualia has it. Otherwise by keyword only.
+        without: arguments of the base that cls sets itself, so that nobody else may.
+    """
+    constructor = vars(cls).get("__init__")
+    if constructor is None:
+        return
+    own = list(signature_of(constructor).parameters.values())
+    kinds = {parameter.kind for parameter in own}
+    if Parameter.VAR_KEYWORD not in kinds or Parameter.VAR_POSITIONAL in kinds:
+        return
+    taken = {parameter.name for parameter in own} | set(without)
+    _, *inherited = signature_of(super(cls, cls).__init__).parameters.values()
+    common = [p for p in inherited if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
+    if not positional:
+        common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
+    ordered = sorted([*own[:-1], *common], key=lambda p: p.kind)  # stable: those of cls before those of its base
+    signature = inspect.Signature(ordered, return_annotation=None)
+
+    @functools.wraps(constructor)
+    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
+        try:
+            given = signature.bind(self, *arguments, **named)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        names = [p.name for p in ordered if p.kind is p.POSITIONAL_OR_KEYWORD]
+        constructor(self, **dict(list(zip(names, given.args))[1:]), **given.kwargs)
+
+    __init__.__signature__ = signature
+    __init__.__annotations__ = {p.name: p.annotation for p in ordered if p.annotation is not p.empty}
+    cls.__init__ = __init__

@@ -49,7 +49,7 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
         names = [p.name for p in ordered if p.kind is p.POSITIONAL_OR_KEYWORD]
-        constructor(self, **dict(list(zip(names, given.args))[1:]), **given.kwargs)
+        constructor(self, **dict(list(zip(names, given.args, strict=False))[1:]), **given.kwargs)
 
     __init__.__signature__ = signature
     __init__.__annotations__ = {p.name: p.annotation for p in ordered if p.annotation is not p.empty}

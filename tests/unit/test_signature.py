@@ -53,7 +53,14 @@ def test_the_signature_names_the_arguments_of_both():
 
 def test_an_argument_of_its_own_replaces_that_of_the_base_and_one_that_it_sets_itself_is_gone():
     assert shown(Below) == "(slope: float, reset: float | None = None, *, threshold: float = 1.0, scale: int = 64)"
-    assert vars(Below(3.0, scale=8)) == dict(threshold=1.0, reset=None, mode="m", tau=1.5, scale=8, slope=3.0)
+    assert vars(Below(3.0, scale=8)) == {
+        "threshold": 1.0,
+        "reset": None,
+        "mode": "m",
+        "tau": 1.5,
+        "scale": 8,
+        "slope": 3.0,
+    }
 
 
 def test_arguments_are_taken_by_position_where_that_order_is_promised():

@@ -23,8 +23,9 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
     `__init_subclass__`; a class without a constructor of its own, or without `**common`, stays as it is.
 
     Args:
-        positional: the base's arguments may also be given by position, after those of cls, as the documentation of
-            SpikingJelly, lava and Qualia has it. Otherwise by keyword only.
+        positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
+            has it: those of cls, those of the base, those of cls after a bare *, save that one of the latter that the
+            base has as well stands where the base has it. Otherwise the base's are taken by keyword only.
         without: arguments of the base that cls sets itself, so that nobody else may.
     """
     constructor = vars(cls).get("__init__")
@@ -34,12 +35,20 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
     kinds = {parameter.kind for parameter in own}
     if Parameter.VAR_KEYWORD not in kinds or Parameter.VAR_POSITIONAL in kinds:
         return
-    taken = {parameter.name for parameter in own} | set(without)
     _, *inherited = signature_of(super(cls, cls).__init__).parameters.values()
-    common = [p for p in inherited if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
-    if not positional:
+    inherited = [p for p in inherited if p.name not in without and p.kind is not p.VAR_POSITIONAL]
+    if positional:
+        last = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY}
+        first = [p for p in own[:-1] if p.name not in last]
+        common = [last.pop(p.name, p) for p in inherited if all(p.name != q.name for q in first)]
+        ordered = [*first, *common, *last.values()]
+        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.KEYWORD_ONLY else p for p in ordered]
+    else:
+        taken = {p.name for p in own}
+        common = [p for p in inherited if p.name not in taken]
         common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
-    ordered = sorted([*own[:-1], *common], key=lambda p: p.kind)  # stable: those of cls before those of its base
+        ordered = [*own[:-1], *common]
+    ordered.sort(key=lambda p: p.kind)  # stable: those of cls before those of its base
     signature = inspect.Signature(ordered, return_annotation=None)
 
     @functools.wraps(constructor)

@@ -118,7 +118,6 @@ class MaskedPSN(ParallelNode):
         lambda_init: initial λ, 0 to 1.
         surrogate_function, step_mode: as in ParallelNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
     Raises: ValueError naming the argument, the range and the value received, if a sequence has not T steps, or if mode
     's' meets λ < 1.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
@@ -209,8 +208,6 @@ class SlidingPSN(ParallelNode):
             1]; 'conv': k products of a weight and the sequence, the same bits as mode 's', better for a small k and a
             large T.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 

@@ -46,7 +46,7 @@ def shown(cls: type) -> str:
 def test_the_signature_names_the_arguments_of_both():
     own, common = "tau: float = 2.0", "threshold: float = 1.0, reset: float | None = 0.0, mode: str = 's'"
     assert shown(Plain) == shown(Inheriting) == f"({own}, *, scale: int = 64, {common})"
-    assert shown(Ordered) == f"({own}, {common}, *, scale: int = 64)"
+    assert shown(Ordered) == f"({own}, {common}, scale: int = 64)"
     hints = {"tau": float, "scale": int, "threshold": float, "reset": float | None, "mode": str}
     assert typing.get_type_hints(Plain.__init__) == typing.get_type_hints(Ordered.__init__) == hints
 
@@ -67,8 +67,18 @@ def test_arguments_are_taken_by_position_where_that_order_is_promised():
     given = Ordered(4.0, 0.5, None, "m", scale=8)
     assert vars(given) == vars(Plain(4.0, threshold=0.5, reset=None, mode="m", scale=8))
     assert (given.tau, given.threshold, given.reset, given.mode, given.scale) == (4.0, 0.5, None, "m", 8)
+    assert Ordered(4.0, 0.5, None, "m", 8).scale == 8
     with pytest.raises(TypeError, match="Plain: too many positional arguments"):
         Plain(4.0, 0.5)
+
+
+def test_an_argument_after_the_bare_star_changes_a_default_of_the_base_in_its_place():
+    class Soft(Ordered, positional=True):
+        def __init__(self, *, reset: float | None = None, gain: float = 1.0, **common: Any) -> None:
+            super().__init__(reset=reset, **common)
+
+    assert list(inspect.signature(Soft).parameters) == ["tau", "threshold", "reset", "mode", "scale", "gain"]
+    assert Soft().reset is None and Soft(4.0, 0.5, 0.25).reset == 0.25
 
 
 def test_a_wrong_argument_is_named_with_the_class_that_was_called():

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from promises import NOT_A_FLAG, NOT_AN_INTEGER, NOT_FINITE, in_chunks, in_steps, random
 from torch import Tensor, nn
 
-from snntrain import registry
 from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 from snntrain.surrogate import ATan, Sigmoid
 
@@ -329,11 +328,6 @@ BAD_VALUES = {
 }
 
 
-def test_arguments_have_the_order_and_the_defaults_of_the_specification():
-    promises.assert_signature(LoihiCubaLIFNode, SIGNATURE)
-    assert registry.get("neuron", "LoihiCubaLIFNode") is LoihiCubaLIFNode
-
-
 @pytest.mark.parametrize(
     "name, wanted, value",
     [
@@ -370,14 +364,6 @@ def test_the_states_have_the_names_of_lava_dl_too():
     assert (node.current_state, node.voltage_state) == (0.0, 0.0)
 
 
-@over_nodes
-@settings(max_examples=4, deadline=None)
-@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4), seed=st.integers(0, 2**31))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_steps_one_sequence_chunks_and_mixed_modes_agree(make, dtype, sizes, seed):
-    promises.assert_modes_agree(make, random(sum(sizes), 2, 3, seed=seed, dtype=dtype), sizes)
-
-
 @pytest.mark.slow
 @over_nodes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -387,12 +373,6 @@ def test_kernels_give_the_bits_of_the_loop(make, dtype):
     fused = promises.outcome(make(backend="fused"), x, in_chunks)
     promises.assert_same({**fused, "x.grad": looped["x.grad"]}, looped)
     torch.testing.assert_close(fused["x.grad"], looped["x.grad"], rtol=1e-5, atol=1e-6)
-
-
-@over_nodes
-def test_the_step_and_its_gradient_are_traced_to_pointwise_graphs(make):
-    node = make()
-    promises.assert_traceable(node, len(list(node.parameters())))
 
 
 @pytest.mark.cuda
@@ -406,68 +386,6 @@ def test_cpu_and_cuda_have_the_same_spikes_and_states(make, backend):
     for key, value in on_cpu.items():
         close = {"rtol": 0.0, "atol": 0.0} if key in ("out", "v", "i") else {"rtol": 1e-4, "atol": 1e-4}
         torch.testing.assert_close(on_gpu[key].cpu(), value, **close)
-
-
-@over_nodes
-def test_it_compiles_without_a_graph_break(make):
-    torch.compiler.reset()
-    x = random(2, 3)
-    node, compiled = (make(step_mode="m") for _ in range(2))
-    compiled.compile(backend="eager", fullgraph=True)
-    for _ in range(2):
-        assert torch.equal(compiled(x), node(x)) and torch.equal(compiled.v, node.v)
-
-
-@over_nodes
-def test_any_shape_and_memory_layout_is_taken_by_each_element_on_its_own(make):
-    promises.assert_any_shape(make)
-
-
-@over_nodes
-@over_runs
-def test_copies_in_mid_sequence_own_detached_clones_and_go_on_alike(make, run):
-    promises.assert_copies_go_on_alike(make, run)
-
-
-@over_nodes
-@over_runs
-def test_restored_states_continue_a_sequence_bit_for_bit(make, run):
-    promises.assert_states_can_be_restored(make, run)
-
-
-@over_runs
-def test_half_precision_is_computed_in_float32(run):
-    """Not so for decays that are parameters: in half precision they are other decays."""
-    promises.assert_half_precision_is_computed_in_float32(NODES["fixed"], run)
-
-
-@pytest.mark.parametrize("name, make", NODES.items(), ids=NODES)
-def test_state_dict_holds_the_learnable_parameters_and_nothing_else(name, make):
-    keys = ["current_decay", "voltage_decay"] if name == "learnt" else []
-    promises.assert_state_dict_holds(partial(make, step_mode="m"), keys, random(3, 2))
-
-
-@over_nodes
-def test_another_batch_size_without_reset_is_an_error_that_explains_itself(make):
-    promises.assert_forgotten_reset_is_explained(make, "v", torch.zeros(4, 3), torch.zeros(1, 3))
-
-
-@over_nodes
-@over_runs
-def test_eval_mode_changes_neither_values_nor_gradients(make, run):
-    promises.assert_eval_is_train(make, random(5, 4), run)
-
-
-@over_nodes
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_bad_inputs_are_refused(make, step_mode):
-    promises.assert_inputs_are_refused(make, step_mode)
-
-
-@over_nodes
-@over_runs
-def test_inputs_and_states_are_never_modified_in_place(make, run):
-    promises.assert_states_never_change_in_place(make, random(4, 3), run)
 
 
 def test_a_subclass_that_replaces_a_hook_is_followed():

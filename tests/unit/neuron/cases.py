@@ -4,6 +4,8 @@ import itertools
 from functools import partial
 from typing import Any
 
+import torch
+from promises import random
 from torch import Tensor, nn
 
 from snntrain.neuron import (
@@ -20,6 +22,7 @@ from snntrain.neuron import (
     LIAFNode,
     LIFNode,
     LoihiCubaLIFNode,
+    MaskedPSN,
     NonSpikingIFNode,
     NonSpikingLIFNode,
     ParametricLIFNode,
@@ -81,6 +84,7 @@ OWN = {"neuronal_charge": HookIF, "charge": ChargeIF, "single_step_forward": For
 
 LEAK = {"tau": 3.0, "v_threshold": 0.5}
 OTHER = {"surrogate_function": ATan(), "detach_reset": True}
+OSCILLATION = {"dt": 0.1, "v_threshold": 0.1}  # so that the inputs of these tests make spikes
 LOIHI = {"requires_grad": True, **OTHER}
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "IF": (IFNode, {}),
@@ -112,9 +116,9 @@ OTHER_KINDS: dict[str, tuple[type, dict[str, Any]]] = {  # those whose step is n
     "Ternary detach": (TernaryLIFNode, {"tau": 2.5, "decay_input": True, "v_threshold": 0.75, **OTHER}),
     "Ternary amplitude": (TernaryLIFNode, {"learnable_amplitude": True}),
     "ATIF": (ATIFNode, {}),
-    "RAF": (RAFNode, {"dt": 0.1}),  # with the default dt the inputs of these tests make no spikes
-    "RAF unbalanced": (RAFNode, {"dt": 0.1, "omega": 5.0, "balanced": False}),
-    "RAF fixed": (RAFNode, {"omega": 8.0, "dt": 0.1, "q_decay": 0.5, "learnable": False, "surrogate_function": ATan()}),
+    "RAF": (RAFNode, {"omega": 5.0, **OSCILLATION}),
+    "RAF unbalanced": (RAFNode, {"omega": 5.0, "balanced": False, **OSCILLATION}),
+    "RAF fixed": (RAFNode, {"omega": 8.0, "q_decay": 0.5, "learnable": False, **OSCILLATION}),
 }
 
 
@@ -166,3 +170,25 @@ PLAIN |= {f"own {name}": NODES[f"own {name}"] for name in OWN}
 def learnable(node: nn.Module, name: str) -> int:
     """How many of the parameters of a step get a gradient; with scale_reset, k comes twice."""
     return len(list(node.parameters())) + name.startswith("KLIF scaled")
+
+
+# --- parallel neurons ------------------------------------------------------------------------------------------------
+
+
+class Sum(nn.Module):
+    """In place of a surrogate: the neuron returns H itself."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h
+
+
+def causal(k: int, T: int, **more: Any) -> MaskedPSN:
+    return MaskedPSN(k, T, lambda_init=1.0, **more)
+
+
+def filled(node: nn.Module, seed: int) -> nn.Module:
+    """Parameters of float64 with random values."""
+    node.double()
+    for index, parameter in enumerate(node.parameters()):
+        parameter.data = random(*parameter.shape, seed=100 * seed + index, dtype=torch.float64, scale=1.0)
+    return node

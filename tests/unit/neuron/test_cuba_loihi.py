@@ -299,22 +299,6 @@ def test_a_norm_cannot_be_fused():
 
 # --- what every neuron promises --------------------------------------------------------------------------------------
 
-REQUIRED = promises.inspect.Parameter.empty
-SIGNATURE = {
-    "current_decay": REQUIRED,
-    "voltage_decay": REQUIRED,
-    "v_threshold": 1.0,
-    "v_reset": 0.0,
-    "scale": 64,
-    "requires_grad": False,
-    "surrogate_function": None,
-    "norm": None,
-    "detach_reset": False,
-    "step_mode": "s",
-    "backend": "auto",
-    "store_v_seq": False,
-    "store_i_seq": False,
-}
 UNIT = ("a finite number ≥ 0 and ≤ 1", [*NOT_FINITE, -0.01, 1.01])
 BAD_VALUES = {
     "current_decay": UNIT,

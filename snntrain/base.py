@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from snntrain import leftover
 from snntrain.arguments import refuse
+from snntrain.module_settings import settings_of
 
 STEP_MODES = ("s", "m")
 
@@ -383,5 +384,9 @@ class MemoryModule(StepModule, nn.Module):
             self._memories[name] = map_tensors(move, value)
         return super()._apply(fn, recurse)
 
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments and their present values, for printing."""
+        return settings_of(self)
+
     def extra_repr(self) -> str:
-        return f"step_mode={self.step_mode}"
+        return ", ".join(f"{name}={value}" for name, value in self.settings().items())

@@ -2,9 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
 from inspect import Parameter
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def signature_of(target: Callable[..., Any]) -> inspect.Signature:
@@ -15,7 +18,14 @@ def signature_of(target: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(target)
 
 
-def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, ...] = ()) -> None:
+def merge_signature(
+    cls: type,
+    *,
+    positional: bool = False,
+    without: Collection[str] = (),
+    groups: Sequence[type] = (),
+    inherits: bool = True,
+) -> None:
     """Let `**common` in the constructor of cls stand for the arguments that its base class's constructor takes.
 
     Afterwards `inspect.signature(cls)`, and with it help, docs and the checks of configs, shows all of them by name. An
@@ -24,9 +34,11 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
 
     Args:
         positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
-            has it: those of cls, those of the base, those of cls after a bare *, save that one of the latter that the
-            base has as well stands where the base has it. Otherwise the base's are taken by keyword only.
+            has it: those of cls, those of the base, those of cls after a bare *; one of the latter that the base has
+            as well stands where the base has it. Otherwise the base's are taken by keyword only.
         without: arguments of the base that cls sets itself, so that nobody else may.
+        groups: dataclasses whose fields are arguments too, which cls gets from `**common` with `take`.
+        inherits: False if cls passes nothing of it to its base: `**common` is of the groups alone.
     """
     constructor = vars(cls).get("__init__")
     if constructor is None:
@@ -35,17 +47,16 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
     kinds = {parameter.kind for parameter in own}
     if Parameter.VAR_KEYWORD not in kinds or Parameter.VAR_POSITIONAL in kinds:
         return
-    _, *inherited = signature_of(super(cls, cls).__init__).parameters.values()
-    inherited = [p for p in inherited if p.name not in without and p.kind is not p.VAR_POSITIONAL]
+    inherited = list(signature_of(super(cls, cls).__init__).parameters.values())[1:] if inherits else []
+    grouped = [p.replace(kind=p.KEYWORD_ONLY) for group in groups for p in signature_of(group).parameters.values()]
+    last = {parameter.name: parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY}
+    taken = {parameter.name for parameter in own} - (last.keys() if positional else set()) | set(without)
+    common = [p for p in (*inherited, *grouped) if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
     if positional:
-        last = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY}
-        first = [p for p in own[:-1] if p.name not in last]
-        common = [last.pop(p.name, p) for p in inherited if all(p.name != q.name for q in first)]
-        ordered = [*first, *common, *last.values()]
+        common = [last.pop(p.name, p) for p in common]
+        ordered = [*(p for p in own[:-1] if p.kind is not p.KEYWORD_ONLY), *common, *last.values()]
         ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.KEYWORD_ONLY else p for p in ordered]
     else:
-        taken = {p.name for p in own}
-        common = [p for p in inherited if p.name not in taken]
         common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
         ordered = [*own[:-1], *common]
     ordered.sort(key=lambda p: p.kind)  # stable: those of cls before those of its base
@@ -54,7 +65,7 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
     @functools.wraps(constructor)
     def __init__(self: Any, *arguments: Any, **named: Any) -> None:
         try:
-            given = signature.bind(self, *arguments, **named)
+            given = signature.bind_partial(self, *arguments, **named)  # what is missing, cls may set itself
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
         names = [p.name for p in ordered if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -63,3 +74,8 @@ def merge_signature(cls: type, *, positional: bool = False, without: tuple[str, 
     __init__.__signature__ = signature
     __init__.__annotations__ = {p.name: p.annotation for p in ordered if p.annotation is not p.empty}
     cls.__init__ = __init__
+
+
+def take(group: type[T], arguments: dict[str, Any]) -> T:
+    """The dataclass built from those of the arguments that are its fields; these are removed from the arguments."""
+    return group(**{field.name: arguments.pop(field.name) for field in fields(group) if field.name in arguments})

@@ -1,6 +1,5 @@
 """The base of the surrogate gradients: Θ as value, the derivative of a smoother function as gradient."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, real, refuse
 from snntrain.leftover import note_backward
+from snntrain.module_settings import settings_of
 
 
 def heaviside(x: Tensor) -> Tensor:
@@ -94,8 +94,7 @@ class SurrogateFunction(nn.Module):
         return grad_output * cls(*parameters, **named).derivative(x)
 
     def extra_repr(self) -> str:
-        names = inspect.signature(type(self)).parameters
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
+        return ", ".join(f"{name}={value}" for name, value in settings_of(self).items())
 
 
 class AlphaSurrogate(SurrogateFunction):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -71,9 +72,6 @@ class Dropout(MemoryModule):
         if repeated is None:
             return (x * self.mask).to(x.dtype)
         return repeat((repeated * self.mask).to(x.dtype), x.shape[0])
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, {super().extra_repr()}"
 
 
 @register("layer")
@@ -156,6 +154,9 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
         self.register_memory("dropped_b", None)
         self.reset_parameters()
 
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"bias": self.bias is not None}
+
     def reset_parameters(self) -> None:
         """Draw weight and bias as torch's Linear does."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -226,12 +227,3 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
     def activate(self, y: Tensor) -> Tensor:
         """The activation of one step."""
         return y if self.activation is None else self.activation(y)
-
-    def extra_repr(self) -> str:
-        function = ""
-        if not isinstance(self.activation, nn.Module):  # a module is printed as a child
-            function = f"activation={getattr(self.activation, '__name__', self.activation)}, "
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
-            f"p={self.p}, samples_num={self.samples_num}, invariant={self.invariant}, {function}{super().extra_repr()}"
-        )

@@ -71,9 +71,3 @@ class NeuNorm(MemoryModule):
         gain = (1.0 - self.k) / self.in_channels**2
         self.x = self.k * self.x + gain * x.sum(1, keepdim=True)
         return x - self.w.to(x.dtype) * self.x
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.height}, {self.width}, k={self.k:g}, "
-            f"shared_across_channels={self.shared_across_channels}, {super().extra_repr()}"
-        )

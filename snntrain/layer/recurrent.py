@@ -102,12 +102,6 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
     def wrong_output(self) -> str:
         return "its output must have the shape of the container's input."
 
-    def extra_repr(self) -> str:
-        function = self.element_wise_function
-        if isinstance(function, nn.Module):  # printed as a child
-            return super().extra_repr()
-        return f"element_wise_function={getattr(function, '__name__', function)}, {super().extra_repr()}"
-
 
 class LinearRecurrentContainer(_RecurrentContainer):
     """A module whose input is a linear map of the container's input and of its own last output.
@@ -159,9 +153,6 @@ class LinearRecurrentContainer(_RecurrentContainer):
 
     def wrong_output(self) -> str:
         return f"its output must have out_features = {self.out_features} on the last dim."
-
-    def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, {super().extra_repr()}"
 
 
 class FeedbackSum(nn.Module):

@@ -31,7 +31,8 @@ class SynapseFilter(MemoryModule):
     def __init__(self, tau: float = 100.0, learnable: bool = False, step_mode: str = "s") -> None:
         super().__init__(step_mode)
         self._tau = real(self, "tau", tau, above=1)
-        if flag(self, "learnable", learnable):
+        self.learnable = flag(self, "learnable", learnable)
+        if self.learnable:
             self.w = nn.Parameter(torch.tensor(-math.log(self._tau - 1.0)))
         else:
             self.register_parameter("w", None)
@@ -49,9 +50,6 @@ class SynapseFilter(MemoryModule):
         decay = i / self._tau if self.w is None else i * torch.sigmoid(self.w.to(x.dtype))
         self.out_i = i - (1.0 - x) * decay + x
         return self.out_i
-
-    def extra_repr(self) -> str:
-        return f"tau={self.tau:g}, learnable={self.w is not None}, {super().extra_repr()}"
 
 
 @register("layer")
@@ -97,6 +95,3 @@ class Delay(MemoryModule):
         last = x_seq[-self.delay_steps :].clone().unbind(0)
         self.queue = [*waiting, *last][-self.delay_steps :]
         return torch.cat([first[:T], x_seq[: max(T - self.delay_steps, 0)]])
-
-    def extra_repr(self) -> str:
-        return f"delay_steps={self.delay_steps}, {super().extra_repr()}"

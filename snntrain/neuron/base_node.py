@@ -1,12 +1,11 @@
 """BaseNode: charge → fire → reset, on top of which a neuron writes only its own equations."""
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from snntrain.arguments import backend as known_backend
 from snntrain.arguments import flag, real, surrogate
@@ -139,16 +138,17 @@ class BaseNode(StepHooks, MemoryModule):
         states = len(self.state_names) - 1
         return others[:states], others[states:]
 
-    def output(self, h: Tensor, s: Tensor) -> Tensor:
-        """What the neuron passes on: the spikes s."""
-        return s
+    def activation(self, h: Tensor) -> Tensor | None:
+        """An analog output that takes the place of the spikes; None if the neuron passes on its spikes."""
+        return None
 
     def step(self, x: Tensor, *states_and_parameters: Tensor) -> tuple[Tensor, ...]:
         """One time step, charge → fire → reset: (x, *states, *parameters) → (output, *new states)."""
         h, *others = self.charge_states(x, *states_and_parameters)
-        s = self.fire(h)
         parameters = states_and_parameters[1 + len(others) :]
-        return self.output(h, s), *self.reset_states(s, h, *others, *parameters)
+        y = self.activation(h)
+        s = self.fire(h)
+        return s if y is None else y, *self.reset_states(s, h, *others, *parameters)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         """Scalars that `charge` and `step` take after the states: constants to divide by, and learnable values.
@@ -261,26 +261,3 @@ class BaseNode(StepHooks, MemoryModule):
         for name in (f"{state}_seq" for state in self._stored):
             if getattr(self, name) is not None:
                 setattr(self, name, function(getattr(self, name)))
-
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing; modules are printed as children."""
-        names: dict[str, None] = {}
-        for cls in type(self).__mro__:
-            names |= dict.fromkeys(inspect.signature(cls).parameters)
-            if cls.__module__.startswith("snntrain."):  # complete; a user's class may leave out what it passes on
-                break
-        values = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return {name: present_value(value) for name, value in values.items() if not isinstance(value, nn.Module)}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.settings().items())
-
-
-def present_value(value: Any) -> Any:
-    """A setting as it is printed: a parameter as its value, or the range of several; NaN on the meta device."""
-    if not isinstance(value, Tensor):
-        return value
-    if value.is_meta:
-        return math.nan
-    low, high = value.min().item(), value.max().item()
-    return low if low == high else f"{low:g}…{high:g}"

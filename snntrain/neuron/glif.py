@@ -64,7 +64,8 @@ class GatedLIFNode(MemoryModule):
         inits = {name: real(self, name, value, above=0, below=1) for name, value in required.items()}
         for name, value in optional.items():
             inits[name] = None if value is None else real(self, name, value, above=0, below=1, alternative=" or None")
-        self._inits = inits
+        for name, value in inits.items():
+            setattr(self, name, value)
         if surrogate_function is None:
             surrogate_function = Sigmoid(4.0)
         self.surrogate_function = surrogate(self, surrogate_function)
@@ -146,13 +147,6 @@ class GatedLIFNode(MemoryModule):
                 f"{self._title()}: T is {self.T}, but {self.t} steps were run since the last reset() and "
                 f"{len(x_seq)} more are to follow. Call functional.reset_net(model) before each batch, or raise T."
             )
-
-    def extra_repr(self) -> str:
-        settings = {"T": self.T, "inplane": self.inplane, **self._inits}
-        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
-            settings["surrogate_function"] = self.surrogate_function
-        settings |= {"step_mode": self.step_mode, "backend": self.backend}
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _logits(shape: tuple[int, ...], probability: float) -> nn.Parameter:

@@ -47,10 +47,10 @@ class StepHooks:
     def step_by_hooks(self, x: Tensor) -> Tensor:
         """One time step of a neuron that overrides hooks."""
         self.charge_by_hooks(x)
-        h = self.v
+        y = self.activation(self.v)
         s = self.neuronal_fire()
         self.neuronal_reset(s)
-        return self.output(h, s)
+        return s if y is None else y
 
     def charge_by_hooks(self, x: Tensor) -> None:
         """The part of the step before the spikes."""

@@ -61,10 +61,5 @@ class LIAFNode(LIFNode, positional=True):
         self.act = act
         self.threshold_related = flag(self, "threshold_related", threshold_related)
 
-    def output(self, h: Tensor, s: Tensor) -> Tensor:
-        """The activation of the charged potential."""
+    def activation(self, h: Tensor) -> Tensor:
         return self.act(h - self.v_threshold) if self.threshold_related else self.act(h)
-
-    def settings(self) -> dict[str, Any]:
-        settings = super().settings()
-        return settings if isinstance(self.act, nn.Module) else settings | {"act": self.act.__name__}

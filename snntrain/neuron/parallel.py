@@ -41,16 +41,6 @@ class ParallelNode(MemoryModule):
                 f"(input shape {list(x_seq.shape)})."
             )
 
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing."""
-        return {"step_mode": self.step_mode}
-
-    def extra_repr(self) -> str:
-        settings = self.settings()
-        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
-            settings["surrogate_function"] = self.surrogate_function
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
-
 
 def weight_and_bias_over(T: int) -> tuple[nn.Parameter, nn.Parameter]:
     """W [T, T] from U(±1/√T), b [T, 1] of −1, which is a threshold of 1."""
@@ -98,9 +88,6 @@ class PSN(ParallelNode):
         weight, bias = self.weight.to(x_seq.dtype), self.bias.to(x_seq.dtype)
         h = matrix_over_time(weight, x_seq) + bias.view(-1, *[1] * (x_seq.dim() - 1))
         return self.surrogate_function(h)
-
-    def settings(self) -> dict[str, Any]:
-        return {"T": self.T, **super().settings()}
 
 
 @register("neuron")
@@ -190,7 +177,7 @@ class MaskedPSN(ParallelNode):
 
     def settings(self) -> dict[str, Any]:
         lambda_ = math.nan if self._lambda_.is_meta else self._lambda_.item()
-        return {"k": self.k, "T": self.T, "lambda_": lambda_, **super().settings()}
+        return super().settings() | {"lambda_": lambda_}
 
 
 @register("neuron")
@@ -259,7 +246,3 @@ class SlidingPSN(ParallelNode):
     def _keep(self, inputs: list[Tensor] | Tensor) -> None:
         first = max(0, len(inputs) - (self.k - 1))
         self.queue = [x.clone() for x in inputs[first:]]  # clones: the caller may go on to change x in place
-
-    def settings(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("k", "exp_init", "algorithm")}
-        return {**own, **super().settings()}

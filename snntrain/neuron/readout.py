@@ -1,7 +1,5 @@
 """Neurons that integrate and never fire: the membrane potential is the output."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -82,13 +80,6 @@ class NonSpikingNode(MemoryModule):
             potentials.append(v)
         return torch.stack(potentials)
 
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing."""
-        return {"decode": self.decode, "step_mode": self.step_mode}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.settings().items())
-
 
 @register("neuron")
 class NonSpikingIFNode(NonSpikingNode):
@@ -127,6 +118,3 @@ class NonSpikingLIFNode(NonSpikingNode):
 
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         return v + (x - v) / tau
-
-    def settings(self) -> dict[str, Any]:
-        return {"tau": self.tau, **super().settings()}

@@ -2,11 +2,12 @@
 
 import inspect
 import typing
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from snntrain.signature import merge_signature
+from snntrain.signature import merge_signature, take
 
 
 class Base:
@@ -84,8 +85,39 @@ def test_an_argument_after_the_bare_star_changes_a_default_of_the_base_in_its_pl
 def test_a_wrong_argument_is_named_with_the_class_that_was_called():
     with pytest.raises(TypeError, match="Inheriting: got an unexpected keyword argument 'treshold'"):
         Inheriting(treshold=1.0)
-    with pytest.raises(TypeError, match="Below: missing a required argument: 'slope'"):
+    with pytest.raises(TypeError, match=r"Below.__init__\(\) missing 1 required positional argument: 'slope'"):
         Below()
+
+
+def test_a_class_may_set_a_required_argument_of_its_base_without_saying_so():
+    class Needing(Base):
+        def __init__(self, slope: float, **common: Any) -> None:
+            super().__init__(**common)
+            self.slope = slope
+
+    class Steep(Needing):
+        def __init__(self, **common: Any) -> None:
+            super().__init__(slope=9.0, **common)
+
+    assert Steep(mode="m").slope == 9.0
+
+
+def test_a_group_of_arguments_is_a_dataclass():
+    @dataclass(frozen=True)
+    class Lens:
+        focus: float = 50.0
+        stop: int = 8
+
+    class Seeing(Base, groups=(Lens,)):
+        def __init__(self, name: str, **common: Any) -> None:
+            self.lens = take(Lens, common)
+            super().__init__(**common)
+
+    assert list(inspect.signature(Seeing).parameters) == ["name", "threshold", "reset", "mode", "focus", "stop"]
+    given = Seeing("eye", stop=4, mode="m")
+    assert (given.lens, given.mode) == (Lens(50.0, 4), "m")
+    with pytest.raises(TypeError, match="Seeing: got an unexpected keyword argument 'stopp'"):
+        Seeing("eye", stopp=4)
 
 
 def test_constructors_that_state_all_their_arguments_stay_as_they_are():

@@ -226,7 +226,7 @@ class MemoryModule(StepModule, nn.Module):
         """
         return x.shape
 
-    def materialise(self, x: Tensor) -> None:
+    def materialize(self, x: Tensor) -> None:
         """Turn scalar states into tensors that fit the one-step input x, and check those that are tensors already."""
         for name, value in self._memories.items():
             if isinstance(value, float):
@@ -340,7 +340,7 @@ class MemoryModule(StepModule, nn.Module):
             if more:
                 self._check_same_length(x, more)
                 more = tuple(map_tensors(_in_state_dtype, value) for value in more)
-            self.materialise(z if self.step_mode == "s" else z[0])
+            self.materialize(z if self.step_mode == "s" else z[0])
             run = self.single_step_forward if self.step_mode == "s" else self.multi_step_forward
             out = run(z, *more, **options)
         return map_tensors(lambda tensor: tensor.to(x.dtype), out)

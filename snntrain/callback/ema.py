@@ -17,7 +17,7 @@ class EMAWeightAveraging(WeightAveraging):
     Checkpoints hold w̄ as the model's weights, and w beside them for a run that is resumed. Running statistics are
     averaged too. After training the model has w̄.
 
-    Lightning's EMAWeightAveraging tests best.ckpt with w instead of w̄, does not count the batches of normalisation
+    Lightning's EMAWeightAveraging tests best.ckpt with w instead of w̄, does not count the batches of normalization
     layers, and leaves w̄ in the host's memory when the model goes to a GPU.
 
     Args:

@@ -71,7 +71,7 @@ def run(
     step = x[0] if repeats is None else x
     if not is_dense(step) or (repeats is None and x.stride(0) != 0 and x.stride(0) < step.numel()):
         x = x.contiguous()
-    # A step that detaches a state cuts the graph there, so that each step can be learnt from on its own.
+    # A step that detaches a state cuts the graph there, so that each step can be learned from on its own.
     tensors = [
         state if gradient != 0.0 else state.detach()
         for state, gradient in zip(states, plan.backward.outputs[1 : 1 + plan.states], strict=True)

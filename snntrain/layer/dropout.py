@@ -1,4 +1,4 @@
-"""Regularisers that silence inputs or connections: one draw for a whole sequence, where the paper wants it."""
+"""Regularizers that silence inputs or connections: one draw for a whole sequence, where the paper wants it."""
 
 import math
 from collections.abc import Callable
@@ -65,7 +65,7 @@ class Dropout(MemoryModule):
         if not self.training:
             return x
         step = x[0] if self.step_mode == "m" else x
-        self.materialise(step.to(state_dtype(x.dtype)))
+        self.materialize(step.to(state_dtype(x.dtype)))
         if self.mask is None:
             self.create_mask(step)
         repeated = repeated_step(x) if self.step_mode == "m" else None
@@ -184,9 +184,9 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
         inputs = (self.in_features,) if name == "dropped_w" else ()
         return torch.Size((x.shape[0], self.out_features, *inputs))
 
-    def materialise(self, x: Tensor) -> None:
+    def materialize(self, x: Tensor) -> None:
         if self.training:  # eval uses no masks, so it leaves alone those of another batch
-            super().materialise(x)
+            super().materialize(x)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         weight = self.weight.to(x.dtype)

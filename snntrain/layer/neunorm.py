@@ -12,7 +12,7 @@ from snntrain.registry import register
 
 @register("layer")
 class NeuNorm(MemoryModule):
-    """Neuron normalisation; its place is after a spiking neuron that follows a convolution.
+    """Neuron normalization; its place is after a spiking neuron that follows a convolution.
 
     x[t] = k·x[t−1] + (1 − k)/C²·Σ_c in[t, c],  out[t] = in[t] − w·x[t];  x[−1] = 0, w starts from U(±1/√(H·W)).
 

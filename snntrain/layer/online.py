@@ -103,7 +103,7 @@ class GradwithTrace(nn.Module):
     gradient handed back to spike is that of module's input. A tensor: module(x).
 
     Args:
-        module: a layer that can be called twice in a step; batch normalisation and random layers draw a warning.
+        module: a layer that can be called twice in a step; batch normalization and random layers draw a warning.
 
     Shapes: pair of [N, *], or a tensor → what module gives.
     Raises: ValueError for a list that is no pair, and if module contains a stateful module other than a dropout.
@@ -200,7 +200,7 @@ def warn_of_second_call(owner: str, module: nn.Module) -> None:
         place = f"{path} ({type(inner).__name__})" if path else type(inner).__name__
         warnings.warn(
             f"{owner}: {place} runs twice in a step on a pair [spikes, trace], and {what}; use WSConv2d or WSLinear "
-            "instead of normalisation, and snntrain's Dropout, which keeps its mask.",
+            "instead of normalization, and snntrain's Dropout, which keeps its mask.",
             stacklevel=3,
         )
         return

@@ -40,7 +40,7 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
         self.check_children()
         self.check_input(x)
         steps = [x] if self.step_mode == "s" else steps_of(x)
-        self.materialise(steps[0])
+        self.materialize(steps[0])
         outputs = [self.single_step_forward(step) for step in steps]
         return outputs[0] if self.step_mode == "s" else torch.stack(outputs)
 

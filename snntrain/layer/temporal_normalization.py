@@ -1,4 +1,4 @@
-"""Batch normalisation that knows it is followed by neurons over time: threshold-dependent, or with weights per step."""
+"""Batch normalization that knows it is followed by neurons over time: threshold-dependent, or with weights per step."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from snntrain.registry import register
 
 
 class ThresholdDependentBatchNorm(FoldedBatchNorm):
-    """Batch normalisation scaled to the threshold of the neuron that follows.
+    """Batch normalization scaled to the threshold of the neuron that follows.
 
     y = γ·(x − μ)/√(σ² + eps) + β,  μ and σ² per channel over T, N and space;  γ starts at alpha·v_th, β at 0.
 
@@ -129,7 +129,7 @@ class _NormOfTSteps(MemoryModule):
 
 
 class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
-    """Batch normalisation with a learnable factor for each time step.
+    """Batch normalization with a learnable factor for each time step.
 
     y[t] = scale[t]·BN(x)[t];  statistics as in BatchNorm: over all steps in 'm', over one in 's'.
 
@@ -177,7 +177,7 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         return y_seq * self.scale.to(y_seq.dtype).view(-1, *[1] * (y_seq.dim() - 1))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        rename_keys(state_dict, prefix, {"bn.": ""})  # older checkpoints hold the batch normalisation as a child
+        rename_keys(state_dict, prefix, {"bn.": ""})  # older checkpoints hold the batch normalization as a child
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
@@ -210,7 +210,7 @@ TemporalEffectiveBatchNormNd = TemporalEffectiveBatchNorm
 
 
 class _NormOfOneStep(BatchStatistics):
-    """Batch normalisation without bias. It has no step mode: whoever sets the model's must not reach it."""
+    """Batch normalization without bias. It has no step mode: whoever sets the model's must not reach it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -235,7 +235,7 @@ class _NormOfOneStep3d(_NormOfOneStep, nn.BatchNorm3d):
 
 
 class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
-    """A batch normalisation of its own, without bias, for each time step.
+    """A batch normalization of its own, without bias, for each time step.
 
     y[t] = BN_t(x[t]) = γ_t·(x[t] − μ_t)/√(σ_t² + eps);  statistics over N and space of that step, in both modes.
 

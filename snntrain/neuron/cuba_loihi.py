@@ -28,7 +28,7 @@ _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
     """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
 
-    In integers, with u = current·64·scale, v = potential·64·scale, and trunc towards 0:
+    In integers, with u = current·64·scale, v = potential·64·scale, and trunc toward 0:
 
         u' = trunc(u·(4096 − iDecay)/4096) + 64·scale·x
         h  = trunc(v·(4096 − vDecay)/4096) + u'

@@ -103,8 +103,8 @@ class GatedLIFNode(MemoryModule):
         self._check_input(x_seq)
         # [C] → [C, 1, …], to be broadcast from dimension 1 of a step
         channels = () if self.inplane is None else (self.inplane, *(1 for _ in x_seq.shape[3:]))
-        learnt = (self.alpha, self.beta, self.gamma, self.tau, self.v_threshold, self.linear_decay, self.v_subreset)
-        sigmoids = [torch.sigmoid(logit.to(x_seq.dtype)).view(channels) for logit in learnt]
+        learned = (self.alpha, self.beta, self.gamma, self.tau, self.v_threshold, self.linear_decay, self.v_subreset)
+        sigmoids = [torch.sigmoid(logit.to(x_seq.dtype)).view(channels) for logit in learned]
         conduct = torch.sigmoid(self.conduct.to(x_seq.dtype)).view(self.T, *channels)[self.t :]
         outputs = []
         for x, conduct_t in zip(x_seq.unbind(0), conduct.unbind(0), strict=False):

@@ -1,4 +1,4 @@
-"""LightningModules: what is learnt from a batch."""
+"""LightningModules: what is learned from a batch."""
 
 from snntrain.task.classification import Classification
 from snntrain.task.loss import LOSSES

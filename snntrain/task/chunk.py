@@ -138,7 +138,7 @@ def _sequences(net: nn.Module) -> list[tuple[nn.Module, str]]:
 
 @contextmanager
 def _leaving_no_trace(net: nn.Module) -> Iterator[None]:
-    """Put back afterwards the states, which are those after the last chunk, and buffers such as running statistics."""
+    """Put back afterward the states, which are those after the last chunk, and buffers such as running statistics."""
     states = _States(net)
     buffers = [(module, module._buffers) for module in net.modules() if module._buffers]
     for module, kept in buffers:

@@ -31,7 +31,7 @@ class Classification(pl.LightningModule):
         encoder: (x [N, *], T) → [T, N, *]; one whose is_random is True takes a seed per sample as well.
         T: time steps per sample, ≥ 1; a network without state takes one.
         num_classes: number of classes K.
-        optim: config of the optimiser, see snntrain.task.optimizer.
+        optim: config of the optimizer, see snntrain.task.optimizer.
         readout: 'rate', 'membrane', 'last' or 'max', see read_out.
         readout_tau: time constant of the membrane readout, > 1.
         loss: 'cross_entropy' or 'mse', of the readout; 'tet', of every step.

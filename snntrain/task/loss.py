@@ -20,7 +20,7 @@ def mse(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_smoothing: float = 0.0) -> Tensor:
-    """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull towards one
+    """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull toward one
     potential.
 
     Args:

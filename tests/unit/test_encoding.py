@@ -326,9 +326,9 @@ def population_by_hand(x: float, m: int, x_min: float, x_max: float, beta: float
     """Bohte et al., 2002, one neuron at a time: what part of the sequence each one waits."""
     waiting = []
     for i in range(1, m + 1):
-        centre = x_min + (2 * i - 3) / 2 * (x_max - x_min) / (m - 2)
+        center = x_min + (2 * i - 3) / 2 * (x_max - x_min) / (m - 2)
         sigma = (x_max - x_min) / (m - 2) / beta
-        waiting.append(1 - math.exp(-((x - centre) ** 2) / (2 * sigma**2)))
+        waiting.append(1 - math.exp(-((x - center) ** 2) / (2 * sigma**2)))
     return waiting
 
 
@@ -343,7 +343,7 @@ def test_population_spikes_are_those_of_the_equations(share, T, m, x_min, width,
     found = PopulationEncoder(m, x_min, x_max, beta)(torch.tensor([x], dtype=torch.double), T)
     assert found.shape == (T, 1, m)
     assert found[:, 0].tolist() == [[float(round(time) == t) for time in times] for t in range(T)]
-    assert found.sum() > 0  # some field's centre is near
+    assert found.sum() > 0  # some field's center is near
 
 
 def test_population_neurons_stand_side_by_side_in_each_channel():

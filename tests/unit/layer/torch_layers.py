@@ -20,11 +20,11 @@ class Case(NamedTuple):
 
     def build(self, **more: Any) -> nn.Module:
         torch.manual_seed(7)
-        return randomised(getattr(layer, self.name)(**self.arguments, **more))
+        return randomized(getattr(layer, self.name)(**self.arguments, **more))
 
     def torch_layer(self) -> nn.Module:
         torch.manual_seed(7)
-        return randomised(getattr(nn, self.name)(**self.torch_arguments()))
+        return randomized(getattr(nn, self.name)(**self.torch_arguments()))
 
     def torch_arguments(self) -> dict[str, Any]:
         """The arguments with tuples for YAML's lists, which not every layer of torch takes."""
@@ -44,7 +44,7 @@ class Case(NamedTuple):
         return x, flat + shift
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     """Double precision, with running statistics and affine parameters that are not the trivial 0 and 1."""
     module = module.double()
     generator = torch.Generator().manual_seed(3)

@@ -102,13 +102,13 @@ KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "KLIF scaled": (KLIFNode, {"scale_reset": True, "v_reset": -0.2, **LEAK, **OTHER}),
     "KLIF scaled soft": (KLIFNode, {"scale_reset": True, "v_reset": None, "decay_input": False}),
     "Cuba": (CubaLIFNode, {}),
-    "Cuba learnt": (CubaLIFNode, {"current_decay": 0.3, "v_reset": None, "requires_grad": True}),
+    "Cuba learned": (CubaLIFNode, {"current_decay": 0.3, "v_reset": None, "requires_grad": True}),
     "CLIF": (ComplementaryLIFNode, {"surrogate_function": Sigmoid()}),
     "CLIF hard": (ComplementaryLIFNode, {"decay_input": True, "v_reset": -0.2, **LEAK, **OTHER}),
 }
 OTHER_KINDS: dict[str, tuple[type, dict[str, Any]]] = {  # those whose step is not charge → fire → reset
     "Loihi": (LoihiCubaLIFNode, {"current_decay": 0.5, "voltage_decay": 0.25}),
-    "Loihi learnt": (LoihiCubaLIFNode, {"current_decay": 0.3, "voltage_decay": 0.1, **LOIHI}),
+    "Loihi learned": (LoihiCubaLIFNode, {"current_decay": 0.3, "voltage_decay": 0.1, **LOIHI}),
     "Loihi odd": (LoihiCubaLIFNode, {"current_decay": 0.1, "voltage_decay": 0.6, "v_threshold": 0.7, "scale": 37}),
     "ILIF": (ILIFNode, {}),
     "ILIF detach": (ILIFNode, {"tau": 3.0, "surrogate_function": MultiLevelSpikeCount(2), "detach_reset": True}),
@@ -156,7 +156,7 @@ VARIANTS = {
 LEARNT = {
     "PLIF": ["w"],
     **{f"KLIF{form}": ["k"] for form in ("", " scaled", " scaled soft")},
-    **{f"{name} learnt": ["current_decay", "voltage_decay"] for name in ("Cuba", "Loihi")},
+    **{f"{name} learned": ["current_decay", "voltage_decay"] for name in ("Cuba", "Loihi")},
     "Ternary amplitude": ["a"],
     "ATIF": ["v_threshold"],
     **{f"RAF{form}": ["omega", "b_offset"] for form in ("", " unbalanced", " fixed")},

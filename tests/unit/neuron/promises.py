@@ -199,7 +199,7 @@ def assert_states_can_be_restored(make: Make, run: Callable[..., Tensor], shape:
         expected, final = run(node, x[at:]), functional.get_states(model)
         functional.reset_net(model)
         assert list(functional.get_states(node).values()) == list(node._reset_values.values())
-        other.block.neuron.materialise(random(5, *shape))
+        other.block.neuron.materialize(random(5, *shape))
         for restored in (model, other, other):
             functional.set_states(restored, kept)
             assert torch.equal(run(restored.block.neuron, x[at:]), expected)
@@ -294,7 +294,7 @@ def assert_inputs_are_refused(make: Make, step_mode: str) -> None:
 
 
 def assert_states_never_change_in_place(make: Make, x: Tensor, run: Callable[..., Tensor]) -> None:
-    """Neither by the neuron, nor by what its caller does to input and output afterwards."""
+    """Neither by the neuron, nor by what its caller does to input and output afterward."""
     node, twin = seeded(make), seeded(make)
     x_own, original = x.clone(), x.clone()
     with torch.no_grad():

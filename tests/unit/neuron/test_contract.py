@@ -122,7 +122,7 @@ def test_v_is_its_reset_value_until_the_first_step_makes_it_a_tensor(make, v_res
     for step_mode, shape in (("s", (2, 3)), ("m", (4,))):
         assert isinstance(node.v, float) and node.v == start
         x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
-        node.materialise(x)
+        node.materialize(x)
         assert torch.equal(node.v, torch.full_like(x, start)) and not node.v.requires_grad
         one_call(node, x, step_mode)
         assert node.v.shape == shape and node.v.requires_grad

@@ -19,7 +19,7 @@ from snntrain.surrogate import ATan, Sigmoid
 Loihi = partial(LoihiCubaLIFNode, backend="torch")
 NODES = {
     "fixed": partial(Loihi, 0.5, 0.25),
-    "learnt": partial(Loihi, 0.3, 0.1, requires_grad=True, surrogate_function=ATan(), detach_reset=True),
+    "learned": partial(Loihi, 0.3, 0.1, requires_grad=True, surrogate_function=ATan(), detach_reset=True),
     "odd scale": partial(Loihi, 0.1, 0.6, v_threshold=0.7, scale=37),
 }
 over_nodes = pytest.mark.parametrize("make", NODES.values(), ids=NODES)
@@ -110,7 +110,7 @@ def test_a_fused_neuron_gives_the_numbers_of_lava_dl():
 # --- the integers of the chip ----------------------------------------------------------------------------------------
 
 
-def towards_zero(value: int, bits: int) -> int:
+def toward_zero(value: int, bits: int) -> int:
     return (abs(value) >> bits) * (1 if value >= 0 else -1)
 
 
@@ -118,8 +118,8 @@ def chip(x: list[int], i_decay: int, v_decay: int, threshold: int) -> tuple[list
     """Spikes, u and v of one neuron; x are weighted spikes, before the shift by 6."""
     u, v, history = 0, 0, []
     for weighted in x:
-        u = towards_zero(u * (4096 - i_decay), 12) + (weighted << 6)
-        v = towards_zero(v * (4096 - v_decay), 12) + u
+        u = toward_zero(u * (4096 - i_decay), 12) + (weighted << 6)
+        v = toward_zero(v * (4096 - v_decay), 12) + u
         s = int(v > threshold << 6)
         v = 0 if s else v
         history.append((s, u, v))
@@ -237,7 +237,7 @@ def test_gradients_are_those_without_rounding_and_truncation(run, detach):
     torch.testing.assert_close(torch.stack(found[1:]), of_decays, rtol=1e-6, atol=1e-9)
 
 
-def test_a_learnt_decay_beyond_its_range_acts_as_the_bound():
+def test_a_learned_decay_beyond_its_range_acts_as_the_bound():
     node, bound = (Loihi(0.5, 0.5, requires_grad=True) for _ in range(2))
     with torch.no_grad():
         node.current_decay.fill_(1.5), node.voltage_decay.fill_(-0.5)
@@ -247,7 +247,7 @@ def test_a_learnt_decay_beyond_its_range_acts_as_the_bound():
     assert node.chip_parameters() == {"iDecay": 4096, "vDecay": 0, "vThMant": 64}
 
 
-def test_both_decays_are_learnt_from_what_the_neuron_does():
+def test_both_decays_are_learned_from_what_the_neuron_does():
     """Gradient descent finds the decays of another neuron from its currents and potentials."""
     wanted = Loihi(0.3, 0.15, v_threshold=100.0, step_mode="m", store_v_seq=True, store_i_seq=True)
     node = Loihi(0.6, 0.5, v_threshold=100.0, requires_grad=True, step_mode="m")
@@ -269,7 +269,7 @@ def test_both_decays_are_learnt_from_what_the_neuron_does():
 
 
 class Halved(nn.Module):
-    """Stands for a normalisation; it has seen what pre_hook_fx makes of 0.03."""
+    """Stands for a normalization; it has seen what pre_hook_fx makes of 0.03."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ def test_values_are_those_of_lif_and_the_gradient_stays_in_its_step(x, kind, tau
 
 @pytest.mark.parametrize("kind", [OTTTLIFNode, SLTTLIFNode])
 @pytest.mark.parametrize("training", [True, False])
-def test_every_step_can_be_learnt_from_on_its_own(kind, training):
+def test_every_step_can_be_learned_from_on_its_own(kind, training):
     """One backward per step: the graph of a step must not hang on the one before, which is gone by then."""
     node = kind().train(training)
     weight = torch.full((3, 3), 0.5, requires_grad=True)

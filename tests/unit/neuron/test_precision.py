@@ -15,7 +15,7 @@ over_plain_nodes = pytest.mark.parametrize("make", PLAIN.values(), ids=PLAIN)
 over_runs = pytest.mark.parametrize("run", [in_steps, in_chunks])
 
 
-HALF = {name: make for name, make in NODES.items() if name not in ("Loihi learnt", "Loihi odd")}
+HALF = {name: make for name, make in NODES.items() if name not in ("Loihi learned", "Loihi odd")}
 """In half precision the decays that Loihi learns are other decays, and its inputs fall between its integers."""
 
 

@@ -258,8 +258,8 @@ def test_an_input_of_other_channels_is_refused(shape):
 
 
 def test_what_is_not_learnable_is_a_buffer_that_can_still_be_set():
-    for node, learnt in ((RAFNode(num_neurons=2), 2), (RAFNode(num_neurons=2, learnable=False), 0)):
-        assert len(list(node.parameters())) == learnt
+    for node, learned in ((RAFNode(num_neurons=2), 2), (RAFNode(num_neurons=2, learnable=False), 0)):
+        assert len(list(node.parameters())) == learned
         assert list(node.state_dict()) == ["omega", "b_offset"]
         nn.init.uniform_(node.omega, 5, 10)
         assert "omega=" in repr(node) and "…" in repr(node)

@@ -46,10 +46,10 @@ def test_a_step_and_its_gradient_are_traced_to_pointwise_graphs(name, make):
     promises.assert_traceable(node, learnable(node, name))
 
 
-COMPILED = ["IF", "LIF", "PLIF", "QIF", "EIF", "Izhikevich", "LIAF", "KLIF scaled soft", "Cuba learnt", "CLIF"]
+COMPILED = ["IF", "LIF", "PLIF", "QIF", "EIF", "Izhikevich", "LIAF", "KLIF scaled soft", "Cuba learned", "CLIF"]
 
 
-@pytest.mark.parametrize("name", [*COMPILED, "Loihi", "Loihi learnt", "Loihi odd"])
+@pytest.mark.parametrize("name", [*COMPILED, "Loihi", "Loihi learned", "Loihi odd"])
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_a_neuron_compiles_without_a_graph_break(name, step_mode):
     torch.compiler.reset()

@@ -150,7 +150,7 @@ class MemoryModule(StepModule, nn.Module):
         self.__dict__["_reset_values"] = {}
         self.step_mode = step_mode
 
-    #: Of the last call since reset(): the shape of a step, and the count of backwards before it.
+    #: Of the last call since reset(): the shape of a step, and the number of backward passes before it.
     _last_call: tuple[torch.Size, int] | None = None
 
     # --- registration and attribute access ---------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class MemoryModule(StepModule, nn.Module):
         self.note_call(x)
 
     def note_call(self, x: Tensor) -> None:
-        """Remember for the next call which step the states belong to."""
+        """Remember the shape of this step and the number of backward passes so far; the next call checks them."""
         if self._memories and not torch.compiler.is_compiling():
             self.__dict__["_last_call"] = (x.shape, leftover.backwards())
 
@@ -285,7 +285,7 @@ class MemoryModule(StepModule, nn.Module):
         return x.shape == before or (value.shape != before and (not is_per_sample or x.shape[:1] == before[:1]))
 
     def _checked_graph(self, name: str, value: Tensor, x: Tensor) -> Tensor:
-        """A state that a backward can come to, or that says why not."""
+        """The state, through which a backward can pass, or which raises an error that explains why it cannot."""
         if value.grad_fn is not None:
             if self._last_call is None or self._last_call[1] == leftover.backwards():
                 return value
@@ -314,7 +314,7 @@ class MemoryModule(StepModule, nn.Module):
     # --- forward -----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse what no state could follow.
+        """Check the dtype and the number of steps of the input.
 
         Raises: ValueError for an input that is not floating point, and for a sequence without steps.
         """

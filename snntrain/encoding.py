@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class Encoder(nn.Module):
     """Base of the encoders: subclasses define encode(x, T), what they take and what comes out.
 
-    Without T a call gives one step [N, *], for loops that go step by step: encoder(x) in the place of encoder(x, T)[t].
+    Without T a call gives one step [N, *], for loops that go step by step: encoder(x) instead of encoder(x, T)[t].
     An encoder in which the steps depend on one another must know T from its constructor for that, and be reset between
     batches; StatefulEncoder does the same for any encoder.
 
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     #: Whether the spikes are drawn, so that forward heeds seeds.
     is_random = False
 
-    #: Whether a step is the same, or drawn anew, whatever was encoded before.
+    #: Whether a step does not depend on the steps before it.
     steps_are_alike = False
 
     #: Time steps of every sequence, where they are known beforehand.

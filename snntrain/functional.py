@@ -25,7 +25,7 @@ def stateful_modules(net: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
 
 
 def reset_net(net: nn.Module) -> None:
-    """Call reset() of every module that has one, ours or not; do it before each new batch.
+    """Call reset() of every module that has one, of this library or not. Call it before each new batch.
 
     Metrics of torchmetrics are left alone: their reset() ends an epoch, not a batch.
     """
@@ -33,7 +33,7 @@ def reset_net(net: nn.Module) -> None:
 
 
 def detach_net(net: nn.Module) -> None:
-    """Call detach() of every module that has one: states lose their graph, values stay (truncated backpropagation)."""
+    """Call detach() of every module that has one (truncated backpropagation): states lose their graph only."""
     call_each(net, "detach")
 
 
@@ -72,7 +72,7 @@ def set_step_mode(net: nn.Module, step_mode: str) -> None:
         elif not keeps_children_in_s(module):
             raise _cannot_follow(path, _refusal(module, step_mode))
     switched: list[tuple[nn.Module, str]] = []
-    for path, module in others:  # first, for what their setters may refuse is not known before
+    for path, module in others:  # first: only calling their setters tells whether they refuse
         before = module.step_mode
         try:
             module.step_mode = step_mode
@@ -155,7 +155,7 @@ def named_states(net: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def get_states(net: nn.Module) -> dict[str, Any]:
-    """All states as a flat dict of detached copies, to be handed to set_states later."""
+    """All states as a flat dict of detached copies, for set_states."""
     return {name: detached_copy(value) for name, value in named_states(net)}
 
 

@@ -23,7 +23,6 @@ class EMAWeightAveraging(WeightAveraging):
     Args:
         decay: in [0, 1); the average is over about the last 1/(1 − decay) steps.
 
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Polyak & Juditsky, SIAM J. Control Optim. 30(4), 1992; Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780.
     """
 

@@ -13,7 +13,7 @@ from snntrain.leftover import note_backward
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether the elements of x fill one stretch of memory, in whatever order of dimensions."""
+    """Whether the elements of x fill one stretch of memory, in any order of dimensions."""
     expected = 1
     for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1):
         if stride != expected:
@@ -84,7 +84,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a sequence of T steps of M neurons lies in memory: steps one after the other, each in the order of x's."""
+    """The memory layout of T steps of M neurons: step after step, each in the memory order of x."""
 
     T: int
     M: int

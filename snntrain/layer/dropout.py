@@ -40,7 +40,7 @@ class Dropout(MemoryModule):
         p: probability of silencing an input, 0 ≤ p < 1.
 
     Shapes: [N, *] ('s'); [T, N, *] ('m'); output as input. State `mask` [N, *], None before the first training step.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if the shape of a step
+    Raises: StateMismatchError if the shape of a step
         changes without reset().
     Source: Lee et al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
@@ -120,7 +120,7 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
 
     Shapes: [N, in] → [N, out] ('s'); [T, N, in] → [T, N, out] ('m'). States, of an invariant layer in training:
         `dropped_w` [N, out, in] and `dropped_b` [N, out], the masks.
-    Raises: ValueError naming the argument, the range and the value received, or the shape of an input that does not
+    Raises: ValueError naming the shape of an input that does not
         fit; StateMismatchError if the batch size changes without reset().
     Source: Wan et al., ICML 2013.
     """

@@ -23,7 +23,7 @@ class NeuNorm(MemoryModule):
         step_mode: 's' or 'm'.
 
     Shapes: [N, C, H, W] ('s'); [T, N, C, H, W] ('m'); output as input. w [C, H, W], shared: [1, H, W]; x [N, 1, H, W].
-    Raises: ValueError naming the argument, the range and the value received, or if the input has other sizes;
+    Raises: ValueError if the input has other sizes;
     StateMismatchError if reset() was forgotten.
     Source: Wu et al., AAAI 2019, arXiv 1809.05793; its v is (1 − k)/C here, since it wants k + v·C = 1.
     """

@@ -116,7 +116,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         step_mode: 's' or 'm'.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the argument, the range and the value received, for an input or output of another size, or
+    Raises: ValueError for a value out of range, for an input or output of another size, or
     for a module inside in step_mode 'm'; StateMismatchError if x does not fit y.
     """
 

@@ -148,7 +148,7 @@ class SpikingSelfAttention(_SpikingAttention):
         step_mode: 's' or 'm', also of the layers inside.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., ICLR 2023, arXiv 2209.15425 (Spikformer).
     """
 
@@ -186,7 +186,7 @@ class QKAttention(_SpikingAttention):
         Others as in SpikingSelfAttention.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., NeurIPS 2024, arXiv 2403.16552 (QKFormer).
     """
 

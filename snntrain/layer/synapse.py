@@ -23,7 +23,6 @@ class SynapseFilter(MemoryModule):
         learnable: learn w, one parameter per layer, with 1/tau = sigmoid(w).
 
     Shapes: [N, *] ('s') or [T, N, *] ('m'); output as input. State `out_i` [N, *].
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Diehl & Cook, Front. Comput. Neurosci. 2015; Fang et al., IJCAI 2020, arXiv 2003.02944; as a readout: Lee et
         al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
@@ -54,7 +53,7 @@ class SynapseFilter(MemoryModule):
 
 @register("layer")
 class Delay(MemoryModule):
-    """Hand on each input delay_steps steps later.
+    """Give each input back delay_steps steps later.
 
     y[t] = x[t − delay_steps], 0 where there is no such step yet.
 
@@ -62,7 +61,7 @@ class Delay(MemoryModule):
         delay_steps: ≥ 0; 0 is the identity.
 
     Shapes: [N, *] ('s') or [T, N, *] ('m'); output as input. State `queue`: the last delay_steps inputs, oldest first.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if the shape of a step
+    Raises: StateMismatchError if the shape of a step
         changes without reset().
     """
 

@@ -1,4 +1,4 @@
-"""Batch normalization that knows it is followed by neurons over time: threshold-dependent, or with weights per step."""
+"""Batch normalization for spiking neurons: scaled to their threshold, or with weights for each time step."""
 
 from typing import Any
 
@@ -28,7 +28,6 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm in 'm', the only step mode; output as input.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Zheng et al., AAAI 2021, arXiv 2011.05280.
     """
 
@@ -138,7 +137,7 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. scale [T], initially ones.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps;
+    Raises: ValueError if a sequence has not T steps;
     StateMismatchError if reset() was forgotten.
     Source: Duan et al., NeurIPS 2022.
     """
@@ -210,7 +209,7 @@ TemporalEffectiveBatchNormNd = TemporalEffectiveBatchNorm
 
 
 class _NormOfOneStep(BatchStatistics):
-    """Batch normalization without bias. It has no step mode: whoever sets the model's must not reach it."""
+    """Batch normalization without bias. It has no step mode, so that setting the model's does not reach it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -244,7 +243,7 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. Keys bn.<t>.weight and so on.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps;
+    Raises: ValueError if a sequence has not T steps;
     StateMismatchError if reset() was forgotten.
     Source: Kim & Panda, arXiv 2010.01729.
     """

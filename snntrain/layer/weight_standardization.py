@@ -57,7 +57,7 @@ class WSConv2d(_StandardizedWeight, Conv2d):
         Others as in Conv2d.
 
     Shapes: [N, C, H, W] → [N, C', H', W'] ('s'); [T, N, C, H, W] → [T, N, C', H', W'] ('m').
-    Raises: ValueError naming the argument, the range and the value received, and for fan_in = 1.
+    Raises: ValueError for a value out of range, and for fan_in = 1.
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 
@@ -105,7 +105,7 @@ class WSLinear(_StandardizedWeight, Linear, _StandardizedLinear):
         Others as in Linear.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the argument, the range and the value received, and for in_features = 1.
+    Raises: ValueError for a value out of range, and for in_features = 1.
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 

@@ -13,7 +13,9 @@ from snntrain.registry import register
 
 
 class AdaptBaseNode(AdaptationHooks, BaseNode, positional=True):
-    """Base of the neurons that tire: charge → adaptation → fire → reset.
+    """Base of the neurons with adaptation, which fire less the longer they are driven.
+
+    A step is charge → adaptation → fire → reset.
 
     Adaptation: w~ = w + (a·(h − v_rest) − w)/tau_w
     Reset:      w' = w~ + b·s, and v' as in BaseNode; detach_reset concerns v' alone.

@@ -95,7 +95,7 @@ class LeakyIntegratorStep(torch.autograd.Function):
         upper = torch.trunc(before * 2.0**-DECAY_BITS)
         lower = before - upper * 2.0**DECAY_BITS
         after = upper * kept + torch.trunc(lower * kept * 2.0**-DECAY_BITS) + _integers(x, s_scale)
-        # Not a division by s_scale: on CUDA torch multiplies by the reciprocal, and kernels shall do the same.
+        # Not a division by s_scale: on CUDA torch would multiply by the reciprocal, and kernels must compute the same.
         return after * (1.0 / s_scale)
 
     @staticmethod

@@ -89,8 +89,8 @@ class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
         Raises: ValueError if it is no module, or if there is one already.
         """
         if self.norm is not None or not isinstance(norm, nn.Module):
-            wanted = "a module such as lava_exchange.BatchNorm2d, once"
-            raise refuse(self, "norm", wanted, norm)
+            expected = "a module such as lava_exchange.BatchNorm2d, once"
+            raise refuse(self, "norm", expected, norm)
         if hasattr(norm, "pre_hook_fx"):
             norm.pre_hook_fx = functools.partial(quantize_8b, scale=self.scale)
         self.norm = norm
@@ -124,7 +124,7 @@ class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
             raise self._not_fused("its norm mixes neurons")
         return MemoryModule.forward(self, x)
 
-    # --- what the chip is told ---------------------------------------------------------------------------------------
+    # --- parameters of the chip --------------------------------------------------------------------------------------
 
     @property
     def scale(self) -> int:

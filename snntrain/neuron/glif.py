@@ -36,7 +36,7 @@ class GatedLIFNode(MemoryModule):
         backend: 'auto' or 'torch'; no kernel is generated for it.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'), with inplane [N, inplane, *]; spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received; for a step beyond T.
+    Raises: ValueError for a step beyond T.
     Source: Yao et al. (GLIF), NeurIPS 2022.
     """
 

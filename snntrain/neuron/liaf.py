@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @register("neuron")
 class LIAFNode(LIFNode, positional=True):
-    """Leaky integrate-and-analog-fire neuron: a LIF neuron that hands on an activation of its potential.
+    """Leaky integrate-and-analog-fire neuron: a LIF neuron whose output is an activation of its potential.
 
     Output: y = act(h − v_threshold)    (threshold_related)
             y = act(h)                  (otherwise),  h as in LIFNode.

@@ -41,8 +41,8 @@ class ILIFNode(BaseNode, positional=True, without=("v_reset",)):
         if surrogate_function is None:
             surrogate_function = MultiLevelSpikeCount(4)
         if not isinstance(surrogate_function, MultiLevelSpikeCount) or not surrogate_function.spiking:
-            wanted = "a MultiLevelSpikeCount in spiking mode, or None"
-            raise refuse(self, "surrogate_function", wanted, surrogate_function)
+            expected = "a MultiLevelSpikeCount in spiking mode, or None"
+            raise refuse(self, "surrogate_function", expected, surrogate_function)
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
         super().__init__(v_threshold=v_threshold, v_reset=None, surrogate_function=surrogate_function, **common)
         self.tau = real(self, "tau", tau, above=1)

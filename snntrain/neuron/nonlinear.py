@@ -10,7 +10,7 @@ from snntrain.arguments import real
 from snntrain.neuron.base_node import BaseNode
 from snntrain.registry import register
 
-#: From here on the exponential of EIFNode grows no more: float32 holds exp(88) at most.
+#: Largest exponent that EIFNode uses: float32 overflows beyond exp(88).
 LARGEST_EXPONENT = 80.0
 
 

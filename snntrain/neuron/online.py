@@ -12,7 +12,7 @@ from snntrain.registry import register
 
 
 class OnlineLIFNode(LIFNode):
-    """Base of the neurons here: LIFNode with a charge that takes v as a constant, one step per call.
+    """Base of the neurons here: LIFNode whose charge sends no gradient to v, one step per call.
 
     Args: as in LIFNode; step_mode is 's' only.
     """
@@ -58,7 +58,7 @@ class OTTTLIFNode(OnlineLIFNode, positional=True):
 
     Args: as in LIFNode, with a soft reset, no decay_input and detach_reset by default; step_mode is 's' only.
     Shapes: x [N, *]; in training a list [s, trace] of tensors of this shape, in evaluation s alone.
-    Raises: ValueError naming the argument, the range and the value received, or if the input is such a list.
+    Raises: ValueError if the input is such a list.
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
     """
 

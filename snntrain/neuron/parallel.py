@@ -21,7 +21,7 @@ class ParallelNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: spikes have the shape and dtype of x.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
+    Raises: StateMismatchError if x does not fit the
     inputs kept from earlier steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
@@ -71,7 +71,7 @@ class PSN(ParallelNode):
         surrogate_function: as in ParallelNode.
 
     Shapes: x [T, N, *]; step mode 'm' only.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps.
+    Raises: ValueError if a sequence has not T steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 
@@ -92,7 +92,7 @@ class PSN(ParallelNode):
 
 @register("neuron")
 class MaskedPSN(ParallelNode):
-    """Parallel spiking neuron that is led from seeing all steps to seeing the last k.
+    """Parallel spiking neuron that sees all steps at first, and only the last k at the end of training.
 
     H[t] = Σ_j (λ·M + (1 − λ)·J)[t, j]·W[t, j]·X[j] + b[t],  s = Θ(H);  M[t, j] = 1 for t − k < j ≤ t, J is all ones.
 
@@ -105,7 +105,7 @@ class MaskedPSN(ParallelNode):
         lambda_init: initial λ, 0 to 1.
         surrogate_function, step_mode: as in ParallelNode.
 
-    Raises: ValueError naming the argument, the range and the value received, if a sequence has not T steps, or if mode
+    Raises: ValueError if a sequence has not T steps, or if mode
     's' meets λ < 1.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
@@ -145,7 +145,7 @@ class MaskedPSN(ParallelNode):
                 f"{self._title()}: step_mode 's' needs lambda_ = 1, got {self._lambda_.item():g}: below 1 a step "
                 "depends on later inputs. Use step_mode 'm' or set lambda_ = 1."
             )
-        queue = [*self.queue, x.clone()][-self.k :]  # a clone: the caller may go on to change x in place
+        queue = [*self.queue, x.clone()][-self.k :]  # a clone: the caller may change x in place afterward
         weights = self.weight[self.t, self.t + 1 - len(queue) : self.t + 1].to(x.dtype)
         h = weighted_sum(weights, queue) + self.bias[self.t, 0].to(x.dtype)
         self.queue, self.t = queue, self.t + 1
@@ -245,4 +245,4 @@ class SlidingPSN(ParallelNode):
 
     def _keep(self, inputs: list[Tensor] | Tensor) -> None:
         first = max(0, len(inputs) - (self.k - 1))
-        self.queue = [x.clone() for x in inputs[first:]]  # clones: the caller may go on to change x in place
+        self.queue = [x.clone() for x in inputs[first:]]  # clones: the caller may change x in place afterward

@@ -11,7 +11,7 @@ DECODES = ("last-mem", "max-mem", "mean-mem", "max-abs-mem")
 
 
 def decoded(v_seq: Tensor, decode: str | None) -> Tensor:
-    """What a readout says about the potentials v_seq [T, N, *] of a sequence; [N, *] unless decode is None."""
+    """Reduce the potentials v_seq [T, N, *] of a sequence over time: [N, *], or all of them if decode is None."""
     if decode is None:
         return v_seq
     if decode == "last-mem":
@@ -28,7 +28,7 @@ def decoded(v_seq: Tensor, decode: str | None) -> Tensor:
 class NonSpikingNode(MemoryModule):
     """Base of the readout neurons: charge is the whole step.
 
-    It is not a BaseNode: what counts spikes or converts spiking layers has no business here.
+    It is not a BaseNode: callbacks that count spikes, and converters of spiking layers, must pass it over.
 
     Args:
         decode: what mode 'm' returns: None: the potentials of all steps; 'last-mem', 'max-mem', 'mean-mem': the last,
@@ -37,7 +37,7 @@ class NonSpikingNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: 's': [N, *]; 'm': [T, N, *], or [N, *] with decode.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
+    Raises: StateMismatchError if x does not fit the
     state.
     """
 
@@ -87,7 +87,7 @@ class NonSpikingIFNode(NonSpikingNode):
 
     Charge: v' = v + x.
 
-    Args, Shapes, Raises: as in NonSpikingNode.
+    Args, Shapes: as in NonSpikingNode.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4, without its threshold.
     """
 
@@ -105,7 +105,7 @@ class NonSpikingLIFNode(NonSpikingNode):
         tau: membrane time constant in time steps, > 1.
         Others as in NonSpikingNode.
 
-    Shapes, Raises: as in NonSpikingNode.
+    Shapes: as in NonSpikingNode.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4, without its threshold.
     """
 

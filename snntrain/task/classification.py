@@ -49,7 +49,7 @@ class Classification(pl.LightningModule):
 
     Shapes: a batch is (x [N, *], labels [N]) or (x, labels, index [N]), the places of the samples in their data set;
         forward takes x, and seeds of its samples, and returns the outputs [T, N, K].
-    Raises: ValueError naming the argument, the range and the value received, or the module that chunk cannot serve.
+    Raises: ValueError naming the module that chunk cannot serve.
     """
 
     #: The step mode in which the network is called.

@@ -32,7 +32,7 @@ class OnlineClassification(Classification):
         Others as in Classification.
 
     Shapes: as in Classification.
-    Raises: ValueError naming the argument, the range and the value received, or the module that needs whole sequences.
+    Raises: ValueError naming the module that needs whole sequences.
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195 (OTTT); Meng et al., ICCV 2023, arXiv 2302.14311 (SLTT).
     """
 

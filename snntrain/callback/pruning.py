@@ -16,8 +16,8 @@ class Pruned(Exception):
 class Pruning(pl.Callback):
     """Report the metric of every epoch and raise Pruned if the answer is to stop.
 
-    The last epoch is reported but never pruned, which would save nothing. An epoch without validation has no val/ metric
-    to report.
+    The last epoch is reported but never pruned, which would save nothing. An epoch without validation has no
+    val/ metric to report.
 
     Args:
         metric: its name, e.g. "val/acc".

@@ -302,6 +302,14 @@ def test_arguments_that_come_after_a_class_of_ours_reach_it_by_name():
         Neuron(2.0, v_treshold=0.5)
 
 
+@pytest.mark.parametrize("name", ["LIFNode", "KLIFNode", "RAFNode"])
+def test_a_misspelled_argument_of_the_base_gets_a_suggestion(name):
+    with pytest.raises(ValueError, match=rf"^v_treshold is not an argument of {name}\. Did you mean v_threshold\?"):
+        registry.build("neuron", name, v_treshold=0.5)
+    with pytest.raises(ValueError, match="^v_reset is not an argument of RAFNode"):
+        registry.build("neuron", "RAFNode", v_reset=0.0)
+
+
 def test_a_users_class_may_take_arguments_of_its_own_out_of_the_others():
     class Neuron(LIFNode):
         def __init__(self, tau: float, **more: Any) -> None:

@@ -306,7 +306,7 @@ def test_arguments_that_come_after_a_class_of_ours_reach_it_by_name():
 def test_a_misspelled_argument_of_the_base_gets_a_suggestion(name):
     with pytest.raises(ValueError, match=rf"^v_treshold is not an argument of {name}\. Did you mean v_threshold\?"):
         registry.build("neuron", name, v_treshold=0.5)
-    with pytest.raises(ValueError, match="^v_reset is not an argument of RAFNode"):
+    with pytest.raises(ValueError, match=r"^v_reset is not an argument of RAFNode\."):
         registry.build("neuron", "RAFNode", v_reset=0.0)
 
 

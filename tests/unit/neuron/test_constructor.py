@@ -178,20 +178,15 @@ ELSEWHERE = (SLTTLIFNode, OTTTLIFNode, ILIFNode, ATIFNode, LoihiCubaLIFNode)
 
 
 @pytest.mark.parametrize(
-    "node_class, name, wanted, value",
-    [
-        pytest.param(node_class, name, wanted, value, id=f"{node_class.__name__}-{name}-{str(value)[:12]}")
-        for node_class, signature in SIGNATURES.items()
-        if node_class not in ELSEWHERE
-        for name in signature
-        for wanted, values in refused_by(node_class, name)
-        for value in values
-    ],
+    "node_class, name",
+    [(kind, name) for kind, signature in SIGNATURES.items() if kind not in ELSEWHERE for name in signature],
 )
-def test_a_bad_value_is_refused_by_class_name_range_and_value(node_class, name, wanted, value):
+def test_a_bad_value_is_refused_by_class_name_range_and_value(node_class, name):
     fill = FILL.get(node_class, {})
     make = node_class if not fill else lambda **arguments: node_class(**fill | arguments)
-    promises.assert_refused(make, name, value, wanted)
+    for expected, values in refused_by(node_class, name):
+        for value in values:
+            promises.assert_refused(make, name, value, expected)
 
 
 def test_the_error_has_the_words_of_the_specification():

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snntrain.ann2snn import convert, make_method
-from snntrain.ann2snn.trace import trace, working_copy
 from snntrain.config.error import UsageError
+from snntrain.graph import trace, working_copy
 from snntrain.registry import did_you_mean
 
 CALIBRATION_PASSES = 3  # for each correction

@@ -31,13 +31,13 @@ from rich.table import Table
 from torch import Tensor
 
 from snntrain.ann2snn import ConversionError, ConversionWarning
+from snntrain.callback.fit_end.ann_to_snn import analog_net
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check_resolved
 from snntrain.config.error import UsageError
 from snntrain.data import DataModule
 from snntrain.randomness import generator
 from snntrain.run.build import build_data, build_task
-from snntrain.stage.conversion import analog_net
 
 BATCH = 256  # of the test images
 CALIBRATION_BATCH = 128

@@ -4,7 +4,7 @@ python scripts/install_lava.py ~/lava       into a folder of their own; then SNN
 python scripts/install_lava.py venv         into the environment of this Python
 
 About 160 MB. Their metadata ask for Python 3.10, numpy 1 and torch 2.3: they run with later ones through
-snntrain/export/lava_shim.py. What they need and this environment lacks (asteval, mostly) comes with them.
+snntrain/lava_exchange/lava_shim.py. What they need and this environment lacks (asteval, mostly) comes with them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 LAVA = ("lava-nc==0.10.0", "lava-dl==0.6.0")
 NEEDED = {"numpy": "numpy>=2", "h5py": "h5py>=3.10", "scipy": "scipy", "networkx": "networkx", "asteval": "asteval"}
-SHIM = Path(__file__).resolve().parents[1] / "snntrain" / "export" / "lava_shim.py"
+SHIM = Path(__file__).resolve().parents[1] / "snntrain" / "lava_exchange" / "lava_shim.py"
 # netx before slayer, each in a process of its own, as whoever uses them does.
 TRIALS = {
     "netx (runs netx files)": "lava_shim.netx().hdf5.Network",

@@ -129,14 +129,19 @@ class Training(Scene):
 
 
 class Converting(Training):
-    """Stages after the test: ANN to SNN, then integers, with a training of their own."""
+    """Fit-end callbacks: ANN to SNN, then integers, with a training of their own."""
 
-    name, weight = "stages", 6
-    more = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "stages.qat.epochs=2", "stages.qat.sensitivity_batches=0")
+    name, weight = "fit_end", 6
+    more = (
+        "neuron=relu",
+        "callbacks=[default,ann2snn,qat]",
+        "callbacks.qat.epochs=2",
+        "callbacks.qat.sensitivity_batches=0",
+    )
 
 
 class Exporting(Training):
-    """The stage nir."""
+    """Export to NIR."""
 
     name, weight = "nir", 4
     more = ("callbacks=[default,nir]",)

@@ -39,7 +39,7 @@ def cases() -> list[Case]:
 
 
 def quantizer_cases() -> Iterator[Case]:
-    """Bits × rounding × forced fractional bits, and the other settings of a quantiser."""
+    """Bits × rounding × forced fractional bits, and the other settings of a quantizer."""
     for bits, roundtype in itertools.product(BITS, ROUNDTYPES):
         common = {"bits": bits, "roundtype": roundtype}
         for force_q in FORCED:
@@ -68,7 +68,7 @@ def neuron_cases() -> Iterator[Case]:
 
 
 def _quantizer(group: str, **quant_params: Any) -> Case:
-    return {"group": f"quantiser, {group}", "what": "Quantizer", "quant_params": quant_params}
+    return {"group": f"quantizer, {group}", "what": "Quantizer", "quant_params": quant_params}
 
 
 def _neuron(what: str, quant_params: dict[str, Any], **arguments: Any) -> Case:
@@ -88,7 +88,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 
 def record_quantizer(quantizer: nn.Module, learned_step: str) -> Record:
-    """Outputs, gradients and the range of a quantiser that trains on five tensors and then meets a larger one."""
+    """Outputs, gradients and the range of a quantizer that trains on five tensors and then meets a larger one."""
     x_seq, weights = inputs()
     second = x_seq.flip(1)[:, :5] * 1.25  # the "bias", which widens the range
     record: dict[str, list[Tensor]] = {"output": [], "gradient": [], "fractional bits": []}

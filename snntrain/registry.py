@@ -10,9 +10,10 @@ names("layer", "Conv*")
 import difflib
 import fnmatch
 import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
+
+from snntrain.signature import signature_of
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -96,24 +97,44 @@ def build(kind: str, /, name: str, **arguments: Any) -> Any:
     return target(**arguments)
 
 
-def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], title: str | None = None) -> None:
+def check_arguments(
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    title: str = "",
+    path: str = "",
+    supplied: Collection[str] = (),
+    inferred: Collection[str] = (),
+) -> None:
     """Bind keyword arguments to a signature.
+
+    Args:
+        title: what to call the target in an error; default: its name.
+        path: where the arguments come from, for the error, e.g. "model.layers[3]".
+        supplied: arguments that the program adds itself; the caller must not.
+        inferred: arguments that the program adds where the caller leaves them out.
 
     Raises: ValueError naming the first unknown argument, with a suggestion, or the missing ones.
     """
-    title = title or target.__name__
-    parameters = inspect.signature(target).parameters
+    title = title or getattr(target, "__name__", str(target))
+    parameters = signature_of(target).parameters
     by_name = {key: p for key, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for key in arguments:
-            if key not in by_name:
-                listing = ", ".join(by_name) or "nothing"
-                raise ValueError(
-                    f"{key} is not an argument of {title}.{did_you_mean(key, by_name)} It takes: {listing}."
-                )
-    missing = [key for key, p in by_name.items() if p.default is p.empty and key not in arguments]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    settable = [key for key in by_name if key not in supplied]
+    for key in arguments:
+        place = f"{path}.{key}" if path else key
+        if key in supplied:
+            raise ValueError(f"{place} is filled in by the program; remove it.")
+        if key not in by_name and not takes_any:
+            suggestion = did_you_mean(key, settable)
+            # The Trainer takes forty arguments: a list of them would bury the suggestion.
+            listing = "" if suggestion and len(settable) > 12 else f" It takes: {', '.join(settable) or 'nothing'}."
+            raise ValueError(f"{place} is not an argument of {title}.{suggestion}{listing}")
+    given = {*arguments, *supplied, *inferred}
+    missing = [key for key, p in by_name.items() if p.default is p.empty and key not in given]
     if missing:
-        raise ValueError(f"{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+        prefix = f"{path}: " if path else ""
+        raise ValueError(f"{prefix}{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
 
 
 def _import_homes(kind: str) -> None:

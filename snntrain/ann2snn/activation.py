@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from snntrain.ann2snn.coverage import carriers, operation
-from snntrain.ann2snn.trace import free_path, note_place
 from snntrain.arguments import real
+from snntrain.graph import argument, call_before, carriers, free_path, module_at, note_place, operation, replace_node
 
 _RELU = {"relu", "relu_"}
 _CLAMP = {"clamp", "clamp_", "clip", "clip_"}
@@ -50,7 +49,7 @@ def rectifiers(gm: fx.GraphModule) -> dict[str, Rectifier]:
     """Name → module of every activation of a prepared net, in order of execution."""
     found = {}
     for node in gm.graph.nodes:
-        if node.op == "call_module" and isinstance(module := gm.get_submodule(node.target), Rectifier):
+        if isinstance(module := module_at(gm, node), Rectifier):
             found[node.target] = module
     return found
 
@@ -65,7 +64,7 @@ def resolve_in_place(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
         if not _is_in_place(gm, node):
             continue
-        source = _argument(node, 0, "input")
+        source = argument(node, 0, "input")
         # Shapes are numbers, which n += 1 does not change.
         for user in list(source.users) if node in carrying and source in carrying else ():
             if order[user] > order[node]:
@@ -87,7 +86,7 @@ def _is_in_place(gm: fx.GraphModule, node: fx.Node) -> bool:
         return (
             node.target in _OUT_OF_PLACE
             or (name.endswith("_") and not name.startswith("_"))
-            or (flag is not None and _argument(node, flag, "inplace") is True)
+            or (flag is not None and argument(node, flag, "inplace") is True)
         )
     return False
 
@@ -104,13 +103,11 @@ def separate_rectifiers(gm: fx.GraphModule) -> None:
         first = node.op == "call_module" and own not in taken
         name = own if first else free_path(gm, own)
         taken.add(name)
-        gm.add_submodule(name, Rectifier(None if math.isinf(cap) else cap))
-        with gm.graph.inserting_before(node):
-            replacement = gm.graph.call_module(name, (_argument(node, 0, "input"),))
+        rectifier = Rectifier(None if math.isinf(cap) else cap)
+        replacement = call_before(gm, node, name, rectifier, argument(node, 0, "input"))
         replacement.meta = dict(node.meta)
         note_place(gm, node, name)
-        node.replace_all_uses_with(replacement)
-        gm.graph.erase_node(node)
+        replace_node(gm, node, replacement)
 
 
 def _cap(gm: fx.GraphModule, node: fx.Node) -> float | None:
@@ -123,11 +120,11 @@ def _cap(gm: fx.GraphModule, node: fx.Node) -> float | None:
     if name == "relu6":
         return 6.0
     if name in _HARDTANH:
-        return _bounds(_argument(node, 1, "min_val", -1.0), _argument(node, 2, "max_val", 1.0))
+        return _bounds(argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0))
     if name in _CLAMP:
-        return _bounds(_argument(node, 1, "min"), _argument(node, 2, "max"))
+        return _bounds(argument(node, 1, "min"), argument(node, 2, "max"))
     if name in _CLAMP_MIN:
-        return _bounds(_argument(node, 1, "min"), None)
+        return _bounds(argument(node, 1, "min"), None)
     return None
 
 
@@ -148,11 +145,3 @@ def _bounds(low: Any, high: Any) -> float | None:
     if high is None:
         return math.inf
     return float(high) if isinstance(high, numbers) and high > 0 else None
-
-
-def _argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
-    if len(node.args) > index:
-        return node.args[index]
-    if name == "input" and "self" in node.kwargs:
-        return node.kwargs["self"]
-    return node.kwargs.get(name, default)

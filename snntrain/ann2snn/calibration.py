@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from snntrain.ann2snn.activation import rectifiers
 from snntrain.ann2snn.converted import SpikingNet
 from snntrain.ann2snn.method import by_channel, to_net
-from snntrain.ann2snn.scaler import per_channel
 from snntrain.arguments import integer, refuse
 from snntrain.base import state_dtype
 from snntrain.error import Diverged
 from snntrain.functional import repeat, reset_net
+from snntrain.graph import per_channel
 
 _IMAGES_AT_ONCE = 1024  # of all steps together: bounds memory, and more corrections follow one another
 _SMALLEST_GAIN = 0.2
@@ -80,7 +80,7 @@ def calibrate(
     if broken:
         raise Diverged(
             f"calibrate: {calibration!r} left values in {broken[0]} that are not finite. Check that the calibration "
-            "data are, or use another calibration, such as 'none' (stages.ann2snn.calibration)."
+            "data are, or use another calibration, such as 'none' (callbacks.ann2snn.calibration)."
         )
 
 

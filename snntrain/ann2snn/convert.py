@@ -9,10 +9,11 @@ from torch import nn
 
 from snntrain.ann2snn.calibration import calibrate, corrections
 from snntrain.ann2snn.converted import RESETS, SpikingNet, to_spiking
-from snntrain.ann2snn.graph import input_of, prepare
+from snntrain.ann2snn.graph import prepare
 from snntrain.ann2snn.method import METHODS, Method, make_method
 from snntrain.ann2snn.report import ConversionReport
 from snntrain.arguments import choice, integer, refuse
+from snntrain.graph import input_of
 
 
 @torch.inference_mode(False)  # tensors made in it could not be trained later

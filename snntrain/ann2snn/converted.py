@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.activation import Rectifier
-from snntrain.ann2snn.coverage import MAX_POOLS, carriers, library_name
 from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
-from snntrain.ann2snn.trace import free_path
 from snntrain.arguments import choice, integer, refuse
 from snntrain.base import StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
+from snntrain.graph import MAX_POOLS, carriers, free_path, library_name, module_at
 from snntrain.hooks import carries_state
 
 RESETS = ("soft", "hard")
@@ -55,9 +54,7 @@ def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = Non
     static = _static_nodes(converted, carrying)
     dead: dict[str, list[int]] = {}
     for node in list(graph.nodes):
-        if node.op != "call_module":
-            continue
-        module = converted.get_submodule(node.target)
+        module = module_at(converted, node)
         if isinstance(module, Rectifier):
             if settings is not None and node.target not in settings:
                 raise ValueError(f"to_spiking: there are no settings for {node.target}.")
@@ -109,17 +106,16 @@ def pool_rates(gm: fx.GraphModule) -> None:
     """Put a RatePooling in the place of every max pooling that comes after an activation or a neuron."""
     free = _spike_free(gm)
     for node in gm.graph.nodes:
-        if node.op == "call_module" and node not in free:
-            module = gm.get_submodule(node.target)
-            if library_name(module) in MAX_POOLS:
-                gm.add_submodule(node.target, RatePooling(module))
+        module = module_at(gm, node)
+        if module is not None and node not in free and library_name(module) in MAX_POOLS:
+            gm.add_submodule(node.target, RatePooling(module))
 
 
 def _spike_free(gm: fx.GraphModule) -> set[fx.Node]:
     """The nodes with no activation and no neuron before them."""
     free: set[fx.Node] = set()
     for node in gm.graph.nodes:
-        module = gm.get_submodule(node.target) if node.op == "call_module" else None
+        module = module_at(gm, node)
         own = module is not None and (isinstance(module, Rectifier) or carries_state(module))
         if not own and all(source in free for source in node.all_input_nodes):
             free.add(node)
@@ -144,7 +140,7 @@ def _insert_repetitions(gm: fx.GraphModule, carrying: set[fx.Node], static: set[
     for node in [node for node in gm.graph.nodes if node in static and node in carrying]:
         outside = []
         for user in node.users:
-            if user.op == "call_module" and isinstance(module := gm.get_submodule(user.target), SpikingRectifier):
+            if isinstance(module := module_at(gm, user), SpikingRectifier):
                 module.follows_static = True
             elif user not in static:
                 outside.append(user)
@@ -199,8 +195,12 @@ class SpikingNet(StepModule, nn.Module):
         return {
             node.target: module
             for node in self.net.graph.nodes
-            if node.op == "call_module" and isinstance(module := self.net.get_submodule(node.target), SpikingRectifier)
+            if isinstance(module := module_at(self.net, node), SpikingRectifier)
         }
+
+    def step_graph(self) -> fx.GraphModule:
+        """The graph of one step, which quantization and export begin with."""
+        return self.net
 
     def forward(self, x_seq: Tensor) -> Tensor:
         if x_seq.dim() < 2 or x_seq.shape[0] == 0:

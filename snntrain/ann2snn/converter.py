@@ -10,10 +10,10 @@ from torch import fx, nn
 
 from snntrain.ann2snn.activation import Rectifier, separate_rectifiers
 from snntrain.ann2snn.converted import ConversionWarning, pool_rates
-from snntrain.ann2snn.fusion import fuse
-from snntrain.ann2snn.graph import input_of, prepare
+from snntrain.ann2snn.graph import prepare
 from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler, parse_mode
 from snntrain.arguments import flag, real
+from snntrain.graph import fuse, input_of, module_at
 from snntrain.neuron.integrate_and_fire import IFNode
 
 _TAILOR = "snn tailor"
@@ -33,7 +33,7 @@ class Converter(nn.Module):
         device: where to do that, and where the result lies; None: where the net is.
         mode: 'max', a percentage such as '99.9%', or a number 0 < f ≤ 1, a multiple of the maximum.
         momentum: of the scales over the batches, 0 to 1.
-        fuse_flag: join batch normalisations with the layers before them.
+        fuse_flag: join batch normalizations with the layers before them.
 
     Shapes: forward takes the net and returns a torch.fx.GraphModule; the net stays as it is.
     Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
@@ -104,7 +104,7 @@ class Converter(nn.Module):
         separate_rectifiers(fx_model)
         index = 0
         for node in list(fx_model.graph.nodes):
-            if node.op != "call_module" or not isinstance(fx_model.get_submodule(node.target), Rectifier):
+            if not isinstance(module_at(fx_model, node), Rectifier):
                 continue
             path = f"{_TAILOR}.{index}.0"
             fx_model.add_submodule(path, VoltageHook(momentum=momentum, mode=mode).to(_device_of(fx_model)))
@@ -125,15 +125,14 @@ class Converter(nn.Module):
         """
         index = 0
         for hook in list(fx_model.graph.nodes):
-            if hook.op != "call_module" or not isinstance(fx_model.get_submodule(hook.target), VoltageHook):
+            tracker = module_at(fx_model, hook)
+            if not isinstance(tracker, VoltageHook):
                 continue
             activation = hook.args[0]
-            if activation.op != "call_module":
-                continue
-            rectifier = fx_model.get_submodule(activation.target)
+            rectifier = module_at(fx_model, activation)
             if not isinstance(rectifier, Rectifier):
                 continue
-            scale = _safe_scale(fx_model.get_submodule(hook.target).scale.item(), activation.target, rectifier.cap)
+            scale = _safe_scale(tracker.scale.item(), activation.target, rectifier.cap)
             parts = (VoltageScaler(1.0 / scale), IFNode(v_threshold=1.0, v_reset=None), VoltageScaler(scale))
             value = activation.args[0]
             for number, part in enumerate(parts):

@@ -7,39 +7,39 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from snntrain.ann2snn.activation import Rectifier, rectifiers, resolve_in_place, separate_rectifiers
-from snntrain.ann2snn.coverage import DROPOUTS, MAX_POOLS, carriers, check_coverage, library_name, operation
-from snntrain.ann2snn.fusion import fuse
-from snntrain.ann2snn.trace import (
-    ConversionError,
+from snntrain.base import state_dtype
+from snntrain.graph import (
+    DROPOUTS,
+    MAX_POOLS,
+    NetError,
+    argument,
+    bypass,
+    call_before,
+    carriers,
+    check_coverage,
     constant_arguments,
     drop_hooks,
     free_path,
+    fuse,
+    library_name,
+    module_at,
     note_place,
-    refusal,
+    operation,
+    place_of,
+    replace_node,
     tidy,
-    title_of,
     trace,
     working_copy,
 )
-from snntrain.base import state_dtype
-
-__all__ = ["ConversionError", "Rectifier", "carriers", "input_of", "prepare", "rectifiers"]
 
 _SAMPLES = 4  # of the example, on which the copy is compared with the net
 _TOLERANCE = 2e-3  # of the largest output; joining layers rounds differently
 
 
-def input_of(batch: Any) -> Tensor:
-    """The input in a batch of a data loader: the batch, or the first of its parts.
+class ConversionError(NetError):
+    """A net, or a part of it, that cannot be converted; the text names the node, its type and a way out."""
 
-    Raises: ValueError for a batch that holds none.
-    """
-    x = batch
-    while isinstance(x, (list, tuple)) and len(x):
-        x = x[0]
-    if not isinstance(x, Tensor) or x.dim() < 2:
-        raise ValueError(f"ann2snn: a batch must be a tensor [N, *], or a tuple that starts with one, got {type(x)}.")
-    return x
+    owner, action = "ann2snn", "converted"
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
     """Trace a copy of a net and bring it into the form that can be converted; the net stays as it is.
 
     - every use of an activation is a module Rectifier of its own, see rectifiers;
-    - batch normalisations are joined with a convolution or linear layer, or are a ChannelAffine;
+    - batch normalizations are joined with a convolution or linear layer, or are a ChannelAffine;
     - dropout is gone;
     - max pooling of an activation comes before it: the two commute, and there are fewer neurons;
     - everything else is linear. That, and that samples of a batch do not mix, is checked.
@@ -57,11 +57,16 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
     Args:
         ann: a net whose forward takes one tensor [N, *] and returns one.
         example: inputs [N, *] of it; a few samples are used.
-        fuse_norms: False leaves batch normalisations alone.
+        fuse_norms: False leaves batch normalizations alone.
 
     Returns: a graph module in eval mode on the net's device and in its dtype, that takes [N, *].
     Raises: ConversionError naming the node, its type, and what to use instead.
     """
+    with ConversionError.instead():
+        return _prepared(ann, example, fuse_norms)
+
+
+def _prepared(ann: nn.Module, example: Tensor, fuse_norms: bool) -> fx.GraphModule:
     net = working_copy(ann)
     dtypes = {p.dtype for p in net.parameters() if p.is_floating_point()}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -94,16 +99,11 @@ def prepare(ann: nn.Module, example: Tensor, fuse_norms: bool = True) -> fx.Grap
 def _drop_identities(gm: fx.GraphModule) -> None:
     """Take out dropout, which does nothing in evaluation, and identities."""
     for node in list(gm.graph.nodes):
-        name = ""
-        if node.op == "call_module":
-            name = library_name(gm.get_submodule(node.target))
-        elif "dropout" in operation(node):
-            training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
-            name = "Dropout" if training is False else ""
-        if name in DROPOUTS or name == "Identity":
+        module = module_at(gm, node)
+        is_off = "dropout" in operation(node) and argument(node, 2, "training", True) is False
+        if is_off or (module is not None and library_name(module) in {*DROPOUTS, "Identity"}):
             note_place(gm, node, "", "removed")
-            node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
+            bypass(gm, node)
 
 
 _POOL_ARGUMENTS = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -121,17 +121,13 @@ def _make_pool_modules(gm: fx.GraphModule) -> None:
         given = dict(zip(names, node.args, strict=False)) | node.kwargs
         source = given.pop("input")
         if any(isinstance(value, fx.Node) for value in given.values()):
-            reason = "its window depends on the shape of the input"
-            raise refusal(title_of(node), name, reason, f"Use Adaptive{kind.removeprefix('Adaptive')}.")
+            remedy = f"Use Adaptive{kind.removeprefix('Adaptive')}."
+            raise ConversionError(place_of(gm, node), "its window depends on the shape of the input", remedy)
         if given.get("stride") in ((), []):
             given["stride"] = None
         path = free_path(gm, node.name)
-        gm.add_submodule(path, getattr(nn, kind)(**given))
-        with gm.graph.inserting_before(node):
-            replacement = gm.graph.call_module(path, (source,))
         note_place(gm, node, path)
-        node.replace_all_uses_with(replacement)
-        gm.graph.erase_node(node)
+        replace_node(gm, node, call_before(gm, node, path, getattr(nn, kind)(**given), source))
 
 
 def _pool_first(gm: fx.GraphModule) -> None:
@@ -140,16 +136,16 @@ def _pool_first(gm: fx.GraphModule) -> None:
     while moved:
         moved = False
         for pool in list(gm.graph.nodes):
-            if pool.op != "call_module" or library_name(gm.get_submodule(pool.target)) not in MAX_POOLS:
+            module = module_at(gm, pool)
+            if module is None or library_name(module) not in MAX_POOLS:
                 continue
             activation = pool.args[0]
-            if activation.op != "call_module" or not isinstance(gm.get_submodule(activation.target), Rectifier):
+            if not isinstance(module_at(gm, activation), Rectifier):
                 continue
             others = [user.name for user in activation.users if user is not pool]
             if others:
-                raise refusal(
-                    activation.target,
-                    "activation before max pooling",
+                raise ConversionError(
+                    f"{activation.target} (activation before max pooling)",
                     f"{pool.target} pools it, and {', '.join(others)} takes it as well, so that the pooling cannot be "
                     "moved before it",
                     "Give each of them an activation of its own, or pool by averages.",
@@ -173,13 +169,14 @@ def _deviation(a: Tensor, b: Tensor) -> float:
 def _check_result(gm: fx.GraphModule, x: Tensor, wanted: Tensor) -> None:
     found = gm(x.clone())
     if not torch.isfinite(wanted).all():
-        raise ConversionError("ann2snn: the output of the net on the example is not finite.")
+        raise ConversionError("", "the output of the net on the example is not finite")
     deviation = _deviation(found.double(), wanted.double())
     if not deviation <= _TOLERANCE:
         raise ConversionError(
-            f"ann2snn: the traced copy of {type(gm).__name__} deviates from the net by {deviation:.1%} of its largest "
-            "output. Hooks that change values, and operations in place on a part (a view) of a tensor, cannot be "
-            "traced; write them as operations that return a new tensor."
+            "",
+            f"the traced copy of {type(gm).__name__} deviates from the net by {deviation:.1%} of its largest output",
+            "Hooks that change values, and operations in place on a part (a view) of a tensor, cannot be traced; write "
+            "them as operations that return a new tensor.",
         )
 
 
@@ -199,13 +196,13 @@ def _check_channels(gm: fx.GraphModule, values: dict[fx.Node, Any]) -> None:
     for node, value in values.items():
         if node.op == "call_module" and node.target in rectifiers(gm) and value.dim() < 2:
             reason = f"its output {list(value.shape)} is one number per sample, without a dimension of channels"
-            raise refusal(node.target, "activation", reason, "Squeeze or index after it instead.")
+            raise ConversionError(f"{node.target} (activation)", reason, "Squeeze or index after it instead.")
 
 
 def _check_samples(gm: fx.GraphModule, x: Tensor) -> None:
     """Raises: ConversionError naming the first node where the output for a sample depends on the others.
 
-    Time is folded into the batch, so what mixes samples would mix time steps.
+    Time is folded into the batch, so that a node which mixes samples would mix time steps.
     """
     alone, together = _Recorder(gm), _Recorder(gm)
     alone.run(x.clone())
@@ -227,10 +224,8 @@ def _check_samples(gm: fx.GraphModule, x: Tensor) -> None:
         return
     order = list(gm.graph.nodes)
     first = next(node for node in order[: order.index(bad) + 1] if node in carrying and not agree(node))
-    kind = type(gm.get_submodule(first.target)).__name__ if first.op == "call_module" else operation(first) or first.op
-    raise refusal(
-        title_of(first),
-        kind,
+    raise ConversionError(
+        place_of(gm, first),
         "its output for one sample depends on the others in the batch, or the batch is not its first dimension",
         "Keep the batch in dim 0 and apart from the other dimensions.",
     )

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.activation import rectifiers
-from snntrain.ann2snn.graph import input_of
-from snntrain.ann2snn.scaler import per_channel
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.base import state_dtype
+from snntrain.graph import input_of, per_channel
 from snntrain.registry import check_arguments, did_you_mean
 
 BINS = 2048  # of a histogram, per channel
@@ -87,7 +86,7 @@ def make_method(method: str | Method, **arguments: Any) -> Method:
         raise ValueError(
             f"ann2snn: {method!r} is not a method.{did_you_mean(method, METHODS)} Known: {', '.join(sorted(METHODS))}."
         )
-    check_arguments(METHODS[method], arguments, f"method {method}")
+    check_arguments(METHODS[method], arguments, title=f"method {method}")
     return METHODS[method](**arguments)
 
 
@@ -179,7 +178,7 @@ class Histogram:
         bins += BINS * torch.arange(len(self.top), device=y.device)[:, None]
         self.counts += torch.bincount(bins[values > 0], minlength=self.counts.numel()).view_as(self.counts)
 
-    def centres(self) -> Tensor:
+    def centers(self) -> Tensor:
         """Middle of every bin, [C, BINS]."""
         middles = (torch.arange(BINS, dtype=torch.double, device=self.top.device) + 0.5) / BINS
         return self.top[:, None] * middles
@@ -311,7 +310,7 @@ class ChannelMSE(Method):
 
     def best(self, histogram: Histogram, T: int) -> Tensor:
         """Thresholds [C] of the smallest error; 0 for a dead channel."""
-        z = histogram.centres()
+        z = histogram.centers()
         factors = torch.linspace(self.lowest, 1.0, self.grid, dtype=z.dtype, device=z.device)
         errors = []
         for k in factors:

@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.ann2snn.scaler import per_channel, scale_tensor
+from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import flag, integer, refuse
 from snntrain.base import MemoryModule, autocast_off, state_dtype
 from snntrain.functional import repeat
+from snntrain.graph import per_channel
 from snntrain.neuron.integrate_and_fire import IFNode
+from snntrain.neuron.linear_form import LinearForm, NoLinearForm, values_of
 
 
 class _OnFoldedTime(MemoryModule):
@@ -117,6 +119,21 @@ class SpikingRectifier(_OnFoldedTime):
     def hard_reset(self) -> bool:
         """Whether a spike takes the potential to 0."""
         return self.node.v_reset is not None
+
+    def linear_form(self) -> LinearForm | None:
+        if self.delay:
+            remedy = "Convert it with a method that does not delay (callbacks.ann2snn.method)."
+            raise NoLinearForm(f"it waits {self.delay} steps before it fires", remedy)
+        if self.bias is not None and self.bias.dim() == 2:
+            raise NoLinearForm("its bias differs from step to step", "Use callbacks.ann2snn.calibration=bias.")
+        theta, v_start = values_of(self.theta), self.v_init.detach()
+        return LinearForm(
+            threshold=theta,
+            v_reset=0.0 if self.hard_reset else None,
+            height=None if bool((theta == 1).all()) else theta,
+            v_start=v_start.reshape(v_start.shape or 1) if bool((v_start != 0).any()) else None,
+            bias=None if self.bias is None else values_of(self.bias),
+        )
 
     def run(self, x: Tensor) -> Tensor:
         theta = per_channel(self.theta.to(x.dtype), x)

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from snntrain.ann2snn.activation import Rectifier, rectifiers
 from snntrain.ann2snn.method import ChannelMSE, Method, Setting, named, to_net
-from snntrain.ann2snn.scaler import per_channel, scale_tensor
+from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import integer, real, refuse
 from snntrain.error import Diverged
+from snntrain.graph import per_channel
 
 Loss = Callable[[Tensor, Any], Tensor]
 
@@ -30,7 +31,7 @@ class _FloorStraightThrough(torch.autograd.Function):
 
 
 class QCFSRectifier(Rectifier):
-    """Quantisation clip-floor-shift: a rectifier of L + 1 levels and an upper bound that is learned.
+    """Quantization clip-floor-shift: a rectifier of L + 1 levels and an upper bound that is learned.
 
     y = λ·clip(floor(z·L/λ + ½)/L, 0, 1); floor has the gradient of the identity.
 
@@ -124,12 +125,12 @@ def fine_tune(
                 optimizer.zero_grad()
                 value = loss(gm(x), target)
                 value.backward()
-                # Normalisations are joined with the weights: large gradients.
+                # Normalizations are joined with the weights: large gradients.
                 norm = nn.utils.clip_grad_norm_(parameters, 1.0)
                 if not torch.isfinite(value.detach() + norm):
                     raise Diverged(
                         f"fine_tune: at step {step + 1} the loss is {value.item():.4g} and the norm of the gradients "
-                        f"{norm.item():.4g}. Use a smaller lr than {lr:g} (stages.ann2snn.arguments.lr)."
+                        f"{norm.item():.4g}. Use a smaller lr than {lr:g} (callbacks.ann2snn.arguments.lr)."
                     )
                 optimizer.step()
                 losses.append(value.detach())

@@ -8,26 +8,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import real, refuse
 from snntrain.base import state_dtype
-
-
-def per_channel(value: Tensor, x: Tensor) -> Tensor:
-    """A value in the shape in which it meets x [N, C, *].
-
-    Args:
-        value: 0-d; [C]; or of the shape [C, *] of one sample.
-
-    Raises: ValueError naming both shapes if they do not fit.
-    """
-    if value.dim() == 0:
-        return value
-    if value.dim() == 1 and x.dim() >= 2 and value.shape[0] == x.shape[1]:
-        return value.view(1, -1, *[1] * (x.dim() - 2))
-    if value.shape == x.shape[1:]:
-        return value.unsqueeze(0)
-    raise ValueError(
-        f"per_channel: a value of shape {list(value.shape)} fits neither the channels (dim 1) nor a sample of an input "
-        f"of shape {list(x.shape)}."
-    )
+from snntrain.graph import per_channel
 
 
 def scale_tensor(owner: object, name: str, value: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from snntrain.callback.advice import Advice
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.finite import Finite
+from snntrain.callback.fit_end import AnnToSnn, FitEnd, LavaExport, NirExport, QuantizationAware
 from snntrain.callback.history import History
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
@@ -15,13 +16,18 @@ from snntrain.callback.throughput import Throughput
 
 __all__ = [
     "Advice",
+    "AnnToSnn",
     "EMAWeightAveraging",
     "Finite",
+    "FitEnd",
     "History",
+    "LavaExport",
+    "NirExport",
     "OwnHandlers",
     "Progress",
     "Pruned",
     "Pruning",
+    "QuantizationAware",
     "ResumePoint",
     "Seeding",
     "SpikeStatistics",

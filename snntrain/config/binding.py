@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.ranges import check_ranges
-from snntrain.registry import did_you_mean
+from snntrain.registry import check_arguments, did_you_mean
+from snntrain.signature import signature_of
 
 
 def check_call(
@@ -21,43 +22,24 @@ def check_call(
     supplied: Collection[str] = (),
     inferred: Collection[str] = (),
 ) -> None:
-    """Check the arguments of a call that a config describes.
+    """Check names, ranges and types of the arguments of a call that a config describes.
 
     Args:
         target: class or function.
         arguments: what the config gives; values that are themselves described by a config pass as mappings.
-        path: place in the config, for the error's text, e.g. "model.layers[3]".
-        supplied: arguments that the program adds itself; the config must not.
-        inferred: arguments that the program adds where the config leaves them out.
+        path, supplied, inferred: as in snntrain.registry.check_arguments.
 
     Raises: UsageError for an unknown argument (with a suggestion), a missing one, or a value of the wrong type.
     """
-    name = getattr(target, "__name__", str(target))
-    parameters = inspect.signature(target).parameters
-    accepted = {k: p for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    settable = [key for key in accepted if key not in supplied]
-    for key in arguments:
-        if key in supplied:
-            raise UsageError(f"{path}.{key} is filled in by the program; remove it.")
-        if key not in accepted and not takes_any:
-            suggestion = did_you_mean(key, settable)
-            # The Trainer takes forty arguments: a list of them would bury the suggestion.
-            listing = "" if suggestion and len(settable) > 12 else f" It takes: {', '.join(settable) or 'nothing'}."
-            raise UsageError(f"{path}.{key} is not an argument of {name}.{suggestion}{listing}")
-    missing = [
-        key
-        for key, p in accepted.items()
-        if p.default is p.empty and not (key in arguments or key in supplied or key in inferred)
-    ]
-    if missing:
-        raise UsageError(f"{path}: {name} needs {', '.join(missing)}.")
+    with refusing():
+        check_arguments(target, arguments, path=path, supplied=supplied, inferred=inferred)
     check_ranges(target, arguments, path)
-    annotations = _annotations(target)
+    parameters = signature_of(target).parameters
     for key, value in arguments.items():
-        if key in annotations and not matches(value, annotations[key]):
+        annotation = parameters[key].annotation if key in parameters else Any
+        if not matches(value, annotation):
             shown = "null" if value is None else repr(value)
-            raise UsageError(f"{path}.{key} must be {describe(annotations[key])}, got {shown}.")
+            raise UsageError(f"{path}.{key} must be {describe(annotation)}, got {shown}.")
 
 
 def matches(value: Any, annotation: Any) -> bool:
@@ -146,11 +128,3 @@ def resolve_name(dotted: Any, path: str) -> Callable[..., Any]:
             f"{path}._target_: {module_name} has no class or function {attribute}.{did_you_mean(attribute, offered)}"
         )
     return getattr(module, attribute)
-
-
-def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # names that only a type checker can see
-        return {}

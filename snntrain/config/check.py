@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from snntrain import registry
 from snntrain.arguments import choice, integer, refuse
 from snntrain.config.binding import check_call, check_mapping, resolve_name
-from snntrain.config.compose import CONF, explain
+from snntrain.config.compose import CONF, explain, groups
 from snntrain.config.contradictions import check_together
 from snntrain.config.error import UsageError, refusing
 from snntrain.config.monitor import mode_of
@@ -30,7 +30,6 @@ from snntrain.config.targets import (
     check_stray_targets,
 )
 from snntrain.registry import did_you_mean
-from snntrain.stage import ORDER
 
 # Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes. Of
 # these only classes of the kind that the place expects, see snntrain.config.targets.
@@ -92,26 +91,26 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
-        is_ours = (CONF / f"callbacks/{name}.yaml").is_file()
-        if is_ours and isinstance(callback, Mapping) and "_target_" not in callback:
-            raise UsageError(
-                f"callbacks.{name} has settings, but this callback was not chosen. Add it, callbacks=[default,{name}], "
-                "or leave them out."
-            )
+        if isinstance(callback, Mapping) and "_target_" not in callback:
+            _refuse_settings_without_callback(name)
         _check_target(callback, f"callbacks.{name}", resolved)
-    for name, stage in resolved["stages"].items():
-        if name not in ORDER:
-            raise UsageError(f"stages.{name} is not a stage.{did_you_mean(name, ORDER)} Known: {', '.join(ORDER)}.")
-        if "_target_" not in stage:
-            raise UsageError(
-                f"stages.{name} has settings, but the stage is not among the callbacks. Add it, "
-                f"callbacks=[default,{name}], or leave it out: ~stages.{name}."
-            )
-        _check_target(stage, f"stages.{name}", resolved)
     if isinstance(resolved["logger"], Mapping) and resolved["logger"] and "_target_" not in resolved["logger"]:
         raise UsageError("logger has settings, but no logger was chosen. Choose one, logger=csv, or leave them out.")
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)
+
+
+def _refuse_settings_without_callback(name: str) -> None:
+    choices = groups()["callbacks"]
+    if name in choices:
+        raise UsageError(
+            f"callbacks.{name} has settings, but this callback was not chosen. Add it, callbacks=[default,{name}], "
+            "or leave them out."
+        )
+    raise UsageError(
+        f"callbacks.{name} has settings, so callbacks.{name}._target_ must be a dotted name of a class."
+        f"{did_you_mean(name, choices)}"
+    )
 
 
 def _check_root(config: Mapping[str, Any]) -> None:
@@ -128,7 +127,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         check_mapping(config[section], section)
         check_call(schema, config[section], section)
     mappings = ("model", "neuron", "norm", "surrogate", "encoder", "data", "task", "optim", "trainer", "callbacks")
-    for key in (*mappings, "stages"):
+    for key in mappings:
         check_mapping(config[key], key)
     if not re.fullmatch(r"[\w.,+=-]+", config["name"]):
         raise UsageError(

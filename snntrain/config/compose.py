@@ -24,7 +24,8 @@ from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-_MAY_BE_LEFT_OUT = ("logger", "debug", "launch", "stages")  # as a whole, ~logger
+_MAY_BE_LEFT_OUT = ("logger", "debug", "launch")  # as a whole, ~logger
+_MOVED = {"stages": "callbacks"}  # sections of earlier versions → where their keys are now
 SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
 
 
@@ -63,6 +64,9 @@ def _check_override(override: Override, argument: str) -> None:
     if root == "hydra":
         _check_hydra(key, argument)
         return
+    if root in _MOVED:
+        now = argument.replace(root, _MOVED[root], 1)
+        raise UsageError(f"{argument}: {root}.<name> is now {_MOVED[root]}.<name>. Write {now}.")
     if root == SEARCHES.name:
         raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
     if root not in top_level_keys() and key not in choices:

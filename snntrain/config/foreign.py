@@ -51,7 +51,7 @@ def _check_kinds(config: Mapping[str, Any], source: str) -> None:
 def _refuse_places_outside(config: Mapping[str, Any], group: str, source: str) -> None:
     inside = [str(place) for place in (config["paths"].get("run"), config["paths"].get("runs")) if place]
     for path, _, value in walk(config.get(group) or {}, group):
-        if path == "stages.lava.folder" and value:  # code of that folder would be run
+        if path == "callbacks.lava.folder" and value:  # code of that folder would be run
             raise UsageError(f"{source}: {path} names a folder with code, {value!r}. Add trust=true if you trust it.")
         if isinstance(value, str) and names_a_place_outside(value, inside):
             raise UsageError(

@@ -9,7 +9,7 @@ from snntrain.config.schema import Config
 from snntrain.error import DamagedFile, UsageError
 from snntrain.tree import DEEPEST, values_in
 
-FORMAT = 2
+FORMAT = 3
 """Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then.
 
 Checkpoints state it under snntrain.format; run folders and records state it in provenance.json, where its absence means
@@ -90,4 +90,20 @@ def _from_1(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+_FIT_END = {"ann2snn": "AnnToSnn", "qat": "QuantizationAware", "lava": "LavaExport", "nir": "NirExport"}
+
+
+def _from_2(config: dict[str, Any]) -> dict[str, Any]:
+    """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was."""
+    stages = dict(config.pop("stages"))
+    moved = {
+        name: {**stages.pop(name), "_target_": f"snntrain.callback.{target}"}
+        for name, target in _FIT_END.items()
+        if name in stages
+    }
+    if stages:
+        raise KeyError(f"stages.{next(iter(stages))}")
+    return {**config, "callbacks": {**(config.get("callbacks") or {}), **moved}}
+
+
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

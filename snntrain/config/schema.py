@@ -67,7 +67,6 @@ class Config:
         T: time steps per sample, ≥ 1; an ANN (neuron=relu) ignores it.
         model, neuron, norm, surrogate, encoder, data, task, optim, trainer, callbacks, logger, debug: the choices of
             the groups of the same names in conf/.
-        stages: what follows the test: ann2snn, qat, lava, nir; filled in by the files of those names in conf/callbacks.
         paths: folders.
         monitor: which metric picks the best epoch.
         plugins: importable modules that register the user's own neurons, layers, surrogates, encoders, models.
@@ -94,7 +93,6 @@ class Config:
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     debug: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, Any] = field(default_factory=dict)
     paths: Paths = field(default_factory=Paths)
     monitor: Monitor = field(default_factory=Monitor)
     plugins: list[str] = field(default_factory=list)

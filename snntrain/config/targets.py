@@ -21,10 +21,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from snntrain.config.error import UsageError, refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing
-from snntrain.stage import Stage
 from snntrain.tree import walk
 
-# Place in the config → what may stand there; `callbacks` and `stages` hold several, each under a name of its own.
+# Place in the config → what may stand there; `callbacks` holds several, each under a name of its own.
 KINDS: dict[str, tuple[type, ...]] = {
     "data": (pl.LightningDataModule,),
     "task": (pl.LightningModule,),
@@ -32,7 +31,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "optim.schedule": (LRScheduler,),
     "trainer": (pl.Trainer,),
     "callbacks": (pl.Callback,),
-    "stages": (Stage,),
     "logger": (Logger,),
 }
 # What may be built as an argument of those.
@@ -62,7 +60,7 @@ _TRUST = "Set trust=true if you trust this config."
 
 def expected_kinds(path: str) -> tuple[type, ...]:
     """The classes whose subclasses a place such as 'callbacks.ema' or 'trainer.plugins[0]' may name."""
-    entry = re.fullmatch(r"(callbacks|stages)\.[^.\[]+", path)
+    entry = re.fullmatch(r"(callbacks)\.[^.\[]+", path)
     return KINDS.get(entry[1] if entry else path, ARGUMENTS)
 
 

@@ -23,6 +23,7 @@ import warnings
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,36 +42,43 @@ class _NoRoomError(Exception):
     """The cache may not or cannot be as large as it has to be; the text says why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caching:
+    """Where framed samples are kept: arguments of every data set of events."""
+
+    cache: str = "disk"
+    """disk, for all runs; memory, gone with the process; or off."""
+    cache_gb: float = 20.0
+    """10⁹ bytes that the caches of all data sets in one folder may take together, or this one in memory."""
+
+    def check(self, owner: object) -> None:
+        """Refuse values out of range, in the name of the data set that they were given to."""
+        choice(owner, "cache", self.cache, MODES)
+        real(owner, "cache_gb", self.cache_gb, above=0)
+
+
 def open_cache(
-    mode: str,
-    root: Path,
-    key: Mapping[str, Any],
-    count: int,
-    shape: Sequence[int],
-    dtype: np.dtype | type | str,
-    limit_gb: float,
+    caching: Caching, root: Path, key: Mapping[str, Any], count: int, shape: Sequence[int], dtype: np.dtype | type | str
 ) -> "FrameCache | None":
     """The cache of a data set's frames, or None where there is to be none; a warning says why if one was asked for.
 
     Args:
-        mode: 'disk', 'memory' (gone with the process) or 'off'.
+        caching: where, and how much room there is; the least recently used caches of other data and framings make room.
         root: folder of all caches, see frames_folder.
         key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
         count: samples, ≥ 1.
         shape, dtype: of one sample.
-        limit_gb: 10⁹ bytes that all caches in `root` may take together, or this one in memory; the least recently used
-            of other data and framings make room.
 
     Raises: ValueError naming the argument.
     """
-    choice("data", "cache", mode, MODES)
+    caching.check("data")
     integer("data", "count", count, at_least=1)
-    limit = int(real("data", "cache_gb", limit_gb, above=0) * _GB)
+    limit = int(caching.cache_gb * _GB)
     shape, dtype = tuple(shape), np.dtype(dtype)
     try:
-        if mode == "disk":
+        if caching.cache == "disk":
             return DiskCache(root, key, count, shape, dtype, limit)
-        return MemoryCache(count, shape, dtype, limit) if mode == "memory" else None
+        return MemoryCache(count, shape, dtype, limit) if caching.cache == "memory" else None
     except _NoRoomError as reason:
         _warn(f"{reason} Frames are made anew in every epoch.")
     except OSError as error:

@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,14 +11,13 @@ from torchvision import datasets
 
 from snntrain.arguments import flag
 from snntrain.data import source
-from snntrain.data.augmentation import Augmentation
 from snntrain.data.damage import one_line
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
 from snntrain.data.normalized import NormalizedImages
 
 
-class VerifiedImages(ImageDataModule):
+class VerifiedImages(ImageDataModule, positional=True):
     """Base of pictures in files with published checksums, held in memory.
 
     Args:
@@ -34,34 +34,8 @@ class VerifiedImages(ImageDataModule):
     MEAN: tuple[float, ...]
     STD: tuple[float, ...]
 
-    def __init__(
-        self,
-        root: str,
-        num_classes: int,
-        sample_shape: list[int],
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        download: bool = False,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        augment: Augmentation | None = None,
-        normalize: bool = False,
-        drop_last: bool = False,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            sample_shape,
-            batch_size,
-            num_workers,
-            val_fraction,
-            seed,
-            prefetch,
-            persistent_workers,
-            augment,
-            drop_last=drop_last,
-        )
+    def __init__(self, root: str, *, download: bool = False, normalize: bool = False, **common: Any) -> None:
+        super().__init__(**common)
         self.root = Path(root)
         self.download = flag(self, "download", download)
         self.normalize = flag(self, "normalize", normalize)

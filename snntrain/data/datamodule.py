@@ -6,6 +6,7 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from snntrain.data.augmentation import Augmentation
 from snntrain.data.sampler import EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
 from snntrain.randomness import generator
+from snntrain.signature import merge_signature
 
 SPLITS = ("train", "val", "test")
 # A config of a larger machine is taken as it is; a thousand processes are a mistake anywhere.
@@ -29,29 +31,50 @@ def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, 
     return batch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How the samples of a split become batches: arguments of every data set."""
+
+    batch_size: int = 64
+    """Samples per batch and process, ≥ 1."""
+    num_workers: int = 0
+    """Loader processes, at most 128 or four for each core. The batches do not depend on it."""
+    prefetch: int = 2
+    """Batches that each worker prepares ahead, ≥ 1."""
+    persistent_workers: bool = True
+    """Keep the workers from epoch to epoch."""
+    drop_last: bool = False
+    """Leave out a last training batch that is not full, on which some nets cannot learn."""
+
+    def check(self, owner: object) -> None:
+        """Refuse values out of range, in the name of the data set that they were given to."""
+        integer(owner, "batch_size", self.batch_size, at_least=1)
+        integer(owner, "num_workers", self.num_workers, at_least=0, at_most=MOST_WORKERS)
+        integer(owner, "prefetch", self.prefetch, at_least=1)
+        flag(owner, "persistent_workers", self.persistent_workers)
+        flag(owner, "drop_last", self.drop_last)
+
+
 class DataModule(pl.LightningDataModule):
     """Base of the data sets: batches (x float32 [N, *shape], labels int64 [N], index int64 [N]), see Split.
 
-    A subclass gives `load` and `fingerprint`, and says what its data is: CLASSES and SAMPLE_SHAPE on the class where
-    they are known beforehand, else CLASSES on the object in `load`.
+    A subclass defines `load` and `fingerprint` and says what its data is: CLASSES and SAMPLE_SHAPE on the class where
+    they are known beforehand, else CLASSES on the object in `load`. Its constructor states its own arguments and takes
+    those of its base class as `**common`; they all appear in its signature.
 
     Args:
         num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked. The
             shape is that of a sample at one time step.
-        batch_size: samples per batch and process, ≥ 1.
-        num_workers: loader processes, ≥ 0, at most 128 or four for each core; the batches do not depend on it.
         val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
             effect where the data set has a validation split of its own.
         seed: of the order of the training samples and of their augmentation.
-        prefetch: batches that each worker prepares ahead, ≥ 1.
-        persistent_workers: keep the workers from epoch to epoch.
-        drop_last: leave out a last training batch that is not full, on which some nets cannot learn.
+        Others as in Loading.
 
     Attributes:
         splits: "train", "val" and "test", after setup.
-        augment: (sample, seed) → sample, for the training split; None: samples as they are.
+        augment: (sample, seed) → sample, for the training split; None: samples stay as they are.
 
-    Raises: ValueError naming the argument; FileNotFoundError or ValueError naming a missing or corrupt file.
+    Raises: ValueError naming an argument, or a file that is corrupt; FileNotFoundError naming one that is missing.
     """
 
     CLASSES: tuple[str, ...]
@@ -63,13 +86,10 @@ class DataModule(pl.LightningDataModule):
         self,
         num_classes: int,
         sample_shape: Sequence[int],
-        batch_size: int = 64,
-        num_workers: int = 0,
+        *,
         val_fraction: float = 0.1,
         seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        drop_last: bool = False,
+        **loading: Any,
     ) -> None:
         super().__init__()
         self.num_classes = integer(self, "num_classes", num_classes, at_least=1)
@@ -77,16 +97,26 @@ class DataModule(pl.LightningDataModule):
             raise refuse(self, "sample_shape", "a list of integers", sample_shape)
         self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
         self._check_facts(getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None))
-        self.batch_size = integer(self, "batch_size", batch_size, at_least=1)
-        self.num_workers = integer(self, "num_workers", num_workers, at_least=0, at_most=MOST_WORKERS)
+        self.loading = Loading(**loading)
+        self.loading.check(self)
         self.val_fraction = real(self, "val_fraction", val_fraction, above=0, below=1)
         self.seed = integer(self, "seed", seed, at_least=0)
-        self.prefetch = integer(self, "prefetch", prefetch, at_least=1)
-        self.persistent_workers = flag(self, "persistent_workers", persistent_workers)
-        self.drop_last = flag(self, "drop_last", drop_last)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
         self._has_validation = False
+
+    def __init_subclass__(cls, *, positional: bool = False, groups: Sequence[type] = (), **more: Any) -> None:
+        super().__init_subclass__(**more)
+        merge_signature(cls, positional=positional, groups=groups)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch and process. Lightning's BatchSizeFinder sets it."""
+        return self.loading.batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self.loading = replace(self.loading, batch_size=value)
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
@@ -148,13 +178,13 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.splits["train"]
         if self.trainer is None:
-            return self._loader(split, EpochSampler(len(split), self.seed), self.drop_last)
+            return self._loader(split, EpochSampler(len(split), self.seed), self.loading.drop_last)
         if self.trainer.overfit_batches > 0:  # the same batches in each epoch
-            return self._loader(split, SequentialSampler(split), self.drop_last)
+            return self._loader(split, SequentialSampler(split), self.loading.drop_last)
         sampler = EpochSampler(len(split), self.seed)
         # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        return self._loader(split, sampler, self.drop_last)
+        return self._loader(split, sampler, self.loading.drop_last)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.splits["val"], SequentialSampler(self.splits["val"]))
@@ -170,16 +200,16 @@ class DataModule(pl.LightningDataModule):
         if self.trainer is not None:
             rank, world = self.trainer.global_rank, self.trainer.world_size
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        has_workers = self.num_workers > 0
+        loading, has_workers = self.loading, self.loading.num_workers > 0
         return DataLoader(
             split,
             # By name: Lightning builds the loader of predictions, and this in it, anew from their arguments.
             batch_sampler=SharedBatches(
-                sampler=sampler, batch_size=self.batch_size, drop_last=drop_last, rank=rank, world=world
+                sampler=sampler, batch_size=loading.batch_size, drop_last=drop_last, rank=rank, world=world
             ),
-            num_workers=self.num_workers,
-            persistent_workers=has_workers and self.persistent_workers,
-            prefetch_factor=self.prefetch if has_workers else None,
+            num_workers=loading.num_workers,
+            persistent_workers=has_workers and loading.persistent_workers,
+            prefetch_factor=loading.prefetch if has_workers else None,
             pin_memory=on_gpu,
             worker_init_fn=_quieten_worker,
             collate_fn=_whole_batch,
@@ -202,7 +232,12 @@ class DataModule(pl.LightningDataModule):
             raise refuse(self, "sample_shape", f"{list(shape)}, which is what the data has", list(self.sample_shape))
 
 
-class ImageDataModule(DataModule):
+merge_signature(
+    DataModule, groups=(Loading,), inherits=False
+)  # __init_subclass__ does not see the class that defines it
+
+
+class ImageDataModule(DataModule, positional=True):
     """Base of the image data sets: x [N, C, H, W] with values in [0, 1].
 
     Args:
@@ -210,30 +245,8 @@ class ImageDataModule(DataModule):
         Others as in DataModule.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        sample_shape: Sequence[int],
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        augment: Augmentation | None = None,
-        drop_last: bool = False,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            sample_shape,
-            batch_size,
-            num_workers,
-            val_fraction,
-            seed,
-            prefetch,
-            persistent_workers,
-            drop_last=drop_last,
-        )
+    def __init__(self, *, augment: Augmentation | None = None, **common: Any) -> None:
+        super().__init__(**common)
         if augment:
             augment.check(self.sample_shape)
             self.augment = augment

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from snntrain.arguments import choice, flag, real, refuse
-from snntrain.data.cache import MODES, open_cache
+from snntrain.arguments import choice, flag, refuse
+from snntrain.data.cache import Caching, open_cache
 from snntrain.data.datamodule import DataModule
 from snntrain.data.event_augmentation import EventAugmentation, EventChain
 from snntrain.data.events import describe
 from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit
+from snntrain.signature import take
 
 #: Recordings that are looked at to tell how many events a framing leaves out, where not all of them are.
 SAMPLED = 64
@@ -52,7 +53,7 @@ class AugmentedReader:
         return self.reader.framing(self.augmentation(self.reader.read(recording), seed))
 
 
-class EventDataModule(DataModule):
+class EventDataModule(DataModule, groups=(Caching,)):
     """Base of the event data sets: batches (x [N, T, C, H, W] or [N, T, F], labels [N], index [N]).
 
     Args:
@@ -61,12 +62,10 @@ class EventDataModule(DataModule):
         num_classes, sample_shape: as in DataModule.
         augment: augmentations of the training split; None: none. With one of events, training frames are made anew for
             each draw and the cache serves validation and test only.
-        cache: where framed samples are kept: disk, memory or off.
-        cache_gb: 10⁹ bytes that the caches of all data sets may take together.
         verify: read every recording before the training begins, unless all are cached, so that a damaged one is named
             at once; otherwise it is named when its turn comes.
         unsorted: "refuse" or "sort" recordings in which time goes back, see read_events.
-        Others as in DataModule.
+        Others as in DataModule and Caching.
 
     Raises: as in DataModule, and ValueError naming a recording that one may not train on.
     """
@@ -78,40 +77,22 @@ class EventDataModule(DataModule):
         root: str,
         framing: Framing,
         num_classes: int,
-        sample_shape: Sequence[int],
+        *,
         augment: EventAugmentation | None = None,
-        cache: str = "disk",
-        cache_gb: float = 20.0,
         verify: bool = True,
         unsorted: str = "refuse",
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        drop_last: bool = False,
+        **common: Any,
     ) -> None:
         if not isinstance(framing, Framing):
             raise refuse(self, "framing", "a Framing, in YAML {_target_: snntrain.data.framing.Framing, …}", framing)
         self.SAMPLE_SHAPE = framing.shape[1:]
-        super().__init__(
-            num_classes,
-            sample_shape,
-            batch_size,
-            num_workers,
-            val_fraction,
-            seed,
-            prefetch,
-            persistent_workers,
-            drop_last=drop_last,
-        )
+        self.caching = take(Caching, common)
+        super().__init__(num_classes, **common)
         self.root, self.framing = Path(root), framing
         augment = augment or EventAugmentation()
         self.augment_events = augment.events(framing.sensor_size)
         self.augment = augment.frames(framing.shape)
-        self.cache = choice(self, "cache", cache, MODES)
-        self.cache_gb = real(self, "cache_gb", cache_gb, above=0)
+        self.caching.check(self)
         self.verify = flag(self, "verify", verify)
         self.unsorted = choice(self, "unsorted", unsorted, ("refuse", "sort"))
         self.hashes: dict[str, str] = {}
@@ -170,9 +151,7 @@ class EventDataModule(DataModule):
         Raises: ValueError naming a recording that one may not train on.
         """
         key = {"data": self.hashes[source], "read": dict(settings), "framing": self.framing.key()}
-        cache = open_cache(
-            self.cache, caches, key, len(recordings), self.framing.shape, self.framing.dtype, self.cache_gb
-        )
+        cache = open_cache(self.caching, caches, key, len(recordings), self.framing.shape, self.framing.dtype)
         reader = FrameReader(read, self.framing)
         if cache is None or len(cache) < len(recordings):
             self._look_through(source, recordings, read)

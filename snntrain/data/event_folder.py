@@ -4,14 +4,13 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from snntrain.arguments import choice, real, refuse
 from snntrain.data.cache import frames_folder
-from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
 from snntrain.data.fingerprint import content_hash
-from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit, held_out
 
 #: Frames of events that were read in another way must not be found in a cache: raise it when a reader changes.
@@ -24,7 +23,7 @@ SPLIT_FOLDERS = {
 }
 
 
-class EventFolder(EventDataModule):
+class EventFolder(EventDataModule, positional=True):
     """Class folders of recordings in a format that read_events reads.
 
     Layouts: <root>/{train,test[,val]}/<class>/… (split: folder; the split folders' names in any case), or
@@ -47,34 +46,16 @@ class EventFolder(EventDataModule):
 
     def __init__(
         self,
-        root: str,
-        framing: Framing,
-        num_classes: int,
-        sample_shape: Sequence[int],
+        *,
         split: str | float = "folder",
         formats: Sequence[str] | None = None,
         columns: str = "xytp",
         time_unit: str = "us",
         camera: str | None = None,
-        augment: EventAugmentation | None = None,
-        cache: str = "disk",
-        cache_gb: float = 20.0,
         cache_root: str | None = None,
-        verify: bool = True,
-        unsorted: str = "refuse",
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        drop_last: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            *(root, framing, num_classes, sample_shape, augment, cache, cache_gb, verify, unsorted),
-            *(batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers),
-            drop_last=drop_last,
-        )
+        super().__init__(**common)
         alternative = ", or 'folder'"
         self.split = (
             split if split == "folder" else real(self, "split", split, above=0, below=1, alternative=alternative)

@@ -15,7 +15,6 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms.v2 import functional as images
 
 from snntrain.arguments import flag, integer, real, refuse
-from snntrain.data.augmentation import Augmentation
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.fingerprint import content_hash, listing_hash
 from snntrain.data.normalized import Normalized
@@ -88,7 +87,7 @@ def _from_0_to_1(picture: Tensor) -> Tensor:
     return picture if picture.is_floating_point() else picture.float() / 255
 
 
-class ImageFolder(ImageDataModule):
+class ImageFolder(ImageDataModule, positional=True):
     """Any pictures in a folder per class, by the rules of torchvision.datasets.ImageFolder.
 
     Two layouts. Split by folder: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet, val/ is
@@ -119,39 +118,21 @@ class ImageFolder(ImageDataModule):
     def __init__(
         self,
         folder: str,
-        num_classes: int,
-        sample_shape: list[int],
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        augment: Augmentation | None = None,
+        *,
         size: int = 224,
         crop_ratio: float = 0.875,
         test_fraction: float = 0.1,
         normalize: bool = False,
         verify: bool = True,
         background: str | Sequence[int] | None = "black",
-        drop_last: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            sample_shape,
-            batch_size,
-            num_workers,
-            val_fraction,
-            seed,
-            prefetch,
-            persistent_workers,
-            augment,
-            drop_last=drop_last,
-        )
+        super().__init__(**common)
         self.folder = Path(folder)
         self.size = integer(self, "size", size, at_least=1)
         if self.sample_shape not in ((1, size, size), (3, size, size)):
-            raise refuse(self, "sample_shape", f"[3, {size}, {size}], or [1, {size}, {size}] for grey", sample_shape)
+            allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for grey"
+            raise refuse(self, "sample_shape", allowed, list(self.sample_shape))
         self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
         self.normalize = flag(self, "normalize", normalize)

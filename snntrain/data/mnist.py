@@ -5,14 +5,15 @@ import math
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision import datasets
 
 from snntrain.arguments import flag
-from snntrain.data.augmentation import Augmentation
 from snntrain.data.datamodule import ImageDataModule
+from snntrain.data.download import fetch
 from snntrain.data.source import missing_message
 from snntrain.data.split import ImageSplit
 from snntrain.files import naming
@@ -33,7 +34,7 @@ UNPACKED_SHA256 = {
 }
 
 
-class MNIST(ImageDataModule):
+class MNIST(ImageDataModule, positional=True):
     """70,000 handwritten digits of 28×28 pixels, 10,000 of them for testing.
 
     Reads <root>/<name>/raw as torchvision lays it out. A .gz file is verified by checksum and unpacked in memory, so
@@ -41,7 +42,7 @@ class MNIST(ImageDataModule):
 
     Args:
         root: the folder that holds the data set's folder.
-        download: fetch missing files with torchvision, which verifies them.
+        download: fetch missing files, verified.
         Others as in ImageDataModule.
 
     Raises: FileNotFoundError naming the missing file, its URL and the folder to put it in, or OSError after a download
@@ -53,33 +54,8 @@ class MNIST(ImageDataModule):
     CLASSES = tuple("0123456789")
     SAMPLE_SHAPE = (1, 28, 28)
 
-    def __init__(
-        self,
-        root: str,
-        num_classes: int,
-        sample_shape: list[int],
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 1 / 12,
-        seed: int = 1,
-        download: bool = False,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        augment: Augmentation | None = None,
-        drop_last: bool = False,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            sample_shape,
-            batch_size,
-            num_workers,
-            val_fraction,
-            seed,
-            prefetch,
-            persistent_workers,
-            augment,
-            drop_last=drop_last,
-        )
+    def __init__(self, root: str, *, download: bool = False, val_fraction: float = 1 / 12, **common: Any) -> None:
+        super().__init__(val_fraction=val_fraction, **common)
         self.root = Path(root)
         self.download = flag(self, "download", download)
         self.hashes: dict[str, str] = {}
@@ -91,16 +67,8 @@ class MNIST(ImageDataModule):
         return self.root / self.SOURCE.__name__ / "raw"
 
     def prepare_data(self) -> None:
-        missing = [archive for archive, _ in self.SOURCE.resources if self._find(archive) is None]
-        if not (self.download and missing):
-            return
-        try:
-            self.SOURCE(str(self.root), download=True)
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                f"data: the download failed ({' '.join(str(error).split())}). Download {', '.join(missing)} by hand "
-                f"from {self.SOURCE.mirrors[0]} into {self.raw}."
-            ) from error
+        if self.download and any(self._find(archive) is None for archive, _ in self.SOURCE.resources):
+            fetch(self.SOURCE.__name__, self.root)
 
     def load(self) -> dict[str, ImageSplit]:
         splits = {}

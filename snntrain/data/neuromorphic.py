@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,9 @@ from snntrain.data.cache import frames_folder
 from snntrain.data.damage import is_systems, one_line
 from snntrain.data.download import fetch
 from snntrain.data.event_arrays import check_array, check_ratio, check_stored
-from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import BadRecording, SensorSize, as_events, checked
 from snntrain.data.fingerprint import content_hash
-from snntrain.data.framing import Framing
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
 from snntrain.files import naming
@@ -100,7 +98,7 @@ class TonicReader:
             check_ratio(declared, path.stat().st_size)
 
 
-class NeuromorphicDataModule(EventDataModule):
+class NeuromorphicDataModule(EventDataModule, positional=True):
     """Base of the data sets that tonic reads, from <root>/<tonic's name> as tonic lays it out.
 
     Args:
@@ -124,37 +122,14 @@ class NeuromorphicDataModule(EventDataModule):
     CHANGED: Mapping[str, str] = {}
 
     def __init__(
-        self,
-        root: str,
-        framing: Framing,
-        num_classes: int,
-        sample_shape: Sequence[int],
-        partial: bool = False,
-        download: bool = False,
-        test_fraction: float = 0.1,
-        augment: EventAugmentation | None = None,
-        cache: str = "disk",
-        cache_gb: float = 20.0,
-        verify: bool = True,
-        unsorted: str = "refuse",
-        batch_size: int = 64,
-        num_workers: int = 0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        prefetch: int = 2,
-        persistent_workers: bool = True,
-        drop_last: bool = False,
+        self, *, partial: bool = False, download: bool = False, test_fraction: float = 0.1, **common: Any
     ) -> None:
-        super().__init__(
-            *(root, framing, num_classes, sample_shape, augment, cache, cache_gb, verify, unsorted),
-            *(batch_size, num_workers, val_fraction, seed, prefetch, persistent_workers),
-            drop_last=drop_last,
-        )
+        super().__init__(**common)
         sensor = list(self.SENSOR) if np.ndim(self.SENSOR) else self.SENSOR
-        if framing.sensor_size != sensor:
+        if self.framing.sensor_size != sensor:
             raise ValueError(
                 f"{type(self).__name__}: framing.sensor_size must be {sensor}, which is what the data has, got "
-                f"{framing.sensor_size}. To make frames smaller, use framing.downsample."
+                f"{self.framing.sensor_size}. To make frames smaller, use framing.downsample."
             )
         self.partial = flag(self, "partial", partial)
         self.download = flag(self, "download", download)

@@ -14,7 +14,7 @@ _FREE = ("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name")
 _FREE_WITHIN = ("data.num_workers", "data.download", "data.prefetch", "data.persistent_workers", "data.cache_gb")
 _FREE_OF_TRAINER = ("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler")
 # Groups in which folders stand.
-_WITH_FOLDERS = ("data", "callbacks", "stages", "logger", "trainer")
+_WITH_FOLDERS = ("data", "callbacks", "logger", "trainer")
 
 Difference = tuple[str, Any, Any]  # key, recorded value, value now
 ABSENT = "—"

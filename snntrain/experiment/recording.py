@@ -31,7 +31,7 @@ from snntrain.experiment.recorded import (
     write_record,
 )
 from snntrain.registry import did_you_mean
-from snntrain.run.build import build_stages, build_task
+from snntrain.run.build import build_callbacks, build_task, check_fit_end
 from snntrain.run.provenance import ROOT, git
 from snntrain.run.run import run
 from snntrain.terminal import bold, terminal
@@ -165,7 +165,7 @@ def record_from(
     first = composed(name, next(iter(runs)), ours)
     refuse_several_devices(first, "a record")
     refuse_local_places(portable(first, name))
-    build_stages(first, build_task(first))  # imports what the runs did, for the lock
+    check_fit_end(build_callbacks(first), build_task(first), first)  # imports what the runs did, for the lock
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, runs)), *ours]
     return _write(name, runs, ours, commit, shlex.join(command), experiments)
 

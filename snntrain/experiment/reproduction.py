@@ -39,7 +39,7 @@ from snntrain.experiment.recorded import (
     recorded_names,
 )
 from snntrain.experiment.recording import composed, refuse_several_devices, split_overrides
-from snntrain.export.lava_shim import installed_lava
+from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.registry import did_you_mean
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
@@ -104,7 +104,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     given = _given(overrides)
     trust = given.get("trust") is True
     reference = read_record(folder) if is_record else read_run(folder)
-    config = admit(reference.config, str(folder), trust, writing=("callbacks", "trainer", "stages"))
+    config = admit(reference.config, str(folder), trust, writing=("callbacks", "trainer"))
     own = config["seed"]
     if not isinstance(own, int) or own not in reference.metrics:
         raise UsageError(f"{folder}: its config has seed {config['seed']!r}, its results are of another.")
@@ -191,7 +191,7 @@ def _repeat(
     bits = is_same_data and is_same(computing(packages)) and is_same(hardware)
     found = exact({name: float(value).hex() for name, value in metrics.items()})
     recorded = reference.metrics[seed]
-    without_lava = installed_lava((settings["stages"].get("lava") or {}).get("folder")) is None
+    without_lava = installed_lava((settings["callbacks"].get("lava") or {}).get("folder")) is None
     verdicts = compare(recorded, found, reference.tolerances[seed], bits, without_lava)
     return _conclude(reference, seed, verdicts, bits, rule)
 

@@ -1,13 +1,14 @@
 """The parts of a net one after the other, joined into layers of weights and neurons."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snntrain.export.error import ExportError, refusal
+from snntrain.export.error import ExportError, ExportErrors
 from snntrain.export.synapse import (
     Pair,
     Pool,
@@ -19,6 +20,8 @@ from snntrain.export.synapse import (
     pool_before_dense,
 )
 
+NO_NEURONS = ("", "the net has no neurons", "Put some between its layers.")
+
 
 @dataclass
 class Row:
@@ -27,13 +30,25 @@ class Row:
     Attributes:
         name, kind: path and class in the net.
         becomes: what it is in the file.
-        problem: why the net cannot be exported; '' if this part is fine.
+        problem: why the net cannot be exported; None if this part is fine.
     """
 
     name: str
     kind: str
     becomes: str = ""
-    problem: str = ""
+    problem: ExportError | None = None
+
+    @property
+    def place(self) -> str:
+        """This part as the place of an error."""
+        return f"{self.name} ({self.kind})"
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raises: ExportError with all problems, where there are any."""
+    problems = [row.problem for row in rows if row.problem]
+    if problems:
+        raise ExportErrors(*problems)
 
 
 class Chain:
@@ -50,7 +65,7 @@ class Chain:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (1, 3):
-            raise ExportError(f"export: one step of the input must be [C, H, W] or [N], got shape {list(shape)}.")
+            raise ExportError("", f"one step of the input must be [C, H, W] or [N], got shape {list(shape)}")
         self.count = 0
         self.restart(shape)
 
@@ -89,7 +104,7 @@ class Chain:
     def pool(self, row: Row, pool: Pool) -> None:
         """A pooling that adds or averages."""
         if len(self.now) != 3:
-            raise refusal(row.name, row.kind, f"it pools a step of shape {list(self.now)}", "Pool pictures [C, H, W].")
+            raise ExportError(row.place, f"it pools a step of shape {list(self.now)}", "Pool pictures [C, H, W].")
         if self.synapse is None:
             self.pools.append(pool)
         else:
@@ -106,16 +121,16 @@ class Chain:
 
     def maximum(self, row: Row, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> None:
         """A maximum over windows."""
-        raise refusal(row.name, row.kind, "there is no maximum", "Use AvgPool2d.")
+        raise ExportError(row.place, "there is no maximum", "Use AvgPool2d.")
 
     def weights(self, row: Row, synapse: Synapse) -> None:
         """A layer with weights."""
         if self.synapse is not None:
             reason = f"no neurons lie between it and {self.synapse.name}"
-            raise refusal(row.name, row.kind, reason, "Put neurons between the two, or make them one layer.")
+            raise ExportError(row.place, reason, "Put neurons between the two, or make them one layer.")
         if len(self.now) != (3 if synapse.is_conv else 1):
             reason = f"it reads a step of shape {list(self.now)}"
-            raise refusal(row.name, row.kind, reason, "Put Flatten before Linear.")
+            raise ExportError(row.place, reason, "Put Flatten before Linear.")
         fold = pool_before_conv if synapse.is_conv else pool_before_dense
         for pool, shape in zip(reversed(self.pools), reversed(self._pooled_shapes()[:-1]), strict=True):
             synapse = _folded(row, lambda pool=pool, shape=shape, last=synapse: fold(pool, last, shape))
@@ -128,7 +143,7 @@ class Chain:
         if self.synapse is None:
             self._pass_through(row)
         if self.synapse.is_conv:
-            raise refusal(row.name, row.kind, "only dense layers may be recurrent", "Put Flatten and Linear before it.")
+            raise ExportError(row.place, "only dense layers may be recurrent", "Put Flatten and Linear before it.")
         self.synapse = replace(self.synapse, weight_rec=weight_rec)
 
     def neurons(self, row: Row, neuron: Any) -> None:
@@ -155,7 +170,7 @@ class Chain:
             return
         if self.synapse.is_conv:
             remedy = "End the net with neurons or with Linear."
-            raise refusal(self.synapse.name, "convolution", "no neurons come after it", remedy)
+            raise ExportError(f"{self.synapse.name} (convolution)", "no neurons come after it", remedy)
         self._name_waiting(self.emit_readout(self.synapse))
 
     # --- helpers -----------------------------------------------------------------------------------------------------
@@ -194,4 +209,4 @@ def _folded(row: Row, fold: Any) -> Synapse:
         return fold()
     except ValueError as error:
         reason = f"it cannot be joined with a pooling: {error}"
-        raise refusal(row.name, row.kind, reason, "Use windows that tile the input, and no padding.") from None
+        raise ExportError(row.place, reason, "Use windows that tile the input, and no padding.") from None

@@ -1,6 +1,6 @@
 """What a netx file computes, in integers: the reference in numpy, and the same in torch, which is faster.
 
-In every step of every layer, with all numbers integers and trunc towards 0:
+In every step of every layer, with all numbers integers and trunc toward 0:
 
     u ← trunc(u·(4096 − iDecay)/4096) + 64·Σ w·x
     v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias, clipped to ±(2^23 − 1)
@@ -60,10 +60,12 @@ class Emulation:
         for index, (low, high) in zip(self.layers, self.u_range, strict=True):
             if max(-low, high) >= STATE_LIMIT:
                 raise ExportError(
-                    f"export: layer {index} ({layers[index].name}) overflows: |u|, the sum of what reaches a neuron in "
-                    f"one step, must stay below 2^23 = {STATE_LIMIT}, got {low} to {high}. Give the input or the "
-                    "weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), a net of floats a "
-                    "smaller scale (neuron.scale), or the layer fewer inputs."
+                    f"layer {index} ({layers[index].name})",
+                    "it overflows: |u|, the sum of what reaches a neuron in one step, must stay below 2^23 = "
+                    f"{STATE_LIMIT}, got {low} to {high}",
+                    "Give the input or the weights fewer bits (callbacks.qat.quant.input.bits and "
+                    "callbacks.qat.quant.w.bits), a net of floats a smaller scale "
+                    "(neuron.scale), or the layer fewer inputs.",
                 )
 
 
@@ -108,18 +110,19 @@ def emulate(
 def check_input(layers: Sequence[NetxLayer], shape: Sequence[int]) -> None:
     """Raises: ExportError unless the shape [T, N, *] is one that the layers take."""
     if not layers or layers[0].kind != "input":
-        raise ExportError("export: the file has no input layer at its start, so the shape of its input is not known.")
+        raise ExportError("", "the file has no input layer at its start, so the shape of its input is not known")
     wanted = layers[0].shape
     if tuple(shape[2:]) != wanted or 0 in shape:
         numbers = ", ".join(map(str, wanted))
-        raise ExportError(f"export: the input must be [T, N, {numbers}] with T, N ≥ 1, got shape {list(shape)}.")
+        raise ExportError("", f"the input must be [T, N, {numbers}] with T, N ≥ 1, got shape {list(shape)}")
 
 
-def not_whole(dtype: object) -> ExportError:
+def fractional_input(dtype: object) -> ExportError:
     """The error for inputs that are not integers."""
     return ExportError(
-        f"emulate: the input must hold integers (0 and 1 for spikes), got other values of dtype {dtype}. "
-        "Use an encoder that spikes, or Exported.input.encode for a quantised net."
+        "",
+        f"the input must hold integers (0 and 1 for spikes), got other values of dtype {dtype}",
+        "Use an encoder that spikes, or Exported.input.encode for a quantized net.",
     )
 
 
@@ -142,7 +145,7 @@ class _NumpySteps(_Steps):
     def integers(self, x: Tensor | np.ndarray) -> np.ndarray:
         x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
         if not np.array_equal(x, np.round(x)):
-            raise not_whole(x.dtype)
+            raise fractional_input(x.dtype)
         return x.astype(np.int64)
 
     def layer(self, layer: NetxLayer, x: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
@@ -186,7 +189,7 @@ class _TorchSteps(_Steps):
     def integers(self, x: Tensor | np.ndarray) -> Tensor:
         x = torch.as_tensor(x).detach()
         if x.is_floating_point() and not torch.equal(x, x.round()):
-            raise not_whole(x.dtype)
+            raise fractional_input(x.dtype)
         return x
 
     @torch.no_grad()

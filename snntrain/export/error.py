@@ -1,13 +1,34 @@
-"""The error of everything that cannot be exported."""
+"""The errors of a net that cannot be exported, and of a graph that cannot be imported."""
+
+from snntrain.graph import NetError
+
+MAX_POOL_REMEDY = "callbacks.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
 
 
-class ExportError(ValueError):
+class ExportError(NetError):
     """A net, a part of it, or a file that cannot be exported or read; the text names the place and a way out."""
 
+    owner, action = "export", "exported"
 
-MAX_POOL_REMEDY = "stages.lava.max_pool=neurons (in Python max_pool='neurons'), which puts neurons in its place"
+
+class ExportErrors(ExportError):
+    """All the parts of a net that cannot be exported, one a line."""
+
+    def __init__(self, *problems: NetError) -> None:
+        super().__init__("", "parts of the net cannot be exported")
+        self.args = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
-def refusal(name: str, kind: str, reason: str, remedy: str) -> ExportError:
-    """The error that every refusal of a place in a net raises."""
-    return ExportError(f"export: {name} ({kind}) cannot be exported: {reason}. {remedy}")
+class NirImportError(ExportError):
+    """A NIR graph, or a node of it, that cannot be imported."""
+
+    owner, action = "import_nir", "imported"
+
+
+class UnreadableLayer(ExportError):
+    """A layer of a netx file that Lava may know, and the emulator does not."""
+
+    action = "read"

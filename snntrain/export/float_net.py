@@ -34,9 +34,10 @@ def input_of(x: Tensor) -> InputSpec:
     """
     if not torch.equal(x.float(), x.float().round()):
         raise ExportError(
-            "export: the input holds values that are not integers, and a file takes spikes or integers. Use an encoder "
-            "that spikes (encoder=poisson, latency, …), or quantize the net: stages.qat.quant=loihi makes the input "
-            "integers."
+            "",
+            "the input holds values that are not integers, and a file takes spikes or integers",
+            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: callbacks.qat.quant=loihi "
+            "makes the input integers.",
         )
     low, high = int(x.min()), int(x.max())
     if low >= 0:

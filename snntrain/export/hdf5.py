@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises: ExportError for a file that is not there; DamagedFile naming the file, and the dataset where it is one.
     """
     if not path.is_file():
-        raise ExportError(f"export: {path} does not exist.")
+        raise ExportError("", f"{path} does not exist")
     wrong = _worker.ask(path)
     if wrong is not None:
         raise DamagedFile(f"{path} is damaged, or no HDF5 file: {wrong}. Export it again, or get it anew.")

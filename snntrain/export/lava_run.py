@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from snntrain.arguments import real
-from snntrain.export.emulator import Emulation, check_input, not_whole
-from snntrain.export.lava_shim import FOLDER, installed_lava
+from snntrain.export.emulator import Emulation, check_input, fractional_input
 from snntrain.export.netx_file import read
 from snntrain.files import naming
+from snntrain.lava_exchange.lava_shim import FOLDER, installed_lava
 
 WORKER = Path(__file__).with_name("lava_worker.py")
 _LAST_LINES = 12
@@ -79,7 +79,7 @@ def run_in_lava(
     x = x_seq.detach().cpu().numpy() if isinstance(x_seq, Tensor) else np.asarray(x_seq)
     check_input(read(path), x.shape)
     if not np.array_equal(x, np.round(x)):
-        raise not_whole(x.dtype)
+        raise fractional_input(x.dtype)
     largest = int(np.abs(x).max(initial=0))
     message_bits = 0 if largest <= 1 and x.min(initial=0) >= 0 else largest.bit_length() + 1
     folder = installed_lava() if folder is None and python is None else folder
@@ -117,7 +117,7 @@ def _call(command: Sequence[Any], environment: dict[str, str], timeout: float, s
     what = f"did not end within {timeout:g} seconds and was killed" if code is None else f"ended with code {code}"
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
     if code is None:
-        what += "; give it more time (stages.lava.timeout), or fewer samples (stages.lava.lava_samples)"
+        what += "; give it more time (callbacks.lava.timeout), or fewer samples (callbacks.lava.lava_samples)"
     raise LavaError("\n".join([f"run_in_lava: Lava's simulator {what}.{' It said last:' if lines else ''}", *lines]))
 
 

@@ -28,13 +28,14 @@ def main(request: str, result: str) -> None:
 
 
 def _import_netx() -> Any:
-    here = str(Path(__file__).resolve().parent)
-    sys.path.insert(0, here)
+    here = Path(__file__).resolve().parent
+    beside = here.with_name("lava_exchange")
+    sys.path.insert(0, str(beside))
     try:
         import lava_shim
     finally:
-        # Python puts it there too; modules here have names that others know as packages.
-        sys.path[:] = [folder for folder in sys.path if folder != here]
+        # Python itself adds the folder of a script. Modules in both have names that others know as packages.
+        sys.path[:] = [folder for folder in sys.path if folder not in (str(here), str(beside))]
     netx = lava_shim.netx()
     if importlib.util.find_spec("torch") is None:
         # Lava imports all modules of the package in search of models; this one, which has none, needs torch.

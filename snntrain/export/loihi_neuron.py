@@ -1,13 +1,12 @@
 """Neurons of a net in Loihi's terms, and the integers that they and the weights before them become."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snntrain.export.error import refusal
+from snntrain.export.error import ExportError
 from snntrain.export.netx_file import (
     DECAY_ONE,
     LARGEST_BIAS,
@@ -18,11 +17,10 @@ from snntrain.export.netx_file import (
     is_misread,
 )
 from snntrain.export.synapse import Synapse
-from snntrain.neuron import CubaLIFNode, IFNode
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.graph import linear_form_at
 
-_POWERS = range(-8, 21)  # of two, tried as scales
-_CLOSE = 1e-9  # relative; what folding a pooling in float64 leaves
+_POWERS = range(-8, 21)  # exponents of the power-of-two scales to try
+_CLOSE = 1e-9  # the relative error that folding a pooling in float64 leaves
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,61 +48,40 @@ class LoihiNeuron:
         return {self.i_decay, self.v_decay} <= {0, DECAY_ONE}
 
 
-@torch.no_grad()
-def neuron_of(name: str, neuron: nn.Module) -> LoihiNeuron:
+def neuron_of(place: str, neuron: nn.Module) -> LoihiNeuron:
     """A neuron in Loihi's terms.
 
     Raises: ExportError naming it, and what to use instead.
     """
-    kind = type(neuron).__name__
-    reader = _READERS.get(type(neuron))  # not isinstance: a subclass may compute something else
-    if reader is None:
-        remedy = (
-            "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
-            "stages.qat.quant=loihi (then LIFNode is one more of the neurons it knows)."
-        )
-        raise refusal(name, kind, "its dynamics are not those of Loihi's CUBA neuron", remedy)
-    if neuron.v_reset is None:
-        raise refusal(
-            name, kind, "it subtracts the threshold (soft reset), and Loihi resets to 0", "Use neuron.v_reset=0."
-        )
-    if neuron.v_reset != 0:
-        remedy = "Use neuron.v_reset=0; without a leak v_threshold − v_reset is then the same threshold."
-        raise refusal(name, kind, f"it resets to {neuron.v_reset:g}, and Loihi to 0", remedy)
-    return reader(name, neuron)
-
-
-def _if(name: str, neuron: IFNode) -> LoihiNeuron:
-    return LoihiNeuron(DECAY_ONE, 0, _threshold(neuron.v_threshold), fires_at_threshold=True)
-
-
-def _float_cuba(name: str, neuron: CubaLIFNode) -> LoihiNeuron:
-    decays = [float(decay) * DECAY_ONE for decay in neuron.step_parameters(torch.float64)]
+    remedy = (
+        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
+        "callbacks.qat.quant=loihi."
+    )
+    with ExportError.instead():
+        form = linear_form_at(place, neuron, "its dynamics are not those of Loihi's CUBA neuron", remedy)
+    if form.v_reset is None:
+        raise ExportError(place, "it subtracts the threshold (soft reset), and Loihi resets to 0", _RESET_TO_0)
+    if form.v_reset != 0:
+        more = "Without a leak v_threshold − v_reset is then the same threshold."
+        raise ExportError(place, f"it resets to {form.v_reset:g}, and Loihi to 0", f"{_RESET_TO_0} {more}")
+    for name, value in {"spikes that are not 1": form.height, "a bias": form.bias, "a start": form.v_start}.items():
+        if value is not None:
+            reason = f"it has {name}, which belongs into the weights before it or behind it"
+            raise ExportError(place, reason, "Quantize the net with callbacks.qat.quant=loihi, which puts it there.")
+    decays = [decay * DECAY_ONE for decay in (form.current_decay, form.voltage_decay)]
     i_decay, v_decay = (round(decay) for decay in decays)
-    spec = LoihiNeuron(i_decay, v_decay, _threshold(neuron.v_threshold), fires_at_threshold=True)
-    if spec.keeps_grid and decays == [i_decay, v_decay]:
-        return spec
-    return LoihiNeuron(i_decay, v_decay, spec.threshold, fires_at_threshold=True, is_integer=False)
+    sums = form.only_sums and form.gain == 1.0  # integers then give the spikes of floats
+    return LoihiNeuron(
+        i_decay,
+        v_decay,
+        form.threshold.cpu() / form.gain,
+        fires_at_threshold=form.fires_at_threshold,
+        scale=None if form.scale is None else float(form.scale),
+        is_integer=form.scale is not None or sums,
+    )
 
 
-def _integer_cuba(name: str, neuron: LoihiCubaLIFNode) -> LoihiNeuron:
-    if neuron.norm is not None:
-        reason = "its norm acts on the current in every step, and Lava's reader would leave it out"
-        raise refusal(name, type(neuron).__name__, reason, "Put a BatchNorm2d before the neuron, which is folded.")
-    chip = neuron.chip_parameters()
-    threshold = _threshold(chip["vThMant"] / neuron.scale)
-    return LoihiNeuron(chip["iDecay"], chip["vDecay"], threshold, scale=float(neuron.scale))
-
-
-def _threshold(value: float | Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64).reshape(-1)
-
-
-_READERS: dict[type, Callable[[str, nn.Module], LoihiNeuron]] = {
-    IFNode: _if,
-    CubaLIFNode: _float_cuba,
-    LoihiCubaLIFNode: _integer_cuba,
-}
+_RESET_TO_0 = "Use neuron.v_reset=0."
 
 
 @dataclass(frozen=True)
@@ -135,7 +112,7 @@ def integer_layer(
     Raises: ExportError for weights that are not finite.
     """
     if not all(bool(torch.isfinite(weight).all()) for weight in synapse.weights):
-        raise refusal(synapse.name, "layer", "its weights hold NaN or infinite values", "Train it again.")
+        raise ExportError(f"{synapse.name} (layer)", "its weights hold NaN or infinite values", "Train it again.")
     scale = scale or _own_scale(synapse, neuron) or _largest_scale(synapse, neuron)
     weights = [2 * torch.round(weight * (scale / 2)) for weight in synapse.weights]
     bias = None if synapse.bias is None or not synapse.bias.any() else torch.round(synapse.bias * scale)
@@ -213,7 +190,7 @@ def _largest_scale(synapse: Synapse, neuron: LoihiNeuron) -> float:
 def _is_whole(values: Tensor, factor: float = 1.0) -> bool:
     """Whether all times the factor are integers, up to the rounding of float64."""
     flat = values.flatten()
-    for part in (flat[:100], flat):  # most are seen not to be by the first few
+    for part in (flat[:100], flat):  # fail fast: most tensors that are not integer show it in the first 100 values
         scaled = part * factor
         if not bool(((scaled - scaled.round()).abs() <= _CLOSE * scaled.abs()).all()):
             return False

@@ -16,14 +16,13 @@ from snntrain import __version__
 from snntrain.arguments import choice
 from snntrain.error import DamagedFile
 from snntrain.export import float_net, netx_file, quantized
+from snntrain.export.chain import check_rows
 from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
 from snntrain.export.netx_file import STATE_LIMIT, NetxLayer
 from snntrain.export.plan import CAVEAT, InputSpec, Plan, Readout
 from snntrain.files import damage, read_json, replacing, write_json
-from snntrain.quantize.calibration import observe
-from snntrain.quantize.integer_net import IntegerNet, to_integer
-from snntrain.quantize.quantized_net import QuantizedNet
+from snntrain.quantize import IntegerNet, QuantizedNet, observe, to_integer
 
 MAX_POOLS = ("refuse", "neurons")
 
@@ -38,13 +37,14 @@ def plan(
 ) -> Plan:
     """What would become of every layer of a net, or why it cannot be exported; print it.
 
-    Batch normalisations are folded into the layers before them, average and sum pooling into the layers beside them. A
+    Batch normalizations are folded into the layers before them, average and sum pooling into the layers beside them. A
     last Linear layer without neurons is left to the host, as integers.
 
     Args:
-        net: one layer after the other, with neurons IFNode, CubaLIFNode or lava_exchange.CubaLIFNode; or a net that
-            snntrain.quantize made for the target 'loihi', prepared (the plan is a guess before observe) or of integers.
-        example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantises it itself.
+        net: one layer after the other, with neurons that have a linear form and reset to 0 (those that leak are exact
+            only as lava_exchange.CubaLIFNode); or a net that snntrain.quantize made for the target 'loihi', prepared
+            (the plan is a guess before observe) or of integers.
+        example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantizes it itself.
         scale: integers per unit of the weights, one number or {pattern of names: number}. None: for each layer the
             neuron's own, or a power of two, that leaves the weights as they are; or else the largest that fits.
         append_neuron: put this behind a last Linear layer.
@@ -54,12 +54,12 @@ def plan(
     """
     choice("plan", "max_pool", max_pool, MAX_POOLS)
     if example.dim() not in (3, 5) or 0 in example.shape:
-        raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
+        raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
     if not isinstance(net, (IntegerNet, QuantizedNet)):
         return float_net.plan_of(net, example, scale, append_neuron, max_pool)
     for name, value in {"scale": scale, "append_neuron": append_neuron}.items():
         if value is not None:
-            raise ExportError(f"export: {name} is for nets of floats; a quantised net has its integers already.")
+            raise ExportError("", f"{name} is for nets of floats; a quantized net has its integers already")
     if isinstance(net, QuantizedNet):
         if not net.is_observed:  # a guess that shows which layers can be exported
             net = copy.deepcopy(net)
@@ -89,12 +89,11 @@ def export(
     """
     path = Path(path)
     if path.suffix in (".json", ".npz"):
-        raise ExportError(f"export: path must not end in {path.suffix}, which is for the files beside it, got {path}.")
+        raise ExportError("", f"path must not end in {path.suffix}, which is for the files beside it, got {path}")
     if isinstance(net, QuantizedNet) and not net.is_observed:
-        raise ExportError("export: the ranges of the quantised net are not known. Call observe(net, loader) first.")
+        raise ExportError("", "the ranges of the quantized net are not known", "Call observe(net, loader) first.")
     planned = plan(net, example, **options)
-    if planned.problems:
-        raise ExportError("\n".join(planned.problems))
+    check_rows(planned.rows)
     netx_file.check(planned.layers)
     headroom = _headroom(planned, [example, *calibration])
     exported = Exported(path, planned.layers, planned.input, planned.readout, planned.is_exact, headroom)
@@ -130,10 +129,12 @@ def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
     for index, spikes, others, v in zip(run.layers, run.spikes, wanted.spikes, run.v_range, strict=True):
         if differing := int((spikes != others).sum()):
             raise ExportError(
-                f"export: layer {index} ({planned.layers[index].name}) overflows on the calibration data: Lava clips "
-                f"potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to {v[1]}, and {differing} spikes would change. Give "
-                "the input or the weights fewer bits (stages.qat.quant.input.bits, stages.qat.quant.w.bits), a net of "
-                "floats a smaller scale (neuron.scale), or use neurons that leak."
+                f"layer {index} ({planned.layers[index].name})",
+                f"it overflows on the calibration data: Lava clips potentials at 2^23 = {STATE_LIMIT}, got {v[0]} to "
+                f"{v[1]}, and {differing} spikes would change",
+                "Give the input or the weights fewer bits (callbacks.qat.quant.input.bits and "
+                "callbacks.qat.quant.w.bits), a net of floats a smaller scale (neuron.scale), or use "
+                "neurons that leak.",
             )
 
 
@@ -196,7 +197,7 @@ class Exported:
                 with damage(host), np.load(host) as parts:
                     readout = Readout(**{name: parts[name] for name in ("weight", "bias", "step")})
         except FileNotFoundError as error:
-            raise ExportError(f"export: {error.filename} is missing beside {path}. Export it again.") from error
+            raise ExportError("", f"{error.filename} is missing beside {path}", "Export it again.") from error
         except zipfile.BadZipFile as error:
             raise DamagedFile(f"{host} is damaged ({error}). Export it again.") from error
         layers = [replace(layer, name=names.get(index, "")) for index, layer in enumerate(layers)]

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from snntrain.error import DamagedFile
-from snntrain.export.error import ExportError
+from snntrain.export.error import ExportError, UnreadableLayer
 from snntrain.export.hdf5 import opened
 from snntrain.files import replacing
 
@@ -68,16 +68,17 @@ def check(layers: Sequence[NetxLayer]) -> None:
     """Raises: ExportError naming the first layer with a number beyond what Lava computes rightly, and the limit."""
     biased = None
     for index, layer in enumerate(layers):
-        place = f"export: layer {index} ({layer.name or layer.kind})"
         if not layer.has_neurons:
             continue
+        place = f"layer {index} ({layer.name or layer.kind})"
         _check_layer(layer, place)
         biased = place if layer.bias is not None else biased
         if layer.weight_rec is not None and biased:
             raise ExportError(
-                f"{place} is recurrent, and {biased.removeprefix('export: ')} has a bias, which makes neurons spike "
-                "before the first input arrives; a recurrent layer remembers that. Train without biases up to the last "
-                "recurrent layer."
+                place,
+                f"it is recurrent, and {biased} has a bias, which makes neurons spike before the first input arrives; "
+                "a recurrent layer remembers that",
+                "Train without biases up to the last recurrent layer.",
             )
 
 
@@ -89,21 +90,24 @@ def _check_layer(layer: NetxLayer, place: str) -> None:
         low, high = int(weight.min()), int(weight.max())
         if low < SMALLEST_WEIGHT or high > LARGEST_WEIGHT or (weight % 2).any():
             raise ExportError(
-                f"{place}: {name} must be even integers from {SMALLEST_WEIGHT} to {LARGEST_WEIGHT}, got {low} to "
-                f"{high}. Use a smaller scale (neuron.scale), or in Python none, to let the weights choose it."
+                place,
+                f"{name} must be even integers from {SMALLEST_WEIGHT} to {LARGEST_WEIGHT}, got {low} to {high}",
+                "Use a smaller scale (neuron.scale), or in Python none, to let the weights choose it.",
             )
     if layer.kind != "conv" and is_misread([layer.weight, layer.weight_rec]):
         raise ExportError(
-            f"{place}: where no weight of a matrix is positive, its smallest must not be −2^k, which Lava's reader "
-            f"cuts, got {int(layer.weight.min())}. Use another scale (neuron.scale)."
+            place,
+            "where no weight of a matrix is positive, its smallest must not be −2^k, which Lava's reader cuts, got "
+            f"{int(layer.weight.min())}",
+            "Use another scale (neuron.scale).",
         )
     if layer.kind != "conv" and not (layer.weight.any() or (layer.weight_rec is not None and layer.weight_rec.any())):
-        raise ExportError(f"{place}: all weights are 0, which Lava cannot load. Leave the layer out, or train it.")
+        raise ExportError(place, "all weights are 0, which Lava cannot load", "Leave the layer out, or train it.")
     _check_range(layer.threshold, "the threshold", 0, LARGEST_THRESHOLD, place, _SMALLER)
-    remedy = "Give biases fewer bits (stages.qat.quant.bias.bits), a net of floats a smaller scale (neuron.scale)."
+    remedy = "Give biases fewer bits (callbacks.qat.quant.bias.bits), a net of floats a smaller scale (neuron.scale)."
     _check_range(0 if layer.bias is None else layer.bias, "a bias", SMALLEST_BIAS, LARGEST_BIAS, place, remedy)
     if layer.bias is not None and layer.i_decay != DECAY_ONE:
-        raise ExportError(f"{place}: a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}. Train without a bias.")
+        raise ExportError(place, f"a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}", "Train without a bias.")
     for name in ("i_decay", "v_decay"):
         _check_range(getattr(layer, name), name, 0, DECAY_ONE, place, "Use decays from 0 to 1.")
 
@@ -130,7 +134,7 @@ def _check_range(value: Any, what: str, low: int, high: int, place: str, remedy:
     values = np.asarray(value)
     bad = values[(values < low) | (values > high)]
     if bad.size:
-        raise ExportError(f"{place}: {what} must be from {low} to {high}, got {int(bad.flat[0])}. {remedy}")
+        raise ExportError(place, f"{what} must be from {low} to {high}, got {int(bad.flat[0])}", remedy)
 
 
 def write(layers: Sequence[NetxLayer], path: str | os.PathLike) -> None:
@@ -193,11 +197,11 @@ class _Reader:
 
     def layer(self, index: int) -> NetxLayer:
         kind = self.text("type")
-        place = f"export: {self.path}: layer {index} ({kind})"
+        place = f"{self.path}: layer {index} ({kind})"
         if kind not in _KINDS:
-            raise ExportError(f"{place} is not known. Known: {', '.join(_KINDS)}.")
+            raise UnreadableLayer(place, "its type is not known", f"Known: {', '.join(_KINDS)}.")
         if "delay" in self.group:
-            raise ExportError(f"{place} has delays, which the emulator does not compute.")
+            raise UnreadableLayer(place, "it has delays, which the emulator does not compute")
         if kind == "flatten":
             return NetxLayer(kind, ())
         shape = tuple(self.integers("shape", 1, least=1, sizes=((1,), (3,))).tolist())
@@ -205,7 +209,7 @@ class _Reader:
             return NetxLayer(kind, shape)
         neuron_kind = self.text("neuron/type")
         if neuron_kind not in ("CUBA", "LOIHI"):
-            raise ExportError(f"{place} has neurons of type {neuron_kind}. Known: CUBA.")
+            raise UnreadableLayer(place, f"it has neurons of type {neuron_kind}", "Known: CUBA.")
         dims = 4 if kind == "conv" else 2
         arrays = {"weight": self.integers("weight", dims)}
         if kind == "dense_rec":
@@ -282,7 +286,7 @@ def _with_shapes(layers: list[NetxLayer], path: Path) -> list[NetxLayer]:
     for index, layer in enumerate(layers):
         if layer.kind == "flatten":
             if shape is None:
-                raise ExportError(f"export: {path}: layer {index} (flatten) has no layer before it.")
+                raise UnreadableLayer(f"{path}: layer {index} (flatten)", "it has no layer before it")
             layer = NetxLayer("flatten", shape)
         elif layer.has_neurons and shape is not None and layer.shape != (found := _output_shape(layer, shape)):
             raise DamagedFile(

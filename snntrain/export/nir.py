@@ -12,8 +12,6 @@ Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
 
 import itertools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import real
-from snntrain.export.chain import Chain, Row
-from snntrain.export.error import ExportError, refusal
+from snntrain.export.chain import Chain, Row, check_rows
+from snntrain.export.error import ExportError
 from snntrain.export.synapse import Pool, Synapse
 from snntrain.export.walker import walk
 from snntrain.files import replacing
-from snntrain.neuron import CubaLIFNode, IFNode, LIFNode, ParametricLIFNode
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.graph import linear_form_at
+from snntrain.neuron.linear_form import LinearForm
 
-_LONGEST = 2.0**30  # steps; a time constant of as many loses nothing in float32
+_LONGEST = 2.0**30  # in steps: a neuron with so long a time constant loses nothing in float32
 
 
 def library() -> Any:
@@ -46,11 +44,11 @@ def library() -> Any:
 def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None = None, dt: float = 1e-4) -> Any:
     """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten and CubaLIF nodes.
 
-    Batch normalisations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
+    Batch normalizations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
 
     Args:
-        net: one layer after the other; neurons IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, and as its equations
-            without truncation lava_exchange.CubaLIFNode, with v_reset = 0.
+        net: one layer after the other; neurons with a linear form and v_reset = 0, such as IFNode, LIFNode,
+            ParametricLIFNode, CubaLIFNode, and, without its truncation, lava_exchange.CubaLIFNode.
         example: an input [T, N, *] of it.
         path: of a file to write, whole or not at all; None: none.
         dt: seconds that a step stands for; 1e-4 is what snnTorch takes for granted.
@@ -60,12 +58,9 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
     """
     nir = library()
     if example.dim() not in (3, 5) or 0 in example.shape:
-        raise ExportError(f"export: example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}.")
+        raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
     chain = _NirChain(tuple(example.shape[2:]), real("export_nir", "dt", dt, above=0), nir)
-    rows = walk(net, example, chain, _neuron_of)
-    problems = [row.problem for row in rows if row.problem]
-    if problems:
-        raise ExportError("\n".join(problems))
+    check_rows(walk(net, example, chain, _form_of))
     graph = chain.graph()
     if path is not None:
         with replacing(Path(path)) as temporary:
@@ -73,49 +68,24 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
     return graph
 
 
-@dataclass(frozen=True)
-class _Neuron:
-    """Decays, the factor that inputs are multiplied by, and the threshold that v must exceed."""
-
-    current_decay: float
-    voltage_decay: float
-    gain: float
-    threshold: float
-
-
-def _neuron_of(name: str, neuron: nn.Module) -> _Neuron:
-    kind = type(neuron).__name__
-    if type(neuron) not in _DECAYS:
-        known = ", ".join(one.__name__ for one in _DECAYS)
-        raise refusal(name, kind, "its dynamics are not those of a CubaLIF node", f"Use one of {known}.")
-    if neuron.v_reset != 0:
-        raise refusal(name, kind, f"v_reset is {neuron.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
-    decays = _DECAYS[type(neuron)](neuron)
-    gain = decays[1] if getattr(neuron, "decay_input", False) else 1.0
-    if type(neuron) is LoihiCubaLIFNode:
-        return _Neuron(*decays, gain, neuron.threshold_mantissa / neuron.scale)
-    # Ours fires at the threshold too: above the number just below it is the same.
-    below = float(np.nextafter(np.float32(neuron.v_threshold), np.float32(-np.inf)))
-    return _Neuron(*decays, gain, below)
+def _form_of(place: str, neuron: nn.Module) -> LinearForm:
+    remedy = "Use one of IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, lava_exchange.CubaLIFNode."
+    with ExportError.instead():
+        form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
+    if form.v_reset != 0:
+        raise ExportError(place, f"v_reset is {form.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
+    if any(value is not None for value in (form.height, form.bias, form.v_start)):
+        reason = "its spikes are not 1, or it has a bias or a start potential, and a CubaLIF node has neither"
+        raise ExportError(place, reason, remedy)
+    return form
 
 
-def _of_cuba(neuron: CubaLIFNode) -> tuple[float, float]:
-    current_decay, voltage_decay = (float(decay) for decay in neuron.step_parameters(torch.float64))
-    return current_decay, voltage_decay
-
-
-def _of_loihi(neuron: LoihiCubaLIFNode) -> tuple[float, float]:
-    chip = neuron.chip_parameters()
-    return chip["iDecay"] / neuron.p_scale, chip["vDecay"] / neuron.p_scale
-
-
-_DECAYS: dict[type, Callable[[Any], tuple[float, float]]] = {
-    IFNode: lambda neuron: (1.0, 0.0),
-    LIFNode: lambda neuron: (1.0, 1.0 / neuron.tau),
-    ParametricLIFNode: lambda neuron: (1.0, 1.0 / neuron.tau),
-    CubaLIFNode: _of_cuba,
-    LoihiCubaLIFNode: _of_loihi,
-}
+def _threshold(form: LinearForm, shape: tuple[int, ...]) -> np.ndarray:
+    """What the potential must exceed; a neuron that fires at its threshold exceeds the float32 just below it."""
+    threshold = form.threshold.cpu().numpy().reshape(-1, *[1] * (len(shape) - 1))
+    if form.fires_at_threshold:
+        threshold = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    return np.ones(shape) * threshold
 
 
 class _NirChain(Chain):
@@ -142,12 +112,12 @@ class _NirChain(Chain):
         self.shape = pool.output_shape(self.shape)
 
     def recurrent(self, row: Row, weight_rec: Tensor) -> None:
-        raise refusal(row.name, row.kind, "importers read recurrence in different ways", "Leave it out.")
+        raise ExportError(row.place, "importers read recurrence in different ways", "Leave it out.")
 
     def emit_flatten(self) -> None:
         self.add("flatten", self.library.Flatten({"input": np.array(self.shape)}, start_dim=0, end_dim=-1))
 
-    def emit(self, row: Row, synapse: Synapse, neuron: _Neuron, shape: tuple[int, ...]) -> str:
+    def emit(self, row: Row, synapse: Synapse, neuron: LinearForm, shape: tuple[int, ...]) -> str:
         name = self._add_weights(synapse, neuron.gain)
         ones = np.ones(shape)
         steps = [
@@ -155,7 +125,7 @@ class _NirChain(Chain):
             for decay in (neuron.current_decay, neuron.voltage_decay)
         ]
         w_in, r = (ones * count for count in steps)
-        zeros, threshold = np.zeros(shape), ones * neuron.threshold
+        zeros, threshold = np.zeros(shape), _threshold(neuron, shape)
         taus = (w_in * self.dt, r * self.dt)
         row.becomes = self.add("neuron", self.library.CubaLIF(*taus, r, zeros, threshold, zeros.copy(), w_in))
         return name
@@ -184,7 +154,7 @@ class _NirChain(Chain):
         try:
             return self.library.NIRGraph(self.nodes, list(itertools.pairwise(names)))
         except ValueError as error:  # version 1.0.8 takes every kernel for square
-            raise ExportError(f"export: nir refuses the graph: {error}. Use square kernels.") from error
+            raise ExportError("", f"nir refuses the graph: {error}", "Use square kernels.") from error
 
 
 def _without_groups(weight: np.ndarray, groups: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Import of NIR graphs: the net that computes what NIR's equations say, or a refusal that names node and parameter.
+"""Import of NIR graphs: the net that computes what NIR's equations say, or an error that names node and parameter.
 
 Neurons become CubaLIFNode, whose inputs are not scaled: with steps of dt, g = w_in·r·(dt/tau_syn)·(dt/tau_mem) and v
 the potential of NIR, its potential is v/|g|, so that it fires above v_threshold/|g|; where g is negative, the weights
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from snntrain import lava_exchange, layer
 from snntrain.arguments import real
 from snntrain.error import DamagedFile
-from snntrain.export.error import ExportError
+from snntrain.export.error import NirImportError
 from snntrain.export.hdf5 import opened
 from snntrain.export.nir import library
 from snntrain.neuron import CubaLIFNode
@@ -51,8 +51,9 @@ def import_nir(graph: Any, dt: float = 1e-4) -> nn.Sequential:
     read = _read(nir, path)
     try:
         return _net_of(nir, read, dt)
-    except ExportError as error:
-        raise ExportError(f"{path}: {error}") from error
+    except NirImportError as error:
+        place = f"{path}: {error.place}" if error.place else str(path)
+        raise NirImportError(place, error.reason, error.remedy) from error
 
 
 def _read(nir: Any, path: Path) -> Any:
@@ -70,9 +71,7 @@ def _read(nir: Any, path: Path) -> Any:
 
 def _net_of(nir: Any, graph: Any, dt: float) -> nn.Sequential:
     if not isinstance(graph, nir.NIRGraph):
-        raise ExportError(
-            f"import_nir: graph must be a nir.NIRGraph or the path of a file, got {type(graph).__name__}."
-        )
+        raise NirImportError("", f"graph must be a nir.NIRGraph or the path of a file, got {type(graph).__name__}")
     modules: list[nn.Module] = []
     names = _path_through(nir, graph)
     shape = _end_shape(graph, names[0], "input_type", "input")
@@ -80,7 +79,7 @@ def _net_of(nir: Any, graph: Any, dt: float) -> nn.Sequential:
         node = graph.nodes[name]
         reader = _READERS.get(type(node).__name__)
         if reader is None:
-            raise _refusal(name, node, f"it is not one of {', '.join(_READERS)}")
+            raise _node_error(name, node, f"it is not one of {', '.join(_READERS)}")
         module, shape, sign = reader(_Node(name, node), shape, dt)
         if sign < 0:
             _negate_weights(modules, name, node)
@@ -88,12 +87,12 @@ def _net_of(nir: Any, graph: Any, dt: float) -> nn.Sequential:
         modules.append(module)
     wanted = _end_shape(graph, names[-1], "output_type", "output")
     if None not in (shape, wanted) and math.prod(shape) != math.prod(wanted):
-        raise _refusal(names[-1], graph.nodes[names[-1]], f"its shape is {list(wanted)}, and it gets {list(shape)}")
+        raise _node_error(names[-1], graph.nodes[names[-1]], f"its shape is {list(wanted)}, and it gets {list(shape)}")
     return nn.Sequential(*modules)
 
 
-def _refusal(name: str, node: Any, reason: str) -> ExportError:
-    return ExportError(f"import_nir: node {name} ({type(node).__name__}) cannot be imported: {reason}.")
+def _node_error(name: str, node: Any, reason: str) -> NirImportError:
+    return NirImportError(f"node {name} ({type(node).__name__})", reason)
 
 
 def _path_through(nir: Any, graph: Any) -> list[str]:
@@ -102,22 +101,20 @@ def _path_through(nir: Any, graph: Any) -> list[str]:
     for source, target in graph.edges:
         for name in (source, target):
             if name not in graph.nodes:
-                raise ExportError(
-                    f"import_nir: the edge from {source} to {target} needs a node {name}, which is missing."
-                )
+                raise NirImportError("", f"the edge from {source} to {target} needs a node {name}, which is missing")
         following.setdefault(source, []).append(target)
     starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     if len(starts) != 1:
-        raise ExportError(f"import_nir: the graph must have one input, it has {len(starts)}.")
+        raise NirImportError("", f"the graph must have one input, it has {len(starts)}")
     names = [starts[0]]
     while not isinstance(graph.nodes[names[-1]], nir.Output):
         targets = following.get(names[-1], [])
         if len(targets) != 1 or targets[0] in names:
             reason = f"{len(targets)} nodes follow it, and one that is new must"
-            raise _refusal(names[-1], graph.nodes[names[-1]], reason)
+            raise _node_error(names[-1], graph.nodes[names[-1]], reason)
         names.append(targets[0])
     if len(names) != len(graph.nodes):
-        raise ExportError("import_nir: the graph branches; only nodes that follow one another are known.")
+        raise NirImportError("", "the graph branches; only nodes that follow one another are known")
     return names
 
 
@@ -129,7 +126,7 @@ def _end_shape(graph: Any, name: str, attribute: str, key: str) -> Shape:
         return None
     sizes = _Node(name, graph.nodes[name]).integers(attribute, value=value)
     if min(sizes, default=0) < 1:
-        raise _refusal(name, graph.nodes[name], f"its shape must be positive, it is {sizes}")
+        raise _node_error(name, graph.nodes[name], f"its shape must be positive, it is {sizes}")
     return tuple(sizes)
 
 
@@ -143,7 +140,7 @@ def _negate_weights(modules: list[nn.Module], name: str, node: Any) -> None:
                 if parameter is not None:
                     parameter.data.neg_()
             return
-    raise _refusal(name, node, "its gain r (times w_in) is negative, and no weights come before it to be negated")
+    raise _node_error(name, node, "its gain r (times w_in) is negative, and no weights come before it to be negated")
 
 
 class _Node:
@@ -152,34 +149,34 @@ class _Node:
     def __init__(self, name: str, node: Any) -> None:
         self.name, self.node = name, node
 
-    def refusal(self, reason: str) -> ExportError:
-        return _refusal(self.name, self.node, reason)
+    def error(self, reason: str) -> NirImportError:
+        return _node_error(self.name, self.node, reason)
 
     def numbers(self, what: str, value: Any = None) -> np.ndarray:
         """A parameter as float64."""
         value = getattr(self.node, what, None) if value is None else value
         if value is None:
-            raise self.refusal(f"{what} is missing")
+            raise self.error(f"{what} is missing")
         if isinstance(value, Tensor):
             value = value.detach().cpu()
             value = value.double().numpy() if value.is_floating_point() else value.numpy()
         try:
             array = np.asarray(value)
         except (TypeError, ValueError) as error:
-            raise self.refusal(f"{what} holds no numbers") from error
+            raise self.error(f"{what} holds no numbers") from error
         if array.dtype.kind not in "biuf" or not array.size:
-            raise self.refusal(f"{what} must hold real numbers, it holds {array.size} values of {array.dtype}")
+            raise self.error(f"{what} must hold real numbers, it holds {array.size} values of {array.dtype}")
         array = array.astype(np.float64)
         if not np.isfinite(array).all():
-            raise self.refusal(f"{what} holds {array[~np.isfinite(array)].flat[0]}, and must be finite")
+            raise self.error(f"{what} holds {array[~np.isfinite(array)].flat[0]}, and must be finite")
         if np.abs(array).max() > _LARGEST:
-            raise self.refusal(f"{what} holds {np.abs(array).max():g}, which is beyond float32")
+            raise self.error(f"{what} holds {np.abs(array).max():g}, which is beyond float32")
         return array
 
     def tensor(self, what: str, *dims: int) -> Tensor:
         array = self.numbers(what)
         if array.ndim not in dims:
-            raise self.refusal(f"{what} must have {dims[0]} dims, its shape is {list(array.shape)}")
+            raise self.error(f"{what} must have {dims[0]} dims, its shape is {list(array.shape)}")
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
     def bias(self, outputs: int) -> Tensor | None:
@@ -187,19 +184,19 @@ class _Node:
             return None
         bias = self.tensor("bias", 1)
         if len(bias) != outputs:
-            raise self.refusal(f"bias has {len(bias)} values for {outputs} outputs")
+            raise self.error(f"bias has {len(bias)} values for {outputs} outputs")
         return bias
 
     def integers(self, what: str, value: Any = None) -> list[int]:
         array = self.numbers(what, value).reshape(-1)
         if (array != array.round()).any() or np.abs(array).max() > 2**31:
-            raise self.refusal(f"{what} must be whole numbers, it is {array.tolist()}")
+            raise self.error(f"{what} must be whole numbers, it is {array.tolist()}")
         return [int(each) for each in array]
 
     def pair(self, what: str, least: int) -> tuple[int, int]:
         values = self.integers(what)
         if len(values) > 2 or min(values) < least:
-            raise self.refusal(f"{what} must be one or two integers ≥ {least}, it is {values}")
+            raise self.error(f"{what} must be one or two integers ≥ {least}, it is {values}")
         return values[0], values[-1]
 
     def one(self, what: str, shape: Shape) -> float:
@@ -207,10 +204,10 @@ class _Node:
         array = self.numbers(what)
         fits = array.size == 1 or shape is None or array.shape in (shape, shape[:1])
         if not fits and not _broadcasts(array.shape, shape):
-            raise self.refusal(f"{what} has the shape {list(array.shape)}, and the neurons {list(shape)}")
+            raise self.error(f"{what} has the shape {list(array.shape)}, and the neurons {list(shape)}")
         values = array.reshape(-1)
         if not np.allclose(values, values[0], rtol=1e-6, atol=0):
-            raise self.refusal(f"{what} differs from neuron to neuron")
+            raise self.error(f"{what} differs from neuron to neuron")
         return float(values[0])
 
 
@@ -228,7 +225,7 @@ def _linear(node: _Node, shape: Shape, dt: float) -> Read:
     weight = node.tensor("weight", 2)
     outputs, inputs = weight.shape
     if shape not in (None, (inputs,)):
-        raise node.refusal(f"weight has the shape {list(weight.shape)}, and the input {list(shape)}")
+        raise node.error(f"weight has the shape {list(weight.shape)}, and the input {list(shape)}")
     bias = node.bias(outputs)
     module = layer.Linear(inputs, outputs, bias=bias is not None)
     return _with_parameters(module, weight, bias), (outputs,), 1
@@ -239,14 +236,14 @@ def _conv(node: _Node, shape: Shape, dt: float) -> Read:
     outputs, into, *kernel = weight.shape
     groups = node.pair("groups", least=1)[0]
     if outputs % groups:
-        raise node.refusal(f"groups is {groups}, which does not divide {outputs} outputs")
+        raise node.error(f"groups is {groups}, which does not divide {outputs} outputs")
     stride, dilation = node.pair("stride", least=1), node.pair("dilation", least=1)
     padding = _padding(node, stride)
     if shape is not None and (len(shape) != 3 or shape[0] != into * groups):
-        raise node.refusal(f"weight has the shape {list(weight.shape)} in {groups} groups, and the input {list(shape)}")
+        raise node.error(f"weight has the shape {list(weight.shape)} in {groups} groups, and the input {list(shape)}")
     declared = getattr(node.node, "input_shape", None)
     if declared is not None and shape is not None and tuple(node.integers("input_shape")) != shape[1:]:
-        raise node.refusal(f"input_shape is {node.integers('input_shape')}, and the input {list(shape)}")
+        raise node.error(f"input_shape is {node.integers('input_shape')}, and the input {list(shape)}")
     bias = node.bias(outputs)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     module = layer.Conv2d(into * groups, outputs, tuple(kernel), bias=bias is not None, **geometry)
@@ -262,7 +259,7 @@ def _padding(node: _Node, stride: tuple[int, int]) -> str | tuple[int, int]:
     if not isinstance(padding, str):
         return node.pair("padding", least=0)
     if padding not in ("same", "valid") or (padding == "same" and stride != (1, 1)):
-        raise node.refusal(f"padding is {padding!r} with stride {stride}; 'valid', or 'same' with stride 1 is known")
+        raise node.error(f"padding is {padding!r} with stride {stride}; 'valid', or 'same' with stride 1 is known")
     return padding
 
 
@@ -280,7 +277,7 @@ def _sizes(
     each = zip(shape[1:], kernel, stride, padding, dilation, strict=True)
     sizes = tuple((size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in each)
     if min(sizes) < 1:
-        raise node.refusal(f"its windows of {list(kernel)} are larger than the input {list(shape)}")
+        raise node.error(f"its windows of {list(kernel)} are larger than the input {list(shape)}")
     return sizes
 
 
@@ -295,9 +292,9 @@ def _pool(node: _Node, shape: Shape, dt: float) -> Read:
     kind = lava_exchange.SumPool2d if type(node.node).__name__ == "SumPool2d" else layer.AvgPool2d
     kernel, stride, padding = (node.pair(*each) for each in (("kernel_size", 1), ("stride", 1), ("padding", 0)))
     if shape is not None and len(shape) != 3:
-        raise node.refusal(f"it pools pictures [C, H, W], and the input is {list(shape)}")
+        raise node.error(f"it pools pictures [C, H, W], and the input is {list(shape)}")
     if any(2 * pads > size for pads, size in zip(padding, kernel, strict=True)):
-        raise node.refusal(f"padding {padding} is more than half of kernel_size {kernel}")
+        raise node.error(f"padding {padding} is more than half of kernel_size {kernel}")
     after = _sizes(node, shape, kernel, stride, padding)
     return kind(kernel, stride, padding), None if after is None else (shape[0], *after), 1
 
@@ -308,7 +305,7 @@ def _flatten(node: _Node, shape: Shape, dt: float) -> Read:
     if shape is not None:
         first, last = (at + len(shape) if at < 0 else at for at in (start, end))
         if not 0 <= first <= last < len(shape):
-            raise node.refusal(f"start_dim {start} and end_dim {end} are no dims of the input {list(shape)}")
+            raise node.error(f"start_dim {start} and end_dim {end} are no dims of the input {list(shape)}")
         after = (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
     return layer.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end), after, 1
 
@@ -327,30 +324,30 @@ def _lif(node: _Node, shape: Shape, dt: float) -> Read:
 def _decay(node: _Node, tau: str, shape: Shape, dt: float) -> float:
     value = node.one(tau, shape)
     if value <= 0:
-        raise node.refusal(f"{tau} must be > 0, it is {value:g}")
+        raise node.error(f"{tau} must be > 0, it is {value:g}")
     if dt / value > 1 + 1e-6:
-        raise node.refusal(f"dt/{tau} must be from 0 to 1, it is {dt / value:g}; is dt right?")
+        raise node.error(f"dt/{tau} must be from 0 to 1, it is {dt / value:g}; is dt right?")
     return min(dt / value, 1.0)
 
 
 def _gain(node: _Node, what: str, shape: Shape) -> float:
     value = node.one(what, shape)
     if value == 0:
-        raise node.refusal(f"{what} is 0, so that no input reaches it")
+        raise node.error(f"{what} is 0, so that no input reaches it")
     return value
 
 
 def _neurons(node: _Node, shape: Shape, current_decay: float, voltage_decay: float, gain: float) -> Read:
     for what in ("v_leak", "v_reset"):
         if getattr(node.node, what, None) is not None and node.numbers(what).any():
-            raise node.refusal(f"{what} is not 0")
+            raise node.error(f"{what} is not 0")
     decays = [0.0 if value < _NEVER else value for value in (current_decay, voltage_decay)]
     v_threshold = node.one("v_threshold", shape)
     if v_threshold < 0:
-        raise node.refusal(f"v_threshold must be ≥ 0, it is {v_threshold:g}: it would fire without any input")
+        raise node.error(f"v_threshold must be ≥ 0, it is {v_threshold:g}: it would fire without any input")
     threshold = v_threshold / abs(gain) if gain else math.inf
     if threshold >= _LARGEST:
-        raise node.refusal(f"v_threshold {v_threshold:g} divided by its gain {gain:g} is beyond float32")
+        raise node.error(f"v_threshold {v_threshold:g} divided by its gain {gain:g} is beyond float32")
     above = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))  # ours fires at the threshold too
     return CubaLIFNode(*decays, v_threshold=above), shape, 1 if gain > 0 else -1
 

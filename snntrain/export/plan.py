@@ -12,14 +12,14 @@ from torch import Tensor
 from snntrain.arguments import real, refuse
 from snntrain.export import netx_file
 from snntrain.export.chain import Chain, Row
-from snntrain.export.error import MAX_POOL_REMEDY, ExportError, refusal
+from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.loihi_neuron import LoihiNeuron, Rounding, integer_layer
 from snntrain.export.netx_file import DECAY_ONE, NetxLayer
 from snntrain.export.synapse import Pair, Synapse
-from snntrain.quantize.arithmetic import rounded
+from snntrain.quantize import rounded
 
 READOUT_BITS = 16
-_POOLED = "Pool after the neurons, or give its weights fewer bits (stages.qat.quant.w.bits)."
+_POOLED = "Pool after the neurons, or give its weights fewer bits (callbacks.qat.quant.w.bits)."
 CAVEAT = "Lava's simulator holds a net of any size: a pass there does not prove that it fits a chip."
 
 
@@ -56,9 +56,10 @@ class InputSpec:
         if not torch.equal(x, x.round()) or bool((x < self.lowest).any() or (x > self.highest).any()):
             low, high = x.min().item(), x.max().item()
             raise ExportError(
-                f"export: the input must hold integers from {self.lowest} to {self.highest}, as the example did, got "
-                f"values from {low:g} to {high:g}. Use an encoder that spikes, or quantize the net: "
-                "stages.qat.quant=loihi."
+                "",
+                f"the input must hold integers from {self.lowest} to {self.highest}, as the example did, got values "
+                f"from {low:g} to {high:g}",
+                "Use an encoder that spikes, or quantize the net: callbacks.qat.quant=loihi.",
             )
         return x
 
@@ -106,8 +107,8 @@ class Plan:
 
     @property
     def problems(self) -> list[str]:
-        """Texts of all refusals."""
-        return [row.problem for row in self.rows if row.problem]
+        """What cannot be exported and why, one text for each part."""
+        return [str(row.problem) for row in self.rows if row.problem]
 
     @property
     def is_exact(self) -> bool:
@@ -144,10 +145,10 @@ class PlanBuilder(Chain):
     def maximum(self, row: Row, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> None:
         """A maximum over windows: of spikes it is a neuron that fires at any of them and forgets all else."""
         if self.max_pool != "neurons":
-            raise refusal(row.name, row.kind, "netx has no maximum", f"Use AvgPool2d, or {MAX_POOL_REMEDY}.")
+            raise ExportError(row.place, "netx has no maximum", f"Use AvgPool2d, or {MAX_POOL_REMEDY}.")
         graded = self.plan.input.message_bits and not self.count
         if self.synapse is not None or self.pools or self.flat or graded:
-            raise refusal(row.name, row.kind, "what it pools are no spikes", "Put it just after neurons.")
+            raise ExportError(row.place, "what it pools are no spikes", "Put it just after neurons.")
         channels = self.now[0]
         ones = torch.ones(channels, 1, *kernel, dtype=torch.float64)
         self.weights(row, Synapse(row.name, ones, None, stride, padding, dilation, groups=channels))
@@ -161,7 +162,7 @@ class PlanBuilder(Chain):
         layer, rounding = integer_layer(synapse, neuron, shape, self._scale_of(synapse.name))
         if self.keeps_integers and not rounding.is_exact:
             reason = "joined with a pooling, or all negative, its integers are none that Lava computes with"
-            raise refusal(synapse.name, "layer", reason, _POOLED)
+            raise ExportError(f"{synapse.name} (layer)", reason, _POOLED)
         index = len(self.plan.layers)
         self.plan.layers.append(layer)
         self.plan.scales[index] = rounding

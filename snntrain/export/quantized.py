@@ -6,18 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.export.chain import Row
-from snntrain.export.error import ExportError, refusal
+from snntrain.export.chain import NO_NEURONS, Row
+from snntrain.export.error import ExportError
 from snntrain.export.loihi_neuron import LoihiNeuron
 from snntrain.export.netx_file import DECAY_ONE, STATE_LIMIT
 from snntrain.export.plan import InputSpec, Plan, PlanBuilder
 from snntrain.export.synapse import Pool, Synapse, diagonal, pair
-from snntrain.quantize.integer_net import IntegerNet
-from snntrain.quantize.prepare import LOIHI_GRID, LOIHI_SHIFT
+from snntrain.quantize import LOIHI_GRID, LOIHI_SHIFT, IntegerNet
 
 _EVEN = 2.0  # integer weights w stand for Loihi's even weights 2w
 _STATE_BITS = 24
-_REMEDY = "Quantise the net with stages.qat.quant=loihi."
+_REMEDY = "Quantize the net with callbacks.qat.quant=loihi."
 
 
 def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:
@@ -30,14 +29,14 @@ def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:
         try:
             if operation["sources"] != ([index - 1] if index else []):
                 reason = "it has several inputs, or an earlier one; layers must follow one another"
-                raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
+                raise ExportError(row.place, reason, "Leave out residual paths and branches.")
             _Visit(builder, row, net, operation).visit()
         except ExportError as error:
-            row.problem = str(error)
+            row.problem = error
             break  # the shapes behind it are not known
     builder.plan.rows = rows
     if not builder.plan.problems and not builder.count:
-        rows[-1].problem = "export: the net has no neurons. Put some between its layers."
+        rows[-1].problem = ExportError(*NO_NEURONS)
     return builder.plan
 
 
@@ -51,7 +50,7 @@ class _Visit:
         step = getattr(self, f"_{self.operation['op']}", None)
         if step is None:
             remedy = "Build the net from convolutions, linear layers, average pooling and neurons."
-            raise refusal(self.row.name, self.row.kind, "there is no such layer", remedy)
+            raise ExportError(self.row.place, "there is no such layer", remedy)
         step()
 
     def own(self, part: str) -> np.ndarray | None:
@@ -75,14 +74,14 @@ class _Visit:
     def _conv(self) -> None:
         weight = self.double("weight")
         if weight.dim() != 4:
-            raise refusal(self.row.name, "Conv1d", "convolutions have two dims", "Use Conv2d.")
+            raise ExportError(f"{self.row.name} (Conv1d)", "convolutions have two dims", "Use Conv2d.")
         stride, padding, dilation = self.pairs("stride", "padding", "dilation")
         groups = self.operation["groups"]
         self._weights(Synapse(self.row.name, weight, self.double("bias"), stride, padding, dilation, groups))
 
     def _scale(self) -> None:
         if self.own("bias") is not None:
-            raise refusal(self.row.name, self.row.kind, "it has weights for channels and a bias", "Use a layer there.")
+            raise ExportError(self.row.place, "it has weights for channels and a bias", "Use a layer there.")
         weight = self.double("weight")
         if self.builder.flat:  # what is flattened holds channel after channel
             weight = weight.repeat_interleave(self.builder.now[0] // len(weight))
@@ -117,10 +116,10 @@ class _Visit:
         }
         for reason, is_so in wrong.items():
             if is_so:
-                raise refusal(self.row.name, self.row.kind, reason, _REMEDY)
+                raise ExportError(self.row.place, reason, _REMEDY)
         steps = self.double("threshold") - 1  # fires at 64·k + 1, the first integer above 64·k
         if bool((steps % LOIHI_GRID).any()):
-            raise refusal(self.row.name, self.row.kind, "its threshold is not 64·k + 1", _REMEDY)
+            raise ExportError(self.row.place, "its threshold is not 64·k + 1", _REMEDY)
         v_decay = 0 if leak is None else DECAY_ONE - leak["factor"]
         neuron = LoihiNeuron(DECAY_ONE, v_decay, steps / (LOIHI_GRID * _EVEN), scale=_EVEN)
         self.builder.neurons(self.row, neuron)

@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain import lava_exchange, layer
-from snntrain.ann2snn.trace import title_of
-from snntrain.export.chain import Chain, Row
-from snntrain.export.error import MAX_POOL_REMEDY, ExportError, refusal
+from snntrain.export.chain import NO_NEURONS, Chain, Row
+from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
 from snntrain.functional import copy_net, set_backend
+from snntrain.graph import kind_of, replace_modules, shape_of, step_graph, title_of
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
-from snntrain.quantize.error import QuantizationError
-from snntrain.quantize.graph import graph_of, kind_of, shape_of
 
 _SEQUENTIAL = "layers must follow one another"
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
@@ -33,9 +31,8 @@ _NO_FORM = {
     "MaxUnpool": ("there is no unpooling", "Leave it out."),
     "Upsample": ("there is no upsampling", "Leave it out."),
     "Attention": ("it multiplies activations with each other", "Use convolutions and linear layers."),
-    "SpikingRectifier": ("it subtracts its threshold (soft reset)", "Train the spiking net itself, with hard reset."),
     "Norm": _NOT_FOLDED,
-    "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalisation
+    "ChannelAffine": _NOT_FOLDED,  # what is left of a batch normalization
 }
 
 
@@ -51,7 +48,7 @@ def walk(
     Args:
         net: [T, N, *] → [T, N, K]; it stays as it is.
         example: an input.
-        neuron_of: (name, neuron) → what chain.neurons takes.
+        neuron_of: (place, neuron) → what chain.neurons takes.
         append_neuron: goes behind the last layer.
 
     Returns: a row for every layer. Raises: ExportError for a net that cannot be traced.
@@ -62,61 +59,47 @@ def walk(
             walker.visit(node)
     if append_neuron is not None:
         last = Row("append_neuron", type(append_neuron).__name__)
-        walker.attempt(last, lambda: chain.neurons(last, neuron_of(last.name, append_neuron)))
+        walker.attempt(last, lambda: chain.neurons(last, neuron_of(last.place, append_neuron)))
     walker.finish()
     return walker.all_rows()
 
 
 def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
-    net = _plain(net)
+    net = replace_modules(copy_net(net), _plain_form)
     set_backend(net, "torch")  # no kernels are worth compiling for one step
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # where torch prints what it raises as well
-            return graph_of(net, example)
-    except QuantizationError as error:
-        raise ExportError(str(error).replace("quantize:", "export:").replace("quantised", "exported")) from None
+        with ExportError.instead(), contextlib.redirect_stderr(io.StringIO()):  # where torch prints its errors as well
+            return step_graph(net, example)
+    except ExportError:
+        raise
     except ValueError as error:
-        raise ExportError(f"export: a chip computes step by step, and this net cannot: {error}") from None
+        raise ExportError("", f"a chip computes step by step, and this net cannot: {_first_line(error)}") from None
     except RuntimeError as error:
-        text = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        text = _first_line(error.__cause__ or error)
         step = list(example.shape[1:])
-        raise ExportError(f"export: the net does not take a step {step} of the example: {text}.") from error
+        raise ExportError("", f"the net does not take a step {step} of the example: {text}") from error
 
 
-def _plain(net: nn.Module) -> nn.Module:
-    """A copy in which lava_exchange's layers are those of torch that compute the same."""
-    net = copy_net(net)
-    replaced: list[str] = []
-    for path, module in list(net.named_modules()):
-        if isinstance(module, lava_exchange.BatchNorm2d):
-            reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
-            raise refusal(
-                path, "lava_exchange.BatchNorm2d", reason, "Use BatchNorm2d of snntrain.layer, which is folded."
-            )
-        inside = any(path.startswith(f"{other}.") for other in replaced)
-        replacement = None if inside else _plain_form(module)
-        if replacement is None:
-            continue
-        if not path:
-            return replacement
-        replaced.append(path)
-        parent, _, name = path.rpartition(".")
-        setattr(net.get_submodule(parent), name, replacement)
-    return net
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _plain_form(module: nn.Module) -> nn.Module | None:
+def _plain_form(path: str, module: nn.Module) -> nn.Module | None:
+    """The layers of torch that compute the same as one of lava_exchange."""
+    if isinstance(module, lava_exchange.BatchNorm2d):
+        reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
+        remedy = "Use BatchNorm2d of snntrain.layer, which is folded."
+        raise ExportError(f"{path} (lava_exchange.BatchNorm2d)", reason, remedy)
     if isinstance(module, lava_exchange.BlockContainer):
-        synapse = _plain_form(module.synapse) or module.synapse
+        synapse = module.synapse
         if module.neuron is not None and hasattr(synapse, "weight"):
             synapse.weight = nn.Parameter(module.neuron.quantize_8bit(synapse.weight.detach()))
         parts = {"synapse": synapse, "neuron": module.neuron}
         return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
     if isinstance(module, lava_exchange.SumPool2d):
         if module.dilation != (1, 1):
-            raise refusal("SumPool2d", "SumPool2d", "it has a dilation", "Use dilation 1.")
-        sizes = (module.kernel_size, module.stride, module.padding)
-        return layer.AvgPool2d(*sizes, divisor_override=1)
+            raise ExportError(f"{path} (SumPool2d)", "it has a dilation", "Use dilation 1.")
+        return layer.AvgPool2d(module.kernel_size, module.stride, module.padding, divisor_override=1)
     return None
 
 
@@ -138,7 +121,7 @@ class _Walker:
         try:
             step()
         except ExportError as error:
-            row.problem = str(error)
+            row.problem = error
             shape = None if node is None else shape_of(node)
             if shape is not None:
                 self.chain.restart(shape[1:])
@@ -151,25 +134,25 @@ class _Walker:
             self.rows.append(("", Row("", "net")))
         last = self.rows[-1][1]
         if not self.chain.count:
-            last.problem = "export: the net has no neurons. Put some between its layers."
+            last.problem = ExportError(*NO_NEURONS)
             return
         try:
             self.chain.readout()
         except ExportError as error:
-            last.problem = str(error)
+            last.problem = error
 
     def node(self, row: Row, node: fx.Node) -> None:
         before = next(iter(self.gm.graph.nodes)) if self.last is None else self.last
         if node.op != "call_module":
-            raise refusal(row.name, row.kind, f"{_SEQUENTIAL}, without sums or products", "Leave it out.")
+            raise ExportError(row.place, f"{_SEQUENTIAL}, without sums or products", "Leave it out.")
         if node.args[0] is not before or len(before.users) > 1:
             reason = f"its input goes to several layers, or comes from an earlier one; {_SEQUENTIAL}"
-            raise refusal(row.name, row.kind, reason, "Leave out residual paths and branches.")
+            raise ExportError(row.place, reason, "Leave out residual paths and branches.")
         module = self.gm.get_submodule(node.target)
         uses = sum(other.target == node.target for other in self.gm.graph.nodes if other.op == "call_module")
         if uses > 1 and carries_state(module):
             reason = "it is used in several places, which share its state"
-            raise refusal(row.name, row.kind, reason, "Give each place neurons of its own.")
+            raise ExportError(row.place, reason, "Give each place neurons of its own.")
         self.module(row, module)
 
     def module(self, row: Row, module: nn.Module) -> None:
@@ -180,20 +163,20 @@ class _Walker:
             self.chain.pool(row, _pool(row, module, self.chain.now))
         elif kind == "MaxPool2d":
             if module.ceil_mode or module.return_indices:
-                raise refusal(row.name, row.kind, "it has ceil_mode or return_indices", "Use False for both.")
+                raise ExportError(row.place, "it has ceil_mode or return_indices", "Use False for both.")
             self.chain.maximum(row, *(pair(getattr(module, name)) for name in _WINDOW))
         elif kind == "Flatten":
             if (module.start_dim, module.end_dim) != (1, -1):
-                raise refusal(row.name, row.kind, "it does not flatten all but the batch", "Use Flatten(1, -1).")
+                raise ExportError(row.place, "it does not flatten all but the batch", "Use Flatten(1, -1).")
             self.chain.flatten(row)
         elif kind == "VotingLayer":
             self.votes(row, module)
         elif isinstance(module, (ElementWiseRecurrentContainer, LinearRecurrentContainer)):
             self.recurrent(row, module)
-        elif hasattr(module, "v_threshold"):
-            self.chain.neurons(row, self.neuron_of(row.name, module))
+        elif hasattr(module, "linear_form"):
+            self.chain.neurons(row, self.neuron_of(row.place, module))
         else:
-            raise _unknown(row)
+            raise _unknown_layer(row)
 
     def votes(self, row: Row, module: nn.Module) -> None:
         size, inputs = module.voting_size, self.chain.now[-1]
@@ -202,16 +185,16 @@ class _Walker:
 
     def recurrent(self, row: Row, module: nn.Module) -> None:
         neuron = _only(module.sub_module)
-        if not hasattr(neuron, "v_threshold"):
+        if not hasattr(neuron, "linear_form"):
             reason = f"it feeds {type(neuron).__name__} in its loop"
-            raise refusal(row.name, row.kind, reason, "Keep a neuron alone in the loop; put layers before it.")
-        spec = self.neuron_of(f"{row.name}.sub_module", neuron)
+            raise ExportError(row.place, reason, "Keep a neuron alone in the loop; put layers before it.")
+        made = self.neuron_of(f"{row.name}.sub_module ({type(neuron).__name__})", neuron)
         if isinstance(module, LinearRecurrentContainer):
             self.chain.weights(row, _linear(row, module.rc, slice(0, module.in_features)))
             self.chain.recurrent(row, _double(module.rc.weight[:, module.in_features :]))
         else:
             self.chain.recurrent(row, _feedback(row, module.element_wise_function, self.chain.now))
-        self.chain.neurons(row, spec)
+        self.chain.neurons(row, made)
 
     def all_rows(self) -> list[Row]:
         """All rows, with those of layers that the graph has no more."""
@@ -239,13 +222,14 @@ def _kind(module: nn.Module) -> str:
     return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", "snntrain.")) else ""
 
 
-def _unknown(row: Row) -> ExportError:
+def _unknown_layer(row: Row) -> ExportError:
     for part, (reason, remedy) in _NO_FORM.items():
         if part in row.kind:
-            return refusal(row.name, row.kind, reason, remedy)
+            return ExportError(row.place, reason, remedy)
     if row.kind.endswith("Node"):
-        return refusal(row.name, row.kind, "its dynamics are not Loihi's", "Use lava_exchange.CubaLIFNode or IFNode.")
-    return refusal(row.name, row.kind, "there is no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
+        remedy = "Use lava_exchange.CubaLIFNode or IFNode."
+        return ExportError(row.place, "it states no linear form of its dynamics", remedy)
+    return ExportError(row.place, "there is no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
 
 
 def _only(module: nn.Module) -> nn.Module:
@@ -267,13 +251,13 @@ def _synapse(row: Row, module: nn.Module) -> Synapse:
     if isinstance(module, nn.Linear):
         return _linear(row, module)
     if module.padding_mode != "zeros":
-        raise refusal(row.name, row.kind, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
+        raise ExportError(row.place, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
     geometry = {name: pair(getattr(module, name)) for name in ("stride", "dilation")}
     padding = pair(module.padding) if not isinstance(module.padding, str) else (0, 0)
     if module.padding == "same":
         reach = [far * (size - 1) for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)]
         if any(each % 2 for each in reach):
-            raise refusal(row.name, row.kind, "padding 'same' pads its two sides differently", "Use an odd kernel.")
+            raise ExportError(row.place, "padding 'same' pads its two sides differently", "Use an odd kernel.")
         padding = (reach[0] // 2, reach[1] // 2)
     weight = _double(module.weight)
     return Synapse(row.name, weight, _bias(module), padding=padding, groups=module.groups, **geometry)
@@ -290,7 +274,7 @@ def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
         sizes = [have if size is None else size for have, size in zip(shape[1:], wanted, strict=True)]
         if any(have % size for have, size in zip(shape[1:], sizes, strict=True)):
             reason = f"{list(shape[1:])} is no multiple of {sizes}"
-            raise refusal(row.name, row.kind, reason, "Use AvgPool2d.")
+            raise ExportError(row.place, reason, "Use AvgPool2d.")
         window = tuple(have // size for have, size in zip(shape[1:], sizes, strict=True))
         return Pool(window, window, (0, 0), average=True)
     kernel, padding = pair(module.kernel_size), pair(module.padding)
@@ -303,7 +287,7 @@ def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
     }
     for name, is_set in odd.items():
         if is_set:
-            raise refusal(row.name, row.kind, f"it has {name}", "Use kernel_size, stride and padding alone.")
+            raise ExportError(row.place, f"it has {name}", "Use kernel_size, stride and padding alone.")
     return Pool(kernel, stride, padding, average=getattr(module, "divisor_override", None) != 1)
 
 
@@ -317,4 +301,4 @@ def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
             if _kind(inner) == "Linear" and inner.bias is None:
                 return _double(inner.weight)
     reason = "feedback must be one matrix of weights between the neurons of a dense layer"
-    raise refusal(row.name, row.kind, reason, "Use a Linear layer without bias as feedback, behind Flatten.")
+    raise ExportError(row.place, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -1,4 +1,4 @@
-"""Exchange with lava-dl: Loihi's trainable neuron, its quantisers, and conversion of layers into lava-dl's.
+"""Exchange with lava-dl: Loihi's trainable neuron, its quantizers, and conversion of layers into lava-dl's.
 
 Only what makes or runs objects of lava-dl needs it installed (scripts/install_lava.py).
 """

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import also_called
-from snntrain.lava_exchange.neuron import CubaParameters, cuba_parameters
+from snntrain.lava_exchange.lava_shim import slayer
+from snntrain.lava_exchange.neuron import CubaParameters, cuba_parameters, fires_alike
 from snntrain.lava_exchange.normalization import BatchNorm2d
 from snntrain.lava_exchange.synapse import (
     AVERAGE,
@@ -25,9 +26,7 @@ from snntrain.lava_exchange.synapse import (
     with_weight_of,
     with_whole_windows,
 )
-from snntrain.neuron import IFNode
 from snntrain.neuron.cuba_arithmetic import quantize_8b
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 
 
 @also_called(sj_ms_neuron="neuron")
@@ -126,13 +125,11 @@ def to_lava_block_average(voting: nn.Module, blocks: list[nn.Module]) -> nn.Modu
 
 
 def _cuba() -> Any:
-    from snntrain.export.lava_shim import slayer
-
     return slayer().block.cuba
 
 
 def _hook(quantize_to_8bit: bool) -> dict[str, None]:
-    return {} if quantize_to_8bit else {"pre_hook_fx": None}  # lava-dl quantises unless it is told otherwise
+    return {} if quantize_to_8bit else {"pre_hook_fx": None}  # lava-dl quantizes unless it is told otherwise
 
 
 def _with_norm_of(neuron: nn.Module, block: nn.Module) -> nn.Module:
@@ -150,7 +147,7 @@ def _with_norm_of(neuron: nn.Module, block: nn.Module) -> nn.Module:
 def _warn(neuron: nn.Module, weight: Tensor, parameters: CubaParameters, quantize_to_8bit: bool) -> None:
     """Of what changes the spikes."""
     kind = type(neuron).__name__
-    if type(neuron) not in (IFNode, LoihiCubaLIFNode):
+    if not fires_alike(neuron):
         warnings.warn(
             f"{kind}: lava-dl truncates states to integers and fires above the threshold, not at it; some spikes will "
             "differ. Train with lava_exchange.CubaLIFNode for equal ones.",

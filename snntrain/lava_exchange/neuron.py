@@ -1,15 +1,14 @@
 """Spiking neurons as lava-dl's CUBA neuron."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from snntrain.neuron import CubaLIFNode, IFNode, LIFNode, ParametricLIFNode
 from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.linear_form import linear_form_of
 
 SCALE = 64  # of neurons that have none of their own
 
@@ -22,7 +21,7 @@ class CubaParameters:
         threshold: it fires above, in steps of 1/scale.
         current_decay, voltage_decay: parts lost per step, in [0, 1].
         scale: weights are counted in steps of 1/scale.
-        requires_grad: the decays are learnt.
+        requires_grad: the decays are learned.
     """
 
     threshold: float
@@ -41,62 +40,48 @@ def cuba_parameters(neuron: nn.Module, gain: int = 1, on_grid: bool = True) -> C
     """A neuron as lava-dl's.
 
     Args:
-        neuron: IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, or the CubaLIFNode of lava_exchange.
+        neuron: the CubaLIFNode of lava_exchange, or a neuron with a linear form, such as IFNode, LIFNode,
+            ParametricLIFNode, CubaLIFNode.
         gain: by which its inputs are larger than they were.
-        on_grid: its inputs are multiples of 1/scale. IFNode fires at the threshold and lava-dl's neuron above it; on a
-            grid that is the same with a threshold one step lower.
+        on_grid: its inputs are multiples of 1/scale. A neuron without a leak fires at its threshold and lava-dl's above
+            it; on a grid that is the same with a threshold one step lower.
 
     Raises: ValueError for settings that lava-dl's neuron has not; NotImplementedError for another neuron.
     """
     where = type(neuron).__name__
-    reader = _READERS.get(type(neuron))  # not isinstance: a subclass may compute something else
-    if reader is None:
-        known = ", ".join(sorted({kind.__name__ for kind in _READERS}))
-        raise NotImplementedError(f"{where}: lava-dl's CUBA neuron cannot stand for it. Use one of {known}.")
-    if neuron.v_reset is None:
-        raise ValueError(f"{where}: v_reset is None (soft reset), but Loihi resets to 0. Use v_reset=0.")
-    if neuron.v_reset != 0:
-        raise ValueError(f"{where}: v_reset is {neuron.v_reset:g}, but Loihi resets to 0. Use v_reset=0.")
-    if getattr(neuron, "decay_input", False):
-        raise ValueError(
-            f"{where}: decay_input is True, but Loihi does not divide inputs by tau. Use decay_input=False, with the "
-            "weights before it divided by tau."
+    if type(neuron) is LoihiCubaLIFNode:  # with its norm, which no linear form has
+        decays = (float(decay) / neuron.p_scale for decay in neuron.step_parameters(torch.float64))
+        return CubaParameters(neuron.v_threshold * gain, *decays, neuron.scale, neuron.requires_grad)
+    form = linear_form_of(neuron)
+    if form is None:
+        raise NotImplementedError(
+            f"{where}: lava-dl's CUBA neuron cannot stand for it. Use the CubaLIFNode of lava_exchange, IFNode, "
+            "LIFNode, ParametricLIFNode, CubaLIFNode, or a neuron of your own with a method linear_form()."
         )
-    parameters = reader(neuron)
-    threshold = parameters.threshold * gain
-    if type(neuron) is IFNode and on_grid:
+    if form.v_reset is None:
+        raise ValueError(f"{where}: v_reset is None (soft reset), but Loihi resets to 0. Use v_reset=0.")
+    if form.v_reset != 0:
+        raise ValueError(f"{where}: v_reset is {form.v_reset:g}, but Loihi resets to 0. Use v_reset=0.")
+    if form.gain != 1.0:
+        raise ValueError(
+            f"{where}: inputs are multiplied by {form.gain:g} (decay_input is True), but Loihi does not. Use "
+            "decay_input=False, with the weights before it multiplied instead (divided by tau)."
+        )
+    if any(value is not None for value in (form.height, form.bias, form.v_start)) or form.threshold.numel() > 1:
+        raise ValueError(f"{where}: lava-dl's neuron has no spikes other than 1, no bias, no start, and one threshold.")
+    threshold = form.threshold.item() * gain
+    if form.only_sums and on_grid:
         threshold = (math.ceil(threshold * SCALE) - 1) / SCALE
     if threshold < 0:
-        raise ValueError(f"{where}: v_threshold is {neuron.v_threshold:g}, but a threshold on Loihi is positive.")
-    return replace(parameters, threshold=threshold)
-
-
-def _lif(neuron: LIFNode) -> CubaParameters:
-    return CubaParameters(neuron.v_threshold, 1.0, 1.0 / neuron.tau)
-
-
-def _plif(neuron: ParametricLIFNode) -> CubaParameters:
-    return CubaParameters(neuron.v_threshold, 1.0, float(neuron.w.double().sigmoid()))
-
-
-def _cuba(neuron: CubaLIFNode) -> CubaParameters:
-    return CubaParameters(neuron.v_threshold, *map(float, neuron.step_parameters(torch.float64)))
-
-
-def _loihi(neuron: LoihiCubaLIFNode) -> CubaParameters:
-    decays = (float(decay) / neuron.p_scale for decay in neuron.step_parameters(torch.float64))
-    return CubaParameters(neuron.v_threshold, *decays, scale=neuron.scale, requires_grad=neuron.requires_grad)
-
-
-_READERS: dict[type, Callable[[Any], CubaParameters]] = {
-    IFNode: lambda neuron: CubaParameters(neuron.v_threshold, 1.0, 0.0),
-    LIFNode: _lif,
-    ParametricLIFNode: _plif,
-    CubaLIFNode: _cuba,
-    LoihiCubaLIFNode: _loihi,
-}
+        raise ValueError(f"{where}: v_threshold is {form.threshold.item():g}, but a threshold on Loihi is positive.")
+    return CubaParameters(threshold, form.current_decay, form.voltage_decay)
 
 
 def is_neuron(module: nn.Module) -> bool:
     """Whether cuba_parameters knows this kind of module."""
-    return type(module) in _READERS
+    return type(module) is LoihiCubaLIFNode or linear_form_of(module) is not None
+
+
+def fires_alike(neuron: nn.Module) -> bool:
+    """Whether lava-dl's neuron gives equal spikes on a grid: nothing is truncated, because nothing leaks."""
+    return type(neuron) is LoihiCubaLIFNode or ((form := linear_form_of(neuron)) is not None and form.only_sums)

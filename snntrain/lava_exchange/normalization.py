@@ -1,4 +1,4 @@
-"""lava-dl's batch normalisation: a mean per channel, and one scale that is a power of two."""
+"""lava-dl's batch normalization: a mean per channel, and one scale that is a power of two."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import flag, integer, real, refuse
+from snntrain.lava_exchange.lava_shim import slayer
 
 
 def identity(x: Tensor) -> Tensor:
@@ -17,7 +18,7 @@ def identity(x: Tensor) -> Tensor:
 class BatchNorm2d(nn.Module):
     """y = (x − pre_hook_fx(mean)) / 2^e, e = ⌈log2 √(variance + eps)⌉ within ± weight_exp_bits.
 
-    The mean is that of a channel, the variance that of all values. Nothing is learnt; the gradient passes through the
+    The mean is that of a channel, the variance that of all values. Nothing is learned; the gradient passes through the
     mean, not through the scale.
 
     netx files have no place for the scale: fold a common BatchNorm into the weights instead where a net is exported.
@@ -83,8 +84,6 @@ class BatchNorm2d(nn.Module):
 
         Raises: ImportError if lava-dl is not installed.
         """
-        from snntrain.export.lava_shim import slayer
-
         norm: Any = slayer().neuron.norm.WgtScaleBatchNorm(
             self.num_features, self.momentum, self.weight_exp_bits, self.eps, self.pre_hook_fx
         )

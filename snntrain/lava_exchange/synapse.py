@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from snntrain import layer
 from snntrain.arguments import also_called, refuse
+from snntrain.lava_exchange.lava_shim import slayer
 from snntrain.lava_exchange.pooling import SumPool2d
 
-# Not isinstance: a subclass may compute something else (standardised weights, say).
+# Not isinstance: a subclass may compute something else (standardized weights, say).
 LINEAR = (nn.Linear, layer.Linear)
 CONV = (nn.Conv2d, layer.Conv2d)
 AVERAGE = (nn.AvgPool2d, layer.AvgPool2d)
@@ -148,6 +149,4 @@ def with_whole_windows(synapse: nn.Module, pool: nn.Module) -> nn.Module:
 
 
 def _synapse() -> Any:
-    from snntrain.export.lava_shim import slayer
-
     return slayer().synapse

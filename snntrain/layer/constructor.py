@@ -22,6 +22,7 @@ def parameters_of_torch(cls: type) -> list[inspect.Parameter]:
 def constructor_with_step_mode(cls: type, parameters: list[inspect.Parameter]) -> Callable[..., None]:
     """A constructor with these parameters and then step_mode, that turns YAML's lists into tuples."""
     step_mode = inspect.Parameter("step_mode", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="s", annotation=str)
+    parameters = [_with_its_default(parameter) for parameter in parameters]
     signature = inspect.Signature([*parameters, step_mode], return_annotation=None)
 
     def __init__(self: Any, *arguments: Any, **options: Any) -> None:
@@ -35,13 +36,14 @@ def constructor_with_step_mode(cls: type, parameters: list[inspect.Parameter]) -
         self.step_mode = step_mode
 
     __init__.__signature__ = signature
-    # Config checking reads these annotations. torch omits `None` from some of them although the default is None.
-    __init__.__annotations__ = {
-        name: p.annotation | None if p.default is None else p.annotation
-        for name, p in signature.parameters.items()
-        if p.annotation is not p.empty
-    }
     return __init__
+
+
+def _with_its_default(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Config checking reads the annotations. torch omits `None` from some of them although the default is None."""
+    if parameter.default is not None or parameter.annotation is parameter.empty:
+        return parameter
+    return parameter.replace(annotation=parameter.annotation | None)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -62,12 +62,17 @@ class Net(nn.Module):
 
     @property
     def is_stateful(self) -> bool:
-        """Whether any layer carries over time what it has seen; an ANN twin has none (a kept mask has seen nothing)."""
-        return any(carries_state(module) and not isinstance(module, (Dropout, Dropout2d)) for module in self.modules())
+        """Whether any layer carries over time what it has seen; an ANN twin has none."""
+        return is_stateful(self)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layers(x)
         return y[0] if isinstance(y, list) else y  # the pair [spikes, trace] of an OTTT neuron that comes last
+
+
+def is_stateful(net: nn.Module) -> bool:
+    """Whether any layer carries over time what it has seen, which the mask that a dropout keeps has not."""
+    return any(carries_state(module) and not isinstance(module, (Dropout, Dropout2d)) for module in net.modules())
 
 
 def build(

@@ -51,5 +51,5 @@ def _apply(parameter: nn.Parameter, name: str, setting: Any) -> None:
     if function not in _FUNCTIONS:
         suggestion = did_you_mean(function, _FUNCTIONS)
         raise ValueError(f"init: {function!r} is not an initialiser.{suggestion} Known: {', '.join(_FUNCTIONS)}.")
-    check_arguments(_FUNCTIONS[function], {"tensor": parameter, **arguments}, f"init {function}")
+    check_arguments(_FUNCTIONS[function], {"tensor": parameter, **arguments}, title=f"init {function}")
     _FUNCTIONS[function](parameter, **arguments)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import real
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 
@@ -54,3 +55,7 @@ class ATIFNode(BaseNode, positional=True, without=("v_reset", "surrogate_functio
         h = v + x
         y = self.surrogate_function(h - theta) * theta
         return y, h - y
+
+    def linear_form(self) -> LinearForm | None:
+        theta = values_of(self.v_threshold).clamp(min=1e-3)
+        return LinearForm(threshold=theta, v_reset=None, height=theta)

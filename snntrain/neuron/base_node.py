@@ -14,6 +14,7 @@ from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
 from snntrain.neuron.hook_adapter import StepHooks
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.neuron.reset import HardReset
 from snntrain.signature import merge_signature
 from snntrain.surrogate import Sigmoid
@@ -161,6 +162,10 @@ class BaseNode(StepHooks, MemoryModule):
         threshold.
         """
         return ()
+
+    def linear_form(self) -> LinearForm | None:
+        """The dynamics as a linear recurrence, for quantization and export; None if they are not one."""
+        return None
 
     # --- forward -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, real
 from snntrain.neuron.base_node import BaseNode, stores_sequence
+from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.registry import register
 
 
@@ -81,3 +82,8 @@ class CubaLIFNode(CurrentBasedNode):
 
     def charge(self, i: Tensor, v: Tensor, current_decay: Tensor, voltage_decay: Tensor) -> Tensor:
         return (1.0 - voltage_decay) * v + i
+
+    def linear_form(self) -> LinearForm | None:
+        current_decay, voltage_decay = map(float, self.step_parameters(torch.float64))
+        start = values_of(self.v_reset) if self.v_reset else None  # where no leak pulls to
+        return LinearForm.of(self, current_decay=current_decay, voltage_decay=voltage_decay, rest=0.0, v_start=start)

@@ -18,6 +18,7 @@ from snntrain.neuron.cuba_arithmetic import (
     quantize_8b,
     step_quantize,
 )
+from snntrain.neuron.linear_form import LinearForm, NoLinearForm
 from snntrain.registry import register
 
 LARGEST_THRESHOLD = 2**17 - 1  # what the chip can hold, in steps of the weights
@@ -150,6 +151,19 @@ class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
         """iDecay, vDecay and vThMant, by these names, as a netx file holds them."""
         i_decay, v_decay = (int(decay) for decay in self.step_parameters(torch.float32))
         return {"iDecay": i_decay, "vDecay": v_decay, "vThMant": self.threshold_mantissa}
+
+    def linear_form(self) -> LinearForm | None:
+        if self.norm is not None:
+            reason = "its norm acts on the current in every step, and exported files have no place for it"
+            raise NoLinearForm(reason, "Put a BatchNorm2d before the neuron, which is folded.")
+        chip = self.chip_parameters()
+        return LinearForm(
+            threshold=torch.tensor([chip["vThMant"] / self.scale], dtype=torch.float64),
+            current_decay=chip["iDecay"] / self.p_scale,
+            voltage_decay=chip["vDecay"] / self.p_scale,
+            fires_at_threshold=False,
+            scale=self.scale,
+        )
 
     def quantize_8bit(self, x: Tensor, descale: bool = False) -> Tensor:
         """Weights on the grid of this neuron: quantize_8b with its scale."""

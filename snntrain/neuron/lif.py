@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from snntrain.arguments import flag, real
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.integrate_and_fire import start_at_zero
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.registry import register
 
 
@@ -37,6 +38,10 @@ class LIFNode(BaseNode, positional=True):
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         # Divide, and in this order: other forms round differently and flip spikes at the threshold.
         return v + (x - (v - self.rest)) / tau if self.decay_input else v - (v - self.rest) / tau + x
+
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
 
 
 @register("neuron")
@@ -70,6 +75,10 @@ class ParametricLIFNode(BaseNode, positional=True):
     def charge(self, x: Tensor, v: Tensor, p: Tensor) -> Tensor:
         return v + (x - (v - self.rest)) * p if self.decay_input else v - (v - self.rest) * p + x
 
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
+
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, **super().settings()}
 
@@ -80,3 +89,6 @@ class SimpleLIFNode(LIFNode, positional=True, without=("backend", "store_v_seq")
     def __init__(self, tau: float, decay_input: bool, **common: Any) -> None:
         super().__init__(tau, decay_input, **common)
         start_at_zero(self)
+
+    def linear_form(self) -> LinearForm | None:
+        return None if self.rest else super().linear_form()  # the potential does not start at rest

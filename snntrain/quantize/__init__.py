@@ -1,4 +1,4 @@
-"""Quantised spiking nets: fine-tuning, and an engine that computes in integers alone.
+"""Quantized spiking nets: fine-tuning, and an engine that computes in integers alone.
 
 net = prepare(trained, preset("w4v8"))     a copy whose layers and neurons exchange integers
 observe(net, loader)                       ranges and steps
@@ -8,6 +8,7 @@ engine = to_integer(net)                   the same numbers, without floats
 engine.save("net.safetensors")
 """
 
+from snntrain.quantize.arithmetic import rounded
 from snntrain.quantize.atif import QuantizedATIF
 from snntrain.quantize.calibration import freeze, observe
 from snntrain.quantize.error import QuantizationError
@@ -23,7 +24,7 @@ from snntrain.quantize.layer import (
 from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
 from snntrain.quantize.numpy_runner import DamagedNetError
 from snntrain.quantize.params import KINDS, QuantParams
-from snntrain.quantize.prepare import prepare
+from snntrain.quantize.prepare import LOIHI_GRID, LOIHI_SHIFT, prepare
 from snntrain.quantize.presets import PRESETS, preset
 from snntrain.quantize.quantized_net import QuantizedNet
 from snntrain.quantize.quantizer import Quantizer
@@ -31,6 +32,8 @@ from snntrain.quantize.settings import QuantSettings
 
 __all__ = [
     "KINDS",
+    "LOIHI_GRID",
+    "LOIHI_SHIFT",
     "PRESETS",
     "DamagedNetError",
     "IntegerNet",
@@ -53,5 +56,6 @@ __all__ = [
     "observe",
     "prepare",
     "preset",
+    "rounded",
     "to_integer",
 ]

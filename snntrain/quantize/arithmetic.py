@@ -1,4 +1,4 @@
-"""The integer arithmetic of quantised neurons, on float tensors that carry integers.
+"""The integer arithmetic of quantized neurons, on float tensors that carry integers.
 
 A float32 holds every integer up to 2^24 in absolute value, and torch trains on it: rounding has the gradient of the
 identity, clipping that of a clamp.
@@ -28,7 +28,7 @@ class Leak:
         form: 'multiply' or 'shift'.
         factor: 0 … 2^bits; unused by 'shift'.
         bits: ≥ 0.
-        rounding: what R is: 'nearest' (ties up), 'floor', 'ceil' or 'zero' (towards 0, as on Loihi).
+        rounding: what R is: 'nearest' (ties up), 'floor', 'ceil' or 'zero' (toward 0, as on Loihi).
     """
 
     form: str

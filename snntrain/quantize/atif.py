@@ -1,4 +1,4 @@
-"""Quantised integrate-and-fire neuron with a learnable threshold."""
+"""Quantized integrate-and-fire neuron with a learnable threshold."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import real
+from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.quantize import qualia
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.params import QuantParams
@@ -19,7 +20,7 @@ _SMALLEST = 1e-3  # of thresholds, as in ATIFNode
 
 @register("neuron")
 class QuantizedATIF(QuantizedNode):
-    """Quantised integrate-and-fire neuron with a learnable threshold, one per layer, which is the height of its spikes.
+    """Quantized integrate-and-fire neuron with a learnable threshold, one per layer, which is the height of its spikes.
 
     h = fit(u + I),  z = Θ(h − θ),  u = h − z·θ,  output z·θ·v_step, in the integers of QuantizedNode.
 
@@ -79,6 +80,10 @@ class QuantizedATIF(QuantizedNode):
         z = self.surrogate_function(((total if self.overflow == "saturate" else h) - theta) * v_step)
         return z * theta * v_step, h - z * theta
 
+    def linear_form(self) -> LinearForm | None:
+        theta = values_of(self.v_threshold).clamp(min=_SMALLEST)
+        return LinearForm(threshold=theta, v_reset=None, height=theta)
+
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.ifsrl_fn(x)
 
@@ -98,7 +103,7 @@ class QuantizedATIF(QuantizedNode):
 
     @torch.no_grad()
     def set_coeffs(self, v_threshold: Tensor) -> None:
-        """Set the threshold to the quantised form of another one, [1]."""
+        """Set the threshold to the quantized form of another one, [1]."""
         if self.mode == "qualia":
             self.v_threshold.copy_(self.quantizer_v(v_threshold))
         else:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snntrain.ann2snn.graph import input_of
 from snntrain.arguments import integer
+from snntrain.graph import input_of
 from snntrain.quantize.arithmetic import power_of_two_above
 from snntrain.quantize.integer_layer import IntegerLayer
 from snntrain.quantize.node import QuantizedNode
@@ -31,7 +31,7 @@ def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None
         loader: batches of inputs, or tuples that start with one: [N, *], or sequences of any shape that the net takes.
         batches: how many are looked at, ≥ 1.
 
-    Steps stay, unless they are learnt (LSQ): weights that training makes larger are clipped.
+    Steps stay, unless they are learned (LSQ): weights that training makes larger are clipped.
 
     Raises: QuantizationError naming a layer whose sums may leave the integers of float32; ValueError if there is no
     batch, or an input is not finite.
@@ -57,7 +57,7 @@ def settle(net: QuantizedNet) -> None:
 
 
 def freeze(net: QuantizedNet) -> None:
-    """Keep all steps as they are, also those that were learnt; weights and biases can still be trained."""
+    """Keep all steps as they are, also those that were learned; weights and biases can still be trained."""
     for meeting in net.meetings:
         net.layers[meeting.layers[0]].current.requires_grad_(False)
     check_exact(net)

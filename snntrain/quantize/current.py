@@ -18,7 +18,7 @@ class Current(nn.Module):
 
     Args:
         size: steps: one for each channel, or 1 for all.
-        learnable: steps are trained; the parameter is their binary logarithm, so that optimisers change them by parts.
+        learnable: steps are trained; the parameter is their binary logarithm, so that optimizers change them by parts.
         power_of_two: they are powers of two.
 
     Attributes:
@@ -55,7 +55,7 @@ class Current(nn.Module):
             self.fixed_step.copy_(step)
 
     def value(self) -> Tensor:
-        """The step, [size]; with a gradient to the parameter if it is learnt."""
+        """The step, [size]; with a gradient to the parameter if it is learned."""
         return straight_through(self._allowed, torch.exp2(self.log2_step)) if self.learnable else self.fixed_step
 
     def _allowed(self, step: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Current(nn.Module):
         return torch.where(self.grid.isnan(), step, self.grid / times)
 
     def extra_repr(self) -> str:
-        return f"{self.size} steps" + ", learnt" * self.learnable + ", powers of two" * self.power_of_two
+        return f"{self.size} steps" + ", learned" * self.learnable + ", powers of two" * self.power_of_two
 
 
 def along_channels(value: Tensor, x: Tensor) -> Tensor:

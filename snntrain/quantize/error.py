@@ -1,10 +1,9 @@
-"""The error of a net, or a part of one, that cannot be quantised."""
+"""The error of a net that cannot be quantized."""
+
+from snntrain.graph import NetError
 
 
-class QuantizationError(ValueError):
-    """A net, or a part of it, that cannot be quantised; the text names the place, its type and a way out."""
+class QuantizationError(NetError):
+    """A net, or a part of it, that cannot be quantized; the text names the place, its type and a way out."""
 
-
-def refusal(name: str, kind: str, reason: str, remedy: str) -> QuantizationError:
-    """The error that every refusal of a part raises."""
-    return QuantizationError(f"quantize: {name} ({kind}) cannot be quantised: {reason}. {remedy}")
+    owner, action = "quantize", "quantized"

@@ -124,10 +124,11 @@ class IntegerLayer:
         """Raises: QuantizationError if float32 does not hold all integers up to the largest that may occur."""
         if largest >= EXACT:
             raise QuantizationError(
-                f"quantize: {name}: sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be "
-                f"exact (fan-in {self.weight[0].numel():,}, inputs up to {self.input_largest:,}). Give its weights "
-                f"(now {self.w_params.bits} bits) or the input fewer bits "
-                "(stages.qat.quant.w.bits, stages.qat.quant.input.bits)."
+                f"{name} ({type(self).__name__})",
+                f"sums of up to {largest:,} may occur, and must stay below 2^24 = {EXACT:,} to be exact (fan-in "
+                f"{self.weight[0].numel():,}, inputs up to {self.input_largest:,})",
+                f"Give its weights (now {self.w_params.bits} bits) or the input fewer bits "
+                "(callbacks.qat.quant.w.bits, callbacks.qat.quant.input.bits).",
             )
 
     @property
@@ -312,9 +313,9 @@ class InputQuantizer(StepModule, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         step = repeated_step(x)
-        return self.quantised(x) if step is None else repeat(self.quantised(step), x.shape[0])
+        return self.quantized(x) if step is None else repeat(self.quantized(step), x.shape[0])
 
-    def quantised(self, x: Tensor) -> Tensor:
+    def quantized(self, x: Tensor) -> Tensor:
         """The integers, as float."""
         q = straight_through(ROUND[self.params.roundtype], x.float() * self.per_step)
         return q.clamp(self.limits[0], self.limits[1])
@@ -398,5 +399,5 @@ class Readout(StepModule, nn.Module):
         return (self.scale if self.current is None else self.current.value()) / self.divisor
 
     def forward(self, x: Tensor) -> Tensor:
-        # Detached: the gradient of a learnt step is that of the weights in values, see _IntegerWeights.
+        # Detached: the gradient of a learned step is that of the weights in values, see _IntegerWeights.
         return x * along_channels(self.factor().detach(), x[0]).unsqueeze(0)

@@ -12,10 +12,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain import __version__
-from snntrain.ann2snn.coverage import operation as function_name
 from snntrain.arguments import choice, integer
 from snntrain.files import replacing
 from snntrain.functional import repeat, repeated_step
+from snntrain.graph import operation as function_name
 from snntrain.quantize import numpy_runner
 from snntrain.quantize.calibration import check_exact
 from snntrain.quantize.current import along_channels

@@ -18,13 +18,13 @@ def add(builder: "Builder", node: fx.Node) -> Signal:
     Raises: QuantizationError if the sides count in different steps.
     """
     if len(node.args) != 2 or node.kwargs.get("alpha", 1) != 1 or not _known(builder, node.args):
-        raise builder.refuse(node, "it adds something other than two outputs of layers", "Add tensors as they are.")
+        raise builder.error(node, "it adds something other than two outputs of layers", "Add tensors as they are.")
     node.kwargs = {}
     a, b = (builder.signals[source] for source in node.args)
     if a.is_current or b.is_current:
         return _add_currents(builder, node, [a, b])
     if not a.fits(b):
-        raise builder.refuse(node, "its two sides count in different steps", "Put a layer and a neuron on one of them.")
+        raise builder.error(node, "its two sides count in different steps", "Put a layer and a neuron on one of them.")
     return replace(a, largest=a.largest + b.largest)
 
 
@@ -35,10 +35,10 @@ def _add_currents(builder: "Builder", node: fx.Node, signals: list[Signal]) -> S
             signals[index] = builder.make_current(node.args[index], node, channels)
     a, b = signals
     if a.divisor != b.divisor:
-        raise builder.refuse(node, "one side of it is an average", "Average after the sum.")
+        raise builder.error(node, "one side of it is an average", "Average after the sum.")
     first, second = a.group.root(), b.group.root()
     if first.channels != second.channels:
-        raise builder.refuse(node, "its two sides have different numbers of channels", "Let them be equal.")
+        raise builder.error(node, "its two sides have different numbers of channels", "Let them be equal.")
     if first is not second:
         first.absorb(second)
     return a
@@ -51,7 +51,7 @@ def multiply(builder: "Builder", node: fx.Node) -> Signal:
     """
     signals = [builder.signals[source] for source in node.args] if _known(builder, node.args) else []
     if len(signals) != 2 or not all(_is_plain(signal) for signal in signals):
-        raise builder.refuse(node, "it is no product of spikes", "Multiply outputs of neurons only.")
+        raise builder.error(node, "it is no product of spikes", "Multiply outputs of neurons only.")
     return replace(signals[0], largest=signals[0].largest * signals[1].largest)
 
 
@@ -63,7 +63,7 @@ def subtract(builder: "Builder", node: fx.Node) -> Signal:
     constant, source = node.args
     signal = builder.signals[source] if _known(builder, [source]) else None
     if constant != 1 or signal is None or not _is_plain(signal) or signal.largest != 1:
-        raise builder.refuse(node, "only 1 − spikes is known", "Subtract outputs of neurons from 1.")
+        raise builder.error(node, "only 1 − spikes is known", "Subtract outputs of neurons from 1.")
     return signal
 
 
@@ -76,9 +76,9 @@ def concatenate(builder: "Builder", node: fx.Node) -> Signal:
     dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
     signals = [builder.signals[part] for part in parts] if _known(builder, parts) else []
     if dim != 1 or not signals or any(signal.is_current or signal.height is not None for signal in signals):
-        raise builder.refuse(node, "it is no concatenation of spikes along the channels", "Concatenate after neurons.")
+        raise builder.error(node, "it is no concatenation of spikes along the channels", "Concatenate after neurons.")
     if not all(signal.fits(signals[0]) for signal in signals):
-        raise builder.refuse(node, "its parts count in different steps", "Pool after it.")
+        raise builder.error(node, "its parts count in different steps", "Pool after it.")
     node.args, node.kwargs = (parts,), {"dim": 2}  # sequences have their time first
     return replace(signals[0], largest=max(signal.largest for signal in signals))
 

@@ -1,4 +1,4 @@
-"""Layers with quantised inputs, weights and outputs, for nets that are built from them."""
+"""Layers with quantized inputs, weights and outputs, for nets that are built from them."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
@@ -18,14 +18,14 @@ _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding
 
 @runtime_checkable
 class QuantizerInputProtocol(Protocol):
-    """A module that quantises its input."""
+    """A module that quantizes its input."""
 
     quantizer_input: Quantizer
 
 
 @runtime_checkable
 class QuantizerActProtocol(Protocol):
-    """A module that quantises its output."""
+    """A module that quantizes its output."""
 
     quantizer_act: Quantizer
 
@@ -52,12 +52,12 @@ class QuantizedLayer:
     def from_module(
         cls, module: nn.Module, quant_params: Mapping[str, Any] | QuantParams, norm: nn.Module | None = None
     ) -> Self:
-        """The quantised form of a layer of torch, with its weights.
+        """The quantized form of a layer of torch, with its weights.
 
         Args:
             module: nn.Linear, nn.Conv1d or nn.Conv2d, as cls is.
             quant_params: as in the constructor.
-            norm: a batch normalisation behind it, with running statistics, to be joined with it: W·a, (b − μ)·a + β,
+            norm: a batch normalization behind it, with running statistics, to be joined with it: W·a, (b − μ)·a + β,
                 a = γ/√(σ² + eps).
         """
         names = ("in_features", "out_features") if isinstance(module, nn.Linear) else _CONVOLUTION
@@ -90,7 +90,7 @@ class QuantizedLayer:
             setattr(self, f"quantizer_{kind}", Quantizer(params, kind))
         self.quantizer_bias = None if params.bias is None else Quantizer(params, "bias")
 
-    def quantised_parameters(self) -> tuple[Tensor, Tensor | None]:
+    def quantized_parameters(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as the layer uses them."""
         if self.bias is None:
             return self.quantizer_w(self.weight), None
@@ -125,11 +125,11 @@ class QuantizedLayer:
 
 @register("layer")
 class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
-    """Fully connected layer with quantised input, weights and output.
+    """Fully connected layer with quantized input, weights and output.
 
     Args:
         quant_params: mapping or QuantParams, see there.
-        activation: module applied before the output is quantised, or None.
+        activation: module applied before the output is quantized, or None.
         Others as in torch.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
@@ -151,7 +151,7 @@ class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_steps(x)
-        return self.finished(F.linear(self.quantizer_input(x), *self.quantised_parameters()))
+        return self.finished(F.linear(self.quantizer_input(x), *self.quantized_parameters()))
 
 
 class _Convolution(QuantizedLayer):
@@ -179,25 +179,25 @@ class _Convolution(QuantizedLayer):
 
 class _FoldedConv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantised_parameters()
+        weight, bias = self.quantized_parameters()
         sizes = (self.stride, self.padding, self.dilation, self.groups)
         return self.finished(F.conv1d(self.quantizer_input(x), weight, bias, *sizes))
 
 
 class _FoldedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantised_parameters()
+        weight, bias = self.quantized_parameters()
         sizes = (self.stride, self.padding, self.dilation, self.groups)
         return self.finished(F.conv2d(self.quantizer_input(x), weight, bias, *sizes))
 
 
 @register("layer")
 class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
-    """Convolution over one spatial dim with quantised input, weights and output.
+    """Convolution over one spatial dim with quantized input, weights and output.
 
     Args:
         quant_params: mapping or QuantParams, see there.
-        activation: module applied before the output is quantised, or None.
+        activation: module applied before the output is quantized, or None.
         Others as in torch.
 
     Shapes: input [N, C, L] ('s') or [T, N, C, L] ('m'); the output keeps N, or T and N.
@@ -209,11 +209,11 @@ class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
 
 @register("layer")
 class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
-    """Convolution over two spatial dims with quantised input, weights and output.
+    """Convolution over two spatial dims with quantized input, weights and output.
 
     Args:
         quant_params: mapping or QuantParams, see there.
-        activation: module applied before the output is quantised, or None.
+        activation: module applied before the output is quantized, or None.
         Others as in torch.
 
     Shapes: input [N, C, H, W] ('s') or [T, N, C, H, W] ('m'); the output keeps N, or T and N.

@@ -1,4 +1,4 @@
-"""Quantised neurons: integrate-and-fire with and without a leak."""
+"""Quantized neurons: integrate-and-fire with and without a leak."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor
 from snntrain.arguments import flag, real, refuse
 from snntrain.base import MemoryModule
 from snntrain.neuron.base_node import BaseNode, HardReset
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize import qualia
 from snntrain.quantize.arithmetic import (
     EXACT,
@@ -28,7 +29,7 @@ from snntrain.registry import register
 
 
 class QuantizedNode(BaseNode):
-    """Base of the quantised neurons.
+    """Base of the quantized neurons.
 
     In mode 'integer' the potential is the integer u = (v − v_reset)/v_step, as float. It starts at 0, where hard reset
     goes to as well:
@@ -40,7 +41,7 @@ class QuantizedNode(BaseNode):
     prepared net it is an integer in the step of a Current, shifted. Training and evaluation are the same, and
     hyper-parameters stay as they are.
 
-    In mode 'qualia' potential and hyper-parameters are rounded by one quantiser, as in qualia-plugin-snn 2.6.0.
+    In mode 'qualia' potential and hyper-parameters are rounded by one quantizer, as in qualia-plugin-snn 2.6.0.
 
     Args:
         quant_params: see QuantParams; kind 'v' is the potential.
@@ -286,7 +287,7 @@ class QuantizedNode(BaseNode):
         if self.mode == "integer":
             self.v = self.fit(rounded(torch.as_tensor(self.v), self.v_params.roundtype))
             return
-        self.v, values = qualia.quantise_together(torch.as_tensor(self.v), self.hyperparameters(), self.quantizer_v)
+        self.v, values = qualia.quantize_together(torch.as_tensor(self.v), self.hyperparameters(), self.quantizer_v)
         self._keep(values)
 
     # --- what is saved and shown -------------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ class QuantizedNode(BaseNode):
 
 @register("neuron")
 class QuantizedIFNode(QuantizedNode):
-    """Quantised integrate-and-fire neuron.
+    """Quantized integrate-and-fire neuron.
 
     Charge: v + x, in the arithmetic of QuantizedNode.
 
@@ -359,10 +360,13 @@ class QuantizedIFNode(QuantizedNode):
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, None, 1.0, *common)
 
+    def linear_form(self) -> LinearForm | None:
+        return LinearForm.of(self, rest=self.v_reset or 0.0)
+
 
 @register("neuron")
 class QuantizedLIFNode(QuantizedNode):
-    """Quantised leaky integrate-and-fire neuron.
+    """Quantized leaky integrate-and-fire neuron.
 
     Charge: v + (x − (v − v_reset))/tau, or without decay_input v − (v − v_reset)/tau + x, in the arithmetic of
     QuantizedNode.
@@ -395,6 +399,11 @@ class QuantizedLIFNode(QuantizedNode):
         self.decay_input = flag(self, "decay_input", decay_input)
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, 1.0 / self.tau, self.tau if self.decay_input else 1.0, *common)
+
+    def linear_form(self) -> LinearForm | None:
+        decay = 1.0 / self.tau
+        gain = decay if self.decay_input else 1.0
+        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

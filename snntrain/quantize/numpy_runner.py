@@ -16,7 +16,7 @@ int32 arrays [T, N, *], but for the last operation's.
     max_pool, sum_pool, rate_max_pool, flatten, votes, add, mul, invert (1 − x), concat
     output   x·scale, in float32
 
-R: "nearest" floor(a + ½), "floor", "ceil", "zero" (towards 0).
+R: "nearest" floor(a + ½), "floor", "ceil", "zero" (toward 0).
 """
 
 import hashlib

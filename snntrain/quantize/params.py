@@ -1,4 +1,4 @@
-"""QuantParams: the mapping that says how tensors are quantised, checked."""
+"""QuantParams: the mapping that says how tensors are quantized, checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,7 +25,7 @@ _OF_THE_LAYER = ("mode", "overflow", "leak", "margin")  # what a layer or a neur
 
 @dataclass(frozen=True, kw_only=True)
 class QuantParams:
-    """How the tensors of a layer or a neuron are quantised; from YAML or a dict with `QuantParams.of`.
+    """How the tensors of a layer or a neuron are quantized; from YAML or a dict with `QuantParams.of`.
 
     Args:
         bits: 2–32, of signed integers in [−2^(b−1), 2^(b−1) − 1].

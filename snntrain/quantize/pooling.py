@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from torch import fx, nn
 
 from snntrain import layer
-from snntrain.ann2snn.coverage import library_name
-from snntrain.ann2snn.node import RatePooling
-from snntrain.quantize.graph import shape_of
+from snntrain.ann2snn import RatePooling
+from snntrain.graph import library_name, shape_of
 from snntrain.quantize.integer_layer import RateMaxPool, SumOfVotes, SumPool
 from snntrain.quantize.signal import Signal
 
@@ -29,7 +28,7 @@ def pool(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -
     pooling = module.pool if by_rate else module
     name = library_name(pooling)
     if getattr(pooling, "return_indices", False) or getattr(pooling, "ceil_mode", False):
-        raise builder.refuse(node, "it has return_indices or ceil_mode", "Use False for both.")
+        raise builder.error(node, "it has return_indices or ceil_mode", "Use False for both.")
     if name.startswith("Adaptive"):
         kernel = stride = _adaptive_window(builder, node, pooling)
         padding: Size = 0
@@ -38,7 +37,7 @@ def pool(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -
     if "Avg" in name:
         return _sum_pool(builder, node, pooling, source, (kernel, stride, padding))
     if _any(getattr(pooling, "dilation", 1), above=1):
-        raise builder.refuse(node, "it has a dilation", "Use dilation 1.")
+        raise builder.error(node, "it has a dilation", "Use dilation 1.")
     rank = name[-2:]
     if by_rate:
         builder.replace(node, RateMaxPool(getattr(nn, f"MaxPool{rank}")(kernel, stride, padding)))
@@ -52,11 +51,11 @@ def _sum_pool(
 ) -> Signal:
     kernel, _, padding = sizes
     if _any(padding) and not pooling.count_include_pad:
-        raise builder.refuse(node, "it averages over fewer values at the border", "Use count_include_pad = True.")
+        raise builder.error(node, "it averages over fewer values at the border", "Use count_include_pad = True.")
     area = math.prod(kernel) if isinstance(kernel, tuple) else kernel**2
     divisor = getattr(pooling, "divisor_override", None) or area
     if divisor < 0:
-        raise builder.refuse(node, f"divisor_override is {divisor}", "Use a positive one.")
+        raise builder.error(node, f"divisor_override is {divisor}", "Use a positive one.")
     builder.replace(node, SumPool(*sizes))
     return replace(source, largest=source.largest * area, divisor=source.divisor * divisor)
 
@@ -64,12 +63,12 @@ def _sum_pool(
 def _adaptive_window(builder: "Builder", node: fx.Node, pooling: nn.Module) -> tuple[int, ...]:
     before = shape_of(node.args[0])
     if before is None:
-        raise builder.refuse(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
+        raise builder.error(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
     sizes = before[-2:]
     wanted = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
     wanted = tuple(have if size is None else size for size, have in zip(wanted, sizes, strict=True))
     if any(have % size for have, size in zip(sizes, wanted, strict=True)):
-        raise builder.refuse(node, f"{list(sizes)} is no multiple of {list(wanted)}", "Use a fixed window.")
+        raise builder.error(node, f"{list(sizes)} is no multiple of {list(wanted)}", "Use a fixed window.")
     return tuple(have // size for have, size in zip(sizes, wanted, strict=True))
 
 
@@ -79,7 +78,7 @@ def votes(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) 
     Raises: QuantizationError if the channels count in different steps.
     """
     if source.is_current or (source.height is not None and source.height.numel() > 1):
-        raise builder.refuse(node, "what it averages does not count in one step", "Put a neuron before it.")
+        raise builder.error(node, "what it averages does not count in one step", "Put a neuron before it.")
     builder.replace(node, SumOfVotes(module.voting_size))
     size = module.voting_size
     return replace(source, largest=source.largest * size, divisor=source.divisor * size)

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain import layer
-from snntrain.ann2snn.converted import SpikingNet
-from snntrain.ann2snn.coverage import library_name, operation
-from snntrain.ann2snn.node import RatePooling, SpikingRectifier
-from snntrain.ann2snn.trace import free_path, title_of
+from snntrain.ann2snn import RatePooling
 from snntrain.base import StepModule
-from snntrain.neuron import BaseNode
+from snntrain.graph import free_path, library_name, linear_form_at, module_at, operation, place_of, shape_of, step_graph
+from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize.arithmetic import Leak
 from snntrain.quantize.current import Current
-from snntrain.quantize.error import QuantizationError, refusal
-from snntrain.quantize.graph import graph_of, kind_of, shape_of
+from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.integer_layer import (
     InputQuantizer,
     IntegerConv1d,
@@ -28,7 +26,6 @@ from snntrain.quantize.integer_layer import (
 )
 from snntrain.quantize.join import JOINS
 from snntrain.quantize.layer import QuantizedConv1d, QuantizedConv2d, QuantizedLinear
-from snntrain.quantize.neuron_spec import NeuronSpec, spec_of
 from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.pooling import POOLS, pool, votes
@@ -39,7 +36,7 @@ from snntrain.quantize.signal import Group, Signal
 # Loihi's potentials count 1/64 of a weight, and its weights are even.
 LOIHI_SHIFT, LOIHI_GRID = -7, 64
 _LAYERS = {"Linear": IntegerLinear, "Conv1d": IntegerConv1d, "Conv2d": IntegerConv2d}
-_QUANTISED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
+_QUANTIZED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
 _MOST_W_BITS = 16
 
 
@@ -48,29 +45,30 @@ def prepare(
 ) -> QuantizedNet:
     """A copy of a net that computes in integers, to be observed, trained on and converted.
 
-    Batch normalisations are joined with layers, dropout goes. Layers get integer weights, whose steps come with
+    Batch normalizations are joined with layers, dropout goes. Layers get integer weights, whose steps come with
     `observe`; neurons become QuantizedIFNode or QuantizedLIFNode; average pooling becomes sums. The net stays as it is.
 
     Args:
-        net: [T, N, *] → [T, N, K], of linear layers and convolutions (1-d, 2-d), batch normalisation, pooling, spiking
-            neurons (see spec_of), sums of currents, sums, products and concatenations of spikes; or a SpikingNet.
+        net: [T, N, *] → [T, N, K], of linear layers and convolutions (1-d, 2-d), batch normalization, pooling, spiking
+            neurons with a linear form, sums of currents, sums, products and concatenations of spikes; or a SpikingNet.
         quant: see QuantSettings, or one of PRESETS.
         example: an input [T, N, *], needed where a pooling adapts to the size of its input.
 
     Raises: QuantizationError naming the place, its type and what to do; ValueError naming a key of quant.
     """
     settings = QuantSettings(quant)
-    gm = graph_of(net, example)
-    builder = Builder(gm, settings)
-    for node in list(gm.graph.nodes):
-        builder.visit(node)
+    with QuantizationError.instead():
+        gm = step_graph(net, example)
+        builder = Builder(gm, settings)
+        for node in list(gm.graph.nodes):
+            builder.visit(node)
     settings.check_patterns(builder.paths)
     meetings = builder.meetings()
     gm.graph.lint()
     gm.delete_all_unused_submodules()
     gm.recompile()
     prepared = QuantizedNet(gm, meetings, settings)
-    prepared.readout_start = net.readout_start if isinstance(net, SpikingNet) else 0
+    prepared.readout_start = getattr(net, "readout_start", 0)
     device = next((parameter.device for parameter in net.parameters()), None)
     return prepared.to(device).train(net.training)
 
@@ -103,13 +101,16 @@ class Builder:
             self.signals[node] = JOINS[operation(node)](self, node)
         else:
             remedy = "Build the net from layers, sums, products of spikes and concatenations."
-            raise self.refuse(node, "it is not known in integers", remedy)
+            raise self.error(node, "it is not known in integers", remedy)
 
-    def refuse(self, node: fx.Node, reason: str, remedy: str) -> QuantizationError:
+    def error(self, node: fx.Node, reason: str, remedy: str) -> QuantizationError:
         """The error that names a node."""
+        return QuantizationError(self.place(node), reason, remedy)
+
+    def place(self, node: fx.Node) -> str:
+        """A node, with the class that its module had before it was replaced."""
         original = self._originals.get(node.target) if node.op == "call_module" else None
-        kind = kind_of(self.gm, node) if original is None else type(original).__name__
-        return refusal(title_of(node), kind, reason, remedy)
+        return place_of(self.gm, node) if original is None else f"{node.target} ({type(original).__name__})"
 
     def replace(self, node: fx.Node, module: nn.Module) -> None:
         """Put another module where a node's is; a module that was used in several places becomes several."""
@@ -168,10 +169,10 @@ class Builder:
     def _output(self, node: fx.Node) -> None:
         source = node.args[0]
         if not isinstance(source, fx.Node):
-            raise QuantizationError("quantize: the net returns several values; let it return one tensor.")
+            raise QuantizationError("", "the net returns several values", "Let it return one tensor.")
         signal = self.signals[source]
         if signal.base == "input":
-            raise QuantizationError("quantize: the output of the net is its input; it has nothing to quantise.")
+            raise QuantizationError("", "the output of the net is its input", "Put layers and neurons between them.")
         new = self._insert_after(source, "readout", Readout(signal.divisor, signal.height), [node])
         if signal.is_current:
             signal.group.root().takers.append((new.target, signal.divisor))
@@ -179,7 +180,7 @@ class Builder:
     def _module(self, node: fx.Node) -> Signal:
         source = self.signals[node.args[0]]
         module = self._originals.setdefault(node.target, self.gm.get_submodule(node.target))
-        name = _QUANTISED.get(type(module)) or library_name(module)
+        name = _QUANTIZED.get(type(module)) or library_name(module)
         if name in _LAYERS:
             return self._layer(node, module, _LAYERS[name], source)
         if name in POOLS or isinstance(module, RatePooling):
@@ -189,26 +190,26 @@ class Builder:
         if name == "Flatten" and (module.start_dim, module.end_dim) == (1, -1):
             self.replace(node, layer.Flatten())
             return source
-        if isinstance(module, (BaseNode, SpikingRectifier)):
-            return self._neuron(node, spec_of(node.target, module), source)
+        if hasattr(module, "linear_form"):
+            return self._neuron(node, module, source)
         if "Norm" in name or name == "ChannelAffine":
             reason = "no convolution or linear layer comes just before it, or its statistics are not fixed"
-            raise self.refuse(node, reason, "Put a BatchNorm between a layer and its neuron.")
+            raise self.error(node, reason, "Put a BatchNorm between a layer and its neuron.")
         remedy = "Use Linear, Conv1d, Conv2d, BatchNorm, MaxPool, AvgPool2d, Flatten(1, -1) and spiking neurons."
-        raise self.refuse(node, "it is not known in integers", remedy)
+        raise self.error(node, "it is not known in integers", remedy)
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
     def _layer(self, node: fx.Node, module: nn.Module, kind: type, source: Signal) -> Signal:
         if source.is_current:
             reason = "it follows another layer without a neuron between them"
-            raise self.refuse(node, reason, "Put a neuron between the two, or make them one layer.")
+            raise self.error(node, reason, "Put a neuron between the two, or make them one layer.")
         if node.target in self._replaced:
-            raise self.refuse(node, "it is used in several places", "Give each place a layer of its own.")
+            raise self.error(node, "it is used in several places", "Give each place a layer of its own.")
         if getattr(module, "padding_mode", "zeros") != "zeros":
-            raise self.refuse(node, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
+            raise self.error(node, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
         if isinstance(getattr(module, "padding", 0), str):
-            raise self.refuse(node, f"padding is {module.padding!r}", "Give padding as a number.")
+            raise self.error(node, f"padding is {module.padding!r}", "Give padding as a number.")
         new = _integer_twin(module, kind)
         if source.height is not None:
             _fold_height(new, source.height)
@@ -232,36 +233,54 @@ class Builder:
 
     # --- neurons -----------------------------------------------------------------------------------------------------
 
-    def _neuron(self, node: fx.Node, spec: NeuronSpec, source: Signal) -> Signal:
+    def _neuron(self, node: fx.Node, module: nn.Module, source: Signal) -> Signal:
+        form = self._quantizable_form(node, module)
         if node.target in self._replaced:
-            raise self.refuse(node, "it is used in several places", "Give each place a neuron of its own.")
+            raise self.error(node, "it is used in several places", "Give each place a neuron of its own.")
         if not source.is_current:
             source = self.make_current(node.args[0], node, None)
-        neuron = _quantised_neuron(self.settings.of(node.target), spec)
+        neuron = _quantized_neuron(self.settings.of(node.target), form, module)
         if self.settings.target == "loihi":
-            self._adapt_to_loihi(node, neuron, spec)
-        if spec.bias is not None:
-            self._add_bias(node, spec.bias)
+            self._adapt_to_loihi(node, neuron, form)
+        if form.bias is not None:
+            self._add_bias(node, form.bias.float())
         self.replace(node, neuron)
         self.paths.append(node.target)
         source.group.root().takers.append((node.target, source.divisor))
-        return Signal("spike", 1, height=spec.height)
+        return Signal("spike", 1, height=None if form.height is None else form.height.float())
 
-    def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, spec: NeuronSpec) -> None:
-        remedy = "Set v_reset; of an ANN, convert with reset='hard' (stages.ann2snn.reset=hard)."
-        if spec.v_reset is None:
-            raise self.refuse(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
-        if spec.v_start is not None:
-            raise self.refuse(node, "its potential does not start at 0, where Loihi's does", remedy)
+    def _quantizable_form(self, node: fx.Node, module: nn.Module) -> LinearForm:
+        remedy = "Use LIFNode, IFNode, ParametricLIFNode or ATIFNode."
+        form = linear_form_at(self.place(node), module, "its dynamics are not known in integers", remedy)
+        at_rest = 0.0 if form.v_reset is None else form.v_reset
+        if not form.fires_at_threshold or form.scale is not None:
+            raise self.error(node, "it fires above its threshold only, as neurons in Loihi's integers do", remedy)
+        if form.current_decay != 1.0:
+            reason = f"its current has a memory of its own (current_decay = {form.current_decay:g})"
+            raise self.error(node, reason, "Use current_decay = 1, or LIFNode.")
+        if form.voltage_decay and form.rest != at_rest:
+            reason = f"its leak pulls to {form.rest:g} and its reset to {at_rest:g}"
+            raise self.error(node, reason, "Use v_reset = 0 or None.")
+        if not bool((form.threshold > at_rest).all()):
+            reason = f"its threshold is not above {at_rest:g} (v_reset, or 0 with soft reset)"
+            raise self.error(node, reason, "Raise it.")
+        return form
+
+    def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, form: LinearForm) -> None:
+        remedy = "Set v_reset; of an ANN, convert with reset='hard' (callbacks.ann2snn.reset=hard)."
+        if form.v_reset is None:
+            raise self.error(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
+        if form.v_start is not None:
+            raise self.error(node, "its potential does not start at 0, where Loihi's does", remedy)
         neuron.shift, neuron.threshold_grid = LOIHI_SHIFT, LOIHI_GRID
         if neuron.leak is not None:
-            neuron.leak = Leak("multiply", round(4096 * (1.0 - spec.rate)), 12, "zero")
+            neuron.leak = Leak("multiply", round(4096 * (1.0 - form.voltage_decay)), 12, "zero")
 
     def _add_bias(self, node: fx.Node, bias: Tensor) -> None:
         """Add a neuron's bias to the layer before it, whose output must go nowhere else."""
         place = node.args[0]
         while len(place.users) == 1:
-            module = self.gm.get_submodule(place.target) if place.op == "call_module" else None
+            module = module_at(self.gm, place)
             if isinstance(module, IntegerLayer) and bias.numel() in (1, module.weight.shape[0]):
                 old = torch.zeros(module.weight.shape[0]) if module.bias is None else module.bias.detach()
                 module.bias = nn.Parameter(old + bias.to(old).expand_as(old))
@@ -270,7 +289,7 @@ class Builder:
                 break
             place = place.args[0]
         reason = "it has a bias, and no layer before it feeds it alone"
-        raise self.refuse(node, reason, "Use stages.ann2snn.calibration=none, or potential.")
+        raise self.error(node, reason, "Use callbacks.ann2snn.calibration=none, or potential.")
 
 
 def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:
@@ -298,21 +317,25 @@ def _fold_height(module: IntegerLayer, height: Tensor) -> None:
     weight.mul_(height.to(weight))
 
 
-def _quantised_neuron(params: QuantParams, spec: NeuronSpec) -> QuantizedIFNode | QuantizedLIFNode:
+def _quantized_neuron(params: QuantParams, form: LinearForm, module: nn.Module) -> QuantizedIFNode | QuantizedLIFNode:
+    """The neuron of a linear form, trained as the BaseNode that the module is or holds."""
+    node = next((part for part in module.modules() if isinstance(part, BaseNode)), None)
+    threshold = form.threshold.float()
     common = {
         # A threshold for each channel stands in theta_value; surrogates then see potentials divided by it.
-        "v_threshold": float(spec.threshold) if spec.threshold.numel() == 1 else 1.0,
-        "v_reset": spec.v_reset,
-        "detach_reset": spec.detach_reset,
+        "v_threshold": float(threshold) if threshold.numel() == 1 else 1.0,
+        "v_reset": form.v_reset,
+        "detach_reset": getattr(node, "detach_reset", False),
         "step_mode": "m",
-        "backend": "torch" if spec.backend == "torch" else "auto",
-        "surrogate_function": spec.surrogate_function,
+        "backend": "torch" if getattr(node, "backend", "auto") == "torch" else "auto",
+        "surrogate_function": getattr(node, "surrogate_function", None),
     }
-    if spec.rate is None:
+    if not form.voltage_decay:
         neuron = QuantizedIFNode(params, **common)
     else:
-        neuron = QuantizedLIFNode(params, tau=max(1.0 / spec.rate, 1.0 + 1e-6), decay_input=spec.gain != 1.0, **common)
-    neuron.theta_value = spec.gain * (spec.threshold - (spec.v_reset or 0.0))
-    if spec.v_start is not None:
-        neuron.start_at(spec.v_start)
+        tau = max(1.0 / form.voltage_decay, 1.0 + 1e-6)
+        neuron = QuantizedLIFNode(params, tau=tau, decay_input=form.gain != 1.0, **common)
+    neuron.theta_value = (threshold - (form.v_reset or 0.0)) * (1.0 / form.gain)
+    if form.v_start is not None:
+        neuron.start_at((form.v_start.float() - (form.v_reset or 0.0)) * (1.0 / form.gain))
     return neuron

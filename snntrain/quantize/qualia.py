@@ -80,7 +80,7 @@ def _gaussian_clip(values: Tensor, bits: int) -> Tensor:
 # --- neurons ---------------------------------------------------------------------------------------------------------
 
 
-class Quantisers(Protocol):
+class Quantizers(Protocol):
     """What the steps below need of a neuron: functions of tensors, Quantizers as a rule."""
 
     quantizer_input: Function
@@ -90,12 +90,12 @@ class Quantisers(Protocol):
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Hyper-parameters of a neuron, which are quantised together with its potential, again and again.
+    """Hyper-parameters of a neuron, which are quantized together with its potential, again and again.
 
     Attributes:
         v_threshold: threshold.
         v_reset: potential after a spike; None: soft reset.
-        tau: membrane time constant, quantised as 1/tau; None: no leak.
+        tau: membrane time constant, quantized as 1/tau; None: no leak.
     """
 
     v_threshold: float
@@ -120,7 +120,7 @@ class Hyperparameters:
 
 def _unrounded(tau: float) -> float:
     warnings.warn(
-        f"1/tau = {1 / tau:.4g} rounds to 0 and is not quantised. Give the potential more bits (quant_params.v.bits), "
+        f"1/tau = {1 / tau:.4g} rounds to 0 and is not quantized. Give the potential more bits (quant_params.v.bits), "
         "or use mode 'integer'.",
         RuntimeWarning,
         stacklevel=2,
@@ -128,10 +128,10 @@ def _unrounded(tau: float) -> float:
     return tau
 
 
-def quantise_together(
+def quantize_together(
     v: Tensor, hyperparameters: Hyperparameters, quantizer_v: Callable[..., Any]
 ) -> tuple[Tensor, Hyperparameters]:
-    """Potential and hyper-parameters rounded by one quantiser, which sees one range."""
+    """Potential and hyper-parameters rounded by one quantizer, which sees one range."""
     v, values = quantizer_v(v, bias_tensor=hyperparameters.tensor(v.device, v.dtype))
     return v, hyperparameters.replaced(values)
 
@@ -157,7 +157,7 @@ def neuron_step(
     x: Tensor,
     v: Tensor,
     p: Hyperparameters,
-    quantisers: Quantisers,
+    quantizers: Quantizers,
     surrogate: Function,
     decay_input: bool = True,
     detach_reset: bool = False,
@@ -171,7 +171,7 @@ def neuron_step(
         x: input [N, *].
         v: potential before the step [N, *].
         p: hyper-parameters before the step.
-        quantisers: has quantizer_input, quantizer_v and quantizer_act.
+        quantizers: has quantizer_input, quantizer_v and quantizer_act.
         surrogate: Θ with a surrogate gradient.
         decay_input: divide the input by tau too.
         detach_reset: keep the gradient of the spikes out of the reset.
@@ -179,31 +179,31 @@ def neuron_step(
 
     Returns: spikes, potential and hyper-parameters after the step.
     """
-    x = quantisers.quantizer_input(x)
-    v, p = quantise_together(v, p, quantisers.quantizer_v)
+    x = quantizers.quantizer_input(x)
+    v, p = quantize_together(v, p, quantizers.quantizer_v)
     v = if_charge(x, v) if p.tau is None else lif_charge(x, v, p, decay_input, training)
     if training:
-        v, p = quantise_together(v, p, quantisers.quantizer_v)
+        v, p = quantize_together(v, p, quantizers.quantizer_v)
     s = surrogate(v - p.v_threshold)
     s_d = s.detach() if detach_reset else s
     v = v - s_d * p.v_threshold if p.v_reset is None else (1.0 - s_d) * v + s_d * p.v_reset
     if not training:
-        v, p = quantise_together(v, p, quantisers.quantizer_v)
-    return quantisers.quantizer_act(s), v, p
+        v, p = quantize_together(v, p, quantizers.quantizer_v)
+    return quantizers.quantizer_act(s), v, p
 
 
 def atif_step(
-    x: Tensor, v: Tensor, theta: Tensor, quantisers: Quantisers, surrogate: Function
+    x: Tensor, v: Tensor, theta: Tensor, quantizers: Quantizers, surrogate: Function
 ) -> tuple[Tensor, Tensor]:
     """One step of an IF neuron with a learnable threshold θ, which is the height of its spikes too.
 
     h = Q_v(Q_v(v) + Q_in(x)), z = Θ(Q_v(h − θ)), v' = Q_v((1 − z)·h + z·(h − θ)), output Q_act(z·Q_v(θ)).
 
-    Args: x, v, quantisers, surrogate as in neuron_step; theta: threshold [1].
+    Args: x, v, quantizers, surrogate as in neuron_step; theta: threshold [1].
     Returns: output and potential after the step.
     """
-    quantizer_v = quantisers.quantizer_v
-    h = quantizer_v(quantizer_v(v) + quantisers.quantizer_input(x))
+    quantizer_v = quantizers.quantizer_v
+    h = quantizer_v(quantizer_v(v) + quantizers.quantizer_input(x))
     z = surrogate(quantizer_v(h - theta))
     v = quantizer_v((1.0 - z) * h + z * (h - theta))
-    return quantisers.quantizer_act(z * quantizer_v(theta)), v
+    return quantizers.quantizer_act(z * quantizer_v(theta)), v

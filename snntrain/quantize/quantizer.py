@@ -12,7 +12,7 @@ from snntrain.base import state_dtype
 from snntrain.quantize import qualia, range_setting
 from snntrain.quantize.arithmetic import nearest_power_of_two
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, quantised, straight_through
+from snntrain.quantize.rounding import ROUND, quantized, straight_through
 
 
 class Quantizer(nn.Module):
@@ -56,18 +56,18 @@ class Quantizer(nn.Module):
         self.register_buffer("zero_point", torch.zeros(()) if self.params.is_asymmetric else None)
         self.register_buffer("frozen", torch.tensor(False))
         if self.params.LSQ:
-            self.step = nn.Parameter(torch.zeros(()))  # 0 until the first tensor; here already for the optimiser
+            self.step = nn.Parameter(torch.zeros(()))  # 0 until the first tensor; here already for the optimizer
         else:
             self.register_buffer("step", torch.ones(()))
 
     def forward(self, w: Tensor, bias_tensor: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """w quantised; with a second tensor, which counts for the range too, both of them."""
+        """w quantized; with a second tensor, which counts for the range too, both of them."""
         if not self.params.quant_enable:
             return w if bias_tensor is None else (w, bias_tensor)
         values = w if bias_tensor is None else torch.cat([w.flatten(), bias_tensor.flatten()])
         values = values.detach().to(state_dtype(w.dtype))
-        quantise = self._learned_rule(values, w.numel()) if self.params.LSQ else self._rule_of_range(values)
-        return quantise(w) if bias_tensor is None else (quantise(w), quantise(bias_tensor))
+        quantize = self._learned_rule(values, w.numel()) if self.params.LSQ else self._rule_of_range(values)
+        return quantize(w) if bias_tensor is None else (quantize(w), quantize(bias_tensor))
 
     def freeze(self, frozen: bool = True) -> None:
         """Keep range and step as they are from now on, in training too; False: let them go again.
@@ -85,7 +85,7 @@ class Quantizer(nn.Module):
 
     @property
     def fractional_bits(self) -> int | None:
-        """f of a fixed-point step 2^−f; None where nothing is quantised, or the step is free or not known yet."""
+        """f of a fixed-point step 2^−f; None where nothing is quantized, or the step is free or not known yet."""
         params = self.params
         if not params.quant_enable or not params.power_of_two:
             return None
@@ -108,7 +108,7 @@ class Quantizer(nn.Module):
 
     def _rule_of_range(self, values: Tensor) -> Callable[[Tensor], Tensor]:
         step, zero_point = self._look(values)
-        return functools.partial(quantised, step=step, zero_point=zero_point, params=self.params)
+        return functools.partial(quantized, step=step, zero_point=zero_point, params=self.params)
 
     @torch.inference_mode(False)  # buffers made in it could not take part in training later
     @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, quantised
+from snntrain.quantize.rounding import ROUND, quantized
 
 _RANGES_TRIED = 40  # by MSE_simulation for a free step, evenly spaced up to the range of the tensor
 
@@ -67,7 +67,7 @@ def _simulated_range(values: Tensor, low: Tensor, high: Tensor, params: QuantPar
     errors = []
     for part in parts:
         step, zero_point = step_and_zero_point(part * low, part * high, params)
-        errors.append((quantised(values, step, zero_point, params) - values).square().mean())
+        errors.append((quantized(values, step, zero_point, params) - values).square().mean())
     part = torch.tensor(parts, dtype=low.dtype, device=low.device)[torch.stack(errors).argmin()]
     return part * low, part * high
 

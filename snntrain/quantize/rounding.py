@@ -36,7 +36,7 @@ def straight_through(function: Callable[[Tensor], Tensor], a: Tensor) -> Tensor:
     return _StraightThrough.apply(a, function)
 
 
-def quantised(x: Tensor, step: Tensor, zero_point: Tensor | None, params: QuantParams) -> Tensor:
+def quantized(x: Tensor, step: Tensor, zero_point: Tensor | None, params: QuantParams) -> Tensor:
     """x as integers of `bits` bits times a step, s·(clip(R(x/s) + z) − z); gradient 1, and 0 where it was clipped."""
     a = straight_through(ROUND[params.roundtype], x.to(state_dtype(x.dtype)) / step)
     if zero_point is None:

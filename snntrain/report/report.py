@@ -10,7 +10,7 @@ import numpy as np
 from snntrain.files import write_text
 from snntrain.report.layer_table import neuron_marks
 from snntrain.report.run_files import Curve, RunFiles, Unavailable, as_number, in_one_line
-from snntrain.report.stages import STAGE_SECTIONS, chosen_stages
+from snntrain.report.stages import STAGE_SECTIONS, chosen_callbacks
 
 REPORT = "report.html"
 
@@ -38,9 +38,9 @@ def _render(run: RunFiles) -> str:
     import jinja2
 
     sections = []
-    stages = chosen_stages(run)
+    chosen = chosen_callbacks(run)
     for key, (title, build) in _SECTIONS.items():
-        if key in STAGE_SECTIONS and key not in stages:
+        if key in STAGE_SECTIONS and key not in chosen:
             continue
         try:
             content, note = build(run), ""

@@ -1,4 +1,4 @@
-"""The sections of a run's report about its stages."""
+"""The sections of a run's report about its fit-end callbacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,17 +7,17 @@ from snntrain.files import read_yaml
 from snntrain.report.run_files import RunFiles
 
 
-def chosen_stages(run: RunFiles) -> dict[str, Any]:
-    """The stages of the run's config; {} if it cannot be read."""
+def chosen_callbacks(run: RunFiles) -> dict[str, Any]:
+    """The callbacks of the run's config; {} if it cannot be read."""
     try:
-        return dict(read_yaml(run.folder / "config.yaml").get("stages") or {})
+        return dict(read_yaml(run.folder / "config.yaml").get("callbacks") or {})
     except (OSError, TypeError, ValueError):
         return {}
 
 
 def _conversion(run: RunFiles) -> dict[str, Any]:
+    from snntrain.callback.fit_end.figure import accuracy_figure
     from snntrain.figure import svg
-    from snntrain.stage.figure import accuracy_figure
 
     result = run.read("artifacts/ann2snn/conversion.json")
     ann, report = result["acc_ann"], result["report"]
@@ -33,9 +33,9 @@ def _conversion(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _quantisation(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/qat/quantisation.json")
-    labels = {"acc_float": "float", "acc_ptq": "quantised", "acc_qat": "fine-tuned", "acc_int": "integers only"}
+def _quantization(run: RunFiles) -> dict[str, Any]:
+    result = run.read("artifacts/qat/quantization.json")
+    labels = {"acc_float": "float", "acc_ptq": "quantized", "acc_qat": "fine-tuned", "acc_int": "integers only"}
     whole = result["acc_float"]
     accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
     keys = ("T", "layers", "samples", "verified_samples", "mismatches", "size_bytes", "float_bytes", "epochs")
@@ -58,7 +58,7 @@ def _nir(run: RunFiles) -> dict[str, Any]:
 
 STAGE_SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
     "ann2snn": ("ANN → SNN conversion", _conversion),
-    "qat": ("Quantisation", _quantisation),
+    "qat": ("Quantization", _quantization),
     "lava": ("Export to Loihi", _lava),
     "nir": ("Export to NIR", _nir),
 }

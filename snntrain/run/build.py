@@ -14,6 +14,8 @@ from torch import nn
 from snntrain import __version__, registry
 from snntrain.callback import (
     Advice,
+    AnnToSnn,
+    FitEnd,
     History,
     OwnHandlers,
     Progress,
@@ -35,7 +37,6 @@ from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.loggers import name_files
 from snntrain.run.size_check import check_size
-from snntrain.stage import Stage, in_order
 from snntrain.task.optimizer import configure
 
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
@@ -52,7 +53,7 @@ class Run:
     trainer: pl.Trainer
     history: History
     throughput: Throughput
-    stages: dict[str, Stage]
+    fit_end: list[FitEnd]
     resume_point: ResumePoint
 
 
@@ -154,19 +155,6 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
         )
 
 
-def build_stages(config: Mapping[str, Any], task: pl.LightningModule) -> dict[str, Stage]:
-    """The stages of a config, each having looked at the network it is to work on.
-
-    Raises: UsageError.
-    """
-    stages, net = {}, task.net
-    for name in in_order(config["stages"]):
-        with refusing(f"stages.{name}", _class_of(config["stages"][name])):
-            stages[name] = instantiate(config["stages"][name], _convert_="all")
-            net = stages[name].check(net, task, net_shape(config))
-    return stages
-
-
 def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     """The datamodule of a config, its files found and read.
 
@@ -246,10 +234,10 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "version": __version__, "config": dict(config)}
 
 
-def stage_trainer(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
-    """A Trainer with a run's settings for some epochs more on one device, in a folder of a stage.
+def trainer_for_more(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
+    """A Trainer with a run's settings for some epochs more on one device, in a folder of a fit-end callback.
 
-    Stages work in single precision (integers are exact in it), in a run of half or double precision too, or of a
+    It works in single precision (integers are exact in it), in a run of half or double precision too, or of a
     Precision plugin; autocast, of the mixed precisions, stays.
 
     Raises: UsageError.
@@ -283,8 +271,38 @@ def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
     made = []
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}", _class_of(settings)):
-            made.append(instantiate(settings, _convert_="all"))
+            callback = instantiate(settings, _convert_="all")
+        if isinstance(callback, FitEnd):
+            callback.name, callback.is_deferred = name, True
+            _refuse_surroundings(callback, settings)
+        made.append(callback)
     return made
+
+
+def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
+    """A run has its own encoder, T and readout, so its fit-end callbacks take none."""
+    for argument in ("encoder", "readout", *(() if isinstance(callback, AnnToSnn) else ("T",))):
+        if argument in settings:
+            raise UsageError(
+                f"callbacks.{callback.name}.{argument} is for a plain Lightning Trainer. Leave it out: here the run's "
+                f"own {argument} is used."
+            )
+
+
+def fit_end_of(callbacks: Sequence[pl.Callback]) -> list[FitEnd]:
+    """Those that work on the trained net, in their order."""
+    return [callback for callback in callbacks if isinstance(callback, FitEnd)]
+
+
+def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, config: Mapping[str, Any]) -> None:
+    """Let each fit-end callback look, before training, at the network that it is to work on.
+
+    Raises: UsageError naming the callback.
+    """
+    net = task.net
+    for callback in fit_end_of(callbacks):
+        with refusing(f"callbacks.{callback.name}", type(callback).__name__):
+            net = callback.check(net, task, net_shape(config))
 
 
 def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
@@ -298,9 +316,9 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     """
     folder = Path(config["paths"]["run"])
     task = build_task(config)
-    stages = build_stages(config, task)
-    data = make_data(config)
     chosen = build_callbacks(config)
+    check_fit_end(chosen, task, config)
+    data = make_data(config)
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
@@ -314,4 +332,4 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     if config["trainer"].get("sync_batchnorm"):
         with refusing():
             refuse_unshared_statistics(task)
-    return Run(config, folder, task, data, trainer, history, throughput, stages, resume_point)
+    return Run(config, folder, task, data, trainer, history, throughput, fit_end_of(chosen), resume_point)

@@ -1,17 +1,17 @@
-"""A converted net back from the file that the stage ann2snn wrote."""
+"""A converted net back from the file that AnnToSnn wrote."""
 
 from pathlib import Path
 
 import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
+from snntrain.callback.fit_end.ann_to_snn import analog_net
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape
 from snntrain.run.weights import load_weights, memory_for
-from snntrain.stage.conversion import analog_net
 
 
 def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:

@@ -44,7 +44,6 @@ _WITHOUT_EFFECT = {
     "callbacks": _TRAINING,
     "logger": _TRAINING,
     "monitor": "the best epoch was chosen in training",
-    "stages": "they follow a training",
     "paths.runs": _FOLDER,
     "paths.run": _FOLDER,
     "show": "it belongs to train.py",

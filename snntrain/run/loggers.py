@@ -1,4 +1,4 @@
-"""What loggers get beside the curves: the config, the stages' metrics, and the figures of the report."""
+"""What loggers get beside the curves: the config, the metrics of fit-end callbacks, and the figures of the report."""
 
 import functools
 import io
@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from snntrain.files import naming
-from snntrain.stage import ORDER
 
 
 def name_files(logger: Logger) -> Logger:
@@ -51,20 +50,20 @@ def log_results(loggers: Iterable[Logger], metrics: Mapping[str, float], figures
 
     Args:
         loggers: of the trainer. TensorBoard, Weights & Biases and MLflow show figures, others keep numbers only.
-        metrics: of the run; those of stages are logged here, as Lightning has not seen them.
+        metrics: of the run; those of fit-end callbacks are logged here, as Lightning has not seen them.
         figures: name → figure of the report; their ground becomes white.
     """
-    of_stages = {name: value for name, value in metrics.items() if name.split("/")[0] in ORDER}
+    new = {name: value for name, value in metrics.items() if name.split("/")[0] not in ("train", "val", "test")}
     for figure in figures.values():
         figure.set_facecolor("white")
     for logger in loggers:
         with naming(_place(logger)):
-            _log_results(logger, of_stages, figures)
+            _log_results(logger, new, figures)
 
 
-def _log_results(logger: Logger, of_stages: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
-    if of_stages:
-        logger.log_metrics(of_stages)
+def _log_results(logger: Logger, new: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
+    if new:
+        logger.log_metrics(new)
         logger.save()
     for name, figure in figures.items():
         if isinstance(logger, TensorBoardLogger):

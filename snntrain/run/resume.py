@@ -19,7 +19,7 @@ from snntrain.run.results import read_results
 from snntrain.terminal import terminal
 
 # A run may go on with other values of these; any other difference would make it a different experiment.
-_FREE = ("paths", "resume", "sweep", "name", "callbacks", "stages", "logger", "debug", "trust")
+_FREE = ("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust")
 _FREE_WITHIN = ("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps")
 
 console = terminal()

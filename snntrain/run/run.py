@@ -3,19 +3,18 @@
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
+from snntrain.callback.fit_end import run_in_turn
 from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import UsageError, refusing
@@ -23,12 +22,13 @@ from snntrain.figure import collected
 from snntrain.files import write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.parallel.agent import launch
-from snntrain.parallel.devices import check_devices, in_group, is_sharded, leave_group, processes
+from snntrain.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.registry import did_you_mean
 from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
-from snntrain.run.build import Run, build, build_task, described, net_shape, stage_trainer, task_around
+from snntrain.run.build import Run, build, build_task, net_shape
+from snntrain.run.fit_end import best_checkpoint, handed_over, task_with_best_weights
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
@@ -39,8 +39,6 @@ from snntrain.run.results import best_epoch, even_on_a_full_disk, write_results
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
-from snntrain.run.weights import load_weights
-from snntrain.stage import Trained, run_stages
 from snntrain.terminal import bold, terminal
 
 SHOWN = ("model", "data")
@@ -160,10 +158,11 @@ def train(
                 if not is_first:
                     return {}
                 built.data.trainer = None  # its loaders would go on giving this process its share
-            trained = partial(_trained, built, device, test_batches, checkpoint is not None)
-            _write_raster(built, trained)
-            if built.stages:
-                run_stages(built.stages, trained(), metrics, seconds, console)
+            best_task = partial(task_with_best_weights, built)
+            _write_raster(built, best_task)
+            if built.fit_end:
+                trained = handed_over(built, best_task(), device, test_batches, is_resumed=checkpoint is not None)
+                run_in_turn(built.fit_end, trained, metrics, seconds, console)
     except Interrupted as interruption:
         if is_first:
             interruption.message = _interruption_message(built, interruption)
@@ -258,7 +257,7 @@ def _fit(built: Run, checkpoint: Path | None, seconds: dict[str, float]) -> None
 
 
 def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
-    best = _best_checkpoint(built)
+    best = best_checkpoint(built.trainer)
     began = time.perf_counter()
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
@@ -280,61 +279,12 @@ def _test_batches(built: Run) -> int:
     return min(int(sum(built.trainer.num_test_batches)) * built.trainer.world_size, whole)
 
 
-def _write_raster(built: Run, trained: Callable[[], Trained]) -> None:
+def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     x, label = built.data.splits["test"][0]
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
-        task = precision.convert_module(trained().task.to(built.trainer.strategy.root_device))
+        task = precision.convert_module(best_task().to(built.trainer.strategy.root_device))
     write_raster(task, x, int(label), built.folder / "artifacts/raster.npz", precision)
-
-
-def _trained(built: Run, device: torch.device, test_batches: int, is_resumed: bool) -> Trained:
-    """A copy of the task with the best weights, for the stages."""
-    task, best = build_task(built.config), _best_checkpoint(built)
-    if best is None and is_sharded(built.config["trainer"]):
-        best = built.folder / "checkpoints/last.ckpt"  # This rank holds only a shard of the weights.
-    if best is None:
-        task.load_state_dict(built.task.state_dict())
-    else:
-        load_weights(task, read_checkpoint(Path(best))["state_dict"], f"checkpoint: {best}")
-    return Trained(
-        task=task.eval(),
-        net=task.net,
-        data=built.data,
-        config=built.config,
-        folder=built.folder,
-        T=task.T,
-        device=device,
-        test_batches=test_batches,
-        task_for=lambda net, T, **changed: task_around(net, built.config, T, **changed),
-        trainer_for=partial(stage_trainer, built.config),
-        resume_from=_stage_resume_point if is_resumed else None,
-        description=described(built.config),
-    )
-
-
-def _stage_resume_point(
-    path: Path, config: Mapping[str, Any], task: pl.LightningModule, trainer: pl.Trainer
-) -> Path | None:
-    """The checkpoint that a stage's interrupted training goes on from; None if there is none of the same stages."""
-    if not path.is_file():
-        return None
-    try:
-        content = read_checkpoint(path)
-        if content["snntrain"]["config"]["stages"] != config["stages"]:
-            return None
-        check_state(content, task, trainer, config, path)
-    except UsageError as error:
-        console.print(f"{error} This stage begins anew.", soft_wrap=True)
-        return None
-    return path
-
-
-def _best_checkpoint(built: Run) -> str | None:
-    for callback in built.trainer.callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-            return callback.best_model_path
-    return None
 
 
 def _best_row(built: Run) -> dict[str, float]:

@@ -124,8 +124,7 @@ def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, 
     found += differences(content["objectives"], saved["objectives"], "objectives")
     if not found:  # the config of the first run follows from the parameters
         found += differences(content["config"], saved["config"])
-        for key in ("callbacks", "stages"):
-            found += differences(content["config"].get(key), saved["config"].get(key), key)
+        found += differences(content["config"].get("callbacks"), saved["config"].get("callbacks"), "callbacks")
     if found:
         raise UsageError(
             f"study={search.study} searched something else: {'; '.join(found)}. "

@@ -1,7 +1,6 @@
 """Every number of conf/ and of the classes it names, with eight nonsense values: refused by its key, or legal."""
 
 import fnmatch
-import inspect
 import math
 import typing
 from collections.abc import Iterator
@@ -20,9 +19,10 @@ from snntrain.config.compose import groups
 from snntrain.config.ranges import range_of
 from snntrain.data.augmentation import v2
 from snntrain.parallel.devices import check_devices
-from snntrain.run.build import build_callbacks, build_stages, build_task, make_data
+from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
+from snntrain.signature import signature_of
 from snntrain.tree import walk
 
 VALUES = {
@@ -51,10 +51,10 @@ COMMANDS: dict[str, list[str]] = {
     "task=online neuron=sltt_lif": ["task", "neuron"],
     "task=online neuron=ottt_lif": ["neuron"],
     "callbacks=[default,early_stopping,ema]": ["callbacks"],
-    "callbacks=[default,qat]": ["stages"],
-    "callbacks=[default,ann2snn] neuron=relu": ["stages"],
-    "callbacks=[default,qat,lava] stages.qat.quant=loihi": ["stages.lava"],
-    "callbacks=[default,nir]": ["stages"],
+    "callbacks=[default,qat]": ["callbacks.qat"],
+    "callbacks=[default,ann2snn] neuron=relu": ["callbacks.ann2snn"],
+    "callbacks=[default,qat,lava] callbacks.qat.quant=loihi": ["callbacks.lava"],
+    "callbacks=[default,nir]": ["callbacks.nir"],
     "data=nmnist": ["data.framing", "data"],
     "data=image_folder data/augment=cifar data.num_classes=10 data.size=8": ["data"],
     "data=digits data/augment=cifar_autoaugment": ["data.augment"],
@@ -121,14 +121,14 @@ LEGAL: list[tuple[str, str, str]] = [
     ("surrogate.grad_window", "null", "the default"),
     ("surrogate.*", "0 -1 1e20", _ANY),
     ("neuron.*", "0 -1 1e20 null", _ANY),
-    ("stages.qat.epochs", "0", _OFF),
-    ("stages.qat.lr", "null 1e20", "a tenth of optim.lr, or any"),
-    ("stages.qat.verify_samples", "0", _OFF),
-    ("stages.qat.sensitivity_batches", "0", _OFF),
-    ("stages.lava.lava_samples", "0", _OFF),
-    ("stages.lava.timeout", "1e20", "seconds without an end"),
-    ("stages.nir.dt", "1e20", _ANY),
-    ("stages.nir.tolerance", "0", "no spike may differ"),
+    ("callbacks.qat.epochs", "0", _OFF),
+    ("callbacks.qat.lr", "null 1e20", "a tenth of optim.lr, or any"),
+    ("callbacks.qat.verify_samples", "0", _OFF),
+    ("callbacks.qat.sensitivity_batches", "0", _OFF),
+    ("callbacks.lava.lava_samples", "0", _OFF),
+    ("callbacks.lava.timeout", "1e20", "seconds without an end"),
+    ("callbacks.nir.dt", "1e20", _ANY),
+    ("callbacks.nir.tolerance", "0", "no spike may differ"),
 ]
 # The other end of a range, which the sentence names instead.
 OTHER_END = {"vth_init_l": "vth_init_h", "x_min": "x_max", "v_reset": "v_threshold", "size": "sample_shape"}
@@ -163,12 +163,7 @@ def owners(node: Any, path: str) -> Iterator[tuple[str, type]]:
 
 
 def numeric_arguments(owner: type) -> list[str]:
-    try:
-        annotations = typing.get_type_hints(owner.__init__)
-    except NameError:
-        annotations = {}
-    taken = inspect.signature(owner).parameters
-    return [name for name, kind in annotations.items() if name in taken and holds_a_number(kind)]
+    return [name for name, taken in signature_of(owner).parameters.items() if holds_a_number(taken.annotation)]
 
 
 def holds_a_number(annotation: Any) -> bool:
@@ -186,9 +181,8 @@ def said(config: DictConfig, key: str, value: Any) -> str | None:
         settings = check(config)
         check_devices(settings)
         task = build_task(settings)
-        build_stages(settings, task)
+        check_fit_end(build_callbacks(settings), task, settings)
         make_data(settings)
-        build_callbacks(settings)
         dry_pass(task, settings)
     except (UsageError, OmegaConfBaseException) as error:
         return str(error)
@@ -211,7 +205,7 @@ def composed(command: str) -> DictConfig:
     neuron = next((word.partition("=")[2] for word in words if word.startswith("neuron=")), "lif")
     name = yaml.safe_load((CONF / "neuron" / f"{neuron}.yaml").read_text(encoding="utf-8"))["name"]
     # Without a kernel for each value of each constant.
-    in_a_loop = "backend" in inspect.signature(registry.get("neuron", name)).parameters
+    in_a_loop = "backend" in signature_of(registry.get("neuron", name)).parameters
     own = {word.partition("=")[0] for word in words}
     small = [word for word in SMALL if word.partition("=")[0] not in own]
     return compose([*small, *words, *(["neuron.backend=torch"] if in_a_loop else [])])

@@ -18,9 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import functional, lava_exchange, layer
-from snntrain.export import lava_shim
 from snntrain.functional import seq_to_ann_forward
-from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, NXT_to_TNX, SumPool2d, TNX_to_NXT
+from snntrain.lava_exchange import (
+    BatchNorm2d,
+    BlockContainer,
+    CubaLIFNode,
+    NXT_to_TNX,
+    SumPool2d,
+    TNX_to_NXT,
+    lava_shim,
+)
 from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode
 
 pytestmark = pytest.mark.optional
@@ -132,7 +139,7 @@ def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer
     torch.testing.assert_close(b.grad, a.grad)
 
 
-def test_quantisers_are_lava_dls(slayer):
+def test_quantizers_are_lava_dls(slayer):
     x = 3 * torch.randn(2000, generator=generator())
     neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.25)
     for descale in (False, True):
@@ -362,7 +369,7 @@ def test_weights_beyond_8_bits_are_counted_in_a_warning(slayer):
         lava_exchange.to_lava_block_dense(fc, If())
 
 
-def test_without_quantising_a_block_keeps_the_floats(slayer):
+def test_without_quantizing_a_block_keeps_the_floats(slayer):
     fc, x = nn.Linear(20, 30, bias=False), spikes(24, 5, 20)
     block = lava_exchange.to_lava_block_dense(fc, If(), quantize_to_8bit=False)
     assert block.neuron.threshold == 1.0

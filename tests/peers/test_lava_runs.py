@@ -15,8 +15,8 @@ from torch import nn
 
 from snntrain import functional, layer, neuron
 from snntrain.export import emulate, export, run_in_lava
-from snntrain.export.lava_shim import installed_lava
 from snntrain.export.netx_file import NetxLayer, write
+from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import observe, prepare, preset
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_random_nets(tmp_path, random_case, seed):
     compare(export(case.net, tmp_path / "net.h5", case.x), case.x)
 
 
-def test_a_quantised_net_that_sees_pictures(tmp_path):
+def test_a_quantized_net_that_sees_pictures(tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(
         *(layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(tau=1.7, v_threshold=0.3)),

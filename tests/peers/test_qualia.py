@@ -13,8 +13,8 @@ pytestmark = pytest.mark.optional
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 GROUPS = [
-    *("quantiser, fixed point", "quantiser, free step", "quantiser, learned step", "quantiser, least error"),
-    *("quantiser, disabled", "IF", "LIF", "ATIF"),
+    *("quantizer, fixed point", "quantizer, free step", "quantizer, learned step", "quantizer, least error"),
+    *("quantizer, disabled", "IF", "LIF", "ATIF"),
 ]
 
 

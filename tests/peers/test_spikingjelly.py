@@ -342,7 +342,7 @@ def test_the_peer_divides_by_tau_in_the_order_we_do(peer):
 
 
 @pytest.mark.parametrize("name", ["ParametricLIFNode", "KLIFNode"])
-def test_learnt_parameters_of_the_peer_load_here(peer, name):
+def test_learned_parameters_of_the_peer_load_here(peer, name):
     theirs, ours = (make(library, name) for library in (peer, OURS))
     nn.init.constant_(next(theirs.parameters()), 0.7)
     ours.load_state_dict(theirs.state_dict())

@@ -42,7 +42,7 @@ def test_the_same_scales_in_the_same_order(theirs, mode, momentum):
         *(nn.Conv2d(6, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 12), nn.ReLU(), nn.Linear(12, 3)),
     )
     x = torch.randn(50, 1, 12, 12)
-    net(x)  # statistics of the normalisation
+    net(x)  # statistics of the normalization
     loader = DataLoader(TensorDataset(x, torch.zeros(50)), batch_size=16)
     ours = scales(Converter(loader, mode=mode, momentum=momentum)(net))
     wanted = scales(theirs.Converter(loader, mode=mode, momentum=momentum, device="cpu")(net.eval()))

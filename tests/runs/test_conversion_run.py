@@ -12,7 +12,7 @@ from snntrain.run.build import build_data
 from snntrain.run.converted import load_converted
 
 ARGUMENTS = ("neuron=relu", "callbacks=[default,ann2snn]", "model.channels=8", "model.features=64", "T=8")
-SHORT = ("trainer.max_epochs=4", "stages.ann2snn.eval_T=[4,8]")
+SHORT = ("trainer.max_epochs=4", "callbacks.ann2snn.eval_T=[4,8]")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_a_file_that_is_none_is_refused(folder, tmp_path):
 
 @pytest.mark.slow
 def test_an_error_in_a_stage_keeps_the_results_of_the_training(tmp_path):
-    broken = "stages.ann2snn.arguments={loss: 3}"
-    options = ("stages.ann2snn.method=qcfs", broken, "trainer.max_epochs=1", "hydra.run.dir=run")
+    broken = "callbacks.ann2snn.arguments={loss: 3}"
+    options = ("callbacks.ann2snn.method=qcfs", broken, "trainer.max_epochs=1", "hydra.run.dir=run")
     process = complete("train.py", *ARGUMENTS, *options, cwd=tmp_path)
     assert process.returncode == 1 and "not callable" in process.stderr
     found = results(tmp_path / "run")

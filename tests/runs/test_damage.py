@@ -21,7 +21,7 @@ from snntrain.run.run import run as run_training
 
 TINY = tuple(last_of_each((*SMALL, "trainer.max_epochs=1")))
 # The stages' files: a checkpoint, pictures, JSON, safetensors; and another library's log.
-STAGES = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "stages.qat.epochs=1", "logger=tensorboard")
+STAGES = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "callbacks.qat.epochs=1", "logger=tensorboard")
 
 
 def train(folder: Path, *arguments: str) -> Path:

@@ -102,7 +102,7 @@ def damage_below(place: Path) -> Iterator[str]:
     [
         (),
         ("logger=tensorboard",),
-        ("neuron=relu", "callbacks=[default,ema,ann2snn,qat]", "stages.qat.epochs=1"),
+        ("neuron=relu", "callbacks=[default,ema,ann2snn,qat]", "callbacks.qat.epochs=1"),
         ("callbacks=[default,nir]",),
     ],
     ids=["plain", "tensorboard", "ann2snn and qat", "nir"],

@@ -3,9 +3,9 @@
 import pytest
 from programs import complete, results
 
-from snntrain.export.lava_shim import installed_lava
+from snntrain.lava_exchange.lava_shim import installed_lava
 
-SMALL = ("model.channels=4", "model.features=16", "trainer.max_epochs=3", "stages.lava.lava_samples=3")
+SMALL = ("model.channels=4", "model.features=16", "trainer.max_epochs=3", "callbacks.lava.lava_samples=3")
 WITHOUT = "Lava is not installed: make lava, or SNNTRAIN_LAVA=FOLDER"
 
 
@@ -18,7 +18,7 @@ def exported(where, *arguments: str) -> dict[str, float]:
 
 @pytest.mark.skipif(installed_lava() is None, reason=WITHOUT)
 def test_the_digits_reach_lava_without_a_mismatch(tmp_path):
-    metrics = exported(tmp_path, "experiment=digits_lava", "stages.qat.epochs=1")
+    metrics = exported(tmp_path, "experiment=digits_lava", "callbacks.qat.epochs=1")
     assert metrics["lava/mismatches"] == metrics["lava/lava_mismatches"] == 0 and metrics["lava/lava_samples"] == 3
     assert metrics["lava/acc"] == metrics["qat/acc_int"] and metrics["lava/spikes"] > 0
 
@@ -26,12 +26,12 @@ def test_the_digits_reach_lava_without_a_mismatch(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(installed_lava() is None, reason=WITHOUT)
 def test_an_ann_reaches_lava_in_one_command(tmp_path):
-    metrics = exported(tmp_path, "experiment=fmnist_ann2lava", "data=digits", "T=8", "stages.qat.epochs=1")
+    metrics = exported(tmp_path, "experiment=fmnist_ann2lava", "data=digits", "T=8", "callbacks.qat.epochs=1")
     assert metrics["lava/mismatches"] == metrics["lava/lava_mismatches"] == 0
     assert metrics["lava/acc"] == metrics["qat/acc_int"] > 0.2
 
 
 def test_loihis_arithmetic_from_the_first_step(tmp_path):
     chosen = ("model=csnn_loihi", "neuron=cuba_lif", "encoder=poisson", "callbacks=[default,lava]")
-    metrics = exported(tmp_path, *chosen, "T=4", "trainer.max_epochs=1", "stages.lava.lava_samples=0")
+    metrics = exported(tmp_path, *chosen, "T=4", "trainer.max_epochs=1", "callbacks.lava.lava_samples=0")
     assert metrics["lava/mismatches"] == 0 and metrics["lava/acc"] == pytest.approx(metrics["test/acc"], abs=0.01)

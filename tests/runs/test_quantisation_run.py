@@ -14,7 +14,7 @@ LIF = (
     "T=2",
     "trainer.max_epochs=3",
     "callbacks=[default,qat]",
-    "stages.qat.epochs=6",
+    "callbacks.qat.epochs=6",
 )
 
 
@@ -37,7 +37,7 @@ def test_ann_to_snn_to_integers_in_one_command(chained):
 
 def test_stages_run_on_a_finished_run(chained, tmp_path):
     shutil.copytree(chained, tmp_path / "run")
-    more = ("trainer.max_epochs=4", "resume=run", "stages.qat.quant=w4v8", "stages.qat.epochs=0")
+    more = ("trainer.max_epochs=4", "resume=run", "callbacks.qat.quant=w4v8", "callbacks.qat.epochs=0")
     process = complete("train.py", *CHAIN, *more, cwd=tmp_path)
     assert process.returncode == 0, process.stdout + process.stderr
     before, after = results(chained)["hex"], results(tmp_path / "run")["hex"]

@@ -17,7 +17,7 @@ from snntrain.experiment.reproduction import reproduce, reproduce_from
 
 NAME, COMMIT = "digits_lif", "0" * 40
 SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
-SMALL += ("neuron=relu", "callbacks=[default,ann2snn]", "stages.ann2snn.eval_T=[2]", "trainer.limit_test_batches=2")
+SMALL += ("neuron=relu", "callbacks=[default,ann2snn]", "callbacks.ann2snn.eval_T=[2]", "trainer.limit_test_batches=2")
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import snntrain
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
     *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
-    *("functional", "leftover", "randomness", "registry", "surrogate", "tree"),
-    *("neuron", "kernel", "layer", "ann2snn", "quantize", "lava_exchange", "export"),
+    *("functional", "leftover", "randomness", "registry", "signature", "surrogate", "tree"),
+    *("neuron", "kernel", "layer", "ann2snn", "graph", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {
-    *("config", "model", "data", "task", "callback", "stage", "figure", "checkpoint", "spreadsheet", "terminal"),
+    *("config", "model", "data", "task", "callback", "figure", "checkpoint", "spreadsheet", "terminal"),
     *("run", "report", "sweep", "search", "experiment", "parallel"),
 }
 FORBIDDEN = {

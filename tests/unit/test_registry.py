@@ -206,9 +206,9 @@ def test_arguments_that_fit_pass_and_keyword_arguments_pass_anything():
     registry.check_arguments(Shy, {})
 
 
-def test_the_error_can_name_the_place_instead_of_the_class():
-    text = message(registry.check_arguments, LIFNode, {"x": 1}, "model.layers[3]")
-    assert text.startswith("x is not an argument of model.layers[3].")
+def test_the_error_can_name_the_place_and_call_the_class_something_else():
+    text = message(registry.check_arguments, LIFNode, {"x": 1}, title="method lif", path="model.layers[3]")
+    assert text.startswith("model.layers[3].x is not an argument of method lif.")
 
 
 def test_build_checks_arguments_before_it_constructs():

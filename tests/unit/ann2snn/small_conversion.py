@@ -65,7 +65,7 @@ def fingerprint(net: nn.Module) -> str:
 
 
 def settled(net: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
-    """The net after batch normalisations have seen x, with scales, shifts and biases that are not 1 and 0."""
+    """The net after batch normalizations have seen x, with scales, shifts and biases that are not 1 and 0."""
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:

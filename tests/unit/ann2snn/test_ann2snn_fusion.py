@@ -1,4 +1,4 @@
-"""Batch normalisations joined with their neighbours: exact where they are joined, kept where that would not be."""
+"""Batch normalizations joined with their neighbors: exact where they are joined, kept where that would not be."""
 
 import pytest
 import torch
@@ -9,9 +9,9 @@ from torch import nn
 
 from snntrain import layer
 from snntrain.ann2snn.converted import to_spiking
-from snntrain.ann2snn.fusion import ChannelAffine
 from snntrain.ann2snn.graph import prepare
 from snntrain.ann2snn.report import ConversionReport
+from snntrain.graph import ChannelAffine
 
 X = torch.randn(5, 4, 7, 7, generator=torch.Generator().manual_seed(0))
 

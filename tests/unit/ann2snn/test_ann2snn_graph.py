@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from snntrain import layer
 from snntrain.ann2snn.activation import Rectifier, rectifiers
-from snntrain.ann2snn.graph import ConversionError, input_of, prepare
+from snntrain.ann2snn.graph import ConversionError, prepare
 from snntrain.functional import repeat, set_step_mode
+from snntrain.graph import input_of
 from snntrain.neuron import ReLU
 
 X = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -87,14 +88,14 @@ def test_the_twin_of_a_spiking_model_is_prepared_from_either_step_mode():
 
 
 def test_a_convolution_of_ones_own_and_weights_that_are_shared():
-    class Centred(nn.Conv2d):
+    class Centered(nn.Conv2d):
         def forward(self, x):
             return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias, padding=1)
 
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.bn = Centred(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+            self.a, self.b, self.bn = Centered(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
             self.scale = nn.Parameter(torch.rand(6, 1, 1))
 
         def forward(self, x):

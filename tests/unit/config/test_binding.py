@@ -53,7 +53,7 @@ def test_missing_arguments_are_named_all_at_once():
     class Three:
         def __init__(self, one: int, two: int, three: int = 3) -> None: ...
 
-    assert refusal(check_call, Three, {}, "data") == "data: Three needs one, two."
+    assert refusal(check_call, Three, {}, "data") == "data: Three needs the arguments one, two."
 
 
 def test_what_the_program_fills_in_may_not_be_given_and_is_not_missed():

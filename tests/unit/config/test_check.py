@@ -272,7 +272,7 @@ def test_a_plugin_beside_the_user_registers_names_with_the_same_checks(tmp_path,
     a_module(tmp_path, "my_gain_neuron", NEURON)
     mine = ["plugins=[my_gain_neuron]", "neuron.name=GainNode", "~neuron.tau", "neuron.gain=2.0"]
     assert checked(*mine)["neuron"]["gain"] == 2.0
-    assert "neuron: GainNode needs gain" in refusal(*mine[:3])
+    assert "neuron: GainNode needs the argument gain" in refusal(*mine[:3])
     assert "neuron.gain must be a number, got 'much'" in refusal(*mine[:3], "neuron.gain=much")
     assert "surrogate_functio" in refusal(*mine, "neuron.surrogate_functio=x")
 

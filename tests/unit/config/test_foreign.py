@@ -17,19 +17,17 @@ def config():
 
 def refusal(config, trust: bool = False) -> str:
     with pytest.raises(UsageError) as error:
-        admit(
-            migrate(config, FORMAT, "their folder"), "their folder", trust, writing=("callbacks", "trainer", "stages")
-        )
+        admit(migrate(config, FORMAT, "their folder"), "their folder", trust, writing=("callbacks", "trainer"))
     return str(error.value)
 
 
 def test_a_config_of_ours_is_admitted_and_says_nothing_about_trust(config):
-    admitted = admit({**config, "trust": True}, "a run", False, writing=("callbacks", "trainer", "stages"))
+    admitted = admit({**config, "trust": True}, "a run", False, writing=("callbacks", "trainer"))
     assert admitted == {**config, "trust": False}
     assert admit(config, "a run", True)["trust"] is True
 
 
-@pytest.mark.parametrize("key", ["T", "seed", "monitor", "stages", "trust", "paths.data", "monitor.mode"])
+@pytest.mark.parametrize("key", ["T", "seed", "monitor", "callbacks", "trust", "paths.data", "monitor.mode"])
 def test_a_config_that_lacks_a_key_gets_no_default_of_today(config, key):
     section, _, inner = key.partition(".")
     changed = copy.deepcopy(config)
@@ -68,7 +66,7 @@ CHANGES = {
     "the home folder": ("callbacks", "best_checkpoint", {"dirpath": "~/y"}),
     "another server": ("callbacks", "best_checkpoint", {"dirpath": "s3://bucket/y"}),
     "a profile elsewhere": ("trainer", "profiler", {"dirpath": "/etc"}),
-    "a folder with code": ("stages", "lava", {"folder": "runs/x/lava"}),
+    "a folder with code": ("callbacks", "lava", {"folder": "runs/x/lava"}),
 }
 
 

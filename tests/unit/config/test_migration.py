@@ -6,7 +6,7 @@ import pytest
 
 from snntrain.config.migration import FORMAT, migrate
 from snntrain.config.schema import Config
-from snntrain.error import DamagedFile
+from snntrain.error import DamagedFile, UsageError
 
 COMPLETE = asdict(Config()) | {"monitor": {"metric": "val/acc", "mode": "max"}}
 
@@ -25,3 +25,19 @@ def test_what_was_hidden_about_pictures_of_format_1_is_written_out(target):
 def test_no_default_of_today_takes_the_place_of_a_key_that_is_missing(key, written_in):
     with pytest.raises(DamagedFile, match=rf"config\.yaml: its config lacks {key}"):
         migrate({name: value for name, value in COMPLETE.items() if name != key}, written_in, "config.yaml")
+
+
+def test_stages_of_format_2_are_fit_end_callbacks_in_the_order_in_which_they_ran():
+    stages = {
+        "lava": {"_target_": "snntrain.stage.LavaExport", "samples": 32},
+        "qat": {"_target_": "snntrain.stage.Quantisation", "epochs": 1},
+        "ann2snn": {"_target_": "snntrain.stage.Conversion", "T": 8},
+    }
+    old = {**asdict(Config()), "callbacks": {"ema": {"_target_": "snntrain.callback.EMAWeightAveraging"}}}
+    found = migrate({**old, "stages": stages}, 2, "a run")
+    assert "stages" not in found and list(found["callbacks"]) == ["ema", "ann2snn", "qat", "lava"]
+    assert found["callbacks"]["qat"] == {"_target_": "snntrain.callback.QuantizationAware", "epochs": 1}
+    with pytest.raises(UsageError, match="not one of format 2"):
+        migrate({**old, "stages": {"mine": {}}}, 2, "a run")
+    with pytest.raises(UsageError, match="not one of format 2"):
+        migrate(old, 2, "a run")

@@ -110,7 +110,7 @@ WRONG = {
     "Normalize": "must name a transform",
     "MixUp": "use task.mixup instead",
     7: "must name a transform, got 7",
-    ("RandomCrop",): "RandomCrop needs size",
+    ("RandomCrop",): "RandomCrop needs the argument size",
     ("RandomCrop", ("size", 4), ("pading", 2)): r"transforms[0].pading is not an argument of RandomCrop. Did you mean",
     ("RandomCrop", ("size", "big")): "size must be",
     ("RandomHorizontalFlip", ("p", 2.0)): "a finite number ≥ 0 and ≤ 1",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from snntrain.data import cache as module
-from snntrain.data.cache import FrameCache, frames_folder, open_cache
+from snntrain.data.cache import Caching, FrameCache, frames_folder, open_cache
 
 COUNT, SHAPE = 40, (4, 2, 8, 8)
 BYTES = 4 * 2 * 8 * 8
@@ -27,7 +27,7 @@ def sample(place: int) -> np.ndarray:
 
 
 def opened(root: Path, mode: str = "disk", limit_gb: float = 1.0, count: int = COUNT, **key) -> FrameCache | None:
-    return open_cache(mode, root, {**KEY, **key}, count, SHAPE, np.uint8, limit_gb)
+    return open_cache(Caching(cache=mode, cache_gb=limit_gb), root, {**KEY, **key}, count, SHAPE, np.uint8)
 
 
 def filled(root: Path, mode: str = "disk", **more) -> FrameCache:
@@ -58,7 +58,7 @@ def refusal(function, *arguments, **named) -> str:
 def test_what_is_put_in_comes_out(tmp_path, mode, dtype):
     source = np.random.default_rng(1)
     samples = [(source.normal(size=SHAPE) * 3).astype(dtype) for _ in range(3)] + [np.zeros(SHAPE, dtype)]
-    cache = open_cache(mode, tmp_path, KEY, 6, SHAPE, dtype, 1)
+    cache = open_cache(Caching(cache=mode), tmp_path, KEY, 6, SHAPE, dtype)
     for place, frames in enumerate(samples):
         assert cache.get(place) is None
         cache.put(place, frames)
@@ -92,7 +92,7 @@ def test_a_cache_on_disk_is_found_again_and_takes_the_room_of_its_samples(tmp_pa
 
 
 def test_samples_that_are_missing_take_no_room(tmp_path):
-    cache = open_cache("disk", tmp_path, KEY, 100_000, SHAPE, np.uint8, 1)
+    cache = open_cache(Caching(), tmp_path, KEY, 100_000, SHAPE, np.uint8)
     cache.put(99_999, sample(1))
     assert cache.folder.joinpath("samples.bin").stat().st_blocks * 512 < 100_000
 

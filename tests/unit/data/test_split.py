@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snntrain.data import FrameSplit, ImageSplit
-from snntrain.data.cache import open_cache
+from snntrain.data.cache import Caching, open_cache
 from snntrain.data.split import held_out
 from snntrain.randomness import derived_seed
 
@@ -105,7 +105,7 @@ def test_frames_are_those_of_the_recordings():
 @pytest.mark.parametrize("mode", ["disk", "memory"])
 def test_a_cache_gives_the_same_frames_and_makes_them_once(tmp_path, mode):
     made: list[int] = []
-    cache = open_cache(mode, tmp_path, {}, 9, SHAPE, np.uint8, 1)
+    cache = open_cache(Caching(cache=mode), tmp_path, {}, 9, SHAPE, np.uint8)
     split = frames(cache, made)
     part = split.subset(torch.tensor([8, 2]))
     expected, *_ = frames().__getitems__([8, 2])
@@ -119,7 +119,7 @@ def test_a_cache_gives_the_same_frames_and_makes_them_once(tmp_path, mode):
 
 def test_augmented_events_pass_by_the_cache(tmp_path):
     made: list[int] = []
-    cache = open_cache("disk", tmp_path, {}, 9, SHAPE, np.uint8, 1)
+    cache = open_cache(Caching(), tmp_path, {}, 9, SHAPE, np.uint8)
     split = frames(cache, made)
     split.frame_augmented = lambda number, seed: recordings()[number] // 2 + np.uint8(seed % 50)
     x, *_ = split.__getitems__([(2, 4), (2, 4), (3, 4)])

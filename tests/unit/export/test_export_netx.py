@@ -88,8 +88,8 @@ def test_weights_off_the_grid_are_rounded_by_half_a_step_at_most(seed):
 
 @pytest.mark.parametrize("quant", ["loihi", "coarse"])
 @pytest.mark.parametrize("images", [False, True])
-def test_quantised_nets_give_the_same_spikes_and_logits(tmp_path, quant, images):
-    """IntegerNet records every spike; batch normalisation, leaks, means, votes and images as input."""
+def test_quantized_nets_give_the_same_spikes_and_logits(tmp_path, quant, images):
+    """IntegerNet records every spike; batch normalization, leaks, means, votes and images as input."""
     torch.manual_seed(0)
     net = sequence(
         *(layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(tau=1.7, v_threshold=0.3)),
@@ -147,7 +147,7 @@ def test_a_net_trained_with_blocks_keeps_its_accuracy_and_every_spike(tmp_path):
 # --- parts of nets ---------------------------------------------------------------------------------------------------
 
 
-def test_batch_normalisation_is_folded_away():
+def test_batch_normalization_is_folded_away():
     torch.manual_seed(0)
     norm = layer.BatchNorm2d(4)
     norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2), norm.weight.data.uniform_(0.5, 2)
@@ -314,7 +314,7 @@ CONV = (lambda: layer.Conv2d(2, 3, 3)), neuron.IFNode
 REFUSALS = {
     "max pooling": (
         lambda: [layer.MaxPool2d(2)],
-        "no maximum. Use AvgPool2d, or stages.lava.max_pool=neurons",
+        "no maximum. Use AvgPool2d, or callbacks.lava.max_pool=neurons",
     ),
     "transposed": (lambda: [layer.ConvTranspose2d(3, 2, 3)], "there is no transposed convolution"),
     "upsampling": (lambda: [layer.Upsample(scale_factor=2)], "there is no upsampling"),
@@ -333,10 +333,11 @@ REFUSALS = {
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
     "activation": (lambda: [nn.ReLU()], "there is no such layer"),
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
-    "LIF": (
-        lambda: [neuron.LIFNode()],
+    "way out": (
+        lambda: [neuron.KLIFNode()],
         "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if",
     ),
+    "learned threshold": (lambda: [neuron.ATIFNode()], "it subtracts the threshold (soft reset)"),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),
     "v_reset": (lambda: [neuron.IFNode(v_reset=-0.5)], "it resets to -0.5, and Loihi to 0"),
     "norm in the neuron": (lambda: [CubaLIFNode(0.5, 0.5, norm=nn.Identity())], "its norm acts on the current"),
@@ -432,7 +433,9 @@ def test_a_convolution_of_zeros_is_exported(tmp_path):
 
 def test_inputs_that_are_no_integers_are_refused(tmp_path):
     net = sequence(layer.Linear(4, 2), neuron.IFNode())
-    with pytest.raises(ExportError, match=r"values that are not integers.*quantize the net: stages\.qat\.quant=loihi"):
+    with pytest.raises(
+        ExportError, match=r"values that are not integers.*quantize the net: callbacks\.qat\.quant=loihi"
+    ):
         export(net, tmp_path / "net.h5", torch.rand(3, 2, 4))
     for example in (torch.zeros(3, 4), torch.zeros(3, 0, 4), torch.zeros(2, 2, 4, 4)):
         with pytest.raises(ExportError, match="example must be"):
@@ -456,7 +459,10 @@ def test_what_would_overflow_in_lava_is_refused(tmp_path):
     exported = export(net, tmp_path / "net.h5", one, scale=254.0)
     assert exported.headroom == {"0": 3 * 254 * 64 / 2**23}
     (tmp_path / "net.h5").unlink()
-    with pytest.raises(ExportError, match=r"layer 1 \(0\) overflows: \|u\|.*got 0 to 9753600.*quant\.input\.bits"):
+    with pytest.raises(
+        ExportError,
+        match=r"layer 1 \(0\) cannot be exported: it overflows: \|u\|.*got 0 to 9753600.*quant\.input\.bits",
+    ):
         export(net, tmp_path / "net.h5", one, calibration=[one, torch.ones(1, 1, 600)], scale=254.0)
     assert not (tmp_path / "net.h5").exists()
     with pytest.raises(ExportError, match=r"overflows: \|u\|"):
@@ -486,11 +492,11 @@ def test_potentials_whose_clipping_changes_a_spike_are_refused(tmp_path):
         export(net, tmp_path / "net.h5", x, scale=254.0)
 
 
-def test_a_quantised_net_saturates_as_its_file_does(tmp_path):
+def test_a_quantized_net_saturates_as_its_file_does(tmp_path):
     net, x = driven(low=3, high=2, threshold=1.0)
-    quantised = prepare(net, preset("loihi"))
-    observe(quantised, [x])
-    exported, integers = export(quantised, tmp_path / "net.h5", x), to_integer(quantised).run(x, record=True)
+    quantized = prepare(net, preset("loihi"))
+    observe(quantized, [x])
+    exported, integers = export(quantized, tmp_path / "net.h5", x), to_integer(quantized).run(x, record=True)
     assert exported.headroom["0"] > 1 and bool(exported.run(x).output.any())
     assert torch.equal(exported.run(x).output, next(iter(integers.spikes.values())).bool())
 
@@ -501,13 +507,13 @@ def test_a_quantised_net_saturates_as_its_file_does(tmp_path):
 def test_the_plan_can_be_read():
     net = sequence(
         *(layer.Conv2d(2, 3, 3, bias=False), layer.BatchNorm2d(3), neuron.IFNode(), layer.AvgPool2d(2)),
-        *(layer.Flatten(), layer.Dropout(0.5), layer.Linear(27, 5), neuron.LIFNode(), layer.Linear(5, 2)),
+        *(layer.Flatten(), layer.Dropout(0.5), layer.Linear(27, 5), neuron.QIFNode(), layer.Linear(5, 2)),
     )
     planned = plan(net, PICTURES)
     lines = str(planned).splitlines()
     assert lines[0].split() == ["layer", "kind", "becomes"] and lines[-1] == CAVEAT
     assert [line.split()[:2] for line in lines[1:10]] == [[str(i), type(part).__name__] for i, part in enumerate(net)]
-    assert "✗ export: 7 (LIFNode) cannot be exported" in lines[8]
+    assert "✗ export: 7 (QIFNode) cannot be exported" in lines[8]
     assert [row.becomes for row in planned.rows[3:6]] == ["", "flatten", "nothing, in evaluation"]
     assert len(planned.problems) == 1
     net[7] = neuron.IFNode(step_mode="m")
@@ -520,7 +526,7 @@ def test_the_plan_can_be_read():
 
 def test_every_problem_of_a_net_is_named():
     net = sequence(
-        *(layer.Conv2d(2, 3, 3), neuron.LIFNode(), layer.MaxPool2d(2)),
+        *(layer.Conv2d(2, 3, 3), neuron.QIFNode(), layer.MaxPool2d(2)),
         *(layer.Conv2d(3, 3, 3, padding_mode="reflect", padding=1), neuron.IFNode(v_reset=None)),
     )
     problems = plan(net, PICTURES).problems
@@ -568,7 +574,7 @@ def test_the_net_stays_as_it_is(tmp_path):
             assert torch.equal(value, states[name]), name
 
 
-def test_options_that_quantised_nets_have_no_use_for_are_refused():
+def test_options_that_quantized_nets_have_no_use_for_are_refused():
     net = sequence(layer.Linear(4, 2), neuron.IFNode())
     prepared = prepare(net, preset("loihi"), spikes(3, 2, 4))
     observe(prepared, [spikes(3, 2, 4)])
@@ -579,16 +585,16 @@ def test_options_that_quantised_nets_have_no_use_for_are_refused():
         plan(net, spikes(3, 2, 4), max_pool="drop")
 
 
-def test_the_plan_of_a_quantised_net_needs_no_ranges_but_its_export_does(tmp_path):
+def test_the_plan_of_a_quantized_net_needs_no_ranges_but_its_export_does(tmp_path):
     x = spikes(3, 2, 4)
     prepared = prepare(sequence(layer.Linear(4, 3), neuron.LIFNode(), layer.Linear(3, 2)), preset("loihi"), x)
     assert not plan(prepared, x).problems and not prepared.is_observed
-    with pytest.raises(ExportError, match=r"ranges of the quantised net are not known\. Call observe"):
+    with pytest.raises(ExportError, match=r"ranges of the quantized net are not known\. Call observe"):
         export(prepared, tmp_path / "net.h5", x)
     assert not list(tmp_path.iterdir())
 
 
-def test_quantised_nets_that_are_not_for_loihi_are_refused():
+def test_quantized_nets_that_are_not_for_loihi_are_refused():
     x = spikes(3, 2, 4)
 
     def problem(use, quant, *more):

@@ -197,7 +197,7 @@ def test_a_negative_gain_reaches_through_poolings_but_not_to_the_input():
         import_nir(graph_of(one))
 
 
-def test_spikes_that_change_where_a_normalisation_is_folded_were_at_the_threshold():
+def test_spikes_that_change_where_a_normalization_is_folded_were_at_the_threshold():
     """docs: folding rounds weights anew, so that only a potential within float32's rounding of θ can cross it."""
     torch.manual_seed(1)
     norm = layer.BatchNorm2d(8)

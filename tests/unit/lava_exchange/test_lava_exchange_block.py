@@ -43,7 +43,13 @@ def test_a_synapse_refuses_what_lava_dl_has_not(convert, source, text):
         ("to_lava_block_dense", nn.Linear(4, 2), IFNode(), ValueError, "Linear: it has a bias"),
         ("to_lava_block_dense", FC, IFNode(v_reset=None), ValueError, "IFNode: v_reset is None"),
         ("to_lava_block_dense", FC, QIFNode(v_reset=0.0), NotImplementedError, "QIFNode: lava-dl's CUBA neuron"),
-        ("to_lava_block_conv", CONV, LIFNode(2.0), ValueError, "LIFNode: decay_input is True"),
+        (
+            "to_lava_block_conv",
+            CONV,
+            LIFNode(2.0),
+            ValueError,
+            r"LIFNode: inputs are multiplied by 0\.5",
+        ),
         ("to_lava_block_pool", nn.AvgPool2d(2, 1), IFNode(), ValueError, "AvgPool2d: stride must be"),
         (
             "to_lava_block_pool",

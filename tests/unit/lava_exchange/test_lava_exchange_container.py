@@ -163,7 +163,7 @@ def test_a_net_of_containers_learns():
     assert losses[-1] < 0.6 * losses[0] and accuracy > 0.9, (losses, accuracy)
 
 
-class StandardisedConv(nn.Conv2d):
+class StandardizedConv(nn.Conv2d):
     """Computes something else than a Conv2d with its weights."""
 
 
@@ -188,12 +188,17 @@ class StandardisedConv(nn.Conv2d):
         (linear(), None, ValueError, "^BlockContainer: neuron must be a spiking neuron where the layer is Linear"),
         (nn.AvgPool2d(2), IFNode(), NotImplementedError, "^BlockContainer: AvgPool2d .* use SumPool2d"),
         (nn.MaxPool2d(2), IFNode(), NotImplementedError, "^BlockContainer: MaxPool2d is none of"),
-        (StandardisedConv(1, 2, 3, bias=False), IFNode(), NotImplementedError, "^BlockContainer: StandardisedConv"),
+        (StandardizedConv(1, 2, 3, bias=False), IFNode(), NotImplementedError, "^BlockContainer: StandardizedConv"),
         (linear(), IFNode(v_reset=None), ValueError, r"^IFNode: v_reset is None \(soft reset\)"),
         (linear(), IFNode(v_reset=-0.1), ValueError, "^IFNode: v_reset is -0.1"),
         (linear(), IFNode(v_threshold=-0.5), ValueError, "^IFNode: v_threshold is -0.5"),
-        (linear(), LIFNode(2.0), ValueError, "^LIFNode: decay_input is True, .* divided by tau"),
-        (linear(), QIFNode(v_reset=0.0), NotImplementedError, "^QIFNode: .* Use one of CubaLIFNode, IFNode"),
+        (linear(), LIFNode(2.0), ValueError, r"^LIFNode: inputs are multiplied by 0\.5 .* \(divided by tau\)"),
+        (
+            linear(),
+            QIFNode(v_reset=0.0),
+            NotImplementedError,
+            "^QIFNode: .* Use the CubaLIFNode of lava_exchange",
+        ),
         (linear(), nn.ReLU(), NotImplementedError, "^ReLU: "),
     ],
 )

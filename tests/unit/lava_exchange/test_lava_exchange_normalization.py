@@ -1,4 +1,4 @@
-"""lava-dl's batch normalisation: its numbers, its power of two, its statistics, and its gradient."""
+"""lava-dl's batch normalization: its numbers, its power of two, its statistics, and its gradient."""
 
 import math
 from functools import partial

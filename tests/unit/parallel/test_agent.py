@@ -115,7 +115,7 @@ def test_a_refusal_is_recorded_if_the_run_had_begun(tmp_path, monkeypatch, begin
     def end(count, exchange):
         if begins:
             a_run(tmp_path, 2)
-        (exchange / "outcome.1.json").write_text(json.dumps({"refused": "stages.qat: no.", "time": 1.0}))
+        (exchange / "outcome.1.json").write_text(json.dumps({"refused": "callbacks.qat: no.", "time": 1.0}))
         return None, {1: failure(2)}
 
     monkeypatch.setattr(agent, "_run_processes", end)
@@ -127,7 +127,7 @@ def test_a_refusal_is_recorded_if_the_run_had_begun(tmp_path, monkeypatch, begin
     with pytest.raises(UsageError, match="no"):
         launch(config, None, [])
     found = read_results(tmp_path)
-    assert (found["status"], found["message"]) == ("failed", "stages.qat: no.") if begins else found == {}
+    assert (found["status"], found["message"]) == ("failed", "callbacks.qat: no.") if begins else found == {}
 
 
 def test_an_end_that_cannot_be_recorded_is_printed_and_replaces_no_other_error(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Random spiking nets and random ways to quantise them: what several test files need."""
+"""Random spiking nets and random ways to quantize them: what several test files need."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ from snntrain.quantize import IntegerNet, QuantizedNet, to_integer
 
 
 def random_neuron(rng: random.Random) -> nn.Module:
-    """A neuron of any kind that can be quantised."""
+    """A neuron of any kind that can be quantized."""
     v_reset = rng.choice([None, 0.0, -0.25, 0.125])
     common = {"v_threshold": rng.choice([0.5, 0.75, 1.0, 1.3]), "v_reset": v_reset}
     kind = rng.choice(["IF", "LIF", "LIF", "PLIF", "ATIF", "Cuba"])
@@ -43,7 +43,7 @@ def _norm(rng: random.Random, channels: int, rank: int) -> nn.Module:
 
 
 def _conv(rng: random.Random, before: int, after: int, rank: int, same: bool = False) -> list[nn.Module]:
-    """A convolution, perhaps with a normalisation; same: it keeps the size."""
+    """A convolution, perhaps with a normalization; same: it keeps the size."""
     kernel, dilation, groups = rng.choice([1, 3]), rng.choice([1, 1, 2]), rng.choice([1, 1, 2])
     groups = groups if before % groups == after % groups == 0 else 1
     padding = dilation * (kernel - 1) // 2 if same else rng.choice([0, 1])
@@ -158,7 +158,7 @@ def random_quant(seed: int) -> dict[str, Any]:
 
 
 def in_integers(net: QuantizedNet, x: Tensor) -> tuple[dict[str, int], IntegerNet]:
-    """Names of what differs between a quantised net and both runners of its integer form → how many values do."""
+    """Names of what differs between a quantized net and both runners of its integer form → how many values do."""
     spikes: dict[str, Tensor] = {}
     handles = []
     for name, node in net.neurons.items():

@@ -18,9 +18,9 @@ from snntrain.quantize import DamagedNetError, IntegerNet, numpy_runner, observe
 @pytest.fixture(scope="module")
 def net() -> tuple[IntegerNet, torch.Tensor]:
     original, x = random_net(4)
-    quantised = prepare(original, {"bits": 8}, x)
-    observe(quantised, [x])
-    return to_integer(quantised), x
+    quantized = prepare(original, {"bits": 8}, x)
+    observe(quantized, [x])
+    return to_integer(quantized), x
 
 
 def parts(path: Path) -> tuple[dict, bytes]:
@@ -46,9 +46,9 @@ def with_operations(path: Path, change) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_file_gives_the_same_net(seed, tmp_path):
     original, x = random_net(seed)
-    quantised = prepare(original, random_quant(seed), x)
-    observe(quantised, [x])
-    integers = to_integer(quantised)
+    quantized = prepare(original, random_quant(seed), x)
+    observe(quantized, [x])
+    integers = to_integer(quantized)
     integers.save(tmp_path / "net.safetensors")
     other = IntegerNet.load(tmp_path / "net.safetensors")
     assert other.operations == integers.operations and other.about == json.loads(json.dumps(integers.about))

@@ -1,4 +1,4 @@
-"""Random nets, quantised at random: the integer engines give the numbers of the net that is trained."""
+"""Random nets, quantized at random: the integer engines give the numbers of the net that is trained."""
 
 import pytest
 import torch
@@ -16,9 +16,9 @@ def test_spikes_potentials_and_logits_of_random_nets_are_equal_bit_for_bit(part)
     for seed in range(part, NETS, 3):
         net, x = random_net(seed)
         quant = random_quant(seed)
-        quantised = prepare(net, quant, x)
-        observe(quantised, [x])
-        different, integers = in_integers(quantised, x)
+        quantized = prepare(net, quant, x)
+        observe(quantized, [x])
+        different, integers = in_integers(quantized, x)
         assert not different, (seed, quant, net)
         spikes = integers.run(x, record=True).spikes.values()
         firing += any(0 < s.float().mean() < 1 for s in spikes)
@@ -27,21 +27,21 @@ def test_spikes_potentials_and_logits_of_random_nets_are_equal_bit_for_bit(part)
 
 @pytest.mark.parametrize("seed", range(300, 330))
 def test_training_changes_nothing_about_it(seed):
-    """Also with learnt steps, and while weights move: after every step both are equal, and so are both modes."""
+    """Also with learned steps, and while weights move: after every step both are equal, and so are both modes."""
     net, x = random_net(seed)
-    quantised = prepare(net, {**random_quant(seed), "LSQ": seed % 2 == 0}, x)
-    observe(quantised, [x])
-    optimizer = torch.optim.Adam(quantised.parameters(), lr=0.03)
+    quantized = prepare(net, {**random_quant(seed), "LSQ": seed % 2 == 0}, x)
+    observe(quantized, [x])
+    optimizer = torch.optim.Adam(quantized.parameters(), lr=0.03)
     for _ in range(3):
         outputs = []
         for training in (False, True):
-            reset_net(quantised)
-            outputs.append(quantised.train(training)(x))
+            reset_net(quantized)
+            outputs.append(quantized.train(training)(x))
         assert torch.equal(*outputs)
         optimizer.zero_grad()
         (outputs[1] * torch.linspace(-1, 1, 3)).sum().backward()
         optimizer.step()
-        different, _ = in_integers(quantised, x)
+        different, _ = in_integers(quantized, x)
         assert not different, seed
 
 

@@ -31,7 +31,7 @@ def spikes(T: int, N: int) -> Tensor:
     return (torch.rand(T, N, 20, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 
 
-def quantised(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
+def quantized(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
     prepared = prepare(net, quant, x)
     observe(prepared, [x])
     return prepared
@@ -40,7 +40,7 @@ def quantised(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
 def test_a_dense_net_is_what_its_description_says():
     """Run from its operations and arrays alone, in Python integers: nothing of either runner is used."""
     x = spikes(6, 2)
-    net = quantised(dense_net(v_reset=None), {"bits": 6, "quantype": "fake"}, x)
+    net = quantized(dense_net(v_reset=None), {"bits": 6, "quantype": "fake"}, x)
     integers = to_integer(net)
     found = integers.run(x, record=True)
     kinds = [operation["op"] for operation in integers.operations]
@@ -81,7 +81,7 @@ def _affine(net: IntegerNet, name: str, a: list[int]) -> list[int]:
 def test_the_preset_loihi_obeys_lavas_equations(kind, tau):
     """v ← trunc(v·(4096 − vDecay)/4096) + (Σ w·s + bias)·64 in 24 bits, spike v > vThMant·64; even weights w = 2·W."""
     x = spikes(12, 3)
-    net = quantised(dense_net(kind, **({"tau": tau} if tau else {})), preset("loihi"), x)
+    net = quantized(dense_net(kind, **({"tau": tau} if tau else {})), preset("loihi"), x)
     integers = to_integer(net)
     found, a = integers.run(x, record=True), x.numpy().astype(np.int64)
     for name, neurons in (("0", "1"), ("2", "3")):
@@ -103,7 +103,7 @@ def test_the_preset_loihi_obeys_lavas_equations(kind, tau):
 def test_weights_take_a_byte_and_everything_an_integer():
     x = spikes(2, 1)
     for bits, dtype in ((2, np.int8), (8, np.int8), (9, np.int16)):
-        integers = to_integer(quantised(dense_net(), {"bits": 8, "w": {"bits": bits}}, x))
+        integers = to_integer(quantized(dense_net(), {"bits": 8, "w": {"bits": bits}}, x))
         for name, array in integers.arrays.items():
             kind = name.rpartition(".")[2]
             wanted = {"weight": dtype, "bias": np.int32, "threshold": np.int32}.get(kind, np.float32)
@@ -111,27 +111,27 @@ def test_weights_take_a_byte_and_everything_an_integer():
         largest = max(np.abs(integers.arrays[f"{name}.weight"]).max() for name in "024")
         assert largest <= 2 ** (bits - 1)
     weights = 16 * 20 + 12 * 16 + 4 * 12
-    integers = to_integer(quantised(dense_net(), {"bits": 8}, x))
+    integers = to_integer(quantized(dense_net(), {"bits": 8}, x))
     assert weights < integers.size_in_bytes < weights + 400
     assert "7 operations" in repr(integers)
 
 
 def test_headroom_says_how_far_potentials_went():
     x = spikes(8, 4)
-    net = quantised(dense_net(neuron.IFNode, v_reset=None), {"bits": 8, "quantype": "fake", "margin": 1.0}, x)
+    net = quantized(dense_net(neuron.IFNode, v_reset=None), {"bits": 8, "quantype": "fake", "margin": 1.0}, x)
     integers = to_integer(net)
     for runner in ("torch", "numpy"):
         found = integers.run(x, runner=runner)
         assert found.spikes == found.potentials == {}
         assert set(found.headroom) == {"1", "3"}
         assert all(room["range"] == 128 < room["largest"] for room in found.headroom.values())  # it saturated
-    wide = to_integer(quantised(dense_net(neuron.IFNode), {"bits": 8, "v": {"bits": 24}}, x)).run(x)
+    wide = to_integer(quantized(dense_net(neuron.IFNode), {"bits": 8, "v": {"bits": 24}}, x)).run(x)
     assert all(room["largest"] > 0 for room in wide.headroom.values())
 
 
 def test_predictions_are_means_over_time_of_a_static_input():
     x = spikes(1, 5)[0]
-    net = quantised(dense_net(), {"bits": 8}, repeat(x, 6))
+    net = quantized(dense_net(), {"bits": 8}, repeat(x, 6))
     integers = to_integer(net)
     mean = integers(x.expand(6, *x.shape)).mean(0)
     assert torch.equal(integers.predict(x, 6), mean) and torch.equal(net.predict(x, 6), mean)
@@ -142,7 +142,7 @@ def test_predictions_are_means_over_time_of_a_static_input():
 
 def test_a_repeated_step_gives_the_same_in_both_runners():
     x = spikes(1, 5)[0]
-    integers = to_integer(quantised(dense_net(), {"bits": 8}, repeat(x, 4)))
+    integers = to_integer(quantized(dense_net(), {"bits": 8}, repeat(x, 4)))
     whole = integers.run(x.expand(4, *x.shape), record=True)
     for runner in ("torch", "numpy"):
         found = integers.run(repeat(x, 4), record=True, runner=runner)
@@ -153,7 +153,7 @@ def test_a_repeated_step_gives_the_same_in_both_runners():
 def test_fused_kernels_give_the_integers_too():
     x = spikes(9, 40)
     net = dense_net(backend="auto")
-    prepared = quantised(net, {"bits": 5, "quantype": "fake"}, x)
+    prepared = quantized(net, {"bits": 5, "quantype": "fake"}, x)
     assert all(node.backend == "auto" for node in prepared.neurons.values())
     for node in prepared.neurons.values():
         node.backend = "fused"
@@ -163,7 +163,7 @@ def test_fused_kernels_give_the_integers_too():
 def test_a_difference_would_be_found():
     """The comparison that other tests rely on: any number that is changed shows."""
     x = spikes(6, 8)
-    prepared = quantised(dense_net(), {"bits": 5}, x)
+    prepared = quantized(dense_net(), {"bits": 5}, x)
     reference = to_integer(prepared).run(x, record=True)
     for name, change in (("0.weight", 1), ("2.bias", 1), ("1.threshold", 1)):
         integers = to_integer(prepared)
@@ -186,11 +186,11 @@ def test_a_net_that_was_not_observed_has_no_integers():
         to_integer(prepare(dense_net(), {"bits": 8}))
     x = spikes(2, 1)
     with pytest.raises(ValueError, match="runner must be one of 'torch', 'numpy'"):
-        to_integer(quantised(dense_net(), {"bits": 8}, x)).run(x, runner="jax")
+        to_integer(quantized(dense_net(), {"bits": 8}, x)).run(x, runner="jax")
 
 
 def test_the_numpy_runner_takes_numpy():
     x = spikes(3, 2)
-    integers = to_integer(quantised(dense_net(), {"bits": 8}, x))
+    integers = to_integer(quantized(dense_net(), {"bits": 8}, x))
     found = run(integers.operations, integers.arrays, x.numpy())
     assert found["logits"].dtype == np.float32 and (found["logits"] == integers(x).numpy()).all()

@@ -1,4 +1,4 @@
-"""Quantised layers beside their formulas."""
+"""Quantized layers beside their formulas."""
 
 import copy
 import math
@@ -41,7 +41,7 @@ def to_grid(x: Tensor, step: float, bits: int) -> Tensor:
 QUANT = {"bits": 6, "quantype": "fake", "act": {"quant_enable": False}, "input": {"quant_enable": False}}
 
 
-def test_a_quantised_linear_rounds_weight_and_bias_with_one_step_then_input_and_output():
+def test_a_quantized_linear_rounds_weight_and_bias_with_one_step_then_input_and_output():
     torch.manual_seed(0)
     layer = QuantizedLinear(4, 3, {"bits": 6, "quantype": "fake"}, activation=nn.ReLU())
     x = torch.randn(7, 4)
@@ -51,17 +51,17 @@ def test_a_quantised_linear_rounds_weight_and_bias_with_one_step_then_input_and_
     torch.testing.assert_close(layer(x), to_grid(y, 2 * y.max().item() / 63, 6))
 
 
-def test_a_key_bias_gives_the_bias_its_own_quantiser():
+def test_a_key_bias_gives_the_bias_its_own_quantizer():
     torch.manual_seed(0)
     layer = QuantizedLinear(4, 3, {**QUANT, "bias": {"bits": 2}})
     assert isinstance(layer.quantizer_bias, Quantizer) and layer.quantizer_bias.bits == 2
-    _, bias = layer.quantised_parameters()
+    _, bias = layer.quantized_parameters()
     assert bias.unique().numel() <= 3
     assert QuantizedLinear(4, 3, QUANT).quantizer_bias is None
 
 
 @pytest.mark.parametrize("kind, shape", [(QuantizedConv1d, (9,)), (QuantizedConv2d, (9, 9))])
-def test_quantised_convolutions_are_torchs_with_rounded_weights(kind, shape):
+def test_quantized_convolutions_are_torchs_with_rounded_weights(kind, shape):
     torch.manual_seed(0)
     layer = kind(4, 6, QUANT, kernel_size=3, stride=2, padding=1, dilation=2, groups=2, step_mode="m")
     x = torch.randn(3, 2, 4, *shape)
@@ -76,7 +76,7 @@ def test_quantised_convolutions_are_torchs_with_rounded_weights(kind, shape):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("with_norm", [True, False])
-def test_a_quantised_layer_from_one_of_torch_and_its_normalisation(bias, with_norm):
+def test_a_quantized_layer_from_one_of_torch_and_its_normalization(bias, with_norm):
     torch.manual_seed(0)
     pairs = [
         (nn.Linear(4, 3, bias), QuantizedLinear, (4,)),
@@ -94,7 +94,7 @@ def test_a_quantised_layer_from_one_of_torch_and_its_normalisation(bias, with_no
         torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_protocols_and_properties_of_quantised_layers():
+def test_protocols_and_properties_of_quantized_layers():
     layer = QuantizedConv2d(1, 2, {"bits": 8, "w": {"bits": 4}, "act": {"force_q": 5}})
     assert isinstance(layer, (QuantizedLayer, QuantizerInputProtocol, QuantizerActProtocol))
     assert isinstance(layer, QuantizerInputProtocol) and isinstance(layer, QuantizerActProtocol)
@@ -144,7 +144,7 @@ def test_gradients_of_weights_stop_where_they_are_clipped():
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[10.0, 0.0, 0.0, 40.0]]))  # 1/step, 0 outside
 
 
-def test_a_learnt_step_has_the_gradient_of_lsq():
+def test_a_learned_step_has_the_gradient_of_lsq():
     """Beside LSQ in values, by autograd: ŵ = s·clip(R(w/s)), straight through R, the step's gradient by 1/√(Q·n)."""
     torch.manual_seed(0)
     weight, wanted = torch.randn(3, 5) * 0.4, torch.randn(3, 5)

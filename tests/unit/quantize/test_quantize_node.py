@@ -1,4 +1,4 @@
-"""Quantised neurons beside plain Python integers, beside the float neurons, and beside qualia's functions."""
+"""Quantized neurons beside plain Python integers, beside the float neurons, and beside qualia's functions."""
 
 import copy
 import math
@@ -141,16 +141,16 @@ def test_with_many_bits_it_is_the_float_neuron(kind, v_reset):
     """Inputs are multiples of the step and of the leak's, so that nothing is rounded but far behind the point."""
     arguments = {"tau": 2.0} if kind is LIFNode else {}
     twin = QuantizedLIFNode if kind is LIFNode else QuantizedIFNode
-    quantised = twin({"bits": 24}, v_reset=v_reset, step_mode="m", **arguments)
+    quantized = twin({"bits": 24}, v_reset=v_reset, step_mode="m", **arguments)
     exact = kind(v_reset=v_reset, step_mode="m", store_v_seq=True, **arguments)
-    quantised.store_v_seq = True
+    quantized.store_v_seq = True
     torch.manual_seed(0)
     x = ((torch.rand(6, 50) * 1.2 - 0.2) * (2 if kind is LIFNode else 1) * 256).round() / 256
     x.requires_grad_()
-    ours, theirs = quantised(x), exact(x)
+    ours, theirs = quantized(x), exact(x)
     assert torch.equal(ours, theirs) and 0.01 < theirs.mean() < 0.9
     gain = 2.0 if kind is LIFNode else 1.0  # decay_input
-    potential = quantised.v_seq * quantised.v_step / gain + (v_reset or 0.0)
+    potential = quantized.v_seq * quantized.v_step / gain + (v_reset or 0.0)
     torch.testing.assert_close(potential, exact.v_seq, atol=1e-5, rtol=0)
     weights = torch.randn_like(ours)
     gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs)]
@@ -269,7 +269,7 @@ def test_what_cannot_be_is_refused_by_name(make, text):
         make()
 
 
-def test_quantised_neurons_are_registered():
+def test_quantized_neurons_are_registered():
     names = registry.names("neuron", "Quantized*")
     assert names == ["QuantizedATIF", "QuantizedIFNode", "QuantizedLIFNode"]
     assert isinstance(registry.build("neuron", "QuantizedATIF", quant_params={"bits": 8}), QuantizedATIF)
@@ -294,12 +294,12 @@ def test_atif_fires_its_threshold_which_is_a_multiple_of_the_step_and_learns():
 
 def test_atif_with_many_bits_is_the_float_neuron():
     torch.manual_seed(0)
-    exact, quantised = ATIFNode(step_mode="m"), QuantizedATIF({"bits": 24}, step_mode="m")
+    exact, quantized = ATIFNode(step_mode="m"), QuantizedATIF({"bits": 24}, step_mode="m")
     with torch.no_grad():
-        quantised.v_threshold.copy_(quantised.get_coeffs())
-        exact.v_threshold.copy_(quantised.v_threshold)
+        quantized.v_threshold.copy_(quantized.get_coeffs())
+        exact.v_threshold.copy_(quantized.v_threshold)
     x = (torch.rand(6, 100) * 512).round() / 512
-    torch.testing.assert_close(quantised(x), exact(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(quantized(x), exact(x), rtol=1e-5, atol=1e-6)
 
 
 # --- mode 'qualia' ---------------------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ def test_mode_qualia_is_qualias_step_and_its_hyperparameters_drift(kind, trainin
 
 
 def _seen(quantizer: Quantizer, training: bool) -> Quantizer:
-    """A quantiser that has seen a range."""
+    """A quantizer that has seen a range."""
     quantizer.train()(torch.tensor([1.7]))
     return quantizer.train(training)
 

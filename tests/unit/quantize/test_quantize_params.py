@@ -47,7 +47,7 @@ def test_a_kind_has_its_own_keys_and_the_others_from_above():
 
 
 def test_whether_a_kind_has_a_key_of_its_own_can_be_seen():
-    """Biases have a quantiser of their own only if quant_params has the key bias, even an empty one."""
+    """Biases have a quantizer of their own only if quant_params has the key bias, even an empty one."""
     assert QuantParams.of(SEED).bias == {} and QuantParams.of({}).bias is None
 
 

@@ -65,9 +65,9 @@ def pictures(T: int, N: int, seed: int = 0) -> Tensor:
 
 
 def prepared(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
-    quantised = prepare(net, quant, x)
-    observe(quantised, [x])
-    return quantised
+    quantized = prepare(net, quant, x)
+    observe(quantized, [x])
+    return quantized
 
 
 def fingerprint(net: nn.Module) -> str:
@@ -96,79 +96,79 @@ def test_the_net_itself_stays_as_it_is():
     net, x = small_net(), pictures(4, 2)
     net(x)
     before, state = fingerprint(net), net.layers[2].v.clone()
-    quantised = prepared(net, {"bits": 8}, x)
-    quantised.train()(x).sum().backward()
+    quantized = prepared(net, {"bits": 8}, x)
+    quantized.train()(x).sum().backward()
     assert fingerprint(net) == before and torch.equal(net.layers[2].v, state)
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_layers_and_neurons_keep_their_places_and_names():
-    quantised = prepare(small_net(), {"bits": 8})
-    assert list(quantised.layers) == ["layers.0", "layers.4.residual.0", "layers.8", "layers.10"]
-    assert list(quantised.neurons) == ["layers.2", "layers.4.residual.2", "layers.9"]
-    assert all(type(node) is QuantizedLIFNode for node in quantised.neurons.values())
-    assert [meeting.takers for meeting in quantised.meetings] == [
+    quantized = prepare(small_net(), {"bits": 8})
+    assert list(quantized.layers) == ["layers.0", "layers.4.residual.0", "layers.8", "layers.10"]
+    assert list(quantized.neurons) == ["layers.2", "layers.4.residual.2", "layers.9"]
+    assert all(type(node) is QuantizedLIFNode for node in quantized.neurons.values())
+    assert [meeting.takers for meeting in quantized.meetings] == [
         ("layers.2",),
         ("layers.4.residual.2",),
         ("layers.9",),
         ("readout",),
     ]
-    kinds = {type(module).__name__ for module in quantised.modules()}
+    kinds = {type(module).__name__ for module in quantized.modules()}
     assert not kinds & {"BatchNorm2d", "Dropout", "AvgPool2d", "Conv2d", "LIFNode"}
 
 
 def test_between_its_ends_are_integers_only():
-    quantised, seen = prepared(small_net(), {"bits": 5}, pictures(4, 3)), []
-    for module in quantised.net.modules():
+    quantized, seen = prepared(small_net(), {"bits": 5}, pictures(4, 3)), []
+    for module in quantized.net.modules():
         module.register_forward_hook(lambda m, i, y: seen.append((m, y)) if isinstance(y, Tensor) else None)
     with torch.no_grad():
-        quantised(pictures(4, 3))
-    inner = [(module, y) for module, y in seen if module not in (quantised.net, quantised.net.readout)]
+        quantized(pictures(4, 3))
+    inner = [(module, y) for module, y in seen if module not in (quantized.net, quantized.net.readout)]
     assert len(inner) > 8 and [type(m).__name__ for m, y in inner if not torch.equal(y, y.round())] == []
 
 
 def test_thresholds_are_integers_without_rounding_and_leave_the_margin():
     for quant in ({"bits": 8, "quantype": "fake"}, {"bits": 4, "quantype": "fake", "margin": 2.0, "overflow": "wrap"}):
-        quantised = prepared(small_net(), quant, pictures(4, 3))
-        for node in quantised.neurons.values():
+        quantized = prepared(small_net(), quant, pictures(4, 3))
+        for node in quantized.neurons.values():
             exact = node.theta_value / node.potential_step()
             torch.testing.assert_close(exact, node.threshold().expand_as(exact), rtol=1e-5, atol=0)
             assert node.threshold().min() >= 1 and node.threshold().max() <= node.largest_threshold
 
 
 def test_powers_of_two_make_every_step_one():
-    quantised = prepared(small_net(), preset("mcu"), pictures(4, 3))
-    for module in quantised.layers.values():
+    quantized = prepared(small_net(), preset("mcu"), pictures(4, 3))
+    for module in quantized.layers.values():
         mantissa, _ = torch.frexp(module.current.value())
         assert (mantissa == 0.5).all() and module.current.size == 1
         assert isinstance(module.weights_q, int) and module.weights_bits == 8
-    assert all(node.leak.form == "shift" for node in quantised.neurons.values())
+    assert all(node.leak.form == "shift" for node in quantized.neurons.values())
 
 
 def test_training_lowers_the_loss_and_reaches_every_parameter():
     torch.manual_seed(0)
-    quantised = prepared(small_net(), {**preset("w4v4"), "w": {"bits": 4, "LSQ": True}}, pictures(4, 16)).train()
+    quantized = prepared(small_net(), {**preset("w4v4"), "w": {"bits": 4, "LSQ": True}}, pictures(4, 16)).train()
     x, y = pictures(4, 16), torch.arange(16) % 4
     x = x * (0.2 + 0.2 * y).view(1, 16, 1, 1, 1)  # the class is the brightness
-    optimizer, losses = torch.optim.Adam(quantised.parameters(), 5e-3), []
+    optimizer, losses = torch.optim.Adam(quantized.parameters(), 5e-3), []
     for _ in range(40):
-        reset_net(quantised)
-        loss = nn.functional.cross_entropy(quantised(x).mean(0), y)
+        reset_net(quantized)
+        loss = nn.functional.cross_entropy(quantized(x).mean(0), y)
         optimizer.zero_grad()
         loss.backward()
         losses.append(loss.item())
         optimizer.step()
     assert min(losses[-5:]) < 0.8 * losses[0], losses
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in quantised.parameters())
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in quantized.parameters())
 
 
 def test_gradients_of_many_bits_are_those_of_the_float_net():
     net, x = small_net(), pictures(4, 6)
-    quantised = prepared(net, INT16, x)
-    for module in (net, quantised):
+    quantized = prepared(net, INT16, x)
+    for module in (net, quantized):
         (module(x).mean(0) * torch.linspace(-1, 1, 4)).sum().backward()
-    for path, ours in quantised.layers.items():
-        if path == "layers.8" or path == "layers.10":  # no normalisation was joined with them
+    for path, ours in quantized.layers.items():
+        if path == "layers.8" or path == "layers.10":  # no normalization was joined with them
             theirs = net.get_submodule(path).weight.grad
             assert nn.functional.cosine_similarity(ours.weight.grad.flatten(), theirs.flatten(), 0) > 0.95, path
 
@@ -176,19 +176,19 @@ def test_gradients_of_many_bits_are_those_of_the_float_net():
 def test_a_state_dict_gives_the_same_net_again():
     net, x = small_net(), pictures(4, 3)
     quant = {"bits": 4, "LSQ": True, "v": {"bits": 6}}
-    quantised = prepared(net, quant, x)
+    quantized = prepared(net, quant, x)
     with torch.no_grad():
-        for parameter in quantised.parameters():
+        for parameter in quantized.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     other = prepare(net, quant, x)
     with pytest.raises(RuntimeError, match="Call observe"):
         other(x)
-    other.load_state_dict(torch.load(_saved(quantised.state_dict()), weights_only=True))
-    assert torch.equal(other(x), quantised(x))
-    for name, value in quantised.state_dict().items():
+    other.load_state_dict(torch.load(_saved(quantized.state_dict()), weights_only=True))
+    assert torch.equal(other(x), quantized(x))
+    for name, value in quantized.state_dict().items():
         if isinstance(value, Tensor):
             torch.testing.assert_close(other.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
-    again = copy.deepcopy(quantised)
+    again = copy.deepcopy(quantized)
     reset_net(again), reset_net(other)
     assert torch.equal(again(x), other(x))
 
@@ -203,30 +203,30 @@ def _saved(state: dict) -> object:
 
 
 def test_frozen_steps_are_not_trained_on():
-    quantised = prepared(small_net(), {"bits": 4, "LSQ": True}, pictures(4, 3))
-    learnt = [name for name, p in quantised.named_parameters() if "log2_step" in name and p.requires_grad]
-    freeze(quantised)
-    assert len(learnt) == 4
-    assert not [name for name, p in quantised.named_parameters() if "log2_step" in name and p.requires_grad]
+    quantized = prepared(small_net(), {"bits": 4, "LSQ": True}, pictures(4, 3))
+    learned = [name for name, p in quantized.named_parameters() if "log2_step" in name and p.requires_grad]
+    freeze(quantized)
+    assert len(learned) == 4
+    assert not [name for name, p in quantized.named_parameters() if "log2_step" in name and p.requires_grad]
 
 
 def test_a_static_input_gives_the_same_as_its_repetition():
-    quantised, x = prepared(small_net(), {"bits": 6}, pictures(1, 3)), pictures(1, 3)[0]
-    y = quantised(repeat(x, 5))
-    reset_net(quantised)
-    assert torch.equal(y, quantised(x.expand(5, *x.shape)))
-    torch.testing.assert_close(quantised.predict(x, 5), y.mean(0))
+    quantized, x = prepared(small_net(), {"bits": 6}, pictures(1, 3)), pictures(1, 3)[0]
+    y = quantized(repeat(x, 5))
+    reset_net(quantized)
+    assert torch.equal(y, quantized(x.expand(5, *x.shape)))
+    torch.testing.assert_close(quantized.predict(x, 5), y.mean(0))
 
 
 def test_observing_more_batches_widens_the_range_and_the_steps_follow():
-    quantised = prepare(small_net(), {"bits": 8, "quantype": "fake"})
-    observe(quantised, [pictures(1, 4)[0]])
-    assert quantised.input_quantizer.per_step.item() == pytest.approx(255 / pictures(1, 4).max().item())
-    before = quantised.layers["layers.0"].input_step.item()
-    observe(quantised, [(3 * pictures(1, 4)[0], torch.zeros(4)), (pictures(1, 4)[0], torch.zeros(4))])
-    assert quantised.layers["layers.0"].input_step.item() == pytest.approx(3 * before)
+    quantized = prepare(small_net(), {"bits": 8, "quantype": "fake"})
+    observe(quantized, [pictures(1, 4)[0]])
+    assert quantized.input_quantizer.per_step.item() == pytest.approx(255 / pictures(1, 4).max().item())
+    before = quantized.layers["layers.0"].input_step.item()
+    observe(quantized, [(3 * pictures(1, 4)[0], torch.zeros(4)), (pictures(1, 4)[0], torch.zeros(4))])
+    assert quantized.layers["layers.0"].input_step.item() == pytest.approx(3 * before)
     with pytest.raises(ValueError, match="gave no batch"):
-        observe(quantised, [])
+        observe(quantized, [])
 
 
 def test_steps_of_one_channel_do_not_depend_on_the_others():
@@ -238,11 +238,11 @@ def test_steps_of_one_channel_do_not_depend_on_the_others():
         net[0].weight[2] = 0
     x = (torch.rand(4, 2, 5) < 0.5).float()
     for granularity, sizes in (("channel", [3, 2]), ("tensor", [1, 1])):
-        quantised = prepared(net, {"bits": 8, "quantype": "fake", "granularity": granularity}, x)
-        assert [module.current.size for module in quantised.layers.values()] == sizes
-        weight = quantised.layers["0"].integer_weight()
+        quantized = prepared(net, {"bits": 8, "quantype": "fake", "granularity": granularity}, x)
+        assert [module.current.size for module in quantized.layers.values()] == sizes
+        weight = quantized.layers["0"].integer_weight()
         assert (weight[0].abs().max() > 20) == (granularity == "channel")
-        assert weight[2].abs().max() == 0 and not in_integers(quantised, x)[0]
+        assert weight[2].abs().max() == 0 and not in_integers(quantized, x)[0]
 
 
 def test_all_zero_layers_and_inputs_are_taken():
@@ -251,21 +251,21 @@ def test_all_zero_layers_and_inputs_are_taken():
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
-    quantised = prepared(net, {"bits": 8}, torch.zeros(2, 1, 4))
-    assert torch.equal(quantised(torch.ones(2, 1, 4)), torch.zeros(2, 1, 2))
+    quantized = prepared(net, {"bits": 8}, torch.zeros(2, 1, 4))
+    assert torch.equal(quantized(torch.ones(2, 1, 4)), torch.zeros(2, 1, 2))
 
 
 def test_settings_of_single_layers():
     quant = {"bits": 8, "layers": {"layers.0": {"w": {"bits": 4}}, "*.2": {"v": {"bits": 12}}, "*": {"margin": 3.0}}}
-    quantised = prepare(small_net(), quant)
-    assert [module.w_params.bits for module in quantised.layers.values()] == [4, 8, 8, 8]
-    assert [node.bits for node in quantised.neurons.values()] == [12, 12, 8]
-    assert all(node.quant_params["margin"] == 3.0 for node in quantised.neurons.values())
-    again = QuantSettings(quantised.quant)
-    assert again.of("layers.0").kind("w").bits == 4 and again.as_dict() == quantised.quant
+    quantized = prepare(small_net(), quant)
+    assert [module.w_params.bits for module in quantized.layers.values()] == [4, 8, 8, 8]
+    assert [node.bits for node in quantized.neurons.values()] == [12, 12, 8]
+    assert all(node.quant_params["margin"] == 3.0 for node in quantized.neurons.values())
+    again = QuantSettings(quantized.quant)
+    assert again.of("layers.0").kind("w").bits == 4 and again.as_dict() == quantized.quant
 
 
-def test_nets_of_quantised_layers_and_neurons_can_be_prepared_too():
+def test_nets_of_quantized_layers_and_neurons_can_be_prepared_too():
     torch.manual_seed(0)
     quant = {"bits": 8}
     net = nn.Sequential(
@@ -276,8 +276,8 @@ def test_nets_of_quantised_layers_and_neurons_can_be_prepared_too():
     )
     set_step_mode(net, "m")
     x = pictures(3, 2)
-    quantised = prepared(net, quant, x)
-    assert list(quantised.layers) == ["0", "3"] and not in_integers(quantised, x)[0]
+    quantized = prepared(net, quant, x)
+    assert list(quantized.layers) == ["0", "3"] and not in_integers(quantized, x)[0]
 
 
 # --- sums of currents, converted nets --------------------------------------------------------------------------------
@@ -293,10 +293,10 @@ def test_layers_that_are_added_share_one_step():
     )
     set_step_mode(net.eval(), "m")
     x = pictures(3, 2)
-    quantised = prepared(net, {"bits": 8, "quantype": "fake"}, x)
-    assert quantised.meetings[1].layers == ("1.residual.0", "1.shortcut.0")
-    assert quantised.layers["1.residual.0"].current is quantised.layers["1.shortcut.0"].current
-    assert not in_integers(quantised, x)[0]
+    quantized = prepared(net, {"bits": 8, "quantype": "fake"}, x)
+    assert quantized.meetings[1].layers == ("1.residual.0", "1.shortcut.0")
+    assert quantized.layers["1.residual.0"].current is quantized.layers["1.shortcut.0"].current
+    assert not in_integers(quantized, x)[0]
 
 
 class _Block(nn.Module):
@@ -330,11 +330,11 @@ def test_a_converted_residual_net_stays_near_its_ann_and_is_equal_in_integers(ca
     x = pictures(1, 16)[0]
     snn = convert(ann.eval(), [2 * torch.rand(64, 1, 12, 12)], T=16, calibration=calibration)
     set_backend(snn, "torch")
-    quantised = prepared(snn, preset(quant), repeat(x, 16))
-    assert "stem.2" in quantised.neurons and any("current" in path for path in quantised.layers)
-    assert not in_integers(quantised, repeat(x[:4], 16))[0]
+    quantized = prepared(snn, preset(quant), repeat(x, 16))
+    assert "stem.2" in quantized.neurons and any("current" in path for path in quantized.layers)
+    assert not in_integers(quantized, repeat(x[:4], 16))[0]
     with torch.no_grad():
-        expected, found = snn.predict(x, 16), quantised.predict(x, 16)
+        expected, found = snn.predict(x, 16), quantized.predict(x, 16)
     error = (found - expected).norm() / (expected - expected.mean(0)).norm()
     assert error < 0.4
 
@@ -345,8 +345,8 @@ def test_start_potentials_and_thresholds_of_channels_are_kept():
         net[0].weight.copy_(torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
     snn = convert(net, [torch.rand(64, 1, 1, 1)], "max_norm", T=8, calibration="none")
     theta = {name: node.theta for name, node in snn.neurons.items()}
-    quantised = prepared(snn, INT16, torch.rand(2, 3, 1, 1, 1))
-    for name, node in quantised.neurons.items():
+    quantized = prepared(snn, INT16, torch.rand(2, 3, 1, 1, 1))
+    for name, node in quantized.neurons.items():
         torch.testing.assert_close(node.theta_value, theta[name].reshape(-1))
         assert isinstance(snn.neurons[name], SpikingRectifier)
         assert (node.v_start is None) == (not snn.neurons[name].v_init.any())
@@ -373,16 +373,16 @@ SHARED = layer.Linear(4, 4)
 @pytest.mark.parametrize(
     "net, text",
     [
-        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantised: it follows another layer"),
-        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantised: its dynamics"),
+        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
+        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
         (chain(layer.Linear(4, 4), neuron.CubaLIFNode()), "its current has a memory of its own"),
         (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
-        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantised: it is not known in integers"),
-        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantised: it is used in several places"),
-        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantised: no convolution"),
+        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
+        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
+        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
         (chain(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
         (chain(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
-        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantised"),
+        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
         (chain(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
         (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
         (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
@@ -436,9 +436,11 @@ def test_too_large_a_fan_in_is_refused_with_the_layers_name():
     net = chain(layer.Linear(3000, 2, bias=False), IF())
     with torch.no_grad():
         net[0].weight.fill_(1.0)
-    quantised = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
-    with pytest.raises(QuantizationError, match=r"quantize: 0: sums of up to .* fewer bits"):
-        observe(quantised, [torch.rand(2, 3000)])
+    quantized = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
+    with pytest.raises(
+        QuantizationError, match=r"quantize: 0 \(IntegerLinear\) cannot be quantized: sums of up to .* fewer bits"
+    ):
+        observe(quantized, [torch.rand(2, 3000)])
 
 
 def test_presets_can_be_looked_up_and_changed():
@@ -452,8 +454,8 @@ def test_presets_can_be_looked_up_and_changed():
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_is_equal_in_integers(name):
     net, x = small_net(), pictures(5, 3)
-    quantised = prepared(net, preset(name), x)
-    different, integers = in_integers(quantised, x)
+    quantized = prepared(net, preset(name), x)
+    different, integers = in_integers(quantized, x)
     assert not different
     fired = [spikes.float().mean().item() for spikes in integers.run(x, record=True).spikes.values()]
     assert sum(rate > 0.001 for rate in fired) >= 2, fired

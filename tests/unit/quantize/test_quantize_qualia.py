@@ -14,7 +14,7 @@ from snntrain.quantize.qualia import Hyperparameters
 from snntrain.surrogate import Sigmoid
 
 
-def quantisers(**quant_params: Any) -> SimpleNamespace:
+def quantizers(**quant_params: Any) -> SimpleNamespace:
     kinds = ("input", "v", "act")
     made = {f"quantizer_{kind}": Quantizer({**quant_params, "mode": "qualia"}, kind) for kind in kinds}
     return SimpleNamespace(**made, train=lambda on: [quantizer.train(on) for quantizer in made.values()])
@@ -49,14 +49,14 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
 )
 def test_an_if_neuron_counts_in_quarters(v_reset, inputs, potentials, spikes, training):
     """By hand: 4 bits with 2 of them behind the point, [−2, 1.75]; 0.7 → 0.75 (2.8 → 3), −2.6 → −2."""
-    q = quantisers(bits=4, force_q=2, act={"quant_enable": False})
+    q = quantizers(bits=4, force_q=2, act={"quant_enable": False})
     found, v, _ = run(q, torch.tensor(inputs).view(-1, 1), Hyperparameters(1.0, v_reset), training)
     assert found.flatten().tolist() == spikes and v.flatten().tolist() == potentials
 
 
 def test_a_lif_neuron_leaks_by_a_rounded_rate():
     """By hand: 1/3 in 1/8 is 3/8 (2.67 → 3), h = v + (x − v)·3/8 in training, rounded to eighths."""
-    q = quantisers(bits=8, force_q=3, act={"quant_enable": False})
+    q = quantizers(bits=8, force_q=3, act={"quant_enable": False})
     s, v, p = run(q, torch.tensor([[1.0], [2.0], [2.0]]), Hyperparameters(1.0, 0.0, tau=3.0))
     assert p.tau == pytest.approx(8 / 3)
     # 0.375;  0.375 + 1.625·0.375 = 0.984 → 7.875 eighths → 1.0, a spike;  0.75
@@ -75,19 +75,19 @@ def test_the_leak_without_decayed_input_has_two_forms(v_reset, training, factore
 
 def test_hyperparameters_drift_when_the_range_widens():
     """spec: tau 3.0 → 2.909. By hand: 1/3 → 21/64 → 10.5/32, a tie, 11/32 → 5.5/16, 6/16; at once it were 5/16."""
-    q, p = quantisers(bits=8), Hyperparameters(1.0, 0.0, tau=3.0)
+    q, p = quantizers(bits=8), Hyperparameters(1.0, 0.0, tau=3.0)
     found = []
     for v in (0.5, 2.5, 5.0):
-        _, p = qualia.quantise_together(torch.tensor([v]), p, q.quantizer_v)
+        _, p = qualia.quantize_together(torch.tensor([v]), p, q.quantizer_v)
         found.append(1 / p.tau)
     assert found == [21 / 64, 11 / 32, 6 / 16] and p.v_threshold == 1.0
-    _, p = qualia.quantise_together(torch.tensor([5.0]), Hyperparameters(1.0, 0.0, tau=3.0), quantisers().quantizer_v)
+    _, p = qualia.quantize_together(torch.tensor([5.0]), Hyperparameters(1.0, 0.0, tau=3.0), quantizers().quantizer_v)
     assert 1 / p.tau == 5 / 16
 
 
 def test_a_spike_that_does_not_fit_comes_out_smaller():
     """spec: force_q = 7 with 8 bits turns a spike 1.0 into 0.992."""
-    s, _, _ = run(quantisers(bits=8, force_q=7), torch.tensor([[0.9], [0.9]]), Hyperparameters(0.5, 0.0))
+    s, _, _ = run(quantizers(bits=8, force_q=7), torch.tensor([[0.9], [0.9]]), Hyperparameters(0.5, 0.0))
     assert s.flatten().tolist() == [127 / 128, 127 / 128]
 
 
@@ -97,7 +97,7 @@ def test_training_and_evaluation_differ_unless_rounding_is_floor(tau, v_reset):
     """floor(h) ≥ θ just where h ≥ θ, for θ on the grid; nearest rounds up to θ what has not reached it."""
     x_seq = uniform(20, 500) * 1.5
     for roundtype in ("nearest", "floor"):
-        q = quantisers(bits=6, roundtype=roundtype, input={"quant_enable": False}, act={"quant_enable": False})
+        q = quantizers(bits=6, roundtype=roundtype, input={"quant_enable": False}, act={"quant_enable": False})
         p = run(q, x_seq, Hyperparameters(1.0, v_reset, tau))[2]  # ranges and hyper-parameters have settled
         q.quantizer_v.freeze()
         differ = (run(q, x_seq, p)[0] != run(q, x_seq, p, training=False)[0]).float().mean().item()
@@ -106,9 +106,9 @@ def test_training_and_evaluation_differ_unless_rounding_is_floor(tau, v_reset):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_rate_that_rounds_to_zero_stays_as_it_is(training):
-    q = quantisers(bits=4, force_q=0, act={"quant_enable": False})
+    q = quantizers(bits=4, force_q=0, act={"quant_enable": False})
     with pytest.warns(
-        RuntimeWarning, match=r"1/tau = 0\.3333 rounds to 0 and is not quantised\. Give the potential more"
+        RuntimeWarning, match=r"1/tau = 0\.3333 rounds to 0 and is not quantized\. Give the potential more"
     ):
         s, v, p = run(q, torch.tensor([[3.0], [3.0]]), Hyperparameters(1.0, 0.0, tau=3.0), training)
     assert p.tau == 3.0 and s.flatten().tolist() == [1, 1] and torch.isfinite(v).all()
@@ -134,16 +134,16 @@ def test_gradients_flow_through_time_and_detach_reset_cuts_one_way():
     gradients = []
     for detach_reset in (False, True):
         leaf = x_seq.clone().requires_grad_()
-        s, _, _ = run(quantisers(bits=8), leaf, Hyperparameters(0.6, None, 2.0), detach_reset=detach_reset)
+        s, _, _ = run(quantizers(bits=8), leaf, Hyperparameters(0.6, None, 2.0), detach_reset=detach_reset)
         s[-1].sum().backward()
         gradients.append(leaf.grad)
     assert all((gradient[0] != 0).all() for gradient in gradients)
     assert torch.equal(gradients[0][-1], gradients[1][-1]) and not torch.equal(gradients[0][0], gradients[1][0])
 
 
-def test_an_atif_neuron_subtracts_its_threshold_and_fires_its_quantised_one():
+def test_an_atif_neuron_subtracts_its_threshold_and_fires_its_quantized_one():
     """By hand: θ = 0.7, in quarters 0.75 (2.8 → 3); fires where h − θ rounds to 0 or more."""
-    q = quantisers(bits=6, force_q=2)
+    q = quantizers(bits=6, force_q=2)
     theta, v = torch.tensor([0.7], requires_grad=True), torch.zeros(1)
     outputs, potentials = [], []
     for x in (0.5, 0.25, 0.5, 0.5):
@@ -212,4 +212,4 @@ def test_a_learned_step_rounds_ties_to_even_whatever_roundtype_says():
 def test_nothing_warns_where_nothing_is_wrong():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run(quantisers(bits=8), uniform(4, 9), Hyperparameters(1.0, 0.0, 3.0))
+        run(quantizers(bits=8), uniform(4, 9), Hyperparameters(1.0, 0.0, 3.0))

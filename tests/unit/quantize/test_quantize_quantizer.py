@@ -138,7 +138,7 @@ def test_the_range_of_weights_follows_them(kind, mode, last):
     assert q.fractional_bits == last
 
 
-def test_weights_that_changed_after_training_are_quantised_alike_in_training_and_evaluation():
+def test_weights_that_changed_after_training_are_quantized_alike_in_training_and_evaluation():
     q, w = quantizer("w", bits=4, quantype="fake"), normal(50)
     q(w)
     w *= 0.3

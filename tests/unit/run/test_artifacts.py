@@ -7,7 +7,7 @@ import torch
 from small_training import Patches, small_task, trainer
 
 from snntrain.run.artifacts import write_raster
-from snntrain.run.build import stage_trainer
+from snntrain.run.build import trainer_for_more
 
 PRECISIONS = ("32-true", "16-true", "bf16-true", "64-true", "16-mixed", "bf16-mixed")
 
@@ -26,10 +26,10 @@ def test_a_raster_is_drawn_in_the_precision_of_the_test(tmp_path, precision):
     torch.testing.assert_close(torch.from_numpy(mean).float(), tested[0].cpu().float(), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize(("precision", "stages"), [(p, "32-true") for p in PRECISIONS[:4]] + [("bf16-mixed",) * 2])
-def test_stages_train_in_single_precision_or_with_autocast(tmp_path, precision, stages):
+@pytest.mark.parametrize(("precision", "expected"), [(p, "32-true") for p in PRECISIONS[:4]] + [("bf16-mixed",) * 2])
+def test_fine_tuning_is_in_single_precision_or_with_autocast(tmp_path, precision, expected):
     """Integers are exact in single precision; half would round them, and the data of a batch are not doubles."""
     settings = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "precision": precision}
     config = {"trainer": settings, "seed": 1, "paths": {"run": str(tmp_path)}, "callbacks": {}}
-    made = stage_trainer(config, 1, tmp_path)
-    assert isinstance(made, pl.Trainer) and made.precision == stages
+    made = trainer_for_more(config, 1, tmp_path)
+    assert isinstance(made, pl.Trainer) and made.precision == expected

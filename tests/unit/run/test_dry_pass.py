@@ -88,7 +88,7 @@ def test_a_metric_of_a_callback_that_is_left_out_is_refused_and_one_of_anothers_
     assert tried(*theirs, "monitor.metric=val/theirs", "monitor.mode=max") is None
 
 
-def test_it_and_the_stages_do_without_plugins_that_exclude_their_own(tmp_path):
+def test_it_and_fine_tuning_do_without_plugins_that_exclude_their_own(tmp_path):
     pytorch = "lightning.pytorch.plugins"
     config = settings("~trainer.precision")
     config["trainer"]["plugins"] = [
@@ -96,7 +96,7 @@ def test_it_and_the_stages_do_without_plugins_that_exclude_their_own(tmp_path):
         {"_target_": f"{pytorch}.precision.DoublePrecision"},
     ]
     dry_pass(build_task(config), config)
-    trainer = building.stage_trainer(config, 1, tmp_path)
+    trainer = building.trainer_for_more(config, 1, tmp_path)
     assert trainer.precision == "32-true"
 
 

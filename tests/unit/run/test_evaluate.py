@@ -99,7 +99,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
         ("callbacks.x=1", "only training looks at it"),
         ("logger.x=1", "only training looks at it"),
         ("monitor.mode=min", "monitor.mode=min does nothing in an evaluation"),
-        ("stages.qat.quant=int8", "stages.qat.quant=int8 does nothing in an evaluation"),
+        ("callbacks.qat.quant=int8", "callbacks.qat.quant=int8 does nothing in an evaluation"),
         ("paths.runs=x", "paths.runs=x does nothing in an evaluation"),
         ("paths.data=x", "paths.data=x does nothing: this data set reads nothing in"),
         ("debug.x=1", "only debug.traceback=true is known here"),

@@ -117,10 +117,10 @@ def test_a_hostile_config_is_refused_and_nothing_of_it_runs(theirs, ran, change)
 
 ONLY_REPEATED: dict[str, Callable[[dict], None]] = {
     "a callback": lambda c: c["callbacks"].update(x={"_target_": "stranger.make"}),
-    "a stage": lambda c: c.update(stages={"qat": {"_target_": "stranger.make"}}),
+    "a fit-end callback": lambda c: c["callbacks"].update({"qat": {"_target_": "stranger.make"}}),
     "a place for checkpoints": lambda c: c["callbacks"]["best_checkpoint"].update(dirpath="/tmp/elsewhere"),
     "a folder of Lava's": lambda c: c.update(
-        stages={"lava": {"_target_": "snntrain.stage.LavaExport", "folder": "theirs/lava"}}
+        callbacks={"lava": {"_target_": "snntrain.callback.LavaExport", "folder": "theirs/lava"}}
     ),
 }
 

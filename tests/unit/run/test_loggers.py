@@ -1,4 +1,4 @@
-"""What loggers get beside curves: config, metrics of stages, figures."""
+"""What loggers get beside curves: config, metrics of fit-end callbacks, figures."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_figures_are_collected_inside_the_block_only():
     assert list(figures()) == ["loss", "raster"]
 
 
-def test_tensorboard_shows_config_stages_and_figures(tmp_path):
+def test_tensorboard_shows_config_metrics_and_figures(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     logger = TensorBoardLogger(tmp_path, name="logs")
     log(logger)
@@ -64,7 +64,7 @@ def test_wandb_works_offline_and_each_run_gets_a_record_of_its_own(tmp_path, mon
         assert len(list(run.glob("files/media/images/report/*.png"))) == 2
 
 
-def test_the_csv_logger_gets_the_stages_metrics(tmp_path):
+def test_the_csv_logger_gets_the_metrics_of_fit_end_callbacks(tmp_path):
     logger = CSVLogger(tmp_path, name="logs")
     log(logger)
     assert "qat/acc_int" in (Path(logger.log_dir) / "metrics.csv").read_text(encoding="utf-8")

@@ -74,8 +74,8 @@ def test_only_a_checkout_without_changes_can_be_named_by_a_record(tmp_path):
 
 
 def test_folders_are_no_part_of_an_experiment():
-    assert split_overrides(["T=8", "paths.data=/x", "~stages.qat", "+paths.runs=y"]) == (
-        ["T=8", "~stages.qat"],
+    assert split_overrides(["T=8", "paths.data=/x", "~callbacks.qat", "+paths.runs=y"]) == (
+        ["T=8", "~callbacks.qat"],
         ["paths.data=/x", "+paths.runs=y"],
     )
     for wrong in ("experiment=x", "resume=auto", "show=model", "hydra.run.dir=x", "T"):

@@ -1,0 +1,215 @@
+"""AnnToSnn: turn the trained net of ReLUs into a spiking one and measure it over time steps."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
+from snntrain.ann2snn.calibration import corrections
+from snntrain.ann2snn.convert import check_reset
+from snntrain.arguments import integer, refuse
+from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
+from snntrain.checkpoint import write_checkpoint
+from snntrain.encoding import DirectEncoder
+from snntrain.files import replacing, write_json, write_text
+from snntrain.functional import copy_net, set_step_mode
+from snntrain.model.builder import is_stateful
+from snntrain.randomness import generator
+
+
+class AnnToSnn(FitEnd):
+    """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
+
+    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png.
+
+    Args:
+        T: time steps that the net is to run, ≥ 1.
+        method: how thresholds are chosen, a name in snntrain.ann2snn.METHODS.
+        arguments: of the method.
+        calibration: corrections joined by '+', or 'none', see snntrain.ann2snn.calibrate.
+        calibration_steps: passes through the calibration data for each correction, ≥ 1.
+        batches: calibration batches, of the data's batch_size, drawn from the training samples, ≥ 1.
+        eval_T: numbers of steps after which accuracy is measured, each ≥ 1.
+        reset: of the neurons, 'soft' or 'hard', see snntrain.ann2snn.to_spiking.
+
+    In a plain Trainer the module's net reads one static input [N, *].
+    """
+
+    name = "ann2snn"
+
+    def __init__(
+        self,
+        T: int,
+        method: str = "channel_mse",
+        arguments: dict[str, Any] | None = None,
+        calibration: str = "bias",
+        calibration_steps: int = 3,
+        batches: int = 16,
+        eval_T: Sequence[int] = (4, 8, 16, 32),
+        reset: str = "soft",
+    ) -> None:
+        super().__init__(T=T, encoder=DirectEncoder())
+        self.method, self.arguments = method, dict(arguments or {})
+        self._make_method()
+        corrections(calibration)
+        self.calibration = calibration
+        self.calibration_steps = integer(self, "calibration_steps", calibration_steps, at_least=1)
+        self.batches = integer(self, "batches", batches, at_least=1)
+        if not isinstance(eval_T, Sequence) or isinstance(eval_T, str) or not eval_T:
+            raise refuse(self, "eval_T", "a list of at least one integer such as [4, 8]", eval_T)
+        self.reset = check_reset(self, reset, calibration)
+        self.eval_T = sorted({integer(self, "eval_T", steps, at_least=1) for steps in eval_T})
+
+    def _make_method(self) -> Method:
+        return make_method(self.method, **self.arguments)
+
+    def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
+        if is_stateful(net):
+            raise ValueError(
+                "it converts nets of ReLUs, and this model has spiking or other stateful layers. Use neuron=relu, or "
+                "leave ann2snn out of callbacks."
+            )
+        if not isinstance(task.encoder, DirectEncoder):
+            raise ValueError(
+                f"it converts nets that read one static input, and {type(task.encoder).__name__} makes a sequence. Use "
+                "encoder=direct and data without a time axis."
+            )
+        example = torch.rand(4, *sample_shape, generator=generator(0, "ann2snn example"))
+        snn = to_spiking(prepare(analog_net(net), example), reset=self.reset)
+        snn.readout_start = int(getattr(self._make_method(), "delayed_readout", False))  # more is known after fit
+        return snn
+
+    def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
+        from snntrain.callback.fit_end.figure import accuracy_figure  # matplotlib, which few runs need here
+
+        ann = analog_net(trained.net).to(trained.device).eval()
+        snn = self._convert(ann, trained, console)
+        result = self._measure(ann, snn, trained, console)
+        result |= {"T": self.T, "report": snn.report.to_dict(), "remarks": snn.report.all_warnings}
+        _save(snn, trained.description, folder / "net.pt")
+        write_json(folder / "conversion.json", result)
+        write_text(folder / "report.txt", f"{snn.report}\n")
+        with replacing(folder / "accuracy.png") as temporary:
+            accuracy_figure(result["acc"], result["acc_ann"]).savefig(
+                temporary, format="png", dpi=192, facecolor="white"
+            )
+        _print(result, console)
+        trained.T = self.T
+        metrics = {f"acc_T{steps}": accuracy for steps, accuracy in result["acc"].items()}
+        return snn, {"acc_ann": result["acc_ann"], **metrics, "firing_rate": result["firing_rate"]}
+
+    def _convert(self, ann: nn.Module, trained: Trained, console: Console) -> SpikingNet:
+        source = generator(trained.seed, "ann2snn calibration")
+        batches = [batch[0] for batch in drawn_batches(trained.data, self.batches, source)]
+        count = sum(map(len, batches))
+        method = self._make_method()
+        console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
+        with bars(console) as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConversionWarning)  # they stand in the report
+            if isinstance(method, QCFS):
+                method.training = _Watched(trained.data.train_dataloader(), progress, "fine-tune")
+            data = _Watched(batches, progress, "calibrate")
+            return convert(ann, data, method, self.T, self.calibration, self.calibration_steps, reset=self.reset)
+
+    def _measure(self, ann: nn.Module, snn: SpikingNet, trained: Trained, console: Console) -> dict[str, Any]:
+        """Accuracy of both nets on the test set, and firing rates over the T steps of the conversion."""
+        steps = sorted({*self.eval_T, self.T})
+        right, right_ann, total = torch.zeros(len(steps), dtype=torch.long), 0, 0
+        with _Rates(snn, self.T) as rates:
+            for x, label, *_ in test_batches(trained, console, "ann2snn test"):
+                with torch.no_grad():
+                    right_ann += int((ann(x).argmax(1) == label).sum())
+                right += (snn.predict_at(x, steps).argmax(2) == label).sum(1).cpu()
+                total += len(label)
+        accuracy = {str(T): count / total for T, count in zip(steps, right.tolist(), strict=True)}
+        return {
+            "samples": total,
+            "acc_ann": right_ann / total,
+            "acc": {T: value for T, value in accuracy.items() if int(T) in self.eval_T},
+            "firing_rate": rates.mean(),
+            "firing_rates": rates.of_layers(),
+        }
+
+
+def analog_net(net: nn.Module) -> nn.Module:
+    """A copy of a network without spiking neurons that takes one step [N, *] and returns [N, K]."""
+    net = copy_net(net)
+    set_step_mode(net, "s")
+    return net.eval()
+
+
+class _Watched:
+    """Batches of a loader, again and again, counted on a progress bar."""
+
+    def __init__(self, loader: DataLoader | list[Tensor], progress: Progress, description: str) -> None:
+        self.loader, self.progress = loader, progress
+        self.description, self.bar = description, None
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        self.bar = self.progress.add_task(f"ann2snn {self.description}", total=len(self))
+        for batch in self.loader:
+            yield batch
+            self.progress.advance(self.bar)
+
+
+class _Rates:
+    """Firing rates of a converted net in the first T steps of each run."""
+
+    def __init__(self, snn: SpikingNet, T: int) -> None:
+        self.neurons, self.T = snn.neurons, T
+        self.fired = dict.fromkeys(self.neurons, 0)
+        self.seen = dict.fromkeys(self.neurons, 0)
+        self.handles: list[Any] = []
+
+    def __enter__(self) -> "_Rates":
+        for name, neurons in self.neurons.items():
+            self.handles.append(neurons.register_forward_hook(self._counter(name)))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _counter(self, name: str) -> Any:
+        def count(module: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
+            left = self.T - (module.clock - module.T)  # of the T steps, as this call began
+            steps = y.unflatten(0, (module.T, -1))[: max(left, 0)]
+            self.fired[name] += int(torch.count_nonzero(steps))
+            self.seen[name] += steps.numel()
+
+        return count
+
+    def of_layers(self) -> dict[str, float]:
+        return {name: self.fired[name] / max(self.seen[name], 1) for name in self.neurons}
+
+    def mean(self) -> float:
+        return sum(self.fired.values()) / max(sum(self.seen.values()), 1)
+
+
+def _save(snn: SpikingNet, description: Mapping[str, Any], path: Path) -> None:
+    write_checkpoint(path, {"snntrain": dict(description), "state_dict": snn.state_dict()})
+
+
+def _print(result: Mapping[str, Any], console: Console) -> None:
+    ann = result["acc_ann"]
+    parts = [f"T={T} {accuracy:.4f} ({100 * (accuracy - ann):+.2f})" for T, accuracy in result["acc"].items()]
+    console.print(f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts), soft_wrap=True)
+    remarks = result["remarks"]
+    for remark in remarks[:3]:
+        console.print(f"ann2snn   {remark}", soft_wrap=True)
+    if len(remarks) > 3:
+        console.print(f"ann2snn   {len(remarks) - 3} more remarks: artifacts/ann2snn/report.txt")

@@ -1,0 +1,84 @@
+"""What fit-end callbacks measure of a net on the test set."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from snntrain.callback.fit_end.fit_end import Trained
+from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.functional import reset_net
+
+
+def bars(console: Console) -> Progress:
+    """Progress bars that vanish when they are done; none where there is no terminal."""
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+def test_batches(trained: Trained, console: Console, description: str) -> Iterator[tuple[Any, Tensor]]:
+    """The batches (x, label, …) of the test set that the run was tested on, on its device, behind a progress bar."""
+    batches = itertools.islice(trained.data.test_dataloader(), trained.test_batches)
+    with bars(console) as progress:
+        for batch in progress.track(batches, trained.test_batches, description=description):
+            yield tuple(part.to(trained.device) for part in batch)
+
+
+def scores_of(net: nn.Module, x_seq: Tensor) -> Tensor:
+    """Outputs [T, N, K] of a network for a sequence, from reset neurons, at full precision."""
+    reset_net(net)
+    y_seq = net(x_seq).float()
+    reset_net(net)
+    return y_seq
+
+
+def spikes_and_scores(net: nn.Module, x_seq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Spikes [T, N, *] of every layer of neurons, in the order in which they fire, and scores_of the net."""
+    spikes: dict[str, Tensor] = {}
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, y, name=name: spikes.__setitem__(name, y))
+        for name, layer in spiking_layers(net).items()
+    ]
+    try:
+        return spikes, scores_of(net, x_seq)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def encoded(task: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:
+    """The sequence [T, N, *] that a network gets of a batch (x, label, …) when it is tested."""
+    return task.encoded(batch[0], task.encoding_seeds("test", batch))
+
+
+@torch.no_grad()
+def share_right(task: pl.LightningModule, net: nn.Module, batches: Iterable[Sequence[Tensor]]) -> float:
+    """Share of samples whose label has the highest score.
+
+    Args:
+        task: the LightningModule that encodes and reads out.
+        net: [T, N, *] → [T, N, K].
+        batches: (x, label, …) on the network's device.
+    """
+    right = total = 0
+    for batch in batches:
+        scores = task.scores(scores_of(net, encoded(task, batch)))
+        right += int((scores.argmax(1) == batch[1]).sum())
+        total += len(batch[1])
+    return right / total
+
+
+def accuracy(task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str) -> float:
+    """The share on the test set, behind a progress bar with that description."""
+    return share_right(task, net, test_batches(trained, console, description))
+
+
+def drawn_batches(data: pl.LightningDataModule, count: int, source: torch.Generator) -> list[tuple[Tensor, ...]]:
+    """Some batches of training samples, drawn from all of them; not augmented."""
+    split, size = data.splits["train"], data.batch_size
+    order = torch.randperm(len(split), generator=source)
+    return [split.__getitems__(part.tolist()) for part in order[: count * size].split(size)]

@@ -1,0 +1,94 @@
+"""NirExport: write the net as a NIR graph, read it back, and count the spikes that differ."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from torch import nn
+
+from snntrain.arguments import integer, real
+from snntrain.callback.fit_end.evaluation import encoded, spikes_and_scores, test_batches
+from snntrain.callback.fit_end.fit_end import FitEnd, Trained
+from snntrain.export import export_nir, import_nir
+from snntrain.files import write_json
+from snntrain.quantize import QuantizedNet
+
+
+class NirExport(FitEnd):
+    """Export to NIR, which snnTorch and Norse read.
+
+    Where batch normalizations are folded, weights are rounded anew, and a potential at the threshold can fall to the
+    other side of it: the share of spikes that differ is reported, and is an error above `tolerance`.
+
+    Files: net.nir, nir.json.
+
+    Args:
+        samples: test samples on which spikes are compared, ≥ 1; accuracy is measured on the same.
+        dt: seconds that a step stands for, see snntrain.export.export_nir.
+        tolerance: largest share of spikes that may differ, in [0, 1].
+        common: T, encoder and readout in a plain Trainer, see FitEnd.
+    """
+
+    name = "nir"
+
+    def __init__(self, samples: int = 256, dt: float = 1e-4, tolerance: float = 1e-3, **common: Any) -> None:
+        super().__init__(**common)
+        self.samples = integer(self, "samples", samples, at_least=1)
+        self.dt = real(self, "dt", dt, above=0)
+        self.tolerance = real(self, "tolerance", tolerance, at_least=0, at_most=1)
+
+    def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
+        if isinstance(net, QuantizedNet):
+            raise ValueError(
+                "a NIR graph holds the equations of neurons, not the integers that qat makes. Use "
+                "callbacks=[default,nir], or lava after qat."
+            )
+        export_nir(net, torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0)), dt=self.dt)
+        return net
+
+    @torch.no_grad()
+    def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
+        net = trained.net.eval()
+        task = trained.task_for(net, trained.T)
+        batches = test_batches(trained, console, "nir")
+        first = next(batches)
+        folder.mkdir(parents=True, exist_ok=True)
+        graph = export_nir(net, encoded(task, first), folder / "net.nir", self.dt)
+        copy = import_nir(folder / "net.nir", self.dt).to(trained.device).eval()
+        differing = spikes = right = right_copy = samples = 0
+        for batch in (first, *batches):
+            x_seq, label = encoded(task, batch), batch[1]
+            (wanted, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
+            pairs = zip(wanted.values(), found.values(), strict=True)
+            differing += sum(int((ours != theirs).sum()) for ours, theirs in pairs)
+            spikes += sum(values.numel() for values in wanted.values())
+            right += int((task.scores(y_seq).argmax(1) == label).sum())
+            right_copy += int((task.scores(y_seq_copy).argmax(1) == label).sum())
+            samples += len(label)
+            if samples >= self.samples:
+                break
+        result: dict[str, Any] = {
+            "T": trained.T,
+            "dt": self.dt,
+            "samples": samples,
+            "mismatches": differing,
+            "compared": spikes,
+            "acc_net": right / samples,
+            "acc": right_copy / samples,
+            "nodes": {name: type(node).__name__ for name, node in graph.nodes.items()},
+        }
+        write_json(folder / "nir.json", result)
+        console.print(
+            f"nir   accuracy {result['acc']:.4f} of {result['acc_net']:.4f}   {differing:,} of {spikes:,} spikes "
+            f"differ after export and import, {samples:,} samples",
+            soft_wrap=True,
+        )
+        if differing > self.tolerance * spikes:
+            raise RuntimeError(
+                f"nir: {differing:,} of {spikes:,} spikes of the graph differ from those of the net, more than a "
+                f"share of callbacks.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is "
+                "not affected."
+            )
+        return net, {"acc": result["acc"], "mismatches": float(differing), "samples": float(samples)}

@@ -1,4 +1,4 @@
-"""The ways to convert an ANN that the benchmark compares: snntrain's methods and SpikingJelly's recipes."""
+"""The conversions of an ANN that bench_ann2snn compares: snntrain's methods and SpikingJelly's recipes."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snntrain.ann2snn import convert, make_method
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.graph import trace, working_copy
 from snntrain.registry import did_you_mean
 
@@ -56,8 +56,8 @@ class Contender:
     Attributes:
         title: in the table.
         convert: (source, T) → function that predicts.
-        for_each_T: what it chooses depends on T, so that it is done anew for every T.
-        is_peer: it is another library's.
+        for_each_T: its choices depend on T, so that it converts anew for every T.
+        is_peer: it belongs to another library.
     """
 
     title: str
@@ -71,14 +71,14 @@ class Contender:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One of SpikingJelly's recipes, with what its documentation and its examples give it.
+    """One of SpikingJelly's recipes, with the arguments of its documentation and examples.
 
     Attributes:
         key: its name here.
         title: in the table.
         name: class in spikingjelly.activation_based.ann2snn.
-        arguments: of it, beside the data.
-        batches: of calibration, by going through the data again; None: one pass.
+        arguments: of the class, besides the data.
+        batches: of calibration, repeating the data as needed; None: one pass.
         delayed: the readout starts where its estimate_delay_start says.
     """
 
@@ -117,11 +117,11 @@ def missing_peers() -> str | None:
 
 @torch.no_grad()
 def plain(net: nn.Module, x: Tensor) -> nn.Module:
-    """A copy of a net that consists of torch's own modules: the only ones that SpikingJelly's patterns know.
+    """Copy a net into torch's own modules, the only ones that SpikingJelly's patterns recognize.
 
     Args:
         net: [N, *] → [N, K].
-        x: a few inputs, on which the copy must give what the net gives.
+        x: a few inputs, for which the copy must have the net's outputs.
 
     Raises: RuntimeError if it does not.
     """
@@ -140,7 +140,7 @@ def convert_by_recipe(recipe: Recipe, net: nn.Module, data: list[Tensor]) -> Pre
         net: [N, *] → [N, K].
         data: batches of calibration.
 
-    Raises: whatever SpikingJelly raises.
+    Raises: any error of SpikingJelly.
     """
     library, functional = spikingjelly_module("ann2snn"), spikingjelly_module("functional")
     passes = 1 if recipe.batches is None else math.ceil(recipe.batches / len(data))
@@ -151,7 +151,7 @@ def convert_by_recipe(recipe: Recipe, net: nn.Module, data: list[Tensor]) -> Pre
     @functools.cache
     def first(T: int) -> int:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # that a small T leaves no time for the whole delay
+            warnings.simplefilter("ignore", RuntimeWarning)  # a small T leaves no time for the whole delay
             return library.estimate_delay_start(snn, data, "cpu", T) if recipe.delayed else 0
 
     def predict(x: Tensor, steps: Sequence[int]) -> Tensor:
@@ -204,7 +204,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def chosen_contenders(text: str | None) -> dict[str, Contender]:
-    """Those named in a text such as 'channel_mse,qcfs'; None: all that can run here.
+    """The contenders named in a text such as 'channel_mse,qcfs'; None: all that can run here.
 
     Raises: UsageError naming an unknown one, or the library that is missing.
     """

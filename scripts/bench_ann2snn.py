@@ -8,8 +8,6 @@ python scripts/bench_ann2snn.py run=runs/ann_1 T=4,8 methods=channel_mse+bias,qc
 
 import os
 
-# Before torch loads, as in train.py: threads that wait sleep instead of spinning, so that a neighbour costs less.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")  # SpikingJelly shows a bar for every calibration
 
 import argparse
@@ -23,21 +21,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import benchmark
+import matplotlib
 import torch
 from ann2snn_peers import CALIBRATION_PASSES, Contender, Source, chosen_contenders, contenders, missing_peers
-from benchmark import console, describe_run, introduce, parser, positive, positives, write_results
+from benchmark import console
+from matplotlib.figure import Figure
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
+from snntrain import terminal
 from snntrain.ann2snn import ConversionError, ConversionWarning
 from snntrain.callback.fit_end.ann_to_snn import analog_net
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check_resolved
-from snntrain.config.error import UsageError
 from snntrain.data import DataModule
+from snntrain.error import UsageError
 from snntrain.randomness import generator
 from snntrain.run.build import build_data, build_task
+from snntrain.run.checkpoint import read_checkpoint
 
 BATCH = 256  # of the test images
 CALIBRATION_BATCH = 128
@@ -102,7 +104,7 @@ def accuracy(predict: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor
 
 
 def measure(contender: Contender, source: Source, T_list: list[int], done: Callable[[int], None]) -> dict[str, Any]:
-    """Accuracy in per cent and seconds of conversion for each T, or the error of another library.
+    """Accuracy in percent and seconds of conversion for each T, or the error of another library.
 
     Args:
         done: called with the number of T that are done.
@@ -115,7 +117,7 @@ def measure(contender: Contender, source: Source, T_list: list[int], done: Calla
             predict = contender.convert(source, max(steps))
             seconds = time.perf_counter() - began
             values = accuracy(partial(predict, steps=steps), source.test)
-        except Exception as error:  # whatever another library raises
+        except Exception as error:  # any error of another library
             if not contender.is_peer:
                 raise
             return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
@@ -128,7 +130,7 @@ def measure(contender: Contender, source: Source, T_list: list[int], done: Calla
 def measure_run(
     source: Source, chosen: Mapping[str, Contender], T_list: list[int], done: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Everything about one run; a line on the console for each contender."""
+    """Measure all contenders on one run; print a line for each."""
     (ann,) = accuracy(lambda x: source.net(x)[None], source.test)
     console.print(f"{source.run}: ANN {ann:.2f} %", soft_wrap=True)
     rows = {}
@@ -147,7 +149,7 @@ def measure_run(
     }
 
 
-def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
+def summarize(runs: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
     """Name → T → mean accuracy and mean gap to the ANN in points, with their deviations where there are several runs.
 
     A contender that failed in any of the runs is left out.
@@ -171,10 +173,10 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, float
 
 
 def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table has to know."""
+    """Notes that a reader of the table needs."""
     several = f", mean ± standard deviation of {len(runs)} runs" if len(runs) > 1 else ""
     texts = [
-        f"Accuracy in per cent of {runs[0]['test_images']:,} test images{several}; gap: ANN − SNN in points; s: "
+        f"Accuracy in percent of {runs[0]['test_images']:,} test images{several}; gap: ANN − SNN in points; s: "
         "seconds of the longest conversion.",
         f"Calibration: the same {settings['calibration_images']:,} training images for all. channel_mse and its "
         f"corrections ({CALIBRATION_PASSES} passes each) are made for each T separately, all others once. QCFS is "
@@ -182,8 +184,8 @@ def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings:
     ]
     if any(contender.is_peer for contender in chosen.values()) and runs[0]["max_pooling"]:
         texts.append(
-            "SpikingJelly takes the maximum of each time step by itself, whose mean is not the maximum of the means: "
-            "with max pooling after spiking layers its outputs do not approach the ANN's, whatever T."
+            "SpikingJelly pools the maximum of each time step, and the mean of these is not the maximum of the means: "
+            "with max pooling after spiking layers its outputs do not approach the ANN's, however large T is."
         )
     if missing := missing_peers():
         texts.append(f"No peers: {missing}.")
@@ -196,10 +198,7 @@ def notes(chosen: Mapping[str, Contender], runs: list[dict[str, Any]], settings:
 def table(chosen: Mapping[str, Contender], results: Mapping[str, Any]) -> Table:
     """Contenders against T."""
     runs, T_list = results["runs"], results["settings"]["T"]
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    shown.add_column("method")
-    for title in [title for T in T_list for title in (f"T = {T}", "gap")] + ["s"]:
-        shown.add_column(title, justify="right")
+    shown = terminal.table("method", *(title for T in T_list for title in (f"T = {T}", "gap")), "s", texts=1)
     ann = [run["ann_accuracy"] for run in runs]
     ann_values = {"accuracy": statistics.fmean(ann)} | ({"accuracy_std": statistics.stdev(ann)} if ann[1:] else {})
     shown.add_row("ANN", *[_cell(ann_values, "accuracy"), ""] * len(T_list), "")
@@ -219,17 +218,12 @@ def _cell(values: Mapping[str, float], key: str) -> str:
     return f"{values[key]:.2f}{deviation}"
 
 
-def plot(chosen: Mapping[str, Contender], results: Mapping[str, Any], path: Path) -> None:
-    """Accuracy over T, whole and near the ANN."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    T_list = results["settings"]["T"]
+def plot(chosen: Mapping[str, Contender], results: Mapping[str, Any]) -> Figure:
+    """Accuracy over T: the whole range, and the range near the ANN's."""
+    T_list, colors = results["settings"]["T"], matplotlib.colormaps["tab20"]
     ann = statistics.fmean(run["ann_accuracy"] for run in results["runs"])
-    colors = plt.get_cmap("tab20")
-    figure, axes = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
+    title = f"Converted nets of {results['runs'][0]['name']}, runs: {len(results['runs'])}"
+    figure, axes = benchmark.axes(2, 13, 5, title)
     for axis in axes:
         axis.axhline(ann, color="black", linewidth=1, label=f"ANN, {ann:.2f} %")
         for number, (name, by_T) in enumerate(results["summary"].items()):
@@ -241,30 +235,26 @@ def plot(chosen: Mapping[str, Contender], results: Mapping[str, Any], path: Path
         axis.set_xscale("log", base=2)
         axis.set_xticks(T_list, [str(T) for T in T_list])
         axis.set_xlabel("T, time steps")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy, %")
     axes[1].set_ylim(ann - 5, ann + 1)
     axes[1].set_title("near the ANN", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
-    figure.suptitle(f"Converted nets of {results['runs'][0]['name']}, runs: {len(results['runs'])}", fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
 def read_options() -> argparse.Namespace:
-    """The options, each as key=value or as --key value."""
-    made = parser("Compare methods of ANN-to-SNN conversion.", "\n".join(__doc__.splitlines()[2:]))
+    """Read the command line: options as key=value or as --key value."""
+    made = benchmark.parser(__doc__)
     made.add_argument(
         "--run", type=Path, action="append", required=True, help="folder of a finished run of neuron=relu; repeatable"
     )
-    made.add_argument("--T", type=positives, default=[4, 8, 16, 32], help="time steps (default 4,8,16,32)")
+    made.add_argument("--T", type=benchmark.positives, default=[4, 8, 16, 32], help="time steps (default 4,8,16,32)")
     made.add_argument("--methods", help=f"default all: {', '.join(contenders())}")
-    made.add_argument("--calibration_images", type=positive, default=1024, help="(default %(default)s)")
-    made.add_argument("--test_images", type=positive, default=10_000, help="the first (default %(default)s)")
+    benchmark.add_count(made, "calibration_images", 1024, "training images that every method calibrates on")
+    benchmark.add_count(made, "test_images", 10_000, "how many, from the first on")
     pair = re.compile(f"({'|'.join(OPTIONS)})=")
     options = made.parse_args([f"--{text}" if pair.match(text) else text for text in sys.argv[1:]])
     options.T.sort()
@@ -284,17 +274,17 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Contender]) -> lis
                     f"run: {run} and {options.run[0]} differ in more than the seed. Measure them one by one."
                 )
             results.append(measure_run(source, chosen, options.T, partial(progress.advance, bar)))
-            progress.update(bar, completed=(number + 1) * len(chosen) * len(options.T))  # those that failed as well
+            progress.update(bar, completed=(number + 1) * len(chosen) * len(options.T))  # counts those that failed, too
     return results
 
 
 def main() -> None:
     """Measure, show, write."""
     options = read_options()
-    torch.set_num_threads(options.threads)
-    run = describe_run(options.threads)
-    introduce(run)
-    warnings.simplefilter("ignore", ConversionWarning)  # of dead channels: they are the ANN's, whatever the method
+    run = benchmark.begin(options)
+    warnings.simplefilter(
+        "ignore", ConversionWarning
+    )  # about dead channels: the ANN has them, regardless of the method
     try:
         chosen = chosen_contenders(options.methods)
         runs = compare(options, chosen)
@@ -302,12 +292,12 @@ def main() -> None:
         sys.exit(f"error: {error}")
     settings = {name: getattr(options, name) for name in ("T", "calibration_images", "test_images")}
     settings |= {"calibration_batch": CALIBRATION_BATCH, "calibration_passes": CALIBRATION_PASSES}
-    results = {"benchmark": "ann2snn", "run": run, "settings": settings, "summary": summarise(runs), "runs": runs}
+    results = {"settings": settings, "summary": summarize(runs), "runs": runs}
     results["notes"] = notes(chosen, runs, settings)
     console.print(table(chosen, results))
     for text in results["notes"]:
         console.print(text, markup=False)
-    write_results(options.output, "ann2snn", results, partial(plot, chosen, results))
+    benchmark.finish(options, "ann2snn", run, results, plot(chosen, results))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python scripts/bench_data.py                                      random recordi
 python scripts/bench_data.py --recordings /data/NMNIST/Train      class folders of 40-bit .bin files of 34×34 pixels
 python scripts/bench_data.py --recordings … --rounds 5 --T 10
 
-Beside them: how fast the csnn learns from the same batches, which is what a loader has to feed.
+Beside them: how fast the csnn learns from the same batches, which is the speed that a loader has to keep up with.
 """
 
 import argparse
@@ -14,57 +14,50 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import benchmark
 import numpy as np
 import torch
-from benchmark import console, describe_run, interleaved, introduce, parser, positive, ratio, spread
-from rich.table import Table
+from benchmark import console
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from snntrain import functional
+from snntrain import create_model, functional, terminal
 from snntrain.data import EventFolder, Framing
 from snntrain.data.events import read_events
-from snntrain.files import write_json
-from snntrain.model import create_model
 
 SIZE = (34, 34)
 
 
 def main() -> None:
     """Measure, show, write."""
-    arguments = parser("Time the loading of event data.", __doc__)
-    arguments.add_argument(
-        "--recordings", type=Path, help="folder of class folders of .bin files; default: random ones"
-    )
-    arguments.add_argument("--T", type=positive, default=10, help="frames of a recording (default %(default)s)")
-    arguments.add_argument("--batch", type=positive, default=32, help="samples per batch (default %(default)s)")
-    arguments.add_argument("--rounds", type=positive, default=5, help="interleaved rounds (default %(default)s)")
-    arguments.add_argument("--count", type=positive, default=300, help="random recordings (default %(default)s)")
-    chosen = arguments.parse_args()
-    torch.set_num_threads(chosen.threads)
-    run = describe_run(chosen.threads)
-    introduce(run)
+    parser = benchmark.parser(__doc__, T=10, batch=32, rounds=5)
+    parser.add_argument("--recordings", type=Path, help="folder of class folders of .bin files; default: random ones")
+    benchmark.add_count(parser, "count", 300, "random recordings")
+    options = parser.parse_args()
+    run = benchmark.begin(options)
     with tempfile.TemporaryDirectory() as folder:
-        recordings = chosen.recordings or random_recordings(Path(folder) / "recordings", chosen.count)
-        seconds, samples = measure(recordings, Path(folder), chosen)
-    results = {name: {key: samples / value for key, value in spread(times).items()} for name, times in seconds.items()}
+        recordings = options.recordings or random_recordings(Path(folder) / "recordings", options.count)
+        seconds, samples = measure(recordings, Path(folder), options)
+    results = {name: benchmark.spread([samples / value for value in times]) for name, times in seconds.items()}
     ratios = compared(seconds)
-    show(results, ratios)
-    path = chosen.output / "data.json"
-    settings = {"T": chosen.T, "batch": chosen.batch, "rounds": chosen.rounds, "samples": samples}
-    write_json(path, {"run": run, "settings": settings, "samples_per_second": results, "ratios": ratios})
-    console.print(str(path), soft_wrap=True)
+    table = terminal.table("", "samples/s", texts=1)
+    for name, values in results.items():
+        table.add_row(name, f"{values['median']:,.0f}")
+    for name, value in ratios.items():
+        table.add_row(name, f"{value:.2f}×")
+    console.print(table)
+    benchmark.finish(options, "data", run, {"samples": samples, "samples_per_second": results, "ratios": ratios})
 
 
-def measure(recordings: Path, folder: Path, chosen: argparse.Namespace) -> tuple[dict[str, list[float]], int]:
+def measure(recordings: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[str, list[float]], int]:
     """Name → seconds of an epoch in each round, and the samples of an epoch."""
     fresh = (folder / f"cache{number}" for number in range(10_000))
 
     def loader(workers: int, cache: str, root: Path) -> DataLoader:
         classes = sum(path.is_dir() for path in recordings.iterdir())
         data = EventFolder(
-            str(recordings), Framing(chosen.T, list(SIZE)), classes, [2, *SIZE], split=0.05, formats=[".bin"],
-            cache=cache, verify=False, batch_size=chosen.batch, num_workers=workers,
+            str(recordings), Framing(options.T, list(SIZE)), classes, [2, *SIZE], split=0.05, formats=[".bin"],
+            cache=cache, verify=False, batch_size=options.batch, num_workers=workers,
         )  # fmt: skip
         data.caches = root  # wherever SNNTRAIN_CACHE may point
         data.setup()
@@ -75,16 +68,14 @@ def measure(recordings: Path, folder: Path, chosen: argparse.Namespace) -> tuple
     paths = [data.recordings[i] for data in [loader(0, "off", filled).dataset] for i in data.index.tolist()]
     calls: dict[str, Callable[[], float]] = {}
     for workers in (0, 1):
-        calls[f"tonic, {workers} workers"] = partial(epoch, tonic_loader(paths, chosen.T, chosen.batch, workers))
+        calls[f"tonic, {workers} workers"] = partial(epoch, tonic_loader(paths, options.T, options.batch, workers))
         calls[f"uncached, {workers} workers"] = partial(epoch, loader(workers, "off", filled))
         calls[f"filling the cache, {workers} workers"] = lambda workers=workers: epoch(
             loader(workers, "disk", next(fresh))
         )
         calls[f"cached, {workers} workers"] = partial(epoch, loader(workers, "disk", filled))
     calls["training the csnn"] = partial(training, create_model("csnn", (2, *SIZE), 10), loader(0, "memory", filled))
-    for call in calls.values():  # starts workers, compiles kernels
-        call()
-    return interleaved(calls, chosen.rounds), len(paths)
+    return benchmark.interleaved(calls, options.rounds), len(paths)
 
 
 def epoch(batches: DataLoader) -> float:
@@ -145,23 +136,11 @@ def compared(seconds: dict[str, list[float]]) -> dict[str, float]:
     ratios = {}
     for workers in ("0 workers", "1 workers"):
         cached = seconds[f"cached, {workers}"]
-        ratios[f"cached / tonic, {workers}"] = ratio(seconds[f"tonic, {workers}"], cached)
-        ratios[f"cached / training the csnn, {workers}"] = ratio(seconds["training the csnn"], cached)
+        ratios[f"cached / tonic, {workers}"] = benchmark.ratio(seconds[f"tonic, {workers}"], cached)
+        ratios[f"cached / training the csnn, {workers}"] = benchmark.ratio(seconds["training the csnn"], cached)
         filling, uncached = seconds[f"filling the cache, {workers}"], seconds[f"uncached, {workers}"]
-        ratios[f"time of filling / uncached, {workers}"] = ratio(filling, uncached)
+        ratios[f"time of filling / uncached, {workers}"] = benchmark.ratio(filling, uncached)
     return ratios
-
-
-def show(results: dict[str, dict[str, float]], ratios: dict[str, float]) -> None:
-    """The results as a table."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("")
-    table.add_column("samples/s", justify="right")
-    for name, values in results.items():
-        table.add_row(name, f"{values['median']:,.0f}")
-    for name, value in ratios.items():
-        table.add_row(name, f"{value:.2f}×")
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,9 @@
 python scripts/bench_finite.py                        the default net, the csnn on 28×28 pictures, a tiny mlp
 python scripts/bench_finite.py --steps 400 --threads 2
 
-One run each, in which every second step, drawn at random, is followed by the look; the time it takes is also measured
-by itself. All times are of the processor, which other processes disturb little.
+Each net is trained in one run. A random half of its steps is followed by the look, whose time is also measured by
+itself. All times are processor times, which other processes disturb little.
 """
-
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as train.py
 
 import random
 import statistics
@@ -18,14 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from benchmark import console, describe_run, introduce, parser, positive
-from rich.table import Table
+import benchmark
+from benchmark import console
 
+from snntrain import terminal
 from snntrain.callback import Finite
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.files import write_json
 from snntrain.run.build import build
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.run import quieten_lightning
@@ -36,7 +31,7 @@ WARM_UP = 5
 
 
 class HalfOfTheTime(Finite):
-    """Look after every second step, drawn at random, and note the times."""
+    """Look after a random half of the steps, and note the times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,28 +67,22 @@ def measure(overrides: tuple[str, ...], steps: int, folder: Path) -> dict[str, f
 
 def main() -> None:
     """Measure, show, write."""
-    arguments = parser("Time the callback Finite.", __doc__)
-    arguments.add_argument("--steps", type=positive, default=200, help="of each run (default %(default)s)")
-    chosen = arguments.parse_args()
-    torch.set_num_threads(chosen.threads)
-    run = describe_run(chosen.threads)
-    introduce(run)
+    parser = benchmark.parser(__doc__)
+    benchmark.add_count(parser, "steps", 200, "of each run")
+    options = parser.parse_args()
+    run = benchmark.begin(options)
     quieten_lightning()
     keep_freed_memory()
     measured = {}
     for name, overrides in NETS.items():
         with tempfile.TemporaryDirectory(prefix="snntrain-bench-") as folder:
-            measured[name] = measure(overrides, chosen.steps, Path(folder))
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("net", "step without, ms", "with, ms", "look alone, ms", "share of a step"):
-        table.add_column(header, justify="left" if header == "net" else "right")
+            measured[name] = measure(overrides, options.steps, Path(folder))
+    table = terminal.table("net", "step without, ms", "with, ms", "look alone, ms", "share of a step", texts=1)
     for name, result in measured.items():
         times = (f"{result[key]:.3f}" for key in ("without_ms", "with_ms", "look_ms"))
         table.add_row(name, *times, f"{result['share']:.2%}")
     console.print(table)
-    path = chosen.output / "finite.json"
-    write_json(path, {"run": run, "settings": {"steps": chosen.steps}, "nets": measured})
-    console.print(str(path), soft_wrap=True)
+    benchmark.finish(options, "finite", run, {"nets": measured})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Every neuron, forward and backward, against its own plain loop, other libraries and the floor that memory sets."""
+"""Every neuron, forward and backward, against its own plain loop, other libraries and the floor that memory sets.
 
-import os
+python scripts/bench_neuron.py                                       all pointwise neurons, three shapes, some minutes
+python scripts/bench_neuron.py --neurons LIF,ParametricLIF --shapes 16x64x16384 --rounds 20
+python scripts/bench_neuron.py --neurons all                         with those that have no fused kernel
+python scripts/bench_neuron.py --cold                                also first calls, compiled or from the cache
+python scripts/bench_neuron.py --device cuda --shapes 64x64x16384
 
-# Before torch loads, as in train.py: threads that wait sleep instead of spinning, so that a neighbour costs less.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+The peer libraries come with: pip install -c constraints.txt -e '.[bench]'
+"""
 
 import argparse
 import json
 import math
+import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,55 +24,24 @@ import benchmark
 import peers
 import torch
 from benchmark import console
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from peers import Case, Contender
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
+
+from snntrain import terminal
 
 SHAPES = ((4, 64, 100352), (16, 64, 16384), (100, 64, 1024))
-CACHE_SIZED = 32 * 2**20  # bytes of a sequence from which on main memory, not the processor's cache, sets the limit
+CACHE_SIZED = 32 * 2**20  # bytes; the speed of larger sequences is limited by main memory, not by the cache
 SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
-EXAMPLES = """\
-  python scripts/bench_neuron.py                                       all pointwise neurons, three shapes, some minutes
-  python scripts/bench_neuron.py --neurons LIF,ParametricLIF --shapes 16x64x16384 --rounds 20
-  python scripts/bench_neuron.py --neurons all                         with those that have no fused kernel
-  python scripts/bench_neuron.py --cold                                also first calls, compiled or from the cache
-  python scripts/bench_neuron.py --device cuda --shapes 64x64x16384
-The peer libraries come with: pip install -c constraints.txt -e '.[bench]'"""
 
 
 # --- one neuron at one shape -----------------------------------------------------------------------------------------
 
 
-def training_pass(contender: Contender, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
-    """Forward and backward: the gradients of the input and of the parameters."""
-    return torch.autograd.grad(contender.run(x), [x, *contender.parameters], g, allow_unused=True)
-
-
-@torch.no_grad()
-def inference_pass(contender: Contender, x: Tensor) -> Tensor:
-    """Forward alone."""
-    return contender.run(x)
-
-
-def kept_bytes(contender: Contender, x: Tensor) -> int:
-    """Memory that forward leaves for backward, beyond the input itself: each storage once."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor  # stays alive in the graph, so that no address is given out twice
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        y = contender.run(x)
-    kept.pop(x.untyped_storage().data_ptr(), None)
-    del y
-    return sum(kept.values())
-
-
 def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], dict[str, str]]:
-    """What takes part, and why the rest does not."""
+    """The contenders that can run, and why the others cannot."""
     makers: dict[str, Callable[[], Contender]] = {
         FLOOR: peers.floor,
         FUSED: partial(peers.ours, case, "fused", T, device),
@@ -92,18 +64,18 @@ def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], d
         try:
             ready[title] = make()
             _try(ready[title], T, device)
-        except Exception as error:  # whatever a library refuses with: the others are measured all the same
+        except Exception as error:  # any error of a library: the others are still measured
             ready.pop(title, None)
             missing[title] = " ".join(f"{error}".split()) or type(error).__name__
     return ready, missing
 
 
 def _try(contender: Contender, T: int, device: str) -> None:
-    """One pass over a small input; compiles what has to be compiled."""
+    """One pass over a small input, which compiles kernels."""
     contender.prepare()
     x = torch.rand(T, 2, 64, device=device, requires_grad=True)
-    training_pass(contender, x, torch.ones_like(x))
-    inference_pass(contender, x.detach())
+    contender.train(x, torch.ones_like(x))
+    contender.infer(x.detach())
 
 
 def measure(case: Case, shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
@@ -115,18 +87,19 @@ def measure(case: Case, shape: tuple[int, ...], rounds: int, device: str) -> dic
     row: dict[str, Any] = {"neuron": case.name, "shape": list(shape), "unavailable": missing, "contenders": {}}
     for title, contender in ready.items():
         contender.prepare()
-        kept = kept_bytes(contender, x)  # the first pass at this size, too
+        kept = contender.kept_bytes(x)  # also the first pass at this size
         row["contenders"][title] = {"kept_bytes": kept, "kept_share": kept / (x.numel() * x.element_size())}
     seconds = benchmark.interleaved(
         {
-            (title, kind): partial(_timed, contender, partial(call, contender, *arguments), device)
+            (title, kind): partial(_timed, contender, call, device)
             for title, contender in ready.items()
-            for kind, call, arguments in (
-                ("training", training_pass, (x, g)),
-                ("inference", inference_pass, (x.detach(),)),
+            for kind, call in (
+                ("training", partial(contender.train, x, g)),
+                ("inference", partial(contender.infer, x.detach())),
             )
         },
         rounds,
+        warm_up=False,  # kept_bytes and _try were one
     )
     for (title, kind), values in seconds.items():
         row["contenders"][title][f"{kind}_seconds"] = values
@@ -143,7 +116,7 @@ def _timed(contender: Contender, call: Callable[[], Any], device: str) -> float:
 
 
 def _spikingjelly_in(row: Mapping[str, Any]) -> str | None:
-    """The SpikingJelly that took part: on CUDA the fastest of several."""
+    """SpikingJelly's title among the contenders; on CUDA the fastest of its implementations."""
     measured = {
         title: statistics.median(values["training_seconds"])
         for title, values in row["contenders"].items()
@@ -175,7 +148,7 @@ def figures(case: Case, row: Mapping[str, Any], device: str) -> dict[str, dict[s
 
 
 def targets(case: Case, shape: list[int], device: str) -> dict[str, float]:
-    """Limits of the figures; a speedup is to be at least, the others at most that."""
+    """Limits of the figures: the least for a speedup, the most for all others."""
     if not case.pointwise:
         return {}
     speedup = {} if not case.same else {"speedup": 3.0}
@@ -189,7 +162,7 @@ def targets(case: Case, shape: list[int], device: str) -> dict[str, float]:
 
 
 def _judged(name: str, value: float, limit: float | None) -> dict[str, Any]:
-    shown = round(value, 4)  # a few scalars kept beside the sequences do not count
+    shown = round(value, 4)  # ignore a few scalars that are kept beside the sequences
     met = None if limit is None else (shown >= limit if name == "speedup" else shown <= limit)
     return {"value": value, "limit": limit, "met": met}
 
@@ -201,29 +174,25 @@ def first_call(name: str) -> dict[str, Any]:
     """In a fresh process: seconds of a neuron's first forward and backward, and whether imports compiled anything."""
     case, shape = peers.find(name), (4, 64, 1024)
     x = torch.rand(shape, requires_grad=True)
-    training_pass(peers.floor(), x, torch.ones_like(x))  # torch's own first call is not what is measured
+    peers.floor().train(x, torch.ones_like(x))  # so that torch's own first call is not measured
     contender = peers.ours(case, "fused", shape[0])
     cache = Path(os.environ["SNNTRAIN_CACHE"])
     compiled_before = sum(path.is_file() for path in cache.rglob("*")) if cache.is_dir() else 0
-    seconds = benchmark.seconds_of(partial(training_pass, contender, x, torch.ones_like(x)))
+    seconds = benchmark.seconds_of(partial(contender.train, x, torch.ones_like(x)))
     return {"seconds": seconds, "files_in_cache_before": compiled_before}
 
 
 def cold_and_warm(case: Case, threads: int) -> dict[str, Any]:
-    """First call with an empty kernel cache, and in another process with what the first one left there."""
+    """Time the first call with an empty kernel cache, and again in another process with the filled cache."""
     row: dict[str, Any] = {"neuron": case.name}
     with tempfile.TemporaryDirectory(prefix="snntrain-kernels-") as cache:
         for name, limit in (("cold", 5.0), ("warm", 0.5)):
-            done = subprocess.run(
-                [sys.executable, __file__, "--first-call", case.name, "--threads", str(threads)],
-                env=os.environ | {"SNNTRAIN_CACHE": cache},
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                row["unavailable"] = done.stderr.strip().rsplit("\n", 1)[-1]
+            process = benchmark.start_again("--first-call", case.name, "--threads", str(threads), SNNTRAIN_CACHE=cache)
+            try:
+                call = benchmark.answer_of(process)
+            except RuntimeError as error:
+                row["unavailable"] = str(error).rsplit("\n", 1)[-1]
                 return row
-            call = json.loads(done.stdout)
             row[name] = {"value": call["seconds"], "limit": limit, "met": call["seconds"] < limit}
             if name == "cold":
                 row["imports_compile"] = call["files_in_cache_before"] > 0
@@ -233,30 +202,17 @@ def cold_and_warm(case: Case, threads: int) -> dict[str, Any]:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    """The rows of one shape."""
-    table = Table(box=None, pad_edge=False)
-    for title in (
-        "neuron",
-        "fused ms",
-        f"÷ {FLOOR}",
-        "faster than SJ",
-        f"forward ÷ {FLOOR}",
-        "kept ÷ input",
-        "loop ms",
-        "SJ ms",
-        f"{FLOOR} ms",
-        "snnTorch ms",
-        "norse ms",
-    ):
-        table.add_column(title, justify="left" if title == "neuron" else "right")
+def tables_of(rows: list[dict[str, Any]]) -> tuple[Table, Table]:
+    """The rows of one shape: the fused kernels' ratios, and everybody's milliseconds."""
+    ratios = terminal.table("neuron", f"÷ {FLOOR}", "faster than SJ", f"forward ÷ {FLOOR}", "kept ÷ input", texts=1)
+    times = terminal.table("neuron, ms", FUSED, LOOP, "SJ", FLOOR, "snnTorch", "norse", texts=1)
     for row in rows:
+        name = row["neuron"].removesuffix("Node")
         named = ("training_to_floor", "speedup", "inference_to_floor", "kept_share")
-        ratios = [_shown(row["figures"].get(name), "≥" if name == "speedup" else "≤") for name in named]
-        reference = _spikingjelly_in(row)
-        others = [_milliseconds(row, title) for title in (LOOP, reference, FLOOR, "snnTorch", "norse")]
-        table.add_row(row["neuron"].removesuffix("Node"), _milliseconds(row, FUSED), *ratios, *others)
-    return table
+        ratios.add_row(name, *(_shown(row["figures"].get(key), "≥" if key == "speedup" else "≤") for key in named))
+        titles = (FUSED, LOOP, _spikingjelly_in(row), FLOOR, "snnTorch", "norse")
+        times.add_row(name, *(_milliseconds(row, title) for title in titles))
+    return ratios, times
 
 
 def _milliseconds(row: Mapping[str, Any], title: str | None) -> str:
@@ -267,7 +223,7 @@ def _milliseconds(row: Mapping[str, Any], title: str | None) -> str:
 def _shown(figure: Mapping[str, Any] | None, sign: str, unit: str = "") -> str:
     if figure is None:
         return "-"
-    value = f"{figure['value']:.3g}{unit}"
+    value = f"{round(figure['value'], 4):.3g}{unit}"
     if figure["limit"] is None:
         return value
     mark = "[green]✓[/green]" if figure["met"] else "[red]✗[/red]"
@@ -275,7 +231,7 @@ def _shown(figure: Mapping[str, Any] | None, sign: str, unit: str = "") -> str:
 
 
 def print_reasons(rows: list[dict[str, Any]]) -> None:
-    """Why something was not measured, each reason once."""
+    """Print why contenders were not measured, each reason once."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         missing = row["unavailable"].items()
@@ -286,7 +242,7 @@ def print_reasons(rows: list[dict[str, Any]]) -> None:
     unlike = [row["neuron"] for row in rows if not peers.CASES[row["neuron"]].same and "speedup" in row["figures"]]
     if unlike:
         names = ", ".join(dict.fromkeys(name.removesuffix("Node") for name in unlike))
-        console.print(f"- {names}: SpikingJelly's has other equations, so that there is no target", style="dim")
+        console.print(f"- {names}: SpikingJelly's has other equations, so there is no target", style="dim")
     for row in rows:
         if peers.CASES[row["neuron"]].same and row.get("equal_outputs", 1) < 0.999:
             share = f"{100 * row['equal_outputs']:.1f} %"
@@ -294,17 +250,16 @@ def print_reasons(rows: list[dict[str, Any]]) -> None:
 
 
 def print_verdict(rows: list[dict[str, Any]]) -> None:
-    """How many targets are met."""
+    """Print how many targets are met."""
     judged = [figure["met"] for row in rows for figure in row["figures"].values() if figure["met"] is not None]
     if judged:
         console.print(f"{sum(judged)} of {len(judged)} targets met", "")
 
 
 def cold_table(rows: list[dict[str, Any]]) -> Table:
-    """First calls."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("neuron", "first call ever", "in the next process", ""):
-        table.add_column(title, justify="left" if title in ("neuron", "") else "right")
+    """First calls, one row per neuron."""
+    table = terminal.table("neuron", "first call ever", "in the next process", "", texts=1)
+    table.columns[-1].justify = "left"
     for row in rows:
         notes = row.get("unavailable") or ("[red]importing snntrain compiled[/red]" if row["imports_compile"] else "")
         cells = (_shown(row.get(name), "<", " s") for name in ("cold", "warm"))
@@ -312,35 +267,23 @@ def cold_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]]) -> Figure:
     """Forward + backward as a multiple of the floor, one panel per shape."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
     neurons = list(dict.fromkeys(row["neuron"] for row in rows))
-    height = 1.6 + 0.5 * len(neurons)
-    figure, panels = plt.subplots(
-        1, len(shapes), figsize=(1.5 + 4 * len(shapes), height), sharey=True, squeeze=False, layout="constrained"
-    )
-    for panel, shape in zip(panels[0], shapes, strict=True):
+    title = "Forward + backward, as a multiple of the time of x*1 (read, write, autograd)"
+    figure, panels = benchmark.axes(len(shapes), 1.5 + 4 * len(shapes), 1.6 + 0.5 * len(neurons), title, sharey=True)
+    for panel, shape in zip(panels, shapes, strict=True):
         of_shape = {row["neuron"]: row for row in rows if tuple(row["shape"]) == shape}
         _draw(panel, [of_shape[name] for name in neurons])
         panel.set_title("T = {}, N = {}, {} features".format(*shape), fontsize=10)
-    panels[0][0].set_yticks(range(len(neurons)), [name.removesuffix("Node") for name in neurons])
-    handles = {label: bar for panel in panels[0] for bar, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    panels[0].set_yticks(range(len(neurons)), [name.removesuffix("Node") for name in neurons])
+    handles = {label: bar for panel in panels for bar, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle("Forward + backward, as a multiple of the time of x*1 (read, write, autograd)", fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 def _draw(panel: Any, rows: list[dict[str, Any]]) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     series = ((FUSED, "fused kernels", "#0072b2"), (LOOP, "plain torch", "#999999"))
     series += ((SPIKINGJELLY, "SpikingJelly 2.0.0", "#d55e00"),)
     for place, (title, label, color) in enumerate(series):
@@ -358,12 +301,11 @@ def _draw(panel: Any, rows: list[dict[str, Any]]) -> None:
         if limit:
             panel.plot([limit] * 2, [number - 0.42, number + 0.42], color="black", linewidth=1.2, label="target")
     panel.set_xscale("log")
-    panel.set_xlim(1, 2 * panel.get_xlim()[1])  # from the floor on, with room for the numbers
+    panel.set_xlim(1, 2 * panel.get_xlim()[1])  # start at the floor, and leave room for the numbers
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.spines[["top", "right"]].set_visible(False)
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
@@ -392,16 +334,15 @@ def shapes(text: str) -> list[tuple[int, ...]]:
 
 def read_options() -> argparse.Namespace:
     """The command line, checked."""
-    parser = benchmark.parser(__doc__, EXAMPLES)
+    parser = benchmark.parser(__doc__, rounds=10)
     parser.add_argument(
         "--neurons", type=neurons, default="pointwise", help="names such as LIF,KLIF; pointwise (default); all"
     )
     default = ",".join("x".join(map(str, shape)) for shape in SHAPES)
     parser.add_argument("--shapes", type=shapes, default=default, help="TxNxFEATURES, … (default %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
-    parser.add_argument("--rounds", type=benchmark.positive, default=10, help="default %(default)s")
     parser.add_argument("--cold", action="store_true", help="also time first calls, in fresh processes")
-    parser.add_argument("--first-call", help=argparse.SUPPRESS)  # what --cold starts
+    parser.add_argument("--first-call", help=argparse.SUPPRESS)  # used by --cold
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("argument --device: torch finds no CUDA device; use --device cpu")
@@ -413,26 +354,26 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, write."""
     options = read_options()
-    torch.set_num_threads(options.threads)
     if options.first_call:
+        torch.set_num_threads(options.threads)
         print(json.dumps(first_call(options.first_call)))
         return
-    run = benchmark.describe_run(options.threads, options.device)
-    benchmark.introduce(run)
+    run = benchmark.begin(options)
     rows: list[dict[str, Any]] = []
     for shape in options.shapes:
         work = track(options.neurons, f"{'x'.join(map(str, shape))}", console=console, transient=True)
         of_shape = [measure(peers.CASES[name], shape, options.rounds, options.device) for name in work]
-        console.print("T = {}, N = {}, {} features".format(*shape), table_of(of_shape), "", sep="\n")
+        ratios, times = tables_of(of_shape)
+        console.print("T = {}, N = {}, {} features".format(*shape), ratios, "", times, "", sep="\n")
         rows += of_shape
     print_reasons(rows)
     print_verdict(rows)
-    results = {"benchmark": "neuron", "run": run, "device": options.device, "rounds": options.rounds, "rows": rows}
+    results: dict[str, Any] = {"rows": rows}
     if options.cold:
         work = track(options.neurons, "first calls", console=console, transient=True)
         results["cold"] = [cold_and_warm(peers.CASES[name], options.threads) for name in work]
         console.print(cold_table(results["cold"]), "")
-    benchmark.write_results(options.output, "neuron", results, partial(plot, rows))
+    benchmark.finish(options, "neuron", run, results, plot(rows))
 
 
 if __name__ == "__main__":

@@ -1,220 +1,58 @@
-"""One training step of the conv SNN: in a plain loop, through train.py's machinery, and in SpikingJelly."""
+"""One training step of the conv SNN: in a plain loop, through train.py's machinery, and in SpikingJelly.
+
+python scripts/bench_train.py                                        IF neurons, T = 4, batches of 64: about a minute
+python scripts/bench_train.py --neuron plif --T 8 --rounds 11
+python scripts/bench_train.py --data /path/to/data                   Fashion-MNIST instead of random pictures
+python scripts/bench_train.py --over-T 2,4,8,16,32,64                also: how a step's time grows with T
+python scripts/bench_train.py --variants bare,spikingjelly --steps 50
+
+SpikingJelly comes with: pip install -c constraints.txt -e '.[bench]'
+"""
 
 import os
 
-# Before torch loads, as in train.py: threads that wait sleep instead of spinning, so that a neighbour costs less.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports its start and stop
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # before torch loads: the profiler reports its start and stop
 
 import argparse
-import contextlib
 import gc
-import itertools
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import benchmark
-import lightning.pytorch as pl
 import numpy as np
 import peers
 import torch
-from benchmark import console
+from benchmark import console, milliseconds
+from matplotlib.figure import Figure
 from rich.table import Table
-from torch import Tensor, nn
+from training_steps import (
+    BARE,
+    FRAMEWORK,
+    SPIKINGJELLY,
+    WARM_UP,
+    Framework,
+    PlainLoop,
+    largest_difference,
+    plain_loop,
+    settings_of,
+    some_batches,
+)
 
-from snntrain import functional, registry
-from snntrain.config.check import check
-from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
-from snntrain.model import builder
-from snntrain.run.build import build, build_data, build_net
+from snntrain import terminal
+from snntrain.error import UsageError
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.run import quieten_lightning
-from snntrain.task import loss as losses
-from snntrain.task.optimizer import configure
 
-WARM_UP = 3  # steps that are not counted at the start of each round
-BARE, FRAMEWORK, SPIKINGJELLY = "bare", "framework", "spikingjelly"
 TITLES = {BARE: "snntrain, plain loop", FRAMEWORK: "snntrain, as train.py", SPIKINGJELLY: "SpikingJelly, plain loop"}
-EXAMPLES = """\
-  python scripts/bench_train.py                                        IF neurons, T = 4, batches of 64: about a minute
-  python scripts/bench_train.py --neuron plif --T 8 --rounds 11
-  python scripts/bench_train.py --data /path/to/data                   Fashion-MNIST instead of random pictures
-  python scripts/bench_train.py --over-T 2,4,8,16,32,64                also: how a step's time grows with T
-  python scripts/bench_train.py --variants bare,spikingjelly --steps 50
-SpikingJelly comes with: pip install -c constraints.txt -e '.[bench]'"""
-
-
-# --- the config ------------------------------------------------------------------------------------------------------
-
-
-def settings_of(options: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]:
-    """The config that train.py would get, checked.
-
-    Args:
-        folder: the run folder.
-        steps: of the one epoch.
-
-    Raises: UsageError.
-    """
-    overrides = [
-        "model=csnn",
-        "data=fashion_mnist",
-        f"neuron={options.neuron}",
-        f"surrogate={options.surrogate}",
-        f"model.channels={options.channels}",
-        f"data.batch_size={options.batch}",
-        f"T={options.T}",
-        "trainer.max_epochs=1",
-        f"trainer.limit_train_batches={steps}",
-        "trainer.limit_val_batches=1",  # the monitored metric has to exist
-    ]
-    if not options.data:
-        overrides += ["plugins=[random_pictures]", "data._target_=random_pictures.RandomPictures"]
-    config = compose(overrides)
-    config.paths.run = str(folder)
-    if options.data:
-        config.paths.data = str(options.data)
-    return check(config)
-
-
-# --- what is measured ------------------------------------------------------------------------------------------------
-
-
-class PlainLoop:
-    """A network, its optimiser and a few batches in a loop of plain torch.
-
-    Args:
-        net: [T, N, *] → [T, N, num_classes].
-        reset: clears the state of the net.
-        settings: the config.
-        batches: reused in turn.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        reset: Callable[[nn.Module], None],
-        settings: Mapping[str, Any],
-        batches: list[tuple[Tensor, Tensor]],
-    ) -> None:
-        self.net, self.reset, self.T = net, reset, settings["T"]
-        self.optimizer = configure(net, settings["optim"])["optimizer"]
-        self.smoothing = settings["task"]["label_smoothing"]
-        self.encoder = registry.build("encoder", **settings["encoder"])
-        self.batches = itertools.cycle(batches)
-
-    def step(self, T: int) -> None:
-        x, target, _ = next(self.batches)
-        self.optimizer.zero_grad()
-        self.reset(self.net)
-        scores = self.net(self.encoder(x, T)).mean(0)
-        losses.cross_entropy(scores, target, self.smoothing).backward()
-        self.optimizer.step()
-
-    def seconds_per_step(self, steps: int, T: int | None = None) -> float:
-        """Mean over steps that follow a warm-up."""
-        T = T or self.T
-        for _ in range(WARM_UP):
-            self.step(T)
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.step(T)
-        return (time.perf_counter() - began) / steps
-
-
-class StepClock(pl.Callback):
-    """Note the time at the end of every training batch."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        self.times.append(time.perf_counter())
-
-    def seconds_per_step(self) -> float:
-        """Mean from batch end to batch end after the warm-up: loader, hooks, logging and step."""
-        return (self.times[-1] - self.times[WARM_UP - 1]) / (len(self.times) - WARM_UP)
-
-
-class Framework:
-    """The Trainer, LightningModule, datamodule, callbacks and logger of train.py.
-
-    Args:
-        settings: the config, which holds the number of steps.
-    """
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
-
-    def seconds_per_step(self) -> float:
-        """One run of one epoch; what comes before its first and after its last step is not counted."""
-        built, clock = build(self.settings), StepClock()
-        built.trainer.callbacks.append(clock)
-        with contextlib.redirect_stdout(sys.stderr):  # its progress is not our output
-            built.trainer.fit(built.task, datamodule=built.data)
-        del built
-        gc.collect()  # a Trainer is full of cycles; its memory should not wait for the next round
-        return clock.seconds_per_step()
-
-
-def some_batches(settings: Mapping[str, Any]) -> list[tuple[Tensor, Tensor]]:
-    """Batches for the plain loops, from the data that the framework trains on."""
-    return list(itertools.islice(build_data(settings).train_dataloader(), 8))
-
-
-def spikingjelly_net(settings: Mapping[str, Any]) -> nn.Module:
-    """SpikingJelly's layers for the same list, with the same weights.
-
-    Raises: ImportError if it is not installed.
-    """
-    ours = build_net(settings)
-    neuron = dict(settings["neuron"])
-    name, surrogate = neuron.pop("name"), neuron.pop("surrogate_function")
-    layers = []
-    for entry, layer in zip(settings["model"]["layers"], ours.layers, strict=True):
-        if entry == "neuron":
-            layers.append(peers.spikingjelly_neuron(name, neuron, surrogate))
-            continue
-        arguments = {"name": entry} if isinstance(entry, str) else dict(entry)
-        arguments.pop("name")  # "norm", say: what it stands for is the layer's class
-        target = getattr(peers.spikingjelly_module("layer"), type(layer).__name__)
-        sizes = {size: getattr(layer, size) for size in builder.inferred_arguments(type(layer))}
-        layers.append(target(**sizes, **arguments))
-    net = nn.Sequential(*layers)
-    net.load_state_dict({key.removeprefix("layers."): value for key, value in ours.state_dict().items()})
-    peers.spikingjelly_module("functional").set_step_mode(net, "m")
-    return net
-
-
-def plain_loop(name: str, settings: Mapping[str, Any], batches: list[tuple[Tensor, Tensor]]) -> PlainLoop:
-    """Ours or SpikingJelly's."""
-    if name == BARE:
-        return PlainLoop(build_net(settings), functional.reset_net, settings, batches)
-    return PlainLoop(spikingjelly_net(settings), peers.spikingjelly_module("functional").reset_net, settings, batches)
-
-
-@torch.no_grad()
-def largest_difference(one: PlainLoop, other: PlainLoop) -> float:
-    """Largest difference of the two nets' scores for one batch: before training it shows that they are the same."""
-    x, *_ = next(one.batches)
-    scores = []
-    for loop in (one, other):
-        loop.reset(loop.net)
-        loop.net.eval()
-        scores.append(loop.net(loop.encoder(x, loop.T)).mean(0))
-        loop.net.train()
-        loop.reset(loop.net)
-    return (scores[0] - scores[1]).abs().max().item()
+LABELS = {name: title.replace(", ", ",\n") for name, title in TITLES.items()}
+COLORS = {BARE: "#0072b2", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -243,61 +81,51 @@ def train_and_report_memory(name: str, options: argparse.Namespace, folder: Path
 
 
 def peak_memory(names: list[str]) -> dict[str, dict[str, int]]:
-    """Peak of each variant beyond what was there before it was built; side by side, since only time would suffer."""
+    """Peak memory that each variant adds; the processes run side by side, which disturbs only their speed."""
     if not Path("/proc/self/clear_refs").exists():
         console.print("memory: not measured, this system has no /proc", style="dim")
         return {}
-    command = [sys.executable, __file__, *sys.argv[1:]]
-    processes = {
-        name: subprocess.Popen(
-            [*command, "--memory-of", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for name in names
-    }
-    measured = {}
-    for name, process in processes.items():
-        out, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the process that measures the memory of {name} failed:\n{errors}")
-        measured[name] = json.loads(out.splitlines()[-1])
-        measured[name]["bytes"] = measured[name]["peak_bytes"] - measured[name]["before_bytes"]
+    processes = {name: benchmark.start_again(*sys.argv[1:], "--memory-of", name) for name in names}
+    measured = {name: benchmark.answer_of(process) for name, process in processes.items()}
+    for row in measured.values():
+        row["bytes"] = row["peak_bytes"] - row["before_bytes"]
     return measured
 
 
 # --- where the time goes ---------------------------------------------------------------------------------------------
 
-KINDS = ("convolution", "neuron", "matmul", "pooling", "normalisation", "copies", "zeroing", "optimiser", "other")
+KINDS = ("convolution", "neuron", "matmul", "pooling", "normalization", "copies", "zeroing", "optimizer", "other")
 _BY_PATTERN = (
     ("convolution", r"conv|mkldnn"),
     ("pooling", r"pool"),
-    ("normalisation", r"batch_norm"),
+    ("normalization", r"batch_norm"),
     ("matmul", r"mm$|^linear|^matmul"),
     ("zeroing", r"^zero|^new_zeros|^fill_|^full"),
     ("copies", r"^copy_|^clone|^contiguous|^_to_copy|^to$|^reshape"),
-    # Nothing else in this net does arithmetic by element, stacks or splits; the loss does it on a few numbers.
+    # In this net only neurons do elementwise arithmetic, stack or split, apart from the loss, which is tiny.
     ("neuron", r"^(add|sub|rsub|mul|div|neg|abs|exp|reciprocal|pow|where|ge|gt|le|lt|eq|sum)_?$|^sigmoid|^clamp"),
     ("neuron", r"^(stack|cat|unbind|select|select_backward|unsqueeze|ones_like|maximum|minimum)$"),
 )
 
 
 def kind_of(event: Any) -> str:
-    """The kind of work of a profiler event, by its own name; inside the optimiser's step all is the optimiser's."""
+    """The kind of work of a profiler event, by its name; inside the optimizer's step everything is the optimizer's."""
     ancestor = event
     while ancestor is not None:
         if ancestor.name.startswith("Optimizer."):
-            return "optimiser"
+            return "optimizer"
         ancestor = ancestor.cpu_parent
     if event.name.startswith("sj_"):  # SpikingJelly's own operators
         return "neuron"
     if not event.name.startswith("aten::"):
-        # A Python autograd.Function of a library bears its class's name; torch's own nodes end in a digit.
+        # A library's autograd.Function is named after its class; the names of torch's own nodes end in a digit.
         return "neuron" if re.fullmatch(r"\w*[A-Za-z]", event.name) else "other"
     name = event.name.removeprefix("aten::")
     return next((kind for kind, pattern in _BY_PATTERN if re.search(pattern, name)), "other")
 
 
 def shares(loop: PlainLoop, steps: int) -> dict[str, float]:
-    """Kind of operation → its part of a step's own time, as the profiler of torch sees it on the main thread."""
+    """Kind of operation → its share of a step's time, as torch's profiler sees it on the main thread."""
     for _ in range(WARM_UP):
         loop.step(loop.T)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -315,7 +143,9 @@ def shares(loop: PlainLoop, steps: int) -> dict[str, float]:
 
 def over_T(loop: PlainLoop, values: list[int], steps: int, rounds: int) -> dict[str, Any]:
     """Seconds per step for several T, and the straight line through their medians."""
-    seconds = benchmark.interleaved({T: partial(loop.seconds_per_step, steps, T) for T in values}, rounds)
+    seconds = benchmark.interleaved(
+        {T: partial(loop.seconds_per_step, steps, T) for T in values}, rounds, warm_up=False
+    )
     medians = np.array([statistics.median(seconds[T]) for T in values])
     slope, intercept = np.polyfit(values, medians, 1)
     residuals = medians - (slope * np.array(values) + intercept)
@@ -327,7 +157,7 @@ def over_T(loop: PlainLoop, values: list[int], steps: int, rounds: int) -> dict[
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-def summarise(seconds: Mapping[str, list[float]], memory: Mapping[str, Any], batch: int) -> dict[str, Any]:
+def summarize(seconds: Mapping[str, list[float]], memory: Mapping[str, Any], batch: int) -> dict[str, Any]:
     """Per variant: speed, memory, and both as ratios to SpikingJelly."""
     variants = {}
     for name, values in seconds.items():
@@ -347,9 +177,7 @@ def summarise(seconds: Mapping[str, list[float]], memory: Mapping[str, Any], bat
 
 def speed_table(variants: Mapping[str, Any]) -> Table:
     """One row per variant."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "img/s", "min", "max", "× SpikingJelly", "ms/step", "peak memory", "÷ SpikingJelly"):
-        table.add_column(title, justify="right" if title else "left")
+    table = terminal.table("", "img/s", "min", "max", "× SJ", "ms/step", "peak memory", "÷ SJ", texts=1)
     for name, row in variants.items():
         speed = row["images_per_second"]
         memory = row.get("peak_memory")
@@ -357,7 +185,7 @@ def speed_table(variants: Mapping[str, Any]) -> Table:
             TITLES[name],
             *(f"{speed[key]:,.0f}" for key in ("median", "min", "max")),
             f"{row['times_as_fast']:.2f}" if "times_as_fast" in row else "-",
-            f"{1e3 * statistics.median(row['seconds_per_step']):.1f}",
+            milliseconds(row["seconds_per_step"]),
             f"{memory['bytes'] / 2**20:,.0f} MiB" if memory else "-",
             f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else "-",
         )
@@ -366,10 +194,7 @@ def speed_table(variants: Mapping[str, Any]) -> Table:
 
 def shares_table(by_variant: Mapping[str, Mapping[str, float]]) -> Table:
     """Kinds of operations against variants."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in by_variant:
-        table.add_column(TITLES[name], justify="right")
+    table = terminal.table("", *(TITLES[name] for name in by_variant), texts=1)
     for kind in KINDS:
         table.add_row(kind, *(f"{100 * by_variant[name][kind]:.1f} %" for name in by_variant))
     return table
@@ -378,40 +203,28 @@ def shares_table(by_variant: Mapping[str, Mapping[str, float]]) -> Table:
 def growth_table(growth: Mapping[str, Any]) -> Table:
     """T against time per step, measured and on the line."""
     fit = growth["fit"]
-    table = Table(box=None, pad_edge=False)
-    for title in ("T", "ms/step", "line"):
-        table.add_column(title, justify="right")
+    table = terminal.table("T", "ms/step", "line", texts=0)
     for T, values in growth["seconds_per_step"].items():
         expected = fit["slope"] * int(T) + fit["intercept"]
-        table.add_row(T, f"{1e3 * statistics.median(values):.1f}", f"{1e3 * expected:.1f}")
+        table.add_row(T, milliseconds(values), milliseconds(expected))
     return table
 
 
-def plot(results: Mapping[str, Any], path: Path) -> None:
+def plot(results: Mapping[str, Any], options: argparse.Namespace) -> Figure:
     """Speed, time by kind of operation and, if measured, time over T, side by side."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels = [partial(_draw_speed, results["variants"])]
     if results["shares"]:
         panels.append(partial(_draw_kinds, results["variants"], results["shares"]))
     if results["over_T"]:
         panels.append(partial(_draw_growth, results["over_T"]))
-    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False, layout="constrained")
-    for axis, draw in zip(axes[0], panels, strict=True):
-        axis.spines[["top", "right"]].set_visible(False)
-        draw(axis)
-    options = results["options"]
-    figure.suptitle(
-        f"One training step of the csnn: {options['neuron'].upper()}, {options['channels']} channels, "
-        f"T = {options['T']}, batch {options['batch']}, {options['threads']} threads",
-        fontsize=11,
+    title = (
+        f"One training step of the csnn: {options.neuron.upper()}, {options.channels} channels, "
+        f"T = {options.T}, batch {options.batch}, {options.threads} threads"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    figure, axes = benchmark.axes(len(panels), 5 * len(panels), 4, title)
+    for axis, draw in zip(axes, panels, strict=True):
+        draw(axis)
+    return figure
 
 
 def _draw_speed(variants: Mapping[str, Any], axis: Any) -> None:
@@ -419,8 +232,7 @@ def _draw_speed(variants: Mapping[str, Any], axis: Any) -> None:
     medians = [speed["median"] for speed in speeds]
     below = [speed["median"] - speed["min"] for speed in speeds]
     above = [speed["max"] - speed["median"] for speed in speeds]
-    colors = [{BARE: "#0072b2", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}[name] for name in variants]
-    labels = [TITLES[name].replace(", ", ",\n") for name in variants]
+    labels, colors = [LABELS[name] for name in variants], [COLORS[name] for name in variants]
     bars = axis.bar(labels, medians, yerr=[below, above], color=colors, capsize=4)
     axis.bar_label(bars, fmt="{:,.0f}", label_type="center", color="white")
     axis.set_ylabel("images per second (median, min, max)")
@@ -428,7 +240,7 @@ def _draw_speed(variants: Mapping[str, Any], axis: Any) -> None:
 
 def _draw_kinds(variants: Mapping[str, Any], by_variant: Mapping[str, Mapping[str, float]], axis: Any) -> None:
     bottom = np.zeros(len(by_variant))
-    labels = [TITLES[name].replace(", ", ",\n") for name in by_variant]
+    labels = [LABELS[name] for name in by_variant]
     steps = np.array([1e3 * statistics.median(variants[name]["seconds_per_step"]) for name in by_variant])
     for kind in KINDS:
         heights = steps * [by_variant[name][kind] for name in by_variant]
@@ -445,7 +257,7 @@ def _draw_growth(growth: Mapping[str, Any], axis: Any) -> None:
     fit = growth["fit"]
     line = [1e3 * (fit["slope"] * T + fit["intercept"]) for T in values]
     axis.plot(values, line, color="#999999", label=f"line, R² = {fit['r_squared']:.4f}")
-    axis.plot(values, measured, "o", color="#0072b2", label=TITLES[BARE])
+    axis.plot(values, measured, "o", color=COLORS[BARE], label=TITLES[BARE])
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("time steps T")
@@ -475,15 +287,11 @@ def data_folder(text: str) -> Path:
 
 def read_options() -> argparse.Namespace:
     """The command line, checked."""
-    parser = benchmark.parser(__doc__, EXAMPLES)
-    add = partial(parser.add_argument, type=benchmark.positive)
+    parser = benchmark.parser(__doc__, T=4, batch=64, rounds=7)
     parser.add_argument("--neuron", choices=("if", "lif", "plif"), default="if", help="default %(default)s")
     parser.add_argument("--surrogate", choices=("atan", "sigmoid"), default="atan", help="default %(default)s")
-    add("--channels", default=32, help="of both convolutions (default %(default)s)")
-    add("--T", default=4, help="time steps (default %(default)s)")
-    add("--batch", default=64, help="images per step (default %(default)s)")
-    add("--steps", default=20, help=f"per round, after {WARM_UP} that do not count (default %(default)s)")
-    add("--rounds", default=7, help="each measures every variant once (default %(default)s)")
+    benchmark.add_count(parser, "channels", 32, "of both convolutions")
+    benchmark.add_count(parser, "steps", 20, f"per round, after {WARM_UP} that do not count")
     parser.add_argument("--over-T", type=benchmark.positives, metavar="T,T,…", help="also time the plain loop over T")
     parser.add_argument(
         "--data", type=data_folder, metavar="FOLDER", help="folder of Fashion-MNIST (default: random pictures)"
@@ -492,7 +300,7 @@ def read_options() -> argparse.Namespace:
         "--variants", type=variants_of, default=",".join(TITLES), help="of %(default)s, which is the default"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure peak memory")
-    parser.add_argument("--memory-of", choices=tuple(TITLES), help=argparse.SUPPRESS)  # what peak_memory starts
+    parser.add_argument("--memory-of", choices=tuple(TITLES), help=argparse.SUPPRESS)  # used by peak_memory
     options = parser.parse_args()
     if options.over_T and len(options.over_T) < 3:
         parser.error("argument --over-T: a line needs at least three values")
@@ -502,16 +310,18 @@ def read_options() -> argparse.Namespace:
 
 
 def available(names: list[str]) -> Iterator[str]:
-    """The variants that can be measured; says why one cannot."""
+    """Yield the variants that can be measured; print why another cannot."""
     for name in names:
         if name == SPIKINGJELLY and not benchmark.installed("spikingjelly"):
-            console.print("SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim")
+            console.print(
+                "SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim", markup=False
+            )
         else:
             yield name
 
 
 def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict[str, Any]:
-    """All that is asked for, as results."""
+    """Measure everything that the options ask for."""
     settings = settings_of(options, folder, WARM_UP + options.steps)
     batches = some_batches(settings)
     loops = {name: plain_loop(name, settings, batches) for name in names if name != FRAMEWORK}
@@ -522,14 +332,14 @@ def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict
     if FRAMEWORK in names:
         measurements[FRAMEWORK] = Framework(settings).seconds_per_step
     measurements = {name: measurements[name] for name in names}
-    seconds = benchmark.interleaved(measurements, options.rounds)
+    seconds = benchmark.interleaved(measurements, options.rounds, warm_up=False)
     if {BARE, FRAMEWORK} <= seconds.keys():
         results["framework_overhead"] = benchmark.ratio(seconds[FRAMEWORK], seconds[BARE]) - 1
     results["shares"] = {name: shares(loop, min(options.steps, 10)) for name, loop in loops.items()}
     if options.over_T and BARE in loops:
         results["over_T"] = over_T(loops[BARE], options.over_T, options.steps, options.rounds)
     memory = {} if options.no_memory else peak_memory(names)
-    results["variants"] = summarise(seconds, memory, options.batch)
+    results["variants"] = summarize(seconds, memory, options.batch)
     return results
 
 
@@ -553,15 +363,14 @@ def report(results: Mapping[str, Any]) -> None:
 def main() -> None:
     """Measure, print, write."""
     options = read_options()
-    torch.set_num_threads(options.threads)
     quieten_lightning()
     keep_freed_memory()  # as train.py does; here it serves every variant
     with tempfile.TemporaryDirectory(prefix="snntrain-bench-") as folder:
         if options.memory_of:
+            torch.set_num_threads(options.threads)
             print(json.dumps(train_and_report_memory(options.memory_of, options, Path(folder))))
             return
-        run = benchmark.describe_run(options.threads)
-        benchmark.introduce(run)
+        run = benchmark.begin(options)
         names = list(available(options.variants))
         if not names:
             sys.exit("error: none of the variants asked for can be measured")
@@ -569,11 +378,8 @@ def main() -> None:
             results = compare(options, names, Path(folder))
         except UsageError as error:
             sys.exit(f"error: {error}")
-    shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-    del shown["memory_of"]
-    results = {"benchmark": "train", "run": run, "options": shown, **results}
     report(results)
-    benchmark.write_results(options.output, "train", results, partial(plot, results))
+    benchmark.finish(options, "train", run, results, plot(results, options))
 
 
 if __name__ == "__main__":

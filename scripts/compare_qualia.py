@@ -1,9 +1,9 @@
-"""snntrain.quantize in mode 'qualia' beside qualia-plugin-snn 2.6.0: how many of their numbers differ.
+"""Compare snntrain.quantize in mode 'qualia' with qualia-plugin-snn 2.6.0: how many of their numbers differ.
 
-python scripts/compare_qualia.py ~/qualia          the folder of the reference; pip puts it there if it is not
+python scripts/compare_qualia.py ~/qualia          the folder of the reference; pip installs it there if it is missing
 
-Qualia needs SpikingJelly 0.0.0.0.14, which cannot be installed beside the one that the benchmarks use: hence a folder
-of its own. pytest tests/peers/test_qualia.py does the same with SNNTRAIN_QUALIA=~/qualia.
+Qualia needs SpikingJelly 0.0.0.0.14, which cannot be installed beside the version that the benchmarks use; therefore
+it has a folder of its own. pytest tests/peers/test_qualia.py does the same with SNNTRAIN_QUALIA=~/qualia.
 """
 
 import argparse
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from benchmark import console
 from qualia_reference import Case, Record, record_neuron, record_quantizer
-from rich.table import Table
 from torch import Tensor, nn
 
+from snntrain import terminal
 from snntrain.quantize import Quantizer, qualia
 from snntrain.surrogate import Sigmoid
 
@@ -32,7 +32,7 @@ TOLERANCE = 1e-6  # of gradients, in units of the largest one of a case; values 
 
 
 class OurNeuron(nn.Module):
-    """The neurons of snntrain.quantize.qualia, as record_neuron wants them."""
+    """The neurons of snntrain.quantize.qualia with the interface that record_neuron expects."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class OurNeuron(nn.Module):
 
 @dataclass
 class Count:
-    """What was compared in a group of cases.
+    """What a group of cases gave.
 
     Attributes:
-        cases: number of them.
+        cases: how many there are.
         crashes: cases in which the reference crashes; ours must give finite numbers.
         values: outputs, potentials, hyper-parameters, fractional bits.
         different: values that are not equal bit for bit.
-        gradients: number of them.
+        gradients: how many were compared.
         rounded: gradients that are not equal bit for bit.
         wrong: gradients that differ by more than the tolerance, and numbers that are not finite.
     """
@@ -105,21 +105,21 @@ def main() -> None:
 
 
 def install(folder: Path) -> None:
-    """Put the reference into a folder, without what it depends on: of that the neurons need torch and numpy only."""
+    """Install the reference into a folder, without its dependencies: its neurons need only torch and numpy."""
     if not (folder / "qualia_plugin_snn").exists():
         options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(folder))
         subprocess.run([sys.executable, "-m", "pip", "install", *options, *REFERENCE], check=True)
 
 
 def run_reference(folder: Path, output: Path) -> None:
-    """Have the reference compute its numbers, in a process that finds its SpikingJelly before any other."""
+    """Run the reference in a process that imports its SpikingJelly and not the installed one."""
     script = Path(__file__).with_name("qualia_reference.py")
     environment = os.environ | {"PYTHONPATH": str(folder.resolve())}
     subprocess.run([sys.executable, script, folder, output], check=True, env=environment)
 
 
 def compare(path: Path) -> dict[str, Count]:
-    """Group of cases → what came out when our side ran them and was compared."""
+    """Run our side and compare it with the reference; group of cases → counts."""
     counts: dict[str, Count] = defaultdict(Count)
     with np.load(path) as file:
         theirs: dict[int, Record] = defaultdict(dict)
@@ -141,7 +141,7 @@ def compare(path: Path) -> dict[str, Count]:
 
 
 def run_ours(case: Case) -> Record:
-    """What snntrain computes."""
+    """The numbers that snntrain computes."""
     if case["what"] == "Quantizer":
         return record_quantizer(Quantizer({**case["quant_params"], "mode": "qualia"}, "w"), "step")
     with warnings.catch_warnings():
@@ -166,8 +166,8 @@ def _count(count: Count, ours: Record, theirs: Record) -> None:
 
 def show(counts: dict[str, Count]) -> None:
     """Print a table."""
-    table = Table(title="qualia-plugin-snn 2.6.0 and snntrain, mode 'qualia'")
-    headings = (
+    console.print("qualia-plugin-snn 2.6.0 and snntrain, mode 'qualia'")
+    headers = (
         "",
         "cases",
         "crash there",
@@ -177,8 +177,7 @@ def show(counts: dict[str, Count]) -> None:
         "different",
         f"by more than {TOLERANCE:g}",
     )
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+    table = terminal.table(*headers, texts=1)
     for group, count in counts.items():
         cells: list[Any] = [count.cases, count.crashes, count.values, count.different]
         table.add_row(group, *(f"{cell:,}" for cell in [*cells, count.gradients, count.rounded, count.wrong]))

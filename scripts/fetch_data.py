@@ -1,22 +1,20 @@
-"""Download a data set, or put files brought by hand into place: verified, unpacked, ready for data=…"""
+"""Download a data set, or install files that you already have: verified, unpacked, ready for data=…"""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from snntrain.error import UsageError
 from snntrain.run.front import Parser, key_values, run_program
-from snntrain.terminal import terminal
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from snntrain.terminal import table, terminal
 
 EXAMPLES = """\
-  python scripts/fetch_data.py                                           what there is to fetch
-  python scripts/fetch_data.py name=cifar10                              into data/, as train.py looks for it
-  python scripts/fetch_data.py name=nmnist paths.data=/my/data           goes on with a download that was interrupted
+  python scripts/fetch_data.py                                           lists the data sets
+  python scripts/fetch_data.py name=cifar10                              into data/, where train.py looks for it
+  python scripts/fetch_data.py name=nmnist paths.data=/my/data           resumes an interrupted download
   python scripts/fetch_data.py name=shd --from ~/shd_train.h5.zip --from ~/shd_test.h5.zip"""
 
 KEYS = ("name", "paths.data")
@@ -48,28 +46,24 @@ def _fetch(name: str, root: str, given: list[Path]) -> int:
 
     try:
         fetch(name, root, given, say=_say)
-    except ValueError as error:  # of its readers: the text is a sentence
+    except ValueError as error:  # from a reader of data; its text is a whole sentence
         raise UsageError(" ".join(str(error).split())) from error
     except KeyboardInterrupt:
-        _say("The same command goes on with it.")
+        _say("The same command resumes the download.")
         raise
     return 0
 
 
-def _table(root: Path) -> "Table":
-    from rich.table import Table
-
+def _table(root: Path) -> Table:
     from snntrain.data import source
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("name", "license", "to download", f"in {root}"):
-        table.add_column(header, overflow="fold")
+    listed = table("name", "license", "to download", f"in {root}")
     for one in map(source.find, source.names()):
         sizes = [file.size for file in one.files]
         size = "nothing" if not sizes else source.readable(sum(sizes)) if all(sizes) else "size not published"
         there = sum((root / one.folder / file.name).is_file() for file in one.files)
-        table.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
-    return table
+        listed.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
+    return listed
 
 
 def _say(line: str) -> None:

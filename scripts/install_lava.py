@@ -1,10 +1,10 @@
-"""Install lava-nc 0.10.0 and lava-dl 0.6.0, which no package index gives to a Python of today, and try them.
+"""Install lava-nc 0.10.0 and lava-dl 0.6.0, which pip refuses on a current Python, and check that they run.
 
 python scripts/install_lava.py ~/lava       into a folder of their own; then SNNTRAIN_LAVA=~/lava finds them there
 python scripts/install_lava.py venv         into the environment of this Python
 
-About 160 MB. Their metadata ask for Python 3.10, numpy 1 and torch 2.3: they run with later ones through
-snntrain/lava_exchange/lava_shim.py. What they need and this environment lacks (asteval, mostly) comes with them.
+About 160 MB. Their metadata require Python 3.10, numpy 1 and torch 2.3; with snntrain/lava_exchange/lava_shim.py they
+run on later versions. Dependencies that this environment lacks (usually asteval) are installed with them.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 LAVA = ("lava-nc==0.10.0", "lava-dl==0.6.0")
 NEEDED = {"numpy": "numpy>=2", "h5py": "h5py>=3.10", "scipy": "scipy", "networkx": "networkx", "asteval": "asteval"}
 SHIM = Path(__file__).resolve().parents[1] / "snntrain" / "lava_exchange" / "lava_shim.py"
-# netx before slayer, each in a process of its own, as whoever uses them does.
+# Each in a process of its own, as the exporter and the tests use them.
 TRIALS = {
     "netx (runs netx files)": "lava_shim.netx().hdf5.Network",
     "slayer (trains)": "lava_shim.slayer().neuron.cuba.Neuron(1.0, 0.5, 0.25)",
@@ -31,7 +31,7 @@ def install(target: str) -> None:
     """
     place = [] if target == "venv" else ["--target", str(Path(target).expanduser()), "--upgrade"]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", *place]
-    # Without dependencies: the versions that they ask for would replace those that everything else runs with.
+    # Without dependencies: the versions they require would replace those that everything else uses.
     subprocess.run([*pip, "--no-deps", "--ignore-requires-python", *LAVA], check=True)
     missing = [requirement for name, requirement in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:

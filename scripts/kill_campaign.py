@@ -1,11 +1,11 @@
-"""Kill runs at random moments, go on, and compare with what an undisturbed run gives: nothing lost, bits equal.
+"""Kill runs at random moments, resume them, and compare with undisturbed runs: nothing is lost, every bit is equal.
 
 python scripts/kill_campaign.py                       50 kills over all scenes, some minutes
 python scripts/kill_campaign.py --kills 10 --seed 3 --only train,sweep --keep /tmp/kills
 
-Of each scene one undisturbed run is made first. Then a process that does the same is ended by SIGKILL at a random
-moment of that time, what it left is looked at, and it is gone on with as a user would. Exit code 1 if a result was
-lost, a file that is there cannot be read, or a metric differs in any bit.
+Each scene first runs undisturbed. Then a process that does the same is killed by SIGKILL at a random moment within
+that time, the files it left are checked, and the work is resumed as a user would. Exit code 1 if a result was lost,
+a file that exists cannot be read, or a metric differs in any bit.
 """
 
 import argparse
@@ -30,60 +30,60 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # results depend on the number of
 import numpy as np
 import torch
 
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_record
 from snntrain.experiment.recording import record
-from snntrain.run.results import read_results
-from snntrain.run.run import run  # noqa: F401  imported here once, not in each of the processes
+from snntrain.run.checkpoint import read_checkpoint
+from snntrain.run.folder import RunFolder
+from snntrain.run.run import run  # noqa: F401  imported once, before the processes are forked
 from snntrain.sweep.jobs import read_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("model=mlp", "model.features=8", "T=2", "trainer.max_epochs=3", "data.batch_size=64", "optim.lr=0.02")
-LIMIT = 300.0  # seconds after which a process hangs
+LIMIT = 300.0  # seconds after which a process counts as hanging
 Hex = dict[str, str]
 
 
 class Lost(Exception):
-    """A result is not there any more, or is another one."""
+    """Raised for a result that is missing or has changed."""
 
 
 class Scene(ABC):
-    """Something that takes a while, leaves files, and can be gone on with.
+    """Work that takes a while, writes files, and can be resumed.
 
     Attributes:
-        name: for --only.
-        weight: of 50 kills, how many.
+        name: used by --only.
+        weight: how many of 50 kills it gets.
     """
 
     name: str
     weight: int
 
     def prepare(self, folder: Path) -> None:
-        """Make the folder and what has to be in it before."""
+        """Make the folder and the files that the work needs."""
         folder.mkdir(parents=True)
 
     @abstractmethod
     def begin(self) -> None:
-        """The work, in a process of its own whose working directory is the scene's folder."""
+        """Do the work. Called in a process of its own, whose working directory is the scene's folder."""
 
     @abstractmethod
     def go_on(self) -> None:
-        """What a user does after a kill, likewise."""
+        """Do what a user does after a kill. Called in the same way."""
 
     @abstractmethod
     def results(self, folder: Path) -> Hex:
-        """Every metric that is there, by its place and name."""
+        """All metrics that exist, by place and name."""
 
     def check_left(self, folder: Path, whole: Hex) -> None:
-        """What a kill left: each file can be read, and no result is another than it should be."""
+        """Check what a kill left: every file can be read, and no result has changed."""
         for checkpoint in folder.glob("**/*.ckpt"):
             if not checkpoint.name.startswith("."):
                 read_checkpoint(checkpoint)
         self.compare(self.results(folder), whole, partly=True)
 
     def compare(self, found: Hex, whole: Hex, partly: bool) -> None:
-        """Refuse metrics that differ, and, unless only a part is there yet, those that are missing."""
+        """Raise Lost for metrics that differ and, unless only a part is expected, for missing ones."""
         wrong = [key for key in found if found[key] != whole.get(key)]
         missing = [] if partly else [key for key in whole if key not in found]
         if wrong or missing:
@@ -106,13 +106,13 @@ def program(name: str, *arguments: str) -> None:
 
 
 def metrics_of(folder: Path) -> Hex:
-    """The exact metrics of a run that is finished; {} of another."""
-    found = read_results(folder)
+    """The exact metrics of a finished run, otherwise {}."""
+    found = RunFolder(folder).outcome()
     return found["hex"] if found.get("status") == "finished" else {}
 
 
 class Training(Scene):
-    """A run with draws in the model, a schedule and an average of the weights."""
+    """A run with random spikes, a learning-rate schedule and an average of the weights."""
 
     name, weight = "train", 15
     more: tuple[str, ...] = ("encoder=poisson", "neuron=plif", "callbacks=[default,ema]")
@@ -121,7 +121,7 @@ class Training(Scene):
         train(*TINY, *self.more, "hydra.run.dir=run")
 
     def go_on(self) -> None:
-        resumable = Path("run/checkpoints/last.ckpt").is_file()
+        resumable = RunFolder(Path("run")).last_checkpoint.is_file()
         train(*TINY, *self.more, *(["resume=run"] if resumable else ["hydra.run.dir=again"]))
 
     def results(self, folder: Path) -> Hex:
@@ -129,7 +129,7 @@ class Training(Scene):
 
 
 class Converting(Training):
-    """Fit-end callbacks: ANN to SNN, then integers, with a training of their own."""
+    """Fit-end callbacks: ANN to SNN, then integers, which are fine-tuned."""
 
     name, weight = "fit_end", 6
     more = (
@@ -196,7 +196,7 @@ class Caching(Scene):
 
 
 class Recording(Scene):
-    """A record of three seeds put in the place of one that is there."""
+    """A record of three seeds."""
 
     name, weight = "record", 5
     experiment = "digits_lif"
@@ -220,7 +220,7 @@ class Recording(Scene):
 
 
 class Replacing(Recording):
-    """The same where a record is there already: that one stays readable at every moment."""
+    """A record that replaces an existing one, which must be readable at every moment."""
 
     name, weight = "replace", 2
 
@@ -260,7 +260,7 @@ sampler: {type: random, seed: 1}
         return {f"{trial.name} {name}": value for trial in trials for name, value in metrics_of(trial).items()}
 
     def compare(self, found: Hex, whole: Hex, partly: bool) -> None:
-        """A killed trial is replaced by one with the next number, and other draws: three finish in all cases."""
+        """A killed trial is replaced by one with the next number and other values; three finish in any case."""
         super().compare({key: value for key, value in found.items() if key in whole}, whole, partly=True)
         finished = {key.split()[0] for key in found}
         if not partly and len(finished) != 3:
@@ -280,9 +280,9 @@ SCENES: tuple[type[Scene], ...] = (
 
 
 def in_a_process(work: Callable[[], None], folder: Path, kill_after: float | None = None) -> bool:
-    """Do some work in a fork of this process, which need not import torch again.
+    """Do some work in a fork of this process, which saves importing torch again.
 
-    Returns: whether it was killed before its end.
+    Returns: whether it was killed before it ended.
     Raises: RuntimeError with the end of its output if it failed; TimeoutError if it hangs.
     """
     log = folder / "output.txt"
@@ -326,7 +326,7 @@ def _become(work: Callable[[], None], folder: Path, log: Path) -> None:
 
 
 def undisturbed(scene: Scene, folder: Path) -> tuple[Hex, float]:
-    """The results of a run that nobody kills, and how long it takes once the kernels are compiled."""
+    """The results of an undisturbed run, and how long it takes once its kernels are compiled."""
     seconds = 0.0
     for attempt in ("first", "second"):
         place = folder / f"{scene.name}_{attempt}"
@@ -341,7 +341,7 @@ def undisturbed(scene: Scene, folder: Path) -> tuple[Hex, float]:
 
 
 def killed(scene: Scene, folder: Path, moment: float, whole: Hex) -> str:
-    """One kill and what follows; returns what is to be said of it, '' if all is well."""
+    """Kill once, resume and compare; returns what went wrong, or ''."""
     scene.prepare(folder)
     try:
         in_a_process(scene.begin, folder, kill_after=moment)
@@ -363,9 +363,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help=f"of {', '.join(scene.name for scene in SCENES)}, with commas")
     parser.add_argument("--keep", type=Path, help="a folder for what the failing ones left; default: a temporary one")
     asked = parser.parse_args(arguments)
-    wanted = [scene() for scene in SCENES if not asked.only or scene.name in asked.only.split(",")]
+    scenes = [scene() for scene in SCENES if not asked.only or scene.name in asked.only.split(",")]
     draw, began = random.Random(asked.seed), time.perf_counter()
-    plan = [scene for scene in wanted for _ in range(scene.weight)]
+    plan = [scene for scene in scenes for _ in range(scene.weight)]
     plan = [plan[index % len(plan)] for index in range(asked.kills)] if asked.kills > len(plan) else plan
     plan = draw.sample(plan, asked.kills)
     torch.set_num_threads(1)
@@ -378,10 +378,10 @@ def main(arguments: list[str]) -> int:
             print(f"{scene.name}: undisturbed {references[scene.name][1]:.1f} s", flush=True)
         whole, seconds = references[scene.name]
         folder, moment = base / f"{number:03d}_{scene.name}", draw.uniform(0, seconds)
-        told = killed(scene, folder, moment, whole)
-        wrong += bool(told)
-        print(f"{number + 1:3d}  {scene.name:8} killed after {moment:5.2f} s   {told or 'equal'}", flush=True)
-        if not told:
+        problem = killed(scene, folder, moment, whole)
+        wrong += bool(problem)
+        print(f"{number + 1:3d}  {scene.name:8} killed after {moment:5.2f} s   {problem or 'equal'}", flush=True)
+        if not problem:
             shutil.rmtree(folder)
     if not wrong:
         shutil.rmtree(base)

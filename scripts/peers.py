@@ -22,18 +22,18 @@ _PROVIDERS = ("cuda", "triton", "torch")
 
 @dataclass(frozen=True)
 class Case:
-    """One neuron, and what comes closest to it in SpikingJelly.
+    """One neuron, and the one in SpikingJelly that comes closest.
 
     Attributes:
         name: class in snntrain.neuron.
-        arguments: of it; T is added where the constructor asks for it, and the surrogate.
-        peer: class in spikingjelly.activation_based.neuron, None: it has none that takes [T, N, features].
-        peer_arguments: of that one.
-        surrogate: name and arguments, which both libraries share; None: the neuron has its own.
-        peer_mode: step mode that the peer runs in; in mode 's' step by step in a loop.
-        kernel: what SpikingJelly calls its kernels for this neuron on CUDA, None: it has plain torch only.
-        same: the equations agree, not only the kind of work.
-        pointwise: each neuron is a function of its own past alone; else there is nothing to fuse over time.
+        arguments: of that class; the surrogate is added, and T where the constructor takes it.
+        peer: class in spikingjelly.activation_based.neuron; None: there is none that takes [T, N, features].
+        peer_arguments: of that class.
+        surrogate: name and arguments, the same in both libraries; None: the neuron has its own.
+        peer_mode: step mode of the peer; 's': a loop calls it step by step.
+        kernel: SpikingJelly's name of its CUDA kernels for this neuron; None: it has only plain torch.
+        same: the equations are equal; otherwise only the kind of work is.
+        pointwise: each neuron depends on its own past only; others cannot be fused over time.
         light: one state and a handful of operations per step, so that memory traffic alone sets the limit.
     """
 
@@ -69,7 +69,7 @@ CASES = {
         Case(
             "CubaLIFNode",
             {"current_decay": 0.5, "voltage_decay": 0.25},
-            "CUBALIFNode",  # its decays are what is kept; it has no detach_reset
+            "CUBALIFNode",  # its decays are the share that is kept; it has no detach_reset
             {"c_decay": 0.5, "v_decay": 0.75, "v_threshold": 1.0},
         ),
         _twin("ComplementaryLIFNode", {"tau": 2.0}, surrogate=RECT, kernel="clif"),
@@ -86,7 +86,7 @@ CASES = {
     )
 }
 
-#: What a run without --neurons measures.
+#: Measured unless --neurons says otherwise.
 DEFAULT = tuple(case.name for case in CASES.values() if case.pointwise)
 
 
@@ -97,7 +97,7 @@ class Contender:
     Attributes:
         run: x_seq [T, N, *] → outputs of the same shape, from the reset state.
         node: the module behind it, whose parameters get gradients beside the input.
-        prepare: called before each use, outside the time that is measured.
+        prepare: called before each use, outside of the measured time.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -106,8 +106,32 @@ class Contender:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The neuron's own parameters."""
         return list(self.node.parameters())
+
+    def train(self, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Forward and backward: the gradients of the input and of the parameters."""
+        return torch.autograd.grad(self.run(x), [x, *self.parameters], g, allow_unused=True)
+
+    @torch.no_grad()
+    def infer(self, x: Tensor) -> Tensor:
+        """Forward alone."""
+        return self.run(x)
+
+    def kept_bytes(self, x: Tensor) -> int:
+        """Memory that forward keeps for backward, beyond the input itself: each storage once."""
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor  # stays alive in the graph, so that no address is given out twice
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            y = self.run(x)
+        kept.pop(x.untyped_storage().data_ptr(), None)
+        del y
+        return sum(kept.values())
 
 
 def find(text: str) -> Case:
@@ -151,7 +175,7 @@ def ours(case: Case, backend: str, T: int, device: str = "cpu") -> Contender:
 
 
 def floor() -> Contender:
-    """The least that a layer can do: read the input, write the output, and the same for the gradient."""
+    """The least work a layer can do: read the input, write the output, and the same for the gradient."""
     return Contender(lambda x_seq: x_seq * 1.0)
 
 
@@ -184,7 +208,7 @@ def spikingjelly(case: Case, T: int, device: str = "cpu", provider: str | None =
     """The neuron in SpikingJelly.
 
     Args:
-        provider: which of its implementations computes on CUDA, as in `providers`; None: it has one only.
+        provider: its implementation on CUDA, one of `providers`; None: it has only one.
 
     Raises: ValueError if it has none; ImportError if it is not installed.
     """
@@ -206,7 +230,7 @@ def spikingjelly(case: Case, T: int, device: str = "cpu", provider: str | None =
 
 
 def providers(case: Case) -> Iterator[tuple[str, str | None]]:
-    """SpikingJelly's implementations on CUDA: (name, why it cannot be used, or None if it can)."""
+    """SpikingJelly's implementations on CUDA as (name, the reason why it cannot be used, or None)."""
     library = spikingjelly_module("functional")
     for name in _PROVIDERS:
         try:
@@ -218,8 +242,9 @@ def providers(case: Case) -> Iterator[tuple[str, str | None]]:
 
 
 def _use_provider(case: Case, provider: str) -> None:
-    # The public switch is an environment variable read once per process (SJ_LIF_CUDA_IMPLEMENTATION, …), which would
-    # keep two implementations from being measured in turns. This is what it sets, in version 2.0.0.
+    # SpikingJelly's public switch is an environment variable that is read once per process
+    # (SJ_LIF_CUDA_IMPLEMENTATION, …), so that two implementations could not be measured in turns.
+    # These are the attributes that the variable sets in version 2.0.0.
     package = {"if": "if_"}.get(case.kernel, case.kernel)
     selection = importlib.import_module(f"spikingjelly._ops.{package}")._selection
     if selection._requested != provider:

@@ -1,7 +1,7 @@
-"""What qualia-plugin-snn 2.6.0 computes, written to an .npz file; started by compare_qualia.py.
+"""Write what qualia-plugin-snn 2.6.0 computes to an .npz file; started by compare_qualia.py.
 
-It runs in a process of its own, which finds SpikingJelly 0.0.0.0.14 and uses nothing of snntrain. It holds the cases
-too, so that both sides have the same ones.
+It runs in a process of its own, which imports SpikingJelly 0.0.0.0.14 and nothing of snntrain. The cases are here,
+so that both sides run the same ones.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 BITS = (2, 4, 8, 16)
 ROUNDTYPES = ("nearest", "floor", "ceil")
 FORCED = (None, 0, 4, 7)
-SCALES = (0.3, 1.0, 0.6, 2.5, 1.7, 6.0)  # of the inputs one after the other: ranges widen, and stay
+SCALES = (0.3, 1.0, 0.6, 2.5, 1.7, 6.0)  # of the successive inputs: a range grows with a larger one, and never shrinks
 COUNT = 64
 
 Case = dict[str, Any]
@@ -34,7 +34,7 @@ Record = dict[str, np.ndarray]
 
 
 def cases() -> list[Case]:
-    """All cases: what is run, on which mapping quant_params, with which arguments."""
+    """All cases: the class, its mapping quant_params and its other arguments."""
     return [*quantizer_cases(), *neuron_cases()]
 
 
@@ -76,7 +76,7 @@ def _neuron(what: str, quant_params: dict[str, Any], **arguments: Any) -> Case:
 
 
 def inputs() -> tuple[Tensor, Tensor]:
-    """A sequence [6, 64] of inputs, a third of them on a grid where rounding ties, and weights of its outputs."""
+    """A sequence [6, 64] of inputs, a third of them on a grid that causes rounding ties, and weights of its outputs."""
     random = np.random.default_rng(0)
     x = random.standard_normal((len(SCALES), COUNT)) * np.array(SCALES)[:, None]
     x[:, ::3] = np.round(x[:, ::3] * 32) / 32
@@ -84,11 +84,11 @@ def inputs() -> tuple[Tensor, Tensor]:
     return torch.tensor(x, dtype=torch.float32), torch.tensor(random.standard_normal(x.shape), dtype=torch.float32)
 
 
-# --- running a case, whichever library it is built from --------------------------------------------------------------
+# --- running a case of either library --------------------------------------------------------------------------------
 
 
 def record_quantizer(quantizer: nn.Module, learned_step: str) -> Record:
-    """Outputs, gradients and the range of a quantizer that trains on five tensors and then meets a larger one."""
+    """Outputs, gradients and the range of a quantizer that trains on five tensors and then evaluates a larger one."""
     x_seq, weights = inputs()
     second = x_seq.flip(1)[:, :5] * 1.25  # the "bias", which widens the range
     record: dict[str, list[Tensor]] = {"output": [], "gradient": [], "fractional bits": []}
@@ -140,13 +140,13 @@ def record_neuron(node: Any) -> Record:
 
 
 class ReferenceNeuron:
-    """One of Qualia's neurons, as record_neuron wants it."""
+    """One of Qualia's neurons with the interface that record_neuron expects."""
 
     def __init__(self, case: Case) -> None:
         from qualia_plugin_snn.learningmodel.pytorch.layers import quantized_SNN_layers as layers
 
         class QuantizedATIF(layers.QuantizedATIF):
-            """Without its crash: it asks for the threshold under another name."""
+            """Does not crash: the original reads the threshold under another name."""
 
             vp_th = property(lambda self: self.v_threshold)
 
@@ -176,7 +176,7 @@ class ReferenceNeuron:
 
 
 def run_reference(case: Case) -> Record | None:
-    """What the reference computes; None if it crashes: of a LIF neuron 1/tau may round to 0."""
+    """The numbers that the reference computes; None if it crashes because a LIF neuron's 1/tau rounds to 0."""
     from qualia_core.learningmodel.pytorch.layers.Quantizer import Quantizer
 
     if case["what"] == "Quantizer":
@@ -188,7 +188,7 @@ def run_reference(case: Case) -> Record | None:
 
 
 def skip_package_inits(folder: Path) -> None:
-    """Make modules of Qualia importable without its packages' __init__, which want Lightning and torchvision."""
+    """Make modules of Qualia importable without its packages' __init__, which need Lightning and torchvision."""
     found = importlib.util.find_spec("spikingjelly")
     if found is None or folder.resolve() not in Path(found.origin).parents:
         sys.exit(f"qualia_reference: SpikingJelly must come from {folder}; run it through compare_qualia.py.")
@@ -202,14 +202,14 @@ def skip_package_inits(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run all cases and write what came out."""
+    """Run all cases and write their numbers."""
     parser = argparse.ArgumentParser(description="Run qualia-plugin-snn on the cases of compare_qualia.py.")
     parser.add_argument("folder", type=Path, help="where the reference is")
     parser.add_argument("output", type=Path, help=".npz file to write")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)  # one for every question after fractional bits
+    logging.disable(logging.WARNING)  # the reference warns whenever its fractional bits are read
     skip_package_inits(chosen.folder)
     records = [run_reference(case) for case in cases()]
     arrays = {

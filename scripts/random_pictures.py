@@ -1,4 +1,4 @@
-"""Fashion-MNIST's shapes without its files: a data set for benchmarks."""
+"""A data set for benchmarks with Fashion-MNIST's shapes, which needs no files."""
 
 import torch
 

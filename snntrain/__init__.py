@@ -32,5 +32,14 @@ def _declare_missing_torchvision_operators() -> None:
     globals()["_torchvision_declarations"] = declarations  # the declarations live as long as this object
 
 
+def __getattr__(name: str) -> object:
+    """create_model and list_models on first use: they read configs, and importing Hydra takes a second."""
+    if name in ("create_model", "list_models"):
+        from snntrain.config import zoo
+
+        return getattr(zoo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 _declare_missing_torchvision_operators()
 give_libraries_a_home()

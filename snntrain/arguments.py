@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,19 @@ from typing import Any
 #: Backends of the neurons.
 BACKENDS = ("auto", "torch", "fused")
 
-#: Names that SpikingJelly has for backends that generate kernels.
+#: SpikingJelly's names of backends that generate kernels.
 PEERS_BACKENDS = ("cupy", "triton")
 
 
 def refuse(owner: object, name: str, wanted: str, value: object) -> ValueError:
-    """The error every check here raises; owner is the object whose argument it is, or its name."""
+    """The error that every check here raises; owner is the object whose argument it is, or its name."""
     title = owner if isinstance(owner, str) else type(owner).__name__
     return ValueError(f"{title}: {name} must be {wanted}, got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Finite numbers, or integers, within bounds; no bool is one."""
+    """Describes finite numbers or integers within bounds. A bool is neither."""
 
     whole: bool = False
     above: float | None = None
@@ -32,7 +33,7 @@ class Bounds:
     at_most: float | None = None
 
     def allow(self, value: Any) -> bool:
-        """Whether the value is one of them."""
+        """Whether the value is such a number."""
         number = _as_float(value)
         return (
             math.isfinite(number)
@@ -63,7 +64,7 @@ def real(
     """A finite int or float within the bounds, as float; bool, str, NaN and infinities are refused.
 
     Args:
-        alternative: what else the caller accepts, for the text, e.g. " or None".
+        alternative: what else the caller accepts, for the error, e.g. " or None".
     """
     bounds = Bounds(above=above, at_least=at_least, below=below, at_most=at_most)
     if not bounds.allow(value):
@@ -72,7 +73,7 @@ def real(
 
 
 def _as_float(value: Any) -> float:
-    """NaN for what is not a real number, inf for what no float can hold."""
+    """The value as a float: NaN if it is not a real number, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -90,7 +91,7 @@ def integer(owner: object, name: str, value: Any, *, at_least: int | None = None
 
 
 def flag(owner: object, name: str, value: Any) -> bool:
-    """True or False, nothing that merely behaves like them."""
+    """True or False; values that merely behave like them are refused."""
     if not isinstance(value, bool):
         raise refuse(owner, name, "True or False", value)
     return value
@@ -104,7 +105,7 @@ def choice(owner: object, name: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def also_called(**names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let arguments of a function be given by another library's names too: their name = our name."""
+    """Accept arguments of a function under another library's names too: their name = our name."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -121,19 +122,27 @@ def also_called(**names: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 def backend(owner: object, value: Any) -> str:
-    """A backend of the neurons; SpikingJelly's 'cupy' and 'triton', which generate kernels, mean 'auto' here."""
+    """A backend of the neurons. SpikingJelly's 'cupy' and 'triton', which generate kernels, become 'auto'."""
     if isinstance(value, str) and value in PEERS_BACKENDS:
         title = owner if isinstance(owner, str) else type(owner).__name__
         warnings.warn(
             f"{title}: backend {value!r} is SpikingJelly's; it is taken as 'auto', which generates kernels of its own.",
-            stacklevel=5,
+            stacklevel=users_level(),
         )
         return "auto"
     return choice(owner, "backend", value, BACKENDS)
 
 
+def users_level() -> int:
+    """The `stacklevel` with which the caller's warning points at the first line outside of snntrain and torch."""
+    level, frame = 0, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("snntrain", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level + 1
+
+
 def surrogate(owner: object, value: Any) -> Any:
-    """A surrogate module or another function of a tensor; a class is refused: only an instance has its numbers."""
+    """A surrogate module or another function of a tensor. Classes are refused: only instances have parameters."""
     if isinstance(value, type) or not callable(value):
         raise refuse(owner, "surrogate_function", "a surrogate module such as ATan(2.0), or None", value)
     return value

@@ -1,7 +1,7 @@
-"""Where caches lie: in the user's cache folder, or in a temporary one where there is no such folder to write to.
+"""The folder for caches: the user's cache folder, or a temporary one if that is not writable.
 
 A machine may have no home directory (a container without a passwd entry), one that cannot be written to, or a shared
-cache that belongs to somebody else. None of them is a reason not to train.
+cache that belongs to somebody else. None of these may keep a run from training.
 """
 
 import atexit
@@ -58,12 +58,12 @@ def temporary(kind: str) -> Path | None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or in the one that exists of those above it; nothing is left there."""
+    """Whether files can be made in a folder or, if it does not exist, in the nearest one above it that does."""
     try:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         if not folder.stat().st_mode & 0o222:
-            return False  # meant to be left alone, though root may write everywhere
+            return False  # read-only on purpose, although root could write to it
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -71,9 +71,9 @@ def is_writable(folder: Path) -> bool:
 
 
 def give_libraries_a_home() -> None:
-    """Point libraries that keep files in the user's home to a temporary folder, where that home cannot be written to.
+    """If the user's home is not writable, let libraries that keep files there use a temporary folder.
 
-    Left alone they fail, warn of something else than the cause, or write into a folder named '~'.
+    Otherwise they fail, warn without naming the cause, or write into a folder named '~'.
     """
     places = _user_folder("XDG_CONFIG_HOME", ".config"), _user_folder("XDG_CACHE_HOME", ".cache")
     if all(place is not None and is_writable(place) for place in places):
@@ -85,7 +85,7 @@ def give_libraries_a_home() -> None:
 
 def _user_folder(variable: str, name: str) -> Path | None:
     given = os.environ.get(variable, "")
-    if os.path.isabs(given):  # others are to be ignored, says the XDG Base Directory Specification
+    if os.path.isabs(given):  # the XDG Base Directory Specification says to ignore relative paths
         return Path(given)
     if os.environ.get("HOME") == "":
         return None
@@ -100,7 +100,7 @@ def _user_folder(variable: str, name: str) -> Path | None:
 def _temporary_root() -> Path | None:
     try:
         base = Path(tempfile.gettempdir())
-        if base == Path.cwd():  # which tempfile takes where there is no other; results lie there, caches do not
+        if base == Path.cwd():  # tempfile's last resort; the working folder is for results, not for caches
             return None
     except OSError:
         return None
@@ -111,7 +111,7 @@ def _temporary_root() -> Path | None:
         is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
         if is_ours and is_writable(own):
             return own
-    # Somebody else made that folder, and could put his code in the place of a compiled kernel.
+    # Somebody else owns that folder and could replace a compiled kernel with their own code.
     own, maker = Path(tempfile.mkdtemp(prefix="snntrain-")), os.getpid()
     atexit.register(lambda: shutil.rmtree(own, ignore_errors=True) if os.getpid() == maker else None)
     return own

@@ -1,13 +1,17 @@
-"""The errors that users see: one sentence, no traceback."""
+"""The errors that users see as one sentence, without a traceback."""
 
 
 class UsageError(ValueError):
-    """Something the user wrote or pointed at is wrong; the text names it and the remedy, and needs no traceback."""
+    """Raised for something the user wrote or named that is wrong; the text names it and the remedy."""
 
 
 class DamagedFile(UsageError):
-    """A file that cannot be used as it is; the text names the file, what is wrong with it and what to do."""
+    """Raised for a file that cannot be used; the text names it, what is wrong with it and what to do."""
+
+
+class MissingFile(FileNotFoundError, UsageError):
+    """Raised for a file that a run folder does not hold; the text names it and what to do."""
 
 
 class Diverged(RuntimeError):
-    """Training cannot go on because numbers are no longer finite; the text says where, when and the likely cause."""
+    """Raised when numbers in training are no longer finite; the text says where, when and the likely cause."""

@@ -1,4 +1,4 @@
-"""How figures look: colours, style, and a canvas of their own, without pyplot; equal input gives equal bytes."""
+"""How figures look: colors, style, and a canvas without pyplot; equal input gives equal bytes."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-HALF_WIDTH, FULL_WIDTH = 4.6, 9.7  # inches that a report shows unscaled, at 96 pixels each
+HALF_WIDTH, FULL_WIDTH = 4.6, 9.7  # inches that fill half and all of a report's width at 96 pixels each
 
 INK, MUTED, FAINT = "#2b303b", "#6b7280", "#c9cfd9"
 BLUE, ORANGE, GREEN, RED = "#2f6db3", "#d9702b", "#2e8b57", "#c0392b"
@@ -64,7 +64,7 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the style of the house inside the block."""
+    """Inside the block, draw in snntrain's style."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class name in another script
         yield
@@ -72,7 +72,7 @@ def style() -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[dict[str, Figure]]:
-    """The figures that svg and png are asked for inside the block, by name."""
+    """Collect the figures that svg and png draw inside the block, by name."""
     figures: dict[str, Figure] = {}
     token = _collecting.set(figures)
     try:
@@ -88,7 +88,7 @@ def _collect(figure: Figure, name: str) -> None:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The bare <svg> element: no prologue, metadata, page-wide style or comments, ids unique in the page."""
+    """A figure as a bare <svg> element: no prologue, metadata, style, comments; ids are unique in the page."""
     _collect(figure, name)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -104,7 +104,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def png(figure: Figure, name: str) -> str:
-    """A PNG as a data URI."""
+    """A figure as a PNG in a data URI."""
     _collect(figure, name)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})  # twice the page's 96, for dense screens

@@ -1,4 +1,4 @@
-"""Names → classes, per kind: what a YAML's `name:` may say.
+"""Finds classes by kind and name, as a YAML's `name:` gives it, and checks their arguments.
 
 @register("neuron")
 class MyNode(BaseNode): ...
@@ -29,7 +29,7 @@ _ENTRIES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in _HOME
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest known word, '' if none is near."""
+    """The sentence ' Did you mean X?' with the nearest known word; '' if none is near."""
     by_lower_case = {name.lower(): name for name in known}
     near = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1, cutoff=0.6)
     return f" Did you mean {by_lower_case[near[0]]}?" if near else ""
@@ -49,9 +49,9 @@ def register(kind: str, name: str | None = None) -> Callable[[T], T]:
     def decorate(target: T) -> T:
         key = name or target.__name__
         if not target.__module__.startswith("snntrain."):
-            _import_homes(kind)  # a name of snntrain's own is refused here, not when snntrain registers it
+            _import_homes(kind)  # so that a user's class cannot take a name that snntrain registers later
         held = entries.get(key)
-        # The same class seen again (a module reloaded in a notebook) replaces itself.
+        # A class defined again, as in a notebook, replaces its earlier version.
         if held is not None and (held.__module__, held.__qualname__) != (target.__module__, target.__qualname__):
             holder = f"{held.__module__}.{held.__qualname__}"
             raise ValueError(f"register: the {kind} name {key!r} is held by {holder}; choose another name.")
@@ -69,7 +69,7 @@ def names(kind: str, pattern: str = "*") -> list[str]:
 
 
 def classes(kind: str) -> tuple[Callable[..., Any], ...]:
-    """All classes of a kind, for isinstance."""
+    """All registered classes of a kind, for isinstance."""
     return tuple(_ENTRIES[kind][name] for name in names(kind))
 
 

@@ -1,13 +1,14 @@
-"""What the programs print: text as it is, also with [brackets] or :colons: in a path or a name."""
+"""Print text as it is: [brackets] or :colons: in a path or a name are not markup."""
 
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 
 def terminal(**settings: Any) -> Console:
-    """A console that reads no markup in what it prints; what is to be styled is a rich Text.
+    """A console that interprets no markup; to style text, pass a rich Text.
 
     Args:
         settings: of rich's Console, such as stderr=True or file.
@@ -15,8 +16,21 @@ def terminal(**settings: Any) -> Console:
     return Console(highlight=False, markup=False, emoji=False, **settings)
 
 
+def table(*headers: str, texts: int | None = None) -> Table:
+    """A table without lines; in a narrow terminal, cells go on in the next line and nothing is cut.
+
+    Args:
+        headers: of the columns.
+        texts: how many of the first columns hold text; the others hold numbers, to the right. None: all hold text.
+    """
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for index, header in enumerate(headers):
+        made.add_column(header, overflow="fold", justify="left" if texts is None or index < texts else "right")
+    return made
+
+
 def bold(text: str, rest: str = "") -> Text:
-    """A text in bold, and what follows it plainly."""
+    """A text in bold, followed by plain text."""
     return Text.assemble((text, "bold"), rest)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from snntrain.config import Config
 from snntrain.files import write_json, write_text
-from snntrain.run.results import write_results
+from snntrain.run.folder import RunFolder
 from snntrain.sweep.jobs import Job, write_job, write_sweep
 
 
@@ -29,7 +29,7 @@ def make_run(folder: Path, overrides: Sequence[str] = (), status: str = "finishe
     write_text(folder / "report.html", "a report")
     if status != "unfinished":
         values = {name.replace("_", "/", 1): value for name, value in metrics.items()}
-        write_results(folder, status, values, seconds={"fit": 2.0, "test": 0.5})
+        RunFolder(folder).write_results(status, values, seconds={"fit": 2.0, "test": 0.5})
     return folder
 
 
@@ -49,7 +49,7 @@ def make_sweep(folder: Path, jobs: Sequence[Job]) -> Path:
 
 
 def whole_config(**changed: Any) -> dict[str, Any]:
-    """A config with every key that the present format has, whatever else it says."""
+    """A config with every key that the present format has, besides its other content."""
     return {**asdict(Config()), "paths": {"data": "data", "runs": "runs", "run": None}, **changed}
 
 

@@ -9,13 +9,13 @@ from snntrain.ann2snn.calibration import calibrate
 from snntrain.ann2snn.convert import convert
 from snntrain.ann2snn.converted import ConversionWarning, SpikingNet, to_spiking
 from snntrain.ann2snn.converter import Converter
-from snntrain.ann2snn.download import download_url
 from snntrain.ann2snn.graph import ConversionError, prepare
 from snntrain.ann2snn.method import METHODS, Method, Setting, make_method
 from snntrain.ann2snn.node import RatePooling, SpikingRectifier
 from snntrain.ann2snn.qcfs import QCFS, QCFSRectifier
 from snntrain.ann2snn.report import ConversionReport
 from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler
+from snntrain.download import download_url
 
 __all__ = [
     "METHODS",

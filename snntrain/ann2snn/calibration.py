@@ -196,21 +196,21 @@ def corrections(calibration: str) -> list[type[Correction]]:
     """
     names = [] if calibration == "none" else str(calibration).split("+")
     if not set(names) <= set(CORRECTIONS):
-        wanted = f"'none', or of {', '.join(map(repr, CORRECTIONS))} one or several joined by '+'"
-        raise refuse("calibrate", "calibration", wanted, calibration)
+        expected = f"'none', or of {', '.join(map(repr, CORRECTIONS))} one or several joined by '+'"
+        raise refuse("calibrate", "calibration", expected, calibration)
     return [CORRECTIONS[name] for name in names]
 
 
 def _correct_on(x: Tensor, ann: fx.GraphModule, snn: SpikingNet, T: int, correct: Correction, gain: float) -> None:
     """Run both nets on x [N, *], and correct all neurons in the order in which they spike."""
-    wanted: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        return lambda module, arguments, y: wanted.__setitem__(name, y.to(state_dtype(y.dtype)))
+        return lambda module, arguments, y: expected.__setitem__(name, y.to(state_dtype(y.dtype)))
 
     def compare(name: str) -> Callable[..., None]:
         def after(module: nn.Module, arguments: tuple[Tensor], r: Tensor) -> None:
-            correct(name, wanted.pop(name), r.to(state_dtype(r.dtype)).unflatten(0, (T, -1)), gain)
+            correct(name, expected.pop(name), r.to(state_dtype(r.dtype)).unflatten(0, (T, -1)), gain)
 
         return after
 

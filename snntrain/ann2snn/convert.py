@@ -44,7 +44,7 @@ def convert(
         calibration: corrections joined by '+', or 'none'; see calibrate.
         calibration_steps: passes through the data for each correction.
         batches: take only that many, once, and keep them in memory; None: stream them all at each pass.
-        device: where to do this, and where the result lies; None: where the net is.
+        device: where to convert, and where the result is put; None: where the net is.
         reset: of the neurons, see to_spiking; 'hard' for chips that know no other, at the price of accuracy.
 
     Returns: the converted net, its `report` filled in.
@@ -72,15 +72,15 @@ def convert(
 
 
 def check_reset(owner: object, reset: str, calibration: str) -> str:
-    """Refuse a reset that is none, or that leaves a correction nothing to correct.
+    """Check that a reset is known, and that it leaves every correction something to correct.
 
     Returns: reset. Raises: ValueError.
     """
     choice(owner, "reset", reset, RESETS)
     corrections(calibration)
     if reset == "hard" and "potential" in calibration.split("+"):
-        wanted = "without 'potential' where reset is 'hard', as all neurons then start at 0"
-        raise refuse(owner, "calibration", wanted, calibration)
+        expected = "without 'potential' where reset is 'hard', as all neurons then start at 0"
+        raise refuse(owner, "calibration", expected, calibration)
     return reset
 
 
@@ -88,6 +88,6 @@ def _repeatable(loader: Iterable[Any], batches: int | None) -> Iterable[Any]:
     if batches is not None:
         return list(itertools.islice(loader, integer("convert", "batches", batches, at_least=1)))
     if isinstance(loader, Iterator):
-        wanted = "a DataLoader or a list, which can be gone through several times, or batches must be a number"
-        raise refuse("convert", "loader", wanted, type(loader).__name__)
+        expected = "a DataLoader or a list, which can be gone through several times, or batches must be a number"
+        raise refuse("convert", "loader", expected, type(loader).__name__)
     return loader

@@ -18,7 +18,7 @@ from snntrain.graph import MAX_POOLS, carriers, free_path, library_name, module_
 from snntrain.hooks import carries_state
 
 RESETS = ("soft", "hard")
-_STEPS_AT_ONCE = 64  # of a prediction: more would need more memory and be no faster
+_STEPS_AT_ONCE = 64  # that predict runs together; more need more memory and are no faster
 
 
 class Settings(Protocol):
@@ -125,7 +125,8 @@ def _spike_free(gm: fx.GraphModule) -> set[fx.Node]:
 def _static_nodes(gm: fx.GraphModule, carrying: set[fx.Node]) -> set[fx.Node]:
     """The nodes of _spike_free, whose output for a static input is the same at every step.
 
-    None, if what comes after an activation asks for the shape of such a node: that would be [N, *], not [T·N, *].
+    No node counts as static where something behind an activation asks for the shape of one: it would get [N, *] instead
+    of [T·N, *].
     """
     static = _spike_free(gm)
     shapes = {node for node in static if node not in carrying and any(s in static for s in node.all_input_nodes)}
@@ -134,7 +135,7 @@ def _static_nodes(gm: fx.GraphModule, carrying: set[fx.Node]) -> set[fx.Node]:
 
 
 def _insert_repetitions(gm: fx.GraphModule, carrying: set[fx.Node], static: set[fx.Node]) -> None:
-    """Put a RepeatedStep on every way from a static node to one that is not; neurons do it themselves."""
+    """Put a RepeatedStep between each static node and the nodes that are not; neurons repeat their input themselves."""
     if not any(node in static for node in carrying):
         return
     for node in [node for node in gm.graph.nodes if node in static and node in carrying]:

@@ -1,4 +1,4 @@
-"""The converter of one scale per activation, with the three modes that SpikingJelly's users know."""
+"""Conversion with one scale per activation, in the three modes that users of SpikingJelly know."""
 
 import itertools
 import warnings
@@ -13,7 +13,7 @@ from snntrain.ann2snn.converted import ConversionWarning, pool_rates
 from snntrain.ann2snn.graph import prepare
 from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler, parse_mode
 from snntrain.arguments import flag, real
-from snntrain.graph import fuse, input_of, module_at
+from snntrain.graph import fuse, input_of, module_at, tidy
 from snntrain.neuron.integrate_and_fire import IFNode
 
 _TAILOR = "snn tailor"
@@ -30,7 +30,7 @@ class Converter(nn.Module):
 
     Args:
         dataloader: batches x, or (x, …), with which the scales are found.
-        device: where to do that, and where the result lies; None: where the net is.
+        device: where to find them, and where the result is put; None: where the net is.
         mode: 'max', a percentage such as '99.9%', or a number 0 < f ≤ 1, a multiple of the maximum.
         momentum: of the scales over the batches, 0 to 1.
         fuse_flag: join batch normalizations with the layers before them.
@@ -92,7 +92,7 @@ class Converter(nn.Module):
         """
         if fuse_flag:
             fuse(fx_model, forwards=False)
-            _finish(fx_model)
+            tidy(fx_model, dead_code=False)
         return fx_model
 
     @staticmethod
@@ -112,7 +112,8 @@ class Converter(nn.Module):
                 hook = fx_model.graph.call_module(path, (node,))
             node.replace_all_uses_with(hook, delete_user_cb=lambda user, hook=hook: user is not hook)
             index += 1
-        return _finish(fx_model)
+        tidy(fx_model, dead_code=False)
+        return fx_model
 
     @staticmethod
     def replace_by_ifnode(fx_model: fx.GraphModule) -> fx.GraphModule:
@@ -146,7 +147,8 @@ class Converter(nn.Module):
                 fx_model.graph.erase_node(activation)
             index += 1
         pool_rates(fx_model)
-        return _finish(fx_model)
+        tidy(fx_model, dead_code=False)
+        return fx_model
 
 
 def _safe_scale(scale: float, name: str, cap: float | None) -> float:
@@ -162,10 +164,3 @@ def _safe_scale(scale: float, name: str, cap: float | None) -> float:
 
 def _device_of(gm: fx.GraphModule) -> torch.device:
     return next((p.device for p in gm.parameters()), torch.device("cpu"))
-
-
-def _finish(gm: fx.GraphModule) -> fx.GraphModule:
-    gm.graph.lint()
-    gm.delete_all_unused_submodules()
-    gm.recompile()
-    return gm

@@ -76,7 +76,7 @@ def _prepared(ann: nn.Module, example: Tensor, fuse_norms: bool) -> fx.GraphModu
         net = net.to(state_dtype(dtype))  # layers are joined in full precision
         x = x.to(state_dtype(dtype)) if x.is_floating_point() else x
     constant_arguments(net)  # refuses several inputs before the net is called with one
-    wanted = net(x.clone())
+    expected = net(x.clone())
     drop_hooks(net)
     gm = trace(net)
     _drop_identities(gm)  # first: they hand on the very tensor that an operation in place may change later
@@ -90,7 +90,7 @@ def _prepared(ann: nn.Module, example: Tensor, fuse_norms: bool) -> fx.GraphModu
         fuse(gm)
     _pool_first(gm)
     tidy(gm)
-    _check_result(gm, x, wanted)
+    _check_result(gm, x, expected)
     _check_samples(gm, x)
     gm.eval()
     return gm if dtype is None else gm.to(dtype)
@@ -166,11 +166,11 @@ def _deviation(a: Tensor, b: Tensor) -> float:
     return difference / max(largest, 1e-12) if largest or difference else 0.0
 
 
-def _check_result(gm: fx.GraphModule, x: Tensor, wanted: Tensor) -> None:
+def _check_result(gm: fx.GraphModule, x: Tensor, expected: Tensor) -> None:
     found = gm(x.clone())
-    if not torch.isfinite(wanted).all():
+    if not torch.isfinite(expected).all():
         raise ConversionError("", "the output of the net on the example is not finite")
-    deviation = _deviation(found.double(), wanted.double())
+    deviation = _deviation(found.double(), expected.double())
     if not deviation <= _TOLERANCE:
         raise ConversionError(
             "",

@@ -60,7 +60,13 @@ class Method:
         Returns: one Setting for every name of rectifiers(gm).
         Raises: ValueError if the loader has no batches.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define fit(gm, loader, T, device).")
+        if device is not None:
+            gm.to(device)
+        return self.choose(gm, loader, integer(self, "T", T, at_least=1))
+
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
+        """The choice itself, on the device where gm is; what a subclass defines."""
+        raise NotImplementedError(f"{type(self).__name__} must define choose(gm, loader, T).")
 
 
 def named(name: str) -> Callable[[M], M]:
@@ -232,11 +238,7 @@ class MaxNorm(Method):
         self.channel_wise = flag(self, "channel_wise", channel_wise)
         self.v_init = choice(self, "v_init", v_init, ("zero", "half"))
 
-    def fit(
-        self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
-    ) -> dict[str, Setting]:
-        if device is not None:
-            gm.to(device)
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
         tops = highest(gm, loader)
         return self._settings(tops if self.channel_wise else {name: top.max() for name, top in tops.items()})
 
@@ -261,11 +263,7 @@ class RobustNorm(MaxNorm):
         super().__init__(channel_wise, v_init)
         self.percentile = real(self, "percentile", percentile, above=0, at_most=100)
 
-    def fit(
-        self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
-    ) -> dict[str, Setting]:
-        if device is not None:
-            gm.to(device)
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
         tops = highest(gm, loader)
         if not self.channel_wise:
             tops = {name: top.max() for name, top in tops.items()}
@@ -295,12 +293,7 @@ class ChannelMSE(Method):
         self.grid = integer(self, "grid", grid, at_least=50)
         self.lowest = real(self, "lowest", lowest, above=0, below=1)
 
-    def fit(
-        self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
-    ) -> dict[str, Setting]:
-        T = integer(self, "T", T, at_least=1)
-        if device is not None:
-            gm.to(device)
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
         tops = highest(gm, loader)
         settings = {}
         for name, histogram in histograms(gm, loader, tops).items():
@@ -352,11 +345,7 @@ class LTB(Method):
         self.v_init = choice(self, "v_init", v_init, ("zero", "half"))
         self.delayed_readout = flag(self, "delayed_readout", delayed_readout)
 
-    def fit(
-        self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
-    ) -> dict[str, Setting]:
-        if device is not None:
-            gm.to(device)
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
         thetas: dict[str, Tensor] = {}
 
         def see(name: str, y: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class _OnFoldedTime(MemoryModule):
         input_is_one_step: the input is one step [N, *], to be taken T times.
     """
 
-    keeps_children_in_s = True  # rather: no one but this module decides about theirs
+    keeps_children_in_s = True  # nobody but this module sets the step mode of its children
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _OnFoldedTime(MemoryModule):
 
 
 class RepeatedStep(nn.Module):
-    """Where what is computed once meets what differs from step to step: x [N, *] → [T·N, *] if it is one step.
+    """Repeats for all steps what is computed once: x [N, *] → [T·N, *] if it is one step.
 
     Attributes: as in SpikingRectifier.
     """
@@ -161,7 +161,7 @@ class SpikingRectifier(_OnFoldedTime):
         return spikes if silent == self.T else torch.cat([spikes[:silent], self.node(z[silent:])])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
-        # One threshold or one per channel, with or without a bias: the saved net decides.
+        # The saved net decides whether there is one threshold or one per channel, and whether there is a bias.
         for name in ("theta", "v_init", "bias"):
             saved, own = state_dict.get(prefix + name), getattr(self, name)
             if saved is None:

@@ -45,7 +45,6 @@ class QCFSRectifier(Rectifier):
         scale: λ, a parameter.
 
     Shapes: z [N, C, *]; output as input.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Bu et al., ICLR 2022, arXiv 2303.04347.
     """
 
@@ -189,11 +188,9 @@ class QCFS(Method):
         self.loss = loss
         self.training = training
 
-    def fit(
-        self, gm: fx.GraphModule, loader: Iterable[Any], T: int, device: torch.device | str | None = None
-    ) -> dict[str, Setting]:
-        levels = self.levels or (4 if integer(self, "T", T, at_least=1) <= 8 else 8)
-        start = ChannelMSE().fit(gm, loader, levels, device)
+    def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
+        levels = self.levels or (4 if T <= 8 else 8)
+        start = ChannelMSE().choose(gm, loader, levels)
         replace_by_qcfs(gm, {name: setting.theta for name, setting in start.items()}, levels)
         fine_tune(gm, loader if self.training is None else self.training, self.epochs, self.lr, self.loss)
         return qcfs_settings(gm, f"fine-tuned with {levels} levels")

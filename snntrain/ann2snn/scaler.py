@@ -1,4 +1,4 @@
-"""What the seed converter puts around a neuron: a hook that tracks a scale, and a scaler that applies one."""
+"""What Converter puts around a neuron: a hook that tracks a scale, and a scaler that applies it."""
 
 import math
 from typing import Any
@@ -50,7 +50,7 @@ def parse_mode(owner: object, mode: Any) -> tuple[str, float]:
 
     Raises: ValueError naming the three forms.
     """
-    wanted = "'max', a percentage such as '99.9%', or a number 0 < x ≤ 1, a multiple of the maximum"
+    expected = "'max', a percentage such as '99.9%', or a number 0 < x ≤ 1, a multiple of the maximum"
     if isinstance(mode, str):
         text = mode.strip()
         if text.lower() == "max":
@@ -59,12 +59,12 @@ def parse_mode(owner: object, mode: Any) -> tuple[str, float]:
             try:
                 percentage = float(text[:-1])
             except ValueError:
-                raise refuse(owner, "mode", wanted, mode) from None
+                raise refuse(owner, "mode", expected, mode) from None
             if 0 <= percentage <= 100:
                 return "percentile", percentage
     elif isinstance(mode, (int, float)) and not isinstance(mode, bool) and 0 < mode <= 1:
         return "fraction", float(mode)
-    raise refuse(owner, "mode", wanted, mode)
+    raise refuse(owner, "mode", expected, mode)
 
 
 def percentile(x: Tensor, percentage: float) -> Tensor:
@@ -106,7 +106,6 @@ class VoltageHook(nn.Module):
         mode: 'max' (any case), a percentage such as '99.9%', or a number 0 < f ≤ 1.
 
     Shapes: any; the output is the input. Buffers `scale` and `num_batches_tracked`, both 0-d.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Diehl et al., IJCNN 2015 (max); Rueckauer et al., Front. Neurosci. 2017 (percentiles).
     """
 

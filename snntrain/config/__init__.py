@@ -1,7 +1,6 @@
 """From a command line to a checked config."""
 
 from snntrain.config.compose import CONF, compose
-from snntrain.config.error import UsageError
 from snntrain.config.schema import Config
 
-__all__ = ["CONF", "Config", "UsageError", "compose"]
+__all__ = ["CONF", "Config", "compose"]

@@ -1,6 +1,6 @@
-"""What a config from elsewhere may ask of this machine: nobody's file may take all of its memory, processes or time.
+"""Bounds on what a config from elsewhere may ask for, so that it cannot take all memory, processes or time.
 
-All the bounds stand here, but for the number of layers: snntrain.model.layer_list.MOST_LAYERS.
+The bound on the number of layers is snntrain.model.layer_list.MOST_LAYERS.
 """
 
 import math
@@ -13,7 +13,7 @@ from snntrain.config.size import in_words, machine_memory
 from snntrain.error import UsageError
 from snntrain.tree import walk
 
-# Pattern of a key → the largest value that it may have. The first pattern that fits a key counts.
+# Pattern of a key → largest value allowed. The first pattern that matches counts.
 MOST: dict[str, int] = {
     r"T|data\.framing\.T": 100_000,
     r"data\.batch_size": 1_000_000,
@@ -42,7 +42,7 @@ def check_bounds(config: Mapping[str, Any], source: str) -> None:
     for path, _, value in walk(config):
         if not (type(value) is int or (type(value) is float and math.isfinite(value))):
             continue
-        key = re.sub(r"\[\d+\]", "", path)  # the places of a list share its bound
+        key = re.sub(r"\[\d+\]", "", path)  # the items of a list share its bound
         most = next((most for pattern, most in MOST.items() if re.fullmatch(pattern, key)), None)
         if most is not None and abs(value) > most:
             raise UsageError(f"{source}: {key} must be at most {most:,}, got {_short(value)}. Override it: {key}=….")
@@ -61,7 +61,7 @@ def _check_memory_of_a_batch(config: Mapping[str, Any], source: str) -> None:
     shape, size = data.get("sample_shape"), data.get("batch_size", 1)
     numbers = [config["T"], size, *shape] if isinstance(shape, list) else []
     if not numbers or not all(type(number) is int for number in numbers):
-        return  # what is no number is refused by the check of the config
+        return  # the check of the config refuses what is not a number
     needed = 4 * math.prod(numbers)
     if needed > memory:
         raise UsageError(
@@ -71,7 +71,7 @@ def _check_memory_of_a_batch(config: Mapping[str, Any], source: str) -> None:
 
 
 def _lists(node: Any, path: str) -> Iterator[tuple[str, list[int]]]:
-    """Key → list of integers, such as a shape."""
+    """Every list of positive integers with its key, such as a shape."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _lists(value, f"{path}.{key}")

@@ -1,4 +1,4 @@
-"""Every name and every argument of a config, checked before any data is read or any time is spent."""
+"""Checks every name and argument of a config before any data is read."""
 
 import importlib
 import os
@@ -13,10 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
 from snntrain.arguments import choice, integer, refuse
-from snntrain.config.binding import check_call, check_mapping, resolve_name
+from snntrain.binding import check_call
+from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain, groups
 from snntrain.config.contradictions import check_together
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import mode_of
 from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
@@ -29,10 +30,11 @@ from snntrain.config.targets import (
     check_no_placeholders,
     check_stray_targets,
 )
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
-# Packages that a `_target_` may come from: a config from somebody else must not be able to run anything it likes. Of
-# these only classes of the kind that the place expects, see snntrain.config.targets.
+# Packages that a `_target_` may come from, because a config from somebody else must not run arbitrary code. From these
+# packages only classes of the kind that the place expects are allowed, see snntrain.config.targets.
 TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
 
 # Constructor arguments that snntrain.run.build adds to what the config says.
@@ -71,11 +73,8 @@ def check(config: DictConfig) -> dict[str, Any]:
 
 
 def check_resolved(resolved: dict[str, Any]) -> None:
-    """Check a config without interpolations, such as a checkpoint holds.
-
-    Raises: UsageError, as check.
-    """
-    # In this order: others refer to these, and would be blamed for them.
+    """Check a config without interpolations, such as that of a checkpoint."""
+    # These first: other keys refer to them, and would be blamed for their errors.
     first = ("name", "seed", "T", "monitor", "trainer", "surrogate", "neuron")
     check_finite({key: resolved[key] for key in (*first, *resolved) if key in resolved})
     _check_root(resolved)
@@ -147,7 +146,7 @@ def _import_plugins(plugins: list[str]) -> None:
     for plugin in plugins:
         try:
             importlib.import_module(plugin)
-        except Exception as error:  # whatever the user's own code raises, a SyntaxError as well
+        except Exception as error:  # whatever the user's own code raises, including a SyntaxError
             raise UsageError(
                 f"plugins: {plugin!r} cannot be imported from {os.getcwd()} or the installed packages: "
                 f"{type(error).__name__}: {error}."
@@ -233,9 +232,9 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
 
 
 def _check_model_keys(config: DictConfig) -> None:
-    """A key of the model group that no ${model.<key>} reads would silently do nothing: it is a typo.
+    """Refuse a key of the model group that no ${model.<key>} reads: it would silently do nothing, so it is a typo.
 
-    What stands like that in one of our own model files is left there by a command line that replaces model.layers.
+    An unread key of one of our own model files is fine: it is left when a command line replaces model.layers.
     """
     raw = OmegaConf.to_container(config, resolve=False)
     model = raw["model"]
@@ -289,7 +288,7 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
 
 
 def _check_nested_targets(value: Any, path: str, config: Mapping[str, Any]) -> None:
-    # Hydra builds every `_target_`, however deep it lies in lists and mappings.
+    # Hydra builds every `_target_`, however deeply it is nested in lists and mappings.
     if isinstance(value, list):
         for index, item in enumerate(value):
             _check_nested_targets(item, f"{path}[{index}]", config)

@@ -19,12 +19,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.config.error import UsageError
 from snntrain.config.schema import register_schema, top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-_MAY_BE_LEFT_OUT = ("logger", "debug", "launch")  # as a whole, ~logger
+_MAY_BE_LEFT_OUT = ("logger", "debug", "launch")  # by ~logger etc.
 _MOVED = {"stages": "callbacks"}  # sections of earlier versions → where their keys are now
 SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
 
@@ -98,7 +98,7 @@ def _check_override(override: Override, argument: str) -> None:
 
 
 def _check_hydra(key: str, argument: str) -> None:
-    """A section of Hydra's own settings that does not exist, or all of them at once."""
+    """Refuse a section of Hydra's own settings that does not exist, or all of them at once."""
     known = [field.name for field in fields(HydraConf)]
     section = re.split(r"[./]", key)[1] if key != "hydra" else ""
     if section not in known:
@@ -109,7 +109,7 @@ def _check_hydra(key: str, argument: str) -> None:
 
 
 def _check_delete(key: str, root: str, argument: str) -> None:
-    """Only what a run can do without may be left out as a whole."""
+    """Refuse to leave out a section that every run needs."""
     if key == "callbacks":
         raise UsageError(f"{argument}: write callbacks=[] for a run without callbacks.")
     if (key == root and key not in _MAY_BE_LEFT_OUT) or root in ("paths", "monitor", "sweep"):
@@ -141,16 +141,16 @@ def _values(override: Override, choices: list[str]) -> list[object]:
 
 
 def allow_new_nested_keys(arguments: Sequence[str]) -> list[str]:
-    """`neuron.v_threshold=0.5` → `++neuron.v_threshold=0.5`: an argument need not stand in the YAML to be set.
+    """`neuron.v_threshold=0.5` → `++neuron.v_threshold=0.5`, so that arguments missing from the YAML can be set.
 
-    Whether the class has such an argument is checked after composition, with a suggestion, which Hydra could not give.
+    Whether the class has such an argument is checked after composition, with a suggestion, which Hydra cannot give.
     """
     nested = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
     return [f"++{argument}" if nested.match(argument) else argument for argument in arguments]
 
 
 def explain(error: Exception) -> str:
-    """One line for an error of Hydra or OmegaConf, without their internal details."""
+    """An error of Hydra or OmegaConf in one line, without their internal details."""
     cause: BaseException = error
     while cause.__cause__ is not None and isinstance(cause, HydraException):
         cause = cause.__cause__
@@ -162,7 +162,7 @@ def explain(error: Exception) -> str:
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """The config of a command line, without running anything.
+    """Compose the config of a command line without running anything.
 
     Args:
         overrides: as on the command line, e.g. ["neuron=plif", "T=8"].
@@ -175,7 +175,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra_compose("config", allow_new_nested_keys(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        config.name = config.name  # its ${hydra:…} would follow the next command line that is composed
+        config.name = config.name  # resolve its ${hydra:…}, which would change with the next command line composed
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error)) from error
     return without_hydra(config)

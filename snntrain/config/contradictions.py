@@ -1,4 +1,4 @@
-"""Settings of different groups that exclude each other, refused by the names of both."""
+"""Refuses settings of different groups that exclude each other, and names both."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -8,22 +8,20 @@ from torch.optim import lr_scheduler
 
 from snntrain import registry
 from snntrain.config.binding import resolve_name
-from snntrain.config.error import UsageError
 from snntrain.config.monitor import check_direction, watchers
 from snntrain.data import ImageDataModule
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
+from snntrain.error import UsageError
 
 Settings = Mapping[str, Any]
 
 
 def check_together(config: Settings) -> None:
-    """Refuse settings that exclude each other. Each of them passed its own check.
+    """Refuse settings that exclude each other. Each of them has passed its own check.
 
     Args:
         config: resolved.
-
-    Raises: UsageError naming both keys.
     """
     for refusals in (_steps, _frames, _schedule, _clipping, _epochs, _validation):
         for refusal in refusals(config):
@@ -33,7 +31,7 @@ def check_together(config: Settings) -> None:
 
 
 def _is(target: Callable[..., Any], *kinds: type) -> bool:
-    """Whether a target is a class of some kind; what a function makes is not known before it is called."""
+    """Whether a target is a class of one of these kinds. What a function returns is not known before the call."""
     return inspect.isclass(target) and issubclass(target, kinds)
 
 

@@ -1,4 +1,4 @@
-"""The errors of constructors and readers as the one error that users see."""
+"""Turns the errors of constructors and readers into the one error that users see."""
 
 import contextlib
 import re
@@ -8,9 +8,6 @@ from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snntrain.error import UsageError
-
-__all__ = ["UsageError", "refusing"]
-
 
 _REFUSALS = (
     ValueError,
@@ -30,8 +27,8 @@ def refusing(prefix: str = "", owner: str = "") -> Iterator[None]:
     """Turn the errors of constructors and readers inside the block into UsageErrors.
 
     Args:
-        prefix: put before the text where that does not begin with it already, e.g. "neuron".
-        owner: the class whose arguments stand under the prefix: "LIFNode: tau must …" becomes "neuron.tau must …".
+        prefix: put before the text unless that begins with it already, e.g. "neuron".
+        owner: the class that the prefix configures: "LIFNode: tau must …" becomes "neuron.tau must …".
     """
     try:
         yield
@@ -40,9 +37,7 @@ def refusing(prefix: str = "", owner: str = "") -> Iterator[None]:
     except _REFUSALS as error:
         cause: BaseException = error
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
-            cause = (
-                cause.__cause__
-            )  # Hydra wraps what a constructor raised; the constructor's own words are the clear ones
+            cause = cause.__cause__  # Hydra wraps the constructor's error, whose text is clearer
         text = " ".join(str(cause).split()) or type(cause).__name__  # one line
         if owner:
             text = re.sub(rf"^{re.escape(owner)}: (?=\w+ must )", f"{prefix}.", text)

@@ -1,4 +1,4 @@
-"""Configs that come from elsewhere, with a checkpoint or a run folder: what must hold before they are looked into."""
+"""First checks of a config that comes with a checkpoint or run folder, before anything in it is used."""
 
 import os
 import re
@@ -7,25 +7,24 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from snntrain.config.error import UsageError
 from snntrain.config.schema import Config
 from snntrain.config.targets import check_no_placeholders
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
 
 def admit(config: Mapping[str, Any], source: str, trust: bool, writing: Iterable[str] = ()) -> dict[str, Any]:
-    """A config from elsewhere as plain containers, without a say in whether it is trusted.
+    """A config from elsewhere, with the user's decision on trust in place of its own.
 
-    The names and arguments in it still have to pass snntrain.config.check.check_resolved.
+    Its names and arguments still have to pass snntrain.config.check.check_resolved.
 
     Args:
-        config: as snntrain.config.migration.migrate gives it.
-        source: what to call it in errors.
-        trust: whether the user said so.
-        writing: groups whose objects write files; in these no place outside the run folder may be named.
+        config: as snntrain.config.migration.migrate returns it.
+        source: its name in errors.
+        trust: whether the user trusts it.
+        writing: groups whose objects write files; these may not name a place outside the run folder.
 
-    Raises: UsageError if it has a section of another kind, holds placeholders, or, untrusted, names plugins or such
-    places.
+    Raises: UsageError for a section of the wrong type or a placeholder and, if untrusted, for plugins or such a place.
     """
     check_no_placeholders(config)
     admitted = {**config, "trust": trust}
@@ -42,7 +41,7 @@ def _check_kinds(config: Mapping[str, Any], source: str) -> None:
     for key, default in asdict(Config()).items():
         if isinstance(default, (str, dict, list)) and not isinstance(config[key], type(default)):
             wanted = {str: "text", dict: "a mapping", list: "a list"}[type(default)]
-            if key != "logger":  # which may be null
+            if key != "logger":  # it may be null
                 raise UsageError(f"{source}: {key} must be {wanted}, got {config[key]!r}.")
     if not all(isinstance(plugin, str) for plugin in config["plugins"]):
         raise UsageError(f"{source}: plugins must be a list of module names, got {config['plugins']!r}.")
@@ -51,7 +50,7 @@ def _check_kinds(config: Mapping[str, Any], source: str) -> None:
 def _refuse_places_outside(config: Mapping[str, Any], group: str, source: str) -> None:
     inside = [str(place) for place in (config["paths"].get("run"), config["paths"].get("runs")) if place]
     for path, _, value in walk(config.get(group) or {}, group):
-        if path == "callbacks.lava.folder" and value:  # code of that folder would be run
+        if path == "callbacks.lava.folder" and value:  # code in that folder would be run
             raise UsageError(f"{source}: {path} names a folder with code, {value!r}. Add trust=true if you trust it.")
         if isinstance(value, str) and names_a_place_outside(value, inside):
             raise UsageError(
@@ -60,7 +59,7 @@ def _refuse_places_outside(config: Mapping[str, Any], group: str, source: str) -
 
 
 def names_a_place_outside(text: str, inside: Iterable[str]) -> bool:
-    """Whether a text is a path that leads out of the present folder and out of the folders `inside`."""
+    """Whether a text is a path outside of the working folder and of the folders `inside`."""
     has_address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
     parts = PurePosixPath(text).parts
     leads_up = ".." in parts

@@ -1,4 +1,4 @@
-"""Configs of earlier formats, brought to the present one on reading."""
+"""Migrates configs of earlier formats to the present one when they are read."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -10,27 +10,27 @@ from snntrain.error import DamagedFile, UsageError
 from snntrain.tree import DEEPEST, values_in
 
 FORMAT = 3
-"""Rises with every key that a config gains, loses or gives another meaning; add a step to STEPS then.
+"""Raise it with every key that configs gain or lose or whose meaning changes, and add a step to STEPS.
 
-Checkpoints state it under snntrain.format; run folders and records state it in provenance.json, where its absence means
-format 1.
+Checkpoints state the format under snntrain.format, run folders and records in provenance.json. If it is missing there,
+it is 1.
 """
 
 
 MOST_OF_A_CONFIG = 20_000
-"""Values of a config from elsewhere: a real one has a few hundred, and OmegaConf needs a second for ten thousand."""
+"""Most values that a config may have. A real one has a few hundred; OmegaConf takes a second for ten thousand."""
 
 
 def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
-    """A config as the present program writes it, with every value that it had when it was written.
+    """The config in the present format, with every value that it had when it was written.
 
     Args:
-        config: as read, with plain containers; it stays as it is.
+        config: as read, with plain containers; it is not changed.
         written_in: the format it was written in.
-        source: the file it comes from, for the error.
+        source: the file it comes from, for errors.
 
-    Raises: UsageError for a format that is newer than this program, or that no step leads on from; DamagedFile for what
-    is no config, or lacks a key that every config of its format has.
+    Raises: UsageError for a format that is newer than this program or unknown; DamagedFile for something that is not a
+    config, or lacks a key that every config of its format has.
     """
     if type(written_in) is not int:
         raise DamagedFile(f"{source} is damaged: it states the format {written_in!r}, which is no number.")
@@ -56,10 +56,7 @@ def migrate(config: Any, written_in: Any, source: str) -> dict[str, Any]:
 
 
 def _check_complete(config: Mapping[str, Any], source: str) -> None:
-    """Refuse a config that lacks a key: today's default may be another one than that of the day it was written.
-
-    Raises: DamagedFile naming the keys.
-    """
+    """Refuse a config that lacks a key, because the default may have changed since it was written."""
     missing = []
     for key, default in asdict(Config()).items():
         if key not in config:
@@ -74,17 +71,17 @@ def _check_complete(config: Mapping[str, Any], source: str) -> None:
 
 
 def _from_1(config: dict[str, Any]) -> dict[str, Any]:
-    """Format 1: until the end of November 2026. Its first programs had no norm, show, stages, sweep yet."""
+    """Format 1, until the end of November 2026. Its earliest configs have no norm, show, stages or sweep."""
     config = dict(config)
-    config.setdefault("norm", {"name": "BatchNorm2d"})  # no model of theirs had the entry "norm" that this stands for
+    config.setdefault("norm", {"name": "BatchNorm2d"})  # unused: no model had an entry "norm" then
     config.setdefault("stages", {})
     config.setdefault("show", None)
     config.setdefault("sweep", {"resume": False})
-    if config.get("callbacks"):  # it changes no number, only when a run that diverges ends
+    if config.get("callbacks"):  # `finite` changes no result, only how early a diverging run ends
         config["callbacks"] = {"finite": {"_target_": "snntrain.callback.Finite", "stop": True}, **config["callbacks"]}
     data = config.get("data")
     if isinstance(data, dict) and str(data.get("_target_")).rpartition(".")[2] == "ImageFolder":
-        # Defaults that stood in the code alone; transparency was ignored.
+        # These defaults were in the code only, and transparency was ignored.
         hidden = {"crop_ratio": 0.875, "background": None, "normalize": False, "verify": True}
         config["data"] = hidden | data
     return config

@@ -1,11 +1,11 @@
-"""Which epoch is the best: whether a metric is to be large or small, and who watches which."""
+"""Knows whether a metric should be large or small, and which parts of a config monitor which metric."""
 
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 _WORDS = {
@@ -16,7 +16,7 @@ _USUAL = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
 def direction(metric: str) -> str | None:
-    """'max' or 'min', as the first known word in a metric's name says; None: it says neither.
+    """'max' or 'min', from the first known word in a metric's name; None if there is none.
 
     test/energy_uJ → 'min', ann2snn/acc_T8 → 'max', val/firing_rate → None.
     """
@@ -28,9 +28,9 @@ def direction(metric: str) -> str | None:
 
 
 def mode_of(metric: str, mode: str | None) -> str:
-    """The direction of the monitored metric, from its name where the config leaves it open.
+    """The direction of the monitored metric, from its name unless the config sets it.
 
-    Raises: UsageError if nothing says it.
+    Raises: UsageError if neither tells.
     """
     found = mode or direction(metric)
     if found is None:
@@ -42,7 +42,7 @@ def mode_of(metric: str, mode: str | None) -> str:
 
 
 def watchers(config: Mapping[str, Any], find: Callable[[str, str], Any]) -> Iterator[tuple[str, str, str, str]]:
-    """(key of a metric, the metric, key of its direction, the direction) of all that watches a metric in a run.
+    """All that monitors a metric in a run: (key of the metric, the metric, key of its direction, the direction).
 
     Args:
         config: resolved.
@@ -61,14 +61,12 @@ def watchers(config: Mapping[str, Any], find: Callable[[str, str], Any]) -> Iter
 
 
 def check_direction(key: str, metric: str, mode_key: str, mode: str, suffix: str = "") -> None:
-    """Refuse to look for the worst value of a metric.
+    """Refuse a direction that would select the worst value of a metric.
 
     Args:
-        key, metric: which metric, and where the config names it.
-        mode_key, mode: 'max' or 'min', and where the config says so.
-        suffix: what else the config writes after it, "imize" in a search.
-
-    Raises: UsageError naming both keys.
+        key, metric: the metric, and its key in the config.
+        mode_key, mode: 'max' or 'min', and its key in the config.
+        suffix: what the config writes after the mode, "imize" in a search.
     """
     right = direction(metric)
     if right is not None and mode != right:
@@ -80,10 +78,7 @@ def check_direction(key: str, metric: str, mode_key: str, mode: str, suffix: str
 
 
 def check_logged(key: str, metric: str, logged: Collection[str]) -> None:
-    """Refuse a metric that an epoch does not have.
-
-    Raises: UsageError with the nearest name.
-    """
+    """Refuse a metric that is not logged in every epoch, and suggest the nearest name."""
     if metric not in logged:
         known = sorted(logged)
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a command line may change: keys given twice or without effect are refused, values have their types."""
+"""Checks overrides on a command line: refuses keys given twice or without effect, and values of the wrong type."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.config.compose import explain
-from snntrain.config.error import UsageError
 from snntrain.config.schema import Config, top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
-# Settings of Hydra's that only a sweep reads.
+# Hydra's settings that only a sweep reads.
 _OF_SWEEPS = ("sweep", "sweeper", "launcher")
 
-# What OmegaConf answers with to values that it cannot read or that do not fit.
+# What OmegaConf raises for values that it cannot read or that do not fit.
 _REFUSALS = (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError)
 
 
@@ -32,7 +32,7 @@ def root_of(override: str) -> str:
 
 
 def refuse_repeated(overrides: Sequence[str]) -> None:
-    """Refuse a key that is given twice: one of the two would do nothing. Raises: UsageError naming both."""
+    """Refuse a key that is given twice, because one of the two would do nothing."""
     given: dict[str, str] = {}
     for override in overrides:
         key = key_of(override)
@@ -42,16 +42,13 @@ def refuse_repeated(overrides: Sequence[str]) -> None:
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
-    """Whether a command line is one of many runs without saying so by -m."""
+    """Whether a command line starts a sweep although it does not say -m."""
     chosen = {key_of(override): override.partition("=")[2] for override in overrides}
     return chosen.get("launch", "basic") != "basic" or chosen.get("hydra.mode", "").upper() == "MULTIRUN"
 
 
 def check_command(overrides: Sequence[str], *, is_sweep: bool) -> None:
-    """Refuse what train.py would not look at. The overrides have passed check_overrides.
-
-    Raises: UsageError naming the override and the one that was probably meant.
-    """
+    """Refuse overrides that train.py would ignore. They have passed check_overrides."""
     refuse_repeated(overrides)
     for override in overrides:
         key, parts = key_of(override), key_of(override).split(".")
@@ -66,9 +63,9 @@ def check_command(overrides: Sequence[str], *, is_sweep: bool) -> None:
 
 
 def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a surrogate gradient or normalization that was chosen for a net that has none.
+    """Refuse a surrogate gradient or normalization chosen for a net that has none.
 
-    Not in a sweep, where a choice may concern some of the jobs.
+    Do not call it for a sweep, where a choice may concern only some of the jobs.
 
     Args:
         config: composed, with interpolations.
@@ -89,7 +86,7 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
 def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
     if "layers" not in raw["model"]:
-        return True  # a registered model: it decides itself
+        return True  # a registered model decides itself
     others = str({key: value for key, value in raw.items() if key != group})
     if re.search(rf"\$\{{\.*{group}[.}}]", others):
         return True
@@ -97,13 +94,13 @@ def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
 
 
 def read_changes(overrides: Sequence[str], program: str) -> DictConfig:
-    """Overrides of a config that was saved, as nested keys; those at the root have the types that a config has.
+    """Overrides of a saved config as nested keys; those at the root have the types of the schema.
 
     Args:
         overrides: key=value.
-        program: that they were given to, for errors.
+        program: the program that they were given to, for errors.
 
-    Raises: UsageError for what is no key=value, given twice, no key of a config, or of another type.
+    Raises: UsageError for an override that is not key=value, repeated, not a key of a config, or of the wrong type.
     """
     refuse_repeated(overrides)
     for override in overrides:

@@ -1,43 +1,19 @@
-"""What the numeric arguments of other libraries' classes may be, by class and argument.
+"""Allowed values of numeric arguments of torch's and Lightning's classes, and of all numbers: they must be finite."""
 
-Our own constructors refuse by themselves what is out of range. Those of torch, Lightning and torchvision often check
-the type only, or nothing: a value that makes no sense then fails somewhere inside of them, after minutes, or trains
-garbage. A subclass has the ranges of its base. Every number is finite, in these arguments and in all others.
-"""
-
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks, loggers
 from torch import nn, optim
 from torch.optim import lr_scheduler
-from torchvision.transforms import v2
 
 from snntrain.arguments import Bounds
-from snntrain.config.allowed import Allowed, BatchLimit, Duration, OneOf, Range, number, whole
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
+from snntrain.ranges import Allowed, BatchLimit, Duration, OneOf, Range, number, set_ranges, whole
 from snntrain.tree import walk
 
 LARGEST = 2**63 - 1
-"""Integers beyond it do not fit what torch counts with."""
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """The ranges of a class, and where they are documented or checked."""
-
-    source: str
-    by_argument: dict[str, Allowed]
-
-
-RANGES: dict[Callable[..., Any], Ranges] = {}
-
-
-def _ranges(target: Callable[..., Any], source: str, **by_argument: Allowed) -> None:
-    RANGES[target] = Ranges(source, by_argument)
+"""The largest integer that torch can hold."""
 
 
 _ANY = number()
@@ -48,25 +24,25 @@ _BELOW_ONE = number(at_least=0, below=1)
 _COUNT = whole(1)
 _COUNT_OR_NONE = whole(1, None)
 
-# --- optimizers: torch/optim/<name>.py, whose constructors check signs but not for infinities ------------------------
-# With eps 0 a gradient of 0 would be divided by 0.
+# --- optimizers: torch/optim/<name>.py, whose constructors check signs but not infinities ----------------------------
+# eps must be positive, or a gradient of 0 would be divided by 0.
 
 _RATES = {"lr": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE}
 _ADAM = {**_RATES, "betas": _BELOW_ONE, "eps": _POSITIVE}
 for _optimizer in (optim.Adam, optim.AdamW, optim.Adamax, optim.RAdam, optim.SparseAdam):
-    _ranges(_optimizer, f"torch.optim.{_optimizer.__name__}: 'Invalid beta parameter' and others", **_ADAM)
-_ranges(optim.NAdam, "torch.optim.NAdam: 'Invalid momentum_decay value'", **_ADAM, momentum_decay=_NOT_NEGATIVE)
-_ranges(
+    set_ranges(_optimizer, f"torch.optim.{_optimizer.__name__}: 'Invalid beta parameter' and others", **_ADAM)
+set_ranges(optim.NAdam, "torch.optim.NAdam: 'Invalid momentum_decay value'", **_ADAM, momentum_decay=_NOT_NEGATIVE)
+set_ranges(
     optim.SGD,
-    "torch.optim.SGD: 'Invalid momentum value' below 0; above 1 the steps grow for ever",
+    "torch.optim.SGD: 'Invalid momentum value' below 0; above 1 the steps grow without limit",
     **_RATES,
     momentum=_SHARE,
     dampening=_SHARE,
 )
-_ranges(
+set_ranges(
     optim.RMSprop, "torch.optim.RMSprop: 'Invalid alpha value'", **_RATES, alpha=_SHARE, eps=_POSITIVE, momentum=_SHARE
 )
-_ranges(
+set_ranges(
     optim.Adagrad,
     "torch.optim.Adagrad: 'Invalid lr_decay value' and others",
     **_RATES,
@@ -74,8 +50,8 @@ _ranges(
     initial_accumulator_value=_NOT_NEGATIVE,
     eps=_POSITIVE,
 )
-_ranges(optim.Adadelta, "torch.optim.Adadelta: 'Invalid rho value'", **_RATES, rho=_SHARE, eps=_POSITIVE)
-_ranges(
+set_ranges(optim.Adadelta, "torch.optim.Adadelta: 'Invalid rho value'", **_RATES, rho=_SHARE, eps=_POSITIVE)
+set_ranges(
     optim.Adafactor,
     "torch.optim.Adafactor: 'Clipping threshold d should be >= 1' and others",
     **_RATES,
@@ -83,9 +59,11 @@ _ranges(
     eps=number(above=0, also=(None,)),
     d=number(at_least=1),
 )
-_ranges(optim.ASGD, "torch.optim.ASGD", **_RATES, lambd=_NOT_NEGATIVE, alpha=_NOT_NEGATIVE, t0=_NOT_NEGATIVE)
-_ranges(optim.Rprop, "torch.optim.Rprop: 'Invalid eta values'", lr=_NOT_NEGATIVE, etas=_POSITIVE, step_sizes=_POSITIVE)
-_ranges(
+set_ranges(optim.ASGD, "torch.optim.ASGD", **_RATES, lambd=_NOT_NEGATIVE, alpha=_NOT_NEGATIVE, t0=_NOT_NEGATIVE)
+set_ranges(
+    optim.Rprop, "torch.optim.Rprop: 'Invalid eta values'", lr=_NOT_NEGATIVE, etas=_POSITIVE, step_sizes=_POSITIVE
+)
+set_ranges(
     optim.LBFGS,
     "torch.optim.LBFGS",
     lr=_NOT_NEGATIVE,
@@ -95,7 +73,7 @@ _ranges(
     tolerance_change=_NOT_NEGATIVE,
     history_size=_COUNT,
 )
-_ranges(
+set_ranges(
     optim.Muon,
     "torch.optim.Muon",
     **_RATES,
@@ -110,7 +88,7 @@ _ranges(
 
 def _schedule(target: type[lr_scheduler.LRScheduler], **by_argument: Allowed) -> None:
     source = f"torch.optim.lr_scheduler.{target.__name__}; a learning rate is never negative"
-    _ranges(target, source, last_epoch=OneOf(-1), **by_argument)  # a resumed run's comes with its checkpoint
+    set_ranges(target, source, last_epoch=OneOf(-1), **by_argument)  # a resumed run's comes with its checkpoint
 
 
 _schedule(lr_scheduler.LRScheduler)
@@ -157,7 +135,7 @@ _schedule(
 # --- Lightning -------------------------------------------------------------------------------------------------------
 
 
-_ranges(
+set_ranges(
     pl.Trainer,
     "lightning.pytorch.Trainer; data_connector.py and training_epoch_loop.py use the intervals as divisors",
     num_nodes=_COUNT,
@@ -181,7 +159,7 @@ _ranges(
     gradient_clip_algorithm=OneOf("norm", "value", None),
     reload_dataloaders_every_n_epochs=whole(0),
 )
-_ranges(
+set_ranges(
     callbacks.ModelCheckpoint,
     "lightning.pytorch.callbacks.ModelCheckpoint: 'Invalid value for save_top_k' and others",
     mode=OneOf("min", "max"),
@@ -189,7 +167,7 @@ _ranges(
     every_n_train_steps=whole(0, None),
     every_n_epochs=_COUNT_OR_NONE,
 )
-_ranges(
+set_ranges(
     callbacks.EarlyStopping,
     "lightning.pytorch.callbacks.EarlyStopping, which takes the absolute value of min_delta",
     mode=OneOf("min", "max"),
@@ -198,15 +176,15 @@ _ranges(
     stopping_threshold=number(also=(None,)),
     divergence_threshold=number(also=(None,)),
 )
-_ranges(callbacks.Timer, "lightning.pytorch.callbacks.Timer", duration=Duration())
-_ranges(
+set_ranges(callbacks.Timer, "lightning.pytorch.callbacks.Timer", duration=Duration())
+set_ranges(
     callbacks.StochasticWeightAveraging,
     "lightning.pytorch.callbacks.StochasticWeightAveraging: 'swa_lrs should be a positive float' and others",
     swa_lrs=_POSITIVE,
     swa_epoch_start=number(at_least=0),
     annealing_epochs=whole(0),
 )
-_ranges(
+set_ranges(
     callbacks.EMAWeightAveraging,
     "lightning.pytorch.callbacks.EMAWeightAveraging",
     decay=_SHARE,
@@ -214,20 +192,20 @@ _ranges(
     update_starting_at_step=whole(0, None),
     update_starting_at_epoch=whole(0, None),
 )
-_ranges(callbacks.RichProgressBar, "lightning.pytorch.callbacks.RichProgressBar", refresh_rate=whole(0))
-_ranges(
+set_ranges(callbacks.RichProgressBar, "lightning.pytorch.callbacks.RichProgressBar", refresh_rate=whole(0))
+set_ranges(
     callbacks.TQDMProgressBar,
     "lightning.pytorch.callbacks.TQDMProgressBar",
     refresh_rate=whole(0),
     process_position=whole(0),
 )
-_ranges(
+set_ranges(
     loggers.CSVLogger,
     "lightning.pytorch.loggers.CSVLogger: a step is written where it is a multiple of flush_logs_every_n_steps",
     version=whole(0, None, any_text=True),
     flush_logs_every_n_steps=_COUNT,
 )
-_ranges(
+set_ranges(
     loggers.TensorBoardLogger,
     "lightning.pytorch.loggers.TensorBoardLogger",
     version=whole(0, None, any_text=True),
@@ -247,113 +225,26 @@ _POOLING = {
     "dilation": _COUNT,
     "divisor_override": _COUNT_OR_NONE,
 }
-_ranges(nn.Linear, "torch.nn.Linear", in_features=_COUNT, out_features=_COUNT)
-_ranges(nn.modules.conv._ConvNd, "torch.nn.Conv2d: 'groups must be a positive integer' and others", **_CONVOLUTION)
+set_ranges(nn.Linear, "torch.nn.Linear", in_features=_COUNT, out_features=_COUNT)
+set_ranges(nn.modules.conv._ConvNd, "torch.nn.Conv2d: 'groups must be a positive integer' and others", **_CONVOLUTION)
 for _pooling in (nn.modules.pooling._AvgPoolNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._MaxUnpoolNd):
-    _ranges(_pooling, "torch.nn.functional.max_pool2d: 'pad should be at most half of kernel size'", **_POOLING)
+    set_ranges(_pooling, "torch.nn.functional.max_pool2d: 'pad should be at most half of kernel size'", **_POOLING)
 for _pooling in (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd):
-    _ranges(_pooling, "torch.nn.AdaptiveAvgPool2d", output_size=_COUNT_OR_NONE)
-_ranges(
+    set_ranges(_pooling, "torch.nn.AdaptiveAvgPool2d", output_size=_COUNT_OR_NONE)
+set_ranges(
     nn.modules.batchnorm._NormBase,
     "torch.nn.BatchNorm2d; momentum null: the mean over all batches",
     num_features=_COUNT,
     eps=_POSITIVE,
     momentum=number(at_least=0, at_most=1, also=(None,)),
 )
-_ranges(nn.GroupNorm, "torch.nn.GroupNorm", num_groups=_COUNT, num_channels=_COUNT, eps=_POSITIVE)
-_ranges(nn.Flatten, "torch.nn.Flatten", start_dim=Range(whole=True), end_dim=Range(whole=True))
-_ranges(nn.Upsample, "torch.nn.Upsample", size=_COUNT_OR_NONE, scale_factor=number(above=0, also=(None,)))
-
-# --- torchvision's transforms ----------------------------------------------------------------------------------------
-
-_CHANCE = {"p": _SHARE}
-_FILL = {"fill": number(also=(None,))}
-_RESAMPLING = {"interpolation": number(at_least=0, at_most=5, any_text=True)}  # a name, or Pillow's number of it
-for _transform in (v2.RandomHorizontalFlip, v2.RandomVerticalFlip, v2.RandomGrayscale, v2.RandomInvert):
-    _ranges(_transform, f"torchvision.transforms.v2.{_transform.__name__}: '`p` should be in [0.0, 1.0]'", **_CHANCE)
-_ranges(
-    v2.RandomCrop,
-    "torchvision.transforms.v2.RandomCrop",
-    size=_COUNT,
-    padding=whole(0, None),
-    **_FILL,
-)
-_ranges(
-    v2.RandomResizedCrop,
-    "torchvision.transforms.v2.RandomResizedCrop: 'Scale should be a sequence' of a lower and an upper bound",
-    size=_COUNT,
-    **_RESAMPLING,
-    scale=number(above=0, at_most=1, rising=True),
-    ratio=number(above=0, rising=True),
-)
-_ranges(
-    v2.RandomErasing,
-    "torchvision.transforms.v2.RandomErasing: 'Scale should be between 0 and 1' and others",
-    **_CHANCE,
-    scale=number(at_least=0, at_most=1, rising=True),
-    ratio=number(above=0, rising=True),
-    value=number(also=(None,), any_text=True),
-)
-_ranges(v2.AutoAugment, "torchvision.transforms.v2.AutoAugment", **_FILL, **_RESAMPLING)
-_ranges(
-    v2.RandAugment,
-    "torchvision.transforms.v2.RandAugment",
-    num_ops=_COUNT,
-    magnitude=whole(0, at_most=30),
-    **_FILL,
-    **_RESAMPLING,
-)
-_ranges(
-    v2.TrivialAugmentWide,
-    "torchvision.transforms.v2.TrivialAugmentWide",
-    num_magnitude_bins=whole(2),
-    **_FILL,
-    **_RESAMPLING,
-)
-_ranges(v2.CenterCrop, "torchvision.transforms.v2.CenterCrop", size=_COUNT)
-_ranges(v2.Resize, "torchvision.transforms.v2.Resize", size=_COUNT_OR_NONE, max_size=_COUNT_OR_NONE, **_RESAMPLING)
-
-
-# --- the checks ------------------------------------------------------------------------------------------------------
-
-
-def range_of(target: Callable[..., Any], argument: str) -> Allowed | None:
-    """The range of an argument of a class, its own or that of a base; None: the table has none."""
-    for kind in inspect.getmro(target) if inspect.isclass(target) else (target,):
-        found = RANGES.get(kind)
-        if found is not None and argument in found.by_argument:
-            return found.by_argument[argument]
-    return None
-
-
-def check_ranges(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> None:
-    """Refuse numbers outside of the ranges of the table, and null or true in their place.
-
-    Raises: UsageError naming the place, the range and the value.
-    """
-    for argument, value in arguments.items():
-        allowed = range_of(target, argument)
-        if allowed is None or (isinstance(value, Mapping) and "_target_" in value):
-            continue
-        items = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
-        for index, item in items:
-            if not allowed.allow(item):
-                place = f"{path}.{argument}" + ("" if index is None else f"[{index}]")
-                raise UsageError(f"{place} must be {allowed}, got {_written(item)}.")
-        if isinstance(value, (list, tuple)) and getattr(allowed, "rising", False) and sorted(value) != list(value):
-            raise UsageError(f"{path}.{argument} must be a lower and an upper bound, got {list(value)}.")
-
-
-def _written(value: Any) -> str:
-    """As YAML has it."""
-    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+set_ranges(nn.GroupNorm, "torch.nn.GroupNorm", num_groups=_COUNT, num_channels=_COUNT, eps=_POSITIVE)
+set_ranges(nn.Flatten, "torch.nn.Flatten", start_dim=Range(whole=True), end_dim=Range(whole=True))
+set_ranges(nn.Upsample, "torch.nn.Upsample", size=_COUNT_OR_NONE, scale_factor=number(above=0, also=(None,)))
 
 
 def check_finite(config: Any, path: str = "") -> None:
-    """Refuse NaN, infinities, and integers that torch cannot count with, anywhere in a config.
-
-    Raises: UsageError naming the place and the value.
-    """
+    """Refuse NaN, infinities and integers too large for torch anywhere in a config."""
     for place, _, value in walk(config, path):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

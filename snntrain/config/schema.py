@@ -1,4 +1,4 @@
-"""The root of every config, typed: a key that is not here is refused."""
+"""The keys at the root of every config with their types. Other keys are refused."""
 
 import operator
 from dataclasses import dataclass, field, fields
@@ -10,47 +10,38 @@ from omegaconf import OmegaConf
 
 @dataclass
 class Paths:
-    """Folders.
-
-    Attributes:
-        data: where data sets lie, in torchvision's layout.
-        runs: where new run folders are made.
-        run: this run's folder; filled in by the program.
-    """
+    """Folders."""
 
     data: str = "data"
+    """Data sets, in torchvision's and tonic's layouts."""
     runs: str = "runs"
+    """Where new run folders are made."""
     run: str | None = None
+    """This run's folder; filled in by the program."""
 
 
 @dataclass
 class Monitor:
-    """The metric that says which epoch is best.
-
-    Attributes:
-        metric: its name, one that the task or a callback logs in every epoch, such as val/acc or val/loss.
-        mode: whether it is to be large, 'max', or small, 'min'; null: as the metric says, see snntrain.config.monitor.
-    """
+    """The metric that decides which epoch is best."""
 
     metric: str = "val/acc"
+    """Its name, one that the task or a callback logs in every epoch, such as val/acc or val/loss."""
     mode: str | None = None
+    """'max' or 'min': whether it should be large or small; null: known from its name, see snntrain.config.monitor."""
 
 
 @dataclass
 class Sweep:
-    """A sweep (`-m`).
-
-    Attributes:
-        resume: skip the jobs that an earlier sweep finished and run the others again, those that were cut off from
-            their checkpoints on: of the sweep in hydra.sweep.dir, or else the newest one of the same overrides.
-    """
+    """A sweep (`-m`)."""
 
     resume: bool = False
+    """Run only the jobs that failed or were cut off, the latter from their checkpoints: of the sweep in
+    hydra.sweep.dir, or else of the newest one with the same overrides."""
 
 
 @dataclass
 class SweeperPlugin:
-    """What Hydra's `hydra/sweeper: snntrain` builds: its basic sweeper, with records of the jobs."""
+    """Configures `hydra/sweeper: snntrain`, Hydra's basic sweeper with records of the jobs."""
 
     _target_: str = "hydra_plugins.snntrain.JobSweeper"
     max_batch_size: int | None = None
@@ -59,28 +50,14 @@ class SweeperPlugin:
 
 @dataclass
 class Config:
-    """One run.
-
-    Attributes:
-        name: last part of the run folder's name.
-        seed: of weights, data order and every random draw, ≥ 0.
-        T: time steps per sample, ≥ 1; an ANN (neuron=relu) ignores it.
-        model, neuron, norm, surrogate, encoder, data, task, optim, trainer, callbacks, logger, debug: the choices of
-            the groups of the same names in conf/.
-        paths: folders.
-        monitor: which metric picks the best epoch.
-        plugins: importable modules that register the user's own neurons, layers, surrogates, encoders, models.
-        trust: let `_target_` name anything, not only what plugins hold and, of snntrain, torch, torchvision, tonic and
-            lightning, classes of the kind that belongs in the place.
-        show: instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data'
-            prints the classes of the data set, its license and citation, and draws samples into paths.runs.
-        resume: 'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file.
-        sweep: of `-m` only.
-    """
+    """The settings of one run. A group without a sentence here holds the choice from conf/<its name>/."""
 
     name: str = "run"
+    """Last part of the run folder's name."""
     seed: int = 1
+    """Of weights, data order and every random draw, ≥ 0."""
     T: int = 4
+    """Time steps per sample, ≥ 1; an ANN (neuron=relu) ignores it."""
     model: dict[str, Any] = field(default_factory=dict)
     neuron: dict[str, Any] = field(default_factory=dict)
     norm: dict[str, Any] = field(default_factory=dict)
@@ -96,9 +73,15 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     monitor: Monitor = field(default_factory=Monitor)
     plugins: list[str] = field(default_factory=list)
+    """Importable modules that register your own neurons, layers, surrogates, encoders and models."""
     trust: bool = False
+    """Let `_target_` name anything. Otherwise it may only name what plugins hold and, from snntrain, torch,
+    torchvision, tonic and lightning, classes of the kind that belongs in the place."""
     show: str | None = None
+    """Instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data' prints the
+    data set's classes, license and citation, and draws samples into paths.runs."""
     resume: str | None = None
+    """'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file."""
     sweep: Sweep = field(default_factory=Sweep)
 
 

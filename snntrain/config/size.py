@@ -1,4 +1,4 @@
-"""Sizes that no machine has room for, refused by a sentence before the operating system ends the process."""
+"""Refuses tensors larger than the memory, before the operating system kills the process."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _BY_A_LENGTH = (torch.arange, torch.eye)
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this process may have: the machine's, or its container's."""
+    """Bytes of memory that this process may use: the machine's, or its container's."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in map(Path, _OF_A_CONTAINER):
         with contextlib.suppress(OSError, ValueError):
@@ -34,9 +34,9 @@ def in_words(size: int) -> str:
 
 @contextlib.contextmanager
 def within_memory() -> Iterator[None]:
-    """Refuse to make a tensor inside the block that is larger than the memory.
+    """Refuse to create a tensor in the block that is larger than the memory.
 
-    Linux hands out memory that it does not have, and then kills the process that uses it.
+    Linux allocates more memory than it has and kills the process that uses it.
 
     Raises: ValueError with the shape and the size of the tensor.
     """
@@ -64,7 +64,7 @@ class _Guard(TorchFunctionMode):
 
 
 def _shape(func: Any, args: tuple) -> tuple[int, ...]:
-    """The shape of the tensor that a call makes; () where it makes none."""
+    """The shape of the tensor that a call creates; () if it creates none."""
     if not args:
         return ()
     if func in _BY_SIZES or func in _BY_A_SHAPE:

@@ -1,6 +1,6 @@
-"""What a `_target_` may name: classes of the kind that its place in the config expects, and nothing else.
+"""Checks that a `_target_` names a class of the kind that its place in the config expects.
 
-A package that is trusted as a whole still holds functions that run files or fetch code (torch.load, torch.hub.load).
+Even a trusted package has functions that run files or fetch code, such as torch.load and torch.hub.load.
 """
 
 import inspect
@@ -19,11 +19,12 @@ from lightning.pytorch.strategies import Strategy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing
+from snntrain.error import UsageError
 from snntrain.tree import walk
 
-# Place in the config → what may stand there; `callbacks` holds several, each under a name of its own.
+# Place in the config → classes allowed there; `callbacks` holds several, each under its name.
 KINDS: dict[str, tuple[type, ...]] = {
     "data": (pl.LightningDataModule,),
     "task": (pl.LightningModule,),
@@ -33,7 +34,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "callbacks": (pl.Callback,),
     "logger": (Logger,),
 }
-# What may be built as an argument of those.
+# Classes that may be built as arguments of those.
 ARGUMENTS: tuple[type, ...] = (
     Augmentation,
     EventAugmentation,
@@ -48,7 +49,7 @@ ARGUMENTS: tuple[type, ...] = (
     LRScheduler,
     Logger,
 )
-# What the program calls on the classes of the config's author, beside what Lightning calls.
+# Methods that a run calls on a user's class, besides those that Lightning calls.
 _NEEDED = {
     "data": ("splits_record", "fingerprint"),
     "task": ("scores", "training_step", "validation_step", "test_step"),
@@ -65,23 +66,18 @@ def expected_kinds(path: str) -> tuple[type, ...]:
 
 
 def check_dotted(dotted: str, path: str) -> None:
-    """Refuse a dotted name whose module must not even be imported: private ones, and those that are programs.
-
-    Raises: UsageError.
-    """
+    """Refuse a private dotted name, whose module must not even be imported."""
     if any(part.startswith("_") for part in dotted.split(".")):
         raise UsageError(f"{path}._target_ {dotted!r} names something private. {_TRUST}")
 
 
 def check_kind(target: Any, dotted: str, path: str) -> None:
-    """Refuse what is not a class of the kind that the place expects.
+    """Refuse anything but a class of the kind that the place expects.
 
     Args:
-        target: what our own look-up found under the name.
+        target: the object that our own look-up found under the name.
         dotted: the name.
         path: place in the config.
-
-    Raises: UsageError.
     """
     kinds = expected_kinds(path)
     if not (inspect.isclass(target) and issubclass(target, kinds)):
@@ -90,20 +86,18 @@ def check_kind(target: Any, dotted: str, path: str) -> None:
             f"{path}._target_ {dotted!r} is not a class of the kind that belongs there ({listing}). {_TRUST}"
         )
     with refusing(f"{path}._target_ {dotted}"):
-        found = get_object(dotted)  # Hydra looks names up in another order than an import does
+        found = get_object(dotted)  # Hydra looks up names in a different order than an import does
     if found is not target:
         raise UsageError(f"{path}._target_ {dotted!r} is ambiguous: a module hides behind another name. {_TRUST}")
 
 
 def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> None:
-    """Refuse a data module or a task that lacks what a run needs of it, instead of failing after the training.
+    """Refuse a data module or a task that lacks what a run needs, rather than fail after the training.
 
     Args:
         target: the class.
         path: place in the config.
         supplied: arguments that the program passes to it.
-
-    Raises: UsageError naming what is missing.
     """
     if path not in _NEEDED or not inspect.isclass(target):
         return
@@ -126,20 +120,14 @@ def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> N
 
 
 def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:
-    """Refuse the keys by which Hydra would call a target in another way than was checked.
-
-    Raises: UsageError.
-    """
+    """Refuse keys that make Hydra call a target in another way than was checked."""
     for key in _OF_HYDRA:
         if key in node:
             raise UsageError(f"{path}.{key} is a key of Hydra's that configs of snntrain do without. {_TRUST}")
 
 
 def check_stray_targets(resolved: Mapping[str, Any]) -> None:
-    """Refuse a `_target_` where nothing is built from one.
-
-    Raises: UsageError.
-    """
+    """Refuse a `_target_` in a place where nothing is built."""
     for path, key, value in walk(resolved):
         if key == "_target_" and re.split(r"[.\[]", path)[0] not in KINDS:
             raise UsageError(
@@ -148,10 +136,7 @@ def check_stray_targets(resolved: Mapping[str, Any]) -> None:
 
 
 def check_no_placeholders(resolved: Mapping[str, Any]) -> None:
-    """Refuse ${…} in a config that is resolved: Hydra would read it as a placeholder once more, after our check.
-
-    Raises: UsageError.
-    """
+    """Refuse ${…} in a resolved config: Hydra would resolve it again, after our check."""
     for path, _, value in walk(resolved):
         if isinstance(value, str) and "${" in value:
             raise UsageError(f"{path} holds {value!r}: ${{…}} is not allowed in a config that is resolved already.")

@@ -1,4 +1,4 @@
-"""AEDAT 2.0, 3.1 and 4: the files of jAER, cAER and DV. The camera is the one that the file names.
+"""Reads AEDAT 2.0, 3.1 and 4, the files of jAER, cAER and DV. Their header usually names the camera.
 
 Source: https://docs.inivation.com, file formats; jAER's classes DVS128 and DavisBaseCamera for what the bits of an
 AEDAT 2.0 address mean.
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import check_readable, decoding
 
 
 @dataclass(frozen=True)
 class Camera:
-    """How a camera's AEDAT 2.0 addresses are taken apart.
+    """How to decode a camera's AEDAT 2.0 addresses.
 
-    x is counted from the left and y from the bottom of the picture, as jAER counts them: the address counts x from the
-    right.
+    x counts from the left and y from the bottom of the picture, as in jAER; in the address x counts from the right.
 
     Attributes:
         height, width: of the sensor.
         x, y: (shift, bits).
-        polarity: (shift, what the bit is for ON).
-        foreign: bits that no address of this camera has.
-        skipped: addresses with one of these bits are no events of pixels: frames, inertial measurements, triggers.
-        unused: bits that are 0 in an event of a pixel.
+        polarity: (shift, value of the bit for ON).
+        foreign: bits that are never set by this camera.
+        skipped: an address with one of these bits is not a pixel's event but a frame, an inertial measurement or a
+            trigger.
+        unused: bits that are 0 in a pixel's event.
     """
 
     height: int
@@ -57,12 +57,12 @@ CAMERAS = {
     "davis640": _davis(480, 640),
 }
 
-#: What jAER called some of them before they had a name.
+#: jAER's early names of some cameras.
 _EARLY = {"tmpdiff128": "dvs128", "sbret10": "davis240"}
 
 
 def camera_named(chip: str) -> str | None:
-    """The camera of a chip's name as files write it (eu.seebetter.ini.chips.davis.DAVIS240C), None: not known here."""
+    """The camera with the chip that a file names, such as eu.seebetter.ini.chips.davis.DAVIS240C; None: unknown."""
     last = chip.strip().rpartition(".")[2].lower()
     if last in _EARLY:
         return _EARLY[last]
@@ -72,14 +72,14 @@ def camera_named(chip: str) -> str | None:
 
 
 def read_aedat(path: Path, columns: str, camera: str | None) -> Mapping[str, np.ndarray]:
-    """The polarity events of an AEDAT 2.0 or 3.1 file.
+    """Read the polarity events of an AEDAT 2.0 or 3.1 file.
 
     Args:
         path: the file.
-        columns: without effect; every reader takes it.
-        camera: which camera wrote it, in CAMERAS; None: what the file says.
+        columns: unused; all readers have the same signature.
+        camera: which camera wrote it, one of CAMERAS; None: the one that the header names.
 
-    Raises: ValueError for another version, an unknown camera, one that is not that of the header, or addresses that the
+    Raises: ValueError for another version, an unknown camera, one that contradicts the header, or addresses that the
         camera does not have.
     """
     content = path.read_bytes()
@@ -98,9 +98,9 @@ def read_aedat(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
 
 
 def _header(content: bytes) -> tuple[list[str], int]:
-    """The comment lines at the beginning, and where they end.
+    """The comment lines at the beginning, and the offset where they end.
 
-    An address may begin with the byte of a '#' as well: a line is a comment only if it is text.
+    An address may begin with the byte '#' too, so a line counts as a comment only if it is text.
     """
     lines, at = [], 0
     while content[at : at + 1] == b"#":
@@ -120,7 +120,7 @@ def _stated(lines: list[str], pattern: str) -> str | None:
 
 
 def _camera(chip: str | None, chosen: str | None, needed: bool = True) -> str | None:
-    """The camera that a file was written by, from its header and from data.camera, which must agree."""
+    """The camera that wrote a file, according to its header and to data.camera, which must agree."""
     known = None if chip is None else camera_named(chip)
     if chosen is not None:
         if known is not None and known != chosen:
@@ -180,10 +180,10 @@ def _aedat3(body: bytes, name: str | None) -> Mapping[str, np.ndarray]:
 
 
 def read_aedat4(path: Path, columns: str, camera: str | None) -> Mapping[str, np.ndarray]:
-    """The events of the first stream of events in an AEDAT 4 file.
+    """Read the first stream of events in an AEDAT 4 file.
 
-    Args: as in read_aedat; the file says which sensor it is.
-    Raises: ValueError for a file that cannot be decoded or has events outside the sensor that it states; ImportError.
+    Args: as in read_aedat; the file itself states the size of the sensor.
+    Raises: ValueError for a file that cannot be decoded or has events outside of that sensor; ImportError.
     """
     try:
         import aedat
@@ -191,19 +191,14 @@ def read_aedat4(path: Path, columns: str, camera: str | None) -> Mapping[str, np
         raise ImportError(
             f"data: {path}: reading .aedat4 needs the package aedat. Install it: pip install aedat."
         ) from error
-    with path.open("rb") as file:  # an error of the system is one of the system, whatever the decoder makes of it
-        file.read(1)
-    try:
+    check_readable(path)
+    with decoding(lambda reason: ValueError(f"it cannot be read ({reason}). It may be truncated.")):
         decoder = aedat.Decoder(str(path))
         streams = {number: one for number, one in decoder.id_to_stream().items() if one["type"] == "events"}
         if not streams:
             raise ValueError("it has no stream of events")
         wanted = min(streams)
         packets = [packet["events"] for packet in decoder if packet["stream_id"] == wanted]
-    except Exception as error:  # the decoder's own errors are plain Exceptions
-        if is_systems(error):
-            raise
-        raise ValueError(f"it cannot be read ({one_line(error)}). It may be truncated.") from error
     if not packets:
         return {"x": np.zeros(0, int), "y": np.zeros(0, int), "t": np.zeros(0, int), "p": np.zeros(0, bool)}
     events = np.concatenate(packets)
@@ -216,10 +211,7 @@ def read_aedat4(path: Path, columns: str, camera: str | None) -> Mapping[str, np
 
 
 def check_on_sensor(fields: Mapping[str, np.ndarray], height: int, width: int, sensor: str) -> None:
-    """Refuse places that a sensor does not have.
-
-    Raises: ValueError.
-    """
+    """Refuse events outside of the sensor."""
     for name, size in (("x", width), ("y", height)):
         if len(fields[name]) and not 0 <= fields[name].min() <= fields[name].max() < size:
             wrong = fields[name][(fields[name] < 0) | (fields[name] >= size)][0]

@@ -1,4 +1,4 @@
-"""Random changes of training pictures: torchvision's transforms by name, the same ones for the same seed."""
+"""Random changes of training pictures: torchvision's transforms by name, reproducible by seed."""
 
 import enum
 import inspect
@@ -10,11 +10,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
-from snntrain.config.binding import check_call
+from snntrain.binding import check_call
+from snntrain.data import transform_ranges  # noqa: F401  states the ranges that check_call reads
 from snntrain.randomness import seeded
 from snntrain.registry import did_you_mean
 
-#: Move, cut and blur what is there: for pictures and event frames alike, whatever their channels and values.
+#: Transforms that move, cut and blur. They take pictures and event frames with any channels and values.
 GEOMETRIC = (
     "CenterCrop",
     "ElasticTransform",
@@ -32,7 +33,7 @@ GEOMETRIC = (
     "RandomZoomOut",
     "Resize",
 )
-#: Change brightness and colour, which have a meaning for grey and RGB values in [0, 1] only.
+#: Transforms of brightness and color, which are only defined for gray and RGB values in [0, 1].
 PHOTOMETRIC = (
     "AugMix",
     "AutoAugment",
@@ -49,15 +50,15 @@ PHOTOMETRIC = (
     "RandomSolarize",
     "TrivialAugmentWide",
 )
-#: Their argument `transforms` is a list of entries like the outer one.
+#: Transforms whose argument `transforms` is a list of entries like the outer one.
 CONTAINERS = ("RandomApply", "RandomChoice", "RandomOrder")
-#: Draw anew for each frame of a sequence, which would tear it apart.
+#: Transforms that draw anew for each frame of a sequence, whose frames would no longer match.
 _PER_FRAME = ("AugMix", "GaussianNoise")
 _PER_BATCH = ("CutMix", "MixUp")
 
 
 class Augmentation:
-    """A chain of transforms of torchvision.transforms.v2, drawn anew for each sample and epoch.
+    """Applies a chain of transforms of torchvision.transforms.v2, drawn anew for each sample and epoch.
 
     Args:
         transforms: entries in their order: a name, such as RandomHorizontalFlip, or a name with arguments, such as
@@ -73,12 +74,12 @@ class Augmentation:
         self.names: list[str] = []
         self._entries = transforms
         self._chain = self._built(transforms, "data.augment.transforms")
-        #: The first transform cuts a piece of the right size out of a picture of any size.
+        #: Whether the first transform crops a picture of any size to the right one.
         self.takes_any_size = bool(self._chain) and isinstance(self._chain[0], v2.RandomResizedCrop)
         self._photometric = [name for name in self.names if name in PHOTOMETRIC]
 
     def __call__(self, x: Tensor, seed: int) -> Tensor:
-        """The sample, changed as the seed says; global generators stay as they are."""
+        """Transform a sample with random numbers from the seed. Global generators stay as they are."""
         self._check_sample(x)
         with seeded(seed):
             y = x
@@ -138,7 +139,7 @@ class Augmentation:
             low, high = (float(value) for value in x.aminmax())
             if shape[-3] not in (1, 3) or not (x.dtype == torch.uint8 or (low >= 0 and high <= 1)):
                 raise ValueError(
-                    f"data.augment: {self._photometric[0]} changes colours; it takes samples of 1 or 3 channels with "
+                    f"data.augment: {self._photometric[0]} changes colors; it takes samples of 1 or 3 channels with "
                     f"values in [0, 1], got {shape} with values in [{low:g}, {high:g}]. Geometric transforms take any: "
                     f"{', '.join(GEOMETRIC)}."
                 )
@@ -162,7 +163,7 @@ def _written(entry: str | Mapping[str, Any]) -> str:
 
 
 def _is_special(key: str, value: Any) -> bool:
-    """Values that their annotations do not tell of: an enum by its name, RandomErasing's value: random."""
+    """Whether a value is right despite its annotation: an enum by its name, RandomErasing's 'random'."""
     return isinstance(value, str) and (key == "policy" or (key == "value" and value == "random"))
 
 

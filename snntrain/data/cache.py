@@ -1,15 +1,15 @@
-"""Framed samples, made once: on disk for all runs, or in memory for one.
+"""Keeps framed samples, so that they are made only once: on disk for all runs, or in memory for one.
 
-A cache on disk is a folder named by the hash of its key, which is all that the frames depend on: another data set,
-another framing or another FORMAT is another folder.
+A cache on disk is a folder named by the hash of its key, which holds everything that the frames depend on. Another data
+set, framing or FORMAT gets another folder.
 
-    key.json        the key, to be read by people
-    samples.bin     all samples one after the other, a hole in the file where one is missing
-    checksums.bin   uint32 for each sample: its CRC-32 (1 in place of 0), or 0: missing
-    in_use          locked by every process that has the cache open; its time is that of the last opening
+    key.json        the key, for people to read
+    samples.bin     all samples one after the other; a missing one is a hole in the file
+    checksums.bin   uint32 for each sample: its CRC-32 (1 in place of 0), or 0 if it is missing
+    in_use          locked by every process that has the cache open; its modification time is that of the last opening
 
-A sample is written before its checksum and believed only if both agree: what a kill, a full disk or a bad sector left
-unfinished is made again. Processes fill a cache together without waiting for each other, for they write the same bytes.
+A sample is written before its checksum and is used only if both agree, so whatever a kill, a full disk or a bad sector
+leaves unfinished is made again. Processes fill a cache together without waiting, because they write the same bytes.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
 from snntrain.files import write_json
 
-FORMAT = 1  # another number where the same data and settings give other frames, or lie in other files
+FORMAT = 1  # change it when the same data and settings give other frames, or are stored in other files
 MODES = ("disk", "memory", "off")
 _GB = 10**9
 
 
 class _NoRoomError(Exception):
-    """The cache may not or cannot be as large as it has to be; the text says why."""
+    """Raised if there is not enough room for the cache; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,18 @@ class Caching:
 
 
 def open_cache(
-    caching: Caching, root: Path, key: Mapping[str, Any], count: int, shape: Sequence[int], dtype: np.dtype | type | str
+    caching: Caching,
+    root: Path,
+    key: Mapping[str, Any],
+    *,
+    count: int,
+    shape: Sequence[int],
+    dtype: np.dtype | type | str,
 ) -> "FrameCache | None":
-    """The cache of a data set's frames, or None where there is to be none; a warning says why if one was asked for.
+    """Open the cache of a data set's frames. If it cannot be opened, a warning says why and the result is None.
 
     Args:
-        caching: where, and how much room there is; the least recently used caches of other data and framings make room.
+        caching: where, and how large; the least recently used caches of other data and framings are removed for it.
         root: folder of all caches, see frames_folder.
         key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
         count: samples, ≥ 1.
@@ -74,11 +80,11 @@ def open_cache(
     caching.check("data")
     integer("data", "count", count, at_least=1)
     limit = int(caching.cache_gb * _GB)
-    shape, dtype = tuple(shape), np.dtype(dtype)
+    samples = {"count": count, "shape": tuple(shape), "dtype": np.dtype(dtype)}
     try:
         if caching.cache == "disk":
-            return DiskCache(root, key, count, shape, dtype, limit)
-        return MemoryCache(count, shape, dtype, limit) if caching.cache == "memory" else None
+            return DiskCache(root, key, limit=limit, **samples)
+        return MemoryCache(limit=limit, **samples) if caching.cache == "memory" else None
     except _NoRoomError as reason:
         _warn(f"{reason} Frames are made anew in every epoch.")
     except OSError as error:
@@ -90,10 +96,10 @@ def open_cache(
 
 
 def frames_folder(data: Path) -> Path:
-    """Where the caches of a data folder lie.
+    """The folder for the caches of a data folder.
 
     $SNNTRAIN_CACHE/frames; without that variable <data>/cache, or snntrain/frames in the user's cache folder if the
-    data folder cannot be written to. Where that cannot be either, a temporary folder.
+    data folder is not writable. If no place is writable, a temporary folder.
     """
     if not os.environ.get("SNNTRAIN_CACHE") and data.is_dir() and is_writable(data):
         return data / "cache"
@@ -101,7 +107,7 @@ def frames_folder(data: Path) -> Path:
 
 
 class FrameCache:
-    """Samples by their place in the source.
+    """Keeps samples by their position in the source.
 
     Args:
         count: number of samples.
@@ -111,13 +117,13 @@ class FrameCache:
     _samples: np.ndarray  # [count, *shape], read only
     _checksums: np.ndarray  # uint32 [count], as all processes see them
 
-    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, *, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.count, self.shape, self.dtype = count, shape, dtype
         self.sample_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self._verified = np.zeros(count, dtype=bool)  # by this process
 
     def get(self, place: int) -> np.ndarray | None:
-        """The sample, not to be written to; None if it is missing or damaged."""
+        """The sample, read-only; None if it is missing or damaged."""
         checksum = int(self._checksums[place])
         if not checksum:
             return None
@@ -129,7 +135,7 @@ class FrameCache:
         return frames
 
     def put(self, place: int, frames: np.ndarray) -> None:
-        """Keep a sample; a full disk ends in a warning and no more samples are kept.
+        """Keep a sample. If the disk is full, warn and keep no more samples.
 
         Raises: ValueError if it is not of the cache's shape and dtype.
         """
@@ -142,7 +148,7 @@ class FrameCache:
         self._store(place, frames, _checksum(frames))
 
     def __len__(self) -> int:
-        """How many samples it has."""
+        """How many samples are kept."""
         return int(np.count_nonzero(self._checksums))
 
     @abstractmethod
@@ -159,13 +165,10 @@ class FrameCache:
 
 
 class MemoryCache(FrameCache):
-    """In memory that forked loader workers share; a worker that is spawned keeps samples of its own.
+    """A cache in memory that forked loader workers share. A spawned worker keeps samples of its own."""
 
-    Raises: _NoRoomError.
-    """
-
-    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int) -> None:
-        super().__init__(count, shape, dtype)
+    def __init__(self, *, limit: int, **samples: Any) -> None:
+        super().__init__(**samples)
         if self._bytes > limit:
             raise _NoRoomError(_needs_more(self._bytes, limit))
         if self._bytes > _free_memory():
@@ -176,7 +179,7 @@ class MemoryCache(FrameCache):
         self._allocate()
 
     def _allocate(self) -> None:
-        # Anonymous, not a file in /dev/shm, which is small in containers; pages are taken when they are written to.
+        # Anonymous, because /dev/shm is small in containers; the system allocates pages on the first write.
         self._memory = mmap.mmap(-1, self.count * self.sample_bytes), mmap.mmap(-1, self.count * 4)
         self._view(*self._memory)
 
@@ -196,16 +199,11 @@ class MemoryCache(FrameCache):
 
 
 class DiskCache(FrameCache):
-    """In a folder, see the module's text.
+    """A cache in a folder, as the module's docstring describes it."""
 
-    Raises: _NoRoomError; OSError if the folder cannot be made.
-    """
-
-    def __init__(
-        self, root: Path, key: Mapping[str, Any], count: int, shape: tuple[int, ...], dtype: np.dtype, limit: int
-    ) -> None:
-        super().__init__(count, shape, dtype)
-        whole = {"format": FORMAT, "count": count, "shape": list(shape), "dtype": dtype.str, **key}
+    def __init__(self, root: Path, key: Mapping[str, Any], *, limit: int, **samples: Any) -> None:
+        super().__init__(**samples)
+        whole = {"format": FORMAT, "count": self.count, "shape": list(self.shape), "dtype": self.dtype.str, **key}
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
         self.folder = root / f"frames_{name}"
         root.mkdir(parents=True, exist_ok=True)
@@ -223,23 +221,25 @@ class DiskCache(FrameCache):
         os.utime(self.folder / "in_use")
 
     def _open(self) -> None:
-        # All stay open as long as the object lives, in forked workers too; so does the lock.
+        # The files stay open and locked as long as the object lives, also in forked workers.
         self._in_use = _File(self.folder / "in_use")
         fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
         self._files = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
         for file, size in zip(self._files, (self.count * self.sample_bytes, self.count * 4), strict=True):
             if os.fstat(file.number).st_size != size:
-                os.ftruncate(file.number, size)  # new, or cut off: beyond its end a mapped file kills the process
+                os.ftruncate(
+                    file.number, size
+                )  # new or cut off; reading a map beyond the end of its file kills the process
         maps = [mmap.mmap(file.number, 0, access=mmap.ACCESS_READ) for file in self._files]
         self._view(*maps)
-        self._is_full = mmap.mmap(-1, 1)  # one byte that forked workers share, so that one of them warns for all
+        self._is_full = mmap.mmap(-1, 1)  # shared by forked workers, so that only one of them warns
 
     def _store(self, place: int, frames: np.ndarray, checksum: int) -> None:
         if self._is_full[0]:
             return
         samples, checksums = self._files
         try:
-            # Not through the map: where the disk is full, that would kill the process instead of raising an error.
+            # Not through the map: on a full disk that would kill the process instead of raising an error.
             samples.write(frames, place * self.sample_bytes)
             checksums.write(np.uint32(checksum), place * 4)
         except OSError as error:
@@ -260,14 +260,14 @@ class DiskCache(FrameCache):
 
 
 class _File:
-    """A file that is open for reading and writing as long as the object lives."""
+    """Keeps a file open for reading and writing as long as the object lives."""
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def write(self, value: np.ndarray | np.generic, offset: int) -> None:
         rest = memoryview(value.tobytes())
-        while rest:  # a disk that is filling up takes a part
+        while rest:  # a disk that is filling up writes only a part
             written = os.pwrite(self.number, rest, offset)
             rest, offset = rest[written:], offset + written
 
@@ -282,7 +282,7 @@ def _checksum(frames: np.ndarray) -> int:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; the system unlocks for one that dies."""
+    """Let one process at a time in. The system unlocks the file when a process dies."""
     file = _File(path)
     fcntl.flock(file.number, fcntl.LOCK_EX)
     try:
@@ -299,19 +299,19 @@ def _describes(folder: Path, key: Mapping[str, Any]) -> bool:
 
 
 def _remove(folder: Path) -> bool:
-    """Remove a cache unless a process has it open; True if it is gone. Called by one process at a time."""
+    """Remove a cache unless a process has it open; True if it is gone. Call it from one process at a time."""
     if not folder.is_dir():
         return True
-    with contextlib.suppress(OSError):  # locked; or another user's
+    with contextlib.suppress(OSError):  # locked, or owned by another user
         in_use = _File(folder / "in_use")
         fcntl.flock(in_use.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (folder / "key.json").unlink(missing_ok=True)  # first: what a kill leaves of the rest is no cache
+        (folder / "key.json").unlink(missing_ok=True)  # first, so that a half-removed folder is not taken for a cache
         shutil.rmtree(folder)
     return not folder.exists()
 
 
 def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
-    """Remove other caches, the least recently used first, until this one may have its full size."""
+    """Remove other caches, the least recently used first, until there is room for this one."""
     if needed > limit:
         raise _NoRoomError(_needs_more(needed, limit))
     others = [folder for folder in root.glob("frames_*") if folder != own]
@@ -326,7 +326,7 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
 
 
 def _size(folder: Path) -> int:
-    # With its holes: it may still be filled.
+    # The full size, including holes that may still be filled.
     return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
@@ -337,7 +337,7 @@ def _last_use(folder: Path) -> float:
 
 
 def _free_memory() -> float:
-    """Bytes that can be had without swapping; where the system does not say, any number."""
+    """Bytes available without swapping; infinity if the system does not report them."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024

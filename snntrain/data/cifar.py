@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, and what data sets have in common that torchvision reads from files of one size."""
+"""CIFAR-10 and CIFAR-100, and the base of the data sets that torchvision reads from files with known checksums."""
 
 import hashlib
 from abc import abstractmethod
@@ -23,14 +23,14 @@ class VerifiedImages(ImageDataModule, positional=True):
     Args:
         root: paths.data, the folder that holds the data set's files or their folder.
         download: fetch what is missing, verified.
-        normalize: subtract MEAN and divide by STD, per channel; else values are in [0, 1], which spike encoders need.
+        normalize: subtract MEAN and divide by STD, per channel. Otherwise values are in [0, 1], as spike encoders need.
         Others as in ImageDataModule.
 
     Raises: FileNotFoundError naming the missing file, where it comes from and goes to; ValueError naming a corrupt one;
     OSError if a download fails.
     """
 
-    #: Of the training set, per channel.
+    #: Mean and standard deviation of the training set, per channel.
     MEAN: tuple[float, ...]
     STD: tuple[float, ...]
 
@@ -43,7 +43,7 @@ class VerifiedImages(ImageDataModule, positional=True):
     @property
     @abstractmethod
     def files(self) -> dict[Path, str]:
-        """Path → MD5 of all that is read."""
+        """The files that are read: path → MD5."""
 
     @abstractmethod
     def read(self, *, train: bool) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ class VerifiedImages(ImageDataModule, positional=True):
         if self.download:
             fetch(name, self.root)
         elif by_hand and all(archive.is_file() for archive in by_hand):
-            fetch(name, self.root, given=by_hand)  # there, but not unpacked yet
+            fetch(name, self.root, given=by_hand)  # only unpacks
 
     def load(self) -> dict[str, NormalizedImages]:
         name = type(self).__name__
@@ -92,7 +92,7 @@ class VerifiedImages(ImageDataModule, positional=True):
 
 
 class CIFAR10(VerifiedImages):
-    """60,000 colour pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
+    """60,000 color pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
 
     Args: as in VerifiedImages.
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -116,7 +116,7 @@ class CIFAR10(VerifiedImages):
 
 
 class CIFAR100(CIFAR10):
-    """60,000 colour pictures of 32×32 pixels in a hundred classes, 10,000 of them for testing.
+    """60,000 color pictures of 32×32 pixels in a hundred classes, 10,000 of them for testing.
 
     Args: as in VerifiedImages.
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.

@@ -1,12 +1,40 @@
-"""Tell damaged content from a failing disk or system: only damaged content makes a file corrupt."""
+"""Damaged content versus a failing disk or system: only damaged content makes a file corrupt."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from snntrain.files import naming
 
 
 def is_systems(error: BaseException) -> bool:
-    """Whether an error is the operating system's: no rights, no memory, a disk that cannot be read or is full.
+    """Whether an error is the operating system's: no rights, no memory, a disk that is full or cannot be read.
 
     Decoders raise OSError for damaged content as well (Pillow, gzip, h5py), but then without an error number.
     """
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+@contextlib.contextmanager
+def decoding(describe: Callable[[str], Exception], *understood: type[Exception]) -> Iterator[None]:
+    """Turn whatever a decoder raises for damaged content into one error. Errors of the system pass unchanged.
+
+    Args:
+        describe: the decoder's reason in one line → the error to raise.
+        understood: errors that say enough by themselves and pass too.
+    """
+    try:
+        yield
+    except Exception as error:  # damaged files provoke nearly anything in the libraries that decode them
+        if is_systems(error) or isinstance(error, understood):
+            raise
+        raise describe(one_line(error)) from error
+
+
+def check_readable(path: Path) -> None:
+    """Raise the system's own error if the disk fails; a library that decodes the file would call it corrupt."""
+    with naming(path), path.open("rb") as file:
+        file.read(1)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What every data set shares: three splits, batches cut from them, order from (seed, epoch)."""
+"""What every data set shares: three splits, and batches of them in an order that depends on (seed, epoch)."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from snntrain.randomness import generator
 from snntrain.signature import merge_signature
 
 SPLITS = ("train", "val", "test")
-# A config of a larger machine is taken as it is; a thousand processes are a mistake anywhere.
+# A config written for a larger machine may ask for more workers than this one has cores; a thousand are a mistake.
 MOST_WORKERS = max(128, 4 * (os.cpu_count() or 1))
 
 
@@ -79,7 +79,7 @@ class DataModule(pl.LightningDataModule):
 
     CLASSES: tuple[str, ...]
     SAMPLE_SHAPE: tuple[int, ...]
-    #: Whether validation takes the same part of each class, or of all samples together.
+    #: Whether the validation split takes the same fraction of every class, or of all samples together.
     VALIDATES_PER_CLASS = False
 
     def __init__(
@@ -120,18 +120,18 @@ class DataModule(pl.LightningDataModule):
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
-        """Read and verify the data: "train" and "test", and "val" where the data set has one of its own."""
+        """Read and verify the data. Returns the splits "train" and "test", and "val" if the data set comes with one."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
         """Name → SHA-256 of what was read, for the run's provenance and the keys of caches.
 
-        Of a file: of its content. Of a folder of many: of the contents, which are read once, or of the listing
-        (see snntrain.data.fingerprint).
+        For a file the hash is of its content, for a folder of all contents or of the listing of its files (see
+        snntrain.data.fingerprint).
         """
 
     def assumed(self) -> dict[str, str]:
-        """What is taken for granted about the data beyond what the files say, in words, for show=data."""
+        """What we assume about the data beyond what its files say, in words; show=data prints it."""
         if self._has_validation:
             return {}
         of_what = "each class" if self.VALIDATES_PER_CLASS else "all training samples"
@@ -162,9 +162,9 @@ class DataModule(pl.LightningDataModule):
         self.splits["train"].augment, self.splits["train"].seed = self.augment, self.seed
 
     def splits_record(self) -> dict[str, dict[str, Any]]:
-        """Which samples of its source each split has: count, SHA-256 of the index as int64, and the index.
+        """Which samples of the source each split has: their count, their indices and the SHA-256 of these as int64.
 
-        An index without gaps is given as {"first", "last"}.
+        Indices without gaps are given as {"first", "last"}.
         """
         record = {}
         for name, split in self.splits.items():
@@ -203,7 +203,7 @@ class DataModule(pl.LightningDataModule):
         loading, has_workers = self.loading, self.loading.num_workers > 0
         return DataLoader(
             split,
-            # By name: Lightning builds the loader of predictions, and this in it, anew from their arguments.
+            # By keyword: for predictions Lightning rebuilds the loader and its sampler from their arguments.
             batch_sampler=SharedBatches(
                 sampler=sampler, batch_size=loading.batch_size, drop_last=drop_last, rank=rank, world=world
             ),
@@ -211,9 +211,9 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=has_workers and loading.persistent_workers,
             prefetch_factor=loading.prefetch if has_workers else None,
             pin_memory=on_gpu,
-            worker_init_fn=_quieten_worker,
+            worker_init_fn=_silence_disconnects,
             collate_fn=_whole_batch,
-            generator=generator(self.seed, "workers"),  # torch's own would be drawn from whenever a loader is started
+            generator=generator(self.seed, "workers"),  # torch's global one would advance with every loader that starts
         )
 
     def _check_labels(self, name: str, split: Split) -> None:
@@ -252,12 +252,12 @@ class ImageDataModule(DataModule, positional=True):
             self.augment = augment
 
 
-def _quieten_worker(number: int) -> None:
-    """Drop the traceback of a worker whose parent closed a connection.
+def _silence_disconnects(worker: int) -> None:
+    """Keep a worker from printing a traceback when its parent has closed the connection.
 
-    A worker hands its batches over from a thread, which prints every error. When a run is interrupted the parent goes
-    away in the midst of that: an error of the connection, and nothing that the user could act on. Where the parent
-    still wants the batch, it gets an error of its own.
+    A worker sends its batches from a thread that prints every error. When a run is interrupted, the parent exits while
+    batches are under way, and the worker would print a connection error that the user can do nothing about. A parent
+    that still waits for the batch raises an error of its own.
     """
     before = sys.excepthook
 

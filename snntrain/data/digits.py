@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits: real, and there without a download."""
+"""scikit-learn's bundled digits: real data that need no download."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from snntrain.data.split import ImageSplit, held_out
 
 
 class Digits(ImageDataModule):
-    """1,797 handwritten digits of 8×8 pixels with 17 grey levels; a fifth, the same for every seed, is the test set.
+    """1,797 handwritten digits of 8×8 pixels with 17 gray levels; a fifth, the same for every seed, is the test set.
 
     Args: as in ImageDataModule.
     Source: Alpaydin & Kaynak, UCI Optical Recognition of Handwritten Digits, 1998.
@@ -30,7 +30,7 @@ class Digits(ImageDataModule):
 
     def assumed(self) -> dict[str, str]:
         return {
-            "values": "v/16 of 17 grey levels",
+            "values": "v/16 of 17 gray levels",
             "test": f"{self.TEST_FRACTION:.0%} of all samples, drawn once, the same for every seed",
         } | super().assumed()
 

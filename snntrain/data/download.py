@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, are verified, and unpack whole or not at all."""
+"""Downloads that resume where they stopped, are verified, and unpack completely or not at all."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,6 @@ import os
 import shutil
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,22 +18,22 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from snntrain.data.damage import is_systems, one_line
 from snntrain.data.source import Source, SourceFile, find, readable
+from snntrain.download import DiskError, receive, size_of
 from snntrain.files import naming, replacing, write_json
 
 ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
-CHUNK = 1 << 18
 HARMLESS = 2**30  # bytes that any archive may unpack to
 MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data sets take up to five times as much
 
 
 def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable[[str], None] = print) -> None:
-    """Bring a data set's files into place: verify what is there, download or take what is not, unpack archives.
+    """Put a data set's files into place: verify what is there, download what is missing, unpack archives.
 
     Args:
         name: the data set, as in snntrain.data.source.
         root: paths.data.
         given: files brought by hand; where there are any, nothing is downloaded.
-        say: gets a line for each thing done.
+        say: called with one line for each step.
 
     Raises: ValueError for an unknown name, a file that does not belong to the data set or is corrupt; OSError, its text
     one sentence, if a download or the disk fails.
@@ -74,7 +73,7 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
 
 
 def download(file: SourceFile, path: Path) -> None:
-    """Download a file to a path, going on with a part that an earlier attempt left beside it.
+    """Download a file, resuming from the part that an earlier attempt left beside it.
 
     Raises: OSError naming the address, what went wrong and what to do.
     """
@@ -84,7 +83,7 @@ def download(file: SourceFile, path: Path) -> None:
     with _progress() as bar:
         _transfer(file, part, bar)
         received = md5(part)
-        if file.md5 and received != file.md5 and resumed:  # the part was of another file
+        if file.md5 and received != file.md5 and resumed:  # the part belonged to another file
             part.unlink()
             _transfer(file, part, bar)
             received = md5(part)
@@ -101,11 +100,12 @@ def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
     task = bar.add_task(file.name, total=file.size)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            total = receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            _check_size(part, total)
             return
         except (OSError, http.client.HTTPException) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if final or attempt == ATTEMPTS or isinstance(error, _Disk):
+            if final or attempt == ATTEMPTS or isinstance(error, DiskError):
                 reason = " ".join(str(error).split()) or type(error).__name__
                 kept = f" {readable(part.stat().st_size)} of it are kept in {part}." if part.is_file() else ""
                 raise OSError(
@@ -114,56 +114,25 @@ def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
                 ) from error
 
 
-class _Disk(OSError):
-    """An error of the disk, not of the network: trying again would not help."""
-
-
-def _receive(url: str, part: Path, note: Callable[[int, int | None], None]) -> None:
-    """One connection: what is missing of the part, appended to it."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "snntrain"} | ({"Range": f"bytes={have}-"} if have else {})
-    )
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # "range not satisfiable": nothing is missing, or the part is not of this file
-            raise
-        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
-            return
-        part.unlink()
-        raise OSError("the server's file is shorter than the part that was here") from error
-    with response:
-        goes_on = response.status == 206
-        done = have if goes_on else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        try:
-            target = part.open("ab" if goes_on else "wb")
-        except OSError as error:
-            raise _Disk(str(error)) from error
-        with target:
-            while chunk := response.read(CHUNK):
-                try:
-                    target.write(chunk)
-                except OSError as error:
-                    raise _Disk(str(error)) from error
-                done += len(chunk)
-                note(done, total)
-    if total is not None and done < total:
-        raise OSError(f"the connection ended after {readable(done)} of {readable(total)}")
+def _check_size(part: Path, total: int | None) -> None:
+    if total is None or size_of(part) == total:
+        return
+    if size_of(part) < total:
+        raise OSError(f"the connection ended after {readable(size_of(part))} of {readable(total)}")
+    part.unlink()
+    raise OSError("the server's file is shorter than the part that was here")
 
 
 def unpack(archive: Path) -> int:
-    """Unpack a .zip or .tar.gz into its folder, archives inside it as well; what is there already is replaced.
+    """Unpack a .zip or .tar.gz, and archives inside it, into its folder; files that are there already are replaced.
 
-    Everything is unpacked beside its place first and then moved into it, so that a file is there whole or not at all.
+    Everything is unpacked into a temporary folder first and then moved, so that no file is ever there in part.
 
     Returns: the number of files.
     Raises: ValueError naming a damaged archive.
     """
     temporary = archive.with_name(f".{archive.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)  # of an unpacking that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by an unpacking that was killed
     try:
         inside = temporary / "new"
         _extract(archive, inside)
@@ -227,7 +196,7 @@ def _list(archive: Path) -> Path:
 
 
 def _unpacked(archive: Path) -> bool:
-    """Whether everything that was unpacked from an archive still lies beside it, with its size."""
+    """Whether everything unpacked from an archive is still beside it, each file with its size."""
     try:
         sizes = json.loads(_list(archive).read_text(encoding="utf-8"))
         return all((archive.parent / name).stat().st_size == size for name, size in sizes.items())
@@ -250,7 +219,7 @@ def _verdict(file: SourceFile) -> str:
 
 
 def _owner(source: Source, path: Path) -> SourceFile:
-    """Which of the source's files a file brought by hand is: its content says so, not its name."""
+    """Which file of the source a file brought by hand is, judged by its content and not its name."""
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
     received = md5(path)
@@ -263,7 +232,7 @@ def _owner(source: Source, path: Path) -> SourceFile:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing the same files; the lock goes when the process does."""
+    """Keep other processes from writing the same files. The system releases the lock when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

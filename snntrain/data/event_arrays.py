@@ -1,6 +1,6 @@
-"""Recordings as arrays: .npy, .npz and .h5, their declared sizes held against the file before anything is read.
+"""Reads recordings stored as arrays: .npy, .npz and .h5, after comparing the declared sizes with the file.
 
-A kilobyte of HDF5 or ZIP can declare any number of zeros, and HDF5 can point at other files of the machine.
+A kilobyte of HDF5 or ZIP can declare any number of zeros, and HDF5 can point to other files of the machine.
 """
 
 import io
@@ -12,29 +12,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import decoding
 from snntrain.data.event_fields import ALIASES
 
-#: Arrays up to this many bytes are read however well they were compressed.
+#: Arrays up to this many bytes are read at any ratio of compression.
 HARMLESS = 64 * 2**20
-#: Events compress to a tenth, at best to a twentieth; zeros to a thousandth.
+#: Largest ratio of compression. Events compress ten to one, at best twenty to one; zeros a thousand to one.
 MOST_TO_ONE = 200
 
 _NAMES = {alias for aliases in ALIASES.values() for alias in aliases}
 
 
 def read_numpy(path: Path, columns: str, camera: str | None) -> Mapping[str, np.ndarray]:
-    """The fields of a .npy or .npz file.
+    """Read the fields of a .npy or .npz file.
 
     Args:
         path: the file.
         columns: order of the columns of an [n, 4] array.
-        camera: without effect; every reader takes it.
+        camera: unused; all readers have the same signature.
 
-    Raises: ValueError for what is damaged, no recording, or far larger than its file.
+    Raises: ValueError for a file that is damaged, no recording, or declares far more than it holds.
     """
     content = path.read_bytes()
-    try:
+    with decoding(_unreadable, _TooLarge):
         if content[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 _check_archive(archive, len(content))
@@ -46,12 +46,6 @@ def read_numpy(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
         else:
             with loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # zipfile, zlib, EOF and value errors: whatever a damaged file provokes
-        if is_systems(error):
-            raise
-        if isinstance(error, _TooLarge):
-            raise
-        raise ValueError(f"it cannot be read ({one_line(error)}). It may be truncated.") from error
     return by_column(next(iter(arrays.values())), columns) if len(arrays) == 1 else arrays
 
 
@@ -68,7 +62,7 @@ def by_column(array: np.ndarray, columns: str) -> Mapping[str, np.ndarray]:
 
 
 def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.ndarray]:
-    """The fields of a .h5 file: one dataset each, in the file itself or in one of its groups.
+    """Read the fields of a .h5 file: one dataset each, in the file itself or in one of its groups.
 
     A dataset t_offset, as in DSEC, is added to the times.
 
@@ -77,32 +71,22 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
     import h5py
 
     content = path.read_bytes()
-    try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            if "spikes" in file and "labels" in file:
-                raise _Refused("it holds many samples, in SHD's layout. Use data=shd or data=ssc.")
-            found = [(group, nodes) for group, nodes in _groups(file) if _is_recording(nodes)]
-            if len(found) > 1:
-                places = ", ".join(group.name for group, _ in found)
-                raise _Refused(f"it holds several recordings ({places}). Give each a file of its own.")
-            if not found:
-                others = [name for _, nodes in _groups(file) for name in nodes]
-                return {name: np.zeros(0) for name in others}
-            _, nodes = found[0]
-            wanted = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or nodes
-            check_stored(wanted)
-            arrays = {name: node[()] for name, node in wanted.items()}
-            offset = nodes.get("t_offset") or dict(_datasets(file)).get("t_offset")
-            shift = 0 if offset is None or offset.shape not in ((), (1,)) else int(np.ravel(offset[()])[0])
-    except Exception as error:
-        if is_systems(error) or isinstance(error, (_Refused, _TooLarge)):
-            raise
-        if "filter" in str(error):
-            raise ValueError(
-                f"it is compressed by a filter that is not installed ({one_line(error)}). Install hdf5plugin and list "
-                "it in plugins: plugins=[hdf5plugin]; or save it again, compressed by gzip."
-            ) from error
-        raise ValueError(f"it cannot be read ({one_line(error)}). It may be truncated.") from error
+    with decoding(_unreadable_h5, _Refused, _TooLarge), h5py.File(io.BytesIO(content), "r") as file:
+        if "spikes" in file and "labels" in file:
+            raise _Refused("it holds many samples, in SHD's layout. Use data=shd or data=ssc.")
+        found = [(group, nodes) for group, nodes in _groups(file) if _is_recording(nodes)]
+        if len(found) > 1:
+            places = ", ".join(group.name for group, _ in found)
+            raise _Refused(f"it holds several recordings ({places}). Give each a file of its own.")
+        if not found:
+            others = [name for _, nodes in _groups(file) for name in nodes]
+            return {name: np.zeros(0) for name in others}
+        _, nodes = found[0]
+        wanted = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or nodes
+        check_stored(wanted)
+        arrays = {name: node[()] for name, node in wanted.items()}
+        offset = nodes.get("t_offset") or dict(_datasets(file)).get("t_offset")
+        shift = 0 if offset is None or offset.shape not in ((), (1,)) else int(np.ravel(offset[()])[0])
     if len(arrays) == 1:
         return by_column(next(iter(arrays.values())), columns)
     if shift:
@@ -111,15 +95,28 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
 
 
 class _Refused(ValueError):
-    """A sound file that is not read, for the reason in the text."""
+    """Raised for a sound file that is not read, for the reason in the text."""
 
 
 class _TooLarge(ValueError):
-    """A file that declares far more than it holds."""
+    """Raised for a file that declares far more than it holds."""
+
+
+def _unreadable(reason: str) -> ValueError:
+    return ValueError(f"it cannot be read ({reason}). It may be truncated.")
+
+
+def _unreadable_h5(reason: str) -> ValueError:
+    if "filter" not in reason:
+        return _unreadable(reason)
+    return ValueError(
+        f"it is compressed by a filter that is not installed ({reason}). Install hdf5plugin and list it in plugins: "
+        "plugins=[hdf5plugin]; or save it again, compressed by gzip."
+    )
 
 
 def _groups(file: Any, depth: int = 3) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """(group, its datasets) of a file and of the groups in it."""
+    """The file and the groups in it, each with its datasets."""
     import h5py
 
     yield file, dict(_datasets(file))
@@ -146,10 +143,7 @@ def _is_recording(nodes: Mapping[str, Any]) -> bool:
 
 
 def check_stored(nodes: Mapping[str, Any]) -> None:
-    """Refuse HDF5 datasets that lie in other files, or declare far more than is stored.
-
-    Raises: ValueError.
-    """
+    """Refuse HDF5 datasets that lie in other files, or declare far more than is stored."""
     for name, node in nodes.items():
         if node.external or node.is_virtual:
             raise _Refused(f"{name} lies in another file, which is not read. Copy its content into this one.")
@@ -158,10 +152,7 @@ def check_stored(nodes: Mapping[str, Any]) -> None:
 
 
 def check_ratio(declared: int, stored: int) -> None:
-    """Refuse what declares far more bytes than it holds.
-
-    Raises: ValueError.
-    """
+    """Refuse a file that declares far more bytes than it holds."""
     if declared > HARMLESS and declared > MOST_TO_ONE * stored:
         raise _TooLarge(
             f"it declares {declared:,} bytes of events, but holds {stored:,}: no recording is compressed more than "
@@ -178,10 +169,7 @@ def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def check_array(file: BinaryIO, size: int) -> None:
-    """Hold the shape in the header of a .npy file against the bytes that there are.
-
-    Raises: ValueError.
-    """
+    """Refuse a .npy file whose header promises more than the file has, or Python objects."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

@@ -1,8 +1,8 @@
 """Augmentations of events before framing, and of frames after it, by name.
 
-Those of events need a framing of their own for each draw: with one of them, training frames are made anew in every
-epoch and the cache serves validation and test only. Those of frames (frame_…) start from cached frames, and come after
-all of events, wherever they stand in the list.
+If events are augmented, training frames are made anew in every epoch and the cache serves validation and test only.
+Augmentations of frames (frame_…) start from cached frames. They come after all those of events, wherever they stand in
+the list.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ Frames = Callable[[Tensor], Tensor]
 
 
 class EventAugmentation:
-    """Augmentations of a data set of events: those of events in their order, then those of frames in theirs.
+    """Chooses the augmentations of an event data set: first those of events, then those of frames, each in their order.
 
     Args:
         transforms: entries in their order: a name, such as flip_left_right, or a name with arguments, such as
@@ -37,18 +37,12 @@ class EventAugmentation:
         self.entries = [_entry(entry, _path(number)) for number, entry in enumerate(transforms)]
 
     def events(self, sensor_size: SensorSize) -> "EventChain | None":
-        """Those of events, for a sensor; None: there are none.
-
-        Raises: ValueError for a value out of range.
-        """
+        """The augmentations of events, for a sensor; None: there are none."""
         steps = self._steps(EVENT_LEVEL, sensor_size)
         return EventChain(steps) if steps else None
 
     def frames(self, shape: Sequence[int]) -> "FrameChain | None":
-        """Those of frames, for frames of the shape [T, C, H, W] or [T, F]; None: there are none.
-
-        Raises: ValueError for a value out of range.
-        """
+        """The augmentations of frames, for the shape [T, C, H, W] or [T, F]; None: there are none."""
         steps = self._steps(FRAME_LEVEL, shape[-1] if len(shape) == 2 else tuple(shape[-2:]))
         return FrameChain(steps) if steps else None
 
@@ -64,7 +58,7 @@ class EventAugmentation:
 
 
 class EventChain:
-    """Event-level augmentations one after the other, drawn from a seed; the events stay in the order of time.
+    """Augments events step by step, reproducibly by seed. They stay in the order of time.
 
     Args:
         steps: events → events.
@@ -76,7 +70,7 @@ class EventChain:
     def __call__(self, events: np.ndarray, seed: int) -> np.ndarray:
         events = events.copy()
         start = events["t"][:1].copy()
-        events["t"] -= start  # tonic's intervals of time begin at 0, not at the first event
+        events["t"] -= start  # tonic's time intervals begin at 0, not at the first event
         with seeded(seed):
             for step in self.steps:
                 if len(events) == 0:
@@ -88,7 +82,7 @@ class EventChain:
 
 
 class FrameChain:
-    """Frame-level augmentations one after the other, drawn from a seed, the same for all frames of a sample.
+    """Augments all frames of a sample alike, step by step and reproducibly by seed.
 
     Args:
         steps: frames [T, C, H, W] → frames of the same shape.
@@ -136,14 +130,14 @@ def _part(owner: str, name: str, value: float) -> float:
 
 
 def time_jitter(sensor: SensorSize, /, std: float) -> Events:
-    """Shift each event in time by a Gaussian of standard deviation std, in ms."""
+    """Shift each event in time by a Gaussian of standard deviation std in ms."""
     from tonic.transforms import TimeJitter
 
     return TimeJitter(std=1e3 * real("time_jitter", "std", std, at_least=0), clip_negative=False)
 
 
 def time_skew(sensor: SensorSize, /, low: float, high: float) -> Events:
-    """Stretch time by a factor drawn from [low, high); frames of equal time or count do not see it."""
+    """Stretch time by a factor drawn from [low, high). Frames of equal time or count do not change."""
     from tonic.transforms import TimeSkew
 
     low = real("time_skew", "low", low, above=0)
@@ -151,7 +145,7 @@ def time_skew(sensor: SensorSize, /, low: float, high: float) -> Events:
 
 
 def time_reversal(sensor: SensorSize, /, p: float = 0.5, flip_polarity: bool = True) -> Events:
-    """With probability p, run the recording backwards, ON for OFF."""
+    """With probability p play the recording backwards and swap ON and OFF."""
     from tonic.transforms import RandomTimeReversal
 
     flag("time_reversal", "flip_polarity", flip_polarity)
@@ -159,7 +153,7 @@ def time_reversal(sensor: SensorSize, /, p: float = 0.5, flip_polarity: bool = T
 
 
 def spatial_jitter(sensor: SensorSize, /, std: float) -> Events:
-    """Move each event by a Gaussian of standard deviation std, in pixels; what leaves the sensor is dropped."""
+    """Move each event by a Gaussian of standard deviation std in pixels. Events that leave the sensor are dropped."""
     from tonic.transforms import SpatialJitter
 
     height, width = extent(sensor)
@@ -167,7 +161,7 @@ def spatial_jitter(sensor: SensorSize, /, std: float) -> Events:
     jitter = SpatialJitter(_tonic_size(sensor), var_x=std**2, var_y=0.0 if height == 1 else std**2)
 
     def move(events: np.ndarray) -> np.ndarray:
-        # In floats and rounded here: tonic cuts towards zero, which would pull every event half a pixel to the corner.
+        # In floats and rounded here: tonic truncates, which would pull every event half a pixel to the corner.
         fine = events.astype([(name, "f8" if name in "xy" else events.dtype[name]) for name in events.dtype.names])
         fine = jitter(fine)
         x, y = np.rint(fine["x"]), np.rint(fine["y"])
@@ -180,14 +174,14 @@ def spatial_jitter(sensor: SensorSize, /, std: float) -> Events:
 
 
 def drop_events(sensor: SensorSize, /, p: float) -> Events:
-    """Drop this part of the events."""
+    """Drop this part of the events, drawn at random."""
     from tonic.transforms import DropEvent
 
     return DropEvent(p=_probability("drop_events", p))
 
 
 def drop_time(sensor: SensorSize, /, part: float = 0.2) -> Events:
-    """Drop the events of an interval that is this part of the recording long."""
+    """Drop the events of an interval that covers this part of the recording."""
     from tonic.transforms import DropEventByTime
 
     return DropEventByTime(duration_ratio=_part("drop_time", "part", part))
@@ -206,7 +200,7 @@ def drop_pixels(sensor: SensorSize, /, p: float) -> Events:
     size, p = extent(sensor), _probability("drop_pixels", p)
 
     def silence(events: np.ndarray) -> np.ndarray:
-        # Not tonic's, which looks through all events once per dropped pixel: seconds for a sensor of 128×128.
+        # tonic's version scans all events once per dropped pixel, which takes seconds for a sensor of 128×128.
         silent = np.random.random(size) < p
         return events[~silent[events["y"], events["x"]]]
 
@@ -214,7 +208,7 @@ def drop_pixels(sensor: SensorSize, /, p: float) -> Events:
 
 
 def event_drop(sensor: SensorSize, /) -> Events:
-    """Nothing, drop_time, drop_area or drop_events, with parts as in Gu et al., IJCAI 2021."""
+    """Apply drop_time, drop_area, drop_events or nothing, with parts as in Gu et al., IJCAI 2021."""
     from tonic.transforms import EventDrop
 
     _need_rows("event_drop", sensor)
@@ -237,7 +231,7 @@ def flip_up_down(sensor: SensorSize, /, p: float = 0.5) -> Events:
 
 
 def flip_polarity(sensor: SensorSize, /, p: float = 0.5) -> Events:
-    """ON for OFF in the whole recording, with probability p."""
+    """Swap ON and OFF in the whole recording with probability p."""
     from tonic.transforms import RandomFlipPolarity
 
     return RandomFlipPolarity(p=_probability("flip_polarity", p))
@@ -250,7 +244,7 @@ def noise(sensor: SensorSize, /, n: int) -> Events:
     add = UniformNoise(_tonic_size(sensor), n=integer("noise", "n", n, at_least=0))
 
     def scatter(events: np.ndarray) -> np.ndarray:
-        # tonic draws polarities from [0, 2): of type bool all of them would be ON.
+        # tonic draws polarities from [0, 2), which as bools would all be ON.
         numbers = events.astype([(name, "i8") for name in events.dtype.names])
         return add(numbers).astype(events.dtype)
 
@@ -258,7 +252,7 @@ def noise(sensor: SensorSize, /, n: int) -> Events:
 
 
 def frame_shift(size: SensorSize, /, pixels: int) -> Frames:
-    """Move the frames by up to this many pixels each way; zeros come in."""
+    """Shift the frames by up to this many pixels in each direction and fill with zeros."""
     from torchvision.transforms import v2
 
     height, width = extent(size)
@@ -267,7 +261,7 @@ def frame_shift(size: SensorSize, /, pixels: int) -> Frames:
 
 
 def frame_roll(size: SensorSize, /, pixels: int) -> Frames:
-    """Move the frames by up to this many pixels each way; what goes out on one side comes in on the other."""
+    """Shift the frames cyclically by up to this many pixels in each direction."""
     pixels = integer("frame_roll", "pixels", pixels, at_least=0)
 
     def roll(frames: Tensor) -> Tensor:
@@ -285,7 +279,7 @@ def frame_flip(size: SensorSize, /, p: float = 0.5) -> Frames:
 
 
 def frame_rotate(size: SensorSize, /, degrees: float) -> Frames:
-    """Turn the frames by up to this angle each way."""
+    """Rotate the frames by up to this angle in each direction."""
     from torchvision.transforms import v2
 
     _need_rows("frame_rotate", size)
@@ -293,7 +287,7 @@ def frame_rotate(size: SensorSize, /, degrees: float) -> Frames:
 
 
 def frame_cutout(size: SensorSize, /, side: int) -> Frames:
-    """Set a square of this many pixels' side to zero (DeVries & Taylor, arXiv 1708.04552)."""
+    """Set a square with this side in pixels to zero (DeVries & Taylor, arXiv 1708.04552)."""
     from torchvision.transforms import v2
 
     _need_rows("frame_cutout", size)

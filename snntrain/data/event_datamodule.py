@@ -1,4 +1,4 @@
-"""What every event data set shares: recordings, framed, cached, augmented."""
+"""What every event data set shares: its recordings are framed, cached and augmented."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,17 @@ from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit
 from snntrain.signature import take
 
-#: Recordings that are looked at to tell how many events a framing leaves out, where not all of them are.
+#: Recordings read to estimate how many events a framing leaves out, if not all are read.
 SAMPLED = 64
-#: Recordings whose durations show=data tells.
+#: Recordings whose durations show=data reports.
 LOOKED_AT = 16
-#: Seconds, between which the duration of a recording is likely to be: beyond them the unit of time may be another one.
+#: Usual range of a recording's duration in seconds. Outside of it, the unit of time is probably wrong.
 SHORTEST, LONGEST = 1e-3, 600.0
 
 
 @dataclass
 class FrameReader:
-    """recording → frames.
-
-    Attributes:
-        read: recording → events.
-        framing: events → frames.
-    """
+    """Reads a recording and frames it."""
 
     read: Callable[[Any], np.ndarray]
     framing: Framing
@@ -44,7 +39,7 @@ class FrameReader:
 
 @dataclass
 class AugmentedReader:
-    """(recording, seed) → frames of augmented events."""
+    """Reads a recording, augments its events as a seed says, and frames them."""
 
     reader: FrameReader
     augmentation: EventChain
@@ -60,14 +55,14 @@ class EventDataModule(DataModule, groups=(Caching,)):
         root: folder of the data.
         framing: how events become frames; its shape without T is the data's sample_shape.
         num_classes, sample_shape: as in DataModule.
-        augment: augmentations of the training split; None: none. With one of events, training frames are made anew for
-            each draw and the cache serves validation and test only.
-        verify: read every recording before the training begins, unless all are cached, so that a damaged one is named
-            at once; otherwise it is named when its turn comes.
+        augment: augmentations of the training split; None: none. If one of them changes events, training frames are
+            made anew each time and the cache serves validation and test only.
+        verify: read every recording before training, unless all are cached, so that a damaged one is found at once;
+            otherwise it is found when its batch comes.
         unsorted: "refuse" or "sort" recordings in which time goes back, see read_events.
         Others as in DataModule and Caching.
 
-    Raises: as in DataModule, and ValueError naming a recording that one may not train on.
+    Raises: as in DataModule, and ValueError naming a recording that is damaged.
     """
 
     VALIDATES_PER_CLASS = True
@@ -132,33 +127,35 @@ class EventDataModule(DataModule, groups=(Caching,)):
     def frames(
         self,
         source: str,
+        *,
         recordings: Sequence[Any],
         labels: Sequence[int],
         read: Callable[[Any], np.ndarray],
         settings: Mapping[str, Any],
         caches: Path,
     ) -> FrameSplit:
-        """All recordings of a source as a split, cached if that is wanted.
+        """All recordings of a source as a split, with the cache that the settings ask for.
 
         Args:
-            source: what the hash of its content is called in `hashes`.
-            recordings: what `read` takes.
+            source: name in `hashes` of the hash of its content.
+            recordings: as `read` takes them.
             labels: of the recordings.
             read: recording → events.
-            settings: all that the events depend on besides the content, for the cache's key.
+            settings: everything besides the content that the events depend on, for the cache's key.
             caches: folder of the caches.
 
-        Raises: ValueError naming a recording that one may not train on.
+        Raises: ValueError naming a recording that is damaged.
         """
         key = {"data": self.hashes[source], "read": dict(settings), "framing": self.framing.key()}
-        cache = open_cache(self.caching, caches, key, len(recordings), self.framing.shape, self.framing.dtype)
+        shape, dtype = self.framing.shape, self.framing.dtype
+        cache = open_cache(self.caching, caches, key, count=len(recordings), shape=shape, dtype=dtype)
         reader = FrameReader(read, self.framing)
         if cache is None or len(cache) < len(recordings):
             self._look_through(source, recordings, read)
-        return FrameSplit(recordings, torch.tensor(labels), reader, self.framing.shape, cache)
+        return FrameSplit(recordings, torch.tensor(labels), reader, shape=shape, cache=cache)
 
     def _look_through(self, source: str, recordings: Sequence[Any], read: Callable[[Any], np.ndarray]) -> None:
-        """Read the recordings, so that a bad one is named now, and tell how many events the framing leaves out."""
+        """Read the recordings to find damaged ones now, and warn if the framing leaves out events."""
         step = 1
         if not self.verify:
             if self.framing.mode != "window":

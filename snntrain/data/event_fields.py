@@ -1,13 +1,13 @@
-"""The four fields of an event, from whatever names, types and units a file has for them."""
+"""The four fields of an event, converted from the names, types and units that a file uses."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-#: tonic's own layout, so that its transforms take our events: place, microseconds, ON (True) or OFF.
+#: The layout that tonic's transforms take: pixel, microseconds, ON (True) or OFF.
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 
-#: What other programs call the four fields.
+#: Names that other programs use for the four fields.
 ALIASES = {
     "x": ("x", "xs", "x_position", "units", "addr"),
     "y": ("y", "ys", "y_position"),
@@ -18,20 +18,20 @@ ALIASES = {
 #: Microseconds per unit.
 TIME_UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "ns": 1e-3}
 
-#: µs, 285 years: no clock shows more, counted from 1970 or from its start, and a float64 cannot count higher.
+#: µs, 285 years. No clock shows more, and a float64 cannot count higher.
 LATEST = 2**53
 
-#: A recording whose times have fewer possible values than this has lost them to a type that is too coarse.
+#: If a recording's times can take fewer values than this, their type was too coarse and they have collapsed.
 FEWEST_INSTANTS = 1000
 
 
 def structured(fields: Mapping[str, np.ndarray], unit: str, is_line: bool) -> np.ndarray:
-    """Fields under any of their names as one array of EVENT.
+    """The fields, whichever of their names they have, as one array of EVENT.
 
     Args:
-        fields: name → values; names that are no field's are left out.
+        fields: name → values; other names are ignored.
         unit: of the times, see TIME_UNITS.
-        is_line: a sensor without rows, whose events need neither y nor p.
+        is_line: whether the sensor is a row of channels, whose events need neither y nor p.
 
     Raises: ValueError saying what is missing or does not fit.
     """
@@ -60,7 +60,7 @@ def structured(fields: Mapping[str, np.ndarray], unit: str, is_line: bool) -> np
 
 
 def _fitting(name: str, values: np.ndarray, unit: str) -> np.ndarray:
-    """Values as the field's integers, refused rather than changed where they do not fit."""
+    """The values converted to the field's integer type; values that do not fit are refused, not changed."""
     kind = values.dtype.kind
     if kind not in "buif":
         raise ValueError(f"{name} holds {values.dtype}, not numbers.")

@@ -1,4 +1,4 @@
-"""Recordings of one's own: a folder for each class."""
+"""Your own recordings, in a folder for each class."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.split import FrameSplit, held_out
 
-#: Frames of events that were read in another way must not be found in a cache: raise it when a reader changes.
+#: Part of the cache's key: raise it when a reader changes, so that frames made from its earlier output are not reused.
 READER = 2
-#: Names of the folders of a split, in any case.
+#: Accepted names of the split folders, in upper or lower case.
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -26,22 +26,22 @@ SPLIT_FOLDERS = {
 class EventFolder(EventDataModule, positional=True):
     """Class folders of recordings in a format that read_events reads.
 
-    Layouts: <root>/{train,test[,val]}/<class>/… (split: folder; the split folders' names in any case), or
-    <root>/<class>/… (split: a fraction). Recordings may lie deeper in a class folder; hidden files are left out of
-    account, and so are files beside the class folders. Classes are numbered in the order of their names.
+    Layouts: <root>/{train,test[,val]}/<class>/… (split: folder), or <root>/<class>/… (split: a fraction). Recordings
+    may lie in subfolders of a class folder. Hidden files and files beside the class folders are ignored. Classes are
+    numbered in the order of their names.
 
     Args:
-        split: "folder", or the part of each class that is drawn for testing, in (0, 1), the same for every seed of a
-            run. Which recordings it is stands in the record of the splits, by index: the place in the sorted list of
-            all recordings, classes first.
-        formats: endings to read, such as [.bin]; files with other endings are left out, with a warning. None: all files
-            must have the same ending.
+        split: "folder", or the fraction of each class that is drawn for testing, in (0, 1), the same for every seed of
+            a run. The record of the splits lists these recordings by their position in the sorted list of all
+            recordings, classes first.
+        formats: endings to read, such as [.bin]; other files are left out with a warning. None: all files must have the
+            same ending.
         columns, time_unit, camera: as in read_events.
         cache_root: the data folder in which frames are cached, see frames_folder; default: the folder that root is in.
         Others as in EventDataModule.
 
     Raises: FileNotFoundError for a missing folder; ValueError naming an empty or missing class folder, mixed formats,
-        or a recording that is truncated, empty, of another sensor or not in the order of time.
+        or a recording that is truncated, empty, from another sensor or not in the order of time.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class EventFolder(EventDataModule, positional=True):
             split if split == "folder" else real(self, "split", split, above=0, below=1, alternative=alternative)
         )
         self.formats = None if formats is None else [self._format(one) for one in formats]
-        # Not in the root itself, where the cache would be a class.
+        # Not in the root itself, where the cache would look like a class.
         self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))
         if sorted(str(columns)) != sorted("xytp"):
             raise refuse(self, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
@@ -165,8 +165,14 @@ class EventFolder(EventDataModule, positional=True):
         labels = [label for label, one in enumerate(files) for _ in one]
         self.hashes[f"{name} recordings"] = content_hash(folder, recordings)
         read = partial(read_events, sensor_size=self.framing.sensor_size, **self.reading)
-        settings = {"reader": READER, **self.reading}
-        return self.frames(f"{name} recordings", recordings, labels, read, settings, self.caches)
+        return self.frames(
+            f"{name} recordings",
+            recordings=recordings,
+            labels=labels,
+            read=read,
+            settings={"reader": READER, **self.reading},
+            caches=self.caches,
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

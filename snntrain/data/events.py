@@ -1,4 +1,4 @@
-"""Recordings of event cameras and silicon cochleas: one file → one structured array of events."""
+"""Reads a recording of an event camera or silicon cochlea: one file → one structured array of events."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ SensorSize = int | Sequence[int]
 
 
 class BadRecording(ValueError):
-    """A file that is not a recording one may train on; the text names it and the reason."""
+    """Raised for a file that is not a usable recording; the text names it and the reason."""
 
 
 def read_events(
@@ -37,15 +37,15 @@ def read_events(
 
     Args:
         path: the file.
-        sensor_size: [height, width], or the number of channels of a sensor without rows, whose events need neither y
+        sensor_size: [height, width], or the number of channels of a sensor with one row, whose events need neither y
             nor p; None: not checked.
         columns: order of the columns of an [n, 4] array.
-        time_unit: of .npy, .npz and .h5 files: us, ms, s or ns; the other formats say it themselves.
+        time_unit: of .npy, .npz and .h5 files: us, ms, s or ns; the other formats state it.
         camera: which camera wrote an AEDAT 2.0 file, one of CAMERAS; None: the one that its header names. A header that
-            names another one is a refusal.
-        unsorted: what to do where time goes back: "refuse", or "sort" the events by time, keeping the order of equal
-            times. Refusing is the default because time that goes back usually means two recordings in one file, or a
-            clock that has wrapped around, and sorting would interleave them.
+            names another one is an error.
+        unsorted: what to do if time goes back: "refuse", or "sort" the events by time, keeping the order of equal
+            times. The default is to refuse, because it usually means two recordings in one file or a clock that has
+            wrapped around, which sorting would interleave.
 
     Returns: [n] of dtype EVENT, n ≥ 1, in the order of time.
     Raises: ValueError naming the file and the reason: unknown ending, truncated, empty, not numbers, outside the
@@ -70,9 +70,9 @@ def read_events(
 
 
 def ending(path: Path) -> str:
-    """The ending that says how to read a file.
+    """The ending of a recording's file, in lower case.
 
-    Raises: ValueError if it is not one of a recording.
+    Raises: ValueError for one that no reader takes.
     """
     suffix = path.suffix.lower()
     if suffix in UNREAD:
@@ -89,7 +89,7 @@ def ending(path: Path) -> str:
 
 
 def checked(events: np.ndarray, sensor_size: SensorSize | None, unsorted: str = "refuse") -> np.ndarray:
-    """Events that one may frame: at least one, on the sensor, in the order of time.
+    """The events, if there are any, all on the sensor and in the order of time.
 
     Raises: ValueError saying what is wrong.
     """
@@ -119,7 +119,7 @@ def checked(events: np.ndarray, sensor_size: SensorSize | None, unsorted: str = 
 
 
 def extent(sensor_size: SensorSize) -> tuple[int, int]:
-    """(height, width); a sensor without rows has height 1."""
+    """(height, width); a sensor that is a row of channels has height 1."""
     if np.ndim(sensor_size) == 0:
         return 1, integer("sensor", "sensor_size", sensor_size, at_least=1)
     if len(sensor_size) != 2:
@@ -128,7 +128,7 @@ def extent(sensor_size: SensorSize) -> tuple[int, int]:
 
 
 def describe(sensor_size: SensorSize) -> str:
-    """A sensor's size in words."""
+    """A sensor's size in words, such as "128×128 (height × width)"."""
     height, width = extent(sensor_size)
     return f"{width} channels" if np.ndim(sensor_size) == 0 else f"{height}×{width} (height × width)"
 
@@ -145,7 +145,7 @@ def _read_bin(path: Path, columns: str, camera: str | None) -> Mapping[str, np.n
     from tonic.io import read_mnist_file
 
     content = path.read_bytes()
-    if len(content) % 5:  # tonic would stop at arrays of different lengths, or drop the rest
+    if len(content) % 5:  # tonic would fail on arrays of different lengths, or drop the rest
         raise ValueError(f"it is truncated: {len(content)} bytes are not a multiple of 5 per event.")
     return by_column(read_mnist_file(io.BytesIO(content), dtype=EVENT, is_stream=True), columns)
 
@@ -159,12 +159,12 @@ READERS: dict[str, Callable[[Path, str, str | None], Mapping[str, np.ndarray]]] 
     ".aedat": read_aedat,
     ".aedat4": read_aedat4,
 }
-#: Formats of recordings that others read.
+#: Formats of recordings that are not read here.
 UNREAD = {
     ".dat": "Prophesee's format DAT",
     ".raw": "Prophesee's format EVT 2 or EVT 3",
     ".bag": "a recording of ROS",
     ".csv": "a table of text",
 }
-#: Formats whose files do not say in which unit they count time.
+#: Formats whose files do not state their unit of time.
 UNIT_OPEN = (".npy", ".npz", ".h5", ".hdf5")

@@ -1,4 +1,4 @@
-"""What identifies a data set of many files."""
+"""Hashes that identify a data set of many files."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ from rich.progress import track
 from snntrain.files import naming
 from snntrain.terminal import terminal
 
-#: More files than this take seconds to read: what is being done is shown.
+#: Reading more files than this takes seconds, so a progress bar is shown.
 SILENT = 5_000
-#: Files for a thread at a time: one by one, handing them out takes longer than reading them.
+#: Files that a thread gets at a time; handing them out one by one takes longer than reading them.
 AT_ONCE = 256
 
 
 def listing_hash(root: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 of the files' names under `root`, sizes and times of change; nothing is read."""
+    """SHA-256 of the files' names under `root`, their sizes and modification times, without reading the files."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         status = path.stat()
@@ -29,10 +29,10 @@ def listing_hash(root: Path, paths: Iterable[Path]) -> str:
 
 
 def content_hash(root: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 of the files' names under `root` and contents: the same wherever they lie.
+    """SHA-256 of the files' names under `root` and of their contents; it does not depend on where `root` is.
 
-    All of them are read each time. A note of an earlier hash could only be found by sizes and times, which stay as they
-    are when a disk or a person changes a byte: the run's record and the cached frames would then be of other data.
+    All files are read every time. A stored hash could only be looked up by sizes and times, which need not change when
+    a byte does. The run's record and the cached frames would then belong to other data.
     """
     paths = sorted(paths)
     digest = hashlib.sha256()

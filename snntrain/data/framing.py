@@ -9,20 +9,20 @@ from snntrain.arguments import choice, flag, integer, real, refuse
 from snntrain.data.events import SensorSize, checked, extent
 
 MODES = ("time", "count", "window", "time_surface", "voxel")
-#: Frames framed by other equations must not be found in a cache: raise it when a mode's equation changes.
+#: Part of the cache's key: raise it when a mode's equation changes, so that earlier frames are not reused.
 VERSION = 1
 
 
 @dataclass
 class Framing:
-    """How a recording becomes T frames.
+    """Turns a recording into T frames.
 
     With t_0 and t_1 the times of the first and last event, D = t_1 - t_0 + 1 µs, and n events, frame k counts the
     events i of each pixel and polarity with
         time          floor(T (t_i - t_0) / D) = k: T intervals of equal length that cover the whole recording
         count         floor(T i / n) = k: T groups of equally many events
-        window        floor((t_i - t_0) / window) = k: intervals of a fixed length; what comes after T of them is left
-                      out (see `dropped`), what a short recording does not reach is zero
+        window        floor((t_i - t_0) / window) = k: intervals of a fixed length; later events are left out (see
+                      `dropped`), and the last frames of a short recording are zero
     and holds instead of a count
         time_surface  exp(-(t_0 + (k+1) D / T - t_last) / tau), t_last the time of the pixel's last event up to the end
                       of frame k of "time"; 0 before its first event
@@ -32,15 +32,15 @@ class Framing:
 
     Args:
         T: number of frames, ≥ 1.
-        sensor_size: [height, width] of the camera, or the number of channels of a sensor without rows.
+        sensor_size: [height, width] of the camera, or the number of channels of a sensor with one row.
         mode: one of the five above.
-        window: length of a frame in ms, to the microsecond; for "window", where it is needed.
-        tau: time constant in ms, ≥ 0.001; for "time_surface", where it is needed.
+        window: length of a frame in ms, rounded to the microsecond; required by "window" and given for no other mode.
+        tau: time constant in ms, ≥ 0.001; required by "time_surface" and given for no other mode.
         binary: 1 where there are events instead of their number; not for surfaces and voxels.
-        polarity: "channels" gives OFF and ON a channel each, in this order; "merge" counts them together. A sensor
-            without rows has none: "merge".
-        downsample: side of the squares of pixels that are counted as one, ≥ 1; those at the lower and right edge may be
-            cut.
+        polarity: "channels" gives OFF and ON a channel each, in this order; "merge" counts them together. A sensor with
+            one row has no polarity: "merge".
+        downsample: side of the squares of pixels that are counted as one, ≥ 1; squares at the lower and right edge may
+            be incomplete.
 
     Raises: ValueError naming the argument, its value and what is allowed.
     Source: time surface: Lagorce et al., TPAMI 2017; voxel grid: Zhu et al., CVPR 2019.
@@ -83,11 +83,11 @@ class Framing:
 
     @property
     def dtype(self) -> np.dtype:
-        """What the frames are stored in: one type per setting, because a cache holds one.
+        """The type that frames are stored in. It depends on the settings alone, because a cache holds one type.
 
-        Counts have 16 bits: the busiest pixel of a long recording passes 255, and a saturated count would be a wrong
-        one. Shares of events keep 24 bits so that their sum is still the number of events; one exponential needs no
-        more than 11.
+        Counts have 16 bits: the busiest pixel of a long recording exceeds 255, and a saturated count would be wrong.
+        Shares of events need the 24 bits of a float32, so that they add up to the number of events; for a single
+        exponential the 11 bits of a float16 are enough.
         """
         if self.mode == "voxel":
             return np.dtype(np.float32)
@@ -96,14 +96,14 @@ class Framing:
         return np.dtype(np.uint8 if self.binary else np.uint16)
 
     def key(self) -> dict[str, Any]:
-        """All that the frames of a recording depend on, for the key of a cache."""
+        """Everything that the frames of a recording depend on, for the key of a cache."""
         return {"version": VERSION, **asdict(self)}
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
         """Frames of a recording.
 
         Args:
-            events: as read_events gives them; none, as an augmentation may leave, gives zeros.
+            events: as read_events returns them; without any, as an augmentation may leave it, the frames are zero.
 
         Raises: ValueError if an event lies outside the sensor, if time goes back, or if more than 65,535 events fall
             into one pixel of one frame.
@@ -131,7 +131,7 @@ class Framing:
         return counts.astype(self.dtype).reshape(self.shape)
 
     def dropped(self, events: np.ndarray) -> int:
-        """Number of events that are in no frame: those after T windows."""
+        """Number of events after the last window, which are in no frame."""
         if self.mode != "window" or len(events) == 0:
             return 0
         return int((self._frame(events["t"] - events["t"][0]) >= self.T).sum())
@@ -160,7 +160,7 @@ class Framing:
         starts = np.searchsorted(self._frame(elapsed), np.arange(self.T + 1))
         for k in range(self.T):
             new = slice(starts[k], starts[k + 1])
-            last[place[new]] = elapsed[new]  # of several events of a pixel the last one stays
+            last[place[new]] = elapsed[new]  # if a pixel has several events, the last one wins
             end = (k + 1) * (elapsed[-1] + 1) / self.T
             surfaces[k] = np.exp((last - end) / (self.tau * 1e3))
         return surfaces.reshape(self.shape)

@@ -1,4 +1,4 @@
-"""Pictures of one's own, or ImageNet: a folder per class, read from disk when they are needed."""
+"""Your own pictures, or ImageNet: a folder per class, read from disk as they are needed."""
 
 import os
 import warnings
@@ -21,18 +21,18 @@ from snntrain.data.normalized import Normalized
 from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
 from snntrain.data.split import Split, held_out
 
-NAMED = 5  # of many files that an error or a warning is about
+NAMED = 5  # files that an error or a warning names at most
 
 
 class PictureSplit(Normalized, Split):
-    """Picture files, decoded, cut to a square and resized each time they are read.
+    """Decodes picture files, resizes them and crops a square each time they are read.
 
     Args:
         paths: all files of the source; subsets share them.
         labels, index: as in Split; the index is the file's position in `paths`.
-        shape: [C, size, size] with C = 3, or 1 for grey.
-        crop_ratio: the square's side as part of the shorter side. A picture of the right size is taken as it is.
-        background: behind transparency, see snntrain.data.picture.
+        shape: [C, size, size] with C = 3, or 1 for gray.
+        crop_ratio: the square's side as a fraction of the shorter side. A picture of the right size is not resized.
+        background: color behind transparent pixels, see snntrain.data.picture.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class PictureSplit(Normalized, Split):
         paths: Sequence[Path],
         labels: Tensor,
         shape: Sequence[int],
+        *,
         crop_ratio: float = 0.875,
         background: tuple[int, int, int] | None = (0, 0, 0),
         index: Tensor | None = None,
@@ -57,7 +58,7 @@ class PictureSplit(Normalized, Split):
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
         if not getattr(self.augment, "takes_any_size", False):
             return super().read_augmented(positions, seeds)
-        # The random piece is cut from the whole picture, not from the square that evaluation sees.
+        # The random crop is taken from the whole picture, not from the square that evaluation sees.
         pictures = (self._values(self._picture(position)) for position in positions)
         cut = [self.augment(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
         return torch.stack([_from_0_to_1(picture) for picture in cut])
@@ -79,7 +80,7 @@ class PictureSplit(Normalized, Split):
         """uint8 from 0 to 255, or float32 from 0 to 1 of a picture of more than 8 bits."""
         if picture.mode != "F":
             return images.pil_to_tensor(picture)
-        values = torch.from_numpy(np.array(picture, np.float32)).clamp_(0, 1)  # resizing may round beyond 1
+        values = torch.from_numpy(np.array(picture, np.float32)).clamp_(0, 1)  # resizing may exceed 1 by rounding
         return values.expand(self._shape[0], *values.shape)
 
 
@@ -88,28 +89,28 @@ def _from_0_to_1(picture: Tensor) -> Tensor:
 
 
 class ImageFolder(ImageDataModule, positional=True):
-    """Any pictures in a folder per class, by the rules of torchvision.datasets.ImageFolder.
+    """Pictures of any size in a folder per class, found by the rules of torchvision.datasets.ImageFolder.
 
-    Two layouts. Split by folder: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet, val/ is
-    tested on as well; without val/, a part of train/ validates. Or one tree, <class>/…, of which parts of each class,
-    the same for every seed, are the test and the validation set.
+    There are two layouts. Split folders: train/<class>/…, val/<class>/…, test/<class>/…; without test/, as in ImageNet,
+    val/ is also tested on; without val/, a part of train/ is held out for validation. Or a single tree, <class>/…, of
+    which a part of each class is held out for testing and one for validation, the same for every seed.
 
     Args:
-        folder: of the layout.
-        size: side of the square that the net sees: the shorter side becomes size / crop_ratio, the middle is cut out.
-            A picture of that size is taken as it is. In training an augmentation that begins with RandomResizedCrop
-            cuts from the whole picture instead.
+        folder: the folder with one of these layouts.
+        size: side of the square that the net sees: the shorter side is resized to size / crop_ratio and the center is
+            cropped. A picture of that size is not resized. In training, an augmentation that begins with
+            RandomResizedCrop crops from the whole picture instead.
         crop_ratio: in (0, 1]; 1 keeps all of the shorter side.
-        background: what shows where a picture is transparent: black, white or [red, green, blue] from 0 to 255; None
-            ignores transparency.
-        test_fraction: of each class of a single tree, in (0, 1).
+        background: color behind transparent pixels: black, white or [red, green, blue] from 0 to 255; None ignores
+            transparency.
+        test_fraction: part of each class of a single tree that is held out for testing, in (0, 1).
         normalize: subtract ImageNet's mean and divide by its standard deviation, per channel.
-        verify: look at every file before training, which finds what is no picture, and take the hash of its content for
-            the run's record; else that is a hash of names, sizes and times. Truncated files are found on reading.
-        Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for grey.
+        verify: open every file before training to find those that are not pictures, and hash the contents for the run's
+            record; otherwise names, sizes and times are hashed. Truncated files are found on reading.
+        Others as in ImageDataModule; sample_shape is [3, size, size], or [1, size, size] for gray.
 
-    Raises: FileNotFoundError naming the folder; ValueError naming empty classes, classes of one split only, or files
-    that are no pictures.
+    Raises: FileNotFoundError naming the folder; ValueError naming classes that are empty or missing in one split, or
+    files that are not pictures.
     """
 
     VALIDATES_PER_CLASS = True
@@ -131,7 +132,7 @@ class ImageFolder(ImageDataModule, positional=True):
         self.folder = Path(folder)
         self.size = integer(self, "size", size, at_least=1)
         if self.sample_shape not in ((1, size, size), (3, size, size)):
-            allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for grey"
+            allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for gray"
             raise refuse(self, "sample_shape", allowed, list(self.sample_shape))
         self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
@@ -220,7 +221,7 @@ class ImageFolder(ImageDataModule, positional=True):
         paths = [Path(path) for path, _ in found]
         self._check_files(root, paths, classes)
         self._sources[str(root)] = paths
-        return PictureSplit(paths, labels, self.sample_shape, self.crop_ratio, self.background)
+        return PictureSplit(paths, labels, self.sample_shape, crop_ratio=self.crop_ratio, background=self.background)
 
     def _check_files(self, root: Path, paths: list[Path], classes: Sequence[str]) -> None:
         known = set(paths)
@@ -232,7 +233,7 @@ class ImageFolder(ImageDataModule, positional=True):
         for path in paths if self.verify else ():
             try:
                 kinds = describe(path)
-                if kinds[0] in UNCERTAIN:  # whether it can be used is in its values
+                if kinds[0] in UNCERTAIN:  # only its values show whether it can be used
                     decode(path, self.sample_shape[0], self.background)
                 self._kinds.update(kinds)
             except BadPicture as error:

@@ -19,9 +19,9 @@ from snntrain.data.split import ImageSplit
 from snntrain.files import naming
 
 MOST_BYTES = 256 * 2**20
-"""Five times what the largest of the files takes unpacked: a longer one is not theirs, and is not read."""
+"""Five times the size of the largest file when unpacked. A larger file is not MNIST's and is not read."""
 
-#: Of the unpacked files, for which torchvision has no checksum: made from packed ones whose MD5 was the published one.
+#: Checksums of the unpacked files, which torchvision does not publish: computed from archives with the published MD5.
 UNPACKED_SHA256 = {
     ("MNIST", "train-images-idx3-ubyte"): "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ("MNIST", "train-labels-idx1-ubyte"): "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -38,7 +38,8 @@ class MNIST(ImageDataModule, positional=True):
     """70,000 handwritten digits of 28×28 pixels, 10,000 of them for testing.
 
     Reads <root>/<name>/raw as torchvision lays it out. A .gz file is verified by checksum and unpacked in memory, so
-    the folder may be read-only. An unpacked file that is not the published one is read with a warning: it may be meant.
+    the folder may be read-only. An unpacked file that differs from the published one is read with a warning, because
+    the change may be intended.
 
     Args:
         root: the folder that holds the data set's folder.
@@ -90,7 +91,7 @@ class MNIST(ImageDataModule, positional=True):
         return dict(self.hashes)
 
     def _find(self, archive: str) -> Path | None:
-        packed = self.raw / archive  # comes first: it has a checksum
+        packed = self.raw / archive  # preferred, because its checksum is published
         return next((path for path in (packed, packed.with_suffix("")) if path.is_file()), None)
 
     def _read(self, archive: str, checksum: str) -> Tensor:
@@ -114,7 +115,7 @@ class MNIST(ImageDataModule, positional=True):
             content = _unpacked(content)
         try:
             values = _idx(content, (28, 28) if "images" in archive else ())
-        except ValueError as error:  # its SHA-256 was computed above, and cannot be the published one
+        except ValueError as error:
             raise self._corrupt(culprit, archive, str(error)) from error
         if "labels" in archive and (values >= self.num_classes).any():
             place = int((values >= self.num_classes).nonzero()[0])
@@ -140,7 +141,7 @@ class MNIST(ImageDataModule, positional=True):
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """What is in a .gz, up to one byte more than the largest file may have."""
+    """The content of a .gz, cut off one byte after the largest size a file may have."""
     try:
         return zlib.decompressobj(wbits=31).decompress(packed, MOST_BYTES + 1)
     except zlib.error as error:

@@ -1,10 +1,7 @@
 """The public event data sets, read by tonic."""
 
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,108 +10,34 @@ import torch
 
 from snntrain.arguments import flag, real
 from snntrain.data.cache import frames_folder
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import check_readable, is_systems, one_line
 from snntrain.data.download import fetch
-from snntrain.data.event_arrays import check_array, check_ratio, check_stored
+from snntrain.data.event_arrays import check_stored
 from snntrain.data.event_datamodule import EventDataModule
-from snntrain.data.events import BadRecording, SensorSize, as_events, checked
+from snntrain.data.events import SensorSize
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
-from snntrain.files import naming
-
-
-@dataclass
-class TonicReader:
-    """Number of a sample → its events, read by tonic's data set.
-
-    Attributes:
-        kind: name of the class in tonic.datasets.
-        root: paths.data.
-        arguments: of the class: which of its parts.
-        sensor_size, unsorted: as in read_events.
-    """
-
-    kind: str
-    root: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    sensor_size: SensorSize = (0, 0)
-    unsorted: str = "refuse"
-
-    @cached_property
-    def dataset(self) -> Any:
-        from tonic import datasets
-
-        theirs = getattr(datasets, self.kind)
-        # Tonic downloads at once if the archive is gone, though all that was in it be there. What is missing was
-        # found out before; the name decides where tonic looks.
-        present = type(self.kind, (theirs,), {"_check_exists": lambda dataset: True})
-        dataset = present(self.root, **self.arguments)
-        if dataset.data:  # in an order of our own: tonic's is partly that of the file system
-            pairs = zip(dataset.data, dataset.targets, strict=True)
-            ordered = sorted((path, label) for path, label in pairs if not Path(path).name.startswith("."))
-            dataset.data, dataset.targets = map(list, zip(*ordered, strict=True))
-        return dataset
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned opens it anew: tonic's class with our change has no name to be found by.
-        return {name: value for name, value in self.__dict__.items() if name != "dataset"}
-
-    def where(self, number: int) -> str:
-        """The file of a sample, and its place in it where the file has several."""
-        if self.dataset.data:
-            return str(self.dataset.data[number])
-        return f"{Path(self.root, self.kind, self.dataset.data_filename)}, sample {number}"
-
-    def __call__(self, number: int) -> np.ndarray:
-        try:
-            path = Path(self.dataset.data[number]) if self.dataset.data else None
-            if path:
-                self._check_file(path)
-            events = self.dataset[number][0]
-            return checked(as_events(events), self.sensor_size, self.unsorted)
-        except ImportError as error:
-            raise ImportError(
-                f"data: {self.kind} needs the package {error.name}. Install it: pip install {error.name}."
-            ) from error
-        except Exception as error:  # what a damaged file provokes in tonic, scipy, h5py and aedat is of many kinds
-            if is_systems(error):
-                raise
-            raise BadRecording(f"data: {self.where(number)}: {one_line(error)}") from error
-
-    def _check_file(self, path: Path) -> None:
-        """What tonic would not notice, or not in time."""
-        with naming(path), path.open("rb") as file:  # a failing disk is one, whatever the decoder makes of it
-            file.read(1)
-        if path.suffix == ".bin" and path.stat().st_size % 5:
-            raise ValueError("it is truncated: its size is not a multiple of 5 bytes per event")
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                check_array(file, path.stat().st_size)
-        if path.suffix == ".mat":
-            from scipy.io import whosmat
-
-            declared = sum(8 * math.prod(shape) for _, shape, _ in whosmat(path))
-            check_ratio(declared, path.stat().st_size)
+from snntrain.data.tonic_reader import TonicReader
 
 
 class NeuromorphicDataModule(EventDataModule, positional=True):
-    """Base of the data sets that tonic reads, from <root>/<tonic's name> as tonic lays it out.
+    """Base of the data sets that tonic reads, from <root>/<tonic's name> in tonic's layout.
 
     Args:
         root: the folder that holds the data set's folder.
-        partial: use what is there of a set that is not whole, with a warning; else it is refused.
+        partial: use an incomplete data set with a warning instead of refusing it.
         download: fetch what is missing.
         test_fraction: part of each class that is held out for testing where the data set has no test set.
         Others as in EventDataModule.
 
     Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
-        a set that is not whole, or a recording that cannot be used.
+        an incomplete data set or a damaged recording.
     """
 
     TONIC: str  # name of the class in tonic.datasets
     SENSOR: SensorSize
-    #: split → arguments of tonic's class, and the recordings that there are in all; None: nobody published it.
+    #: split → arguments of tonic's class, and its number of recordings; None: nobody published it.
     PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
     AT_LEAST = ""  # "at least " where that number is a lower bound
     ENDING: str  # of the recordings
@@ -159,11 +82,11 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
         return self.folder
 
     def _archive(self, part: str) -> str:
-        """The archive that brings a part; '': there is only one."""
+        """The archive with a part; '': there is only one."""
         return ""
 
     def _missing(self, part: str) -> str:
-        """What was looked for, relative to the data set's folder."""
+        """The files of a part, as a pattern relative to the data set's folder."""
         return f"{(self._place(part) / '**').relative_to(self.folder)}/*{self.ENDING}"
 
     def _is_short(self, part: str) -> bool:
@@ -189,7 +112,8 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
 
     def _read(self, part: str) -> FrameSplit:
         files = self._check_present(part)
-        reader = TonicReader(self.TONIC, str(self.root), self.PARTS[part][0], self.SENSOR, self.unsorted)
+        arguments, _ = self.PARTS[part]
+        reader = TonicReader(self.TONIC, str(self.root), arguments, sensor_size=self.SENSOR, unsorted=self.unsorted)
         labels = self._labels(reader.dataset)
         wrong = [number for number, label in enumerate(labels) if not 0 <= label < self.num_classes]
         if wrong:
@@ -197,17 +121,23 @@ class NeuromorphicDataModule(EventDataModule, positional=True):
                 f"data: {reader.where(wrong[0])} has the label {labels[wrong[0]]}, but {type(self).__name__} has "
                 f"{self.num_classes} classes, numbered from 0. Remove what does not belong to it."
             )
-        caches, source = frames_folder(self.root), f"{part} recordings"
+        source = f"{part} recordings"
         self.hashes[source] = content_hash(self.folder, files)
-        settings = {"tonic": self.TONIC, "unsorted": self.unsorted}
-        return self.frames(source, range(len(labels)), labels, reader, settings, caches)
+        return self.frames(
+            source,
+            recordings=range(len(labels)),
+            labels=labels,
+            read=reader,
+            settings={"tonic": self.TONIC, "unsorted": self.unsorted},
+            caches=frames_folder(self.root),
+        )
 
     def _labels(self, dataset: Any) -> list[int]:
         return [int(label) for label in dataset.targets]
 
 
 class _TrainAndTest(NeuromorphicDataModule):
-    """A data set whose training and test recordings lie in two folders and come in two archives."""
+    """Base of data sets with a folder and an archive for each of training and testing."""
 
     FOLDERS: Mapping[str, str]
     ARCHIVES: Mapping[str, str]
@@ -247,13 +177,13 @@ class DVSGesture(_TrainAndTest):
     TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
     CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
-    AT_LEAST = "at least "  # as tonic wants it
+    AT_LEAST = "at least "  # tonic checks for 100
     FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
     ARCHIVES = {"train": "ibmGestureTrain.tar.gz", "test": "ibmGestureTest.tar.gz"}
 
 
 class _Undivided(NeuromorphicDataModule):
-    """A data set without a test set: a part of each class is held out, the same for every seed of a run."""
+    """Base of data sets without a test set: a part of each class is held out, the same for every seed of a run."""
 
     def load(self) -> dict[str, FrameSplit]:
         whole = self._read("all")
@@ -271,8 +201,8 @@ class _Undivided(NeuromorphicDataModule):
 class CIFAR10DVS(_Undivided):
     """CIFAR10-DVS: 10,000 recordings of CIFAR-10's pictures on a screen, 128×128. Needs the package aedat.
 
-    As in the literature, the first recordings of each class train and the last ones test, 9:1 unless test_fraction says
-    otherwise; the order is that of their names.
+    As in the literature, the first recordings of each class by name are for training and the last ones for testing, 9:1
+    unless test_fraction says otherwise.
 
     Args: as in NeuromorphicDataModule.
     Source: Li et al., Frontiers in Neuroscience 2017; the split: Fang et al., ICCV 2021.
@@ -328,11 +258,11 @@ class ASLDVS(_Undivided):
 
 
 class _Heidelberg(NeuromorphicDataModule):
-    """A data set of spikes on 700 channels; each of its parts is one HDF5 file."""
+    """Base of data sets of spikes on 700 channels; each part is one HDF5 file."""
 
     SENSOR, ENDING = 700, ".h5"
     CHANGED = {"unit of time": "s in the files, made µs"}
-    SPLITS: Mapping[str, str]  # part → what the file calls it
+    SPLITS: Mapping[str, str]  # part → its name in the file name
 
     def _file(self, part: str) -> str:
         return f"{self.TONIC.lower()}_{self.SPLITS[part]}.h5"
@@ -364,8 +294,7 @@ class _Heidelberg(NeuromorphicDataModule):
         import h5py
 
         for path in self._files(part):
-            with naming(path), path.open("rb") as file:  # a failing disk is one, whatever HDF5 makes of it
-                file.read(1)
+            check_readable(path)
             with h5py.File(path, "r") as file:
                 check_stored({name: file[name] for name in ("labels", "spikes/times", "spikes/units")})
 

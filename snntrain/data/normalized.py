@@ -1,4 +1,4 @@
-"""Values with mean 0 and standard deviation 1 per channel, where a config asks for them."""
+"""Pictures scaled to mean 0 and standard deviation 1 per channel, if a config asks for it."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from snntrain.data.split import ImageSplit
 
 
 class Normalized:
-    """A split whose batches are x → (x - mean) / std, per channel and after augmentation. Put it before Split.
+    """Makes the batches of a split (x - mean) / std, per channel and after augmentation. List it before Split.
 
     Attributes:
-        mean, std: [C, 1, 1]; None: the values as they are.
+        mean, std: [C, 1, 1]; None: values stay as they are.
     """
 
     mean: Tensor | None = None
@@ -29,4 +29,4 @@ class Normalized:
 
 
 class NormalizedImages(Normalized, ImageSplit):
-    """Images in memory, normalised where asked for."""
+    """Images in memory that can be normalized."""

@@ -1,4 +1,4 @@
-"""A picture file → one PIL picture of the right channels, whatever its bit depth, transparency and orientation."""
+"""Reads a picture file of any bit depth, transparency and orientation as a PIL picture with the right channels."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from snntrain.arguments import refuse
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import decoding, is_systems
 from snntrain.files import naming
 
 MOST_PIXELS = 64_000_000
-"""Larger pictures are refused before they are decoded: some kilobytes of PNG can describe gigabytes of one color."""
+"""Larger pictures are refused before decoding: a few kilobytes of PNG can describe gigabytes of a single color."""
 
 Background = str | Sequence[int] | None
 
 
 class BadPicture(ValueError):
-    """A file that is not a picture one may train on.
+    """Raised for a file that is not a usable picture.
 
     Attributes:
         path: the file.
-        reason: why, with a verb.
+        reason: what is wrong, as the rest of a sentence that begins with the path.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -35,14 +35,11 @@ _NAMED = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
 
 def background_color(owner: object, background: Background) -> tuple[int, int, int] | None:
-    """The color that shows where a picture is transparent.
+    """The color behind transparent pixels as [red, green, blue]; None: transparency is ignored.
 
     Args:
-        owner: whose argument it is, for the error.
-        background: black, white, [red, green, blue] from 0 to 255; None: transparency is ignored, and the color that
-            the file has there shows.
-
-    Raises: ValueError.
+        owner: the object whose argument it is, for errors.
+        background: black, white, [red, green, blue] from 0 to 255, or None for the color that the file has there.
     """
     if background is None:
         return None
@@ -56,45 +53,38 @@ def background_color(owner: object, background: Background) -> tuple[int, int, i
 
 
 def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -> Image.Image:
-    """The picture as its author saw it: turned as its EXIF orientation says, on a background.
+    """Decode a picture, turn it upright by its EXIF orientation and put it on a background.
 
     Args:
         path: the file.
-        channels: 3 for color, 1 for grey.
+        channels: 3 for color, 1 for gray.
         background: as background_color gives it.
 
-    Returns: mode RGB or L, with values from 0 to 255; or mode F, with values from 0 to 1, where the file has grey
-        values of more than 8 bits. Three channels of those are equal.
+    Returns: mode RGB or L with values from 0 to 255; or mode F with values from 0 to 1 if the file has gray values of
+        more than 8 bits, which stand for all three channels.
     Raises: BadPicture; OSError for a disk that fails.
     """
     picture = _opened(path)
-    try:
-        with naming(path), picture:
-            turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
-            if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
-                return _deep(path, turned, picture)
-            if background is not None and _is_transparent(turned):
-                turned = Image.alpha_composite(
-                    Image.new("RGBA", turned.size, (*background, 255)), turned.convert("RGBA")
-                )
-            return turned.convert("RGB" if channels == 3 else "L")
-    except Exception as error:  # Pillow's decoders raise nearly anything for damaged content
-        if is_systems(error) or isinstance(error, BadPicture):
-            raise
-        raise BadPicture(path, f"cannot be decoded ({one_line(error)})") from error
+    with decoding(lambda reason: BadPicture(path, f"cannot be decoded ({reason})"), BadPicture), naming(path), picture:
+        turned = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
+        if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
+            return _deep(path, turned, picture)
+        if background is not None and _is_transparent(turned):
+            turned = Image.alpha_composite(Image.new("RGBA", turned.size, (*background, 255)), turned.convert("RGBA"))
+        return turned.convert("RGB" if channels == 3 else "L")
 
 
 def describe(path: Path) -> tuple[str, ...]:
-    """What a picture's header says about it, in words, for counting.
+    """What a picture's header says about it, in words: its depth, transparency, orientation.
 
-    Raises: BadPicture for a file whose header is no picture's, or is of one that is too large; OSError.
+    Raises: BadPicture for a file that does not begin like a picture, or is too large; OSError.
     """
     with _opened(path) as picture:
         found = [_DEPTHS.get(picture.mode, f"mode {picture.mode}")]
         if _is_transparent(picture):
             found.append("with transparency")
         try:
-            # Pillow looks for the EXIF data of a PNG by decoding all of it, unless they come first.
+            # Pillow decodes all of a PNG to look for EXIF data, unless these come first.
             if (picture.format != "PNG" or "exif" in picture.info) and _orientation(picture) > 1:
                 found.append("turned by EXIF")
             if getattr(picture, "n_frames", 1) > 1:
@@ -105,27 +95,27 @@ def describe(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-#: Kinds of pictures whose values decide whether they can be used.
-UNCERTAIN = ("grey, 32-bit integers", "grey, floats")
+#: Kinds of pictures that can be used or not depending on their values.
+UNCERTAIN = ("gray, 32-bit integers", "gray, floats")
 
 _DEPTHS = {
     "1": "black and white",
-    "L": "grey, 8 bits",
-    "LA": "grey, 8 bits",
+    "L": "gray, 8 bits",
+    "LA": "gray, 8 bits",
     "P": "palette",
     "PA": "palette",
     "RGB": "color, 8 bits",
     "RGBA": "color, 8 bits",
     "CMYK": "CMYK",
-    "I;16": "grey, 16 bits",
-    "I;16B": "grey, 16 bits",
-    "I": "grey, 32-bit integers",
-    "F": "grey, floats",
+    "I;16": "gray, 16 bits",
+    "I;16B": "gray, 16 bits",
+    "I": "gray, 32-bit integers",
+    "F": "gray, floats",
 }
 
 
 def _opened(path: Path) -> Image.Image:
-    """A picture whose header has been read, and no more."""
+    """Open a picture and read no more than its header."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -155,12 +145,12 @@ def _is_transparent(picture: Image.Image) -> bool:
 
 
 def _deep(path: Path, picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits on the scale from 0 to 1.
+    """Scale gray values of more than 8 bits to [0, 1].
 
     Args:
         path: the file.
-        picture: turned upright.
-        source: as opened, with the file's tags.
+        picture: the picture, upright.
+        source: the picture as opened, with the file's tags.
     """
     values = np.asarray(picture)
     if picture.mode == "F":
@@ -179,9 +169,9 @@ def _range(path: Path, mode: str, source: Image.Image) -> tuple[int, int]:
     """The values that stand for black and white."""
     tags: Any = getattr(source, "tag_v2", {})
     if mode != "I":
-        bits = tags.get(258, (16,))[0]  # of a TIFF, which may have 12
+        bits = tags.get(258, (16,))[0]  # a TIFF may have 12
         return 0, (1 << min(int(bits), 16)) - 1
-    if source.format in ("PPM", "PNG"):  # of more than 8 bits; Pillow scales the former to 16
+    if source.format in ("PPM", "PNG"):  # Pillow scales a PPM of more than 8 bits to 16
         return 0, 65_535
     for lowest, highest in ((340, 341), (280, 281)):  # SMinSampleValue, SMaxSampleValue; MinSampleValue, …
         if highest in tags:

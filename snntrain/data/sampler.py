@@ -1,4 +1,4 @@
-"""Order of the samples and their batches: functions of (seed, epoch) and of the number of processes, nothing else."""
+"""The order of the samples and their batches. It depends on (seed, epoch) and the number of processes alone."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,16 +8,15 @@ from torch.utils.data import BatchSampler, Sampler
 
 from snntrain.randomness import generator
 
-#: What a loader asks a split for: a position, or (epoch, position) in training.
+#: The key of a sample in a split: its position, or (epoch, position) in training.
 Key = int | tuple[int, int]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, position) of every sample once per epoch, in an order drawn from (seed, epoch).
 
-    The epoch goes with the position because a persistent worker would not learn of it otherwise. Lightning calls
-    set_epoch with the number of finished epochs, on resume as well, so an interrupted epoch is repeated in the order
-    it had.
+    The epoch travels with the position because a persistent worker would not learn of it otherwise. Lightning calls
+    set_epoch with the number of finished epochs, also on resume, so an interrupted epoch is repeated in the same order.
 
     Args:
         size: number of samples.
@@ -41,17 +40,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class SharedBatches(BatchSampler):
-    """The batches of one of several processes: together they get every sample once, each the same number of batches.
+    """The batches of one of several processes. All get the same number of batches, and each sample goes to one of them.
 
-    The order is cut as one process with world times the batch size would cut it, and each of those batches is shared
-    out sample by sample. So the k-th batches of all processes together are the k-th batch of that one process; those of
-    the last one may differ by one sample in size. A process must not have a batch less than the others, which would
-    wait for its gradients: where the last batch has fewer samples than there are processes, the one before it gives
-    them some.
+    The order is cut into batches of batch_size · world samples, and each of these is dealt out sample by sample. The
+    k-th batches of all processes together are thus the k-th batch of a single process with that batch size. In the last
+    one the processes may differ by one sample. No process may have fewer batches than the others, which would wait for
+    its gradients: if too few samples are left for the last batch, the one before it gives some away.
 
     Args:
         sampler: the order, the same in every process.
-        batch_size: samples per batch and process. Only with batch_size 1 the last batch may have 2.
+        batch_size: samples per batch and process. With batch_size 1 the last batch may have 2.
         drop_last: leave out a last batch that is not full.
         rank: number of this process, from 0.
         world: number of processes.

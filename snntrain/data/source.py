@@ -1,7 +1,7 @@
 """What each data set is: its files, where they come from and go to, its license and citation.
 
-Addresses and checksums are read from torchvision's and tonic's classes, so that they follow their updates; sizes, which
-those do not know, stand here.
+Addresses and checksums are read from torchvision's and tonic's classes, so that they follow their updates. Sizes are
+listed here, because those classes do not have them.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class SourceFile:
 
     Attributes:
         name: what it is called on disk.
-        url: where it lies.
-        md5: its checksum, None where nobody published one.
-        size: bytes, rounded where that is all that is known; None where nothing is.
+        url: its address.
+        md5: its checksum; None if nobody published one.
+        size: bytes, rounded where the exact number is unknown; None where no number is known.
         unpack: whether it is an archive that is unpacked into the same folder.
     """
 
@@ -41,9 +41,9 @@ class Source:
     Attributes:
         name: its name here, which is its class's.
         title: its name in the literature, and its size.
-        license, citation, homepage: for whoever uses it.
+        license, citation, homepage: what users of the data need to know.
         folder: where its files go, relative to paths.data.
-        files: what to download; empty for what needs no download.
+        files: what to download; empty if it comes with a package.
     """
 
     name: str
@@ -93,14 +93,14 @@ _FACTS = {
         "FashionMNIST/raw",
     ),
     "CIFAR10": (
-        "CIFAR-10, 60,000 colour pictures",
+        "CIFAR-10, 60,000 color pictures",
         _NOT_STATED,
         _KRIZHEVSKY,
         "https://www.cs.toronto.edu/~kriz/cifar.html",
         "",
     ),
     "CIFAR100": (
-        "CIFAR-100, 60,000 colour pictures",
+        "CIFAR-100, 60,000 color pictures",
         _NOT_STATED,
         _KRIZHEVSKY,
         "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -195,7 +195,7 @@ def find(name: str) -> Source:
 
 
 def missing_message(name: str, root: Path | str, missing: str = "", file: str = "") -> str:
-    """The sentence for a data set whose files are not there: what, where from, where to.
+    """The error text for files that are missing: which, where to get them, where to put them.
 
     Args:
         name: the data set, as for find.
@@ -218,7 +218,7 @@ def missing_message(name: str, root: Path | str, missing: str = "", file: str = 
 
 
 def readable(size: int) -> str:
-    """A number of bytes for people: 170.5 MB."""
+    """A number of bytes in readable form, such as 170.5 MB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

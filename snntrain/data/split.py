@@ -1,4 +1,4 @@
-"""Splits: samples with their labels, read a batch at a time, augmented by (seed, epoch, index)."""
+"""Splits: samples with labels, read a batch at a time. Augmentation depends on (seed, epoch, index)."""
 
 import math
 from abc import abstractmethod
@@ -19,18 +19,18 @@ Self = TypeVar("Self", bound="Split")
 
 
 class Split(Dataset):
-    """Samples of one split. A subclass says in `read` how they get into memory.
+    """The samples of one split. A subclass defines `read`, which loads them.
 
     A batch is (x, label, index): x float32 [N, *shape], label int64 [N], index int64 [N]. The index is the sample's
-    position in its source (the training file, the test file, the folder), the same in whatever split it lies.
+    position in its source (the training file, the test file, the folder), whichever split the sample is in.
 
     Args:
         labels: int64 [n].
         index: int64 [n]; default: 0, 1, … n - 1.
 
     Attributes:
-        augment: (sample, seed) → sample of the same shape, applied to what is asked for by (epoch, position), as
-            training does; None: nothing is done.
+        augment: (sample, seed) → sample of the same shape, applied to samples requested by (epoch, position), as in
+            training; None: samples stay as they are.
         seed: the run's seed, for the augmentation.
     """
 
@@ -47,7 +47,7 @@ class Split(Dataset):
 
     @property
     def step_shape(self) -> tuple[int, ...]:
-        """Shape of what the net sees of a sample in one time step: the YAML's sample_shape."""
+        """Shape of a sample at one time step: the YAML's sample_shape."""
         return self.shape
 
     @abstractmethod
@@ -55,12 +55,12 @@ class Split(Dataset):
         """Samples as they are in the data, float32 [len(positions), *shape]."""
 
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
-        """Samples for training, each augmented with a seed of its own; called only if is_augmented."""
+        """Samples for training, each augmented with its own seed. Called only if is_augmented."""
         return self._augmented(self.read(positions), seeds)
 
     @property
     def is_augmented(self) -> bool:
-        """Whether training sees anything but the samples as they are."""
+        """Whether training changes the samples."""
         return self.augment is not None
 
     def subset(self: Self, positions: Tensor) -> Self:
@@ -98,11 +98,11 @@ class Split(Dataset):
         return x, labels, index
 
     def where(self, position: int) -> str:
-        """What a sample is called in an error: its file where it has one of its own."""
+        """The name of a sample in errors: its file if it has its own."""
         return f"sample {int(self.index[position])}"
 
     def _check_finite(self, x: Tensor, positions: Sequence[int]) -> None:
-        """One NaN turns every weight into NaN. The sum shows it in one pass; only then is it looked for."""
+        """Refuse samples that are not finite: one NaN turns every weight into NaN. The sum finds it in one pass."""
         if not x.is_floating_point() or math.isfinite(x.sum()):
             return
         for row, position in zip(x, positions, strict=True):
@@ -146,18 +146,18 @@ class ImageSplit(Split):
 
 
 class FrameSplit(Split):
-    """Event recordings as frames, which come from a cache or are framed when they are asked for.
+    """Event recordings as frames, taken from a cache or framed on request.
 
     Args:
-        recordings: all recordings of the source, whatever `frame` reads: paths, numbers. Subsets share them.
+        recordings: all recordings of the source, as `frame` takes them: paths or numbers. Subsets share them.
         labels, index: as in Split; the index is the recording's position in `recordings`.
         frame: recording → frames of this shape, of any real dtype.
         shape: [T, C, H, W], or [T, F].
-        cache: of all recordings of the source; None: frame at each reading.
+        cache: of all recordings of the source; None: frames are made on every read.
 
     Attributes:
-        frame_augmented: (recording, seed) → frames of augmented events, for training; they pass by the cache. `augment`
-            is applied to the frames after it.
+        frame_augmented: (recording, seed) → frames of augmented events, for training; these are not cached. `augment`
+            is applied to them afterwards.
     """
 
     def __init__(
@@ -165,6 +165,7 @@ class FrameSplit(Split):
         recordings: Sequence[Any],
         labels: Tensor,
         frame: Callable[[Any], np.ndarray],
+        *,
         shape: Sequence[int],
         cache: FrameCache | None = None,
         index: Tensor | None = None,
@@ -192,12 +193,12 @@ class FrameSplit(Split):
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
         if self.frame_augmented is None:
             return super().read_augmented(positions, seeds)
-        # The second seed is another one: the same would give events and frames the same random numbers.
+        # A second seed, or events and frames would get the same random numbers.
         return self._augmented(self._batch(positions, seeds), [derived_seed(seed, "frames") for seed in seeds])
 
     def where(self, position: int) -> str:
         recording = self.recordings[int(self.index[position])]
-        named = getattr(getattr(self.frame, "read", None), "where", None)  # a reader that goes by numbers has it
+        named = getattr(getattr(self.frame, "read", None), "where", None)  # defined by readers that take numbers
         return str(recording) if named is None else named(recording)
 
     def _batch(self, positions: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
@@ -229,13 +230,13 @@ class FrameSplit(Split):
 def held_out(
     labels: Tensor, fraction: float, *purpose: str, per_class: bool = False, classes: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(positions that stay, positions held out): a part of the samples, the same for every seed of a run.
+    """Hold out a part of the samples, the same for every seed of a run: (positions that stay, positions held out).
 
     Args:
         fraction: part that is held out, in (0, 1); neither side is ever empty.
-        purpose: what for, e.g. "validation split"; other purposes draw other samples.
-        per_class: the same fraction of each class, and at least one sample of it on either side.
-        classes: their names, for the error.
+        purpose: e.g. "validation split"; each purpose draws different samples.
+        per_class: the same fraction of each class, at least one sample on each side.
+        classes: their names, for errors.
 
     Raises: ValueError if per_class and a class has a single sample; if there is one sample at all.
     """

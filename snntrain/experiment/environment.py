@@ -1,4 +1,4 @@
-"""What a result may depend on beside the config: package versions and the class of the hardware."""
+"""What a result may depend on besides the config: package versions and the class of the hardware."""
 
 import os
 import sys
@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.run.provenance import hardware, version_of
+from snntrain.terminal import table
 
-# Not part of what computes: the checkout itself, installers and test tools.
+# Not in a lock file: the checkout itself, installers and test tools.
 _NOT_LOCKED = {
     *("snntrain", "pip", "setuptools", "wheel"),
     *("pytest", "pluggy", "iniconfig", "hypothesis", "pytest-xdist", "execnet", "ruff"),
 }
-# Of what is locked: what computes with numbers or reads data. The others cannot change a result.
+# The locked packages that compute or read data. The others cannot change a result.
 _COMPUTING = {
     *("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn", "numba", "llvmlite"),
     *("tonic", "h5py", "pillow", "expelliarmus", "aedat", "importrosbag", "hydra-core", "omegaconf", "cupy-cuda12x"),
@@ -50,7 +51,7 @@ def read_lock(text: str) -> dict[str, str]:
 
 
 def hardware_class(facts: Mapping[str, Any], accelerator: str | None = "cpu") -> dict[str, Any]:
-    """The part of a provenance's hardware that rounding depends on.
+    """The part of the recorded hardware on which rounding depends.
 
     Args:
         facts: as in provenance.json.
@@ -61,7 +62,7 @@ def hardware_class(facts: Mapping[str, Any], accelerator: str | None = "cpu") ->
 
 
 def match_threads(recorded: Mapping[str, Any]) -> None:
-    """Let torch compute with as many threads as were recorded, where this machine has as many cores."""
+    """Let torch compute with the recorded number of threads, if this machine has as many cores."""
     threads = recorded.get("torch_threads")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= available:
@@ -75,7 +76,7 @@ def compared_versions(recorded: Mapping[str, str | None]) -> list[Row]:
 
 
 def compared_hardware(recorded: Mapping[str, Any], accelerator: str | None) -> list[Row]:
-    """Recorded and present class of the hardware; what was not recorded is left out."""
+    """Recorded and present class of the hardware, without what was not recorded."""
     here = hardware_class(hardware(), accelerator)
     return [(key, recorded[key], here.get(key)) for key in hardware_class(recorded, accelerator)]
 
@@ -86,16 +87,14 @@ def is_same(rows: list[Row]) -> bool:
 
 
 def computing(packages: list[Row]) -> list[Row]:
-    """The packages that a result can depend on."""
+    """The packages on which a result can depend."""
     return [row for row in packages if row[0].lower() in _COMPUTING]
 
 
 def comparison_table(rows: list[Row], headers: tuple[str, str] = ("recorded", "here")) -> Table:
     """Rows as a table, what differs in red."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("", *headers):
-        table.add_column(header, overflow="fold")
+    compared = table("", *headers)
     for name, before, now in rows:
         style = "" if before == now else "red"
-        table.add_row(*(Text(str(cell), style=style) for cell in (name, before, now)))
-    return table
+        compared.add_row(*(Text(str(cell), style=style) for cell in (name, before, now)))
+    return compared

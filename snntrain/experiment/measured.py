@@ -1,4 +1,4 @@
-"""Metrics of several seeds: means, how far a repetition may lie off, and whether it does."""
+"""Metrics of several seeds: their means, the tolerance of a repetition, and whether one is within it."""
 
 import math
 import re
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Three seeds tell a spread only roughly, hence the floor. What one sample more or less is worth decides it for
-# accuracies; a training that rounds otherwise lands on other weights, as another seed would.
+# Three seeds give only a rough spread, hence the floor. For accuracies it is at least the weight of one sample: a
+# training that rounds differently ends with other weights, as another seed would.
 _FLOOR = (
     "accuracies 3 · sqrt(q · (1 − q) / samples) with q = (right + 1) / (samples + 2), which is never less than a "
     "sample; everything else 10 % of the value"
@@ -21,11 +21,11 @@ _CONSTANT = 1e-6
 
 @dataclass
 class Verdict:
-    """One metric of a repetition beside the recorded one.
+    """One metric of a repetition compared with the recorded one.
 
     Attributes:
         name: of the metric.
-        recorded, found: values; None where there is none.
+        recorded, found: values; None if missing.
         rule: 'exact', '± <tolerance>', or why it was not compared.
         agrees: None if it was not compared.
     """
@@ -48,13 +48,13 @@ def is_accuracy(metric: str) -> bool:
 
 
 def samples_behind(metric: str, sizes: Mapping[str, int]) -> int:
-    """How many samples an accuracy is a share of; stages measure on the test set."""
+    """How many samples an accuracy is computed from; stages measure on the test set."""
     split = metric.split("/")[0]
     return sizes[split if split in sizes else "test"]
 
 
 def sizes_of_splits(splits: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:
-    """Samples of each split that a run looks at, its trainer's limits counted in.
+    """How many samples of each split a run uses, given the limits of its trainer.
 
     Args:
         splits: as in artifacts/splits.json.
@@ -92,7 +92,7 @@ def summary(values: Mapping[int, Mapping[str, float]], sizes: Mapping[str, int])
 
 
 def floor(name: str, value: float, sizes: Mapping[str, int]) -> float:
-    """How far a repetition elsewhere may lie off whatever the spread is, by RULE_OF_ONE_RUN."""
+    """The smallest tolerance of a repetition elsewhere, by RULE_OF_ONE_RUN."""
     if not is_accuracy(name):
         return 0.1 * abs(value)
     samples = samples_behind(name, sizes)
@@ -107,13 +107,13 @@ def compare(
     exact: bool,
     without_lava: bool = False,
 ) -> list[Verdict]:
-    """Every metric that either side has.
+    """Compare every metric that either side has.
 
     Args:
         recorded, found: metrics.
-        tolerances: how far each may lie off where `exact` is not asked for.
+        tolerances: of each metric, used unless `exact`.
         exact: whether all bits have to be equal.
-        without_lava: whether Lava is missing here, so that its simulator could not be run.
+        without_lava: whether Lava is not installed here, so that its simulator could not be run.
     """
     return [
         _verdict(name, recorded.get(name), found.get(name), tolerances.get(name), exact, without_lava)

@@ -1,4 +1,4 @@
-"""What people read of recorded experiments: README and curves of one, and the table of all."""
+"""Write what people read about recorded experiments: the README and curves of each, and the table of all."""
 
 import io
 import json
@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.measured import RULE, is_accuracy, samples_behind
-from snntrain.experiment.recorded import GENERATED, NOTES, read_json, recorded_names
+from snntrain.experiment.recorded import GENERATED, NOTES, Record, recorded_names
 from snntrain.files import damage, read_text, read_yaml
-from snntrain.report.run_files import RunFiles
 from snntrain.report.run_table import binomial_error
+from snntrain.run.contents import curves_of
+from snntrain.run.folder import RunFolder
 
 REMARK = "remark.txt"
-"""A sentence of a person that belongs in the README of a record, such as what the same recipe gave on other data."""
+"""File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""
 
 BINOMIAL = (
     "In brackets the binomial error √(q(1 − q)/n) of a share q of the n = {samples}: what another test set of that "
@@ -27,13 +28,13 @@ _SHARES = ("firing_rate", "sparsity")
 
 
 def main_metrics(names: list[str]) -> list[str]:
-    """What the test and the stages measured of the whole net, accuracies first."""
+    """Metrics of the whole net that the test and the stages measured, accuracies first."""
     whole = [name for name in names if name.count("/") == 1 and name.split("/")[0] not in ("train", "val")]
     return sorted(whole, key=lambda name: (not is_accuracy(name), name.split("/")[0] != "test", name))
 
 
 def shown(name: str, value: float | None) -> str:
-    """A metric as people read it."""
+    """Format a metric for people."""
     if value is None:
         return "not a number"
     if is_accuracy(name) or name.split("/")[1] in _SHARES:
@@ -42,7 +43,7 @@ def shown(name: str, value: float | None) -> str:
 
 
 def mean_and_std(name: str, entry: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
-    """A metric over the seeds, an accuracy with its binomial error: 93.50 ± 0.50 % (± 1.74).
+    """Format a metric over the seeds, an accuracy with its binomial error: 93.50 ± 0.50 % (± 1.74).
 
     Args:
         sizes: samples of each split.
@@ -66,9 +67,9 @@ def readme(
 
     Args:
         expected, facts: content of expected.json and provenance.json.
-        has_notes: whether there is a README of before, written by hand.
+        has_notes: whether there is an earlier README, written by hand.
         claims: values from papers, see literature.
-        remark: of a person, see REMARK.
+        remark: see REMARK.
     """
     seeds, metrics = expected["seeds"], expected["metrics"]
     rows = main_metrics(list(metrics))
@@ -117,25 +118,25 @@ def _sizes(samples: Mapping[str, int]) -> str:
 
 
 def curves(runs: Mapping[int, Path]) -> bytes:
-    """Loss and accuracy over the epochs of all seeds, as PNG.
+    """Draw loss and accuracy over the epochs of all seeds, as PNG.
 
     Args:
         runs: seed → run folder.
     """
     from snntrain.figure import BLUE, FULL_WIDTH, GREEN, ORANGE, RED, new_figure, style
 
-    colours = (BLUE, ORANGE, GREEN, RED)
+    colors = (BLUE, ORANGE, GREEN, RED)
     with style():
         figure = new_figure(FULL_WIDTH, 3.2)
         for axis, metric in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
             for number, (seed, folder) in enumerate(runs.items()):
-                columns = RunFiles(folder).read("metrics.csv")
+                columns = curves_of(RunFolder(folder).read(RunFolder.metrics))
                 for split, line in (("train", ":"), ("val", "-")):
                     points = columns.get(f"{split}/{metric}", [])
                     label = f"seed {seed}" if split == "val" else None
                     marker = "o" if len(points) < 4 else None
-                    colour = colours[number % len(colours)]
-                    axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=colour, label=label, marker=marker)
+                    color = colors[number % len(colors)]
+                    axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=color, label=label, marker=marker)
             axis.set_title("Loss" if metric == "loss" else "Accuracy")
             axis.set_xlabel("epoch; dotted: training, solid: validation")
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -164,11 +165,12 @@ def table_text(experiments: Path) -> str:
     ]
     names = recorded_names(experiments)
     for name in names:
-        expected = read_json(experiments / name / "expected.json")
+        record = Record(experiments / name)
+        expected = record.read(Record.expected)
         try:
             lines.append(_table_row(name, expected, literature(experiments / name)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{experiments / name / 'expected.json'} is damaged ({error!r}).") from error
+            raise UsageError(f"{record.expected} is damaged ({error!r}).") from error
     others = sorted(path.parent for path in experiments.glob("*/README.md") if path.parent.name not in names)
     if others:
         lines += ["", "## Other measurements", ""]
@@ -194,17 +196,18 @@ def _claim(claim: Mapping[str, str]) -> str:
 
 
 def pages(experiments: Path) -> dict[Path, str]:
-    """The README of every record and the table of all, by what the records hold.
+    """The README of every record and the table of all, made from the records.
 
     Raises: UsageError naming a damaged file.
     """
     found = {experiments / "README.md": table_text(experiments)}
     for name in recorded_names(experiments):
         folder = experiments / name
-        expected, facts = read_json(folder / "expected.json"), read_json(folder / "provenance.json")
-        with damage(folder / "provenance.json"):
+        record = Record(folder)
+        expected, facts = record.read(Record.expected), record.read(Record.provenance)
+        with damage(record.provenance):
             more = {"claims": literature(folder), "remark": remark(folder)}
-            found[folder / "README.md"] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
+            found[record.readme] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
     return found
 
 
@@ -229,7 +232,7 @@ def literature(folder: Path) -> list[dict[str, str]]:
 
 
 def _title(folder: Path) -> str:
-    lines = read_text(folder / "README.md").splitlines()
+    lines = read_text(Record(folder).readme).splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), folder.name)
 
 

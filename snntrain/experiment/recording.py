@@ -1,4 +1,4 @@
-"""Record an experiment: run it with several seeds, or take runs that are there, and write experiments/<name>/."""
+"""Record an experiment: run it with several seeds, or use existing runs, and write experiments/<name>/."""
 
 import datetime
 import re
@@ -13,31 +13,32 @@ from omegaconf import OmegaConf
 from snntrain.config import migration
 from snntrain.config.check import check
 from snntrain.config.compose import CONF, compose, groups
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, root_of
+from snntrain.error import UsageError
 from snntrain.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.experiment.measured import RULE, is_timed, sizes_of_splits, summary
-from snntrain.experiment.portable import differences, portable, refuse_local_places
+from snntrain.experiment.portable import portable, refuse_local_places
 from snntrain.experiment.record_page import curves, json_text, literature, readme, remark
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
     FORMAT,
     NOTES,
-    exact,
+    Record,
     is_generated,
-    read_config,
-    read_json,
     verify_run,
     write_record,
 )
 from snntrain.registry import did_you_mean
 from snntrain.run.build import build_callbacks, build_task, check_fit_end
+from snntrain.run.differences import WITHOUT_EFFECT, differences
+from snntrain.run.folder import RunFolder
 from snntrain.run.provenance import ROOT, git
+from snntrain.run.results import exact_metrics
 from snntrain.run.run import run
 from snntrain.terminal import bold, terminal
 
-FEWEST_SEEDS = 3  # that a spread can be taken from
-# Of the command line of a record: what is said in another way, and what has no place in it.
+FEWEST_SEEDS = 3  # from which a spread can be estimated
+# Keys that the command line of a record does not accept, and what to use instead.
 _NOT_HERE = {
     "seed": "give --seeds",
     "experiment": "it is the name",
@@ -49,7 +50,7 @@ console = terminal()
 
 
 def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-    """Refuse what is wrong with a request at first sight. Raises: UsageError."""
+    """Refuse a request that is wrong before anything runs. Raises: UsageError."""
     check_experiment(name)
     _check_seeds(seeds)
     split_overrides(overrides)
@@ -58,7 +59,7 @@ def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> 
 
 
 def check_experiment(name: str) -> None:
-    """Refuse what is not a file of conf/experiment. Raises: UsageError with the nearest name."""
+    """Refuse an experiment without a file in conf/experiment. Raises: UsageError with the nearest name."""
     known = groups().get("experiment", [])
     if name not in known:
         raise UsageError(
@@ -67,7 +68,7 @@ def check_experiment(name: str) -> None:
 
 
 def clean_commit(name: str, root: Path = ROOT) -> str:
-    """The commit of a checkout in which nothing is changed but the experiment's own record.
+    """The commit of a checkout in which nothing except the experiment's own record has changed.
 
     Raises: UsageError naming the changed files.
     """
@@ -88,12 +89,12 @@ def _refuse_changes(changed: Sequence[str], name: str, what: str) -> None:
 
 
 def composed(name: str, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved config of an experiment, in the folder that records name. Raises: UsageError."""
+    """The resolved config of an experiment, with the run folder that records use. Raises: UsageError."""
     return check(compose([f"experiment={name}", *overrides, f"seed={seed}", f"paths.run=runs/{name}"]))
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides that belong to the experiment, and those of folders, which do not.
+    """Separate the overrides that belong to the experiment from those of folders, which do not.
 
     Raises: UsageError for what cannot be overridden here.
     """
@@ -121,8 +122,8 @@ def record(
         experiments: where records lie.
 
     Returns: the record's folder.
-    Raises: UsageError before any training for what is wrong with name, seeds or overrides; what a run raises. The
-    record before stays as it was then.
+    Raises: UsageError before any training if name, seeds or overrides are wrong; whatever a run raises. The earlier
+    record then stays unchanged.
     """
     check_request(name, seeds, overrides)
     ours, folders = split_overrides(overrides)
@@ -147,7 +148,7 @@ def record_from(
 
     Args:
         name, overrides, commit, experiments: as in record.
-        folders: run folders of the experiment, at the commit, each with another seed.
+        folders: run folders of the experiment at this commit, each with a different seed.
 
     Returns: the record's folder.
     Raises: UsageError naming the folder and what is wrong with it.
@@ -165,13 +166,14 @@ def record_from(
     first = composed(name, next(iter(runs)), ours)
     refuse_several_devices(first, "a record")
     refuse_local_places(portable(first, name))
-    check_fit_end(build_callbacks(first), build_task(first), first)  # imports what the runs did, for the lock
+    # This imports the packages that the runs used, for the lock file.
+    check_fit_end(build_callbacks(first), build_task(first), first)
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, runs)), *ours]
     return _write(name, runs, ours, commit, shlex.join(command), experiments)
 
 
 def refuse_several_devices(settings: Mapping[str, Any], what: str) -> None:
-    """Records and repetitions run on one device: with more, a batch and its sums are others. Raises: UsageError."""
+    """Refuse several devices: batches and the order of sums would differ between machines. Raises: UsageError."""
     devices, nodes = settings["trainer"].get("devices", 1), settings["trainer"].get("num_nodes", 1)
     if (isinstance(devices, list) and len(devices) != 1) or (not isinstance(devices, list) and str(devices) != "1"):
         raise UsageError(f"trainer.devices={devices}: {what} runs on one device. Write trainer.devices=1.")
@@ -188,21 +190,22 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -> int:
-    """The seed of a run folder that fits. Raises: UsageError."""
-    verify_run(folder)
-    status, facts = read_json(folder / "results.json").get("status"), read_json(folder / "provenance.json")
+    """Check that a run folder belongs to the experiment, and return its seed. Raises: UsageError."""
+    run = RunFolder(folder)
+    verify_run(run)
+    status, facts = run.read(RunFolder.results).get("status"), run.read(RunFolder.provenance)
     if status != "finished":
-        raise UsageError(f"{folder}: this run is {status!r}, not finished. Go on with it: train.py resume={folder}.")
+        raise UsageError(f"{folder}: this run is {status!r}, not finished. Continue it: train.py resume={folder}.")
     code = facts.get("code", {})
     if code.get("commit") != commit:
         raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
     changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
     _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
-    config = read_config(folder)
+    config = run.read_config()
     if not isinstance(config["seed"], int):
-        raise UsageError(f"{folder / 'config.yaml'} is damaged: it has no seed.")
-    wanted = portable(composed(name, config["seed"], overrides), name)
-    different = differences(wanted, portable(config, name))
+        raise UsageError(f"{run.config} is damaged: it has no seed.")
+    expected = portable(composed(name, config["seed"], overrides), name)
+    different = differences(expected, portable(config, name), free=WITHOUT_EFFECT)
     if different:
         listing = "; ".join(f"{key} is {now!r}, {name} has {then!r}" for key, then, now in different[:5])
         raise UsageError(f"{folder} is no run of {name}: {listing}. Give the overrides of the runs to record.py too.")
@@ -216,17 +219,17 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
 def _write(
     name: str, runs: dict[int, Path], overrides: list[str], commit: str, command: str, experiments: Path
 ) -> Path:
-    found = {seed: read_json(folder / "results.json") for seed, folder in runs.items()}
-    metrics = {seed: exact(results["hex"]) for seed, results in found.items()}
+    found = {seed: RunFolder(folder).read(RunFolder.results) for seed, folder in runs.items()}
+    metrics = {seed: exact_metrics(results) for seed, results in found.items()}
     _refuse_unequal("metrics", {seed: sorted(values) for seed, values in metrics.items()}, runs)
     first = next(iter(runs.values()))
-    config = read_config(first)
+    config = RunFolder(first).read_config()
     accelerator = config["trainer"].get("accelerator")
-    facts = {seed: read_json(folder / "provenance.json") for seed, folder in runs.items()}
+    facts = {seed: RunFolder(folder).read(RunFolder.provenance) for seed, folder in runs.items()}
     hardware = {seed: hardware_class(fact["hardware"], accelerator) for seed, fact in facts.items()}
     _refuse_unequal("class of hardware", hardware, runs)
     _refuse_unequal("data", {seed: fact["data"] for seed, fact in facts.items()}, runs)
-    sizes = sizes_of_splits(read_json(first / "artifacts/splits.json"), config)
+    sizes = sizes_of_splits(RunFolder(first).read(RunFolder.splits), config)
     expected = {
         "format": FORMAT,
         "experiment": name,
@@ -250,15 +253,15 @@ def _write(
     }
     folder = experiments / name
     has_notes = (folder / NOTES).is_file() or (
-        (folder / "README.md").is_file() and not is_generated(folder / "README.md")
+        Record(folder).readme.is_file() and not is_generated(Record(folder).readme)
     )
     files = {
-        "config.yaml": yaml.safe_dump(portable(config, name), sort_keys=False, allow_unicode=True),
-        "expected.json": json_text(expected),
-        "provenance.json": json_text(provenance),
-        "lock.txt": lock_text(imported_packages()),
-        "curves.png": curves(runs),
-        "README.md": readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
+        Record.config.name: yaml.safe_dump(portable(config, name), sort_keys=False, allow_unicode=True),
+        Record.expected.name: json_text(expected),
+        Record.provenance.name: json_text(provenance),
+        Record.lock.name: lock_text(imported_packages()),
+        Record.curves.name: curves(runs),
+        Record.readme.name: readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
     }
     write_record(folder, files)
     return folder
@@ -270,14 +273,14 @@ def _of_seed(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unequal(what: str, of_seeds: dict[int, Any], runs: dict[int, Path]) -> None:
-    (first, wanted), *others = of_seeds.items()
+    (first, expected), *others = of_seeds.items()
     for seed, value in others:
-        if value != wanted:
-            raise UsageError(f"{runs[seed]} has other {what} than {runs[first]}: {value!r}, not {wanted!r}.")
+        if value != expected:
+            raise UsageError(f"{runs[seed]} has other {what} than {runs[first]}: {value!r}, not {expected!r}.")
 
 
 def what_it_is(name: str) -> str:
-    """The comment at the top of an experiment's YAML, up to the first line that is none."""
+    """The comment at the top of an experiment's YAML."""
     lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comments = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Repeat a recorded experiment or a run folder, and compare what comes out with what was measured then."""
+"""Repeat a recorded experiment or a run folder and compare the results with the recorded ones."""
 
 import datetime
 import math
@@ -15,10 +15,10 @@ from rich.text import Text
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check, check_resolved
 from snntrain.config.compose import check_overrides, compose
-from snntrain.config.error import UsageError
 from snntrain.config.foreign import admit
 from snntrain.config.overrides import key_of, read_changes
 from snntrain.config.schema import Paths
+from snntrain.error import UsageError
 from snntrain.experiment.environment import (
     compared_hardware,
     compared_versions,
@@ -28,12 +28,11 @@ from snntrain.experiment.environment import (
     match_threads,
 )
 from snntrain.experiment.measured import RULE, RULE_OF_ONE_RUN, Verdict, compare
-from snntrain.experiment.portable import differences, portable, relocated
+from snntrain.experiment.portable import portable, relocated
 from snntrain.experiment.recorded import (
     EXPERIMENTS,
+    Record,
     Reference,
-    exact,
-    read_json,
     read_record,
     read_run,
     recorded_names,
@@ -41,10 +40,12 @@ from snntrain.experiment.recorded import (
 from snntrain.experiment.recording import composed, refuse_several_devices, split_overrides
 from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.registry import did_you_mean
+from snntrain.run.differences import WITHOUT_EFFECT, differences
+from snntrain.run.folder import RunFolder
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
 from snntrain.run.run import quieten_lightning, run_checked
-from snntrain.terminal import terminal
+from snntrain.terminal import table, terminal
 
 AGREES, DIFFERS, OTHER_CONFIG = 0, 1, 3
 
@@ -57,7 +58,7 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     Args:
         name: of the record.
         seed: one of the recorded ones; None: the first.
-        overrides: folders (paths.data=…); anything else makes it another experiment, which is shown.
+        overrides: folders (paths.data=…); anything else makes it another experiment, and the differences are printed.
         experiments: where records lie.
 
     Returns: 0 if every compared metric agrees, 1 if one does not, 3 (without training) if the experiment's config is
@@ -75,7 +76,8 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
     ours, folders = split_overrides(overrides)
     check_overrides(overrides)
     given = [*reference.overrides, *ours, *folders]
-    rows = differences(reference.config, portable(composed(name, next(iter(reference.metrics)), given), name))
+    now = portable(composed(name, next(iter(reference.metrics)), given), name)
+    rows = differences(reference.config, now, free=WITHOUT_EFFECT)
     if rows:
         console.print(Text(f"{name} is not what was recorded:", style="bold red"))
         console.print(comparison_table(rows, ("recorded", "now")))
@@ -88,11 +90,11 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
 
 
 def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> int:
-    """Repeat a run folder, or the first seed of a record, from its files alone, which may be somebody else's.
+    """Repeat a run folder, or the first seed of a record, from its files alone, which may come from anywhere.
 
     Args:
         folder: with config.yaml and results.json, or with config.yaml and expected.json.
-        seed: None, or the folder's own.
+        seed: None or that of the folder.
         overrides: paths.data=…, paths.runs=…, data.num_workers=…, trust=true.
 
     Returns: 0 if every compared metric agrees, 1 if one does not.
@@ -100,7 +102,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     """
     if not folder.is_dir():
         raise UsageError(f"--from: {folder} is not a folder. Give a run folder of train.py, or a recorded experiment.")
-    is_record = (folder / "expected.json").is_file()
+    is_record = Record(folder).expected.is_file()
     given = _given(overrides)
     trust = given.get("trust") is True
     reference = read_record(folder) if is_record else read_run(folder)
@@ -137,7 +139,7 @@ def _new_folder(runs: str, title: str) -> Path:
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides of a run from elsewhere as nested keys. Raises: UsageError for those that would change it."""
+    """Overrides of a run from elsewhere, as nested keys. Raises: UsageError for those that would change the run."""
     allowed = ("paths.data", "paths.runs", "data.num_workers", "trust")
     for override in overrides:
         key = key_of(override)
@@ -152,7 +154,7 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A config from elsewhere with folders of ours."""
+    """A config from elsewhere, with folders of this machine."""
     default, own, asked = asdict(Paths()), config["paths"], given.get("paths", {})
     runs = asked.get("runs", default["runs"])
     there = isinstance(own.get("data"), str) and Path(own["data"]).is_dir()
@@ -161,7 +163,7 @@ def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> 
     settings = relocated(config, {"data": data, "runs": runs, "run": str(_new_folder(runs, title))})
     if "num_workers" in given.get("data", {}):
         settings["data"] = {**settings["data"], "num_workers": given["data"]["num_workers"]}
-    # A logger changes no result, and another one than a file in the run folder would report to somebody else's server.
+    # A logger changes no result, but one that writes elsewhere might report to a server of the run's author.
     logger = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": settings["paths"]["run"], "name": "logs"}
     return {**settings, "resume": None, "show": None, "debug": {}, "logger": logger if settings["logger"] else {}}
 
@@ -182,14 +184,14 @@ def _repeat(
     console.print(comparison_table([code, *hardware, ("packages", *count), *changed]))
     metrics = run_checked(settings, words, None, command)
     folder = Path(settings["paths"]["run"])
-    data = read_json(folder / "provenance.json")["data"]
+    data = RunFolder(folder).read(RunFolder.provenance)["data"]
     is_same_data = data == reference.data or _contents(data) == _contents(reference.data)
     if not is_same_data:
         rows = [(name, reference.data.get(name, "—"), data.get(name, "—")) for name in {**reference.data, **data}]
         console.print("data, SHA-256:")
         console.print(comparison_table([row for row in rows if row[1] != row[2]]))
     bits = is_same_data and is_same(computing(packages)) and is_same(hardware)
-    found = exact({name: float(value).hex() for name, value in metrics.items()})
+    found = {name: float(value) for name, value in metrics.items()}
     recorded = reference.metrics[seed]
     without_lava = installed_lava((settings["callbacks"].get("lava") or {}).get("folder")) is None
     verdicts = compare(recorded, found, reference.tolerances[seed], bits, without_lava)
@@ -197,7 +199,7 @@ def _repeat(
 
 
 def _contents(data: Mapping[str, str]) -> list[str]:
-    """Hashes whose names, which may be those of folders of one machine, do not matter."""
+    """The hashes alone, because the names may contain folders of one machine."""
     return sorted(data.values())
 
 
@@ -223,16 +225,14 @@ def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bo
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """Recorded and found values of every metric, the rule that was applied, and what came of it."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("metric", "recorded", "found", "rule", ""):
-        table.add_column(header, overflow="fold")
+    """A table of recorded and found metrics, the rule that was applied, and the verdict."""
+    listed = table("metric", "recorded", "found", "rule", "")
     words = {True: ("agrees", "green"), False: ("differs", "bold red"), None: ("not compared", "dim")}
     for verdict in verdicts:
         result, style = words[verdict.agrees]
         cells = (verdict.name, _number(verdict.recorded), _number(verdict.found), verdict.rule)
-        table.add_row(*(Text(cell) for cell in cells), Text(result, style=style))
-    return table
+        listed.add_row(*(Text(cell) for cell in cells), Text(result, style=style))
+    return listed
 
 
 def _number(value: float | None) -> str:

@@ -52,8 +52,9 @@ def check_rows(rows: Sequence[Row]) -> None:
 
 
 class Chain:
-    """Takes the parts of a net one after the other, folds poolings into the layers beside them, and calls, for a
-    subclass to write what comes out: `emit_flatten()`, `emit(row, synapse, neuron, shape)`, `emit_readout(synapse)`.
+    """Receives the parts of a net in order, and folds poolings into the layers beside them.
+
+    A subclass writes what comes out, in `emit_flatten`, `emit` and `emit_readout`.
 
     Args:
         shape: of the input for one step, [C, H, W] or [N].

@@ -111,9 +111,9 @@ def check_input(layers: Sequence[NetxLayer], shape: Sequence[int]) -> None:
     """Raises: ExportError unless the shape [T, N, *] is one that the layers take."""
     if not layers or layers[0].kind != "input":
         raise ExportError("", "the file has no input layer at its start, so the shape of its input is not known")
-    wanted = layers[0].shape
-    if tuple(shape[2:]) != wanted or 0 in shape:
-        numbers = ", ".join(map(str, wanted))
+    expected = layers[0].shape
+    if tuple(shape[2:]) != expected or 0 in shape:
+        numbers = ", ".join(map(str, expected))
         raise ExportError("", f"the input must be [T, N, {numbers}] with T, N ≥ 1, got shape {list(shape)}")
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files that are looked through before anything is made of them: no bombs, no loops, nothing of other files."""
+"""Opens HDF5 files after another process has checked them: no bombs, no loops, no links to other files."""
 
 import atexit
 import contextlib
@@ -20,7 +20,7 @@ from snntrain.files import damage
 WORKER = Path(__file__).with_name("hdf5_worker.py")
 SECONDS = 120  # for one file
 
-# Not as a script: Python would look for modules beside it first, and some have names that others know as packages.
+# Not as a script: Python would then find the modules beside it, some of which are named like packages.
 _RUN = "import runpy, sys; del sys.path[0]; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
@@ -28,7 +28,7 @@ _RUN = "import runpy, sys; del sys.path[0]; runpy.run_path(sys.argv[1], run_name
 def opened(path: Path) -> Iterator[h5py.File]:
     """A file, open for reading, whose datasets can all be read.
 
-    Whatever its content does to the code of the block is damage as well.
+    Errors that its content causes in the block count as damage as well.
 
     Raises: ExportError for a file that is not there; DamagedFile naming the file, and the dataset where it is one.
     """

@@ -38,7 +38,7 @@ def _import_netx() -> Any:
         sys.path[:] = [folder for folder in sys.path if folder not in (str(here), str(beside))]
     netx = lava_shim.netx()
     if importlib.util.find_spec("torch") is None:
-        # Lava imports all modules of the package in search of models; this one, which has none, needs torch.
+        # Lava imports all modules of the package to find models. This one has none, and would import torch.
         unused = ModuleType(f"{netx.__name__}.sequential_modules")
         unused.__file__ = str(Path(netx.__file__).with_name("sequential_modules.py"))
         sys.modules[unused.__name__] = unused

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from snntrain import __version__
 from snntrain.arguments import choice
 from snntrain.error import DamagedFile
-from snntrain.export import float_net, netx_file, quantized
+from snntrain.export import netx_file, quantized
 from snntrain.export.chain import check_rows
 from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
+from snntrain.export.loihi_neuron import neuron_of
 from snntrain.export.netx_file import STATE_LIMIT, NetxLayer
-from snntrain.export.plan import CAVEAT, InputSpec, Plan, Readout
+from snntrain.export.plan import CAVEAT, InputSpec, Plan, PlanBuilder, Readout
+from snntrain.export.walker import walk
 from snntrain.files import damage, read_json, replacing, write_json
 from snntrain.quantize import IntegerNet, QuantizedNet, observe, to_integer
 
@@ -56,7 +58,12 @@ def plan(
     if example.dim() not in (3, 5) or 0 in example.shape:
         raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
     if not isinstance(net, (IntegerNet, QuantizedNet)):
-        return float_net.plan_of(net, example, scale, append_neuron, max_pool)
+        builder = PlanBuilder(tuple(example.shape[2:]), scale, max_pool)
+        builder.plan.input = _input_of(example)
+        builder.plan.rows = walk(net, example, builder, neuron_of, append_neuron)
+        if not builder.plan.problems:
+            builder.check_patterns()
+        return builder.plan
     for name, value in {"scale": scale, "append_neuron": append_neuron}.items():
         if value is not None:
             raise ExportError("", f"{name} is for nets of floats; a quantized net has its integers already")
@@ -66,6 +73,25 @@ def plan(
             observe(net, [example])
         net = to_integer(net)
     return quantized.plan_of(net, example, max_pool)
+
+
+def _input_of(x: Tensor) -> InputSpec:
+    """The integers that an example consists of.
+
+    Raises: ExportError if it holds others.
+    """
+    if not torch.equal(x.float(), x.float().round()):
+        raise ExportError(
+            "",
+            "the input holds values that are not integers, and a file takes spikes or integers",
+            "Use an encoder that spikes (encoder=poisson, latency, …), or quantize the net: callbacks.qat.quant=loihi "
+            "makes the input integers.",
+        )
+    low, high = int(x.min()), int(x.max())
+    if low >= 0:
+        return InputSpec(0, 2 ** max(high, 1).bit_length() - 1)
+    half = 2 ** max(high, -low - 1).bit_length()
+    return InputSpec(-half, half - 1)
 
 
 def export(
@@ -124,9 +150,9 @@ def most_used(most: Mapping[str, float], layers: Sequence[NetxLayer], run: Emula
 
 
 def _check_clipping(planned: Plan, x: Tensor, run: Emulation) -> None:
-    """A potential that Lava clips matters only if a spike changes: most are so far below 0 that nothing does."""
-    wanted = emulate(planned.layers, x, limits=planned.limits)
-    for index, spikes, others, v in zip(run.layers, run.spikes, wanted.spikes, run.v_range, strict=True):
+    """Raises: ExportError where clipping in Lava changes a spike. Most clipped potentials lie too far below 0."""
+    expected = emulate(planned.layers, x, limits=planned.limits)
+    for index, spikes, others, v in zip(run.layers, run.spikes, expected.spikes, run.v_range, strict=True):
         if differing := int((spikes != others).sum()):
             raise ExportError(
                 f"layer {index} ({planned.layers[index].name})",

@@ -13,6 +13,7 @@ import numpy as np
 from snntrain.error import DamagedFile
 from snntrain.export.error import ExportError, UnreadableLayer
 from snntrain.export.hdf5 import opened
+from snntrain.export.synapse import window_sizes
 from snntrain.files import replacing
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = -256, 254
@@ -304,6 +305,5 @@ def _output_shape(layer: NetxLayer, shape: tuple[int, ...]) -> tuple[int, ...] |
         return (len(layer.weight),) if shape == (layer.weight.shape[1],) else None
     if len(shape) != 3 or shape[0] != layer.weight.shape[1] * layer.groups:
         return None
-    geometry = zip(shape[1:], layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation, strict=True)
-    sizes = [(size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in geometry]
+    sizes = window_sizes(shape[1:], layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation)
     return (len(layer.weight), *sizes) if min(sizes) > 0 else None

@@ -24,6 +24,7 @@ from snntrain.error import DamagedFile
 from snntrain.export.error import NirImportError
 from snntrain.export.hdf5 import opened
 from snntrain.export.nir import library
+from snntrain.export.synapse import window_sizes
 from snntrain.neuron import CubaLIFNode
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -85,9 +86,11 @@ def _net_of(nir: Any, graph: Any, dt: float) -> nn.Sequential:
             _negate_weights(modules, name, node)
         module.step_mode = "m"
         modules.append(module)
-    wanted = _end_shape(graph, names[-1], "output_type", "output")
-    if None not in (shape, wanted) and math.prod(shape) != math.prod(wanted):
-        raise _node_error(names[-1], graph.nodes[names[-1]], f"its shape is {list(wanted)}, and it gets {list(shape)}")
+    expected = _end_shape(graph, names[-1], "output_type", "output")
+    if None not in (shape, expected) and math.prod(shape) != math.prod(expected):
+        raise _node_error(
+            names[-1], graph.nodes[names[-1]], f"its shape is {list(expected)}, and it gets {list(shape)}"
+        )
     return nn.Sequential(*modules)
 
 
@@ -274,8 +277,7 @@ def _sizes(
     """Height and width behind windows, where they are known."""
     if shape is None:
         return None
-    each = zip(shape[1:], kernel, stride, padding, dilation, strict=True)
-    sizes = tuple((size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in each)
+    sizes = tuple(window_sizes(shape[1:], kernel, stride, padding, dilation))
     if min(sizes) < 1:
         raise node.error(f"its windows of {list(kernel)} are larger than the input {list(shape)}")
     return sizes

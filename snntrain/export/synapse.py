@@ -30,7 +30,7 @@ class Pool:
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """[C, H, W] after it."""
-        return (shape[0], *_sizes(shape[1:], self.kernel, self.stride, self.padding, (1, 1)))
+        return (shape[0], *window_sizes(shape[1:], self.kernel, self.stride, self.padding, (1, 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Synapse:
         """Shape of the output for one step, from that of the input."""
         if not self.is_conv:
             return (self.weight.shape[0],)
-        sizes = _sizes(shape[1:], self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        sizes = window_sizes(shape[1:], self.weight.shape[2:], self.stride, self.padding, self.dilation)
         return (self.weight.shape[0], *sizes)
 
 
@@ -154,7 +154,8 @@ def _averaged(synapse: Synapse, pool: Pool, with_bias: bool = False) -> Synapse:
     return replace(synapse, weight=synapse.weight / pool.area, bias=bias, area=synapse.area * pool.area)
 
 
-def _sizes(sizes: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> list[int]:
+def window_sizes(sizes: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> list[int]:
+    """How many windows fit into each dim."""
     each = zip(sizes, kernel, stride, padding, dilation, strict=True)
     return [(size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in each]
 

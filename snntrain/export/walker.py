@@ -197,7 +197,7 @@ class _Walker:
         self.chain.neurons(row, made)
 
     def all_rows(self) -> list[Row]:
-        """All rows, with those of layers that the graph has no more."""
+        """All rows, including those of layers that the graph has lost to fusion."""
         origin: dict[str, tuple[str, str]] = self.gm.meta.get("origin", {})
         places: dict[str, tuple[str, str]] = self.gm.meta.get("places", {})
         order = {name: index for index, name in enumerate(origin)}
@@ -270,8 +270,8 @@ def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synaps
 def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
     kind = _kind(module)
     if kind == "AdaptiveAvgPool2d":
-        wanted = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * 2
-        sizes = [have if size is None else size for have, size in zip(shape[1:], wanted, strict=True)]
+        expected = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * 2
+        sizes = [have if size is None else size for have, size in zip(shape[1:], expected, strict=True)]
         if any(have % size for have, size in zip(shape[1:], sizes, strict=True)):
             reason = f"{list(shape[1:])} is no multiple of {sizes}"
             raise ExportError(row.place, reason, "Use AvgPool2d.")

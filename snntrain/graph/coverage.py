@@ -35,18 +35,8 @@ _PRODUCTS = {"mul", "multiply", "matmul", "mm", "bmm", "einsum", "linear", "bili
 #: Linear in their first tensor.
 _LINEAR = {
     *("neg", "div", "divide", "truediv", "true_divide", "mean", "sum", "batch_norm", "pad", "interpolate", "upsample"),
-    *(
-        "flatten",
-        "unflatten",
-        "reshape",
-        "view",
-        "view_as",
-        "reshape_as",
-        "permute",
-        "transpose",
-        "swapaxes",
-        "movedim",
-    ),
+    *("flatten", "unflatten", "reshape", "view", "view_as", "reshape_as"),
+    *("permute", "transpose", "swapaxes", "movedim"),
     *("t", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "chunk", "split", "tensor_split", "unbind"),
     *("getitem", "select", "narrow", "roll", "flip", "expand", "expand_as", "repeat", "repeat_interleave", "tile"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "fold", "type_as", "float", "double", "to"),

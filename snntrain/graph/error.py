@@ -7,8 +7,8 @@ from collections.abc import Iterator
 class NetError(ValueError):
     """A net, or a part of it, with which something cannot be done; the text names the part and a way out.
 
-    A subclass says who wanted to do what. The text is made of the parts when it is read, so that a package that calls
-    another one can raise an error of its own from the same parts, see `instead`.
+    A subclass names its package and what it tries to do. The text is composed from the parts when it is printed, so
+    that a package that calls another one can raise an error of its own from the same parts, see `instead`.
 
     Args:
         place: the part, such as "layers.3 (GELU)"; '' where the net as a whole is meant, or a file.
@@ -16,8 +16,8 @@ class NetError(ValueError):
         remedy: what to do, whole sentences; '' where nothing can be advised.
 
     Attributes:
-        owner: the package or function that wanted to do something.
-        action: what it wanted to do, as in "cannot be …".
+        owner: the package or function that raises it.
+        action: what it tries to do, as a participle: "cannot be traced".
     """
 
     owner = "graph"

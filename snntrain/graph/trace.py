@@ -235,9 +235,14 @@ def _line_of(error: BaseException) -> str:
     return ""
 
 
-def tidy(gm: fx.GraphModule) -> None:
-    """Remove what nothing uses, check the graph, and generate its code again."""
-    gm.graph.eliminate_dead_code()
+def tidy(gm: fx.GraphModule, dead_code: bool = True) -> None:
+    """Check a graph that was changed, remove the modules that nothing calls, and generate its code again.
+
+    Args:
+        dead_code: remove the operations that nothing uses first.
+    """
+    if dead_code:
+        gm.graph.eliminate_dead_code()
     gm.delete_all_unused_submodules()
     gm.graph.lint()
     gm.recompile()

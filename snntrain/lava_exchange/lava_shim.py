@@ -1,8 +1,8 @@
 """Lava 0.10.0 and lava-dl 0.6.0 on Pythons and numpys that they were not written for.
 
-Both are archived, so what keeps them from being imported is put right here, from outside. Nothing but the standard
-library is imported before Lava itself. Whoever runs Lava (not merely lava-dl's slayer) needs a process of his own: it
-sets multiprocessing's start method, and a failed run can hang for ever.
+Both are archived, so their import errors are fixed here, from outside. Nothing but the standard library is imported
+before Lava itself. To run Lava (not only lava-dl's slayer), start a process of its own: it sets multiprocessing's start
+method, and a failed run can hang forever.
 """
 
 import contextlib

@@ -75,8 +75,8 @@ def check_pool(pool: nn.Module) -> None:
     """Raises: ValueError for another layer, and for windows that do not lie side by side."""
     _of_kind(pool, POOL, "AvgPool2d or SumPool2d")
     beside = "for lava-dl, whose windows lie side by side without padding"
-    wanted = {"stride": _pair(pool.kernel_size), "padding": (0, 0), "dilation": (1, 1)}
-    for name, value in wanted.items():
+    expected = {"stride": _pair(pool.kernel_size), "padding": (0, 0), "dilation": (1, 1)}
+    for name, value in expected.items():
         if _pair(getattr(pool, name, value)) != value:
             raise refuse(pool, name, f"{value} {beside}", getattr(pool, name))
     for name, value in {"ceil_mode": False, "divisor_override": None}.items():
@@ -92,9 +92,9 @@ def check_flatten(flatten: nn.Module) -> None:
             raise refuse(flatten, name, f"{value} for lava-dl", getattr(flatten, name))
 
 
-def _of_kind(module: nn.Module, kinds: tuple[type, ...], wanted: str) -> None:
+def _of_kind(module: nn.Module, kinds: tuple[type, ...], expected: str) -> None:
     if type(module) not in kinds:
-        raise ValueError(f"{type(module).__name__} is not a layer of the kind {wanted}, of torch or snntrain.layer.")
+        raise ValueError(f"{type(module).__name__} is not a layer of the kind {expected}, of torch or snntrain.layer.")
 
 
 def _without_bias(module: nn.Module) -> None:

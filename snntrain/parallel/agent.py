@@ -1,12 +1,10 @@
-"""A run on several devices: start a process for each, watch over them, say how it ended.
+"""Train a run on several devices: start a process for each, watch over them, and report how the run ended.
 
-torch's elastic agent, which torchrun is made of, does the starting and watching: whichever process ends badly or is
-killed, the others are told to stop, and killed after half a minute. This process itself does not train, so that it can
-still report when any of them is gone.
+torch's elastic agent, the core of torchrun, starts and watches the processes: if one fails or is killed, the others are
+asked to stop, and killed after a while. This process does not train, so that it can report whichever of them is gone.
 """
 
 import contextlib
-import csv
 import json
 import logging
 import re
@@ -24,13 +22,14 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from snntrain import checksums
 from snntrain.error import Diverged, UsageError
-from snntrain.files import write_json
+from snntrain.files import checksums, write_json
 from snntrain.parallel.devices import processes_per_node
+from snntrain.process import this_process
 from snntrain.report.report import write_report
+from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import Interrupted, ProcessError
-from snntrain.run.results import best_epoch, even_on_a_full_disk, results_or_none, write_results
+from snntrain.run.results import even_on_a_full_disk, exact_metrics
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WORKER = "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.parallel.worker import main; main(sys.argv[2])"
@@ -42,13 +41,13 @@ _ASKED_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def launch(
     config: dict[str, Any], checkpoint: Path | None, overrides: list[str], command: str | None = None
 ) -> dict[str, float]:
-    """Train in as many processes as the config has devices, to the end of the run.
+    """Train, test and report in as many processes as the config has devices.
 
     Args:
         config: checked, with paths.run set.
-        checkpoint: what to go on from.
+        checkpoint: to continue from.
         overrides: the run's part of the command line, recorded.
-        command: recorded as what makes the same run; None: this program with the overrides.
+        command: recorded as the one that repeats the run; None: this program with the overrides.
 
     Returns: the metrics of results.json.
     Raises: UsageError if a process refused the config; Diverged if the numbers are no longer finite; ProcessError if a
@@ -63,6 +62,7 @@ def launch(
         "overrides": overrides,
         "command": command,
         "program": Path(sys.argv[0]).name,
+        "agent": this_process(),
     }
     try:
         write_json(exchange / "job.json", job)
@@ -71,22 +71,22 @@ def launch(
         if stopped_by is None and not failures:
             return outcomes[0]["metrics"]
         refused = next((outcome["refused"] for outcome in outcomes.values() if "refused" in outcome), None)
-        folder = Path(config["paths"]["run"])
+        folder = RunFolder(Path(config["paths"]["run"]))
         if refused is not None:
-            if _is_written_since(began, folder / "config.yaml"):
-                _conclude(folder, "failed", refused, config, began)
+            if _is_written_since(began, folder.config):
+                _conclude(folder, "failed", refused, began)
             raise UsageError(refused)
         diverged = next((outcome["diverged"] for outcome in outcomes.values() if "diverged" in outcome), None)
         if diverged is not None:
-            _conclude(folder, "failed", diverged, config, began)
+            _conclude(folder, "failed", diverged, began)
             raise Diverged(diverged)
         if stopped_by is None:
             stopped_by, message = _cause(failures, outcomes, count, exchange)
         else:
             message = f"Interrupted ({stopped_by.name})"
-        where = _where_to_go_on(folder, config)
+        where = _how_to_continue(folder, config)
         message += f" That was{where}" if message.endswith(".") else where
-        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, config, began)
+        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, began)
         if stopped_by is None:
             raise ProcessError(message)
         raise Interrupted(stopped_by, message)
@@ -95,7 +95,7 @@ def launch(
 
 
 def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, dict[int, ProcessFailure]]:
-    """Start the processes and wait; the signal that asked this one to stop, and the processes that ended badly."""
+    """Start the processes and wait; returns the signal that asked this one to stop, and the processes that failed."""
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -107,7 +107,7 @@ def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, d
         max_restarts=0,
         shutdown_timeout=_SECONDS_TO_STOP,
         signals_to_handle=",".join(number.name for number in _ASKED_TO_STOP),
-        # What the others print, warnings for instance, the first process prints as well.
+        # The first process prints the same warnings as the others.
         logs_specs=DefaultLogsSpecs(str(exchange / "logs"), redirects=dict.fromkeys(range(1, count), Std.ALL)),
     )
     with _handlers_and_logs_as_before():
@@ -124,7 +124,7 @@ def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, d
 
 @contextlib.contextmanager
 def _handlers_and_logs_as_before() -> Iterator[None]:
-    """Silence the agent, whose findings are reported in one sentence, and put back the handlers that it sets."""
+    """Silence torch's agent, since we report in one sentence, and restore the signal handlers that it replaces."""
     log = logging.getLogger("torch.distributed.elastic")
     level, handlers = log.level, {number: signal.getsignal(number) for number in _ASKED_TO_STOP}
     log.setLevel(logging.CRITICAL + 1)
@@ -133,12 +133,12 @@ def _handlers_and_logs_as_before() -> Iterator[None]:
     finally:
         log.setLevel(level)
         for number, handler in handlers.items():
-            with contextlib.suppress(ValueError):  # only the main thread may, and only there they were set
+            with contextlib.suppress(ValueError):  # only the main thread may set handlers, and only there the agent did
                 signal.signal(number, handler)
 
 
 def _outcomes(exchange: Path, count: int) -> dict[int, dict[str, Any]]:
-    """Rank → the note it left, {} for one that could not."""
+    """The outcome that each rank recorded; {} for a rank that could not."""
     files = {rank: exchange / f"outcome.{rank}.json" for rank in range(count)}
     return {
         rank: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for rank, file in files.items()
@@ -148,21 +148,21 @@ def _outcomes(exchange: Path, count: int) -> dict[int, dict[str, Any]]:
 def _cause(
     failures: Mapping[int, ProcessFailure], outcomes: Mapping[int, Mapping[str, Any]], count: int, exchange: Path
 ) -> tuple[signal.Signals | None, str]:
-    """Why the run ended: the signal if it was asked to stop, and the first words of the message.
+    """Why the run ended: the signal if it was asked to stop, and the beginning of the message.
 
-    The failures are in the order in which they were found: the first one is from before the agent stopped the others.
-    When a process is gone, others may be found first that fail for want of it.
+    The failures are in the order in which the agent found them, the first before it stopped the others. When a process
+    is gone, the agent may first find others that failed because they lost their connection to it.
     """
     first = next(iter(failures))
-    told = {rank: outcomes[rank] for rank in failures if "failed" in outcomes[rank]}
-    if first in told and _LOST_ANOTHER.search(told[first]["failed"]):
-        gone = [rank for rank in failures if rank not in told]
-        first = gone[0] if gone else min(told, key=lambda rank: told[rank]["time"])
-    elif first in told:
-        first = min(told, key=lambda rank: told[rank]["time"])
+    recorded = {rank: outcomes[rank] for rank in failures if "failed" in outcomes[rank]}
+    if first in recorded and _LOST_ANOTHER.search(recorded[first]["failed"]):
+        gone = [rank for rank in failures if rank not in recorded]
+        first = gone[0] if gone else min(recorded, key=lambda rank: recorded[rank]["time"])
+    elif first in recorded:
+        first = min(recorded, key=lambda rank: recorded[rank]["time"])
     name, failure = f"Process {first} of 0 to {count - 1}", failures[first]
-    if first in told:
-        return None, f"{name} failed: {told[first]['failed']}"
+    if first in recorded:
+        return None, f"{name} failed: {recorded[first]['failed']}"
     number = outcomes[first].get("interrupted") or (failure.signal_name() if failure.exitcode < 0 else None)
     if number in [asking.name for asking in _ASKED_TO_STOP]:
         return signal.Signals[number], f"Interrupted ({number} to {name.lower()})"
@@ -173,39 +173,27 @@ def _cause(
     return None, f"{name} ended with exit code {failure.exitcode}{last}"
 
 
-def _where_to_go_on(folder: Path, config: Mapping[str, Any]) -> str:
-    epoch, epochs = len(_rows(folder)), config["trainer"].get("max_epochs")
+def _how_to_continue(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    epoch, epochs = len(folder.epochs()), config["trainer"].get("max_epochs")
     where = " after the last epoch" if epoch == epochs else f" in epoch {epoch + 1} of {epochs}"
-    if (folder / "checkpoints/last.ckpt").is_file():
-        return f"{where}; all processes were stopped. Go on with the same command and resume={folder}"
+    if folder.last_checkpoint.is_file():
+        return f"{where}; all processes were stopped. Continue with the same command and resume={folder}"
     return " before training began; all processes were stopped."
 
 
-def _conclude(folder: Path, status: str, message: str, config: Mapping[str, Any], began: float) -> None:
-    """Results and report; what the first process wrote of its end is kept, but for why it ended."""
-    if not (folder / "config.yaml").is_file():
+def _conclude(folder: RunFolder, status: str, message: str, began: float) -> None:
+    """Write results and report; what the first process recorded of its end stays, except for why it ended."""
+    if not folder.config.is_file():
         return
     with even_on_a_full_disk(status):
-        found = results_or_none(folder) if _is_written_since(began, folder / "results.json") else {}
-        metrics = {name: float.fromhex(value) for name, value in found.pop("hex", {}).items()}
-        metrics = metrics or _metrics_of_best_epoch(folder, config)
-        more = {name: value for name, value in found.items() if name not in ("status", "metrics", "message")}
-        write_results(folder, status, metrics, **{"seconds": {}, **more}, message=message)
-        write_report(folder)
-        checksums.register(folder)
+        found = folder.usable_outcome() if _is_written_since(began, folder.results) else {}
+        metrics = exact_metrics(found) if found else {}
+        metrics = metrics or {name: value for name, value in folder.best_epoch().items() if "/" in name}
+        more = {name: value for name, value in found.items() if name not in ("status", "metrics", "hex", "message")}
+        folder.write_results(status, metrics, **{"seconds": {}, **more}, message=message)
+        write_report(folder.path)
+        checksums.register(folder.path)
 
 
 def _is_written_since(began: float, file: Path) -> bool:
     return file.is_file() and file.stat().st_mtime >= began
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    try:
-        return list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
-    except OSError:
-        return []
-
-
-def _metrics_of_best_epoch(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
-    best = best_epoch(_rows(folder), **config["monitor"])
-    return {name: float(value) for name, value in best.items() if "/" in name and value}

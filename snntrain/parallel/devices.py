@@ -1,4 +1,4 @@
-"""How many processes a run trains in, what several of them exclude, and which of them this process is."""
+"""In how many processes a run trains, what several of them exclude, and which of them this process is."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "fsdp_cpu_offload")
 
@@ -17,12 +17,12 @@ STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "fsdp_cp
 
 
 def in_group() -> bool:
-    """Whether somebody else started this process as one of several: this program, torchrun, or Slurm's srun."""
+    """Whether this process was started as one of several: by this program, torchrun, or Slurm's srun."""
     return group_size() > 1
 
 
 def group_size() -> int:
-    """Processes of the group this one was started in, on all nodes; 1 if it was started alone."""
+    """Number of processes in this one's group, on all nodes; 1 if it was started alone."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["WORLD_SIZE"])
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
@@ -36,7 +36,7 @@ def is_first() -> bool:
 
 
 def leave_group() -> None:
-    """Wait for the other processes, then go on without them: what follows is computed in one process."""
+    """Wait for the other processes, then continue without them."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -46,12 +46,12 @@ def leave_group() -> None:
 
 
 def processes_per_node(trainer: Mapping[str, Any]) -> int:
-    """Devices of one node, a process each.
+    """Number of devices of one node, each of which gets a process.
 
     Args:
         trainer: that section of a config.
 
-    Raises: UsageError for devices that are not there or cannot be several.
+    Raises: UsageError for devices that do not exist or of which several cannot be used.
     """
     devices = trainer.get("devices", "auto")
     if devices in (1, "1"):
@@ -77,19 +77,19 @@ def processes_per_node(trainer: Mapping[str, Any]) -> int:
 
 
 def processes(trainer: Mapping[str, Any]) -> int:
-    """Processes on all nodes. Raises: as processes_per_node."""
+    """Number of processes on all nodes. Raises: as processes_per_node."""
     return processes_per_node(trainer) * trainer.get("num_nodes", 1)
 
 
 def one_device(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The section for a run of a single process, on the first of its devices."""
+    """The trainer section changed for a single process, on the first of its devices."""
     kept = {key: value for key, value in trainer.items() if key not in ("strategy", "num_nodes", "sync_batchnorm")}
     devices = trainer.get("devices", 1)
     return {**kept, "devices": devices[:1] if isinstance(devices, list) else 1}
 
 
 def check_devices(config: Mapping[str, Any]) -> None:
-    """Refuse, before any data is read, what several processes cannot do.
+    """Refuse what several processes cannot do, before any data are read.
 
     Args:
         config: checked.
@@ -100,7 +100,7 @@ def check_devices(config: Mapping[str, Any]) -> None:
     on_cpu = _accelerator(trainer) == "cpu"
     if on_cpu and trainer.get("sync_batchnorm"):
         raise UsageError(
-            "trainer.sync_batchnorm=true: torch's synchronised batch normalisation runs on GPUs only. On a CPU use "
+            "trainer.sync_batchnorm=true: torch's synchronized batch normalization runs on GPUs only. On a CPU use "
             "trainer.sync_batchnorm=false, or a norm without batch statistics."
         )
     if is_sharded(trainer):
@@ -127,12 +127,12 @@ def check_devices(config: Mapping[str, Any]) -> None:
 
 
 def is_on_cuda(trainer: Mapping[str, Any]) -> bool:
-    """Whether a run trains on GPUs, and there are any."""
+    """Whether a run trains on GPUs and this machine has one."""
     return _accelerator(trainer) == "cuda" and torch.cuda.is_available()
 
 
 def is_sharded(trainer: Mapping[str, Any]) -> bool:
-    """Whether each process holds a part of the weights only."""
+    """Whether each process holds only a part of the weights."""
     strategy = trainer.get("strategy", "auto")
     name = strategy.get("_target_", "") if isinstance(strategy, Mapping) else strategy
     return "fsdp" in str(name).lower()
@@ -158,7 +158,7 @@ def _check_sharded(config: Mapping[str, Any], on_cpu: bool) -> None:
     for name, is_asked_for in refused.items():
         if is_asked_for:
             raise UsageError(
-                f"{name} needs the whole of the weights in each process, and FSDP shares them out. Use trainer=ddp."
+                f"{name} needs the whole of the weights in each process, and FSDP shards them. Use trainer=ddp."
             )
 
 
@@ -181,8 +181,8 @@ def check_launcher(launcher: Mapping[str, Any], trainer: Mapping[str, Any]) -> N
         return
     per_node, nodes = launcher.get("tasks_per_node") or 1, launcher.get("nodes") or 1
     is_local = "Local" in target
-    wanted = (1, 1) if is_local else (processes_per_node(trainer), trainer.get("num_nodes", 1))
-    if (per_node, nodes) != wanted:
+    expected = (1, 1) if is_local else (processes_per_node(trainer), trainer.get("num_nodes", 1))
+    if (per_node, nodes) != expected:
         why = (
             "the run starts its processes by itself"
             if is_local
@@ -191,12 +191,12 @@ def check_launcher(launcher: Mapping[str, Any], trainer: Mapping[str, Any]) -> N
         )
         raise UsageError(
             f"hydra.launcher.tasks_per_node={per_node} and hydra.launcher.nodes={nodes}: {why}. Use "
-            f"hydra.launcher.tasks_per_node={wanted[0]} hydra.launcher.nodes={wanted[1]}."
+            f"hydra.launcher.tasks_per_node={expected[0]} hydra.launcher.nodes={expected[1]}."
         )
 
 
 def _accelerator(trainer: Mapping[str, Any]) -> str:
-    """cpu, cuda, mps or what else was named."""
+    """The accelerator that a run uses: cpu, cuda, mps or another that was named."""
     name = trainer.get("accelerator", "auto")
     if name in ("auto", "gpu"):
         if torch.cuda.is_available():

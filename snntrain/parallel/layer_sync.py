@@ -1,4 +1,4 @@
-"""Batch normalisation over the processes of a run: trainer.sync_batchnorm=true."""
+"""trainer.sync_batchnorm=true: batch normalization over the processes of a run."""
 
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch import nn
@@ -8,10 +8,10 @@ from snntrain.layer.normalization import BatchStatistics
 
 
 class StepSyncBatchNorm(TorchSyncBatchNorm):
-    """Lets the batch normalisations of snntrain take their statistics over all processes while a fit lasts.
+    """Let the batch normalizations of snntrain share their statistics over all processes during a fit.
 
-    Lightning's own would replace them by torch's SyncBatchNorm, which knows no step modes. Layers keep class, keys and
-    step mode; those of torch are replaced during the fit, and put back afterwards with what they have learnt.
+    Lightning's own plugin would replace them by torch's SyncBatchNorm, which has no step modes. Our layers keep class,
+    keys and step mode. Those of torch are replaced during the fit, and restored afterwards with what they have learned.
     """
 
     def __init__(self) -> None:
@@ -43,17 +43,17 @@ class StepSyncBatchNorm(TorchSyncBatchNorm):
 
 
 def is_of_torch(layer: nn.Module) -> bool:
-    """Whether it is a batch normalisation of torch's own."""
+    """Whether a layer is a batch normalization of torch itself."""
     kind = nn.modules.batchnorm._BatchNorm
     return isinstance(layer, kind) and not isinstance(layer, (BatchStatistics, nn.SyncBatchNorm))
 
 
 def refuse_unshared_statistics(model: nn.Module) -> None:
-    """Raises: ValueError naming the first layer with running statistics of another kind."""
+    """Refuse running statistics of another kind. Raises: ValueError naming the first layer that has them."""
     for path, layer in model.named_modules():
         if getattr(layer, "running_mean", None) is not None and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
             kind = f"{type(layer).__module__}.{type(layer).__name__}"
             raise ValueError(
-                f"trainer.sync_batchnorm=true: {path} ({kind}) cannot take its statistics over several processes. Use "
+                f"trainer.sync_batchnorm=true: {path} ({kind}) cannot share its statistics between processes. Use "
                 "another norm or trainer.sync_batchnorm=false."
             )

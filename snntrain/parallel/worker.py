@@ -1,4 +1,4 @@
-"""One of the processes of a run on several devices: trains, and leaves a note on how it ended."""
+"""One of the processes of a run on several devices: it trains and records how it ended."""
 
 import ctypes
 import json
@@ -11,6 +11,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from snntrain.process import is_alive
+
 _SECONDS_TO_END = 15
 _SET_SIGNAL_AT_PARENTS_DEATH = 1  # of prctl(2)
 
@@ -19,12 +21,12 @@ def main(exchange: str) -> NoReturn:
     """Run the job that snntrain.parallel.agent described, and end the process.
 
     Args:
-        exchange: a folder with job.json; outcome.<rank>.json is written into it.
+        exchange: a folder with job.json, into which outcome.<rank>.json is written.
     """
-    _end_with_parent()
-    _end_soon_after_a_signal()
     folder, rank = Path(exchange), os.environ["RANK"]
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    _end_with(job["agent"])
+    _end_soon_after_a_signal()
     sys.argv = [job["program"]]
     outcome, code = _outcome(job)
     from snntrain.files import write_json
@@ -32,7 +34,7 @@ def main(exchange: str) -> NoReturn:
     write_json(folder / f"outcome.{rank}.json", {**outcome, "time": time.time()})
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # at its usual end Python would wait for the connections to processes that are gone
+    os._exit(code)  # a normal exit would wait for connections to processes that are gone
 
 
 def _outcome(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -68,24 +70,24 @@ def _train(job: dict[str, Any]) -> dict[str, float]:
     return train(job["config"], None if checkpoint is None else Path(checkpoint), job["overrides"], job["command"])
 
 
-def _end_with_parent() -> None:
-    """Have the system end this process when the one that watches over it is gone, killed for instance."""
+def _end_with(agent: dict[str, Any]) -> None:
+    """Let the system end this process when the one that watches over it is gone."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
-        if os.getppid() == 1:
+        if is_alive(agent) is False:  # it was killed before the line above
             sys.exit(1)
 
 
 def _end_soon_after_a_signal() -> None:
-    """End the process a while after it was asked to, even if it waits for another one in code that is not Python's.
+    """End the process a while after a signal, even if it is waiting for another process in native code.
 
-    Python's handlers run in the main thread, between two of its instructions; the number of the signal is written to
-    this pipe at once.
+    Python runs handlers in the main thread between two of its instructions, but writes the number of the signal to this
+    pipe at once.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # loader workers, which are ended by signals
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # signals should end loader workers
 
     def watch() -> None:
         while (number := os.read(reading, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ from snntrain.quantize.arithmetic import rounded
 from snntrain.quantize.atif import QuantizedATIF
 from snntrain.quantize.calibration import freeze, observe
 from snntrain.quantize.error import QuantizationError
+from snntrain.quantize.integer_file import DamagedNetError
 from snntrain.quantize.integer_net import IntegerNet, IntegerRun, to_integer
 from snntrain.quantize.layer import (
     QuantizedConv1d,
@@ -22,13 +23,11 @@ from snntrain.quantize.layer import (
     QuantizerInputProtocol,
 )
 from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
-from snntrain.quantize.numpy_runner import DamagedNetError
 from snntrain.quantize.params import KINDS, QuantParams
 from snntrain.quantize.prepare import LOIHI_GRID, LOIHI_SHIFT, prepare
-from snntrain.quantize.presets import PRESETS, preset
 from snntrain.quantize.quantized_net import QuantizedNet
 from snntrain.quantize.quantizer import Quantizer
-from snntrain.quantize.settings import QuantSettings
+from snntrain.quantize.settings import PRESETS, QuantSettings, preset
 
 __all__ = [
     "KINDS",

@@ -4,17 +4,55 @@ A float32 holds every integer up to 2^24 in absolute value, and torch trains on 
 identity, clipping that of a clamp.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from snntrain.arguments import choice, real, refuse
-from snntrain.quantize.rounding import ROUND, straight_through
+from snntrain.base import state_dtype
+from snntrain.quantize.params import QuantParams
 
 EXACT = 2**24  # integers up to here are exact in float32
 MOST_V_BITS = 24  # of potentials, for the same reason
 LEAK_BITS = 12  # fractional bits of the factor by which a potential is multiplied, as many as on Loihi
+
+
+#: Rounding to integers, by roundtype; nearest takes ties up.
+ROUND: dict[str, Callable[[Tensor], Tensor]] = {
+    "nearest": lambda a: torch.floor(a + 0.5),
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+}
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(a: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def straight_through(function: Callable[[Tensor], Tensor], a: Tensor) -> Tensor:
+    """function(a), whose gradient is 1."""
+    return _StraightThrough.apply(a, function)
+
+
+def quantized(x: Tensor, step: Tensor, zero_point: Tensor | None, params: QuantParams) -> Tensor:
+    """x as integers of `bits` bits times a step, s·(clip(R(x/s) + z) − z); gradient 1, and 0 where it was clipped."""
+    a = straight_through(ROUND[params.roundtype], x.to(state_dtype(x.dtype)) / step)
+    if zero_point is None:
+        return (a.clamp(params.smallest, params.largest) * step).to(x.dtype)
+    return (((a + zero_point).clamp(params.smallest, params.largest) - zero_point) * step).to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from snntrain.arguments import real
 from snntrain.neuron.linear_form import LinearForm, values_of
 from snntrain.quantize import qualia
+from snntrain.quantize.arithmetic import ROUND, straight_through
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, straight_through
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 
@@ -37,7 +37,6 @@ class QuantizedATIF(QuantizedNode):
         step_mode, backend, store_v_seq: as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); output of the same shape, 0 or the threshold.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Castagnetti et al., Frontiers in Neuroscience 2023, 10.3389/fnins.2023.1154241.
     """
 

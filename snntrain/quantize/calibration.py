@@ -1,4 +1,4 @@
-"""observe and freeze: the steps of a prepared net."""
+"""The steps of a prepared net: observe chooses them, freeze fixes them."""
 
 import itertools
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from snntrain.graph import input_of
 from snntrain.quantize.arithmetic import power_of_two_above
 from snntrain.quantize.integer_layer import IntegerLayer
 from snntrain.quantize.node import QuantizedNode
-from snntrain.quantize.quantized_net import Meeting, QuantizedNet
+from snntrain.quantize.quantized_net import Junction, QuantizedNet
 
 _SHIFTS = range(-16, 24)
 _FIRING = 0.15  # share of inputs that are 1, a guess that weighs errors of weights against those of potentials
@@ -31,7 +31,7 @@ def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None
         loader: batches of inputs, or tuples that start with one: [N, *], or sequences of any shape that the net takes.
         batches: how many are looked at, ≥ 1.
 
-    Steps stay, unless they are learned (LSQ): weights that training makes larger are clipped.
+    Steps stay as they are unless they are learned (LSQ): weights that grow beyond them in training are clipped.
 
     Raises: QuantizationError naming a layer whose sums may leave the integers of float32; ValueError if there is no
     batch, or an input is not finite.
@@ -50,32 +50,32 @@ def observe(net: QuantizedNet, loader: Iterable[Any], batches: int = 16) -> None
 @torch.no_grad()
 def settle(net: QuantizedNet) -> None:
     """Choose all steps anew for the present weights."""
-    for meeting in net.meetings:
-        _settle_meeting(net, meeting)
+    for junction in net.junctions:
+        _settle_junction(net, junction)
     net.is_observed = True
     check_exact(net)
 
 
 def freeze(net: QuantizedNet) -> None:
     """Keep all steps as they are, also those that were learned; weights and biases can still be trained."""
-    for meeting in net.meetings:
-        net.layers[meeting.layers[0]].current.requires_grad_(False)
+    for junction in net.junctions:
+        net.layers[junction.layers[0]].current.requires_grad_(False)
     check_exact(net)
 
 
 def check_exact(net: QuantizedNet) -> None:
     """Raises: QuantizationError naming a layer whose sums may leave the integers that float32 holds."""
-    for meeting in net.meetings:
-        neurons = [net.neurons[path] for path in meeting.takers if path in net.neurons]
+    for junction in net.junctions:
+        neurons = [net.neurons[path] for path in junction.consumers if path in net.neurons]
         largest = max((neuron.room_for_rounding() for neuron in neurons), default=0)
-        largest += sum(net.layers[path].largest_sum() for path in meeting.layers)
-        for path in meeting.layers:
+        largest += sum(net.layers[path].largest_sum() for path in junction.layers)
+        for path in junction.layers:
             net.layers[path].check_exact(path, largest)
 
 
-def _settle_meeting(net: QuantizedNet, meeting: Meeting) -> None:
-    layers = [net.layers[path] for path in meeting.layers]
-    neurons = [net.neurons[path] for path in meeting.takers if path in net.neurons]
+def _settle_junction(net: QuantizedNet, junction: Junction) -> None:
+    layers = [net.layers[path] for path in junction.layers]
+    neurons = [net.neurons[path] for path in junction.consumers if path in net.neurons]
     for module in layers:
         base = net.input_quantizer.step if module.reads_input else torch.tensor(1.0)
         module.input_step.copy_(base / module.input_divisor)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from snntrain.quantize.arithmetic import nearest_power_of_two
-from snntrain.quantize.rounding import straight_through
+from snntrain.quantize.arithmetic import nearest_power_of_two, straight_through
 
 _SMALLEST = 1e-12  # of steps
 

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snntrain.base import MemoryModule, StepModule, autocast_off
+from snntrain.base import StepModule, autocast_off
 from snntrain.functional import repeat, repeated_step
 from snntrain.layer.fold import FoldedLayer
-from snntrain.quantize.arithmetic import EXACT, nearest_power_of_two, power_of_two_above
+from snntrain.quantize.arithmetic import EXACT, ROUND, nearest_power_of_two, power_of_two_above, straight_through
 from snntrain.quantize.current import Current, along_channels, common_fractional_bits
 from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.range_setting import gaussian_clip
-from snntrain.quantize.rounding import ROUND, straight_through
 
 BIAS_BITS = 24  # of a bias in the step of the accumulator, unless quant_params.bias says otherwise
 
@@ -319,56 +318,6 @@ class InputQuantizer(StepModule, nn.Module):
         """The integers, as float."""
         q = straight_through(ROUND[self.params.roundtype], x.float() * self.per_step)
         return q.clamp(self.limits[0], self.limits[1])
-
-
-class SumPool(FoldedLayer, nn.AvgPool2d):
-    """Sums over windows of two spatial dims, which stand for the means."""
-
-    step_shapes = ("N, C, H, W",)
-
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        nn.AvgPool2d.__init__(self, kernel_size, stride, padding, divisor_override=1)
-        self.step_mode = "m"
-
-
-class SumOfVotes(StepModule, nn.Module):
-    """Sums over groups of `size` on the last dim, which stand for a VotingLayer's means."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self._step_mode = "m"
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.size)).sum(-1)
-
-
-class RateMaxPool(MemoryModule):
-    """Max pooling of sums over time, the differences of which come out: snntrain.ann2snn.RatePooling on integers.
-
-    X[t] = x[1] + … + x[t],  y[t] = pool(X[t]) − pool(X[t−1]),  pool(X[0]) = 0.
-
-    Args:
-        pool: max pooling of one step.
-    """
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__("m")
-        self.pool = pool
-        self.register_memory("total", None)
-        self.register_memory("best", None)
-
-    keeps_children_in_s = True
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        self.check_input(x_seq)
-        totals = x_seq.double().cumsum(0)  # sums over time may leave the integers of float32
-        if self.total is not None:
-            totals = totals + self.checked_state("total", self.total, totals[0])
-        best = self.pool(totals.flatten(0, 1)).unflatten(0, totals.shape[:2])
-        before = torch.zeros_like(best[:1]) if self.best is None else self.best.unsqueeze(0)
-        self.total, self.best = totals[-1], best[-1]
-        return torch.diff(best, dim=0, prepend=before).to(x_seq.dtype)
 
 
 class Readout(StepModule, nn.Module):

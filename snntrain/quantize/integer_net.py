@@ -1,4 +1,4 @@
-"""IntegerNet: what a prepared net computes, in integers only."""
+"""IntegerNet computes what a prepared net does, in integers only."""
 
 import os
 from collections.abc import Callable
@@ -16,21 +16,19 @@ from snntrain.arguments import choice, integer
 from snntrain.files import replacing
 from snntrain.functional import repeat, repeated_step
 from snntrain.graph import operation as function_name
-from snntrain.quantize import numpy_runner
+from snntrain.quantize import integer_file, numpy_runner
 from snntrain.quantize.calibration import check_exact
 from snntrain.quantize.current import along_channels
+from snntrain.quantize.integer_file import Arrays, Operation
 from snntrain.quantize.integer_layer import (
     InputQuantizer,
     IntegerLayer,
     IntegerLinear,
     IntegerScale,
-    RateMaxPool,
     Readout,
-    SumOfVotes,
-    SumPool,
 )
 from snntrain.quantize.node import QuantizedNode
-from snntrain.quantize.numpy_runner import Arrays, Operation
+from snntrain.quantize.pooling import RateMaxPool, SumOfVotes, SumPool
 from snntrain.quantize.quantized_net import QuantizedNet
 
 
@@ -54,14 +52,14 @@ class IntegerNet:
     """A net of integers: weights of 8 or 16 bits, potentials and sums in 32.
 
     Args:
-        operations, arrays: see snntrain.quantize.numpy_runner.
+        operations, arrays: see snntrain.quantize.integer_file.
         about: plain data that go with it; "readout_start" counts in predict.
 
     Raises: DamagedNetError if they are not complete.
     """
 
     def __init__(self, operations: list[Operation], arrays: Arrays, about: dict[str, Any] | None = None) -> None:
-        numpy_runner.check(operations, arrays)
+        integer_file.check(operations, arrays)
         self.operations, self.arrays, self.about = operations, arrays, dict(about or {})
         self._tensors: dict[tuple[str, torch.device], Tensor] = {}
 
@@ -98,7 +96,7 @@ class IntegerNet:
     def save(self, path: str | os.PathLike) -> None:
         """Write one safetensors file, whole or not at all."""
         with replacing(Path(path)) as temporary:
-            temporary.write_bytes(numpy_runner.to_bytes(self.operations, self.arrays, self.about))
+            temporary.write_bytes(integer_file.to_bytes(self.operations, self.arrays, self.about))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "IntegerNet":
@@ -106,7 +104,7 @@ class IntegerNet:
 
         Raises: DamagedNetError naming the file and what is wrong with it.
         """
-        return cls(*numpy_runner.read(path))
+        return cls(*integer_file.read(path))
 
     def tensor(self, name: str, device: torch.device) -> Tensor | None:
         """An array as a tensor on a device, kept there."""

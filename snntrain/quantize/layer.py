@@ -133,7 +133,6 @@ class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
         Others as in torch.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the key or the argument.
     """
 
     def __init__(
@@ -177,18 +176,21 @@ class _Convolution(QuantizedLayer):
         self.step_mode = step_mode
 
 
-class _FoldedConv1d(nn.Conv1d):
+class _Forward:
+    """Forward of the convolutions, behind FoldedLayer."""
+
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantized_parameters()
+        convolve = F.conv1d if isinstance(self, nn.Conv1d) else F.conv2d
         sizes = (self.stride, self.padding, self.dilation, self.groups)
-        return self.finished(F.conv1d(self.quantizer_input(x), weight, bias, *sizes))
+        return self.finished(convolve(self.quantizer_input(x), *self.quantized_parameters(), *sizes))
 
 
-class _FoldedConv2d(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.quantized_parameters()
-        sizes = (self.stride, self.padding, self.dilation, self.groups)
-        return self.finished(F.conv2d(self.quantizer_input(x), weight, bias, *sizes))
+class _FoldedConv1d(_Forward, nn.Conv1d):
+    pass
+
+
+class _FoldedConv2d(_Forward, nn.Conv2d):
+    pass
 
 
 @register("layer")
@@ -201,7 +203,6 @@ class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
         Others as in torch.
 
     Shapes: input [N, C, L] ('s') or [T, N, C, L] ('m'); the output keeps N, or T and N.
-    Raises: ValueError naming the key or the argument.
     """
 
     step_shapes = ("N, C, L",)
@@ -217,7 +218,6 @@ class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
         Others as in torch.
 
     Shapes: input [N, C, H, W] ('s') or [T, N, C, H, W] ('m'); the output keeps N, or T and N.
-    Raises: ValueError naming the key or the argument.
     """
 
     step_shapes = ("N, C, H, W",)

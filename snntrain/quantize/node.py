@@ -109,9 +109,9 @@ class QuantizedNode(BaseNode):
     def _check_params(self) -> None:
         if self.v_params.bits > MOST_V_BITS:
             raise refuse(self, "v.bits", f"at most {MOST_V_BITS} in mode 'integer'", self.v_params.bits)
-        for name, wanted in (("quant_enable", True), ("is_asymmetric", False), ("force_q", None)):
-            if getattr(self.v_params, name) != wanted:
-                raise refuse(self, f"v.{name}", f"{wanted} in mode 'integer'", getattr(self.v_params, name))
+        for name, expected in (("quant_enable", True), ("is_asymmetric", False), ("force_q", None)):
+            if getattr(self.v_params, name) != expected:
+                raise refuse(self, f"v.{name}", f"{expected} in mode 'integer'", getattr(self.v_params, name))
 
     @property
     def rest(self) -> float:
@@ -210,6 +210,12 @@ class QuantizedNode(BaseNode):
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         return () if self.current is not None else (self.v_step,)
 
+    def linear_form(self) -> LinearForm | None:
+        tau = self.hyperparameters().tau
+        decay = 0.0 if tau is None else 1.0 / tau
+        gain = decay if decay and self.decay_input else 1.0
+        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
+
     def forward(self, x: Tensor) -> Any:
         if self.mode == "qualia":
             return MemoryModule.forward(self, x)
@@ -304,15 +310,7 @@ class QuantizedNode(BaseNode):
             self.quantizer_v.fractional_bits if self.mode == "qualia" else common_fractional_bits(self.potential_step())
         )
 
-    @property
-    def weights_bits(self) -> int:
-        """As bits."""
-        return self.bits
-
-    @property
-    def weights_q(self) -> int | None:
-        """As fractional_bits."""
-        return self.fractional_bits
+    weights_bits, weights_q = bits, fractional_bits
 
     def get_extra_state(self) -> dict[str, Any]:
         if self.mode == "qualia":
@@ -342,7 +340,6 @@ class QuantizedIFNode(QuantizedNode):
         Others as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (mode 'qualia').
     """
 
@@ -360,9 +357,6 @@ class QuantizedIFNode(QuantizedNode):
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, None, 1.0, *common)
 
-    def linear_form(self) -> LinearForm | None:
-        return LinearForm.of(self, rest=self.v_reset or 0.0)
-
 
 @register("neuron")
 class QuantizedLIFNode(QuantizedNode):
@@ -378,7 +372,6 @@ class QuantizedLIFNode(QuantizedNode):
         Others as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (mode 'qualia').
     """
 
@@ -399,11 +392,6 @@ class QuantizedLIFNode(QuantizedNode):
         self.decay_input = flag(self, "decay_input", decay_input)
         common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
         super().__init__(quant_params, 1.0 / self.tau, self.tau if self.decay_input else 1.0, *common)
-
-    def linear_form(self) -> LinearForm | None:
-        decay = 1.0 / self.tau
-        gain = decay if self.decay_input else 1.0
-        return LinearForm.of(self, voltage_decay=decay, gain=gain, rest=self.v_reset or 0.0)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

@@ -87,7 +87,7 @@ class QuantParams:
             raise ValueError(f"{self.title}: LSQ learns the step that force_q {self.force_q} fixes; give one of them.")
         for kind in KINDS:
             if getattr(self, kind) is not None:
-                object.__setattr__(self, kind, _plain(getattr(self, kind), f"{self.title}.{kind}"))
+                object.__setattr__(self, kind, plain(getattr(self, kind), f"{self.title}.{kind}"))
                 self.kind(kind)
 
     @classmethod
@@ -95,7 +95,7 @@ class QuantParams:
         """The parameters that a mapping names, also one of OmegaConf's; a QuantParams passes unchanged."""
         if isinstance(quant_params, QuantParams):
             return quant_params
-        given = _plain(quant_params, "quant_params")
+        given = plain(quant_params, "quant_params")
         known = [entry.name for entry in fields(cls) if entry.name != "title"]
         _check_keys(given, known, "quant_params")
         return cls(**given)
@@ -147,17 +147,17 @@ class QuantParams:
 
 def _one_of(title: str, name: str, value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
-        wanted = "one of " + ", ".join(map(repr, allowed))
-        raise ValueError(f"{refuse(title, name, wanted, value)}{did_you_mean(value, allowed)}")
+        expected = "one of " + ", ".join(map(repr, allowed))
+        raise ValueError(f"{refuse(title, name, expected, value)}{did_you_mean(value, allowed)}")
     return value
 
 
-def _plain(mapping: Any, title: str) -> dict[str, Any]:
+def plain(mapping: Any, title: str) -> dict[str, Any]:
     """A dict of dicts, not OmegaConf's containers, which checkpoints could not hold."""
     if not isinstance(mapping, Mapping):
         raise refuse(title, "the value", "a mapping such as {bits: 8, roundtype: nearest}", mapping)
     return {
-        str(key): _plain(value, f"{title}.{key}") if isinstance(value, Mapping) else value
+        str(key): plain(value, f"{title}.{key}") if isinstance(value, Mapping) else value
         for key, value in mapping.items()
     }
 

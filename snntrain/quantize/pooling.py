@@ -1,15 +1,17 @@
-"""How prepare takes pooling: maxima stay, sums stand for means."""
+"""Pooling in a prepared net: maxima stay maxima, and sums stand for means."""
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from snntrain import layer
 from snntrain.ann2snn import RatePooling
+from snntrain.base import MemoryModule, StepModule
 from snntrain.graph import library_name, shape_of
-from snntrain.quantize.integer_layer import RateMaxPool, SumOfVotes, SumPool
+from snntrain.layer.fold import FoldedLayer
 from snntrain.quantize.signal import Signal
 
 if TYPE_CHECKING:
@@ -17,6 +19,56 @@ if TYPE_CHECKING:
 
 POOLS = ("MaxPool1d", "MaxPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d")
 Size = int | tuple[int, ...]
+
+
+class SumPool(FoldedLayer, nn.AvgPool2d):
+    """Sums over windows of two spatial dims, which stand for the means."""
+
+    step_shapes = ("N, C, H, W",)
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        nn.AvgPool2d.__init__(self, kernel_size, stride, padding, divisor_override=1)
+        self.step_mode = "m"
+
+
+class SumOfVotes(StepModule, nn.Module):
+    """Sums over groups of `size` on the last dim, which stand for a VotingLayer's means."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self._step_mode = "m"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.size)).sum(-1)
+
+
+class RateMaxPool(MemoryModule):
+    """Max pooling of sums over time, the differences of which come out: snntrain.ann2snn.RatePooling on integers.
+
+    X[t] = x[1] + … + x[t],  y[t] = pool(X[t]) − pool(X[t−1]),  pool(X[0]) = 0.
+
+    Args:
+        pool: max pooling of one step.
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__("m")
+        self.pool = pool
+        self.register_memory("total", None)
+        self.register_memory("best", None)
+
+    keeps_children_in_s = True
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        self.check_input(x_seq)
+        totals = x_seq.double().cumsum(0)  # sums over time may leave the integers of float32
+        if self.total is not None:
+            totals = totals + self.checked_state("total", self.total, totals[0])
+        best = self.pool(totals.flatten(0, 1)).unflatten(0, totals.shape[:2])
+        before = torch.zeros_like(best[:1]) if self.best is None else self.best.unsqueeze(0)
+        self.total, self.best = totals[-1], best[-1]
+        return torch.diff(best, dim=0, prepend=before).to(x_seq.dtype)
 
 
 def pool(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:
@@ -65,11 +117,11 @@ def _adaptive_window(builder: "Builder", node: fx.Node, pooling: nn.Module) -> t
     if before is None:
         raise builder.error(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
     sizes = before[-2:]
-    wanted = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
-    wanted = tuple(have if size is None else size for size, have in zip(wanted, sizes, strict=True))
-    if any(have % size for have, size in zip(sizes, wanted, strict=True)):
-        raise builder.error(node, f"{list(sizes)} is no multiple of {list(wanted)}", "Use a fixed window.")
-    return tuple(have // size for have, size in zip(sizes, wanted, strict=True))
+    expected = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
+    expected = tuple(have if size is None else size for size, have in zip(expected, sizes, strict=True))
+    if any(have % size for have, size in zip(sizes, expected, strict=True)):
+        raise builder.error(node, f"{list(sizes)} is no multiple of {list(expected)}", "Use a fixed window.")
+    return tuple(have // size for have, size in zip(sizes, expected, strict=True))
 
 
 def votes(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:

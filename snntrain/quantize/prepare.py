@@ -9,7 +9,17 @@ from torch import Tensor, fx, nn
 from snntrain import layer
 from snntrain.ann2snn import RatePooling
 from snntrain.base import StepModule
-from snntrain.graph import free_path, library_name, linear_form_at, module_at, operation, place_of, shape_of, step_graph
+from snntrain.graph import (
+    free_path,
+    library_name,
+    linear_form_at,
+    module_at,
+    operation,
+    place_of,
+    shape_of,
+    step_graph,
+    tidy,
+)
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize.arithmetic import Leak
@@ -29,7 +39,7 @@ from snntrain.quantize.layer import QuantizedConv1d, QuantizedConv2d, QuantizedL
 from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.pooling import POOLS, pool, votes
-from snntrain.quantize.quantized_net import Meeting, QuantizedNet
+from snntrain.quantize.quantized_net import Junction, QuantizedNet
 from snntrain.quantize.settings import QuantSettings
 from snntrain.quantize.signal import Group, Signal
 
@@ -63,11 +73,9 @@ def prepare(
         for node in list(gm.graph.nodes):
             builder.visit(node)
     settings.check_patterns(builder.paths)
-    meetings = builder.meetings()
-    gm.graph.lint()
-    gm.delete_all_unused_submodules()
-    gm.recompile()
-    prepared = QuantizedNet(gm, meetings, settings)
+    junctions = builder.junctions()
+    tidy(gm, dead_code=False)
+    prepared = QuantizedNet(gm, junctions, settings)
     prepared.readout_start = getattr(net, "readout_start", 0)
     device = next((parameter.device for parameter in net.parameters()), None)
     return prepared.to(device).train(net.training)
@@ -135,7 +143,7 @@ class Builder:
         self.signals[new] = self._new_current(new.target, module, signal)
         return self.signals[new]
 
-    def meetings(self) -> list[Meeting]:
+    def junctions(self) -> list[Junction]:
         """Give each group its Current."""
         found = []
         for group in self._groups:
@@ -144,9 +152,9 @@ class Builder:
             current = Current(group.steps, group.learnable, group.power_of_two)
             for path in group.layers:
                 self.gm.get_submodule(path).count_in(current)
-            for path, divisor in group.takers:
+            for path, divisor in group.consumers:
                 self.gm.get_submodule(path).attach(current, divisor)
-            found.append(Meeting(tuple(group.layers), tuple(path for path, _ in group.takers)))
+            found.append(Junction(tuple(group.layers), tuple(path for path, _ in group.consumers)))
         return found
 
     # --- kinds of nodes ----------------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ class Builder:
             raise QuantizationError("", "the output of the net is its input", "Put layers and neurons between them.")
         new = self._insert_after(source, "readout", Readout(signal.divisor, signal.height), [node])
         if signal.is_current:
-            signal.group.root().takers.append((new.target, signal.divisor))
+            signal.group.root().consumers.append((new.target, signal.divisor))
 
     def _module(self, node: fx.Node) -> Signal:
         source = self.signals[node.args[0]]
@@ -219,9 +227,9 @@ class Builder:
     def _new_current(self, path: str, module: IntegerLayer, source: Signal) -> Signal:
         params = self.settings.of(path)
         w = params.kind("w")
-        for name, wanted in (("quant_enable", True), ("is_asymmetric", False)):
-            if getattr(w, name) != wanted:
-                raise ValueError(f"quant: {path}: w.{name} must be {wanted} in mode 'integer', got {not wanted}.")
+        for name, expected in (("quant_enable", True), ("is_asymmetric", False)):
+            if getattr(w, name) != expected:
+                raise ValueError(f"quant: {path}: w.{name} must be {expected} in mode 'integer', got {not expected}.")
         if w.bits > _MOST_W_BITS:
             raise ValueError(f"quant: {path}: w.bits must be at most {_MOST_W_BITS} in mode 'integer', got {w.bits}.")
         self.paths.append(path)
@@ -246,7 +254,7 @@ class Builder:
             self._add_bias(node, form.bias.float())
         self.replace(node, neuron)
         self.paths.append(node.target)
-        source.group.root().takers.append((node.target, source.divisor))
+        source.group.root().consumers.append((node.target, source.divisor))
         return Signal("spike", 1, height=None if form.height is None else form.height.float())
 
     def _quantizable_form(self, node: fx.Node, module: nn.Module) -> LinearForm:

@@ -15,11 +15,11 @@ from snntrain.quantize.settings import QuantSettings
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Layers whose outputs are added, and the paths of the neurons (or the readout) that take the sum."""
+class Junction:
+    """Paths of layers whose outputs are added, and of the neurons (or the readout) that use the sum."""
 
     layers: tuple[str, ...]
-    takers: tuple[str, ...]
+    consumers: tuple[str, ...]
 
 
 class QuantizedNet(StepModule, nn.Module):
@@ -32,19 +32,19 @@ class QuantizedNet(StepModule, nn.Module):
 
     Args:
         net: a graph of modules.
-        meetings: which layers add up to which neurons.
+        junctions: which layers add up to which neurons.
         settings: what it was prepared with.
 
     Shapes: x_seq [T, N, *] → [T, N, K]; step mode 'm' only.
     """
 
-    keeps_children_in_s = True  # rather: they stay in 'm'
+    keeps_children_in_s = True  # set_step_mode leaves the children alone: they stay in 'm'
 
-    def __init__(self, net: fx.GraphModule, meetings: list[Meeting], settings: QuantSettings) -> None:
+    def __init__(self, net: fx.GraphModule, junctions: list[Junction], settings: QuantSettings) -> None:
         super().__init__()
         self._step_mode = "m"
         self.net = net
-        self.meetings = list(meetings)
+        self.junctions = list(junctions)
         self.quant = settings.as_dict()
         self.readout_start = 0
         self.is_observed = False

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from snntrain.base import state_dtype
 from snntrain.quantize import qualia, range_setting
-from snntrain.quantize.arithmetic import nearest_power_of_two
+from snntrain.quantize.arithmetic import ROUND, nearest_power_of_two, quantized, straight_through
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, quantized, straight_through
 
 
 class Quantizer(nn.Module):

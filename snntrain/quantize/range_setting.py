@@ -6,8 +6,8 @@ import math
 import torch
 from torch import Tensor
 
+from snntrain.quantize.arithmetic import ROUND, quantized
 from snntrain.quantize.params import QuantParams
-from snntrain.quantize.rounding import ROUND, quantized
 
 _RANGES_TRIED = 40  # by MSE_simulation for a free step, evenly spaced up to the range of the tensor
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Group:
-    """Layers whose outputs are added somewhere, and what takes the sums.
+    """Layers whose outputs are added somewhere, and what uses the sums.
 
     Attributes:
         channels: of the outputs.
         steps: as many as channels, or 1 for all of them.
         learnable, power_of_two: as in Current.
         layers: paths.
-        takers: (path, divisor) of neurons and of the readout.
+        consumers: (path, divisor) of neurons and of the readout.
         merged_into: the group that this one has become a part of.
     """
 
@@ -24,7 +24,7 @@ class Group:
     learnable: bool
     power_of_two: bool
     layers: list[str] = field(default_factory=list)
-    takers: list[tuple[str, int]] = field(default_factory=list)
+    consumers: list[tuple[str, int]] = field(default_factory=list)
     merged_into: "Group | None" = None
 
     def root(self) -> "Group":
@@ -34,7 +34,7 @@ class Group:
     def absorb(self, other: "Group") -> None:
         """Make another group, of as many channels, a part of this one."""
         self.layers += other.layers
-        self.takers += other.takers
+        self.consumers += other.consumers
         self.learnable |= other.learnable
         self.power_of_two |= other.power_of_two
         self.steps = max(self.steps, other.steps)

@@ -9,9 +9,9 @@ from rich.text import Text
 
 
 def layer_table(rows: Sequence[dict[str, Any]]) -> Group:
-    """The rows of snntrain.model.profile, with totals; settings that several neurons share stand below it once.
+    """The rows of snntrain.model.profile, with totals; settings that several neurons share are listed once below.
 
-    Numbers and the classes' names are never cut; in a narrow terminal long paths go on in the next line.
+    Numbers and the classes' names are never cut; in a narrow terminal long paths wrap.
     """
     marks = neuron_marks([row["neuron"] for row in rows])
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)

@@ -37,8 +37,8 @@ RASTER_WIDTH = 7.3  # inches
 NEURONS_SHOWN = 128  # rows of one raster panel
 CLASSES_COUNTED = 20  # up to here a confusion matrix shows its counts
 
-SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
-SPIKE_COLOURS = ("#2f6db3", "#237f86", "#4f8a3c", "#8a6d1f", "#a8513a", "#8c4a86")
+SPLIT_COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+SPIKE_COLORS = ("#2f6db3", "#237f86", "#4f8a3c", "#8a6d1f", "#a8513a", "#8c4a86")
 
 
 def curve_plot(
@@ -66,7 +66,7 @@ def curve_plot(
         figure = new_figure(FULL_WIDTH if small else HALF_WIDTH, 1.5 if small else 2.9)
         axes = figure.add_subplot(title=title)
         for label, curve in sorted(curves.items()):
-            _draw_curve(axes, curve, label=f" {label}", color=SPLIT_COLOURS.get(label, MUTED))
+            _draw_curve(axes, curve, label=f" {label}", color=SPLIT_COLORS.get(label, MUTED))
         _epoch_axis(axes, percent)
         if best_epoch is not None:
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -76,7 +76,7 @@ def curve_plot(
 
 
 def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -> str:
-    """Firing rate of every layer over epochs, coloured by depth, with the mean over all layers.
+    """Firing rate of every layer over epochs, colored by depth, with the mean over all layers.
 
     Args:
         name: a word unique in the page; it prefixes the ids inside the SVG.
@@ -90,11 +90,11 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
         axes = figure.add_subplot()
         stride = math.ceil(len(layers) / 24)  # a deep net names every second, third, … layer
         for depth, (path, curve) in enumerate(layers.items()):
-            colour = matplotlib.colormaps["viridis"](0.88 * depth / max(1, len(layers) - 1))
+            color = matplotlib.colormaps["viridis"](0.88 * depth / max(1, len(layers) - 1))
             label = (
                 f" {_shortened(path, 30)}" if depth % stride == 0 else None
             )  # a label that starts with '_' is hidden
-            _draw_curve(axes, curve, label=label, color=colour, clip_on=False)
+            _draw_curve(axes, curve, label=label, color=color, clip_on=False)
         if mean:
             _draw_curve(axes, mean, label=" all layers", color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
         _epoch_axis(axes, percent=True)
@@ -168,7 +168,7 @@ def raster_plot(
             axes.xaxis.set_major_locator(MultipleLocator(1) if steps <= 16 else MaxNLocator(12, integer=True))
             axes.tick_params(axis="x", labelbottom=index == len(heights) - 1)
             if index < len(panels):
-                _draw_raster(axes, *panels[index], colour=SPIKE_COLOURS[index % len(SPIKE_COLOURS)])
+                _draw_raster(axes, *panels[index], color=SPIKE_COLORS[index % len(SPIKE_COLORS)])
             else:
                 _draw_output(axes, np.atleast_2d(output), classes, label, predicted)
         if axes is not None:
@@ -201,9 +201,9 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
             digits = len(str(confusion.max(initial=0)))
             size = min(9.0, 170 / count / max(2, digits))
             for row, column in np.argwhere(confusion):
-                colour = "white" if share[row, column] > 0.35 else INK
+                color = "white" if share[row, column] > 0.35 else INK
                 number = int(confusion[row, column])
-                axes.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+                axes.text(column, row, number, ha="center", va="center", fontsize=size, color=color)
         return png(figure, "confusion")
 
 
@@ -242,7 +242,7 @@ def _legend_above(axes: Axes, best_epoch: float | None) -> None:
     )
 
 
-def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, colour: str) -> None:
+def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, color: str) -> None:
     steps, width = spikes.shape[0], int(np.prod(spikes.shape[1:]))
     spikes = spikes.reshape(steps, width)
     chosen = np.unique(np.linspace(0, width - 1, min(width, NEURONS_SHOWN)).round().astype(int))
@@ -251,7 +251,7 @@ def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, colour: str) -> Non
     thickness = axes.bbox.height / axes.figure.dpi * 72 / max(1, len(chosen))
     marks = np.stack([np.stack([time + 1 - reach, row], 1), np.stack([time + 1 + reach, row], 1)], 1)
     axes.add_collection(
-        LineCollection(marks, colors=colour, linewidths=min(5.0, max(0.75, 0.9 * thickness)), capstyle="butt"),
+        LineCollection(marks, colors=color, linewidths=min(5.0, max(0.75, 0.9 * thickness)), capstyle="butt"),
         autolim=False,
     )
     axes.set_ylim(-0.5, max(1, len(chosen)) - 0.5)
@@ -276,16 +276,16 @@ def _draw_output(
         highlights = [(label, GREEN, "predicted and true")]
     else:
         highlights = [(label, ORANGE, "true"), (predicted, RED, "predicted")]
-    for index, colour, role in highlights:
+    for index, color, role in highlights:
         if index is not None and 0 <= index < output.shape[1]:
             name = classes[index] if index < len(classes) else index
             text = f"{role}: {_shortened(str(name), 24)}"
-            axes.plot(time, output[:, index], color=colour, label=text, zorder=2, **style)
+            axes.plot(time, output[:, index], color=color, label=text, zorder=2, **style)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.96), ncols=2, handlelength=1.6)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y")
-    _panel_title(axes, "output", "other classes in grey" if output.shape[1] > len(highlights) else "")
+    _panel_title(axes, "output", "other classes in gray" if output.shape[1] > len(highlights) else "")
 
 
 def _panel_title(axes: Axes, title: str, detail: str) -> None:
@@ -294,12 +294,12 @@ def _panel_title(axes: Axes, title: str, detail: str) -> None:
 
 
 def _picture(sample: np.ndarray) -> np.ndarray:
-    """[H, W] grey values or [H, W, 3] colours in [0, 1]."""
+    """[H, W] gray values or [H, W, 3] colors in [0, 1]."""
     if sample.ndim == 3 and len(sample) == 2:
         off, on = sample / max(np.abs(sample).max(), 1e-12)
         ground = np.ones((*on.shape, 3))
-        for strength, colour in ((on, (0.18, 0.43, 0.70)), (off, (0.80, 0.22, 0.17))):
-            ground -= np.clip(strength, 0, 1)[..., None] * (1 - np.array(colour))
+        for strength, color in ((on, (0.18, 0.43, 0.70)), (off, (0.80, 0.22, 0.17))):
+            ground -= np.clip(strength, 0, 1)[..., None] * (1 - np.array(color))
         return ground.clip(0, 1)
     picture = np.moveaxis(sample, 0, -1) if sample.ndim == 3 and len(sample) == 3 else sample
     picture = picture.mean(axis=0) if picture is sample and sample.ndim == 3 else picture

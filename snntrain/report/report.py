@@ -3,17 +3,21 @@
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from snntrain.files import write_text
+from snntrain.files import read_text, write_text
 from snntrain.report.layer_table import neuron_marks
-from snntrain.report.run_files import Curve, RunFiles, Unavailable, as_number, in_one_line
+from snntrain.report.page import render
+from snntrain.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.report.stages import STAGE_SECTIONS, chosen_callbacks
+from snntrain.run.contents import Curve, as_number
+from snntrain.run.folder import RunFolder
 
-REPORT = "report.html"
-
+_CONFIG_AS_WRITTEN = replace(RunFolder.config, parse=read_text)
+_TEMPLATE = pathlib.Path(__file__).with_name("report.html.j2")
 _SHARES = ("acc", "firing_rate", "sparsity", "recall")  # metrics that are shown as percentages
 
 
@@ -29,14 +33,12 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     run_dir = pathlib.Path(run_dir)
     if not run_dir.is_dir():
         raise NotADirectoryError(f"report: {run_dir} is not a folder. Give the folder of a run, with its results.json.")
-    page = _render(RunFiles(run_dir))
-    write_text(run_dir / REPORT, page.encode("utf-8", "replace").decode("utf-8"))  # JSON may hold half a surrogate pair
-    return run_dir / REPORT
+    path = RunFolder(run_dir).report
+    write_text(path, _render(RunFiles(run_dir)))
+    return path
 
 
 def _render(run: RunFiles) -> str:
-    import jinja2
-
     sections = []
     chosen = chosen_callbacks(run)
     for key, (title, build) in _SECTIONS.items():
@@ -49,46 +51,39 @@ def _render(run: RunFiles) -> str:
         except Exception as error:  # readable, but not what the section expects
             content, note = None, f"{title} could not be drawn from the run's files: {in_one_line(error)}"
         sections.append({"key": key, "title": title, "content": content, "note": note})
-    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), **settings)
-    environment.filters.update(
-        percent=_percent, number=_format_number, metric=_format_metric, whole=lambda value: f"{value:,.0f}"
+    results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}})
+    name, status = run.folder.path.resolve().name, str(results.get("status") or "incomplete")
+    return render(
+        _TEMPLATE,
+        title=f"{name} · {status}",
+        heading=name,
+        tiles=[*_quality_tiles(run, results), *_cost_tiles(run, results)],
+        links=[(section["key"], section["title"]) for section in sections],
+        filters={"percent": _percent, "number": _format_number, "metric": _format_metric, "whole": _format_whole},
+        status=status,
+        message=str(results.get("message") or ""),
+        sections=sections,
     )
-    return environment.get_template(f"{REPORT}.j2").render(header=_header(run), sections=sections)
-
-
-def _header(run: RunFiles) -> dict[str, Any]:
-    results = run.read_or("results.json", {"metrics": {}, "seconds": {}, "throughput": {}})
-    return {
-        "name": run.folder.resolve().name,
-        "status": str(results.get("status") or "incomplete"),
-        "message": str(results.get("message") or ""),
-        "tiles": [*_quality_tiles(run, results), *_cost_tiles(run, results)],
-    }
 
 
 def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(label, value, detail) of what the net reached."""
-    metrics, columns = results["metrics"], run.read_or("metrics.csv", {})
+    metrics = results["metrics"]
     for name, title in (("test/acc", "accuracy"), ("test/loss", "loss"), ("test/firing_rate", "firing rate")):
         if name in metrics:
             yield f"Test {title}", _format_metric(metrics[name], name, digits=4), ""
-    kept = as_number(results.get("best_epoch"))
-    monitored, mode = run.monitor()  # what chose the epoch that was tested
+    monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
     title = {"val/acc": "val accuracy", "val/loss": "val loss"}.get(monitored, monitored)
-    curve = [(epoch, value) for epoch, value in columns.get(monitored, []) if math.isfinite(value)]
-    if curve:
-        best = (max if mode == "max" else min)(value for _, value in curve)
-        epochs = [epoch for epoch, value in curve if value == best]
-        detail = f"epoch {kept if kept in epochs else epochs[0]:g}"
-        yield f"Best {title}", _format_metric(best, monitored, digits=4), detail
+    if math.isfinite(best.get(monitored, math.nan)):
+        detail = f"epoch {best['epoch']:g}"
+        yield f"Best {title}", _format_metric(best[monitored], monitored, digits=4), detail
     elif monitored in metrics:
         yield title[:1].upper() + title[1:], _format_metric(metrics[monitored], monitored, digits=4), ""
 
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(label, value, detail) of what it took."""
-    kept, columns = as_number(results.get("best_epoch")), run.read_or("metrics.csv", {})
+    kept, columns = as_number(results.get("best_epoch")), run.curves_if_any()
     epochs = {epoch for curve in columns.values() for epoch, _ in curve}
     if epochs:
         yield "Epochs", f"{len(epochs)}", "" if kept is None else f"checkpoint of epoch {kept:g}"
@@ -100,12 +95,12 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
     if seconds:
         total = seconds.pop("total", None) or sum(seconds.values())
         yield "Time", _duration(total), " · ".join(f"{name} {_duration(time)}" for name, time in seconds.items())
-    layers = run.read_or("layers.json", [])
+    layers = run.read_or(RunFolder.layers, [])
     if layers:
         spiking = len(_layer_rates(run, columns)[1]) or sum(1 for layer in layers if layer["neuron"])
         parameters = sum(layer["parameters"] for layer in layers)
         yield "Parameters", f"{parameters:,}", f"{spiking} spiking layer{'s' * (spiking != 1)}"
-    operations = run.read_or("artifacts/synaptic_operations.json", None)
+    operations = run.read_or(RunFolder.operations, None)
     if operations:
         energy, ann = (_format_number(operations[key], digits=3) for key in ("energy_uJ", "energy_ann_uJ"))
         yield "Energy (estimate)", f"{energy} µJ", f"per sample; as an ANN {ann} µJ"
@@ -116,7 +111,7 @@ def _curves(run: RunFiles) -> dict[str, Any]:
 
     panels: dict[str, dict[str, Curve]] = {"loss": {}, "acc": {}}  # these two first
     rates, diverged = {}, []
-    for column, curve in run.read("metrics.csv").items():
+    for column, curve in run.curves().items():
         split, _, metric = column.partition("/")
         if split.startswith("lr"):
             rates[column] = curve
@@ -126,7 +121,7 @@ def _curves(run: RunFiles) -> dict[str, Any]:
     panels = {metric: curves for metric, curves in panels.items() if curves}
     if not panels and not rates:
         raise Unavailable("metrics.csv holds no learning curve: the first epoch was not completed, or none was logged.")
-    best_epoch = as_number(run.read_or("results.json", {}).get("best_epoch"))
+    best_epoch = as_number(run.read_or(RunFolder.results, {}).get("best_epoch"))
     drawn = []
     for metric, curves in panels.items():
         title = {"acc": "accuracy"}.get(metric, metric)
@@ -140,7 +135,7 @@ def _curves(run: RunFiles) -> dict[str, Any]:
 def _firing_rates(run: RunFiles) -> dict[str, Any]:
     from snntrain.report import plots
 
-    columns = run.read("metrics.csv")
+    columns = run.curves()
     split, layers = _layer_rates(run, columns)
     if not layers:
         raise Unavailable("metrics.csv holds no firing rate of a layer: none spikes, or their statistics were off.")
@@ -152,11 +147,11 @@ def _firing_rates(run: RunFiles) -> dict[str, Any]:
 def _raster(run: RunFiles) -> dict[str, Any]:
     from snntrain.report import plots
 
-    arrays = run.read("artifacts/raster.npz")
+    arrays = run.read(RunFolder.raster)
     sample, output = arrays["input"], arrays.get("output")
     label, predicted = (int(arrays[key]) if key in arrays else None for key in ("label", "predicted"))
-    classes = _class_names(run.read_or("artifacts/test.npz", {}), 1 + max(label or 0, predicted or 0))
-    names = {layer["path"]: layer["name"] for layer in run.read_or("layers.json", [])}
+    classes = _class_names(run.read_or(RunFolder.test, {}), 1 + max(label or 0, predicted or 0))
+    names = {layer["path"]: layer["name"] for layer in run.read_or(RunFolder.layers, [])}
     paths = [key.removeprefix("spikes/") for key in arrays if key.startswith("spikes/")]
     spikes = {f"{path}  {names.get(path, '')}".rstrip(): arrays[f"spikes/{path}"] for path in paths}
     return {
@@ -173,7 +168,7 @@ def _raster(run: RunFiles) -> dict[str, Any]:
 def _confusion(run: RunFiles) -> dict[str, Any]:
     from snntrain.report import plots
 
-    arrays = run.read("artifacts/test.npz")
+    arrays = run.read(RunFolder.test)
     matrix = arrays["confusion"]
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"confusion must be [K, K], got {list(matrix.shape)}")
@@ -188,14 +183,14 @@ def _confusion(run: RunFiles) -> dict[str, Any]:
 
 
 def _layers(run: RunFiles) -> dict[str, Any]:
-    layers = run.read("layers.json")
-    tested = run.read_or("results.json", {"metrics": {}})["metrics"]
+    layers = run.read(RunFolder.layers)
+    tested = run.read_or(RunFolder.results, {"metrics": {}})["metrics"]
     rates = {path: as_number(tested.get(f"test/firing_rate/{path}")) for path in (layer["path"] for layer in layers)}
     stage = "test"
     if all(rate is None for rate in rates.values()):
-        _, curves = _layer_rates(run, run.read_or("metrics.csv", {}))
+        _, curves = _layer_rates(run, run.curves_if_any())
         rates, stage = {path: curve[-1][1] for path, curve in curves.items()}, "last epoch" if curves else ""
-    operations = run.read_or("artifacts/synaptic_operations.json", None)
+    operations = run.read_or(RunFolder.operations, None)
     counts = operations["layers"] if operations else {}
     marks = neuron_marks([layer["neuron"] for layer in layers])
     rows = [
@@ -212,7 +207,7 @@ def _layers(run: RunFiles) -> dict[str, Any]:
 
 
 def _metrics(run: RunFiles) -> dict[str, Any]:
-    results = run.read("results.json")
+    results = run.read(RunFolder.results)
     if not results["metrics"]:
         raise Unavailable("results.json holds no metrics: this run ended before it measured any.")
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -224,7 +219,7 @@ def _metrics(run: RunFiles) -> dict[str, Any]:
 
 
 def _provenance(run: RunFiles) -> dict[str, Any]:
-    leaves = dict(_leaves(run.read("provenance.json")))
+    leaves = dict(_leaves(run.read(RunFolder.provenance)))
     by_name = {path[-1]: value for path, value in leaves.items()}  # code facts may be nested under a key of their own
     diff = by_name.pop("diff", "").strip("\n").splitlines()
     groups: dict[str, dict[str, str]] = {"": {}}
@@ -243,8 +238,8 @@ _SECTIONS: dict[str, tuple[str, Callable[[RunFiles], dict[str, Any]]]] = {
     **STAGE_SECTIONS,
     "layers": ("Layers", _layers),
     "metrics": ("Metrics", _metrics),
-    "config": ("Config", lambda run: {"text": run.read("config.yaml").strip("\n")}),
-    "overrides": ("Overrides", lambda run: {"overrides": run.read("overrides.yaml")}),
+    "config": ("Config", lambda run: {"text": run.read(_CONFIG_AS_WRITTEN).strip("\n")}),
+    "overrides": ("Overrides", lambda run: {"overrides": run.read(RunFolder.overrides)}),
     "provenance": ("Provenance", _provenance),
 }
 
@@ -254,7 +249,7 @@ def _layer_rates(run: RunFiles, columns: Mapping[str, Curve]) -> tuple[str, dict
     split = "val" if any(name.startswith("val/firing_rate/") for name in columns) else "train"
     prefix = f"{split}/firing_rate/"
     curves = {name.removeprefix(prefix): curve for name, curve in columns.items() if name.startswith(prefix)}
-    layers = run.read_or("layers.json", [])
+    layers = run.read_or(RunFolder.layers, [])
 
     def place(path: str) -> tuple[int, list[str]]:  # that of the listed layer that holds it, then 2 before 10
         holders = [depth for depth, layer in enumerate(layers) if f"{path}.".startswith(f"{layer['path']}.")]
@@ -291,6 +286,10 @@ def _format_number(value: Any, digits: int = 6) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _format_whole(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _format_metric(value: Any, name: str, digits: int = 6) -> str:

@@ -10,18 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snntrain import checksums
 from snntrain.error import DamagedFile
-from snntrain.files import damage, read_json, read_yaml
-from snntrain.run.owner import OWNER, is_alive, owner
+from snntrain.files import checksums, damage
+from snntrain.process import is_alive
+from snntrain.run.folder import RunFolder
+from snntrain.run.results import MONITOR, exact_metrics, monitor_of
 from snntrain.sweep.jobs import SWEEP, Job, read_jobs, read_sweep
 
-# What a run folder holds, from its first moment to its last.
-_OF_A_RUN = ("config.yaml", "results.json", "overrides.yaml", "checkpoints", OWNER)
-# Of the config, what says where a run lies and not what it computes.
+# Keys of the config that say where a run lies, not what it computes.
 _PLACES = ("paths.run", "paths.runs", "sweep.resume", "resume")
 _OUTCOMES = ("finished", "failed", "interrupted", "pruned")
-MONITOR = ("val/acc", "max")  # of runs whose config says nothing of it
 
 
 @dataclass
@@ -38,7 +36,7 @@ class Row:
         seconds: of the whole job or of its parts, as far as they are known.
         metrics: name → value.
         config: dotted key → value as text; {} where there is none.
-        when: time of the last word it left, ISO; '' if there is none.
+        when: it last wrote something, ISO; '' if it never did.
         verified: whether its files were compared with checksums.json; False for a run from before there was one.
         monitor: the metric that chose its best epoch, and whether the largest ("max") or the smallest ("min") is best:
             runs are compared by it, too.
@@ -62,8 +60,7 @@ def sweep_rows(folder: Path) -> list[Row]:
 
     Raises: FileNotFoundError or DamagedFile, if sweep.json is missing or damaged.
     """
-    monitor = read_sweep(folder).get("monitor", {})
-    chosen = _monitor({f"monitor.{key}": str(value) for key, value in monitor.items()})
+    chosen = monitor_of(read_sweep(folder))
     return [_job_row(folder, job, chosen) for job in read_jobs(folder)]
 
 
@@ -107,13 +104,13 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Row]:
             rows = sweep_rows(folder)
             names.discard("jobs")
         except (OSError, DamagedFile) as error:  # its folders still are runs
-            rows = [Row(str(folder), folder, "damaged", error=_told(error, folder), when=_when(folder))]
+            rows = [Row(str(folder), folder, "damaged", error=_shortened(error, folder), when=_when(folder))]
         for row in rows:
             if row.folder is None or row.folder != folder:
                 row.name = str(folder / (row.folder.name if row.folder else row.name))
                 names.discard(Path(row.name).name)
             yield row
-    elif names & set(_OF_A_RUN) or not names:
+    elif RunFolder.is_one(names) or not names:
         yield run_row(folder, str(folder))
         return
     found = 0
@@ -136,26 +133,22 @@ def _is_dir(path: Path) -> bool:
 
 def run_row(folder: Path, name: str) -> Row:
     """The row of one run folder, from what can be read of it."""
-    row = Row(name, folder, "unfinished", when=_when(folder))
+    run, row = RunFolder(folder), Row(name, folder, "unfinished", when=_when(folder))
     damaged: list[str] = []
     config = None
     with _noting(damaged, folder):
-        config = read_yaml(folder / "config.yaml")
-        with damage(folder / "config.yaml"):
+        config = run.read(RunFolder.config)
+        with damage(run.config):
             row.config = _without_places(flatten(config))
-            row.monitor = _monitor(row.config)
+            row.monitor = monitor_of(config)
     with _noting(damaged, folder):
-        overrides = read_yaml(folder / "overrides.yaml", list)
-        with damage(folder / "overrides.yaml"):
-            row.overrides = split_overrides([str(override) for override in overrides])
+        row.overrides = split_overrides(run.read(RunFolder.overrides))
     with _noting(damaged, folder):
-        results = read_json(folder / "results.json")
-        with damage(folder / "results.json"):
-            _take_results(row, results)
+        _take_results(row, run.read(RunFolder.results))
+    alive = is_alive(run.owner)
     if row.status not in _OUTCOMES:
-        row.status = _state(folder)
-    alive = is_alive(owner(folder))
-    if row.status in _OUTCOMES and alive:  # resumed just now, or at its last stage
+        row.status = "unfinished" if alive is None else "running" if alive else "killed"
+    elif alive:  # resumed just now, or at its last stage
         row.status = "running"
     if config is not None and not {"model", "seed"} <= config.keys():
         row.status, row.error = "foreign", "its config.yaml is not one of a run"
@@ -167,7 +160,7 @@ def run_row(folder: Path, name: str) -> Row:
         try:
             row.verified = checksums.verify(folder)
         except DamagedFile as error:
-            row.status, row.error = "damaged", _told(error, folder)
+            row.status, row.error = "damaged", _shortened(error, folder)
     return row
 
 
@@ -179,55 +172,18 @@ def _noting(damaged: list[str], folder: Path) -> Iterator[None]:
     except FileNotFoundError:
         pass
     except (DamagedFile, OSError) as error:
-        damaged.append(_told(error, folder))
+        damaged.append(_shortened(error, folder))
 
 
-def _told(error: Exception, folder: Path) -> str:
+def _shortened(error: Exception, folder: Path) -> str:
     return first_line(" ".join(str(error).split()).replace(f"{folder}/", ""))
 
 
 def _take_results(row: Row, results: Mapping[str, Any]) -> None:
-    """Fill in a row. Raises: TypeError or ValueError for what is not as write_results leaves it."""
-    parts = {key: {} if results.get(key) is None else results[key] for key in ("metrics", "hex", "seconds")}
-    for key, part in parts.items():
-        if not isinstance(part, dict):
-            raise TypeError(f"{key} is {part!r}")
     row.status = results.get("status", "unfinished")
-    if not isinstance(row.status, str):
-        raise TypeError(f"status is {row.status!r}")
     row.error = first_line(str(results.get("message") or ""))
-    row.metrics = _metrics(parts["metrics"], parts["hex"])
-    seconds = [_finite(name, value) for name, value in parts["seconds"].items()]
-    row.seconds = math.fsum(seconds) if seconds else None
-
-
-def _metrics(decimal: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, float]:
-    """Name → value, exact where results.json says it exactly."""
-    found: dict[str, float] = {}
-    for name, value in decimal.items():
-        if name in exact:
-            found[name] = float.fromhex(exact[name])
-        elif value is not None:
-            found[name] = _number(name, value)
-    return found
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}, no number")
-    return float(value)
-
-
-def _finite(name: str, value: Any) -> float:
-    if not math.isfinite(_number(name, value)):
-        raise ValueError(f"{name} took {value!r} seconds")
-    return float(value)
-
-
-def _monitor(config: Mapping[str, str]) -> tuple[str, str]:
-    """The metric that chooses, and its direction, of a flat config."""
-    mode = config.get("monitor.mode", MONITOR[1])
-    return config.get("monitor.metric", MONITOR[0]), mode if mode in ("min", "max") else MONITOR[1]
+    row.metrics = exact_metrics(results)
+    row.seconds = math.fsum(results["seconds"].values()) if results["seconds"] else None
 
 
 def shared_monitor(rows: Sequence[Row]) -> tuple[str, str] | None:
@@ -246,18 +202,12 @@ def _without_places(config: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _state(folder: Path) -> str:
-    """Of a run that left no outcome."""
-    alive = is_alive(owner(folder))
-    return "unfinished" if alive is None else "running" if alive else "killed"
-
-
 def _when(folder: Path) -> str:
     """Time of the newest of a run's own files, or of the folder."""
-    times = []
-    for name in (".", "results.json", "metrics.csv", "config.yaml"):
+    times, run = [], RunFolder(folder)
+    for path in (folder, run.results, run.metrics, run.config):
         with contextlib.suppress(OSError):
-            times.append((folder / name).stat().st_mtime)
+            times.append(path.stat().st_mtime)
     return "" if not times else datetime.datetime.fromtimestamp(max(times[1:] or times)).isoformat(" ", "seconds")
 
 

@@ -1,7 +1,5 @@
 """Rows of runs compared: what was varied, mean and spread over seeds, as a terminal table and as CSV."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -12,16 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.error import DamagedFile, UsageError
-from snntrain.files import read_json
 from snntrain.registry import did_you_mean
 from snntrain.report.run_rows import Row, shared_monitor
-from snntrain.spreadsheet import cell
+from snntrain.run.folder import RunFolder
+from snntrain.spreadsheet import csv_text
+from snntrain.terminal import table
 
 MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
-COLOURS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
+COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
     ("interrupted", "pruned", "unfinished"), "yellow"
 )
 
@@ -118,7 +117,7 @@ def _test_samples(row: Row) -> int | None:
     if row.folder is None or row.config.get("trainer.limit_test_batches", "None") not in ("None", "null", ""):
         return None
     try:
-        return int(read_json(row.folder / "artifacts/splits.json")["test"]["count"]) or None
+        return int(RunFolder(row.folder).read(RunFolder.splits)["test"]["count"]) or None
     except (OSError, DamagedFile, KeyError, TypeError, ValueError):  # the run is shown without it
         return None
 
@@ -188,17 +187,17 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     """
     keys = varied(rows)
     metrics = metric_names(rows)[: _room(rows, keys, first, width)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    runs = Table(box=None, header_style="bold", pad_edge=False)
     for header in (first, *keys, "status"):
-        table.add_column(header, overflow="fold")
+        runs.add_column(header, overflow="fold")
     for header in (*metrics, "seconds"):
-        table.add_column(_header(header), justify="right", no_wrap=True)
+        runs.add_column(_header(header), justify="right", no_wrap=True)
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         numbers = [number(row.metrics[name]) if name in row.metrics else "" for name in metrics]
-        status = Text(row.status, style=COLOURS.get(row.status, "red"))
-        table.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
-    parts: list[Table | Text] = [table]
+        status = Text(row.status, style=COLORS.get(row.status, "red"))
+        runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
+    parts: list[Table | Text] = [runs]
     if shared(rows):
         parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
     if groups := by_seed(rows):
@@ -219,15 +218,12 @@ def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> i
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:
     names = [name for name in groups[0].metrics if name in MAIN[:4] or name == next(iter(groups[0].metrics))]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in (*groups[0].values, "seeds"):
-        table.add_column(header, overflow="fold")
-    for name in names:
-        bracket = " (binomial)" if name == "test/acc" and any(group.test_samples for group in groups) else ""
-        table.add_column(f"{_header(name)}\nmean ± std{bracket}", justify="right", no_wrap=True)
+    has_error = any(group.test_samples for group in groups)
+    headers = [f"{_header(n)}\nmean ± std{' (binomial)' * (n == 'test/acc' and has_error)}" for n in names]
+    seeds = table(*groups[0].values, "seeds", *headers, texts=len(groups[0].values) + 1)
     for group in groups:
-        table.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
-    return table
+        seeds.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
+    return seeds
 
 
 def _header(name: str) -> str:
@@ -243,13 +239,9 @@ def csv_of(rows: Sequence[Row], first: str) -> str:
     """All rows and metrics as CSV text; numbers as Python writes them, so that nothing is lost."""
     keys = varied(rows)
     metrics = list(dict.fromkeys(name for row in rows for name in sorted(row.metrics)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(cell, [first, *keys, "status", *metrics, "seconds", "error", "folder"]))
+    lines: list[list[object]] = [[first, *keys, "status", *metrics, "seconds", "error", "folder"]]
     for row in rows:
-        values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
-        seconds = "" if row.seconds is None else row.seconds
         given = [value_of(row, key) for key in keys]
-        texts = map(cell, [row.name, *given, row.status])
-        writer.writerow([*texts, *values, seconds, cell(row.error), cell(str(row.folder or ""))])
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may be no UTF-8
+        values = [repr(row.metrics[name]) if name in row.metrics else "" for name in metrics]
+        lines.append([row.name, *given, row.status, *values, row.seconds, row.error, str(row.folder or "")])
+    return csv_text(lines)

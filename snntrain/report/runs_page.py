@@ -1,18 +1,17 @@
 """The page of a sweep, and that of any set of runs: one HTML file that sorts, filters and compares by itself."""
 
-import base64
-import hashlib
 import json
 import math
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from snntrain.files import write_text
+from snntrain.report.page import render
 from snntrain.report.run_rows import Row, shared_monitor, sweep_rows
 from snntrain.report.run_table import (
     by_seed,
@@ -25,6 +24,7 @@ from snntrain.report.run_table import (
     value_of,
     varied,
 )
+from snntrain.run.folder import RunFolder
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
 _MOST_METRICS = 10
@@ -59,49 +59,44 @@ def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: st
 
     Returns: the path.
     """
-    import jinja2
-
-    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), **settings)
-    script = (_HERE / "runs.js.j2").read_text(encoding="utf-8")
-    # The page runs this script and no other, whatever the runs' files hold.
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     columns = _columns(rows, first)
-    page = environment.get_template("runs.html.j2").render(
-        generator=GENERATOR,
+    page = render(
+        _HERE / "runs.html.j2",
         title=title,
+        heading=title,
+        tiles=_tiles(rows, first),
+        script=(_HERE / "runs.js").read_text(encoding="utf-8"),
         first=first,
-        script=script,
-        digest=digest,
-        counts=_counts(rows),
         shared=shared(rows),
         columns=columns,
         rows=[_cells(row, columns, path) for row in rows],
         configs=_configs(rows),
         groups=by_seed(rows),
         failures=[row for row in rows if row.error],
-        best=_best(rows),
         plots=_plots(rows) if first == "job" else [],
     )
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))  # a file may hold half a surrogate pair
+    write_text(path, page)
     return path
 
 
-def _counts(rows: Sequence[Row]) -> dict[str, int]:
+def _tiles(rows: Sequence[Row], first: str) -> list[tuple[str, Any, str]]:
+    """How many runs have each status, and the best run."""
     statuses = [row.status for row in rows]
-    return {status: statuses.count(status) for status in dict.fromkeys(["finished", *statuses])}
+    total = f"of {len(rows)} {first}{'s' * (len(rows) != 1)}"
+    counts = [(status, statuses.count(status), "") for status in dict.fromkeys(["finished", *statuses])]
+    return [(*counts[0][:2], total), *counts[1:], *_best(rows)]
 
 
-def _best(rows: Sequence[Row]) -> dict[str, str] | None:
-    """The finished run that its monitored metric says is best: a test chooses nothing."""
+def _best(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
+    """A tile for the finished run whose monitored metric is best: the test data choose nothing."""
     finished = [row for row in rows if row.status == "finished"]
     monitor = shared_monitor(finished)
     scored = [row for row in finished if monitor and math.isfinite(row.metrics.get(monitor[0], math.nan))]
     if monitor is None or not scored:
-        return None
+        return
     row = sort_rows(scored, monitor[0])[0]
     given = " ".join(f"{key}={value_of(row, key)}" for key in varied(rows)) if len(varied(rows)) <= 6 else ""
-    return {"metric": monitor[0], "value": number(row.metrics[monitor[0]]), "detail": f"{row.name}   {given}".strip()}
+    yield f"best {monitor[0]}", number(row.metrics[monitor[0]]), f"{row.name}   {given}".strip()
 
 
 def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -158,9 +153,9 @@ def _joined(row: Row) -> str:
 
 def _link(row: Row, page: pathlib.Path) -> str:
     """The address of a run's report from the page, '' if there is none."""
-    if row.folder is None or not (row.folder / "report.html").is_file():
+    if row.folder is None or not (report := RunFolder(row.folder).report).is_file():
         return ""
-    relative = os.path.relpath((row.folder / "report.html").resolve(), page.resolve().parent)
+    relative = os.path.relpath(report.resolve(), page.resolve().parent)
     return "./" + urllib.parse.quote(pathlib.Path(relative).as_posix())
 
 

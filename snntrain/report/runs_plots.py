@@ -12,7 +12,7 @@ from snntrain.figure import HALF_WIDTH, INK, MUTED, new_figure, style, svg
 from snntrain.report.run_rows import Row
 from snntrain.report.run_table import value_of, varied
 
-_LARGEST_LEGEND = 6  # so many values of a second parameter get a colour each
+_LARGEST_LEGEND = 6  # so many values of a second parameter get a color each
 _LONGEST_LABEL = 18
 _SHARES = ("acc", "firing_rate")
 
@@ -20,7 +20,7 @@ _SHARES = ("acc", "firing_rate")
 def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str]]:
     """One figure for each varied parameter and metric.
 
-    Dots are runs, dashes the means of each value, joined where the values are numbers; colours tell the values of
+    Dots are runs, dashes the means of each value, joined where the values are numbers; colors tell the values of
     another varied parameter, where one has few enough. The seed is left out unless nothing else varies.
 
     Args:
@@ -36,11 +36,11 @@ def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, 
         for metric in metrics:
             members = [row for row in rows if math.isfinite(row.metrics.get(metric, math.nan))]
             if len({value_of(row, key) for row in members}) > 1:
-                drawn.append((key, _plot(f"sweep{len(drawn)}", members, key, metric, _colouring(members, shown, key))))
+                drawn.append((key, _plot(f"sweep{len(drawn)}", members, key, metric, _coloring(members, shown, key))))
     return drawn
 
 
-def _colouring(rows: Sequence[Row], keys: Sequence[str], key: str) -> str | None:
+def _coloring(rows: Sequence[Row], keys: Sequence[str], key: str) -> str | None:
     counts = {other: len({value_of(row, other) for row in rows}) for other in keys if other != key}
     fitting = {other: count for other, count in counts.items() if 1 < count <= _LARGEST_LEGEND}
     return min(fitting, key=fitting.__getitem__, default=None)
@@ -57,10 +57,10 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
         axes = figure.add_subplot(title=f"{metric} over {_short(key)}")
         for index, value in enumerate(series):
             members = [row for row in rows if not other or value_of(row, other) == value]
-            colour = matplotlib.colormaps["tab10"](index % 10) if other else INK
+            color = matplotlib.colormaps["tab10"](index % 10) if other else INK
             shift = 0.0 if is_numeric or not other else 0.12 * (index - (len(series) - 1) / 2)
             points = [(places[value_of(row, key)] + shift, row.metrics[metric]) for row in members]
-            _draw(axes, points, "-" if is_numeric else "none", colour, _short(value))
+            _draw(axes, points, "-" if is_numeric else "none", color, _short(value))
         _axis(axes, places, is_numeric)
         if metric.split("/")[-1].startswith(_SHARES):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
@@ -71,14 +71,14 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
         return svg(figure, name)
 
 
-def _draw(axes: Axes, points: Sequence[tuple[float, float]], line: str, colour: object, label: str) -> None:
+def _draw(axes: Axes, points: Sequence[tuple[float, float]], line: str, color: object, label: str) -> None:
     by_place: dict[float, list[float]] = {}
     for place, value in points:
         by_place.setdefault(place, []).append(value)
-    axes.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
+    axes.plot(*zip(*points, strict=True), "o", color=color, alpha=0.45, markersize=4, markeredgewidth=0)
     means = sorted((place, statistics.fmean(values)) for place, values in by_place.items())
     style = {"marker": "_", "markersize": 13, "markeredgewidth": 1.8, "linewidth": 1.3, "linestyle": line}
-    axes.plot(*zip(*means, strict=True), color=colour, label=f" {label}", **style)
+    axes.plot(*zip(*means, strict=True), color=color, label=f" {label}", **style)
 
 
 def _axis(axes: Axes, places: dict, is_numeric: bool) -> None:

@@ -3,23 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from snntrain.files import read_yaml
 from snntrain.report.run_files import RunFiles
+from snntrain.run.folder import RunFolder, artifact
 
 
 def chosen_callbacks(run: RunFiles) -> dict[str, Any]:
     """The callbacks of the run's config; {} if it cannot be read."""
-    try:
-        return dict(read_yaml(run.folder / "config.yaml").get("callbacks") or {})
-    except (OSError, TypeError, ValueError):
-        return {}
+    callbacks = run.read_or(RunFolder.config, {}).get("callbacks")
+    return callbacks if isinstance(callbacks, dict) else {}
 
 
 def _conversion(run: RunFiles) -> dict[str, Any]:
     from snntrain.callback.fit_end.figure import accuracy_figure
     from snntrain.figure import svg
 
-    result = run.read("artifacts/ann2snn/conversion.json")
+    result = run.read(artifact("ann2snn/conversion.json"))
     ann, report = result["acc_ann"], result["report"]
     figure = accuracy_figure(result["acc"], ann)
     neurons = [row | {"rate": result["firing_rates"].get(row["node"])} for row in report["rows"] if row["theta_mean"]]
@@ -34,7 +32,7 @@ def _conversion(run: RunFiles) -> dict[str, Any]:
 
 
 def _quantization(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/qat/quantization.json")
+    result = run.read(artifact("qat/quantization.json"))
     labels = {"acc_float": "float", "acc_ptq": "quantized", "acc_qat": "fine-tuned", "acc_int": "integers only"}
     whole = result["acc_float"]
     accuracies = [(label, result[key], 100 * (result[key] - whole)) for key, label in labels.items() if key in result]
@@ -43,16 +41,16 @@ def _quantization(run: RunFiles) -> dict[str, Any]:
 
 
 def _lava(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/lava/lava.json")
+    result = run.read(artifact("lava/lava.json"))
     in_lava = result["lava"].get("layers", {})
     keys = ("T", "samples", "compared_samples", "acc", "mismatches", "spikes", "sops", "layers", "lava", "note")
     layers = [row | {"in_lava": in_lava.get(row["name"])} for row in result["layers"]]
-    plan = run.read_or("artifacts/lava/plan.txt", "").split("\n\n")[0]
+    plan = run.read_or(artifact("lava/plan.txt"), "").split("\n\n")[0]
     return {key: result[key] for key in keys} | {"layers": layers, "plan": plan}
 
 
 def _nir(run: RunFiles) -> dict[str, Any]:
-    result = run.read("artifacts/nir/nir.json")
+    result = run.read(artifact("nir/nir.json"))
     return {key: result[key] for key in ("T", "dt", "samples", "mismatches", "compared", "acc_net", "acc", "nodes")}
 
 

@@ -1,4 +1,4 @@
-"""Arrays of the tested network that the report draws."""
+"""Write arrays of the tested network for the report to draw."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from snntrain.files import replacing
 
 
 def write_confusion(confusion: Tensor, classes: tuple[str, ...], path: Path) -> None:
-    """Confusion counts of the test [K, K], rows = true class, and the classes' names."""
+    """Write the confusion counts of the test [K, K] (rows are true classes) and the names of the classes."""
     _write_arrays(path, confusion=confusion.cpu().numpy(), classes=np.array(classes))
 
 
 @torch.no_grad()
 def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, precision: Precision) -> None:
-    """Spikes of every neuron for one sample.
+    """Write the spikes of every neuron for one sample.
 
     Args:
         task: holds the trained network, in the precision that it was tested in.
@@ -29,7 +29,7 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, pr
             layer.
         precision: of the trainer that tested it.
     """
-    fired: dict[str, list[Tensor]] = {}  # of one step, a chunk or the whole sequence per call
+    fired: dict[str, list[Tensor]] = {}  # a layer is called once per step, per chunk or for the whole sequence
 
     def collect(name: str, module: nn.Module, output: Tensor) -> None:
         steps = output if module.step_mode == "m" else output.unsqueeze(0)

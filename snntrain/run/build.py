@@ -1,4 +1,4 @@
-"""From a checked config to objects."""
+"""Build the objects of a run from its checked config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +24,19 @@ from snntrain.callback import (
     SynapticOperations,
     Throughput,
 )
-from snntrain.checkpoint import WholeCheckpoints
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
 from snntrain.encoding import Encoder
+from snntrain.error import UsageError
 from snntrain.model import builder
 from snntrain.parallel.devices import one_device
 from snntrain.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.randomness import derived_seed
+from snntrain.run.checkpoint import WholeCheckpoints
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
+from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.size_check import check_size
 from snntrain.task.optimizer import configure
@@ -44,10 +46,10 @@ _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
 
 @dataclass
 class Run:
-    """What one run is made of."""
+    """The objects of one run."""
 
     config: dict[str, Any]
-    folder: Path
+    folder: RunFolder
     task: pl.LightningModule
     data: pl.LightningDataModule
     trainer: pl.Trainer
@@ -58,7 +60,7 @@ class Run:
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
-    """The network of a config, its weights drawn from the config's seed.
+    """Build the network of a config, its weights drawn from the config's seed.
 
     Raises: UsageError naming the layer that does not fit.
     """
@@ -76,7 +78,7 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
 
 
 def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Shape of a sample at one step as the network gets it: that of the data, changed by some encoders."""
+    """Shape of a sample at one step as the network receives it: that of the data, which some encoders change."""
     shape = tuple(config["data"]["sample_shape"])
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
@@ -84,7 +86,7 @@ def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _class_of(section: Mapping[str, Any]) -> str:
-    """The class that a section of the config names, as it begins its own errors."""
+    """Name of the class that a section of the config builds; that class begins its error messages with it."""
     return section["_target_"].rpartition(".")[2]
 
 
@@ -115,7 +117,7 @@ def _check_output(net: nn.Module, num_classes: int) -> None:
 
 
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
-    """The LightningModule of a config, with its network, encoder and optimiser settings.
+    """Build the LightningModule of a config, with its network, encoder and optimizer settings.
 
     Raises: UsageError.
     """
@@ -132,17 +134,17 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     _check_task(task)
     check_size(task, config)
     with refusing("optim"):
-        configure(net, config["optim"])  # a learning rate that torch refuses is refused now, not in the first epoch
+        configure(net, config["optim"])  # so that torch refuses a bad learning rate now and not in the first epoch
     return task
 
 
 def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: Any) -> pl.LightningModule:
-    """The LightningModule of a config for a network that is there already.
+    """Build the LightningModule of a config around an existing network.
 
     Args:
         net: [T, N, *] → [T, N, K].
         T: time steps.
-        changed: constructor arguments that are to differ from the config's.
+        changed: constructor arguments that replace those of the config.
 
     Raises: UsageError.
     """
@@ -156,7 +158,7 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
 
 
 def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
-    """The datamodule of a config, its files found and read.
+    """Build the datamodule of a config and read its files.
 
     Raises: UsageError naming the missing or corrupt file.
     """
@@ -166,7 +168,7 @@ def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
 
 def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
-    """The datamodule of a config, nothing read yet.
+    """Build the datamodule of a config without reading its files.
 
     Raises: UsageError naming an argument.
     """
@@ -187,7 +189,7 @@ def read_data(data: pl.LightningDataModule) -> None:
 def build_trainer(
     config: Mapping[str, Any], callbacks: list[pl.Callback], logger: Any, dry: bool = False
 ) -> pl.Trainer:
-    """The Trainer of a config; a dry one keeps no checkpoints.
+    """Build the Trainer of a config; a dry one writes no checkpoints.
 
     Raises: UsageError, for a missing accelerator as well.
     """
@@ -207,7 +209,7 @@ def build_trainer(
 
 
 def _plugins(trainer: Mapping[str, Any]) -> list[Any]:
-    """The plugins of a config and ours: checkpoints that are written whole, layers with step modes that are synced."""
+    """The plugins of a config, and ours that write checkpoints whole and synchronize layers with step modes."""
     plugins = _made_plugins(trainer)
     strategy = trainer.get("strategy")
     has_own = isinstance(strategy, Mapping) and strategy.get("checkpoint_io")
@@ -224,30 +226,30 @@ def _made_plugins(trainer: Mapping[str, Any]) -> list[Any]:
 
 
 def plugins_without(kind: type, trainer: Mapping[str, Any]) -> list[Any]:
-    """The plugins of a trainer's section, but for those of a kind."""
+    """The plugins of a trainer's section except those of a kind."""
     with refusing("trainer.plugins"):
         return [plugin for plugin in _made_plugins(trainer) if not isinstance(plugin, kind)]
 
 
 def described(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of a run says of itself, enough to rebuild the net."""
+    """What a run stores in its checkpoints beside the weights: enough to rebuild the net from a checkpoint alone."""
     return {"format": FORMAT, "version": __version__, "config": dict(config)}
 
 
 def trainer_for_more(config: Mapping[str, Any], epochs: int, folder: Path) -> pl.Trainer:
-    """A Trainer with a run's settings for some epochs more on one device, in a folder of a fit-end callback.
+    """Build a Trainer with a run's settings that trains for some more epochs, on one device, for a fit-end callback.
 
-    It works in single precision (integers are exact in it), in a run of half or double precision too, or of a
-    Precision plugin; autocast, of the mixed precisions, stays.
+    It computes in single precision, in which integers are exact, even if the run uses half or double precision or a
+    Precision plugin. Mixed precision (autocast) stays.
 
     Raises: UsageError.
     """
     callbacks = [
         Seeding(config["seed"]),
         Throughput(),
-        History(folder / "metrics.csv"),
+        History(RunFolder(folder).metrics),
         Progress(),
-        ResumePoint(folder / "checkpoints", described(config)),
+        ResumePoint(RunFolder(folder).checkpoints, described(config)),
     ]
     if "finite" in config["callbacks"]:
         callbacks.insert(0, instantiate(config["callbacks"]["finite"], _convert_="all"))
@@ -264,7 +266,7 @@ def trainer_for_more(config: Mapping[str, Any], epochs: int, folder: Path) -> pl
 
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """The callbacks that a config names.
+    """Build the callbacks that a config names.
 
     Raises: UsageError naming one and its argument.
     """
@@ -306,15 +308,15 @@ def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, co
 
 
 def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Everything a run needs; nothing is written yet, and data are read last.
+    """Build everything a run needs. Nothing is written yet, and the data are read last.
 
     Args:
         config: checked, with paths.run set.
-        more_callbacks: besides those of the config.
+        more_callbacks: in addition to those of the config.
 
     Raises: UsageError.
     """
-    folder = Path(config["paths"]["run"])
+    folder = RunFolder(Path(config["paths"]["run"]))
     task = build_task(config)
     chosen = build_callbacks(config)
     check_fit_end(chosen, task, config)
@@ -322,9 +324,9 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
-    history, throughput = History(folder / "metrics.csv"), Throughput()
+    history, throughput = History(folder.metrics), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
-    resume_point = ResumePoint(folder / "checkpoints", described(config))
+    resume_point = ResumePoint(folder.checkpoints, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]
     with refusing("logger"):
         logger = name_files(instantiate(config["logger"], _convert_="all")) if config["logger"] else False

@@ -1,4 +1,4 @@
-"""A command line from start to exit code: one job or a sweep, errors as one sentence."""
+"""Run a command line of train.py, one job or a sweep, and turn errors into one sentence and an exit code."""
 
 import contextlib
 import os
@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, without_hydra
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
+from snntrain.error import UsageError
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import WRONG, describe, exit_code, report, run_program
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
-from snntrain.run.owner import release, remove_if_empty
 from snntrain.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.sweep.launch import check_launchers, output_in, take_gpu
 from snntrain.sweep.sweeper import JobSweeper, register_sweeper
@@ -31,7 +31,7 @@ from snntrain.terminal import bold, terminal
 
 console = terminal()
 
-# Of the jobs that ran in this process outside of a sweep.
+# Errors of the jobs that ran in this process outside a sweep.
 _failures: list[Exception] = []
 _command_process: int | None = None
 
@@ -79,14 +79,14 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
 def run_job(config: DictConfig) -> float | None:
     """The body of train.py: one run, in the folder Hydra chose for it.
 
-    An error is reported here and now. In a sweep the jobs after it still run; the sweep knows of it from the job's
-    record, in whatever process the job ran.
+    An error is reported at once. The later jobs of a sweep still run; the sweep learns of the error from the job's
+    record, because the job may have run in another process.
 
-    Returns: the monitored metric, for sweepers that optimise it.
+    Returns: the monitored metric, for sweepers that optimize it.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    register_schema()  # what OmegaConf resolves is not known yet in a launcher's own process
+    register_schema()  # a launcher's own process does not know our resolvers yet
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # ${…} is text here
@@ -113,7 +113,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
 
     try:
         if config.sweep.resume and not _is_sweep():
-            raise UsageError("sweep.resume=true goes on with a sweep: add -m. To go on with one run: resume=auto.")
+            raise UsageError("sweep.resume=true continues a sweep: add -m. To continue one run: resume=auto.")
         if _is_sweep():
             _check_launcher(HydraConfig.get().launcher, config.trainer)
         else:
@@ -123,7 +123,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
         _failures.append(error)
         report(error, with_traceback=config.debug.get("traceback"), folder=folder)
         if os.getpid() != _command_process:
-            raise  # a launcher's own process: the launcher has to learn of it
+            raise  # in a launcher's own process: the launcher has to learn of it
         return None
     finally:
         _leave(config, folder)
@@ -154,7 +154,7 @@ def _run_in_sweep(
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"
         if os.getpid() != _command_process:
-            raise KeyboardInterrupt from None  # which a launcher's process can hand over to the one that waits for it
+            raise KeyboardInterrupt from None  # a launcher can pickle this one and hand it to the waiting process
         raise
     finally:
         _leave(config, folder)
@@ -165,16 +165,16 @@ def _run_in_sweep(
 
 
 def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:
-    where = Path(config.paths.run or "")
-    job.folder = os.path.relpath(where, sweep) if (where / "config.yaml").is_file() else None
+    where = RunFolder(Path(config.paths.run or ""))
+    job.folder = os.path.relpath(where, sweep) if where.config.is_file() else None
     job.seconds = round(seconds, 3)
     write_job(sweep, job)
 
 
 def _leave(config: DictConfig, folder: Path) -> None:
-    for used in {Path(config.paths.run or folder), folder}:
-        release(used)
-        remove_if_empty(used)
+    for used in {RunFolder(Path(config.paths.run or folder)), RunFolder(folder)}:
+        used.release()
+        used.remove_if_empty()
 
 
 def _is_sweep() -> bool:
@@ -182,7 +182,7 @@ def _is_sweep() -> bool:
 
 
 def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
-    """Those sections of a sweep's config, of what is the same in all its jobs."""
+    """These two sections of a sweep's config, composed from the overrides that all its jobs share."""
     parsed = zip(OverridesParser.create().parse_overrides(overrides), allow_new_nested_keys(overrides), strict=True)
     fixed = [text for override, text in parsed if not override.is_sweep_override()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -191,7 +191,7 @@ def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]
 
 
 def _check_launcher(launcher: DictConfig, trainer: DictConfig) -> None:
-    """Refuse a launcher of a sweep's jobs that does not go with their devices."""
+    """Refuse a launcher that does not suit the devices of the jobs."""
     from snntrain.parallel.devices import check_launcher
 
     check_launcher(*(OmegaConf.to_container(section, resolve=True) for section in (launcher, trainer)))

@@ -1,4 +1,4 @@
-"""A converted net back from the file that AnnToSnn wrote."""
+"""Load a converted net from the file that AnnToSnn wrote."""
 
 from pathlib import Path
 
@@ -6,23 +6,23 @@ import torch
 
 from snntrain.ann2snn import SpikingNet, prepare, to_spiking
 from snntrain.callback.fit_end.ann_to_snn import analog_net
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.foreign import admit
 from snntrain.run.build import build_net, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.weights import load_weights, memory_for
 
 
 def load_converted(path: str | Path, trust: bool = False) -> SpikingNet:
-    """The spiking net of a run, rebuilt from artifacts/ann2snn/net.pt alone.
+    """Rebuild the spiking net of a run from artifacts/ann2snn/net.pt alone.
 
         snn = load_converted("runs/…/artifacts/ann2snn/net.pt")
         logits = snn.predict(images, T=8)
 
     Args:
         path: the file.
-        trust: let it import the plugins that its config names.
+        trust: import the plugins that its config names.
 
     Raises: UsageError if the file is missing, damaged or not from snntrain, or names plugins and is not trusted.
     """

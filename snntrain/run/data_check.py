@@ -1,4 +1,4 @@
-"""Checks that need the data: how many batches an epoch has, and how many samples the last one holds."""
+"""Checks that need the data: how many batches an epoch has, and how many samples the last batch holds."""
 
 from collections.abc import Mapping, Sized
 from typing import Any
@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.parallel.devices import processes
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.size_check import check_size
@@ -16,11 +16,11 @@ _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "
 
 
 def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, config: Mapping[str, Any]) -> None:
-    """Refuse what these data cannot be trained with, before anything is written.
+    """Refuse settings that do not suit these data, before anything is written.
 
     Args:
         task: as built.
-        data: after setup.
+        data: whose setup has run.
         config: checked.
 
     Raises: UsageError naming the key.

@@ -1,7 +1,7 @@
 """One step of training, validation and test on made-up data, before real data are read.
 
-What no check of single values can find, such as a layer and an encoder that do not go together, fails here within a
-second, and not after the data were read or, in the test, after all the training.
+Some mistakes show only when values meet, such as a layer and an encoder that do not fit. Here they fail within a
+second, not after the data were read or, in the test, after all the training.
 """
 
 import contextlib
@@ -27,14 +27,15 @@ from torch.utils.data import DataLoader
 from snntrain import functional, registry
 from snntrain.callback import OwnHandlers, SpikeStatistics
 from snntrain.config.binding import resolve_name
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
 from snntrain.encoding import FramesEncoder
+from snntrain.error import UsageError
 from snntrain.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
 from snntrain.randomness import generator
 from snntrain.run.interruption import interruptible
 
-# Arguments of the trainer that say how long to train or what to look at, not how a step is computed.
+# Arguments of the trainer that do not change how a step is computed.
 _NOT_OF_A_STEP = (
     "_target_",
     "max_epochs",
@@ -59,20 +60,20 @@ _KNOWN_CALLBACKS = ("snntrain.", "lightning.", "pytorch_lightning.")  # of which
 def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     """Train, validate and test a copy of the task on one small batch; the task and all generators stay as they were.
 
-    A task whose weights the processes share out is left out: nobody has the memory for all of them.
+    Does nothing for a task whose weights are sharded: no single process may have the memory for all of them.
 
     Args:
         task: as built.
         config: checked.
 
-    Raises: UsageError naming the group or the layer at fault; for a monitored metric that nobody logged as well, unless
-    callbacks of others, which do not take part here, may log it.
+    Raises: UsageError naming the group or layer at fault; also for a monitored metric that was not logged, unless a
+    callback that is not ours could log it: those do not run here.
     """
     if is_sharded(config["trainer"]):
         return
     batch = made_up_batch(config, min(2, config["data"].get("batch_size", 2)))
     with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
-        warnings.simplefilter("ignore")  # the run itself gives them, once
+        warnings.simplefilter("ignore")  # the run itself will show them, once
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
         trainer = _trainer(config, [OwnHandlers(), *_statistics(config), first_loss])
         if hasattr(tried, "check_trainer"):
@@ -84,7 +85,7 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
             trainer.test(tried, _loader(batch), verbose=False)
         except UsageError:
             raise
-        except Exception as error:  # whatever a layer, a loss or a task of the user's raises
+        except Exception as error:  # any layer, loss or task of the user may raise anything
             raise _refusal(error, tried, batch) from error
     if first_loss.value is not None and not np.isfinite(first_loss.value):
         raise UsageError(
@@ -97,7 +98,7 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
 
 
 def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch (x, labels, index) in the shape of the config's data, with values in [0, 1)."""
+    """Make a batch (x, labels, index) in the shape of the config's data, with values in [0, 1)."""
     shape = tuple(config["data"]["sample_shape"])
     if registry.get("encoder", config["encoder"]["name"]) is FramesEncoder:
         shape = (config["T"], *shape)
@@ -107,7 +108,7 @@ def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def refusal_of_one_sample(task: pl.LightningModule, config: Mapping[str, Any]) -> str | None:
-    """Why the task cannot train on a batch of one sample, such as a last batch may be; None: it can."""
+    """Why the task cannot train on a batch of one sample, which the last batch may be; None if it can."""
     x, *_ = made_up_batch(config, 1)
     with _generators_as_they_were():
         tried = copy.deepcopy(task).train()
@@ -115,7 +116,7 @@ def refusal_of_one_sample(task: pl.LightningModule, config: Mapping[str, Any]) -
             tried(x)
         except ValueError as error:
             return _first_line(error)
-        except Exception:  # of this device or precision, which the dry pass has tried
+        except Exception:  # due to device or precision, with which the dry pass has tried it already
             return None
         finally:
             functional.reset_net(tried)
@@ -123,7 +124,7 @@ def refusal_of_one_sample(task: pl.LightningModule, config: Mapping[str, Any]) -
 
 
 def _statistics(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """SpikeStatistics, if the config has it among its callbacks."""
+    """A SpikeStatistics if the config has one among its callbacks."""
     targets = [resolve_name(one["_target_"], f"callbacks.{name}") for name, one in config["callbacks"].items()]
     has_it = any(inspect.isclass(target) and issubclass(target, SpikeStatistics) for target in targets)
     return [SpikeStatistics()] if has_it else []
@@ -141,7 +142,7 @@ def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trai
         "limit_test_batches": 1,
         "log_every_n_steps": 1,
     }
-    # Of one process, even where this one is of a group.
+    # The dry pass trains in this process alone, even if it is one of a group.
     if in_group() and is_on_cuda(config["trainer"]):
         own["devices"] = [_own_device(config["trainer"].get("devices"))]
     plugins = [*plugins_without(ClusterEnvironment, config["trainer"]), LightningEnvironment()]
@@ -153,13 +154,13 @@ def _loader(batch: tuple[Tensor, ...]) -> DataLoader:
 
 
 def _own_device(devices: Any) -> int:
-    """The GPU of this process of several, which the others leave to it."""
+    """The GPU that this process of a group uses."""
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     return devices[rank] if isinstance(devices, list) else rank
 
 
 class _FirstLoss(pl.Callback):
-    """Keep the loss before the first update, when no learning rate has had a say."""
+    """Keep the loss before the first update, which no learning rate has influenced."""
 
     value: float | None = None
 
@@ -192,7 +193,7 @@ def _refusal(error: Exception, task: pl.LightningModule, batch: tuple[Tensor, ..
 
 
 def _culprit(traceback: TracebackType | None, task: pl.LightningModule) -> str:
-    """The group of the config, or the layer, that the innermost known object belongs to."""
+    """The group of the config, or the layer, that the innermost known object of a traceback belongs to."""
     net = getattr(task, "net", None)
     layers = {module: path for path, module in net.named_modules()} if isinstance(net, nn.Module) else {}
     place = "task"

@@ -10,19 +10,20 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain import checksums
 from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
+from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
 from snntrain.parallel.devices import one_device
 from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
+from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
@@ -95,30 +96,31 @@ def _predict(
 def _checkpoint(own: dict[str, str]) -> Path:
     if "checkpoint" in own:
         return Path(own["checkpoint"])
-    folder = Path(own["run"])
-    if not checksums.verify(folder) and (folder / "config.yaml").is_file():
-        console.print(f"{folder} is {checksums.UNVERIFIED}", soft_wrap=True)
-    for name in ("best.ckpt", "last.ckpt"):
-        if (folder / "checkpoints" / name).is_file():
-            return folder / "checkpoints" / name
-    raise UsageError(
-        f"run: {folder} holds no checkpoints/best.ckpt. Give the folder that train.py printed as run folder."
-    )
+    run = RunFolder(Path(own["run"]))
+    if (remark := run.verify()) and run.config.is_file():
+        console.print(remark, soft_wrap=True)
+    checkpoint = run.kept_checkpoint()
+    if checkpoint is None:
+        raise UsageError(
+            f"run: {run} holds no {run.best_checkpoint.relative_to(run)}. Give the folder that train.py printed as run "
+            "folder."
+        )
+    return checkpoint
 
 
 def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
-    return Path(own["run"]) / "artifacts" if "run" in own else checkpoint.parent
+    return RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
-    trust = request.changes.get("trust") is True  # a checkpoint from somebody else may not say so itself
+    trust = request.changes.get("trust") is True  # only the user may say so, not the checkpoint
     config = admit(config, source, trust, writing=("trainer",))
     refuse_unread(request, config)
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(config, request.changes), resolve=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"eval: {' '.join(request.words)} cannot be set: {explain(error)}.") from error
-    if values_in(merged) > MOST_OF_A_CONFIG:  # an override may refer to sections, again and again
+    if values_in(merged) > MOST_OF_A_CONFIG:  # an override may copy whole sections, again and again
         raise UsageError(f"eval: {' '.join(request.words)} gives more than {MOST_OF_A_CONFIG:,} values.")
     merged = admit(merged, source, trust)
     if OmegaConf.select(request.changes, "paths.data") is not None:
@@ -127,7 +129,7 @@ def _override(config: Any, request: Request, source: str) -> dict[str, Any]:
 
 
 def _moved(data: dict[str, Any], before: Any, now: str) -> dict[str, Any]:
-    """The places of a data set, which in a saved config no longer follow paths.data, in another folder."""
+    """The data section with its places moved to another folder: in a saved config they no longer follow paths.data."""
     places = {key: value for key, value in data.items() if isinstance(value, str) and key in ("root", "folder")}
     inside = {key: value for key, value in places.items() if key == "root" or Path(value).is_relative_to(str(before))}
     if not inside:

@@ -1,4 +1,4 @@
-"""What eval.py takes: its own keys, and those of the saved config that change an evaluation."""
+"""The keys that eval.py accepts: its own, and those of the saved config that change an evaluation."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import key_of, read_changes, refuse_repeated, root_of
 from snntrain.config.schema import top_level_keys
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
@@ -73,7 +73,7 @@ class Request:
 
 
 def read_request(arguments: Sequence[str]) -> Request:
-    """Take a command line apart and refuse what would do nothing.
+    """Parse a command line and refuse what would do nothing.
 
     Raises: UsageError.
     """
@@ -122,7 +122,7 @@ def _refuse_without_effect(word: str, mode: str) -> None:
 
 
 def _refuse_several_devices(changes: DictConfig) -> None:
-    """An evaluation of a run that trained on several devices takes one; to ask for several is a mistake."""
+    """Refuse several devices: an evaluation runs on one, also that of a run that trained on several."""
     devices = OmegaConf.select(changes, "trainer.devices")
     if devices is not None and devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1):
         raise UsageError(f"eval: trainer.devices={devices}: an evaluation runs on one device. Leave it out.")
@@ -133,7 +133,7 @@ def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
 
     Args:
         request: of the command line.
-        config: as it was saved.
+        config: the saved one.
 
     Raises: UsageError naming the key and those that there are.
     """

@@ -1,4 +1,4 @@
-"""What the fit-end callbacks of a run get: its best weights, its data, and a training with its settings."""
+"""Give the fit-end callbacks of a run its best weights, its data, and a way to train with its settings."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,10 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from snntrain.callback.fit_end import FitEnd, Trained
-from snntrain.checkpoint import read_checkpoint
 from snntrain.error import UsageError
 from snntrain.parallel.devices import is_sharded
 from snntrain.run.build import Run, build_task, described, task_around, trainer_for_more
+from snntrain.run.checkpoint import read_checkpoint
+from snntrain.run.folder import RunFolder
 from snntrain.run.resume_state import check_state
 from snntrain.run.weights import load_weights
 from snntrain.terminal import terminal
@@ -30,10 +31,10 @@ def best_checkpoint(trainer: pl.Trainer) -> str | None:
 
 
 def task_with_best_weights(built: Run) -> pl.LightningModule:
-    """A copy of the run's task, in evaluation."""
+    """Copy the run's task with its best weights, in evaluation mode."""
     task, best = build_task(built.config), best_checkpoint(built.trainer)
     if best is None and is_sharded(built.config["trainer"]):
-        best = built.folder / "checkpoints/last.ckpt"  # This rank holds only a shard of the weights.
+        best = built.folder.last_checkpoint  # This rank holds only a shard of the weights.
     if best is None:
         task.load_state_dict(built.task.state_dict())
     else:
@@ -50,12 +51,12 @@ def handed_over(
         task: a copy with the best weights.
         device: where to compute.
         test_batches: how many batches the run's test had.
-        is_resumed: whether a fine-tuning may go on from what an earlier part of the run left.
+        is_resumed: whether a fine-tuning may continue from what an earlier part of the run left.
     """
     return Trained(
         net=task.net,
         data=built.data,
-        folder=built.folder / "artifacts",
+        folder=built.folder.artifacts,
         seed=built.config["seed"],
         T=task.T,
         device=device,
@@ -88,13 +89,13 @@ def fine_tune(
     optim["schedule"] = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": epochs}
     task = task_around(net, config, T, optim=optim)
     trainer = trainer_for_more(config, epochs, folder)
-    last = folder / "checkpoints/last.ckpt"
-    resumed = last if is_resumed and _leads_on(last, {**config, "optim": optim}, task, trainer) else None
+    last = RunFolder(folder).last_checkpoint
+    resumed = last if is_resumed and _can_continue(last, {**config, "optim": optim}, task, trainer) else None
     say(f"fine-tuning for {epochs} epochs" + (f", resumed from {resumed}" if resumed else ""))
     trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
 
 
-def _leads_on(path: Path, config: Mapping[str, Any], task: pl.LightningModule, trainer: pl.Trainer) -> bool:
+def _can_continue(path: Path, config: Mapping[str, Any], task: pl.LightningModule, trainer: pl.Trainer) -> bool:
     """Whether an interrupted fine-tuning left this checkpoint, for the same fit-end callbacks."""
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""The front that all programs share: options, errors in one sentence, exit codes, signals.
+"""What all programs share: options, errors in one sentence, exit codes, signals.
 
 Exit codes: 0; 1 it failed; 2 a wrong command line, config or file; 128 + number after a signal; 3 of reproduce.py.
 """
@@ -26,7 +26,7 @@ from snntrain.terminal import print_error, terminal
 
 FAILED, WRONG = 1, 2
 
-# Errors of the operating system that say: the user named a wrong file or folder.
+# Errors of the operating system that mean that the user named a wrong file or folder.
 _WRONG_FILE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -39,7 +39,7 @@ _WRONG_FILE = {
     errno.ELOOP,
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_LONGEST = 1000  # characters of an error that nobody expected
+_LONGEST = 1000  # characters of an unexpected error
 _TRACEBACK = "debug.traceback"
 
 
@@ -47,15 +47,15 @@ def run_program(main: Callable[[list[str]], int], arguments: Sequence[str], *, k
     """Run a program's main function.
 
     Args:
-        main: takes the arguments, returns an exit code, raises what it likes.
-        arguments: of the command line; debug.traceback=true among them shows where an error was raised.
-        keeps_traceback: main wants to see debug.traceback too, since it is a key of its config.
+        main: takes the arguments and returns an exit code; it may raise anything.
+        arguments: of the command line; debug.traceback=true shows where an error was raised.
+        keeps_traceback: whether main gets debug.traceback as well, because it is a key of its config.
 
     Returns: the exit code; every error has been printed on stderr in one sentence.
     """
     with_traceback = False
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text of the terminal's
+        if isinstance(stream, io.TextIOWrapper):  # the terminal may not be able to show a file's name
             stream.reconfigure(errors="backslashreplace")
     try:
         with _sigterm_raises():
@@ -85,7 +85,7 @@ def _names_traceback(word: str) -> bool:
 
 def _end(error: BaseException, with_traceback: bool) -> int:
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        return 128 + signal.SIGPIPE  # rich met the closed pipe, and has left it already
+        return 128 + signal.SIGPIPE  # rich has handled the closed pipe already
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             print_error(error.code)
@@ -121,7 +121,7 @@ def report(
 
 
 def exit_code(error: BaseException) -> int:
-    """What a program that met an error ends with."""
+    """The exit code of a program that ends with an error."""
     is_wrong = isinstance(error, UsageError) or _is_of_hydra(error)
     return WRONG if is_wrong or (isinstance(error, OSError) and error.errno in _WRONG_FILE) else FAILED
 
@@ -131,7 +131,7 @@ def describe(error: BaseException, folder: Path | None = None, *, is_sweep: bool
 
     Args:
         error: any.
-        folder: of the run, where there is one: an error of its files is followed by how to choose another.
+        folder: of the run, if there is one; an error of its files also says how to choose another folder.
         is_sweep: the run is a job of a sweep, whose folder is chosen by another key.
     """
     if isinstance(error, (UsageError, ProcessError, Diverged)):
@@ -142,7 +142,7 @@ def describe(error: BaseException, folder: Path | None = None, *, is_sweep: bool
         return explain(error)
     if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
         return _of_file(error, os.fsdecode(error.filename), folder, is_sweep)
-    if isinstance(error, OSError) and error.errno is None:  # made by our own readers, its text is a sentence
+    if isinstance(error, OSError) and error.errno is None:  # one of our readers raised it, with a sentence
         return str(error) or type(error).__name__
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
@@ -161,7 +161,7 @@ def _of_file(error: OSError, name: str, folder: Path | None, is_sweep: bool) -> 
 
 
 def _is_of_hydra(error: BaseException) -> bool:
-    """Whether Hydra or OmegaConf refuse something; they are not imported for it."""
+    """Whether an error comes from Hydra or OmegaConf, which are not imported just to find out."""
     return isinstance(error, Exception) and type(error).__module__.split(".")[0] in ("hydra", "omegaconf")
 
 
@@ -170,7 +170,7 @@ def _is_of_hydra(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Raise Interrupted at SIGTERM inside the block, so that what is under way cleans up after itself."""
+    """Raise Interrupted at SIGTERM inside the block, so that the running code can clean up."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
@@ -190,7 +190,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def _leave_closed_pipes() -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads any more (| head); what is still buffered goes nowhere."""
+    """Whether stdout or stderr is a pipe without a reader (| head); what is still buffered is discarded."""
     closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
     for stream in closed:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -203,7 +203,7 @@ def _is_closed_pipe(stream: TextIO) -> bool:
     poll = select.poll()
     try:
         poll.register(stream.fileno(), 0)
-    except (OSError, ValueError, AttributeError):  # it is no file at all
+    except (OSError, ValueError, AttributeError):  # it is not a file
         return False
     return any(happened & select.POLLERR for _, happened in poll.poll(0))
 
@@ -212,7 +212,7 @@ def _is_closed_pipe(stream: TextIO) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with refusals in one sentence and a suggestion for an option that does not exist."""
+    """An argparse parser whose errors are one sentence, with a suggestion for an option that does not exist."""
 
     def __init__(self, program: str, description: str, examples: str = "", **more: Any) -> None:
         super().__init__(
@@ -225,7 +225,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The parsed arguments; options may stand before, after and between the others.
+        """Parse the arguments; options may stand before, after and between the others.
 
         Raises: UsageError.
         """
@@ -261,14 +261,14 @@ _IN_OUR_WORDS = (
 
 
 def whole_number(text: str) -> int:
-    """The type of an option that is a whole number ≥ 0."""
+    """Read an option whose value is a whole number ≥ 0."""
     if not re.fullmatch(r"\d{1,18}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number ≥ 0, got {text!r}")
     return int(text)
 
 
 def key_values(words: Sequence[str], known: Collection[str], program: str) -> dict[str, str]:
-    """The settings of a program that takes key=value.
+    """Read the settings of a program that takes key=value.
 
     Raises: UsageError for a word that is none, a key that does not exist or is given twice.
     """

@@ -9,19 +9,19 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from snntrain.config.compose import CONF
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 
 @dataclass
 class Options:
-    """A command line taken apart.
+    """A parsed command line.
 
     Attributes:
         overrides: key=value, ~key.
         flags: options with their values.
         is_sweep: -m is among them.
-        completes: a shell asks how a word may go on; such words are no overrides.
+        completes: a shell asks for completions; the words are not overrides then.
     """
 
     overrides: list[str]
@@ -31,9 +31,9 @@ class Options:
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """Take a command line apart; options may stand before, after and between the overrides.
+    """Parse a command line; options may stand before, after and between the overrides.
 
-    Raises: UsageError for an option that does not exist, lacks its value, or names a folder or file that is not there.
+    Raises: UsageError for an option that does not exist, has no value, or names a missing folder or file.
     """
     parser = get_args_parser()
     parser.error = _refuse
@@ -62,7 +62,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _check_config_file(folder: str | None, name: str | None) -> None:
-    """The file that a command line is composed from in the place of conf/config.yaml."""
+    """Check the file that replaces conf/config.yaml."""
     where = CONF if folder is None else CONF.parent / folder  # as Hydra: from the folder of train.py, or absolute
     if not where.is_dir():
         raise UsageError(f"--config-path: {where} is not a folder.")

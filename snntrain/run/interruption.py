@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one clean exception."""
+"""Turn Ctrl-C and SIGTERM into one exception."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop by a signal.
+    """Raised when a signal asks the run to stop.
 
-    Not a KeyboardInterrupt: Lightning answers that one by ending the process before a report could be written.
+    It is not a KeyboardInterrupt, at which Lightning would end the process before a report could be written.
 
     Attributes:
-        exit_code: what the program should end with.
-        message: for the user, "" as long as nobody knows where the run was.
+        exit_code: with which the program should end.
+        message: for the user; "" until the run has said where it stopped.
     """
 
     def __init__(self, signal_number: int, message: str = "") -> None:
@@ -26,7 +26,7 @@ class Interrupted(BaseException):
 
 
 class ProcessError(RuntimeError):
-    """One of a run's processes ended badly; the others were stopped. The text says which one, why, and what to do."""
+    """Raised when one of a run's processes failed and the others were stopped; says which, why, and what to do."""
 
 
 @contextlib.contextmanager
@@ -52,8 +52,8 @@ def interruptible() -> Iterator[None]:
         for number in signals:
             signal.signal(number, stop)
 
-    # What is raised in a destructor or a weak reference's callback goes no further, and a signal that comes during a
-    # backward pass is often handled right there: it is sent once more.
+    # Python discards what is raised in a destructor or in the callback of a weak reference, and during a backward pass
+    # it often handles a signal there. Such a signal is sent once more.
     hook_before = sys.unraisablehook
 
     def send_again(lost: "sys.UnraisableHookArgs") -> None:

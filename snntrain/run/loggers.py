@@ -1,4 +1,4 @@
-"""What loggers get beside the curves: the config, the metrics of fit-end callbacks, and the figures of the report."""
+"""Pass the config, the metrics of fit-end callbacks and the figures of the report to the loggers."""
 
 import functools
 import io
@@ -33,25 +33,25 @@ def _naming(logger: Logger, action: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _place(logger: Logger) -> Path:
-    """The file of a CSV logger, the folder of another one's files."""
+    """The file of a CSV logger, or the folder of another logger's files."""
     place = Path(logger.log_dir or logger.save_dir or ".")
     return place / "metrics.csv" if isinstance(logger, CSVLogger) else place
 
 
 def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
-    """Hand the resolved config to all loggers but the CSV logger, beside whose files it lies."""
+    """Pass the resolved config to all loggers except the CSV logger, in whose folder it lies anyway."""
     for logger in loggers:
         if not isinstance(logger, CSVLogger):
             logger.log_hyperparams(dict(config))
 
 
 def log_results(loggers: Iterable[Logger], metrics: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
-    """Hand over what the end of a run brings, and end its record, so that the next run of a sweep gets its own.
+    """Log what is known at the end of a run, and close its record so that the next run of a sweep gets its own.
 
     Args:
         loggers: of the trainer. TensorBoard, Weights & Biases and MLflow show figures, others keep numbers only.
-        metrics: of the run; those of fit-end callbacks are logged here, as Lightning has not seen them.
-        figures: name → figure of the report; their ground becomes white.
+        metrics: of the run; those of fit-end callbacks are logged here, because Lightning has not seen them.
+        figures: name → figure of the report; their background becomes white.
     """
     new = {name: value for name, value in metrics.items() if name.split("/")[0] not in ("train", "val", "test")}
     for figure in figures.values():

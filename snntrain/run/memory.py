@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, where the allocator would hand it back and fetch it again at every step."""
+"""Keep freed memory in the process, which the allocator would otherwise return and fetch again at every step."""
 
 import ctypes
 import sys
@@ -7,12 +7,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc serve large tensors from memory it has, not from pages that the kernel must zero first.
+    """Let glibc serve large tensors from memory it already has instead of pages that the kernel must zero first.
 
-    By default it maps every block above 32 MiB afresh, which a sequence of activations reaches soon: with T = 16 that
-    costs a quarter of a training step on a CPU.
+    By default glibc maps every block above 32 MiB anew. A sequence of activations soon is as large: with T = 16 the
+    mapping costs a quarter of a training step on a CPU.
 
-    Returns: whether the allocator took the settings; other C libraries have none.
+    Returns: whether the allocator accepted the settings; other C libraries do not have them.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, hardware, data, command."""
+"""Record where a result comes from: code, versions, hardware, data, command."""
 
 import datetime
 import os
@@ -31,12 +31,12 @@ _LONGEST_DIFF = 1_000_000
 
 
 def provenance(overrides: list[str], data_hashes: dict[str, str], command: str | None = None) -> dict[str, Any]:
-    """Facts needed to find a result's cause again.
+    """Everything that is needed to obtain a result again.
 
     Args:
         overrides: the run's part of the command line.
         data_hashes: file → SHA-256.
-        command: what makes the same run; None: this program with the overrides.
+        command: that repeats the run; None: this program with the overrides.
     """
     return {
         "format": FORMAT,
@@ -50,7 +50,7 @@ def provenance(overrides: list[str], data_hashes: dict[str, str], command: str |
 
 
 def git(*arguments: str, root: Path = ROOT) -> str | None:
-    """What a git command says in a checkout, None if it fails."""
+    """The output of a git command in a checkout, None if it fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -76,7 +76,7 @@ def versions() -> dict[str, str | None]:
 
 
 def version_of(package: str) -> str | None:
-    """Version of an installed package, None if it is not."""
+    """Version of a package, None if it is not installed."""
     try:
         return metadata.version(package)
     except (metadata.PackageNotFoundError, ValueError):  # a name that no package can have
@@ -84,7 +84,7 @@ def version_of(package: str) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """What this machine computes with."""
+    """The hardware of this machine, as far as results may depend on it."""
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -110,7 +110,7 @@ def _processor() -> str:
 
 
 def _processor_model() -> str | None:
-    """Family, model and stepping, which say more than the name of a processor does in a virtual machine."""
+    """Family, model and stepping: in a virtual machine the name of the processor often says little."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Which folder a run works in, and which checkpoint it goes on from."""
+"""Choose the folder a run works in and the checkpoint it continues from."""
 
 import os
 import shlex
@@ -7,31 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntrain import checksums
-from snntrain.checkpoint import read_checkpoint
-from snntrain.config.saved import read_saved
-from snntrain.error import DamagedFile, UsageError
-from snntrain.files import newest_first, read_json, read_yaml
+from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.parallel.devices import is_first
+from snntrain.process import is_alive, named
 from snntrain.registry import did_you_mean
-from snntrain.run.owner import OWNER, claim, claim_fresh, is_alive, named, owner, take_over
-from snntrain.run.results import read_results
+from snntrain.run.checkpoint import read_checkpoint
+from snntrain.run.differences import RESUMABLE, differences
+from snntrain.run.folder import RunFolder
 from snntrain.terminal import terminal
-
-# A run may go on with other values of these; any other difference would make it a different experiment.
-_FREE = ("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust")
-_FREE_WITHIN = ("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps")
 
 console = terminal()
 
 
 @dataclass
 class Start:
-    """Where a run starts.
+    """The folder and checkpoint with which a run starts.
 
     Attributes:
         folder: the run folder.
-        checkpoint: what to go on from, None for a fresh start.
+        checkpoint: to continue from, None for a fresh start.
         fresh_folder: whether the folder was made for this very run and may be removed if the run is refused.
     """
 
@@ -43,14 +37,14 @@ class Start:
 def choose_start(
     config: Mapping[str, Any], folder: Path, *, is_chosen: bool = True, earlier: Path | None = None
 ) -> Start:
-    """Decide where to start, and take the folder: no other process will start or go on in it while this one lives.
+    """Decide where to start and take the folder, in which no other process can work until this one has ended.
 
     Args:
         config: checked; resume is None, 'auto', a run folder or a checkpoint file.
         folder: the folder that was made for this run.
-        is_chosen: the user named the folder, so a used one is refused; otherwise <folder>_2, … takes its place.
-        earlier: where the same job of a sweep ran before; it goes on there if it was cut off, and is not resumed
-            where it failed, since what it had learnt by then may be why.
+        is_chosen: whether the user named the folder: then a used one is refused, else <folder>_2, … is taken instead.
+        earlier: where the same job of a sweep ran before. It continues there if it was cut off. If it failed it starts
+            anew, because what it had learned may be the reason.
 
     Raises: UsageError if there is nothing to resume at the given path, the configs differ, or the folder holds
     another run.
@@ -66,125 +60,127 @@ def choose_start(
 
 def _take_fresh(folder: Path, is_chosen: bool) -> Path:
     if not is_chosen:
-        return claim_fresh(folder, "config.yaml")
-    if claim(folder, "config.yaml"):
+        return RunFolder(folder).claim_fresh().path
+    run = RunFolder(folder)
+    if run.claim():
         return folder
-    if not (folder / "config.yaml").exists():
+    if not run.config.exists():
         raise UsageError(
-            f"{folder} was taken by {named(owner(folder))}. Choose another folder with hydra.run.dir=…, or, if that "
-            f"process is gone, remove {folder / OWNER}."
+            f"{folder} was taken by {named(run.owner)}. Choose another folder with hydra.run.dir=…, or, if that "
+            f"process is gone, remove {run.owner_note}."
         )
     raise UsageError(
-        f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or go on with that run: "
+        f"{folder} holds a run already. Choose another folder with hydra.run.dir=…, or continue that run: "
         f"resume={folder}."
     )
 
 
 def _take_used(folder: Path) -> None:
-    earlier = owner(folder)
-    holder = take_over(folder, is_named=True)
+    run = RunFolder(folder)
+    earlier = run.owner
+    holder = run.take_over(is_named=True)
     if holder is not None:
         raise UsageError(f"resume: {folder} is still being run by {named(holder)}. Wait for it, or stop it first.")
     if earlier is not None and is_alive(earlier) is None:
         console.print(
-            f"resume: {folder} is taken over from {named(earlier)}, of which nobody can tell from here whether it "
-            "still runs. Stop it there if it does.",
+            f"resume: {folder} is taken over from {named(earlier)}. It cannot be seen from here whether that still "
+            "runs; if it does, stop it there.",
             soft_wrap=True,
         )
 
 
 def _find_start(config: Mapping[str, Any], folder: Path, earlier: Path | None) -> Start:
     resume = config["resume"]
-    if earlier is not None and _can_go_on(config, earlier):
-        return Start(earlier, earlier / "checkpoints/last.ckpt", fresh_folder=False)
+    if earlier is not None and _can_continue(config, RunFolder(earlier)):
+        return Start(earlier, RunFolder(earlier).last_checkpoint, fresh_folder=False)
     if resume is None:
         return Start(folder)
     if resume == "auto":
         found = _newest_unfinished(config, folder)
-        return Start(folder) if found is None else Start(found, found / "checkpoints/last.ckpt", fresh_folder=False)
+        return Start(folder) if found is None else Start(found.path, found.last_checkpoint, fresh_folder=False)
     path = Path(resume)
     if not path.exists():
         raise UsageError(
             f"resume: {path} does not exist.{did_you_mean(resume, ['auto'])} Give auto, a run folder or a .ckpt file."
         )
-    checkpoint = path / "checkpoints/last.ckpt" if path.is_dir() else path
-    if path.is_dir() and not checksums.verify(path):
-        _say(f"{path} is {checksums.UNVERIFIED}")
+    checkpoint = RunFolder(path).last_checkpoint if path.is_dir() else path
+    if path.is_dir() and (remark := RunFolder(path).verify()):
+        _say(remark)
     _refuse_differences(config, read_checkpoint(checkpoint)["snntrain"]["config"], checkpoint)
     return Start(path, checkpoint, fresh_folder=False) if path.is_dir() else Start(folder, checkpoint)
 
 
-def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> Path | None:
-    """The given folder, else the newest one under paths.runs, whose run has this config and did not finish.
+def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> RunFolder | None:
+    """The given folder or else the newest one under paths.runs whose run has this config and did not finish.
 
-    A run that cannot be read, or may be running elsewhere, is passed over with a line that names it.
+    A run that cannot be read, or that may be running elsewhere, is skipped with a message that names it.
     """
-    runs = newest_first(Path(config["paths"]["runs"]).glob("**/config.yaml"))
-    for file in [folder / "config.yaml", *runs]:
+    given = RunFolder(folder)
+    for run in [given, *RunFolder.below(Path(config["paths"]["runs"]))]:
         try:
-            if not _is_unfinished(config, file.parent, is_given=file.parent == folder):
+            if not _is_unfinished(config, run, is_given=run == given):
                 continue
         except (UsageError, OSError) as error:
-            _say(f"resume=auto passes over {file.parent}: {error}")
+            _say(f"resume=auto skips {run}: {error}")
             continue
-        holder = owner(file.parent)
+        holder = run.owner
         if holder is None or is_alive(holder) is False:
-            return file.parent
+            return run
         if is_alive(holder) is None:
             _say(
-                f"resume=auto passes over {file.parent}: it is held by {named(holder)}, of which nobody can tell from "
-                f"here whether it still runs. If it does not: resume={file.parent}."
+                f"resume=auto skips {run}: it belongs to {named(holder)}, and it cannot be seen from here whether that "
+                f"still runs. If it does not: resume={run}."
             )
     return None
 
 
-def _is_unfinished(config: Mapping[str, Any], folder: Path, *, is_given: bool) -> bool:
+def _is_unfinished(config: Mapping[str, Any], run: RunFolder, *, is_given: bool) -> bool:
     """Whether a folder holds a run of this config that did not finish and left a checkpoint.
 
     Raises: UsageError naming the file that cannot be read.
     """
-    if not os.path.lexists(folder / "checkpoints/last.ckpt"):
+    if not os.path.lexists(run.last_checkpoint):
         return False
-    if read_results(folder).get("status") == "finished" and not is_given:
+    if run.status() == "finished" and not is_given:
         return False
-    if differences(config, read_saved(folder)):
+    if differences(run.read_config(), config, free=RESUMABLE):
         return False
-    if not (folder / "checkpoints/last.ckpt").is_file():
-        raise DamagedFile(f"{folder / 'checkpoints/last.ckpt'} is no file.")
-    checksums.verify(folder)
+    if not run.last_checkpoint.is_file():
+        raise DamagedFile(f"{run.last_checkpoint} is not a file.")
+    run.verify()
     return True
 
 
-def _can_go_on(config: Mapping[str, Any], folder: Path) -> bool:
+def _can_continue(config: Mapping[str, Any], run: RunFolder) -> bool:
     """Whether a folder holds a run of this config that was cut off and left a checkpoint."""
-    if not (folder / "checkpoints/last.ckpt").is_file():
+    if not run.last_checkpoint.is_file():
         return False
     try:
-        if read_results(folder).get("status") in ("finished", "failed"):
+        if run.status() in ("finished", "failed"):
             return False
-        checksums.verify(folder)
-        read_checkpoint(folder / "checkpoints/last.ckpt")
-        return not differences(config, read_saved(folder))
-    except (OSError, UsageError) as error:  # damaged by whatever cut it off: the job starts anew
-        _say(f"{folder} is not resumed: {error}")
+        run.verify()
+        read_checkpoint(run.last_checkpoint)
+        return not differences(run.read_config(), config, free=RESUMABLE)
+    except (OSError, UsageError) as error:  # what cut it off has damaged it, so the job starts anew
+        _say(f"{run} is not resumed: {error}")
         return False
 
 
 def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapping[str, str]) -> None:
-    """Refuse to go on with data that are not those of the run so far.
+    """Refuse to continue with data that are not those the run was trained on so far.
 
     Args:
         content: of the checkpoint.
-        checkpoint: its file; in a run folder, provenance.json beside it knows the data too.
-        hashes: file → SHA-256 of the data as they are now.
+        checkpoint: its file; in a run folder, provenance.json names the data too.
+        hashes: file → SHA-256 of the present data.
 
     Raises: UsageError naming what changed.
     """
     saved = content["snntrain"].get("data")
     if saved is None:
         try:
-            saved = read_json(checkpoint.parent.parent / "provenance.json").get("data")
-        except FileNotFoundError:
+            saved = RunFolder.of_checkpoint(checkpoint).read(RunFolder.provenance).get("data")
+        except MissingFile:
             saved = None
     if not isinstance(saved, Mapping):
         _say(f"{checkpoint} does not say on which data its run was; they are not compared.")
@@ -206,30 +202,19 @@ def _say(line: str) -> None:
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:
-    different = differences(config, saved)
+    different = differences(saved, config, free=RESUMABLE)
     if different:
         raise UsageError(
-            f"resume: {checkpoint} belongs to a run with another config: {'; '.join(different)}. "
+            f"resume: {checkpoint} belongs to a run with another config: {'; '.join(map(str, different))}. "
             f"Give the same overrides again{_overrides_of(checkpoint)}, or start a new run without resume."
         )
 
 
 def _overrides_of(checkpoint: Path) -> str:
-    """The overrides that a run was started with, in words, where its folder tells."""
+    """The overrides that a run was started with, for a message; '' if its folder does not hold them."""
     try:
-        given = read_yaml(checkpoint.parent.parent / "overrides.yaml", kind=list)
+        given = RunFolder.of_checkpoint(checkpoint).read(RunFolder.overrides)
     except (OSError, UsageError):
         return ""
-    kept = [str(override) for override in given if not str(override).lstrip("+").startswith(("resume=", "hydra."))]
+    kept = [override for override in given if not override.lstrip("+").startswith(("resume=", "hydra."))]
     return f": {shlex.join(kept)}" if kept else ""
-
-
-def differences(config: Any, saved: Any, path: str = "") -> list[str]:
-    """What a config has otherwise than a saved one, in words; places in which a run may change are left out."""
-    if isinstance(config, Mapping) and isinstance(saved, Mapping):
-        found: list[str] = []
-        for key in [*config, *(key for key in saved if key not in config)]:
-            if path or key not in _FREE:
-                found += differences(config.get(key), saved.get(key), f"{path}.{key}" if path else str(key))
-        return found
-    return [] if config == saved or path in _FREE_WITHIN else [f"{path} is {config!r}, was {saved!r}"]

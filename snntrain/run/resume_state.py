@@ -1,6 +1,6 @@
-"""The state that an interrupted run left, checked before any of it is taken over.
+"""Check the state that an interrupted run left before any of it is restored.
 
-A checkpoint may be damaged, or somebody else's: Lightning, torch and the callbacks restore it without checking.
+A checkpoint may be damaged or come from another run; Lightning, torch and the callbacks restore it without checks.
 """
 
 import math
@@ -26,7 +26,7 @@ from snntrain.tree import walk
 
 _NEEDED = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "epoch", "global_step")
 _MOST_STEPS = 2**53
-# States of optimizers that have the shape of the parameter they belong to.
+# States of optimizers that have the shape of their parameter.
 _SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "sum")
 
 
@@ -40,24 +40,24 @@ def check_state(
     """Refuse a checkpoint whose state is not that of this run.
 
     Args:
-        content: of the checkpoint, as snntrain.checkpoint.read_checkpoint gives it.
-        task, trainer: of the run that is to go on, built but not begun; the task gets the checkpoint's weights.
+        content: of the checkpoint, as snntrain.run.checkpoint.read_checkpoint gives it.
+        task, trainer: of the run that is to continue; the task gets the checkpoint's weights.
         config: of the run.
         source: the checkpoint's file.
 
-    Raises: UsageError naming the file and the part of it that is not as it should be.
+    Raises: UsageError naming the file and the part of it that does not fit.
     """
     lacking = [key for key in _NEEDED if key not in content]
     if lacking:
         raise UsageError(
-            f"resume: {source} is no checkpoint to go on from: it lacks {', '.join(lacking)}. Give a run folder or its "
-            "checkpoints/last.ckpt."
+            f"resume: {source} is not a checkpoint to continue from: it lacks {', '.join(lacking)}. Give a run folder "
+            "or its checkpoints/last.ckpt."
         )
     _check_version(content, source)
     finite = {name for name, value in task.state_dict().items() if _is_finite(value)}
     for key in ("state_dict", "current_model_state"):
         if key in content:
-            load_weights(task, content[key], f"resume: {source}")  # as Lightning will, which has no words for the user
+            load_weights(task, content[key], f"resume: {source}")  # Lightning will too, with no message for the user
             _check_finite(content[key], key, source, finite)
     for name, _, value in walk(content.get("averaging_state", {})):
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -71,7 +71,7 @@ def check_state(
 
 
 def _damaged(source: Path, place: str, why: str) -> DamagedFile:
-    return DamagedFile(f"resume: {source} is damaged: {place} {why}. Go on from another checkpoint of the run.")
+    return DamagedFile(f"resume: {source} is damaged: {place} {why}. Continue from another checkpoint of the run.")
 
 
 def _check_version(content: Mapping[str, Any], source: Path) -> None:
@@ -102,7 +102,7 @@ def _is_finite(value: Any) -> bool:
 def _check_loops(loops: Any, trainer: pl.Trainer, content: Mapping[str, Any], source: Path) -> None:
     if not isinstance(loops, Mapping):
         raise _damaged(source, "loops", f"is {type(loops).__name__}, not a mapping")
-    same_version = content["pytorch-lightning_version"] == pl.__version__  # else Lightning changes it on reading
+    same_version = content["pytorch-lightning_version"] == pl.__version__  # otherwise Lightning migrates it on reading
     for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
         if name in loops:
             _check_like(loops[name], getattr(trainer, name).state_dict(), f"loops.{name}", source, same_version)
@@ -114,7 +114,7 @@ def _check_loops(loops: Any, trainer: pl.Trainer, content: Mapping[str, Any], so
 
 
 def _check_like(saved: Any, fresh: Any, place: str, source: Path, complete: bool = True) -> None:
-    """Refuse a state that is built otherwise than a fresh one: other keys, other kinds of values."""
+    """Refuse a state whose keys or kinds of values differ from those of a fresh one."""
     if isinstance(fresh, Mapping):
         if not isinstance(saved, Mapping):
             raise _damaged(source, place, f"is {type(saved).__name__}, not a mapping")

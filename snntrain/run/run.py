@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report. Or a look at the model or the data, without any of it."""
+"""One run: check → build → fit → test → report; or only show the model or the data."""
 
 import time
 import traceback
@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import yaml
 from omegaconf import DictConfig
 
-from snntrain import checksums
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config.check import check
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
+from snntrain.error import UsageError
 from snntrain.figure import collected
-from snntrain.files import write_json, write_text
+from snntrain.files import checksums, write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.parallel.agent import launch
 from snntrain.parallel.devices import check_devices, in_group, leave_group, processes
@@ -28,14 +26,15 @@ from snntrain.report.layer_table import layer_table
 from snntrain.report.report import write_report
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.fit_end import best_checkpoint, handed_over, task_with_best_weights
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
-from snntrain.run.owner import release
 from snntrain.run.provenance import provenance
-from snntrain.run.results import best_epoch, even_on_a_full_disk, write_results
+from snntrain.run.results import best_epoch, even_on_a_full_disk
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -62,13 +61,13 @@ def run(
         config: composed, without Hydra's own settings.
         folder: the run folder made for this run.
         overrides: the run's part of the command line, recorded.
-        command: recorded as what makes the same run; None: this program with the overrides.
-        more_callbacks: besides those of the config.
+        command: recorded as the one that repeats the run; None: this program with the overrides.
+        more_callbacks: in addition to those of the config.
         is_chosen, earlier: as in choose_start.
 
-    Returns: the metrics of results.json; {} if there was only something to show.
-    Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and
-    report were written.
+    Returns: the metrics of results.json; {} if the model or the data were shown.
+    Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and report were
+    written.
     """
     quieten_lightning()
     keep_freed_memory()
@@ -89,7 +88,7 @@ def run(
     try:
         return run_checked(settings, overrides, start.checkpoint, command, more_callbacks)
     finally:
-        release(start.folder)
+        RunFolder(start.folder).release()
 
 
 def run_checked(
@@ -103,7 +102,7 @@ def run_checked(
 
     Args:
         settings: a config that was checked.
-        checkpoint: what to go on from.
+        checkpoint: to continue from.
         overrides, command, more_callbacks: as in run.
 
     Returns, Raises: as run.
@@ -126,7 +125,7 @@ def train(
     command: str | None = None,
     more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
-    """The run itself, in this process or in this and others.
+    """Train, test and report in this process, which may be one of several.
 
     Args:
         settings, checkpoint, overrides, command, more_callbacks: as in run_checked.
@@ -143,7 +142,8 @@ def train(
     if checkpoint is not None:
         _check_resumed(built, checkpoint, hashes)
     if is_first:
-        _write_inputs(built, overrides, layers, command, hashes)
+        origin = provenance(overrides, hashes, command)
+        built.folder.write_inputs(built.config, overrides, origin, built.data.splits_record(), layers)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}
@@ -157,7 +157,7 @@ def train(
                 leave_group()
                 if not is_first:
                     return {}
-                built.data.trainer = None  # its loaders would go on giving this process its share
+                built.data.trainer = None  # otherwise its loaders would still give this process only its share
             best_task = partial(task_with_best_weights, built)
             _write_raster(built, best_task)
             if built.fit_end:
@@ -179,7 +179,7 @@ def train(
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
     _conclude(built, "finished", metrics, seconds)
-    _summarise(built, metrics)
+    _summarize(built, metrics)
     return metrics
 
 
@@ -191,7 +191,7 @@ def _check_show(show: str | None) -> None:
 
 
 def _show_model(settings: dict[str, Any]) -> None:
-    """The layers of the model; no data is read."""
+    """Print the layers of the model; no data are read."""
     task, shape = build_task(settings), "×".join(map(str, net_shape(settings)))
     console.print(bold(settings["name"], f"   T = {task.T}, a sample of one step is {shape}"))
     console.print(layer_table(_layers(task, settings)))
@@ -203,7 +203,7 @@ def _layers(task: pl.LightningModule, settings: dict[str, Any]) -> list[dict[str
 
 
 def quieten_lightning() -> None:
-    """Hide Lightning's advice about things that this program decides on purpose."""
+    """Hide Lightning's advice about what this program does on purpose."""
     import logging
 
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -213,29 +213,17 @@ def quieten_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
-        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is of all processes already
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # our metrics are reduced over all processes already
     ):
         warnings.filterwarnings("ignore", text)
 
 
 def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None:
-    """Refuse, before anything is written, a checkpoint that is not of this run and these data."""
+    """Refuse a checkpoint of another run or of other data before anything is written."""
     content = read_checkpoint(checkpoint)
     check_state(content, built.task, built.trainer, built.config, checkpoint)
     if built.trainer.is_global_zero:
         refuse_other_data(content, checkpoint, hashes)
-
-
-def _write_inputs(
-    built: Run, overrides: list[str], layers: list[dict[str, Any]], command: str | None, hashes: dict[str, str]
-) -> None:
-    checksums.begin(built.folder)
-    # First, because it says in which format the others are.
-    write_json(built.folder / "provenance.json", provenance(overrides, hashes, command))
-    write_text(built.folder / "config.yaml", yaml.safe_dump(built.config, sort_keys=False, allow_unicode=True))
-    write_text(built.folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
-    write_json(built.folder / "artifacts/splits.json", built.data.splits_record())
-    write_json(built.folder / "layers.json", layers)
 
 
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
@@ -262,19 +250,19 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # together, if several
+    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # all processes take part
     if not built.trainer.is_global_zero:
         return {}
     if confusion is not None:
-        write_confusion(confusion, built.data.CLASSES, built.folder / "artifacts/test.npz")
+        write_confusion(confusion, built.data.CLASSES, built.folder.test)
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
-            write_json(built.folder / "artifacts/synaptic_operations.json", callback.result)
+            write_json(built.folder.operations, callback.result)
     return {**_metrics_of_best_epoch(built), **tested}
 
 
 def _test_batches(built: Run) -> int:
-    """How many batches of data.batch_size the test had, over all processes."""
+    """How many batches of data.batch_size the test had in all processes together."""
     whole = -(-len(built.data.splits["test"]) // built.data.batch_size)
     return min(int(sum(built.trainer.num_test_batches)) * built.trainer.world_size, whole)
 
@@ -284,7 +272,7 @@ def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> No
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
         task = precision.convert_module(best_task().to(built.trainer.strategy.root_device))
-    write_raster(task, x, int(label), built.folder / "artifacts/raster.npz", precision)
+    write_raster(task, x, int(label), built.folder.raster, precision)
 
 
 def _best_row(built: Run) -> dict[str, float]:
@@ -307,30 +295,30 @@ def _conclude(
         more["best_epoch"] = int(_best_row(built)["epoch"])
     if message:
         more["message"] = message
-    write_results(built.folder, status, metrics, **more)
+    built.folder.write_results(status, metrics, **more)
     with collected() as figures:
-        write_report(built.folder)
+        write_report(built.folder.path)
     log_results(built.trainer.loggers, metrics, figures)
-    checksums.register(built.folder)
+    checksums.register(built.folder.path)
 
 
 def _conclude_early(
     built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str, trace: str = ""
 ) -> None:
-    """Conclude a run that an error or a signal has ended."""
+    """Conclude a run that was ended by an error or a signal."""
     with even_on_a_full_disk(status):
         _conclude(built, status, metrics, seconds, message)
         if trace:
-            write_text(built.folder / "traceback.txt", trace)
+            write_text(built.folder.traceback, trace)
 
 
 def _interruption_message(built: Run, interruption: Interrupted) -> str:
     epoch, epochs = len(built.history.rows), built.trainer.max_epochs
     where = "after the last epoch" if epoch == epochs else f"in epoch {epoch + 1} of {epochs}"
-    return f"Interrupted ({interruption}) {where}. Go on with the same command and resume={built.folder}"
+    return f"Interrupted ({interruption}) {where}. Continue with the same command and resume={built.folder}"
 
 
-def _summarise(built: Run, metrics: dict[str, float]) -> None:
+def _summarize(built: Run, metrics: dict[str, float]) -> None:
     speed = built.throughput.images_per_second
     parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
     if "test/energy_uJ" in metrics:
@@ -338,4 +326,4 @@ def _summarise(built: Run, metrics: dict[str, float]) -> None:
     console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
-    console.print(f"report: {built.folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {built.folder.report}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""One figure of a data set's samples: pictures, event frames over time, or channels over time."""
+"""Draw samples of a data set: pictures, event frames over time, or channels over time."""
 
 import warnings
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ def sample_figure(
 
 def _pictures(names: Sequence[str], rows: Sequence[np.ndarray]) -> Figure:
     every = np.concatenate(rows)
-    low, high = min(0.0, float(every.min())), max(1.0, float(every.max()))  # normalised ones go beyond [0, 1]
-    grid = [[_colours((picture - low) / (high - low)) for picture in samples] for samples in rows]
+    low, high = min(0.0, float(every.min())), max(1.0, float(every.max()))  # normalized pictures exceed [0, 1]
+    grid = [[_colors((picture - low) / (high - low)) for picture in samples] for samples in rows]
     return _grid(names, grid, (), 0.72, top=TOP - 0.2)
 
 
@@ -95,7 +95,7 @@ def _channels(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
 def _grid(
     names: Sequence[str], grid: Sequence[Sequence[np.ndarray]], headers: Sequence[str], side: float, top: float
 ) -> Figure:
-    """Pictures [H, W, 3] in rows; `side` inches wide each, with a thin line of ground between them."""
+    """Pictures [H, W, 3] in rows, each `side` inches wide, with a thin line of background between them."""
     columns = max(map(len, grid))
     height_of, width_of = grid[0][0].shape[:2]
     step, drop = side, side * height_of / width_of
@@ -107,7 +107,7 @@ def _grid(
         y = height - top - drop * (line + 1)
         figure.text((left - 0.12) / width, (y + drop / 2) / height, label, ha="right", va="center", size=9)
         for column, picture in enumerate(pictures):
-            # The last column of frames, their sum, stands a little apart.
+            # The last column of frames is their sum, set a little apart.
             apart = 0.1 if headers and column == len(headers) - 1 else 0.0
             axes = _axes(figure, (left + step * column + apart, y + 0.02, step - 0.04, drop - 0.04))
             axes.imshow(picture, interpolation="nearest", aspect="auto")
@@ -119,8 +119,8 @@ def _grid(
     return figure
 
 
-def _colours(picture: np.ndarray) -> np.ndarray:
-    """[C, H, W] with values in [0, 1] → [H, W, 3]; anything but three channels is grey."""
+def _colors(picture: np.ndarray) -> np.ndarray:
+    """[C, H, W] with values in [0, 1] → [H, W, 3]; anything but three channels is gray."""
     channels = picture if len(picture) == 3 else picture.mean(0, keepdims=True).repeat(3, axis=0)
     return np.moveaxis(channels, 0, -1).clip(0, 1)
 
@@ -129,16 +129,16 @@ def _polarities(frame: np.ndarray, strongest: float) -> np.ndarray:
     """[C, H, W] → [H, W, 3] on white: ON events blue, OFF red; of one channel, negative values count as OFF."""
     off, on = frame if len(frame) == 2 else (np.maximum(-frame.sum(0), 0), np.maximum(frame.sum(0), 0))
     both = on + off
-    colour = (
+    color = (
         sum(part[..., None] * np.array(matplotlib.colors.to_rgb(name)) for part, name in ((on, BLUE), (off, RED)))
         / np.where(both > 0, both, 1)[..., None]
     )
-    ink = np.clip(np.maximum(on, off) / strongest, 0, 1)[..., None] ** 0.7  # single events stay visible beside many
-    return (1 - ink * (1 - colour)).clip(0, 1)
+    ink = np.clip(np.maximum(on, off) / strongest, 0, 1)[..., None] ** 0.7  # keeps single events visible
+    return (1 - ink * (1 - color)).clip(0, 1)
 
 
 def _strongest(values: np.ndarray) -> float:
-    """The strength of full colour: single hot pixels must not pale the rest."""
+    """The value drawn in full color; single hot pixels must not make the others pale."""
     there = np.abs(values)[values != 0]
     return float(np.percentile(there, 98)) if there.size else 1.0
 

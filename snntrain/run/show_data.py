@@ -1,4 +1,4 @@
-"""show=data: what a data set holds, in a table and one figure, without training."""
+"""show=data: print what a data set holds and draw samples of it, without training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from snntrain.run.sample_figure import sample_figure
 from snntrain.terminal import bold, terminal
 
 CLASSES_LISTED, CLASSES_DRAWN, SAMPLES_DRAWN = 30, 10, 10
-SAMPLES_MEASURED = 256  # per split, for the range of values: enough for it, few enough to be framed at once
+SAMPLES_MEASURED = 256  # per split, to find the range of values: few enough to be made into frames at once
 
 console = terminal()
 
@@ -72,7 +72,7 @@ def _counts(data: DataModule) -> Table:
 
 
 def _table(rows: Mapping[str, str]) -> Table:
-    """Label and text, a row each."""
+    """One row for each label and its text."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -91,7 +91,7 @@ def _facts(name: str, data: DataModule) -> Table:
     try:
         known = source.find(name)
     except ValueError:
-        table.add_row("license", "your own data, or somebody's: ask whoever made it")
+        table.add_row("license", "unknown: these are data of your own, or ask the person who made them")
         return table
     for key in ("title", "license", "citation", "homepage"):
         table.add_row("data set" if key == "title" else key, Text(getattr(known, key)))
@@ -118,6 +118,6 @@ def _draw(data: DataModule, name: str, path: Path) -> None:
         rows.append(x.numpy())
     which = "" if len(drawn) == len(present) else f"{len(drawn)} of {len(present)} classes, "
     note = f"{which}{_form(split)}" + (", changed as in the first epoch" if split.is_augmented else "")
-    colours = ", ON blue, OFF red" if len(split.shape) == 4 else ""
+    colors = ", ON blue, OFF red" if len(split.shape) == 4 else ""
     classes = [str(data.CLASSES[label]) for label in drawn]
-    sample_figure(path, f"{name}: training samples", note + colours, classes, rows, split.shape)
+    sample_figure(path, f"{name}: training samples", note + colors, classes, rows, split.shape)

@@ -1,4 +1,4 @@
-"""Does a run fit into the memory at all? Lower bounds only: what passes may still be too large."""
+"""Refuse runs that cannot fit into memory. These are lower bounds: a run that passes may still be too large."""
 
 from collections.abc import Mapping
 from math import prod
@@ -7,8 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from snntrain.config.error import UsageError
 from snntrain.config.size import in_words, machine_memory
+from snntrain.error import UsageError
 from snntrain.parallel.devices import is_on_cuda, is_sharded
 
 _WEIGHTS_AND_GRADIENTS = 2
@@ -43,7 +43,7 @@ def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int
 
 
 def _largest_output(task: pl.LightningModule, config: Mapping[str, Any]) -> int:
-    """Values that surely exist of one sample and step; a net that is run step by step keeps its last outputs only."""
+    """Values that certainly exist for one sample and step; a net that runs step by step keeps only its last outputs."""
     shapes = getattr(task.net, "output_shapes", None)
     if not shapes or getattr(task, "step_mode", "m") == "s" or getattr(task, "chunk", None) is not None:
         return config["data"]["num_classes"]

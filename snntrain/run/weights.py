@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint, checked before anything is built for them or takes them over."""
+"""Check the tensors of a checkpoint before anything is built for them or loads them."""
 
 import math
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.size import in_words, machine_memory
-from snntrain.error import DamagedFile
+from snntrain.error import DamagedFile, UsageError
 from snntrain.files import MOST_VALUES
 from snntrain.tree import DEEPEST, values_in, walk
 
@@ -19,7 +19,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def check_tree(tree: Any, source: str) -> None:
-    """Refuse a state that is no tree of plain containers, numbers, texts and tensors, or is larger than its file.
+    """Refuse a state that holds more than plain containers, numbers, texts and tensors, or is larger than its file.
 
     Raises: DamagedFile.
     """
@@ -37,12 +37,12 @@ def check_tree(tree: Any, source: str) -> None:
 
 
 def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
-    """Refuse a state whose entries hold other kinds of numbers than those of a network: torch would convert them.
+    """Refuse a state whose entries hold another kind of number than the network's: torch would convert them silently.
 
-    Names and shapes are left to the modules: some read those of earlier programs or of peers, others refuse them.
+    Names and shapes are left to the modules: some accept those of earlier versions or of other libraries.
 
     Args:
-        saved: as read.
+        saved: the state.
         own: state_dict() of the network.
         source: for the error.
 
@@ -65,15 +65,15 @@ def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
 
 
 def _kind(tensor: Tensor) -> str | torch.dtype:
-    """Precision may differ (trainer.precision), the kind of number may not."""
+    """What must be equal in two tensors: the precision may differ (trainer.precision), the kind of number may not."""
     return "floating" if tensor.is_floating_point() else tensor.dtype
 
 
 def load_weights(module: nn.Module, saved: Any, source: str) -> None:
-    """Give a network the weights of a checkpoint.
+    """Load the weights of a checkpoint into a network.
 
-    Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite, or a buffer that is
-    NaN and was not when it was made (infinity may be meant: a mask).
+    Raises: UsageError naming what does not fit; DamagedFile naming a parameter that is not finite, or a buffer that
+    holds NaN now and did not before (infinity may be intended, in a mask).
     """
     with refusing(f"{source} does not fit the config"):
         check_weights(saved, module.state_dict(), source)
@@ -89,20 +89,20 @@ def load_weights(module: nn.Module, saved: Any, source: str) -> None:
 
 
 def memory_for(weights: Mapping[str, Any]) -> "MemoryLimit":
-    """A limit for building the network that has these weights: what it takes beyond them is small."""
+    """A memory limit for building the network that has these weights: it needs little besides them."""
     size = sum(value.numel() * value.element_size() for _, _, value in walk(weights) if isinstance(value, Tensor))
     most = machine_memory()
     return MemoryLimit(min(2**29 + 2 * size, most), min(2**30 + 16 * size, most))
 
 
 class MemoryLimit(TorchDispatchMode):
-    """While the block runs, refuse a tensor that is larger than a limit before it is made.
+    """Inside the block, refuse a tensor that is larger than a limit before it is made.
 
-    A config of one kilobyte can ask for a layer of terabytes. No random number is drawn and no value is changed.
+    A config of one kilobyte can ask for a layer of terabytes. No random numbers are drawn and no values are changed.
 
     Args:
-        single: bytes that one tensor may have.
-        total: bytes of all that are made.
+        single: largest number of bytes of one tensor.
+        total: largest number of bytes of all tensors that are made.
     """
 
     def __init__(self, single: int, total: int) -> None:
@@ -120,7 +120,7 @@ class MemoryLimit(TorchDispatchMode):
 
 
 def _size_of_result(func: Any, args: Any, kwargs: Mapping[str, Any]) -> int:
-    """Bytes that an operation's new tensors have, found without making them; 0 where that cannot be known."""
+    """Bytes of an operation's new tensors, found without making them; 0 where they cannot be known."""
     name = func._schema.name
     if name.endswith("_") or getattr(func, "is_view", False):
         return 0

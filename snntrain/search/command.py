@@ -1,4 +1,4 @@
-"""The command line of scripts/tune.py: read, checked, run by one worker or several."""
+"""The command line of scripts/tune.py: parse it, check it, and run it with one or several workers."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
 from snntrain.config.overrides import refuse_repeated
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.search.settings import Search, load_search, searches
@@ -19,7 +19,7 @@ from snntrain.terminal import bold, print_error, terminal
 
 _OWN = ("search", "n_trials", "workers", "study", "storage")
 _EXAMPLES = """\
-  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; again: it goes on
+  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; again: continue it
   python scripts/tune.py search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
   python scripts/tune.py search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
   python scripts/tune.py search=tau_lr_energy storage=sqlite:///study.db"""
@@ -29,7 +29,7 @@ console = terminal()
 
 @dataclass
 class Command:
-    """What was typed.
+    """A parsed command line.
 
     Attributes:
         changed: settings of the search.
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str]) -> int:
         with interruptible():
             return _search(parse(arguments), list(arguments))
     except Interrupted as interruption:
-        interruption.message = f"Interrupted ({interruption}). The same command goes on."
+        interruption.message = f"Interrupted ({interruption}). The same command continues it."
         terminal(stderr=True).print(interruption.message, soft_wrap=True)
         raise
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """A command line taken apart.
+    """Parse a command line.
 
     Raises: UsageError.
     """
@@ -110,7 +110,10 @@ def _count(key: str, value: str) -> int:
 
 def _search(command: Command, arguments: list[str]) -> int:
     search = load_search(command.name, command.changed, command.overrides)
-    from snntrain.search.storage import open_storage, without_password  # says how to install Optuna if it is missing
+    from snntrain.search.storage import (
+        open_storage,
+        without_password,
+    )  # raises an error that says how to install Optuna if it is missing
 
     runs = compose([text for text in search.overrides if text.lstrip("+").startswith("paths.")]).paths.runs
     folder = Path(runs) / "studies" / search.study
@@ -148,18 +151,18 @@ def _search(command: Command, arguments: list[str]) -> int:
 
 
 def _supervise(workers: int, arguments: list[str]) -> None:
-    """Run the same command in several processes; one that dies is reported, and its trial is run by the others.
+    """Run the same command in several processes; the others replace the trial of one that dies.
 
     Raises: Interrupted after the workers have ended.
     """
     again = [argument for argument in arguments if not argument.startswith("workers=")]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}  # else each would start a thread for every core
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}  # otherwise each would start a thread for every core
     started = [
         subprocess.Popen(
             [sys.executable, sys.argv[0], *again, f"--parent={os.getpid()}"],
             env=environment,
-            start_new_session=True,  # Ctrl-C comes here alone and is handed on once
+            start_new_session=True,  # so that only this process gets Ctrl-C, and passes it on once
         )
         for _ in range(workers)
     ]
@@ -186,7 +189,7 @@ def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) 
         console.print(row.command, soft_wrap=True)
     console.print(f"report: {folder / 'study.html'}", soft_wrap=True)
     if finished < search.n_trials:
-        return _fail(f"{finished} of {search.n_trials} trials are done; the same command goes on.", 1)
+        return _fail(f"{finished} of {search.n_trials} trials are done; the same command continues the study.", 1)
     return 0
 
 
@@ -198,8 +201,8 @@ def _help() -> None:
     console.print("Search for hyper-parameters: a study of many runs of train.py.\n")
     console.print("Settings: search=…  n_trials=…  workers=…  study=…  storage=… (a file or a database URL)")
     console.print("Everything else is an override of train.py, for every run.\n\nSearches, conf/search:")
-    for name, told in searches().items():
-        console.print(f"  {name:<16} {told}")
+    for name, summary in searches().items():
+        console.print(f"  {name:<16} {summary}")
     console.print(f"\nExamples:\n{_EXAMPLES}", soft_wrap=True)
 
 

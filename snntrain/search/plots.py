@@ -27,7 +27,7 @@ from snntrain.search.settings import Objective, Parameter, Search
 
 
 def history_plot(trials: Sequence[FrozenTrial], index: int, objective: Objective) -> str:
-    """An objective's value of every trial over its number, and the best up to there."""
+    """Draw an objective of every trial over its number, and the best value so far."""
     with style():
         figure = new_figure(FULL_WIDTH, 2.7)
         axes = figure.add_subplot(title=f"{objective.metric}, to be {objective.direction}d")
@@ -51,16 +51,16 @@ def history_plot(trials: Sequence[FrozenTrial], index: int, objective: Objective
 
 
 def epochs_plot(trials: Sequence[FrozenTrial], objective: Objective) -> str:
-    """The metric of every trial over its epochs."""
+    """Draw the metric of every trial over its epochs."""
     with style():
         figure = new_figure(FULL_WIDTH, 2.9)
         axes = figure.add_subplot(title=objective.metric)
-        for state, colour in ((TrialState.COMPLETE, BLUE), (TrialState.PRUNED, ORANGE)):
+        for state, color in ((TrialState.COMPLETE, BLUE), (TrialState.PRUNED, ORANGE)):
             for trial in trials:
                 if trial.state is state and trial.intermediate_values:
                     points = sorted(trial.intermediate_values.items())
-                    axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, alpha=0.65, clip_on=False)
-                    axes.plot(*points[-1], "x" if state is TrialState.PRUNED else "o", color=colour, markersize=4)
+                    axes.plot(*zip(*points, strict=True), color=color, linewidth=1, alpha=0.65, clip_on=False)
+                    axes.plot(*points[-1], "x" if state is TrialState.PRUNED else "o", color=color, markersize=4)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y")
@@ -68,7 +68,7 @@ def epochs_plot(trials: Sequence[FrozenTrial], objective: Objective) -> str:
 
 
 def importance_plot(shares: Mapping[str, Mapping[str, float]]) -> str:
-    """A bar for each parameter and objective."""
+    """Draw a bar for each parameter and objective."""
     with style():
         paths = list(next(iter(shares.values())))
         figure = new_figure(FULL_WIDTH, 0.8 + 0.3 * len(paths) * len(shares))
@@ -77,8 +77,8 @@ def importance_plot(shares: Mapping[str, Mapping[str, float]]) -> str:
         for index, (metric, of_paths) in enumerate(shares.items()):
             places = [place + (index - (len(shares) - 1) / 2) * height for place in range(len(paths))]
             values = [of_paths[path] for path in paths]
-            colour = (BLUE, ORANGE, GREEN, MUTED)[index % 4]
-            bars = axes.barh(places, values, height=0.9 * height, color=colour, label=f" {metric}")
+            color = (BLUE, ORANGE, GREEN, MUTED)[index % 4]
+            bars = axes.barh(places, values, height=0.9 * height, color=color, label=f" {metric}")
             axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=4, color=INK, fontsize=8)
         axes.set_yticks(range(len(paths)), paths)
         axes.invert_yaxis()
@@ -91,7 +91,7 @@ def importance_plot(shares: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], best: Sequence[int]) -> str:
-    """The first objective over each of the others; the front's trials carry their numbers."""
+    """Draw the first objective over each of the others, with the numbers of the trials of the front."""
     with style():
         others = list(enumerate(objectives))[1:]
         figure = new_figure(FULL_WIDTH, 3.6 * len(others))
@@ -117,7 +117,7 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
 
 
 def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[int]) -> str:
-    """Parameters and objectives side by side, a line for each trial, the better the darker, the best orange."""
+    """Draw parameters and objectives side by side, one line per trial: darker is better, the best are orange."""
     scales = [(path, *_scale(p, [t.params[path] for t in trials])) for path, p in search.parameters.items()]
     for index, objective in enumerate(search.objectives):
         values = [t.values[index] for t in trials]
@@ -129,10 +129,10 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
         axes = figure.add_subplot()
         order = sorted(range(len(trials)), key=lambda i: first[i])  # the best on top
         for rank, i in enumerate(order):
-            colour = BLUES(0.15 + 0.85 * rank / max(1, len(order) - 1))
+            color = BLUES(0.15 + 0.85 * rank / max(1, len(order) - 1))
             is_best = trials[i].number in best
             path = [places[i] for _, places, _ in scales]
-            axes.plot(path, color=ORANGE if is_best else colour, linewidth=1.8 if is_best else 1.1, clip_on=False)
+            axes.plot(path, color=ORANGE if is_best else color, linewidth=1.8 if is_best else 1.1, clip_on=False)
         for column, (_, _, ticks) in enumerate(scales):
             axes.axvline(column, color=MUTED, linewidth=0.8, zorder=0)
             for height, text in ticks:
@@ -156,7 +156,7 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
 
 
 def slice_plot(trials: Sequence[FrozenTrial], search: Search) -> str:
-    """An objective over each parameter."""
+    """Draw an objective over each parameter."""
     figures = []
     with style():
         for index, objective in enumerate(search.objectives):
@@ -175,12 +175,12 @@ def slice_plot(trials: Sequence[FrozenTrial], search: Search) -> str:
 
 def _draw_slice(axes: Axes, trials: Sequence[FrozenTrial], index: int, path: str, parameter: Parameter) -> None:
     names = None if parameter.choices is None else [str(value) for value in parameter.choices]
-    for state, colour, marker in ((TrialState.PRUNED, ORANGE, "x"), (TrialState.COMPLETE, BLUE, "o")):
+    for state, color, marker in ((TrialState.PRUNED, ORANGE, "x"), (TrialState.COMPLETE, BLUE, "o")):
         shown = [t for t in trials if t.state is state]
         across: list[Any] = [t.params[path] for t in shown]
         if names is not None:
             across = [parameter.choices.index(value) for value in across]
-        axes.scatter(across, [t.values[index] for t in shown], s=20, color=colour, marker=marker)
+        axes.scatter(across, [t.values[index] for t in shown], s=20, color=color, marker=marker)
     if names is not None:
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)

@@ -1,7 +1,5 @@
 """study.html, study.csv and study.json: a study as far as it has come, written anew as trials end."""
 
-import csv
-import io
 import math
 import shlex
 from collections.abc import Sequence
@@ -13,10 +11,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.files import write_json, write_text
+from snntrain.report.page import render
+from snntrain.run.folder import RunFolder
 from snntrain.search import plots
 from snntrain.search.settings import Search
 from snntrain.search.study import FINISHED, counted, trials_of
-from snntrain.spreadsheet import cell
+from snntrain.spreadsheet import csv_text
 
 REPORT = "study.html"
 _TEMPLATE = Path(__file__).with_name("study.html.j2")
@@ -53,29 +53,42 @@ def write_study(search: Search, study: optuna.Study, folder: Path) -> None:
     Args:
         folder: of the study; reports of runs are linked where they are in it.
     """
-    import jinja2
-
     trials = trials_of(study)
     rows = [_row(trial, len(search.objectives)) for trial in trials]
     write_text(folder / "study.csv", _csv(search, rows))
     write_json(folder / "study.json", {"search": asdict(search) | {"storage": None}, "trials": list(map(asdict, rows))})
-    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATE.parent), **settings)
     best = best_rows(search, study)
-    page = environment.get_template(_TEMPLATE.name).render(
+    finished = sum(trial.state in FINISHED for trial in trials)
+    sections = _sections(search, study, trials, [row.number for row in best])
+    page = render(
+        _TEMPLATE,
+        title=f"{search.study} · {finished} of {search.n_trials} trials",
+        heading=search.study,
+        tiles=_tiles(search, rows, best, finished),
+        links=[("best", "Best"), *(section[:2] for section in sections), ("trials", "Trials"), ("search", "Search")],
         search=search,
         rows=rows,
         best=best,
         best_numbers=[row.number for row in best],
-        counts={status: sum(row.status == status for row in rows) for status in dict.fromkeys(r.status for r in rows)},
-        finished=sum(trial.state in FINISHED for trial in trials),
-        sections=_sections(search, study, trials, [row.number for row in best]),
+        finished=finished,
+        sections=sections,
         on_test=[objective.metric for objective in search.objectives if objective.metric.startswith("test/")],
-        seconds=sum(row.seconds or 0 for row in rows),
-        linked={row.number for row in rows if row.folder and (folder / row.folder / "report.html").is_file()},
+        linked={row.number for row in rows if row.folder and RunFolder(folder / row.folder).report.is_file()},
         show=show,
     )
     write_text(folder / REPORT, page)
+
+
+def _tiles(search: Search, rows: Sequence[Row], best: Sequence[Row], finished: int) -> list[tuple[str, str, str]]:
+    statuses = [row.status for row in rows]
+    counts = " · ".join(f"{status} {statuses.count(status)}" for status in dict.fromkeys(statuses))
+    title = "Best " if len(search.objectives) == 1 else "First of the front: "
+    tiles = [("Trials", f"{finished} of {search.n_trials}", counts)]
+    for objective, value in zip(search.objectives, best[0].values if best else [], strict=False):
+        detail = f"trial {best[0].number}, to be {objective.direction}d"
+        tiles.append((f"{title}{objective.metric}", show(value), detail))
+    seconds = sum(row.seconds or 0 for row in rows)
+    return [*tiles, ("Time in trials", f"{seconds:.0f} s", f"{seconds / len(rows):.1f} s a trial" if rows else "")]
 
 
 def best_rows(search: Search, study: optuna.Study) -> list[Row]:
@@ -117,15 +130,12 @@ def _plain(value: float) -> float | None:
 
 
 def _csv(search: Search, rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     metrics = [objective.metric for objective in search.objectives]
-    writer.writerow(map(cell, ["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]))
+    lines: list[list[object]] = [["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]]
     for row in rows:
         parameters = [row.parameters.get(path) for path in search.parameters]
-        given = [row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message]
-        writer.writerow(map(cell, given))
-    return text.getvalue()
+        lines.append([row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message])
+    return csv_text(lines)
 
 
 def _sections(

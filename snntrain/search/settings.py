@@ -1,4 +1,4 @@
-"""conf/search/<name>.yaml: what is searched, for what, and how; checked whole before anything runs."""
+"""The settings of a search, conf/search/<name>.yaml, all checked before anything runs."""
 
 import math
 import string
@@ -13,31 +13,33 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.arguments import choice, integer
-from snntrain.config.binding import check_call, check_mapping
+from snntrain.binding import check_call
+from snntrain.config.binding import check_mapping
 from snntrain.config.compose import SEARCHES, check_overrides
-from snntrain.config.error import UsageError, refusing
+from snntrain.config.error import refusing
 from snntrain.config.monitor import check_direction
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 TYPES = ("float", "int", "categorical")
 DIRECTIONS = ("maximize", "minimize")
 Value = float | int | str | bool | None
 
-# Keys that a study decides itself, or that make no run.
+# Keys that a study sets itself, or with which nothing would be trained.
 _NOT_OF_A_RUN = ("paths.run", "resume", "show", "hydra")
 _OF_A_FOLDER = string.ascii_letters + string.digits + ".,+-_"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What one parameter may be.
+    """The values that one parameter may have.
 
     Attributes:
         type: float, int or categorical.
-        low, high: bounds, both included, low < high; of a number.
-        log: drawn on a logarithmic scale; needs low > 0 and no step.
-        step: distance of the values from low on, > 0.
-        choices: two or more texts, numbers or booleans, as they stand after the '=' of an override; of a categorical.
+        low, high: inclusive bounds of a number, low < high.
+        log: whether it is drawn on a logarithmic scale; needs low > 0 and no step.
+        step: distance between the values, starting from low, > 0.
+        choices: of a categorical: two or more texts, numbers or booleans, as written after the '=' of an override.
     """
 
     type: str
@@ -54,7 +56,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric of results.json, and whether to maximize or minimize it."""
+    """A metric of a run, and whether to maximize or minimize it."""
 
     metric: str
     direction: str
@@ -66,10 +68,10 @@ class Sampler:
 
     Attributes:
         type: tpe (tree-structured Parzen estimator) or random.
-        seed: ≥ 0; what a trial draws follows from it, the trial's number and the trials before.
+        seed: ≥ 0; it determines what a trial draws, together with the trial's number and the trials before it.
         n_startup_trials: random trials before tpe begins, ≥ 1.
-        multivariate: tpe looks at the parameters together.
-        constant_liar: tpe takes running trials for bad ones, so that workers do not try the same.
+        multivariate: whether tpe considers the parameters together.
+        constant_liar: whether tpe treats running trials as bad ones, so that workers do not try the same values.
     """
 
     type: str = "tpe"
@@ -81,13 +83,13 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Pruner:
-    """When a trial is given up: its best value so far is worse than the median of the others' at the same epoch.
+    """When to give a trial up: if its best value so far is worse than the median of the others at the same epoch.
 
     Attributes:
         type: median.
         n_startup_trials: complete trials before any is pruned, ≥ 1.
         n_warmup_steps: epochs of a trial before it may be pruned, ≥ 0.
-        interval_steps: epochs between two looks, ≥ 1.
+        interval_steps: epochs between two comparisons, ≥ 1.
     """
 
     type: str = "median"
@@ -98,18 +100,18 @@ class Pruner:
 
 @dataclass(frozen=True)
 class Search:
-    """A search.
+    """What to search, for which objectives, and how.
 
     Attributes:
-        parameters: path of an override → what it may be.
+        parameters: key of an override → the values it may have.
         objectives: one or more.
         study: name of the study and of its folder.
-        n_trials: the study is done when so many trials are complete or pruned, ≥ 1.
+        n_trials: the study is done when this many trials are complete or pruned, ≥ 1.
         overrides: of every run.
         storage: a file (Optuna's journal) or a database URL such as sqlite:///study.db; default: a file in the study's
             folder.
-        sampler, pruner: see there; pruner null prunes nothing, and must be null where there are several objectives.
-        max_failures: a worker stops when so many of its trials in a row failed, ≥ 1.
+        sampler, pruner: see there. With pruner null nothing is pruned; several objectives need that.
+        max_failures: a worker stops when this many of its trials in a row have failed, ≥ 1.
     """
 
     parameters: dict[str, Parameter]
@@ -124,7 +126,7 @@ class Search:
 
 
 def searches() -> dict[str, str]:
-    """Name of a search → the first line of its file."""
+    """The searches of conf/search: name → the first line of its file."""
     found = {}
     for file in sorted(SEARCHES.glob("*.yaml")):
         found[file.stem] = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
@@ -136,7 +138,7 @@ def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] 
 
     Args:
         name: of a file in conf/search, or the path of a .yaml file.
-        changed: study, n_trials, storage of the command line.
+        changed: study, n_trials and storage, from the command line.
         overrides: for every run, after those of the file.
 
     Raises: UsageError naming the place in the file.
@@ -205,7 +207,7 @@ def _parameter(path: Any, node: Any) -> Parameter:
                 raise UsageError(
                     f"{place}.choices: {value!r} is not a text, number, boolean or null; quote a list, '[default,ema]'."
                 )
-        if not made.choices or len(set(made.choices)) < max(2, len(made.choices)):  # to Python 1 and true are the same
+        if not made.choices or len(set(made.choices)) < max(2, len(made.choices)):  # to Python, 1 and true are equal
             raise UsageError(f"{place}.choices must be two or more different values, got {made.choices!r}.")
         return made
     if made.choices is not None:
@@ -218,8 +220,8 @@ def _check_range(place: str, made: Parameter) -> None:
     for key in ("low", "high"):
         value = getattr(made, key)
         if value is None or not math.isfinite(value) or (made.type == "int" and not isinstance(value, int)):
-            wanted = "an integer" if made.type == "int" else "a finite number"
-            raise UsageError(f"{place}.{key} must be {wanted}, got {value!r}.")
+            kind = "an integer" if made.type == "int" else "a finite number"
+            raise UsageError(f"{place}.{key} must be {kind}, got {value!r}.")
     if made.low >= made.high:
         raise UsageError(f"{place}: low must be less than high, got low {made.low!r} and high {made.high!r}.")
     if made.log and made.low <= 0:
@@ -229,8 +231,8 @@ def _check_range(place: str, made: Parameter) -> None:
     if made.log:
         raise UsageError(f"{place}: log and step exclude each other; keep one.")
     if not 0 < made.step <= made.high - made.low or (made.type == "int" and not isinstance(made.step, int)):
-        wanted = "an integer" if made.type == "int" else "a number"
-        raise UsageError(f"{place}.step must be {wanted} > 0 and at most high - low, got {made.step!r}.")
+        kind = "an integer" if made.type == "int" else "a number"
+        raise UsageError(f"{place}.step must be {kind} > 0 and at most high - low, got {made.step!r}.")
 
 
 def _objective(index: int, node: Any) -> Objective:
@@ -238,8 +240,8 @@ def _objective(index: int, node: Any) -> Objective:
     check_mapping(node, place)
     check_call(Objective, node, place)
     choice(place, "direction", node["direction"], DIRECTIONS)
-    wanted = node["direction"].removesuffix("imize")
-    check_direction(f"{place}.metric", node["metric"], f"{place}.direction", wanted, suffix="imize")
+    mode = node["direction"].removesuffix("imize")
+    check_direction(f"{place}.metric", node["metric"], f"{place}.direction", mode, suffix="imize")
     return Objective(**node)
 
 
@@ -266,7 +268,7 @@ def _pruner(node: Any) -> Pruner | None:
 
 
 def _overrides(given: list[str], parameters: Mapping[str, Any]) -> list[str]:
-    """The overrides of every run, the later of two for the same key alone."""
+    """The overrides of every run; of two for the same key only the later one."""
     check_overrides(given)
     kept: dict[str, str] = {}
     for text in given:

@@ -1,4 +1,4 @@
-"""Parameters as overrides, and a search tried before it starts."""
+"""Turn parameters into overrides, and try a search before it starts."""
 
 import contextlib
 import io
@@ -11,9 +11,9 @@ import optuna
 
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
-from snntrain.report.run_files import RunFiles
+from snntrain.run.folder import RunFolder
 from snntrain.search.settings import Parameter, Search, Value
 
 _TWO_BATCHES = {
@@ -25,7 +25,7 @@ _TWO_BATCHES = {
 
 
 def suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[str, Value]:
-    """Path → the value that the study's sampler draws."""
+    """Draw a value of every parameter with the study's sampler."""
     drawn: dict[str, Value] = {}
     for path, p in parameters.items():
         if p.type == "categorical":
@@ -38,7 +38,7 @@ def suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[st
 
 
 def as_overrides(values: Mapping[str, Value]) -> list[str]:
-    """Values as they stand on a command line; a text is taken as it is written."""
+    """Values as overrides; a text is used as it is written."""
     words = {True: "true", False: "false", None: "null"}
     return [
         f"{path}={words[value] if value is None or isinstance(value, bool) else value}"
@@ -47,9 +47,9 @@ def as_overrides(values: Mapping[str, Value]) -> list[str]:
 
 
 def try_ends(search: Search) -> dict[str, Any]:
-    """Compose and check a config for both ends or every choice of each parameter.
+    """Compose and check a config for both ends, or every choice, of each parameter.
 
-    Returns: the resolved config of the first ends.
+    Returns: the resolved config with the first end of each.
     Raises: UsageError naming the parameter that does not fit.
     """
     first = {path: parameter.ends()[0] for path, parameter in search.parameters.items()}
@@ -77,7 +77,7 @@ def _checked(overrides: list[str], place: str) -> dict[str, Any]:
 
 def _refuse_other_monitor(search: Search, config: Mapping[str, Any]) -> None:
     if len(search.objectives) > 1:
-        return  # the best epoch is the monitored one for all of them
+        return  # the best epoch by the monitored metric serves all of them
     objective, monitor = search.objectives[0], config["monitor"]
     mode = objective.direction.removesuffix("imize")
     if objective.metric != monitor["metric"] or mode != monitor["mode"]:
@@ -89,9 +89,9 @@ def _refuse_other_monitor(search: Search, config: Mapping[str, Any]) -> None:
 
 
 def rehearse(search: Search) -> None:
-    """Run two batches of everything in a folder that is thrown away: are the metrics there that the search is for?
+    """Run two batches in a temporary folder, to see whether the runs have the metrics of the objectives.
 
-    Raises: UsageError naming a metric that is not there, or why the run failed.
+    Raises: UsageError naming a metric that they do not have, or why the run failed.
     """
     from snntrain.run.front import describe
     from snntrain.run.run import run
@@ -106,7 +106,7 @@ def rehearse(search: Search) -> None:
                 metrics = run(compose(overrides), folder, overrides)
         except Exception as error:
             raise UsageError(f"the search was tried with two batches, and failed: {describe(error)}") from error
-        of_epochs = RunFiles(folder).read_or("metrics.csv", {})
+        of_epochs = {name for row in RunFolder(folder).epochs() for name in row}
     for index, objective in enumerate(search.objectives):
         if objective.metric not in metrics:
             known = sorted(name for name in metrics if name.count("/") == 1)

@@ -1,7 +1,6 @@
-"""Where a study is kept: a journal file, or a database."""
+"""Open the storage of a study: a journal file or a database."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -10,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.files import naming
+from snntrain.process import lock
 
 try:
     import optuna
@@ -21,36 +21,32 @@ except ImportError as error:
         "A search needs Optuna ≥ 4, which is not installed: pip install -c constraints.txt -e '.[tune]'"
     ) from error
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # what its information says, a line per trial, is said here
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own output has a line for each trial already
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class JournalLock:
-    """The system's lock on a file beside the journal.
+    """A lock on a file beside the journal.
 
-    Unlike Optuna's own locks it goes with its process, so that a killed worker holds nobody up. What that worker left
-    half written at the journal's end is cut off before the next one writes there.
+    Unlike Optuna's own locks it ends with its process, so that a killed worker blocks no other. A line that such a
+    worker left half written at the end of the journal is cut off before the next worker writes there.
     """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._held: int | None = None
+        self._lock = lock(Path(f"{journal}.lock"))
 
     def acquire(self) -> bool:
-        handle = os.open(f"{self._journal}.lock", os.O_CREAT | os.O_RDWR, 0o666)
+        self._lock.acquire()
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             _cut_off_half_line(self._journal)
         except BaseException:
-            os.close(handle)
+            self._lock.release()
             raise
-        self._held = handle
         return True
 
     def release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            os.close(held)
+        self._lock.release()
 
 
 def _cut_off_half_line(journal: Path) -> None:
@@ -65,7 +61,7 @@ def _cut_off_half_line(journal: Path) -> None:
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal, whose errors name the file."""
+    """Optuna's journal with errors that name the file."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with naming(Path(self._file_path)):
@@ -73,7 +69,7 @@ class Journal(JournalFileBackend):
 
 
 def open_storage(where: str) -> Any:
-    """Optuna's storage at a file or a database URL; made if it is not there.
+    """Open Optuna's storage at a file or database URL, making it if it does not exist.
 
     Raises: UsageError, without the URL's password.
     """
@@ -91,7 +87,7 @@ def open_storage(where: str) -> Any:
 
 
 def without_password(where: str) -> str:
-    """A storage as it may be shown."""
+    """A storage without the password of its URL, for messages."""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", where)
 
 
@@ -101,7 +97,7 @@ def _refusing(shown: str) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except Exception as error:  # of SQLAlchemy, its drivers, alembic, the file system: no common class
+    except Exception as error:  # SQLAlchemy, its drivers, alembic and the file system have no common class
         text = " ".join(without_password(str(error)).split()).rstrip(".")
         raise UsageError(
             f"storage={shown} cannot be used: {type(error).__name__}: {text[:300]}. Give a file, or a URL such as "
@@ -117,5 +113,5 @@ def _refuse_other_file(journal: Path) -> None:
     with contextlib.suppress(ValueError):
         if not line or "op_code" in json.loads(line):
             return
-    if line.endswith(b"\n") or not line.startswith(b'{"'):  # else the first line of a journal, cut off
+    if line.endswith(b"\n") or not line.startswith(b'{"'):  # otherwise it is the first line of a journal, cut off
         raise UsageError(f"storage={journal} is not the journal of a study. Name another file.")

@@ -1,4 +1,4 @@
-"""A study in its storage: opened, compared with what is to be searched, and counted."""
+"""Open a study, compare it with the present search, and count its trials."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.randomness import derived_seed
-from snntrain.run.resume import differences
+from snntrain.run.differences import RESUMABLE, differences
 from snntrain.search.settings import Sampler, Search
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -19,10 +19,10 @@ SURPLUS = "surplus"  # status of a trial that found all places taken; it never b
 
 
 class SeededByNumber(BaseSampler):
-    """A sampler whose draws follow from the trial's number and the trials before it, not from who asks.
+    """A sampler whose draws depend only on the trial's number and the trials before it, not on the worker.
 
-    So workers never draw the same, and a study that was stopped and taken up again by one worker gets the trials that
-    it would have got.
+    So no two workers draw the same values, and a study that one worker stops and continues gets the trials that it
+    would have got without the stop.
 
     Args:
         make: seed → sampler.
@@ -56,11 +56,11 @@ def has_trials(search: Search, storage: Any) -> bool:
 
 
 def open_study(search: Search, storage: Any, config: Mapping[str, Any]) -> optuna.Study:
-    """The study of a search, made if there is none.
+    """Open the study of a search, or make it if there is none.
 
     Args:
-        storage: an open one.
-        config: of the first run that is tried, resolved: what the runs have in common, and the parameters' first ends.
+        storage: from open_storage.
+        config: resolved, with the first end of every parameter.
 
     Raises: UsageError if its study searched something else.
     """
@@ -114,26 +114,25 @@ def _content(search: Search, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, Any]) -> None:
     saved = study.user_attrs["content"]
-    found = []
+    found: list[object] = []
     for path in dict.fromkeys([*content["parameters"], *saved["parameters"]]):
         new, old = content["parameters"].get(path), saved["parameters"].get(path)
         if new is None or old is None:
             found.append(f"the parameter {path} is {'new' if old is None else 'missing'}")
         else:
-            found += differences(new, old, path)
-    found += differences(content["objectives"], saved["objectives"], "objectives")
+            found += differences(old, new, path=path)
+    found += differences(saved["objectives"], content["objectives"], path="objectives")
     if not found:  # the config of the first run follows from the parameters
-        found += differences(content["config"], saved["config"])
-        found += differences(content["config"].get("callbacks"), saved["config"].get("callbacks"), "callbacks")
+        found += differences(saved["config"], content["config"], free=RESUMABLE - {"callbacks"})
     if found:
         raise UsageError(
-            f"study={search.study} searched something else: {'; '.join(found)}. "
+            f"study={search.study} searched something else: {'; '.join(map(str, found))}. "
             "Search the same again, or choose another name: study=…"
         )
 
 
 def counted(study: optuna.Study) -> dict[str, int]:
-    """How many trials there are, by what became of them; surplus ones were never trials."""
+    """How many trials there are of each outcome, without surplus ones, which never began."""
     counts = {state.name.lower(): 0 for state in TrialState}
     for trial in trials_of(study):
         counts[trial.state.name.lower()] += 1

@@ -1,4 +1,4 @@
-"""One trial: an ordinary run, in a folder with the trial's number, and what the study is told of it."""
+"""Run one trial, an ordinary run in a folder with the trial's number, and report its outcome to the study."""
 
 import contextlib
 import gc
@@ -14,14 +14,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.callback import Pruned, Pruning
-from snntrain.checksums import appending
 from snntrain.config.compose import compose
 from snntrain.error import Diverged
 from snntrain.files import naming
+from snntrain.files.checksums import appending
 from snntrain.report.report import write_report
+from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted
-from snntrain.run.results import results_or_none, write_results
 from snntrain.run.run import run
 from snntrain.search.claim import beating
 from snntrain.search.settings import Search
@@ -32,13 +32,14 @@ _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 @dataclass
 class Outcome:
-    """What became of a trial.
+    """How a trial ended.
 
     Attributes:
-        status: finished, pruned, failed, interrupted; or lost: taken for dead by another worker, and replaced.
-        values: of the objectives; of a pruned trial the last one told.
+        status: finished, pruned, failed, interrupted, or lost (another worker took this one for dead and replaced the
+            trial).
+        values: of the objectives; of a pruned trial the last one reported.
         message: why it did not finish.
-        seconds: it took.
+        seconds: that it took.
     """
 
     status: str
@@ -47,28 +48,28 @@ class Outcome:
     seconds: float
 
 
-def run_folder(folder: Path, number: int) -> Path:
+def run_folder(folder: Path, number: int) -> RunFolder:
     """The run folder of a trial."""
-    return folder / f"trial_{number:04d}"
+    return RunFolder(folder / f"trial_{number:04d}")
 
 
 def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: Path) -> Outcome:
-    """Run a claimed trial and tell the study.
+    """Run a claimed trial and report its outcome to the study.
 
     Args:
         folder: of the study.
 
-    Raises: Interrupted after the study was told.
+    Raises: Interrupted after the outcome was reported.
     """
     place = run_folder(folder, trial.number)
     began, values, interruption = time.perf_counter(), [], None
     try:
         overrides = [*search.overrides, *as_overrides(suggest(trial, search.parameters))]
         trial.set_user_attr("overrides", overrides)
-        trial.set_user_attr("folder", place.name)
-        sys.argv = ["train.py", *overrides]  # what provenance.json is to say: this repeats the run
-        with beating(trial), _output_into(place / "output.txt"):
-            metrics = run(compose(overrides), place, overrides, more_callbacks=_callbacks(search, trial))
+        trial.set_user_attr("folder", place.path.name)
+        sys.argv = ["train.py", *overrides]  # recorded as the command that repeats the run
+        with beating(trial), _output_into(place.path / "output.txt"):
+            metrics = run(compose(overrides), place.path, overrides, more_callbacks=_callbacks(search, trial))
         values = [_finite(metrics, objective.metric) for objective in search.objectives]
         status, message = "finished", ""
     except (Pruned, Diverged) as pruned:
@@ -77,19 +78,19 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
         status, message, interruption = "interrupted", "interrupted", signal
     except Exception as error:
         status, message = "failed", describe(error)
-    gc.collect()  # a net and its optimiser hold each other; the next trial needs the memory
+    gc.collect()  # a net and its optimizer refer to each other; the next trial needs the memory
     seconds = round(time.perf_counter() - began, 3)
-    if not results_or_none(place):  # refused before anything was written
-        write_results(place, status, {}, message=message)
-        write_report(place)
-    told = _tell(study, trial, status, values, message, seconds, results_or_none(place).get("metrics", {}))
+    if not place.usable_outcome():  # refused before anything was written
+        place.write_results(status, {}, message=message)
+        write_report(place.path)
+    status_in_study = _report(study, trial, status, values, message, seconds, place.usable_outcome().get("metrics", {}))
     if interruption is not None:
         raise interruption
     if status == "pruned":
         values = list(study.get_trials(deepcopy=False)[trial.number].intermediate_values.values())[-1:]
-    if told == "lost":
+    if status_in_study == "lost":
         message = f"another worker took this one for dead and replaced the trial. {message}".rstrip()
-    return Outcome(told, values, message, seconds)
+    return Outcome(status_in_study, values, message, seconds)
 
 
 def _callbacks(search: Search, trial: optuna.Trial) -> list[Pruning]:
@@ -105,7 +106,7 @@ def _callbacks(search: Search, trial: optuna.Trial) -> list[Pruning]:
 
 @contextlib.contextmanager
 def _output_into(path: Path) -> Iterator[None]:
-    """What a run prints goes into its folder: several workers share a terminal."""
+    """Redirect what a run prints into its folder, because several workers share a terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         appending(path),
@@ -125,7 +126,7 @@ def _finite(metrics: Mapping[str, float], name: str) -> float:
     return metrics[name]
 
 
-def _tell(
+def _report(
     study: optuna.Study,
     trial: optuna.Trial,
     status: str,
@@ -141,37 +142,37 @@ def _tell(
             trial.set_user_attr(key, value)
         study.tell(trial, values if state is TrialState.COMPLETE else None, state=state)
     except (ValueError, RuntimeError):  # the trial is marked as failed already
-        return "lost"  # its place is another's by now
+        return "lost"  # another trial has its place by now
     return status
 
 
 def settle_orphan(search: Search, study: optuna.Study, orphan: FrozenTrial, folder: Path) -> str:
-    """Tell the study what became of a trial whose worker died.
+    """Report the outcome of a trial whose worker died.
 
-    A worker can die between the end of its run and its message to the study: such a trial counts, with the results in
-    its run folder. Any other one failed, and its place is free again.
+    A worker can die after its run has ended and before it reports so. Such a trial counts, with the results in its run
+    folder. Any other one failed, and its place becomes free.
 
     Args:
         folder: of the study; the run folder lies in it if the worker ran on this machine.
 
-    Returns: what became of it, in words; '' if another worker was faster.
+    Returns: the outcome in words; '' if another worker was faster.
     """
     place = run_folder(folder, orphan.number)
-    left = results_or_none(place) if orphan.user_attrs.get("folder") == place.name else {}
+    left = place.usable_outcome() if orphan.user_attrs.get("folder") == place.path.name else {}
     metrics, values, status = left.get("metrics", {}), [], left.get("status")
     if status == "finished":
         values = [metrics.get(objective.metric) for objective in search.objectives]
-    if status not in _STATES or None in values:  # results.json holds null for what is not finite
+    if status not in _STATES or None in values:  # what is not finite is null in JSON
         status = "killed"
     message = "Its worker was killed; another trial took its place." if status == "killed" else ""
     trial = optuna.Trial(study, orphan._trial_id)
     seconds = round(sum(left.get("seconds", {}).values()), 3)
-    told = _tell(study, trial, status, values, message, seconds, metrics)
-    if told == "lost":
+    status_in_study = _report(study, trial, status, values, message, seconds, metrics)
+    if status_in_study == "lost":
         return ""
     if status in _STATES:
         return f"it had {status}, and counts"
-    if place.is_dir() and not (place / "results.json").exists():
-        write_results(place, "failed", {}, message=message)
-        write_report(place)
+    if place.path.is_dir() and not place.results.exists():
+        place.write_results("failed", {}, message=message)
+        write_report(place.path)
     return "another trial takes its place"

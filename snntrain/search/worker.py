@@ -1,4 +1,4 @@
-"""A worker of a study: claims a place, runs the trial, again and again until the study is done."""
+"""A worker of a study: it claims and runs one trial after the other until the study is done."""
 
 import os
 import time
@@ -13,21 +13,21 @@ from snntrain.search.settings import Search
 from snntrain.search.study import number_finished
 from snntrain.search.trial import Outcome, run_trial, settle_orphan
 
-_LOOK_AGAIN = 0.5  # seconds, while others run the last trials: one of them might die
-_SHARE_OF_REPORTS = 0.1  # of the time
+_LOOK_AGAIN = 0.5  # seconds between looks while others run the last trials, since one of them may die
+_SHARE_OF_REPORTS = 0.1  # of the time may be spent on writing the report
 
 
 class TooManyFailures(Exception):
-    """Trials of a worker failed one after the other; the text is the last one's."""
+    """Raised when trials of a worker fail one after the other; its text includes that of the last one."""
 
 
 def work(search: Search, study: optuna.Study, folder: Path, say: Callable[[str], None], parent: int = 0) -> None:
-    """Run trials until n_trials are complete or pruned, by whomever.
+    """Run trials until n_trials are complete or pruned, counting those of other workers.
 
     Args:
         folder: of the study.
-        say: takes a line for each trial.
-        parent: process that started this one; when it is gone no further trial begins.
+        say: prints a line, called for each trial.
+        parent: process that started this one; when it is gone, no further trial begins.
 
     Raises: Interrupted; TooManyFailures.
     """

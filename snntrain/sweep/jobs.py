@@ -1,4 +1,4 @@
-"""What a sweep folder holds: its jobs, and how each of them ended.
+"""The records of a sweep folder: its jobs, and how each of them ended.
 
 sweep.json      the command's overrides and the list of jobs, written before the first one starts
 jobs/<n>.json   one job: "running" with its process from its start on, its outcome when it ends
@@ -12,22 +12,30 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from snntrain.error import UsageError
 from snntrain.files import damage, newest_first, read_json, write_json
-from snntrain.run.owner import is_alive, this_process
-from snntrain.run.results import read_results
+from snntrain.process import is_alive, this_process
+from snntrain.run.folder import RunFolder
+from snntrain.run.ownership import OwnedFolder
+from snntrain.run.results import exact_metrics
 from snntrain.terminal import terminal
 
 SWEEP = "sweep.json"
 STATUSES = ("waiting", "running", "finished", "failed", "interrupted", "killed", "damaged")
-JOB_VARIABLE = "SNNTRAIN_JOB"  # tells a job its number, whatever process it is started in
+JOB_VARIABLE = "SNNTRAIN_JOB"  # holds the number of a job, in whichever process it runs
 
 console = terminal()
 
-# What may differ between a job and its repetition: how and where it runs, not what is computed.
+# What may differ when a job is repeated: how and where it runs, but not what it computes.
 _NOT_COMPARED = ("sweep.resume", "launch", "paths.runs")
+
+
+class SweepFolder(OwnedFolder):
+    """The folder of a sweep, which one process runs at a time."""
+
+    USED_ONCE_IT_HOLDS: ClassVar[str] = SWEEP
 
 
 @dataclass
@@ -37,13 +45,13 @@ class Job:
     Attributes:
         number: its place in the sweep, and the name of its run folder.
         overrides: its part of the command line.
-        status: waiting, running, finished, failed, interrupted, killed (ended without a word), or damaged (its record
+        status: waiting, running, finished, failed, interrupted, killed (it left no outcome), or damaged (its record
             cannot be read).
-        error: what it failed of.
+        error: why it failed.
         seconds: how long it took.
         metrics: as in results.json.
         folder: its run folder, from the sweep folder; None before there is one.
-        process: who runs it.
+        process: that runs it.
     """
 
     number: int
@@ -62,7 +70,7 @@ class Job:
 
 
 def same(overrides: Sequence[str]) -> frozenset[str]:
-    """Equal for command lines that compute the same: order, and what only says how they run, make no difference."""
+    """Equal for command lines that compute the same: neither their order matters nor how and where they run."""
     plain = (override.lstrip("+") for override in overrides)
     return frozenset(override for override in plain if override.partition("=")[0] not in _NOT_COMPARED)
 
@@ -115,23 +123,21 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
         return job
     latest = latest_folder(folder, str(number))
     try:
-        results = {} if latest is None else read_results(latest)
+        results = {} if latest is None else RunFolder(latest).outcome()
     except UsageError as error:
         results, job.error = {}, str(error)
     if latest is not None:
         job.folder = latest.name
     if is_alive(job.process) is False:
-        killed = "its process is gone and left no word: it was killed, or ran out of memory"
+        killed = "its process is gone and left no outcome: it was killed, or ran out of memory"
         job.status, job.error = "killed", f"{killed}; {job.error}" if job.error else killed
         if results.get("status") == "finished":  # killed between the run's last file and the record
-            hexadecimal = results.get("hex", {})
-            job.status, job.error = "finished", ""
-            job.metrics = {name: float.fromhex(value) for name, value in hexadecimal.items()}
+            job.status, job.error, job.metrics = "finished", "", exact_metrics(results)
     return job
 
 
 def _fill(job: Job, content: dict[str, Any]) -> None:
-    """Take over what a record says. Raises: what damage does to its reader."""
+    """Fill in what a record says. Raises: what damage does to its reader."""
     status, error = content["status"], content["error"]
     metrics = {str(name): float(value) for name, value in content["metrics"].items()}
     seconds, folder, process = content["seconds"], content["folder"], content["process"]
@@ -166,25 +172,25 @@ def record_path(folder: Path, number: int) -> Path:
 
 
 def latest_folder(folder: Path, name: str) -> Path | None:
-    """Of <name>, <name>_2, <name>_3, … the last that holds a run."""
+    """The last of <name>, <name>_2, <name>_3, … that holds a run."""
     tries = {1: folder / name}
     if folder.is_dir():
         for path in folder.iterdir():
             if match := re.fullmatch(re.escape(name) + r"_(\d+)", path.name):
                 tries[int(match[1])] = path
-    runs = [path for _, path in sorted(tries.items()) if (path / "config.yaml").is_file()]
+    runs = [path for _, path in sorted(tries.items()) if RunFolder(path).config.is_file()]
     return runs[-1] if runs else None
 
 
 def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
     """The newest sweep folder under a root that was started with these overrides."""
-    wanted = same(overrides)
+    expected = same(overrides)
     for file in newest_first(root.glob(f"**/{SWEEP}")):
         try:
-            if same(read_sweep(file.parent)["overrides"]) == wanted:
+            if same(read_sweep(file.parent)["overrides"]) == expected:
                 return file.parent
         except (OSError, UsageError) as error:
-            console.print(f"sweep.resume=true passes over {file.parent}: {error}", soft_wrap=True)
+            console.print(f"sweep.resume=true skips {file.parent}: {error}", soft_wrap=True)
     return None
 
 

@@ -1,18 +1,21 @@
-"""Jobs of a sweep in other processes: what they need of their launcher, a GPU each, a file for their output."""
+"""Run the jobs of a sweep in other processes: their launcher, a GPU for each, a file for their output."""
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import filelock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.files import naming
+from snntrain.process import lock
 
 # launch=… → (the plugin's module, what pip calls it, the extra of pyproject.toml)
 PACKAGES = {
@@ -22,7 +25,7 @@ PACKAGES = {
 }
 _GPUS_VARIABLE = "SNNTRAIN_GPUS"
 
-_held: list[TextIO] = []  # the lock of this process's GPU, held until it ends
+_held: list[filelock.BaseFileLock] = []  # the lock of this process's GPU, held until it ends
 
 
 def check_launchers(overrides: Sequence[str]) -> None:
@@ -47,12 +50,12 @@ def check_launchers(overrides: Sequence[str]) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is the package it would be in
+    except ModuleNotFoundError:  # not even the package it would be in
         return False
 
 
 def announce_gpus() -> None:
-    """Tell the processes started from here on which GPUs there are to be dealt out: they must not ask CUDA first."""
+    """Tell the processes that are started from now on which GPUs there are, since they must not ask CUDA for it."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -61,20 +64,20 @@ def announce_gpus() -> None:
 
 
 def take_gpu(config: DictConfig, folder: Path) -> str | None:
-    """Let this process see one GPU only: the first that no other process of the sweep has.
+    """Let this process see only one GPU: the first that no other process of the sweep uses.
 
-    With more processes than GPUs, some share one. Nothing happens where there is no choice to make: on the CPU, outside
-    of joblib's processes, for a run on several devices.
+    With more processes than GPUs, some share one. On the CPU, outside joblib's processes, and for a run on several
+    devices there is nothing to choose, and nothing happens.
 
     Args:
-        config: the job's.
-        folder: of the sweep; it gets the locks.
+        config: of the job.
+        folder: of the sweep; the locks lie in it.
 
     Returns: the GPU's name in CUDA_VISIBLE_DEVICES, None if none was chosen.
     """
     gpus = [gpu for gpu in os.environ.get(_GPUS_VARIABLE, "").split(",") if gpu]
-    wanted = config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto")
-    if not gpus or not wanted or config.trainer.get("devices", 1) not in (1, "1", "auto"):
+    may_use_gpu = config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto")
+    if not gpus or not may_use_gpu or config.trainer.get("devices", 1) not in (1, "1", "auto"):
         return None
     if not _held:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[_slot(folder / ".slots") % len(gpus)]
@@ -83,25 +86,18 @@ def take_gpu(config: DictConfig, folder: Path) -> str | None:
 
 def _slot(folder: Path) -> int:
     """The lowest number that no living process holds."""
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        file = (folder / str(number)).open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            number += 1
-            continue
-        _held.append(file)
-        return number
+    for number in itertools.count():
+        held = lock(folder / str(number), seconds=0)
+        with contextlib.suppress(TimeoutError):
+            held.acquire()
+            _held.append(held)
+            return number
 
 
 @contextlib.contextmanager
 def output_in(path: Path) -> Iterator[TextIO]:
-    """Send what this process prints inside the block into a file; gives the stream that it went to before."""
+    """Redirect what this process prints inside the block into a file; yields the stream it went to before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -125,7 +121,7 @@ def output_in(path: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def every_result(launcher: object) -> Iterator[None]:
-    """Inside the block, submitit's launchers wait for all jobs; without it they leave at the first that was killed."""
+    """Let submitit's launchers wait for all jobs inside the block, where they would stop at the first killed one."""
     if "submitit" not in type(launcher).__module__:
         yield
         return
@@ -136,7 +132,7 @@ def every_result(launcher: object) -> Iterator[None]:
     def tolerant(job: Any) -> list[Any]:
         try:
             return results(job)
-        except Exception as error:  # that of a job which ended without a result, whatever it was
+        except Exception as error:  # the job ended without a result, for any reason
             lost = JobReturn()
             lost.return_value, lost.status = error, JobStatus.FAILED
             return [lost]

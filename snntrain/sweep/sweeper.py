@@ -1,4 +1,4 @@
-"""Hydra's basic sweeper, with a folder of its own for every sweep, records of the jobs, and going on after a stop."""
+"""Hydra's basic sweeper with a folder for every sweep, records of its jobs, and resuming after a stop."""
 
 import os
 from collections.abc import Sequence
@@ -10,15 +10,16 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from snntrain.config.error import UsageError
 from snntrain.config.monitor import mode_of
+from snntrain.error import UsageError
 from snntrain.files import write_text
+from snntrain.process import is_alive, named
 from snntrain.report.runs_page import print_sweep, write_sweep_report
-from snntrain.run.owner import claim, claim_fresh, is_alive, named, owner, release, remove_if_empty, take_over
 from snntrain.sweep.jobs import (
     JOB_VARIABLE,
     SWEEP,
     Job,
+    SweepFolder,
     newest_sweep,
     read_jobs,
     record_path,
@@ -33,7 +34,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E40
 
 console = terminal()
 if not console.is_terminal and "COLUMNS" not in os.environ:
-    console.width = 160  # in a file nothing says how wide a table may be, and 80 columns fold its names
+    console.width = 160  # a file has no width, and 80 columns would fold the names of a table
 
 
 def register_sweeper() -> None:
@@ -50,10 +51,10 @@ class JobSweeper(BasicSweeper):
     Args: as in Hydra's basic sweeper.
     """
 
-    failures: ClassVar[list[Job] | None] = None  # of the sweep that this process has run; None before that
+    failures: ClassVar[list[Job] | None] = None  # of the sweep that ran in this process; None before it ran
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Choose and take the sweep's folder before the launcher hears of it."""
+        """Choose and take the sweep's folder before the launcher is told about it."""
         self.folder = _choose_folder(config)
         self.is_named = _is_chosen(config)
         self.given: dict[int, list[str]] = {}  # number → overrides as Hydra takes them
@@ -66,7 +67,8 @@ class JobSweeper(BasicSweeper):
         try:
             jobs = self._plan(arguments)
         except BaseException:
-            _abandon(self.folder)
+            SweepFolder(self.folder).release()
+            SweepFolder(self.folder).remove_if_empty()
             raise
         try:
             self._run([job for job in jobs if job.status != "finished"])
@@ -78,7 +80,7 @@ class JobSweeper(BasicSweeper):
         return []
 
     def _plan(self, arguments: list[str]) -> list[Job]:
-        """The jobs of this command, numbered; what an earlier sweep left of them is known."""
+        """Number the jobs of this command, and find what an earlier sweep left of them."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         batches = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
         known = read_jobs(self.folder) if (self.folder / SWEEP).exists() else []
@@ -110,7 +112,7 @@ class JobSweeper(BasicSweeper):
             self._launch(list(batch))
 
     def _launch(self, batch: list[Job]) -> None:
-        """Run some jobs; when the launcher breaks, since one of its processes was killed, those not begun run later."""
+        """Run some jobs; if a killed process breaks the launcher, start the jobs that had not begun again."""
         while batch:
             broken = ""
             try:
@@ -130,7 +132,7 @@ class JobSweeper(BasicSweeper):
             batch = waiting
 
     def _arguments(self, job: Job) -> list[str]:
-        """What the launcher is to compose a job from: its overrides, folder and number."""
+        """The words from which the launcher composes a job: its overrides, folder and number."""
         subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]
         subdir = str(subdir).replace("${hydra.job.num}", str(job.number))
         return [
@@ -145,17 +147,17 @@ class JobSweeper(BasicSweeper):
         write_job(self.folder, job)
 
     def _settle(self, batch: Sequence[Job]) -> None:
-        """After the launcher has returned, a job that still counts as running was killed, wherever it ran."""
+        """Record as killed what still counts as running after the launcher has returned."""
         numbers = {job.number for job in batch}
         for job in read_jobs(self.folder):
             if job.number not in numbers or job.status not in ("running", "killed"):
                 continue
             if job.status == "running":
-                job.status, job.error = "killed", "its process left no word: it was killed, or ran out of memory"
+                job.status, job.error = "killed", "its process left no outcome: it was killed, or ran out of memory"
             write_job(self.folder, job)
 
     def _mark_interrupted(self) -> None:
-        """joblib kills its processes on Ctrl-C, before they could say so; those of a cluster go on."""
+        """Record as interrupted what joblib killed on Ctrl-C; jobs on a cluster continue."""
         if "joblib" not in type(self.launcher).__module__:
             return
         for job in read_jobs(self.folder):
@@ -170,7 +172,7 @@ class JobSweeper(BasicSweeper):
             write_sweep_report(self.folder)
         finally:
             print_sweep(self.folder, console)
-            release(self.folder)
+            SweepFolder(self.folder).release()
 
 
 def _is_chosen(config: DictConfig) -> bool:
@@ -193,26 +195,27 @@ def _choose_folder(config: DictConfig) -> Path:
             return earlier
         console.print(f"no earlier sweep of these overrides in {config.paths.runs}: a new one", soft_wrap=True)
     if not is_chosen:
-        return claim_fresh(folder, SWEEP)
-    if not claim(folder, SWEEP):
+        return SweepFolder(folder).claim_fresh().path
+    if not SweepFolder(folder).claim():
         raise UsageError(
-            f"{folder} holds a sweep already. Go on with it: sweep.resume=true, or choose another hydra.sweep.dir=…."
+            f"{folder} holds a sweep already. Continue it: sweep.resume=true, or choose another hydra.sweep.dir=…."
         )
     return folder
 
 
 def _take_earlier(folder: Path, is_named: bool) -> None:
-    """Go on in the folder of an earlier sweep.
+    """Take the folder of an earlier sweep in order to continue it.
 
-    Raises: UsageError if a process that lives holds it, or, unless the user named it, one that may live elsewhere.
+    Raises: UsageError if a living process owns it or, unless the user named it, one that may live elsewhere.
     """
-    earlier = owner(folder)
-    holder = take_over(folder, is_named=is_named)
+    sweep = SweepFolder(folder)
+    earlier = sweep.owner
+    holder = sweep.take_over(is_named=is_named)
     if holder is not None and is_alive(holder):
         raise UsageError(f"sweep.resume=true: {folder} is still being run by {named(holder)}.")
     if holder is not None:
         raise UsageError(
-            f"sweep.resume=true: {folder} is held by {named(holder)}, of which nobody can tell from here whether it "
+            f"sweep.resume=true: {folder} belongs to {named(holder)}, and it cannot be seen from here whether that "
             f"still runs. If it does not, name the sweep: hydra.sweep.dir={folder}."
         )
     if earlier is not None and is_alive(earlier) is None:
@@ -220,7 +223,7 @@ def _take_earlier(folder: Path, is_named: bool) -> None:
 
 
 def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
-    """A job of the earlier sweep that goes on by itself, its sweep having been killed."""
+    """Refuse to start a job again that is still running, though its sweep was killed."""
     if job.status != "running":
         return
     where = f"job {job.number} runs as {named(job.process)}"
@@ -228,19 +231,13 @@ def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
         raise UsageError(f"sweep.resume=true: {where}. Wait for it, or stop it first.")
     if not is_named:
         raise UsageError(
-            f"sweep.resume=true: {where}, of which nobody can tell from here whether it is still there. If it is not, "
+            f"sweep.resume=true: {where}, and it cannot be seen from here whether that still runs. If it does not, "
             f"name the sweep: hydra.sweep.dir={folder}."
         )
     console.print(
         f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
         soft_wrap=True,
     )
-
-
-def _abandon(folder: Path) -> None:
-    """Leave no trace of a sweep that was refused."""
-    release(folder)
-    remove_if_empty(folder)
 
 
 def _reason(ended: Any) -> str:

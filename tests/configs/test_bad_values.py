@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.binding import resolve_name
 from snntrain.config.check import SUPPLIED, check
 from snntrain.config.compose import groups
-from snntrain.config.ranges import range_of
 from snntrain.data.augmentation import v2
+from snntrain.error import UsageError
 from snntrain.parallel.devices import check_devices
+from snntrain.ranges import range_of
 from snntrain.run.build import build_callbacks, build_task, check_fit_end, make_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.run import quieten_lightning
@@ -250,4 +251,4 @@ def test_every_numeric_argument_of_a_library_that_conf_names_has_a_range(file, o
     supplied = (name for names in SUPPLIED.values() for name in names)
     checked_elsewhere = {"devices", "precision", *supplied}  # snntrain.parallel.devices; a list of words
     without = [name for name in numeric_arguments(owner) if range_of(owner, name) is None]
-    assert set(without) - checked_elsewhere == set(), f"add them to snntrain/config/ranges.py, as {file} names it"
+    assert set(without) - checked_elsewhere == set(), f"add them with snntrain.ranges.set_ranges, as {file} names it"

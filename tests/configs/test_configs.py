@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from snntrain import registry
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.check import check
 from snntrain.config.compose import SEARCHES, groups
 from snntrain.config.schema import top_level_keys
+from snntrain.error import UsageError
 from snntrain.model.builder import build_neuron
 from snntrain.run.build import build_net, build_task
 from snntrain.sweep.launch import check_launchers

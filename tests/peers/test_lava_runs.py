@@ -4,13 +4,12 @@ python scripts/install_lava.py ~/lava, then pytest tests/peers/test_lava_runs.py
 seconds for each net.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from exportable_nets import random_case
 from torch import nn
 
 from snntrain import functional, layer, neuron
@@ -24,18 +23,6 @@ pytestmark = [
     pytest.mark.skipif(installed_lava() is None, reason="Lava is not installed: python scripts/install_lava.py FOLDER"),
 ]
 
-NETS = str(Path(__file__).resolve().parents[1] / "unit" / "export")
-
-
-@pytest.fixture
-def random_case():
-    sys.path.insert(0, NETS)
-    try:
-        import exportable_nets
-    finally:
-        sys.path.remove(NETS)
-    return exportable_nets.random_case
-
 
 def compare(exported, x: torch.Tensor) -> None:
     """Raises: AssertionError where Lava and the emulator differ."""
@@ -48,7 +35,7 @@ def compare(exported, x: torch.Tensor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2000, 2030))
-def test_random_nets(tmp_path, random_case, seed):
+def test_random_nets(tmp_path, seed):
     """Convolutions, dense and recurrent layers, several samples in one run, graded inputs; see exportable_nets."""
     case = random_case(seed)
     compare(export(case.net, tmp_path / "net.h5", case.x), case.x)

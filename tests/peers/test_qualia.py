@@ -4,14 +4,12 @@ Outputs, potentials, hyper-parameters and fractional bits are equal bit for bit,
 """
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.optional
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 GROUPS = [
     *("quantizer, fixed point", "quantizer, free step", "quantizer, learned step", "quantizer, least error"),
     *("quantizer, disabled", "IF", "LIF", "ATIF"),
@@ -23,11 +21,8 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = Path(os.environ.get("SNNTRAIN_QUALIA", "")).expanduser()
     if not (folder / "qualia_plugin_snn").exists():
         pytest.skip("SNNTRAIN_QUALIA names no folder with qualia-plugin-snn: python scripts/compare_qualia.py FOLDER")
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import compare_qualia
-    finally:
-        sys.path.remove(str(SCRIPTS))
+    import compare_qualia
+
     path = tmp_path_factory.mktemp("qualia") / "reference.npz"
     compare_qualia.run_reference(folder, path)
     return compare_qualia.compare(path)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from programs import SMALL, last_of_each
 
-from snntrain import checksums
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.experiment.reproduction import reproduce_from
+from snntrain.files import checksums
 from snntrain.report.run_rows import find_rows, note_of_unverified
 from snntrain.report.run_table import table_of
 from snntrain.run import resume
@@ -91,7 +92,7 @@ def test_a_run_from_before_says_that_it_is_unverified(trained, tmp_path, capsys)
     assert capsys.readouterr().out.count(f"{run} is {checksums.UNVERIFIED}") == 2
 
 
-def test_a_run_that_goes_on_is_sound_again(trained, tmp_path, program):
+def test_a_resumed_run_is_sound_again(trained, tmp_path, program):
     run = tmp_path / "run"
     shutil.copytree(trained / "sound", run)
     assert program("train.py", *TINY, f"resume={run}").returncode == 0

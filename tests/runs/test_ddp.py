@@ -88,7 +88,7 @@ def test_every_sample_is_seen_once_by_one_process(together):
     assert not set(seen["train", 0]) & set(seen["val", 0])
 
 
-def test_files_and_words_come_once(together, alone):
+def test_files_and_messages_are_written_once(together, alone):
     cwd, process = together
     assert process.stderr == ""
     assert {path.name for path in cwd.iterdir() if path.is_dir()} - {"__pycache__"} == {"run"}
@@ -187,13 +187,13 @@ ENDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("whom", "number", "code", "status", "message"), ENDS.values(), ids=ENDS)
-def test_when_one_process_ends_all_do_and_say_how_to_go_on(tmp_path, whom, number, code, status, message):
+def test_when_one_process_ends_all_do_and_say_how_to_continue(tmp_path, whom, number, code, status, message):
     ended, output, seconds = end(tmp_path, whom, number)
     assert ended == code, output
     assert seconds < 30
     assert "Traceback" not in output
     run, words = tmp_path / "run", " ".join(output.split())
-    assert message in words and f"resume={run}" in words and words.count("Go on with the same command") == 1
+    assert message in words and f"resume={run}" in words and words.count("Continue with the same command") == 1
     assert results(run)["status"] == status and message in results(run)["message"]
     assert "val/acc" in results(run)["metrics"]
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
@@ -223,7 +223,7 @@ def test_a_resumed_run_ends_with_the_metrics_of_an_uninterrupted_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_process_refuses_is_said_once(tmp_path):
+def test_what_a_process_refuses_is_printed_once(tmp_path):
     config = [argument for argument in CONFIG if "features" not in argument]
     layers = "model.layers=[Flatten,neuron]"
     process = complete("train.py", *config, *TOGETHER, layers, cwd=tmp_path)
@@ -232,7 +232,7 @@ def test_what_a_process_refuses_is_said_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_processes_of_torchrun_are_used_as_they_are(tmp_path):
+def test_processes_that_torchrun_started_are_used(tmp_path):
     """Each of them runs the whole program; the first one writes."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
     process = subprocess.run(

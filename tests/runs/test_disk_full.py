@@ -18,9 +18,9 @@ import yaml
 from event_files import stream, write_bin
 from programs import SMALL
 
-from snntrain import checksums
-from snntrain.checkpoint import read_checkpoint
 from snntrain.config import compose
+from snntrain.files import checksums
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.run import run as run_training
 
 pytestmark = [
@@ -140,7 +140,7 @@ def test_recording(disk, tmp_path, earlier):
     check_ten(disk, attempt)
 
 
-def test_a_cache_that_is_full_is_named_and_the_run_goes_on(disk, program, tmp_path, monkeypatch):
+def test_a_full_cache_is_named_and_the_run_continues(disk, program, tmp_path, monkeypatch):
     """It only saves time."""
     for label in ("left", "right"):
         for number in range(12):

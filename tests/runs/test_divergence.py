@@ -35,7 +35,7 @@ def test_a_fine_tuning_that_diverges_keeps_what_was_tested(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_several_processes_the_message_is_that_of_one(tmp_path):
+def test_a_divergence_in_several_processes_has_the_message_of_one_process(tmp_path):
     done = complete("train.py", *SMALL, *FROM_EPOCH_2, "trainer=ddp", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("error: Training diverged at step ")
     found = results(tmp_path / "run")

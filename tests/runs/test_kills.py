@@ -1,4 +1,4 @@
-"""SIGKILL at fifty random moments: no result is lost, and what goes on ends bit for bit as if nothing had happened."""
+"""SIGKILL at fifty random moments: no result is lost, and a resumed run ends bit for bit as if nothing had happened."""
 
 import subprocess
 import sys

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment import recording, reproduction
 from snntrain.experiment.recorded import OWN_FILES, read_record
 from snntrain.experiment.recording import record, record_from
@@ -47,7 +47,7 @@ def edit(path: Path, change) -> None:
     content = (json.loads if is_json else yaml.safe_load)(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text((json.dumps if is_json else yaml.safe_dump)(content), encoding="utf-8")
-    (path.parent / "checksums.json").unlink(missing_ok=True)  # as whoever changes a run on purpose is told
+    (path.parent / "checksums.json").unlink(missing_ok=True)  # as the error tells those who change a run on purpose
 
 
 def again(base: Path, **more) -> int:

@@ -63,7 +63,7 @@ def test_resuming_after_a_kill_repeats_the_run(tmp_path, uninterrupted, workers)
     done = complete("train.py", *CONFIG, *more, "resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(tmp_path / "run")["hex"] == uninterrupted
-    assert not (tmp_path / "runs").exists()  # the run went on in its own folder
+    assert not (tmp_path / "runs").exists()  # the run continued in its own folder
 
 
 @pytest.mark.slow  # tests/unit/run/test_resume_start.py has it too

@@ -330,7 +330,7 @@ def test_help_of_the_evaluation_lists_its_keys(tmp_path):
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def test_testing_a_run_again_gives_its_metrics_to_the_last_bit(trained):
+def test_testing_a_run_again_gives_equal_metrics_to_the_last_bit(trained):
     run, _ = trained
     before = (run / "results.json").read_bytes()
     process = done("eval.py", f"run={run}", cwd=run.parent)

@@ -62,7 +62,7 @@ def test_the_data_are_counted_and_drawn_and_nothing_is_trained(program, tmp_path
     assert counts["all"] == [1294, 144, 359]
     assert "train [0, 1], val [0, 1], test [0, 1]" in done.stdout
     assert "changed at random by RandomCrop(size=[8, 8], padding=2)" in " ".join(done.stdout.split())
-    assert "assumed values v/16 of 17 grey levels test 20% of all samples" in " ".join(done.stdout.split())
+    assert "assumed values v/16 of 17 gray levels test 20% of all samples" in " ".join(done.stdout.split())
     for fact in ("Creative Commons Attribution 4.0", "Alpaydin & Kaynak", "https://archive.ics.uci.edu"):
         assert fact in done.stdout
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [

@@ -129,7 +129,7 @@ def test_jobs_in_other_processes_end_up_in_the_table_with_their_failures(tmp_pat
 
 @pytest.mark.slow
 @needs("hydra_joblib_launcher")
-def test_a_killed_process_takes_no_job_along_that_had_not_begun(tmp_path):
+def test_a_killed_process_does_not_fail_jobs_that_had_not_begun(tmp_path):
     process = start(tmp_path, "seed=range(1,6)", "launch=joblib", "data.batch_size=16", "trainer.max_epochs=10")
     record = tmp_path / "sweep/jobs/0.json"
     while not (tmp_path / "sweep/0/metrics.csv").is_file():
@@ -144,7 +144,7 @@ def test_a_killed_process_takes_no_job_along_that_had_not_begun(tmp_path):
 
 @pytest.mark.slow
 @needs("hydra_submitit_launcher")
-def test_a_preempted_job_is_started_again_and_goes_on(tmp_path):
+def test_a_preempted_job_is_restarted_and_resumes(tmp_path):
     arguments = ("launch=submitit_local", "data.batch_size=16", "trainer.max_epochs=40", "neuron.backend=torch")
     process = start(tmp_path, *arguments)
     history, record = tmp_path / "sweep/0/metrics.csv", tmp_path / "sweep/jobs/0.json"

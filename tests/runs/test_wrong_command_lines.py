@@ -58,7 +58,7 @@ WRONG = {
     ),
     "seed too large": (["seed=4294967296"], ["seed", "4294967296"]),
     "FSDP on a CPU": (["trainer=fsdp", "trainer.accelerator=cpu"], ["FSDP needs GPUs", "trainer=ddp"]),
-    "synchronised statistics on a CPU": (["trainer.sync_batchnorm=true"], ["trainer.sync_batchnorm", "on GPUs only"]),
+    "synchronized statistics on a CPU": (["trainer.sync_batchnorm=true"], ["trainer.sync_batchnorm", "on GPUs only"]),
     "several nodes from one": (["trainer=ddp", "trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun"]),
     "no device": (["trainer.devices=0"], ["trainer.devices=0"]),
     "negative seed": (["seed=-1"], ["seed must be an integer ≥ 0"]),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snntrain.arguments import choice, flag, integer, real, refuse
+from snntrain.neuron import LIFNode, ParametricLIFNode
 
 
 class Owner:
@@ -121,6 +122,13 @@ def test_choice_returns_an_allowed_string():
 @pytest.mark.parametrize("value", ["c", "", "A", "ab", None, 1, ["a"], {"a": 1}])
 def test_choice_refuses_other_values_and_lists_the_allowed_ones(value):
     assert message(choice, Owner(), "c", value, ("a", "b")) == f"Owner: c must be one of 'a', 'b', got {value!r}."
+
+
+def test_a_warning_about_an_argument_points_at_the_line_that_gave_it():
+    for make in (LIFNode, ParametricLIFNode):
+        with pytest.warns(UserWarning, match="is SpikingJelly's") as seen:
+            make(backend="cupy")
+        assert [warning.filename for warning in seen] == [__file__]
 
 
 def test_choice_does_not_take_a_part_of_an_allowed_string():

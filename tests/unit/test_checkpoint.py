@@ -13,11 +13,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from small_training import Patches, small_task, trainer
 from torch import nn
 
-from snntrain.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
 from snntrain.config.migration import FORMAT
 from snntrain.config.schema import Config
 from snntrain.error import DamagedFile, UsageError
+from snntrain.files.archive import write_checkpoint
 from snntrain.run.build import build_trainer
+from snntrain.run.checkpoint import WholeCheckpoints, read_checkpoint
 from snntrain.run.weights import load_weights
 
 DESCRIPTION = {"format": FORMAT, "version": "x", "config": asdict(Config())}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from snntrain import checksums, files
-from snntrain.checksums import NAME, appending, begin, register, verify
+from snntrain import files
 from snntrain.error import DamagedFile
-from snntrain.files import write_text
+from snntrain.files import checksums, write_text
+from snntrain.files.checksums import NAME, appending, begin, register, verify
 
 
 @pytest.fixture

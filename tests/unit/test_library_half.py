@@ -12,8 +12,8 @@ import snntrain
 
 ROOT = Path(snntrain.__file__).parent
 LIBRARY = {
-    *("arguments", "base", "cache_folder", "checksums", "encoding", "error", "files", "hooks"),
-    *("functional", "leftover", "randomness", "registry", "signature", "surrogate", "tree"),
+    *("arguments", "base", "cache_folder", "checksums", "download", "encoding", "error", "files", "hooks"),
+    *("functional", "leftover", "process", "randomness", "registry", "signature", "surrogate", "tree"),
     *("neuron", "kernel", "layer", "ann2snn", "graph", "quantize", "lava_exchange", "export"),
 }
 FRAMEWORK = {

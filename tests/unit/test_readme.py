@@ -20,7 +20,7 @@ from snntrain.quantize import PRESETS
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs/conversion.md").read_text(encoding="utf-8")
-QUANTISATION = (ROOT / "docs/quantisation.md").read_text(encoding="utf-8")
+QUANTIZATION = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
 LAVA = (ROOT / "docs/lava.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -84,12 +84,12 @@ def test_a_net_of_torchvision_is_converted_as_the_example_says(capsys):
 
 def test_a_net_becomes_integers_as_the_example_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", QUANTISATION, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", QUANTIZATION, flags=re.DOTALL)
     names: dict = {}
-    exec(compile(code, "quantisation.md", "exec"), names)
+    exec(compile(code, "quantization.md", "exec"), names)
     assert names["logits"].shape == (4, 16, 10)
-    assert torch.equal(names["logits"], names["quantised"].eval()(names["batches"][0]))
-    told = re.findall(r"`(\w+)`", "".join(rows(QUANTISATION, "| preset | weights")))
+    assert torch.equal(names["logits"], names["quantized"].eval()(names["batches"][0]))
+    told = re.findall(r"`(\w+)`", "".join(rows(QUANTIZATION, "| preset | weights")))
     assert sorted(told) == sorted(PRESETS)
 
 

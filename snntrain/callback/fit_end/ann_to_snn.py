@@ -18,9 +18,9 @@ from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, refuse
 from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
-from snntrain.checkpoint import write_checkpoint
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
+from snntrain.files.archive import write_checkpoint
 from snntrain.functional import copy_net, set_step_mode
 from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator

@@ -14,9 +14,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch import Tensor, nn
 
-from snntrain import checksums
 from snntrain.arguments import choice, integer
 from snntrain.callback.fit_end.around import Loaders, Reader, best_net, fine_tune, first_sample
+from snntrain.files import checksums
 from snntrain.functional import copy_net
 from snntrain.signature import merge_signature
 from snntrain.task.readout import READOUTS

@@ -141,14 +141,18 @@ class QuantizationAware(FitEnd):
         batches = [samples.__getitems__(list(part)) for part in torch.arange(count).split(trained.data.batch_size)]
         batches = [tuple(part.to(trained.device) for part in batch) for batch in batches]
         whole, lost = share_right(task, original, batches), {}
-        for meeting in net.meetings:
-            own = {path: _bits_of(self.quant, path) for path in (*meeting.layers, *meeting.takers) if path != "readout"}
+        for junction in net.junctions:
+            own = {
+                path: _bits_of(self.quant, path)
+                for path in (*junction.layers, *junction.consumers)
+                if path != "readout"
+            }
             settings = self.quant.as_dict() | {"layers": {"*": _NEARLY_FLOAT, **own}}
             try:
                 alone = self._quantized(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
-            lost[meeting.layers[0]] = whole - share_right(task, alone, batches)
+            lost[junction.layers[0]] = whole - share_right(task, alone, batches)
         return lost
 
     @torch.no_grad()
@@ -241,20 +245,20 @@ def _bytes(net: nn.Module) -> int:
 def _rows(net: QuantizedNet, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row for each group of layers that feed the same neurons."""
     rows = []
-    for meeting in net.meetings:
-        taker = next((path for path in meeting.takers if path in net.neurons), None)
-        first = net.layers[meeting.layers[0]]
+    for junction in net.junctions:
+        consumer = next((path for path in junction.consumers if path in net.neurons), None)
+        first = net.layers[junction.layers[0]]
         row: dict[str, Any] = {
-            "layers": list(meeting.layers),
-            "neurons": taker,
+            "layers": list(junction.layers),
+            "neurons": consumer,
             "w_bits": first.weights_bits,
-            "weights": sum(net.layers[path].weight.numel() for path in meeting.layers),
-            "sensitivity": result.get("sensitivity", {}).get(meeting.layers[0]),
+            "weights": sum(net.layers[path].weight.numel() for path in junction.layers),
+            "sensitivity": result.get("sensitivity", {}).get(junction.layers[0]),
         }
-        if taker is not None:
-            theta = net.neurons[taker].threshold()
-            row |= {"v_bits": net.neurons[taker].v_params.bits, "theta": [int(theta.min()), int(theta.max())]}
-            row |= {"headroom": result["headroom"].get(taker), "firing": result["firing"].get(taker)}
+        if consumer is not None:
+            theta = net.neurons[consumer].threshold()
+            row |= {"v_bits": net.neurons[consumer].v_params.bits, "theta": [int(theta.min()), int(theta.max())]}
+            row |= {"headroom": result["headroom"].get(consumer), "firing": result["firing"].get(consumer)}
         rows.append(row)
     return rows
 

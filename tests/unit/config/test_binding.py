@@ -8,9 +8,10 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from snntrain.config import UsageError
-from snntrain.config.binding import check_call, check_mapping, describe, matches, resolve_name
+from snntrain.binding import check_call, describe, matches
+from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.data import Digits
+from snntrain.error import UsageError
 
 
 def layer(size: int, *, stride: int | tuple[int, int] = 1, bias: bool = True) -> None: ...
@@ -31,7 +32,7 @@ def refusal(function: Callable[..., Any], *arguments: Any, **more: Any) -> str:
 def test_arguments_that_fit_pass():
     check_call(layer, {"size": 3}, "here")
     check_call(layer, {"size": 3, "stride": [1, 2], "bias": False}, "here")
-    check_call(open_ended, {"size": 3, "colour": "red"}, "here")
+    check_call(open_ended, {"size": 3, "color": "red"}, "here")
     check_call(names_for_type_checkers_only, {"size": object()}, "here")
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from snntrain import registry
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import SUPPLIED, TRUSTED, check, check_named, check_resolved
 from snntrain.config.schema import top_level_keys
+from snntrain.error import UsageError
 
 
 @pytest.fixture(autouse=True)

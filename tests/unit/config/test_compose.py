@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.compose import allow_new_nested_keys, check_overrides, explain, groups, without_hydra
+from snntrain.error import UsageError
 
 
 def refusal(*overrides: str) -> str:

@@ -3,10 +3,11 @@
 import pytest
 import yaml
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.contradictions import check_together
 from snntrain.config.monitor import direction
+from snntrain.error import UsageError
 
 SCHEDULES = "torch.optim.lr_scheduler"
 CONTRADICTIONS = {

@@ -3,8 +3,8 @@
 import pytest
 from hydra.errors import HydraException, InstantiationException
 
-from snntrain.config import UsageError
 from snntrain.config.error import refusing
+from snntrain.error import UsageError
 
 
 def said(error: BaseException, prefix: str = "neuron") -> str:

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.foreign import admit, names_a_place_outside
 from snntrain.config.migration import FORMAT, migrate
+from snntrain.error import UsageError
 
 
 @pytest.fixture(scope="module")

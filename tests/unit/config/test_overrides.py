@@ -2,8 +2,9 @@
 
 import pytest
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.overrides import check_command, is_sweep, read_changes, refuse_unused
+from snntrain.error import UsageError
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.config.ranges import RANGES, check_finite, check_ranges
+from snntrain.config.ranges import check_finite
+from snntrain.error import UsageError
+from snntrain.ranges import RANGES, check_ranges
 
 
 def refusal(*overrides: str) -> str:

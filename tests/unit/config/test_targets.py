@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check, check_resolved
+from snntrain.error import UsageError
 
 
 def refusal(*overrides: str) -> str:

@@ -8,9 +8,10 @@ import torch
 import yaml
 from torchvision.transforms import v2
 
-from snntrain.config import CONF, UsageError, compose
+from snntrain.config import CONF, compose
 from snntrain.config.check import check
 from snntrain.data.augmentation import CONTAINERS, GEOMETRIC, PHOTOMETRIC, Augmentation
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 SIZE = 12
@@ -134,9 +135,9 @@ def test_a_bare_name_is_not_a_list():
 
 
 def test_a_sample_that_a_transform_cannot_take_is_refused():
-    with pytest.raises(ValueError, match=r"ColorJitter changes colours.*\[2, 12, 12\]"):
+    with pytest.raises(ValueError, match=r"ColorJitter changes colors.*\[2, 12, 12\]"):
         augmentation("ColorJitter")(picture(2), 0)
-    with pytest.raises(ValueError, match=r"AutoAugment changes colours.*in \[0, 7\]"):
+    with pytest.raises(ValueError, match=r"AutoAugment changes colors.*in \[0, 7\]"):
         augmentation("AutoAugment")(torch.arange(8.0).repeat(3, SIZE, 1), 0)
     with pytest.raises(ValueError, match="AugMix would change each frame"):
         augmentation("AugMix")(picture().expand(2, -1, -1, -1), 0)

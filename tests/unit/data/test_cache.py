@@ -27,7 +27,9 @@ def sample(place: int) -> np.ndarray:
 
 
 def opened(root: Path, mode: str = "disk", limit_gb: float = 1.0, count: int = COUNT, **key) -> FrameCache | None:
-    return open_cache(Caching(cache=mode, cache_gb=limit_gb), root, {**KEY, **key}, count, SHAPE, np.uint8)
+    return open_cache(
+        Caching(cache=mode, cache_gb=limit_gb), root, {**KEY, **key}, count=count, shape=SHAPE, dtype=np.uint8
+    )
 
 
 def filled(root: Path, mode: str = "disk", **more) -> FrameCache:
@@ -58,7 +60,7 @@ def refusal(function, *arguments, **named) -> str:
 def test_what_is_put_in_comes_out(tmp_path, mode, dtype):
     source = np.random.default_rng(1)
     samples = [(source.normal(size=SHAPE) * 3).astype(dtype) for _ in range(3)] + [np.zeros(SHAPE, dtype)]
-    cache = open_cache(Caching(cache=mode), tmp_path, KEY, 6, SHAPE, dtype)
+    cache = open_cache(Caching(cache=mode), tmp_path, KEY, count=6, shape=SHAPE, dtype=dtype)
     for place, frames in enumerate(samples):
         assert cache.get(place) is None
         cache.put(place, frames)
@@ -92,7 +94,7 @@ def test_a_cache_on_disk_is_found_again_and_takes_the_room_of_its_samples(tmp_pa
 
 
 def test_samples_that_are_missing_take_no_room(tmp_path):
-    cache = open_cache(Caching(), tmp_path, KEY, 100_000, SHAPE, np.uint8)
+    cache = open_cache(Caching(), tmp_path, KEY, count=100_000, shape=SHAPE, dtype=np.uint8)
     cache.put(99_999, sample(1))
     assert cache.folder.joinpath("samples.bin").stat().st_blocks * 512 < 100_000
 

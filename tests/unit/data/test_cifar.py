@@ -13,9 +13,10 @@ import pytest
 import torch
 from torchvision import datasets
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.data import CIFAR10, CIFAR100
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 COUNT = 30  # pictures per file
@@ -99,7 +100,7 @@ def test_the_fingerprint_is_a_hash_of_each_file(tmp_path, name, contents):
     assert found == {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
 
 
-def test_normalised_batches_are_shifted_and_scaled_per_channel_after_augmentation(tmp_path, name, contents):
+def test_normalized_batches_are_shifted_and_scaled_per_channel_after_augmentation(tmp_path, name, contents):
     write(tmp_path, name, contents)
     plain = made(tmp_path, name, "data/augment=cifar").splits
     data = made(tmp_path, name, "data/augment=cifar", "data.normalize=true")

@@ -13,7 +13,7 @@ from small_training import Patches, small_task, trainer
 from torch.utils.data import DataLoader
 
 from snntrain.data import EpochSampler
-from snntrain.data.datamodule import _quieten_worker
+from snntrain.data.datamodule import _silence_disconnects
 from snntrain.data.split import ImageSplit
 
 
@@ -322,7 +322,7 @@ def test_data_of_another_shape_than_the_yaml_says_is_refused():
 def test_a_worker_is_silent_about_closed_connections_and_nothing_else(monkeypatch):
     printed = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, *_: printed.append(kind))
-    _quieten_worker(0)
+    _silence_disconnects(0)
     # As the thread that hands out the batches does with every error.
     errors = (ConnectionResetError(), BrokenPipeError(), EOFError(), ValueError())
     threads = [threading.Thread(target=sys.excepthook, args=(type(error), error, None)) for error in errors]

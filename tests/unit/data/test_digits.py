@@ -41,7 +41,7 @@ def test_the_splits_are_all_pictures_of_the_source_each_once(data):
     assert sorted(found) == expected  # nothing twice, nothing missing, each with its label
 
 
-def test_values_lie_between_0_and_1_in_17_grey_levels(data):
+def test_values_lie_between_0_and_1_in_17_gray_levels(data):
     images, labels = batches_of(data, "train")
     assert images.dtype == torch.float32 and images.shape == (1294, 1, 8, 8)
     assert images.min() == 0.0 and images.max() == 1.0

@@ -11,15 +11,16 @@ from PIL import Image
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 CLASSES = ("bird", "cat", "dog")
 
 
 def write(folder: Path, count: int = 10, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
-    """`count` smooth pictures per class, of different sizes, as PNG and JPEG; grey and with transparency among them."""
+    """`count` smooth pictures per class, of different sizes, as PNG and JPEG; gray and with transparency among them."""
     random = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True)
@@ -106,12 +107,12 @@ def test_what_is_assumed_about_pictures_is_told(tmp_path):
     assert said["transparency"] == "on white (data.background)" and "data.crop_ratio=0.875" in said["size"]
 
 
-def test_grey_pictures_are_read_with_one_channel(tmp_path):
+def test_gray_pictures_are_read_with_one_channel(tmp_path):
     x, _ = made(write(tmp_path), "data.sample_shape=[1,16,16]").splits["test"][0]
     assert x.shape == (1, 16, 16)
 
 
-def test_normalised_pictures_are_shifted_and_scaled_by_imagenets_numbers(tmp_path):
+def test_normalized_pictures_are_shifted_and_scaled_by_imagenets_numbers(tmp_path):
     write(tmp_path)
     x, expected = (made(tmp_path, f"data.normalize={on}").splits["val"][0][0] for on in ("true", "false"))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -142,7 +143,7 @@ def test_a_random_resized_crop_is_cut_from_the_whole_picture_and_depends_on_seed
     for split in ("train", "test"):
         for name in CLASSES:
             (tmp_path / split / name).mkdir(parents=True)
-            for number in range(6):  # black, but for a white left edge that no centre crop shows
+            for number in range(6):  # black, but for a white left edge that no center crop shows
                 pixels = np.zeros((20, 60), dtype=np.uint8)
                 pixels[:, :8] = 255
                 Image.fromarray(pixels).save(tmp_path / split / name / f"{number}.png")
@@ -229,7 +230,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     assert "num_classes must be 3, which is what the data has, got 5" in refusal(tmp_path / "a", "data.num_classes=5")
     write(tmp_path / "one", 1)
     assert "class bird has 1 sample(s), too few for a test split" in refusal(tmp_path / "one")
-    assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for grey" in refusal(
+    assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for gray" in refusal(
         tmp_path / "a", "data.sample_shape=[3,224,224]"
     )
 

@@ -35,7 +35,7 @@ def frames(cache=None, found: list | None = None) -> FrameSplit:
             found.append(number)
         return data[number]
 
-    return FrameSplit(range(9), torch.arange(9) % 3, frame, SHAPE, cache)
+    return FrameSplit(range(9), torch.arange(9) % 3, frame, shape=SHAPE, cache=cache)
 
 
 def noisy(sample: torch.Tensor, seed: int) -> torch.Tensor:
@@ -105,7 +105,7 @@ def test_frames_are_those_of_the_recordings():
 @pytest.mark.parametrize("mode", ["disk", "memory"])
 def test_a_cache_gives_the_same_frames_and_makes_them_once(tmp_path, mode):
     made: list[int] = []
-    cache = open_cache(Caching(cache=mode), tmp_path, {}, 9, SHAPE, np.uint8)
+    cache = open_cache(Caching(cache=mode), tmp_path, {}, count=9, shape=SHAPE, dtype=np.uint8)
     split = frames(cache, made)
     part = split.subset(torch.tensor([8, 2]))
     expected, *_ = frames().__getitems__([8, 2])
@@ -119,7 +119,7 @@ def test_a_cache_gives_the_same_frames_and_makes_them_once(tmp_path, mode):
 
 def test_augmented_events_pass_by_the_cache(tmp_path):
     made: list[int] = []
-    cache = open_cache(Caching(), tmp_path, {}, 9, SHAPE, np.uint8)
+    cache = open_cache(Caching(), tmp_path, {}, count=9, shape=SHAPE, dtype=np.uint8)
     split = frames(cache, made)
     split.frame_augmented = lambda number, seed: recordings()[number] // 2 + np.uint8(seed % 50)
     x, *_ = split.__getitems__([(2, 4), (2, 4), (3, 4)])
@@ -139,7 +139,7 @@ def test_augmented_events_and_augmented_frames_draw_different_numbers():
 
 
 def test_frames_of_another_shape_are_refused_with_the_recording_s_name():
-    split = FrameSplit(["a.bin"], torch.zeros(1), lambda name: np.zeros((3, 2, 9, 9), np.uint8), SHAPE)
+    split = FrameSplit(["a.bin"], torch.zeros(1), lambda name: np.zeros((3, 2, 9, 9), np.uint8), shape=SHAPE)
     with pytest.raises(ValueError, match=r"recording a\.bin gives frames of shape \[3, 2, 9, 9\].*\[3, 2, 4, 5\]"):
         split.__getitems__([0])
 

@@ -8,8 +8,9 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run.build import build_data
 
 COUNTS = {"train": 40, "test": 12}

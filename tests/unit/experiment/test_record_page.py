@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.record_page import json_text, literature, main_metrics, mean_and_std, pages, shown, table_text
 from snntrain.experiment.recorded import EXPERIMENTS
 

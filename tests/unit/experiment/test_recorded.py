@@ -8,7 +8,7 @@ import sys
 import pytest
 from run_folders import whole_config
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.experiment.recorded import GENERATED, NOTES, read_record, recorded_names, write_record
 
 FILES = {"expected.json": "{}", "README.md": f"{GENERATED}\n# new", "curves.png": b"\x89PNG"}

@@ -1,4 +1,4 @@
-"""Random nets that lose nothing when they are exported, and the spikes of all their neurons."""
+"""Nets and inputs for the tests of export: small ones, and random ones that lose nothing when they are exported."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,26 @@ from snntrain import functional, layer, neuron
 from snntrain.lava_exchange import BlockContainer, CubaLIFNode, SumPool2d
 
 Rng = np.random.Generator
+
+
+def sequence(*parts: nn.Module) -> nn.Sequential:
+    """A net in evaluation and step mode 'm'."""
+    net = nn.Sequential(*parts).eval()
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def spikes(*shape: int, seed: int = 0, rate: float = 0.4) -> Tensor:
+    """Binary, the same for the same seed."""
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+def fingerprint(net: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+PICTURES = spikes(4, 2, 2, 8, 8)
 
 
 @dataclass

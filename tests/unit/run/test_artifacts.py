@@ -1,4 +1,4 @@
-"""What a run writes of its tested network, whatever the precision of the trainer."""
+"""The arrays that a run writes of its tested network, at any precision of the trainer."""
 
 import lightning.pytorch as pl
 import numpy as np

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run import build as building
 from snntrain.run.build import build_task, make_data, read_data
 from snntrain.run.data_check import check_with_data
@@ -88,7 +89,7 @@ def test_a_metric_of_a_callback_that_is_left_out_is_refused_and_one_of_anothers_
     assert tried(*theirs, "monitor.metric=val/theirs", "monitor.mode=max") is None
 
 
-def test_it_and_fine_tuning_do_without_plugins_that_exclude_their_own(tmp_path):
+def test_the_dry_pass_and_fine_tuning_leave_out_plugins_that_conflict_with_theirs(tmp_path):
     pytorch = "lightning.pytorch.plugins"
     config = settings("~trainer.precision")
     config["trainer"]["plugins"] = [
@@ -100,7 +101,7 @@ def test_it_and_fine_tuning_do_without_plugins_that_exclude_their_own(tmp_path):
     assert trainer.precision == "32-true"
 
 
-def test_it_leaves_the_task_and_every_generator_as_they_were():
+def test_the_dry_pass_leaves_the_task_and_every_generator_unchanged():
     config = settings("encoder=poisson", "neuron.backend=torch")
     task = build_task(config)
     before = {name: value.clone() for name, value in task.state_dict().items()}
@@ -112,7 +113,7 @@ def test_it_leaves_the_task_and_every_generator_as_they_were():
     assert np.random.get_state()[1].tolist() == states[2]
 
 
-def test_a_run_with_it_and_without_it_is_equal_to_the_last_bit(tmp_path, monkeypatch):
+def test_a_run_with_and_without_a_dry_pass_is_equal_to_the_last_bit(tmp_path, monkeypatch):
     def trained(folder: Path) -> dict:
         overrides = [text for text in SMALL if not text.startswith("paths")]
         run(compose(overrides), folder, overrides)
@@ -141,7 +142,7 @@ def of_size(*overrides: str) -> str | None:
     return None
 
 
-def test_a_limit_of_a_split_that_the_data_lack_is_passed_over():
+def test_a_limit_of_a_split_that_does_not_exist_is_ignored():
     config = settings("trainer.limit_test_batches=0.5")
     task, data = build_task(config), make_data(config)
     read_data(data)
@@ -168,7 +169,7 @@ def test_a_last_batch_of_one_sample_is_refused_where_the_net_cannot_learn_from_i
         ("T=100000 model.features=8192", ["data.batch_size=512", "T=100000"]),
     ],
 )
-def test_what_only_the_data_tell_is_refused_before_anything_is_written(overrides, named):
+def test_what_only_the_data_can_show_is_refused_before_anything_is_written(overrides, named):
     said = of_size(*overrides.split())
     assert said is not None and [text for text in named if text not in said] == [], said
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.migration import FORMAT
 from snntrain.data import Digits
+from snntrain.error import UsageError
 from snntrain.run.build import build_task
 from snntrain.run.evaluate import evaluate
 
@@ -55,7 +56,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(tmp
 
 
 def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
-    """It may come from somebody else: only the command line may say so."""
+    """Only the command line may say so, because the checkpoint may come from anywhere."""
     (tmp_path / "stranger.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef make(**more): ...")
     monkeypatch.syspath_prepend(tmp_path)
     checkpoint = saved(tmp_path, trust=True, task={"_target_": "stranger.make"})

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints of somebody else's: whatever is in them, nothing of it runs."""
+"""Nothing in a run folder or checkpoint of unknown origin is ever executed."""
 
 import copy
 import json
@@ -10,10 +10,11 @@ import pytest
 import torch
 import yaml
 
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.migration import FORMAT
 from snntrain.config.schema import Config
+from snntrain.error import UsageError
 from snntrain.experiment.reproduction import reproduce_from
 from snntrain.report.report import write_report
 from snntrain.run.build import build_task

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.run.front import Parser, describe, key_values, run_program, whole_number
 from snntrain.run.interruption import Interrupted
 from snntrain.terminal import terminal
@@ -64,7 +64,7 @@ def test_a_traceback_is_shown_when_asked_for_and_the_key_is_taken_away(capsys):
     assert "debug.traceback must be true or false" in capsys.readouterr().err
 
 
-def test_sigterm_ends_with_its_number_after_what_is_under_way_was_cleaned_up(capsys):
+def test_sigterm_ends_with_its_number_after_the_running_code_cleaned_up(capsys):
     cleaned = []
 
     def main(arguments: list[str]) -> int:
@@ -81,7 +81,7 @@ def test_sigterm_ends_with_its_number_after_what_is_under_way_was_cleaned_up(cap
 
 
 @pytest.mark.parametrize("show", [print, lambda text: terminal().print(text)], ids=["print", "rich"])
-def test_a_reader_that_went_away_ends_the_program_without_a_word(tmp_path, show):
+def test_a_closed_pipe_ends_the_program_silently(tmp_path, show):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # as `program | head` once head has ended
@@ -100,7 +100,7 @@ def test_a_reader_that_went_away_ends_the_program_without_a_word(tmp_path, show)
     assert (tmp_path / "err").read_text() == ""
 
 
-def test_only_the_run_folder_is_told_to_be_chosen_anew():
+def test_only_an_error_of_the_run_folder_says_how_to_choose_another():
     folder = Path("runs/a")
     advice = "hydra.run.dir"
     for name in ("runs/a/config.yaml", "runs/a", "runs"):

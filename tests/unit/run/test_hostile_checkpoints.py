@@ -8,9 +8,9 @@ import pytest
 import torch
 from run_folders import OLD_RUNS
 
-from snntrain.checkpoint import read_checkpoint
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_net
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluate import evaluate
 from snntrain.run.weights import memory_for
 
@@ -63,17 +63,17 @@ def evaluated(tmp_path, path: str, value: Any, where: str = "config") -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize(("path", "value", "told"), ASKS.values(), ids=ASKS)
-def test_a_config_that_asks_for_a_whole_machine_is_refused(tmp_path, path, value, told):
+@pytest.mark.parametrize(("path", "value", "said"), ASKS.values(), ids=ASKS)
+def test_a_config_that_asks_for_a_whole_machine_is_refused(tmp_path, path, value, said):
     error = evaluated(tmp_path, path, value)
-    assert re.search(told, error), error
+    assert re.search(said, error), error
 
 
 WEIGHT = "net.layers.1.weight"
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "said"),
     [
         (torch.zeros(9, 64), rf"{WEIGHT}.*shape.*\[9, 64\].*\[8, 64\]"),
         (torch.zeros(8, 64, dtype=torch.int32), "holds torch.int32"),
@@ -84,9 +84,9 @@ WEIGHT = "net.layers.1.weight"
         ([1.0], "not a tensor"),
     ],
 )
-def test_weights_of_another_shape_or_kind_are_refused(tmp_path, value, told):
+def test_weights_of_another_shape_or_kind_are_refused(tmp_path, value, said):
     error = evaluated(tmp_path, f"state_dict|{WEIGHT}", value, where="content")
-    assert re.search(told, error), error
+    assert re.search(said, error), error
 
 
 def test_the_limit_changes_no_weight():

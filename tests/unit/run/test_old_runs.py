@@ -8,16 +8,17 @@ import torch
 import yaml
 from run_folders import OLD_RUNS, OVERRIDES, old_run
 
-from snntrain.checkpoint import read_checkpoint
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.migration import FORMAT
-from snntrain.config.saved import read_saved
+from snntrain.error import UsageError
 from snntrain.experiment.recorded import read_run
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluate import evaluate
+from snntrain.run.folder import RunFolder
 from snntrain.run.run import run
 
 COMMITS = sorted(path.name for path in OLD_RUNS.iterdir())
-# What the configs of today say besides: a run goes on with the same settings only.
+# Keys that present configs have in addition: a run continues only with the same settings.
 SINCE = {
     "45ab859": ("~data.augment", "~task.label_smoothing", "~optim.fused"),
     "a206af6_qat_lava": (
@@ -38,14 +39,14 @@ def recorded(commit: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("commit", COMMITS)
-def test_eval_finds_the_metrics_of_then(tmp_path, commit):
+def test_eval_finds_the_recorded_metrics(tmp_path, commit):
     found = evaluate([f"run={old_run(commit, tmp_path)}", "mode=test"])
     expected = {name: value for name, value in recorded(commit).items() if name.startswith("test/")}
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("commit", COMMITS)
-def test_resume_goes_on_to_the_end_of_then(tmp_path, monkeypatch, commit):
+def test_resume_ends_with_the_recorded_metrics(tmp_path, monkeypatch, commit):
     monkeypatch.chdir(tmp_path)
     folder = old_run(commit, tmp_path)
     overrides = [*OVERRIDES, *SINCE.get(commit, ()), f"resume={folder}", "logger.save_dir=logs"]
@@ -74,10 +75,10 @@ def test_another_format_is_refused_by_its_number(tmp_path, written_in):
 
 
 @pytest.mark.parametrize("key", ["T", "seed", "monitor", "norm"])
-def test_a_config_of_today_that_lacks_a_key_is_refused_and_gets_no_default(tmp_path, key):
-    config = read_saved(OLD_RUNS / "f2f9f6e")
+def test_a_present_config_without_a_key_is_refused_and_gets_no_default(tmp_path, key):
+    config = RunFolder(OLD_RUNS / "f2f9f6e").read_config()
     del config[key]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "provenance.json").write_text(json.dumps({"format": FORMAT}))
     with pytest.raises(UsageError, match=rf"config\.yaml: its config lacks {key},"):
-        read_saved(tmp_path)
+        RunFolder(tmp_path).read_config()

@@ -12,12 +12,12 @@ import yaml
 from omegaconf import OmegaConf
 from run_folders import whole_config
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.files import write_json, write_text
-from snntrain.run.owner import OWNER, owner, release, this_process
-from snntrain.run.results import write_results
+from snntrain.process import this_process
+from snntrain.run.folder import RunFolder
 from snntrain.run.resume import choose_start, refuse_other_data
-from snntrain.sweep.jobs import SWEEP, Job, write_sweep
+from snntrain.sweep.jobs import SWEEP, Job, SweepFolder, write_sweep
 from snntrain.sweep.sweeper import _choose_folder
 
 CONFIG = whole_config(data={"root": "x"})
@@ -29,7 +29,7 @@ def a_run(folder, status=None, **changed):
     (folder / "checkpoints").mkdir()
     torch.save({"snntrain": {"format": 1, "config": CONFIG}, "state_dict": {}}, folder / "checkpoints/last.ckpt")
     if status:
-        write_results(folder, status, {})
+        RunFolder(folder).write_results(status, {})
     return folder
 
 
@@ -43,10 +43,10 @@ def test_a_folder_the_user_named_is_refused_when_it_is_taken(tmp_path):
     with pytest.raises(UsageError, match=rf"taken by process {os.getpid()}.*hydra\.run\.dir"):
         choose_start(CONFIG, tmp_path / "mine")
     write_text(tmp_path / "mine/config.yaml", "")
-    release(tmp_path / "mine")
+    RunFolder(tmp_path / "mine").release()
     with pytest.raises(UsageError, match="holds a run already"):
         choose_start(CONFIG, tmp_path / "mine")
-    assert owner(tmp_path / "mine") is None
+    assert RunFolder(tmp_path / "mine").owner is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_folder_the_user_named_is_refused_when_it_is_taken(tmp_path):
         (None, {"sweep": {"resume": True}}, True),
     ],
 )
-def test_a_job_goes_on_where_it_was_cut_off(tmp_path, status, changed, goes_on):
+def test_a_job_continues_where_it_was_cut_off(tmp_path, status, changed, goes_on):
     earlier = a_run(tmp_path / "3", status, **changed)
     start = choose_start(CONFIG, tmp_path / "3", is_chosen=False, earlier=earlier)
     assert start.folder.name == ("3" if goes_on else "3_2")
@@ -73,11 +73,11 @@ def test_a_damaged_checkpoint_of_a_killed_job_starts_it_anew(tmp_path):
     assert choose_start(CONFIG, tmp_path / "3", is_chosen=False, earlier=earlier).folder.name == "3_2"
 
 
-def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
+def test_a_run_that_another_process_is_running_is_not_resumed(tmp_path):
     run = a_run(tmp_path / "runs/busy")
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = int(Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    (run / OWNER).write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
+    RunFolder(run).owner_note.write_text(json.dumps(this_process() | {"pid": other.pid, "started": started}))
     config = looking_in(tmp_path / "runs")
     try:
         with pytest.raises(UsageError, match=f"still being run by process {other.pid}"):
@@ -85,7 +85,7 @@ def test_a_run_that_is_going_on_elsewhere_is_not_resumed(tmp_path):
         assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == tmp_path / "new"
     finally:
         other.communicate()
-    release(tmp_path / "new")
+    RunFolder(tmp_path / "new").release()
     assert choose_start(config | {"resume": "auto"}, tmp_path / "new").folder == run
 
 
@@ -98,19 +98,19 @@ STRANGERS = {
     "another container": {"namespace": 1},
     "another start of the machine": {"boot": "x"},
     "a program before this one": {"boot": None, "namespace": None},
-    "nobody known": {"pid": "x"},
+    "unknown": {"pid": "x"},
 }
 
 
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
-def test_auto_never_takes_over_what_may_run_elsewhere_and_by_name_the_owner_is_told(tmp_path, capsys, stranger):
+def test_auto_skips_what_may_run_elsewhere_and_naming_it_takes_it_over_with_a_message(tmp_path, capsys, stranger):
     run = a_run(tmp_path / "runs/theirs")
-    (run / OWNER).write_text(json.dumps(this_process() | {"pid": os.getppid()} | stranger))
-    before = (run / OWNER).read_bytes()
+    RunFolder(run).owner_note.write_text(json.dumps(this_process() | {"pid": os.getppid()} | stranger))
+    before = RunFolder(run).owner_note.read_bytes()
     config = looking_in(tmp_path / "runs", resume="auto")
     assert choose_start(config, tmp_path / "new").folder == tmp_path / "new"
-    assert (run / OWNER).read_bytes() == before
-    assert f"passes over {run}" in (told := capsys.readouterr().out) and f"resume={run}" in told
+    assert RunFolder(run).owner_note.read_bytes() == before
+    assert f"skips {run}" in (told := capsys.readouterr().out) and f"resume={run}" in told
     assert choose_start(config | {"resume": str(run)}, tmp_path / "other").folder == run
     told = capsys.readouterr().out
     assert "taken over from a process that left no name" in told or (
@@ -118,12 +118,12 @@ def test_auto_never_takes_over_what_may_run_elsewhere_and_by_name_the_owner_is_t
     )
 
 
-def test_a_job_that_its_cluster_started_again_goes_on_wherever_it_runs_now(tmp_path, monkeypatch):
+def test_a_job_that_its_cluster_restarted_continues_on_any_node(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     run = a_run(tmp_path / "runs/mine")
     earlier = this_process() | {"host": "another-node", "boot": "x", "restarts": "0"}
-    (run / OWNER).write_text(json.dumps(earlier))
+    RunFolder(run).owner_note.write_text(json.dumps(earlier))
     assert choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new").folder == run
 
 
@@ -149,7 +149,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("name", "content"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_neighbour_is_passed_over_by_name(tmp_path, capsys, name, content):
+def test_a_damaged_neighboring_run_is_skipped_and_named(tmp_path, capsys, name, content):
     mine, theirs = a_run(tmp_path / "runs/mine"), a_run(tmp_path / "runs/theirs")
     (theirs / name).unlink(missing_ok=True)
     if content is None:
@@ -158,7 +158,7 @@ def test_a_damaged_neighbour_is_passed_over_by_name(tmp_path, capsys, name, cont
         (theirs / name).write_bytes(content)
     os.utime(mine / "config.yaml", (1, 1))  # looked at last
     assert choose_start(looking_in(tmp_path / "runs", resume="auto"), tmp_path / "new").folder == mine
-    assert f"passes over {theirs}: {theirs}/" in capsys.readouterr().out
+    assert f"skips {theirs}: {theirs}/" in capsys.readouterr().out
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, capsys):
@@ -192,15 +192,15 @@ def test_sweeps_of_the_same_second_get_folders_of_their_own_and_a_resumed_one_it
     first, second = (_choose_folder(sweep_config(tmp_path)) for _ in range(2))
     assert (first.name, second.name) == ("12-00-00_sweep", "12-00-00_sweep_2")
     write_sweep(second, ["seed=1,2", "launch=joblib"], [Job(0, ["seed=1"])], {})
-    release(second)
+    SweepFolder(second).release()
     assert _choose_folder(sweep_config(tmp_path, resume=True, task=["sweep.resume=true", "seed=1,2"])) == second
-    release(second)
+    SweepFolder(second).release()
     assert _choose_folder(sweep_config(tmp_path, resume=True, task=["seed=1,3"])).name == "12-00-00_sweep_3"
     assert "no earlier sweep of these overrides" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"holds a sweep already.*sweep\.resume=true"):
         _choose_folder(sweep_config(tmp_path, chosen=second))
-    (second / OWNER).write_text(json.dumps(this_process() | {"host": "another"}))
-    with pytest.raises(UsageError, match=rf"held by process .* on another.*hydra\.sweep\.dir={second}"):
+    SweepFolder(second).owner_note.write_text(json.dumps(this_process() | {"host": "another"}))
+    with pytest.raises(UsageError, match=rf"belongs to process .* on another.*hydra\.sweep\.dir={second}"):
         _choose_folder(sweep_config(tmp_path, resume=True))
     assert _choose_folder(sweep_config(tmp_path, chosen=second, resume=True)) == second
     assert "is taken over from process" in capsys.readouterr().out
@@ -208,6 +208,6 @@ def test_sweeps_of_the_same_second_get_folders_of_their_own_and_a_resumed_one_it
     assert _choose_folder(sweep_config(tmp_path, resume=True)) == second
     (second / SWEEP).write_text("[]")
     _choose_folder(sweep_config(tmp_path, resume=True))
-    assert f"passes over {second}" in capsys.readouterr().out
+    assert f"skips {second}" in capsys.readouterr().out
     with pytest.raises(UsageError, match="nowhere holds no sweep"):
         _choose_folder(sweep_config(tmp_path, chosen=tmp_path / "nowhere", resume=True))

@@ -1,4 +1,4 @@
-"""A checkpoint to go on from is not believed: nothing of it reaches Lightning before it was looked at."""
+"""A checkpoint is not trusted: nothing of it reaches Lightning before it was checked."""
 
 import copy
 import json
@@ -12,10 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from run_folders import OLD_RUNS, OVERRIDES, old_run
 
 from snntrain.callback.kept import fetch_kept, own_checkpoints
-from snntrain.checkpoint import read_checkpoint
-from snntrain.config import UsageError, compose
+from snntrain.config import compose
 from snntrain.config.check import check
+from snntrain.error import UsageError
 from snntrain.run.build import build
+from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.resume_state import check_state
 from snntrain.run.run import run
 
@@ -37,7 +38,7 @@ def content() -> dict[str, Any]:
     return read_checkpoint(LAST)
 
 
-def test_a_state_of_ours_is_taken(built, content):
+def test_a_state_that_a_run_left_is_accepted(built, content):
     check_state(content, built.task, built.trainer, built.config, LAST)
 
 
@@ -100,7 +101,7 @@ def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES.values(), ids=CHANGES)
-def test_what_no_run_of_ours_left_is_refused_by_the_file_and_its_part(built, content, path, value):
+def test_a_state_that_no_run_leaves_is_refused_naming_the_file_and_the_part(built, content, path, value):
     with pytest.raises(UsageError, match=r"last\.ckpt"):
         check_state(changed(content, path, value), built.task, built.trainer, built.config, LAST)
 
@@ -144,7 +145,7 @@ def test_a_checkpoint_outside_of_the_run_is_refused_or_becomes_one_inside(tmp_pa
         assert own.parent.is_relative_to(run / "checkpoints") and not own.exists() and own.suffix == ".ckpt"
 
 
-def test_the_best_checkpoint_of_a_run_that_was_moved_or_goes_on_elsewhere_is_still_its_best(tmp_path):
+def test_a_run_that_was_moved_or_continues_elsewhere_keeps_its_best_checkpoint(tmp_path):
     old, new = tmp_path / "moved/checkpoints", tmp_path / "new/checkpoints"
     old.mkdir(parents=True)
     (old / "best.ckpt").write_bytes(b"weights")
@@ -160,13 +161,13 @@ def test_the_best_checkpoint_of_a_run_that_was_moved_or_goes_on_elsewhere_is_sti
         assert (here / "best.ckpt").read_bytes() == b"weights"
 
 
-def test_a_run_that_keeps_no_best_checkpoint_can_go_on(tmp_path):
+def test_a_run_without_a_best_checkpoint_can_continue(tmp_path):
     callback = ModelCheckpoint(dirpath=tmp_path, save_top_k=0, monitor="val/acc")
     assert own_checkpoints(callback.state_dict(), callback, tmp_path / "last.ckpt")["best_k_models"] == {}
 
 
 @pytest.mark.parametrize("by", ["folder", "file"])
-def test_going_on_from_a_hostile_run_deletes_nothing(tmp_path, monkeypatch, by):
+def test_continuing_a_hostile_run_deletes_nothing(tmp_path, monkeypatch, by):
     monkeypatch.chdir(tmp_path)
     theirs = old_run("f2f9f6e", tmp_path)
     victim = tmp_path / "home/thesis"

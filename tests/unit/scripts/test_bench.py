@@ -15,13 +15,6 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 WITH_SPIKINGJELLY = any(d.name == "spikingjelly" for d in metadata.distributions())
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    """The folder of the scripts, importable as it is when one of them runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return SCRIPTS
-
-
 def start(script: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     environment = os.environ | {"COLUMNS": "180"}
     command = [sys.executable, str(SCRIPTS / script), "--threads", "1", "--output", "out", *arguments]
@@ -54,7 +47,7 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     _, errors = data.communicate(timeout=240)
     assert data.returncode == 0, errors
     loading = json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8"))
-    assert loading["settings"]["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
+    assert loading["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
     stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
     assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 
@@ -66,10 +59,10 @@ def _check_training(found: dict[str, Any]) -> None:
     assert 0 < speed["min"] <= speed["median"] <= speed["max"]
     assert found["framework_overhead"] > -1
     assert sum(found["shares"]["bare"].values()) == pytest.approx(1)
-    assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimiser"] > 0
+    assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimizer"] > 0
     assert list(found["over_T"]["seconds_per_step"]) == ["1", "2", "3"]
     assert found["over_T"]["fit"]["r_squared"] <= 1
-    assert found["options"]["T"] == 2 and found["run"]["threads"] == 1 and found["run"]["versions"]["torch"]
+    assert found["settings"]["T"] == 2 and found["run"]["threads"] == 1 and found["run"]["versions"]["torch"]
     if WITH_SPIKINGJELLY:
         assert found["variants"]["spikingjelly"]["times_as_fast"] == 1
         assert found["largest_difference"] < 1e-5  # otherwise two different networks were compared
@@ -112,7 +105,7 @@ def test_the_first_call_of_a_second_process_finds_the_kernels_compiled(tmp_path)
     assert row["imports_compile"] is False
 
 
-def test_wrong_arguments_are_refused_with_the_reason(scripts, tmp_path):
+def test_wrong_arguments_are_refused_with_the_reason(tmp_path):
     import bench_neuron
     import benchmark
 
@@ -128,7 +121,34 @@ def test_wrong_arguments_are_refused_with_the_reason(scripts, tmp_path):
             read(text)
 
 
-def test_a_ratio_compares_values_of_the_same_round(scripts):
+def test_a_ratio_compares_values_of_the_same_round():
     import benchmark
 
     assert benchmark.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 3.0]) == 2.0
+
+
+def test_measurements_take_turns_after_a_warm_up_that_does_not_count():
+    import benchmark
+
+    order = []
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    seconds = benchmark.interleaved({name: lambda name=name: measure(name) for name in "abc"}, rounds=3)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    assert seconds == {"a": [4.0, 9.0, 11.0], "b": [5.0, 7.0, 12.0], "c": [6.0, 8.0, 10.0]}
+
+
+def test_results_name_the_command_the_machine_and_the_versions(tmp_path, monkeypatch):
+    import benchmark
+
+    monkeypatch.setattr(sys, "argv", ["scripts/bench_any.py", "--rounds", "3"])
+    options = benchmark.parser("What is measured.\n\nexample", rounds=5).parse_args(["--rounds", "3"])
+    options.output = tmp_path / "new"
+    benchmark.finish(options, "any", benchmark.describe_run(threads=2), {"nets": {"csnn": 1.5}})
+    found = json.loads((tmp_path / "new" / "any.json").read_text(encoding="utf-8"))
+    assert found["run"]["command"] == "python scripts/bench_any.py --rounds 3"
+    assert found["run"]["cores"] == os.cpu_count() and found["run"]["versions"]["torch"] == metadata.version("torch")
+    assert found["settings"] == {"rounds": 3, "threads": 2} and found["nets"] == {"csnn": 1.5}

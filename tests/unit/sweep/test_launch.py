@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snntrain.config import UsageError
+from snntrain.error import UsageError
 from snntrain.sweep import launch
 
 
@@ -37,9 +37,7 @@ def chosen_gpu(folder: Path, accelerator: str, barrier: object) -> tuple[str | N
 
 
 @pytest.mark.parametrize(("accelerator", "expected"), [("gpu", ["3", "3", "7"]), ("cpu", [None] * 3)])
-def test_gpus_are_dealt_out_one_to_each_process_and_shared_when_they_run_out(
-    tmp_path, monkeypatch, accelerator, expected
-):
+def test_each_process_gets_its_own_gpu_until_they_have_to_share(tmp_path, monkeypatch, accelerator, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
     launch.announce_gpus()
     context = get_context("fork")
@@ -51,7 +49,7 @@ def test_gpus_are_dealt_out_one_to_each_process_and_shared_when_they_run_out(
     assert all(visible == (gpu or "3,7") for gpu, visible in found)
 
 
-def test_the_output_of_a_job_goes_into_its_file_and_back_again(tmp_path):
+def test_the_output_of_a_job_goes_into_its_file_and_afterwards_to_the_terminal(tmp_path):
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom snntrain.sweep.launch import output_in\nprint('before')\n"
         "with output_in(Path(sys.argv[1])) as terminal:\n    print('inside')\n    os.system('echo of a child')\n"

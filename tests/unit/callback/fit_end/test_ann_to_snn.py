@@ -15,7 +15,7 @@ from snntrain.callback.fit_end import AnnToSnn, FitEnd, Trained, run_in_turn
 from snntrain.callback.fit_end.ann_to_snn import analog_net
 from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.config.error import UsageError
+from snntrain.error import UsageError
 from snntrain.run.build import build_callbacks, build_task, check_fit_end
 
 ANN = ["neuron=relu", "callbacks=[default,ann2snn]", "model.channels=4", "model.features=8"]

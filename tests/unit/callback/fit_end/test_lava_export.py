@@ -13,8 +13,8 @@ from small_training import SGD, Patches, small_task
 from snntrain.callback.fit_end import LavaExport, Trained
 from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.config.error import UsageError
 from snntrain.encoding import DirectEncoder
+from snntrain.error import UsageError
 from snntrain.export import Exported, LavaError
 from snntrain.quantize import observe, prepare, preset
 from snntrain.run.build import build_callbacks, build_task, check_fit_end

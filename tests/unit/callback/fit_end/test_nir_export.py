@@ -12,8 +12,8 @@ from small_training import SGD, Patches, small_task
 from snntrain.callback.fit_end import NirExport, Trained
 from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.config.error import UsageError
 from snntrain.encoding import DirectEncoder
+from snntrain.error import UsageError
 from snntrain.export import export_nir
 from snntrain.run.build import build_callbacks, build_task, check_fit_end
 from snntrain.task import Classification

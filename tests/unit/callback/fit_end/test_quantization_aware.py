@@ -15,8 +15,8 @@ from snntrain.callback.fit_end import QuantizationAware, Trained
 from snntrain.callback.fit_end.drift import Drift, earth_movers_distance
 from snntrain.config import compose
 from snntrain.config.check import check
-from snntrain.config.error import UsageError
 from snntrain.encoding import DirectEncoder
+from snntrain.error import UsageError
 from snntrain.functional import repeat, reset_net
 from snntrain.quantize import IntegerNet, QuantizedNet, observe, prepare, preset
 from snntrain.run.build import build_callbacks, build_task, check_fit_end

@@ -1,0 +1,55 @@
+"""Build HTML pages: one frame, one stylesheet and one template environment for all of them."""
+
+import base64
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_FRAME = pathlib.Path(__file__).parent  # page.html.j2 and page.css
+
+
+def render(
+    template: pathlib.Path,
+    *,
+    title: str,
+    heading: str,
+    tiles: Sequence[tuple[str, Any, str]],
+    links: Sequence[tuple[str, str]] = (),
+    script: str = "",
+    filters: Mapping[str, Callable[..., str]] | None = None,
+    **content: Any,
+) -> str:
+    """The text of a page, which needs no server and loads nothing.
+
+    Args:
+        template: a file <kind>.html.j2 that extends page.html.j2.
+        title: of the browser's window.
+        heading: of the page.
+        tiles: (label, value, detail) of the large numbers at the top.
+        links: (id, title) of the sections, for the navigation.
+        script: JavaScript; the page runs this and nothing else, whatever the files of a run hold.
+        filters: of the template.
+        content: what the template shows.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([template.parent, _FRAME]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters or {})
+    text = environment.get_template(template.name).render(
+        kind=template.name.partition(".")[0],
+        title=title,
+        heading=heading,
+        tiles=tiles,
+        links=links,
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        **content,
+    )
+    return text.encode("utf-8", "replace").decode("utf-8")  # a run's file may hold half a surrogate pair

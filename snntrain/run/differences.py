@@ -1,0 +1,63 @@
+"""How two configs differ, key by key."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+ABSENT = "—"
+
+RESUMABLE = frozenset(
+    {
+        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust"),
+        *("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps"),
+    }
+)
+"""Where the config of a run may differ from that of the run it continues. Anything else would be another experiment."""
+
+WITHOUT_EFFECT = frozenset(
+    {
+        *("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name"),
+        *("data.num_workers", "data.download", "data.prefetch", "data.persistent_workers", "data.cache_gb"),
+        *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
+    }
+)
+"""Where the configs of two runs may differ without any effect on their results."""
+
+
+class Difference(NamedTuple):
+    """A key whose value is not the same in two configs; ABSENT stands for no value."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        before, now = (None if value is ABSENT else value for value in (self.before, self.now))
+        return f"{self.key} is {now!r}, was {before!r}"
+
+
+def differences(before: Any, now: Any, *, free: Collection[str] = (), path: str = "") -> list[Difference]:
+    """What differs between two configs.
+
+    A key that only one of them has, with nothing in it, is no difference: the program of the other one did not know it
+    yet.
+
+    Args:
+        before, now: resolved configs, or parts of them.
+        free: dotted keys that may differ.
+        path: dotted key of the two, if they are parts.
+    """
+    if path in free:
+        return []
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in [*before, *(key for key in now if key not in before)]:
+            here = f"{path}.{key}" if path else str(key)
+            if key in before and key in now:
+                found += differences(before[key], now[key], free=free, path=here)
+            elif here not in free and before.get(key, now.get(key)):
+                found.append(Difference(here, before.get(key, ABSENT), now.get(key, ABSENT)))
+        return found
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [item for index, pair in pairs for item in differences(*pair, free=free, path=f"{path}[{index}]")]
+    return [] if before == now and type(before) is type(now) else [Difference(path, before, now)]

@@ -1,0 +1,123 @@
+"""prepare: what has no integer form, and which settings are refused."""
+
+import pytest
+import torch
+from prepared_nets import pictures, prepared, small_net
+from random_nets import in_integers
+from torch import Tensor, nn
+
+from snntrain import layer, neuron
+from snntrain.functional import set_step_mode
+from snntrain.quantize import (
+    PRESETS,
+    QuantizationError,
+    observe,
+    prepare,
+    preset,
+)
+
+
+def chain(*modules: nn.Module) -> nn.Sequential:
+    net = nn.Sequential(*modules)
+    set_step_mode(net, "m")
+    return net
+
+
+class _Several(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+IF = neuron.IFNode
+SHARED = layer.Linear(4, 4)
+
+
+@pytest.mark.parametrize(
+    "net, text",
+    [
+        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
+        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
+        (chain(layer.Linear(4, 4), neuron.CubaLIFNode()), "its current has a memory of its own"),
+        (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
+        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
+        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
+        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
+        (chain(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
+        (chain(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
+        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
+        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
+        (
+            chain(layer.Conv2d(1, 2, 3), IF(), layer.AvgPool2d(3, 1, 1, count_include_pad=False)),
+            "it averages over fewer values at the border",
+        ),
+        (chain(layer.Linear(4, 4), layer.VotingLayer(2)), "what it averages does not count in one step"),
+        (chain(layer.Flatten()), "the output of the net is its input"),
+        (_Several(), "the net returns several values"),
+        (
+            chain(layer.Conv2d(1, 2, 1), IF(), layer.Residual(layer.AvgPool2d(3, 1, 1))),
+            "its two sides count in different steps",
+        ),
+        (chain(layer.Linear(4, 4), layer.Residual(nn.Identity(), None, "and")), "it is no product of spikes"),
+        (chain(layer.Linear(4, 4), neuron.PSN(T=2)), "PSN"),
+    ],
+)
+def test_what_has_no_integer_form_is_refused_by_name(net, text):
+    with pytest.raises((QuantizationError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)")):
+        prepare(net, {"bits": 8})
+
+
+@pytest.mark.parametrize(
+    "quant, text",
+    [
+        ({"bitss": 8}, "'bitss' is not a key. Did you mean bits"),
+        ({"mode": "qualia"}, "mode must be 'integer'; 'qualia' is for single layers"),
+        ({"w": {"bits": 17}}, "layers.0: w.bits must be at most 16"),
+        ({"w": {"quant_enable": False}}, "layers.0: w.quant_enable must be True"),
+        ({"quantype": "fake", "is_asymmetric": True}, "w.is_asymmetric must be False"),
+        ({"v": {"bits": 32}}, "v.bits must be at most 24"),
+        ({"layers": {"conv*": {"bits": 4}}}, "'conv*' matches no layer. The net has: layers.0,"),
+        ({"layers": {"layers.0": {"bitss": 4}}}, "'bitss' is not a key"),
+        ({"layers": {"layers.0": 4}}, "layers must be a mapping"),
+        ({"target": "tpu"}, "target must be one of 'generic', 'loihi'"),
+        ("int8", "the value must be a mapping such as"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_data(quant, text):
+    with pytest.raises(ValueError, match=text.replace("*", r"\*").replace(".", r"\.")):
+        prepare(small_net(), quant)
+
+
+def test_soft_reset_has_no_form_on_loihi():
+    with pytest.raises(QuantizationError, match="Loihi resets to a value"):
+        prepare(small_net(v_reset=None), preset("loihi"))
+
+
+def test_too_large_a_fan_in_is_refused_with_the_layers_name():
+    net = chain(layer.Linear(3000, 2, bias=False), IF())
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+    quantized = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})
+    with pytest.raises(
+        QuantizationError, match=r"quantize: 0 \(IntegerLinear\) cannot be quantized: sums of up to .* fewer bits"
+    ):
+        observe(quantized, [torch.rand(2, 3000)])
+
+
+def test_presets_can_be_looked_up_and_changed():
+    assert {"int8", "w4v8", "w4v4", "w2v4", "loihi", "mcu"} <= set(PRESETS)
+    preset("int8")["bits"] = 3
+    assert preset("int8")["bits"] == 8
+    with pytest.raises(ValueError, match=r"'int9' is not a preset\. Did you mean int8"):
+        preset("int9")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_equal_in_integers(name):
+    net, x = small_net(), pictures(5, 3)
+    quantized = prepared(net, preset(name), x)
+    different, integers = in_integers(quantized, x)
+    assert not different
+    fired = [spikes.float().mean().item() for spikes in integers.run(x, record=True).spikes.values()]
+    assert sum(rate > 0.001 for rate in fired) >= 2, fired

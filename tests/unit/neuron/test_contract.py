@@ -15,6 +15,7 @@ from torch import Tensor
 from snntrain import functional
 from snntrain.base import StateMismatchError
 from snntrain.neuron import BaseNode, IFNode, LIFNode
+from snntrain.neuron.linear_form import linear_form_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*v_reset=None:UserWarning")
 
@@ -359,3 +360,14 @@ def test_state_dict_holds_the_learnable_parameters_and_nothing_else(name, make):
 @over_runs
 def test_restored_states_continue_a_sequence_bit_for_bit(make, run):
     promises.assert_states_can_be_restored(make, run)
+
+
+LINEAR = ("IF", "LIF", "PLIF", "Cuba", "Cuba learned", "Loihi", "Loihi learned", "Loihi odd", "ATIF")
+
+
+@over_named_nodes
+def test_a_neuron_has_a_linear_form_if_it_is_linear_below_the_threshold(name, make):
+    """Also where it inherits from one that is: CLIF, KLIF and LIAF are LIF neurons with other dynamics."""
+    if name.startswith("readout") or name == "GLIF":
+        return  # they do not fire, or are no BaseNode
+    assert (linear_form_of(make()) is not None) == (name in LINEAR)

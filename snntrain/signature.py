@@ -35,7 +35,8 @@ def merge_signature(
     Args:
         positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
             has it: those of cls, those of the base, those of cls after a bare *; one of the latter that the base has
-            as well stands where the base has it. Otherwise the base's are taken by keyword only.
+            as well stands where the base has it. (What cls has after a bare * stays there if the base takes arguments
+            by keyword only.) Otherwise the base's are taken by keyword only.
         without: arguments of the base that cls sets itself, so that nobody else may.
         groups: dataclasses whose fields are arguments too, which cls gets from `**common` with `take`.
         inherits: False if cls passes nothing of it to its base: `**common` is of the groups alone.
@@ -49,15 +50,16 @@ def merge_signature(
         return
     inherited = list(signature_of(super(cls, cls).__init__).parameters.values())[1:] if inherits else []
     grouped = [p.replace(kind=p.KEYWORD_ONLY) for group in groups for p in signature_of(group).parameters.values()]
-    last = {parameter.name: parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY}
-    taken = {parameter.name for parameter in own} - (last.keys() if positional else set()) | set(without)
-    common = [p for p in (*inherited, *grouped) if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
-    if positional:
-        common = [last.pop(p.name, p) for p in common]
-        ordered = [*(p for p in own[:-1] if p.kind is not p.KEYWORD_ONLY), *common, *last.values()]
-        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.KEYWORD_ONLY else p for p in ordered]
+    common = [p for p in (*inherited, *grouped) if p.name not in without and p.kind is not p.VAR_POSITIONAL]
+    first = {p.name: p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD}
+    last = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY}
+    if positional and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in common):
+        common = [last.pop(p.name, p) for p in common if p.name not in first]
+        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in (*first.values(), *common, *last.values())]
     else:
-        common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
+        common = [p for p in common if p.name not in first and p.name not in last]
+        if not positional:
+            common = [p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in common]
         ordered = [*own[:-1], *common]
     ordered.sort(key=lambda p: p.kind)  # stable: those of cls before those of its base
     signature = inspect.Signature(ordered, return_annotation=None)

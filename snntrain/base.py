@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from snntrain import leftover
 from snntrain.arguments import refuse
+from snntrain.module_settings import settings_of
 
 STEP_MODES = ("s", "m")
 
@@ -149,7 +150,7 @@ class MemoryModule(StepModule, nn.Module):
         self.__dict__["_reset_values"] = {}
         self.step_mode = step_mode
 
-    #: Of the last call since reset(): the shape of a step, and the count of backwards before it.
+    #: Of the last call since reset(): the shape of a step, and the number of backward passes before it.
     _last_call: tuple[torch.Size, int] | None = None
 
     # --- registration and attribute access ---------------------------------------------------------------------------
@@ -225,7 +226,7 @@ class MemoryModule(StepModule, nn.Module):
         """
         return x.shape
 
-    def materialise(self, x: Tensor) -> None:
+    def materialize(self, x: Tensor) -> None:
         """Turn scalar states into tensors that fit the one-step input x, and check those that are tensors already."""
         for name, value in self._memories.items():
             if isinstance(value, float):
@@ -243,7 +244,7 @@ class MemoryModule(StepModule, nn.Module):
         self.note_call(x)
 
     def note_call(self, x: Tensor) -> None:
-        """Remember for the next call which step the states belong to."""
+        """Remember the shape of this step and the number of backward passes so far; the next call checks them."""
         if self._memories and not torch.compiler.is_compiling():
             self.__dict__["_last_call"] = (x.shape, leftover.backwards())
 
@@ -284,7 +285,7 @@ class MemoryModule(StepModule, nn.Module):
         return x.shape == before or (value.shape != before and (not is_per_sample or x.shape[:1] == before[:1]))
 
     def _checked_graph(self, name: str, value: Tensor, x: Tensor) -> Tensor:
-        """A state that a backward can come to, or that says why not."""
+        """The state, through which a backward can pass, or which raises an error that explains why it cannot."""
         if value.grad_fn is not None:
             if self._last_call is None or self._last_call[1] == leftover.backwards():
                 return value
@@ -313,7 +314,7 @@ class MemoryModule(StepModule, nn.Module):
     # --- forward -----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse what no state could follow.
+        """Check the dtype and the number of steps of the input.
 
         Raises: ValueError for an input that is not floating point, and for a sequence without steps.
         """
@@ -339,7 +340,7 @@ class MemoryModule(StepModule, nn.Module):
             if more:
                 self._check_same_length(x, more)
                 more = tuple(map_tensors(_in_state_dtype, value) for value in more)
-            self.materialise(z if self.step_mode == "s" else z[0])
+            self.materialize(z if self.step_mode == "s" else z[0])
             run = self.single_step_forward if self.step_mode == "s" else self.multi_step_forward
             out = run(z, *more, **options)
         return map_tensors(lambda tensor: tensor.to(x.dtype), out)
@@ -383,5 +384,9 @@ class MemoryModule(StepModule, nn.Module):
             self._memories[name] = map_tensors(move, value)
         return super()._apply(fn, recurse)
 
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments and their present values, for printing."""
+        return settings_of(self)
+
     def extra_repr(self) -> str:
-        return f"step_mode={self.step_mode}"
+        return ", ".join(f"{name}={value}" for name, value in self.settings().items())

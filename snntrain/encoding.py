@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class Encoder(nn.Module):
     """Base of the encoders: subclasses define encode(x, T), what they take and what comes out.
 
-    Without T a call gives one step [N, *], for loops that go step by step: encoder(x) in the place of encoder(x, T)[t].
+    Without T a call gives one step [N, *], for loops that go step by step: encoder(x) instead of encoder(x, T)[t].
     An encoder in which the steps depend on one another must know T from its constructor for that, and be reset between
     batches; StatefulEncoder does the same for any encoder.
 
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     #: Whether the spikes are drawn, so that forward heeds seeds.
     is_random = False
 
-    #: Whether a step is the same, or drawn anew, whatever was encoded before.
+    #: Whether a step does not depend on the steps before it.
     steps_are_alike = False
 
     #: Time steps of every sequence, where they are known beforehand.
@@ -289,7 +289,7 @@ class WeightedPhaseEncoder(Encoder):
 
 @register("encoder")
 class PopulationEncoder(Encoder):
-    """Let m neurons with Gaussian receptive fields see each value; the closer its centre, the sooner a neuron fires.
+    """Let m neurons with Gaussian receptive fields see each value; the closer its center, the sooner a neuron fires.
 
     a_i = exp(−(x − μ_i)² / 2σ²),  μ_i = x_min + (i − 3/2)·d,  σ = d / β,  d = (x_max − x_min) / (m − 2),  i = 1 … m
 
@@ -298,7 +298,7 @@ class PopulationEncoder(Encoder):
 
     Args:
         m: neurons per value, ≥ 3.
-        x_min, x_max: range of the values; the outer two centres lie d/2 outside of it.
+        x_min, x_max: range of the values; the outer two centers lie d/2 outside of it.
         beta: β > 0; the larger, the narrower the fields.
 
     Shapes: x [N, C, *] → spikes [T, N, C·m, *], the m neurons of a channel side by side; x [N] → [T, N, m].
@@ -324,10 +324,10 @@ class PopulationEncoder(Encoder):
         if x.dim() == 0:
             raise ValueError("PopulationEncoder: the input must be a batch [N, *], got a single number.")
         channels = x.unsqueeze(1) if x.dim() == 1 else x
-        x_wide = channels.to(state_dtype(x.dtype)).unsqueeze(2)  # [N, C, 1, *], for centres [m, 1 …]
+        x_wide = channels.to(state_dtype(x.dtype)).unsqueeze(2)  # [N, C, 1, *], for centers [m, 1 …]
         distance = (self.high - self.low) / (self.m - 2)
-        centres = torch.arange(self.m, dtype=x_wide.dtype, device=x.device).sub(0.5).mul(distance).add(self.low)
-        offset = (x_wide - centres.view(-1, *[1] * (x_wide.dim() - 3))) * (self.beta / distance)
+        centers = torch.arange(self.m, dtype=x_wide.dtype, device=x.device).sub(0.5).mul(distance).add(self.low)
+        offset = (x_wide - centers.view(-1, *[1] * (x_wide.dim() - 3))) * (self.beta / distance)
         activation = (-0.5 * offset.square()).exp()
         return _spikes_at((T * (1 - activation)).round().flatten(1, 2), T).to(x.dtype)
 

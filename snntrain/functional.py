@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import BACKENDS, PEERS_BACKENDS, refuse
@@ -24,7 +25,7 @@ def stateful_modules(net: nn.Module) -> Iterator[tuple[str, MemoryModule]]:
 
 
 def reset_net(net: nn.Module) -> None:
-    """Call reset() of every module that has one, ours or not; do it before each new batch.
+    """Call reset() of every module that has one, of this library or not. Call it before each new batch.
 
     Metrics of torchmetrics are left alone: their reset() ends an epoch, not a batch.
     """
@@ -32,7 +33,7 @@ def reset_net(net: nn.Module) -> None:
 
 
 def detach_net(net: nn.Module) -> None:
-    """Call detach() of every module that has one: states lose their graph, values stay (truncated backpropagation)."""
+    """Call detach() of every module that has one (truncated backpropagation): states lose their graph only."""
     call_each(net, "detach")
 
 
@@ -71,7 +72,7 @@ def set_step_mode(net: nn.Module, step_mode: str) -> None:
         elif not keeps_children_in_s(module):
             raise _cannot_follow(path, _refusal(module, step_mode))
     switched: list[tuple[nn.Module, str]] = []
-    for path, module in others:  # first, for what their setters may refuse is not known before
+    for path, module in others:  # first: only calling their setters tells whether they refuse
         before = module.step_mode
         try:
             module.step_mode = step_mode
@@ -154,7 +155,7 @@ def named_states(net: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def get_states(net: nn.Module) -> dict[str, Any]:
-    """All states as a flat dict of detached copies, to be handed to set_states later."""
+    """All states as a flat dict of detached copies, for set_states."""
     return {name: detached_copy(value) for name, value in named_states(net)}
 
 
@@ -178,18 +179,31 @@ def set_states(net: nn.Module, states: Mapping[str, Any]) -> None:
 
 
 def repeat(x: Tensor, T: int) -> Tensor:
-    """The same step T times: x [N, *] → [T, N, *], a view that also remembers x.
+    """The same step T times: x [N, *] → [T, N, *], a view whose time stride is 0.
 
-    Layers and neurons that find the memory (see repeated_step) compute such a step once.
+    Layers and neurons recognize such a sequence (see repeated_step) and compute its step once.
     """
-    x_seq = x.unsqueeze(0).expand(T, *x.shape)
-    x_seq.repeated_step = x
-    return x_seq
+    if x.requires_grad and x._is_view():
+        x = x.clone()  # so that repeated_step finds this tensor as the base of the view, not what x is a view of
+    return x.unsqueeze(0).expand(T, *x.shape)
 
 
 def repeated_step(x_seq: Tensor) -> Tensor | None:
-    """x of a sequence that repeat(x, T) made; None for every other one."""
-    return getattr(x_seq, "repeated_step", None)
+    """The step [N, *] of a sequence [T, N, *] whose T > 1 steps are the same memory, else None."""
+    if x_seq.dim() == 0 or x_seq.shape[0] < 2 or x_seq.stride(0) != 0:
+        return None
+    step = x_seq[0]
+    base = None if torch.compiler.is_compiling() else x_seq._base
+    # Prefer the tensor that was expanded, whose gradient is that of one step: the gradient of x_seq[0] would be a whole
+    # sequence, zeros but for one step. It must be the same memory, and on the way of the gradient if there is one.
+    if (
+        base is not None
+        and (base.shape, base.stride(), base.data_ptr()) == (step.shape, step.stride(), step.data_ptr())
+        and base.requires_grad == x_seq.requires_grad
+        and not (x_seq.requires_grad and x_seq.is_leaf)
+    ):
+        return base
+    return step
 
 
 def steps_of(x_seq: Tensor) -> Sequence[Tensor]:

@@ -1,7 +1,7 @@
-"""What a module says about itself by name: reset(), detach(), step_mode, backend.
+"""Find reset(), detach(), step_mode and backend of any module by their names.
 
-These are looked for by their names and not by a base class, so that modules of other libraries, and of plugins that
-carry a state of their own, take part in what snntrain.functional does to a whole network.
+By name and not by a base class, so that snntrain.functional also serves modules of other libraries, and of plugins that
+carry a state of their own.
 """
 
 import inspect
@@ -32,7 +32,7 @@ _PEERS_CONTAINERS = {
 def method_of(module: nn.Module, name: str) -> Callable[[], Any] | None:
     """The method that a module has under this name; None if it is something else, or belongs to a metric.
 
-    torchmetrics' metrics are modules with a reset() that forgets an epoch's results: no business of a network's states.
+    The metrics of torchmetrics are modules with a reset() that forgets the results of an epoch, which is not a state.
     A method that cannot be called without arguments is left alone with a warning.
     """
     if isinstance(module, MemoryModule):
@@ -87,8 +87,8 @@ _calls = _Calls()
 def call_each(net: nn.Module, name: str) -> None:
     """Call the method of this name of every module that has it, each once.
 
-    A module's own method may pass the call on to its children, or to itself: what it has seen to is not called again,
-    so that what it does to a child after that stays.
+    A module's own method may call that of its children, or of itself. Modules called that way are not called again, so
+    that what the method does to a child afterward stays.
     """
     passes, running = _calls.passes.setdefault(name, []), _calls.running
     done: set[int] = set()
@@ -117,7 +117,7 @@ def call_each(net: nn.Module, name: str) -> None:
 
 
 def carries_state(module: nn.Module) -> bool:
-    """Whether a module has a state from one time step to the next: whatever can be reset, save plain containers."""
+    """Whether a module carries a state from step to step: anything that can be reset, except plain containers."""
     if isinstance(module, MemoryModule):
         return True
     return not keeps_children_in_s(module) and method_of(module, "reset") is not None

@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from snntrain.error import UsageError
 
-_MOST_NODES = 256  # of a graph are looked at: what was freed is close to the state
+_MOST_NODES = 256  # of a graph are looked at: freed tensors are found close to the state
 _backwards = 0
 _saved_names: dict[type, tuple[str, ...]] = {}
 
 
 def note_backward() -> None:
-    """Called by the backward of every spike: somebody is using up a graph."""
+    """Count a backward pass; the backward of every spike calls it."""
     global _backwards
     if not torch.compiler.is_compiling():
         _backwards += 1
 
 
 def backwards() -> int:
-    """How many backwards of spikes there have been."""
+    """The number of backward passes through spikes so far."""
     return _backwards
 
 
@@ -59,7 +59,7 @@ def _saved(node: Any) -> tuple[str, ...]:
 
 
 class ThroughFreedGraph(torch.autograd.Function):
-    """A state as it is; a backward that comes through it is refused in these words instead of torch's."""
+    """The state unchanged; a backward pass through it raises the given error instead of torch's."""
 
     @staticmethod
     def forward(ctx: Any, state: Tensor, error: Exception) -> Tensor:
@@ -72,12 +72,12 @@ class ThroughFreedGraph(torch.autograd.Function):
 
 
 class LeftoverStateError(UsageError, RuntimeError):
-    """A module kept a state from one batch to the next that nobody could reset."""
+    """Raised for a module that keeps a state from one batch to the next and has no reset()."""
 
 
 @contextlib.contextmanager
 def naming_what_was_not_reset(net: nn.Module) -> Iterator[None]:
-    """Say which module of a net that was reset has kept a state nevertheless, in the place of torch's complaint."""
+    """Replace torch's error by one that names the module of a reset net that kept a state nevertheless."""
     try:
         yield
     except RuntimeError as error:

@@ -35,8 +35,8 @@ def merge_signature(
     Args:
         positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
             has it: those of cls, those of the base, those of cls after a bare *; one of the latter that the base has
-            as well stands where the base has it. Otherwise the base's are taken by keyword, except for required ones
-            among the first three.
+            as well stands where the base has it. (What cls has after a bare * stays there if the base takes arguments
+            by keyword only.) Otherwise the base's are taken by keyword, except for required ones among the first three.
         without: arguments of the base that cls sets itself, so that nobody else may.
         groups: dataclasses whose fields are arguments too, which cls gets from `**common` with `take`.
         inherits: False if cls passes nothing of it to its base: `**common` is of the groups alone.
@@ -50,18 +50,18 @@ def merge_signature(
         return
     inherited = list(signature_of(super(cls, cls).__init__).parameters.values())[1:] if inherits else []
     grouped = [p.replace(kind=p.KEYWORD_ONLY) for group in groups for p in signature_of(group).parameters.values()]
-    last = {parameter.name: parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY}
-    taken = {parameter.name for parameter in own} - (last.keys() if positional else set()) | set(without)
-    common = [p for p in (*inherited, *grouped) if p.name not in taken and p.kind is not p.VAR_POSITIONAL]
-    if positional:
-        common = [last.pop(p.name, p) for p in common]
-        ordered = [*(p for p in own[:-1] if p.kind is not p.KEYWORD_ONLY), *common, *last.values()]
-        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.KEYWORD_ONLY else p for p in ordered]
+    common = [p for p in (*inherited, *grouped) if p.name not in without and p.kind is not p.VAR_POSITIONAL]
+    first = {p.name: p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD}
+    last = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY}
+    if positional and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in common):
+        common = [last.pop(p.name, p) for p in common if p.name not in first]
+        ordered = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in (*first.values(), *common, *last.values())]
     else:
-        before = [p for p in own[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
-        required = [p.name for p in common if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-        first = [] if any(p.default is not p.empty for p in before) else required[: max(0, 3 - len(before))]
-        ordered = [*own[:-1], *(p if p.name in first else _by_keyword(p) for p in common)]
+        common = [p for p in common if p.name not in first and p.name not in last]
+        if not positional:
+            by_position = _first_three(list(first.values())[1:], common)
+            common = [p if p.name in by_position else _by_keyword(p) for p in common]
+        ordered = [*own[:-1], *common]
     ordered.sort(key=lambda p: p.kind)  # stable: those of cls before those of its base
     signature = inspect.Signature(ordered, return_annotation=None)
 
@@ -77,6 +77,14 @@ def merge_signature(
     __init__.__signature__ = signature
     __init__.__annotations__ = {p.name: p.annotation for p in ordered if p.annotation is not p.empty}
     cls.__init__ = __init__
+
+
+def _first_three(own: list[Parameter], common: list[Parameter]) -> list[str]:
+    """The required arguments of the base that may follow a class's own ones by position: up to three in all."""
+    if any(p.default is not p.empty for p in own):
+        return []
+    required = [p.name for p in common if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    return required[: max(0, 3 - len(own))]
 
 
 def _by_keyword(parameter: Parameter) -> Parameter:

@@ -1,13 +1,13 @@
 """Surrogate gradients: Θ as value, the derivative of a smoother function as gradient.
 
-Each class is two formulas: `derivative(x)`, which stands for Θ'(x), and `primitive(x)`, whose derivative that is. Both
-are pure torch functions of x, the potential minus the threshold, and of Python numbers: kernels can be generated from
-them. Branches of `torch.where` clamp their argument: the one not taken must not add 0·inf = NaN to a gradient.
+Each class defines two formulas: `derivative(x)`, used in place of Θ'(x), and `primitive(x)`, whose derivative it is.
+Both are pure torch functions of x, the potential minus the threshold, and of Python numbers: kernels are generated from
+them. The branches of a `torch.where` clamp their argument, because the gradient of the branch that is not taken is
+multiplied by 0, and 0·inf is NaN.
 
 Every constructor takes `spiking` last and raises ValueError for a value outside the range given under Args.
 """
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,109 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, integer, real, refuse
-from snntrain.leftover import note_backward
+from snntrain.arguments import integer, real, refuse
 from snntrain.registry import register
-
-
-def heaviside(x: Tensor) -> Tensor:
-    """Θ(x) in the dtype of x: 1 where x ≥ 0, else 0; NaN gives 0."""
-    return (x >= 0).to(x.dtype)
-
-
-class SpikeWithSurrogate(torch.autograd.Function):
-    """surrogate.spikes(x) as value, surrogate.derivative(x) as gradient."""
-
-    @staticmethod
-    def forward(x: Tensor, surrogate: "SurrogateFunction") -> Tensor:
-        return surrogate.spikes(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, "SurrogateFunction"], output: Tensor) -> None:
-        x, ctx.surrogate = inputs
-        ctx.save_for_backward(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        note_backward()
-        (x,) = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(x), None
-
-
-class SurrogateFunction(nn.Module):
-    """Base of the surrogates: spikes Θ(x) with the gradient `derivative(x)`.
-
-    Args:
-        spiking: False returns `primitive(x)` with its own gradient instead, e.g. to check gradients numerically.
-
-    Source: Neftci et al., IEEE Signal Processing Magazine 2019.
-    """
-
-    def __init__(self, spiking: bool = True) -> None:
-        super().__init__()
-        self.spiking = spiking
-
-    @property
-    def spiking(self) -> bool:
-        return self._spiking
-
-    @spiking.setter
-    def spiking(self, value: bool) -> None:
-        if not flag(self, "spiking", value) and type(self).primitive is SurrogateFunction.primitive:
-            raise refuse(self, "spiking", "True (there is no primitive)", value)
-        self._spiking = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        return SpikeWithSurrogate.apply(x, self) if self.spiking else self.primitive(x)
-
-    def spikes(self, x: Tensor) -> Tensor:
-        """Value of the spiking forward pass."""
-        return heaviside(x)
-
-    def derivative(self, x: Tensor) -> Tensor:
-        """What stands for Θ'(x) in the backward pass."""
-        raise NotImplementedError(f"{type(self).__name__} must define derivative(x).")
-
-    def primitive(self, x: Tensor) -> Tensor:
-        """The function whose derivative is `derivative`."""
-        raise NotImplementedError(f"{type(self).__name__} has no primitive(x).")
-
-    def set_spiking_mode(self, spiking: bool) -> None:
-        """Choose between spikes with a surrogate gradient, and the primitive with its own."""
-        self.spiking = spiking
-
-    # --- the same as functions of numbers ----------------------------------------------------------------------------
-
-    @classmethod
-    def spiking_function(cls, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
-        """Spikes of x with the surrogate gradient; parameters as the constructor takes them."""
-        return SpikeWithSurrogate.apply(x, cls(*parameters, **named))
-
-    @classmethod
-    def primitive_function(cls, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
-        """The primitive of x; parameters as the constructor takes them."""
-        return cls(*parameters, **named).primitive(x)
-
-    @classmethod
-    def backward(cls, grad_output: Tensor, x: Tensor, *parameters: Any, **named: Any) -> Tensor:
-        """The gradient of x for that of the spikes; parameters as the constructor takes them."""
-        return grad_output * cls(*parameters, **named).derivative(x)
-
-    def extra_repr(self) -> str:
-        names = inspect.signature(type(self)).parameters
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
-
-
-class AlphaSurrogate(SurrogateFunction):
-    """Surrogate with one parameter.
-
-    Args:
-        alpha: > 0; the larger, the steeper at the threshold.
-    """
-
-    def __init__(self, alpha: float = 1.0, spiking: bool = True) -> None:
-        super().__init__(spiking)
-        self.alpha = real(self, "alpha", alpha, above=0)
+from snntrain.surrogate_function import AlphaSurrogate, SurrogateFunction, heaviside
 
 
 @register("surrogate")
@@ -422,7 +322,7 @@ class MultiLevelSpikeCount(SurrogateFunction):
 
 
 class _Function:
-    """What is called as an autograd function of x and the surrogate's parameters."""
+    """A surrogate in the form of an autograd function: `apply(x, *parameters)`."""
 
     def __init__(self, surrogate: type[SurrogateFunction]) -> None:
         self.surrogate = surrogate

@@ -1,4 +1,4 @@
-"""Say in the terminal what keeps a net from learning although nothing is wrong with the program."""
+"""Warn in the terminal of settings that keep a net from learning without any error."""
 
 import lightning.pytorch as pl
 from torch import nn
@@ -8,7 +8,7 @@ from snntrain.terminal import terminal, warn
 console = terminal()
 
 _SILENT, _SATURATED = 1e-4, 0.99  # firing rates of a layer in the validation
-_LEFT_OF_THE_START = 1e-3  # share of the first values in running statistics that is worth a word
+_LEFT_OF_THE_START = 1e-3  # share of the initial values in running statistics that is worth a warning
 
 
 class Advice(pl.Callback):

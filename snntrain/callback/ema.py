@@ -17,13 +17,12 @@ class EMAWeightAveraging(WeightAveraging):
     Checkpoints hold w̄ as the model's weights, and w beside them for a run that is resumed. Running statistics are
     averaged too. After training the model has w̄.
 
-    Lightning's EMAWeightAveraging tests best.ckpt with w instead of w̄, does not count the batches of normalisation
+    Lightning's EMAWeightAveraging tests best.ckpt with w instead of w̄, does not count the batches of normalization
     layers, and leaves w̄ in the host's memory when the model goes to a GPU.
 
     Args:
         decay: in [0, 1); the average is over about the last 1/(1 − decay) steps.
 
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Polyak & Juditsky, SIAM J. Control Optim. 30(4), 1992; Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780.
     """
 

@@ -17,10 +17,10 @@ from snntrain.terminal import terminal, warn
 
 console = terminal()
 
-_STEPS_BETWEEN = 2  # looks at the weights; the loss is looked at after each step
+_STEPS_BETWEEN = 2  # between two checks of the weights; the loss is checked after each step
 
 _HALF_PRECISION = ("16-mixed", "16-true", "transformer-engine-float16")
-_LOST = 1e15  # a weight beyond this was thrown there by a step, and does not come back
+_LOST = 1e15  # a weight beyond this comes from a diverging step and does not recover
 _SMALLEST_SCALE = 1e-6  # of the losses in 16-mixed, 65536 at the start and halved whenever an update is skipped
 
 
@@ -42,7 +42,7 @@ class Finite(pl.Callback):
     def __init__(self, stop: bool = True) -> None:
         self.stop = flag(self, "stop", stop)
         self._weights: list[Tensor] = []
-        self._earlier: _Step | None = None  # on a GPU: the step whose numbers are on their way
+        self._earlier: _Step | None = None  # on a GPU: the step whose numbers are still being copied
         self._is_reported = False
         self._steps = 0
 
@@ -97,7 +97,7 @@ class Finite(pl.Callback):
         if self.stop and _is_fitting(trainer):
             self._look_at_everything(trainer, pl_module)
 
-    # --- looking -----------------------------------------------------------------------------------------------------
+    # --- checks ------------------------------------------------------------------------------------------------------
 
     def _look_at(self, step: "_Step", trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss, norm = step.numbers()
@@ -141,7 +141,7 @@ class Finite(pl.Callback):
         if self.stop:
             raise Diverged(f"Training diverged {text} {_what_is_kept(trainer)}".strip())
         if trainer.is_global_zero:
-            warn(console, f"training diverged {text} It goes on, as callbacks.finite.stop is false.")
+            warn(console, f"training diverged {text} It continues, as callbacks.finite.stop is false.")
 
 
 @dataclass
@@ -165,7 +165,7 @@ class _Step:
             self._event.record()
 
     def numbers(self) -> tuple[float, float]:
-        """(loss, sum of the norms); of a GPU they are waited for."""
+        """(loss, sum of the norms); on a GPU this waits for them."""
         if not self.is_on_its_way:
             return float(self.loss), sum(map(float, self.norms))
         self._event.synchronize()
@@ -203,7 +203,7 @@ def _is_fitting(trainer: pl.Trainer) -> bool:
 
 
 def _monitored(trainer: pl.Trainer) -> set[str]:
-    """Names of the metrics that checkpoints, early stopping and schedules go by."""
+    """Names of the metrics that checkpoints, early stopping and schedules monitor."""
     plans = [*trainer.callbacks, *trainer.lr_scheduler_configs]
     return {name for name in (getattr(plan, "monitor", None) for plan in plans) if isinstance(name, str)}
 
@@ -267,7 +267,7 @@ def _inputs(batch: Any) -> Tensor | None:
 def _likely_cause(trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> str:
     x = _inputs(batch)
     if x is not None and not torch.isfinite(x).all():
-        return "The inputs of this batch hold values that are not finite: mend the data or data.augment."
+        return "The inputs of this batch hold values that are not finite: fix the data or data.augment."
     for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
             for name, value in group.items():
@@ -290,7 +290,7 @@ def _likely_cause(trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any
 
 
 def _what_is_kept(trainer: pl.Trainer) -> str:
-    """Where the best weights are; nothing for a training that keeps none, such as that of a stage."""
+    """A sentence that says where the best weights are; empty for a training that saves none, such as a stage's."""
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     if not keepers:
         return ""

@@ -1,4 +1,4 @@
-"""Which checkpoints a resumed run may call its own, whatever the file that it goes on from says."""
+"""Which checkpoints belong to a resumed run, whatever the checkpoint that it resumes from says."""
 
 import os
 import shutil
@@ -86,7 +86,7 @@ def _score(value: Any, key: str, source: Path) -> Any:
 
 
 def fetch_kept(state: Mapping[str, Any], source: Path) -> None:
-    """Copy the checkpoints that a run still needs from beside the file it goes on from, where that lies elsewhere."""
+    """Copy the checkpoints that a run still needs from the folder that it resumes from, if that is another one."""
     for path in {state["best_model_path"], *state["best_k_models"]} - {""}:
         beside = source.parent / Path(path).name
         if not os.path.lexists(path) and beside.is_file() and not beside.is_symlink():

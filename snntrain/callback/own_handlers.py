@@ -1,4 +1,4 @@
-"""Signals stay the program's own, also while Lightning trains."""
+"""Keep the program's own signal handlers while Lightning trains."""
 
 import signal
 import threading
@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 class OwnHandlers(pl.Callback):
     """Keep Lightning from answering SIGTERM.
 
-    Its handler talks to the other processes of the run, in the midst of whatever they are talking about: they then wait
-    for each other for ever.
+    Its handler talks to the other processes of the run, possibly in the middle of another exchange: they then wait
+    for each other forever.
     """
 
     def __init__(self) -> None:

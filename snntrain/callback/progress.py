@@ -1,4 +1,4 @@
-"""What a run shows while it works: a live bar in a terminal, one line per epoch everywhere."""
+"""Progress of a run: a live bar in a terminal, and one line per epoch everywhere."""
 
 import time
 from typing import Any
@@ -151,7 +151,7 @@ class Progress(ProgressBar):
 
 
 def _of_this_process(metric: Metric) -> Metric:
-    """What a metric has counted here. It would wait for the other processes, which show nothing."""
+    """The value of a metric on this process; computing it over all processes would wait for those that show nothing."""
     own = metric.clone()
     own.distributed_available_fn = lambda: False
     return own

@@ -14,9 +14,10 @@ class Pruned(Exception):
 
 
 class Pruning(pl.Callback):
-    """Tell somebody the metric of every epoch and raise Pruned where the answer is to stop.
+    """Report the metric of every epoch and raise Pruned if the answer is to stop.
 
-    The last epoch is told and never stopped: nothing would be saved. An epoch without validation tells no val/ metric.
+    The last epoch is reported but never pruned, which would save nothing. An epoch without validation has no
+    val/ metric to report.
 
     Args:
         metric: its name, e.g. "val/acc".

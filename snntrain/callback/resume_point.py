@@ -1,4 +1,4 @@
-"""The checkpoint an interrupted run goes on from."""
+"""The checkpoint that an interrupted run continues from."""
 
 from pathlib import Path
 from typing import Any

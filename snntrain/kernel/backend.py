@@ -17,11 +17,11 @@ from snntrain.surrogate import SurrogateFunction
 _log = logging.getLogger(__name__)
 
 # Traced plans, or why there is none, by everything a step may read from its neuron. Shared by all neurons: tracing
-# takes a tenth of a second. Bounded, since a setting that is annealed makes new ones for ever.
+# takes a tenth of a second. Bounded: a setting that is annealed needs a new plan at each value.
 _plans: dict[Hashable, Plan | str] = {}
 _MOST_PLANS = 1024
 
-# Attributes of a neuron that no step reads. (Tensors reach it as states and parameters.)
+# Attributes of a neuron that its step does not read. (Tensors reach it as states and parameters.)
 _NOT_READ = {
     "_memories",
     "_reset_values",
@@ -61,7 +61,7 @@ def plan_for(node: Any, x: Tensor) -> Plan | str:
 
 
 def reason_against(node: Any) -> str | None:
-    """Why no call of this neuron can be fused, whatever its input; None if nothing speaks against it."""
+    """The reason why no call of this neuron can be fused, whatever its input; None if there is none."""
     if node.overrides_hooks():
         return f"{type(node).__name__} replaces hooks of the step, which only the loop calls; define charge or step"
     if not isinstance(node.surrogate_function, SurrogateFunction):
@@ -114,7 +114,7 @@ def _reason_against_call(node: Any, x: Tensor) -> str | None:
 
 
 def _is_traced(x: Tensor) -> bool:
-    """Whether something wants to see torch's operators: compilers, functorch, forward-mode AD, dispatch modes."""
+    """Whether a compiler, functorch, forward-mode AD or a dispatch mode records torch's operators in this call."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()

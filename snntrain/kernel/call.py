@@ -1,4 +1,4 @@
-"""What a device's driver is handed: all of a sequence as vectors in one memory order."""
+"""Arguments of a device's driver: a whole sequence as vectors in one memory order."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass
 class Inputs:
-    """What both directions read.
+    """What forward and backward read.
 
     Attributes:
         x: all inputs as a vector, step t from t·x_stride on.

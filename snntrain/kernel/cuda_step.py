@@ -87,13 +87,13 @@ def pull_back(plan: Plan) -> str:
 
 
 def numbers(plan: Plan, kind: str, prefix: str) -> list[str]:
-    """Parameters and constants: as arguments of a step (kind "real ") or handed to it (kind "")."""
+    """Parameters and constants: as the parameters of a step (kind "real ") or the arguments of its call (kind "")."""
     count = len(constants(plan.forward if prefix == "c" else plan.backward))
     return [f"{kind}p{p}" for p in range(plan.parameters)] + [f"{kind}{prefix}{index}" for index in range(count)]
 
 
 def _names(plan: Plan) -> dict[str, str]:
-    """Graph inputs (x, *states, *parameters, g, *g of states) as they are called in a step."""
+    """The names of the graph's inputs (x, *states, *parameters, g, *g of states) in a step."""
     order = ["x", *(f"v{s}" for s in range(plan.states)), *(f"p{p}" for p in range(plan.parameters))]
     order += ["g", *(f"g{s}" for s in range(plan.states))]
     return {f"a{index}": name for index, name in enumerate(order)}
@@ -126,5 +126,5 @@ def _shown(value: Value, names: dict[str, str], table: list[float], prefix: str)
 
 
 def suffix(plan: Plan) -> str:
-    """What the names of C's functions end in."""
+    """The suffix of C's functions."""
     return "f" if plan.dtype == torch.float32 else ""

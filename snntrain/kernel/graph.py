@@ -123,21 +123,21 @@ def trace_backward(
     Args:
         step: one time step.
         states, parameters: how many it takes.
-        learnable: indices of the parameters whose gradient is wanted.
+        learnable: indices of the parameters that need a gradient.
         dtype: of the arithmetic.
 
     Raises: Unsupported.
     """
     taken = 1 + states + parameters
-    wanted = [*range(1 + states), *(1 + states + index for index in learnable)]
+    positions = [*range(1 + states), *(1 + states + index for index in learnable)]
 
     def backward(*arguments: Tensor) -> tuple[Tensor | None, ...]:
         values, gradients = arguments[:taken], arguments[taken:]
-        for position in wanted:
+        for position in positions:
             values[position].requires_grad_()
-        # A sum of products, not grad_outputs: handed those, torch imports a library for symbolic algebra.
+        # A sum of products, not grad_outputs, for which torch would import a library for symbolic algebra.
         loss = sum((y * g).sum() for y, g in zip(step(*values), gradients, strict=True) if y.requires_grad)
-        leaves = [values[position] for position in wanted]
+        leaves = [values[position] for position in positions]
         return (
             torch.autograd.grad(loss, leaves, allow_unused=True) if isinstance(loss, Tensor) else [None] * len(leaves)
         )
@@ -159,13 +159,13 @@ def _traced(function: Callable[..., Sequence[Tensor | None]], inputs: int, dtype
             results = function(*samples)
     except Unsupported:
         raise
-    except Exception as error:  # whatever a step provokes that does more than arithmetic
+    except Exception as error:  # a step that does more than arithmetic can raise anything
         raise Unsupported(f"its step cannot be traced ({str(error).strip().splitlines()[0]})") from error
     return recorder.graph(results)
 
 
 class _Recorder(TorchDispatchMode):
-    """Writes down the operators that run on some tensors.
+    """Records the operators that run on some tensors.
 
     (make_fx would do, but importing it takes a second, and tracing with it a tenth to a half of one.)
     """
@@ -175,7 +175,7 @@ class _Recorder(TorchDispatchMode):
         self.inputs = tuple(f"a{index}" for index in range(len(inputs)))
         self.operations: dict[str, Operation] = {}
         self.unsupported: dict[str, Unsupported] = {}
-        self.alive = list(inputs)  # so that no memory is used twice
+        self.alive = list(inputs)  # so that no memory is used again, and tells a value apart
         self.names: dict[int, Value] = dict(zip(map(_memory, inputs), self.inputs, strict=True))
 
     @classmethod
@@ -192,7 +192,7 @@ class _Recorder(TorchDispatchMode):
         arguments = [self.value(argument) for argument in args]
         try:
             result = _lower(operator, args, kwargs, arguments, name)
-        except Unsupported as reason:  # counts only if something depends on it
+        except Unsupported as reason:  # raised only if an output depends on it
             self.unsupported[name] = reason
             result = Operation(name, "", tuple(arguments))
         if isinstance(result, Operation):
@@ -202,7 +202,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def value(self, argument: object) -> Value:
-        """What stands for an argument of an operator in scalar code."""
+        """An argument of an operator in scalar code."""
         if isinstance(argument, Tensor):
             if _memory(argument) not in self.names:
                 raise Unsupported("its step reads a tensor that is neither input, state nor parameter")
@@ -230,7 +230,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _memory(x: Tensor) -> int:
-    """What tells values apart: a tensor that autograd saved comes back as another object over the same memory."""
+    """Identity of a value: a tensor that autograd saved comes back as another object over the same memory."""
     return x.untyped_storage()._cdata
 
 

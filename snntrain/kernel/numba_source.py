@@ -115,15 +115,15 @@ def _initial(target: str, array: str, indent: str) -> list[str]:
     ]
 
 
-# A loop over the lanes is a function of its own: only where every array is a plain argument does LLVM find out which of
-# them may overlap, and turn the loop into vector code.
+# The loop over the lanes is a function of its own: LLVM can only vectorize it if every array is a plain argument, so
+# that it can tell which of them may overlap.
 _STEP = "@numba.njit(nogil=True, error_model='numpy', boundscheck=False)"
 _ENTRY = "@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)"
 _I4, _I8, _I12, _I16, _I20 = (" " * n for n in (4, 8, 12, 16, 20))
 
 
 def _names(states: int, parameters: int) -> dict[str, str]:
-    """Graph inputs (x, *states, *parameters) as they are called in the lanes."""
+    """The names of the graph's inputs (x, *states, *parameters) inside the loop over lanes."""
     named = {"a0": "x[i]"} | {f"a{1 + s}": f"v{s}[i]" for s in range(states)}
     return named | {f"a{1 + states + p}": f"p{p}" for p in range(parameters)}
 

@@ -15,15 +15,15 @@ DTYPES = (torch.float32, torch.float64)
 
 @dataclass
 class Plan:
-    """What it takes to run one neuron.
+    """Graphs of a neuron's step, and how many values it takes.
 
     Attributes:
         forward: graph of (x, *states, *parameters) → (output, *states).
         backward: graph of (x, *states, *parameters, g_output, *g_states) → (g_x, *g_states, *g_parameters).
-        states, parameters: how many there are.
+        states, parameters: their numbers.
         learnable: which parameters get a gradient.
         dtype: of state and arithmetic.
-        compiled: what a device's driver made of it, by the driver's name.
+        compiled: the compiled code of each driver, by the driver's name.
     """
 
     forward: Graph
@@ -56,8 +56,8 @@ def make_plan(
 
     Args:
         step: (x, *states, *parameters) → (output, *new states), pure and pointwise.
-        states, parameters: how many it takes.
-        learnable: indices of the parameters whose gradient is wanted.
+        states, parameters: their numbers.
+        learnable: indices of the parameters that need a gradient.
         dtype: of state and arithmetic, float32 or float64.
 
     Raises: Unsupported with the reason.

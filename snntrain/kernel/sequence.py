@@ -13,7 +13,7 @@ from snntrain.leftover import note_backward
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether the elements of x fill one stretch of memory, in whatever order of dimensions."""
+    """Whether the elements of x fill one stretch of memory, in any order of dimensions."""
     expected = 1
     for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1):
         if stride != expected:
@@ -71,7 +71,7 @@ def run(
     step = x[0] if repeats is None else x
     if not is_dense(step) or (repeats is None and x.stride(0) != 0 and x.stride(0) < step.numel()):
         x = x.contiguous()
-    # A step that detaches a state cuts the graph there, so that each step can be learnt from on its own.
+    # A step that detaches a state cuts the graph there, so that each step can be learned from on its own.
     tensors = [
         state if gradient != 0.0 else state.detach()
         for state, gradient in zip(states, plan.backward.outputs[1 : 1 + plan.states], strict=True)
@@ -84,7 +84,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a sequence of T steps of M neurons lies in memory: steps one after the other, each in the order of x's."""
+    """The memory layout of T steps of M neurons: step after step, each in the memory order of x."""
 
     T: int
     M: int

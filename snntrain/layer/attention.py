@@ -69,7 +69,7 @@ class TemporalWiseAttention(_SequenceAttention):
         dimension: 4 for images, 2 for vectors.
 
     Shapes: [T, N, C, H, W] (dimension 4) or [T, N, L] (dimension 2); output as input. Step mode 'm' only.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Yao et al., ICCV 2021, arXiv 2107.11711.
     """
 
@@ -114,7 +114,7 @@ class MultiDimensionalAttention(_SequenceAttention):
         kernel_size: of the convolution over places, 3 or 7.
 
     Shapes: [T, N, C, H, W]; output as input. Step mode 'm' only.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Yao et al., IEEE TPAMI 2023, arXiv 2209.13929.
     """
 

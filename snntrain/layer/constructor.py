@@ -1,4 +1,4 @@
-"""The constructor of a torch layer that has learned step modes: torch's own, and step_mode as its last parameter."""
+"""Constructors of the layers that wrap one of torch: torch's arguments, then step_mode."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def parameters_of_torch(cls: type) -> list[inspect.Parameter]:
-    """What the constructor of cls takes by position, less device and dtype; nothing if it is not a torch layer's."""
+    """The parameters of a torch layer's constructor without device and dtype; none if cls has another constructor."""
     origin = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if not origin.__module__.startswith("torch."):
         return []

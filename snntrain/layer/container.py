@@ -17,7 +17,7 @@ class SingleStepChildren(StepModule):
     keeps_children_in_s = True
 
     def check_children(self, stateless: bool = False) -> None:
-        """Look at every module inside, however deep.
+        """Check every module inside, at any depth.
 
         Args:
             stateless: refuse stateful modules too: folded, they would see T·N as one batch without time.
@@ -29,8 +29,8 @@ class SingleStepChildren(StepModule):
                 continue
             if getattr(module, "step_mode", "s") == "m":
                 raise ValueError(
-                    f"{self._title()}: {path} ({type(module).__name__}) is in step_mode 'm', but this container hands "
-                    "its modules single steps; they must be in 's'."
+                    f"{self._title()}: {path} ({type(module).__name__}) is in step_mode 'm', but this container calls "
+                    "its modules step by step; they must be in 's'."
                 )
             if stateless and carries_state(module):
                 raise ValueError(

@@ -1,7 +1,8 @@
-"""Regularisers that silence inputs or connections: one draw for a whole sequence, where the paper wants it."""
+"""Regularizers that silence inputs or connections: one draw for a whole sequence, where the paper wants it."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -39,7 +40,7 @@ class Dropout(MemoryModule):
         p: probability of silencing an input, 0 ≤ p < 1.
 
     Shapes: [N, *] ('s'); [T, N, *] ('m'); output as input. State `mask` [N, *], None before the first training step.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if the shape of a step
+    Raises: StateMismatchError if the shape of a step
         changes without reset().
     Source: Lee et al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
@@ -64,16 +65,13 @@ class Dropout(MemoryModule):
         if not self.training:
             return x
         step = x[0] if self.step_mode == "m" else x
-        self.materialise(step.to(state_dtype(x.dtype)))
+        self.materialize(step.to(state_dtype(x.dtype)))
         if self.mask is None:
             self.create_mask(step)
         repeated = repeated_step(x) if self.step_mode == "m" else None
         if repeated is None:
             return (x * self.mask).to(x.dtype)
         return repeat((repeated * self.mask).to(x.dtype), x.shape[0])
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, {super().extra_repr()}"
 
 
 @register("layer")
@@ -122,7 +120,7 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
 
     Shapes: [N, in] → [N, out] ('s'); [T, N, in] → [T, N, out] ('m'). States, of an invariant layer in training:
         `dropped_w` [N, out, in] and `dropped_b` [N, out], the masks.
-    Raises: ValueError naming the argument, the range and the value received, or the shape of an input that does not
+    Raises: ValueError naming the shape of an input that does not
         fit; StateMismatchError if the batch size changes without reset().
     Source: Wan et al., ICML 2013.
     """
@@ -156,6 +154,9 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
         self.register_memory("dropped_b", None)
         self.reset_parameters()
 
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"bias": self.bias is not None}
+
     def reset_parameters(self) -> None:
         """Draw weight and bias as torch's Linear does."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -183,9 +184,9 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
         inputs = (self.in_features,) if name == "dropped_w" else ()
         return torch.Size((x.shape[0], self.out_features, *inputs))
 
-    def materialise(self, x: Tensor) -> None:
+    def materialize(self, x: Tensor) -> None:
         if self.training:  # eval uses no masks, so it leaves alone those of another batch
-            super().materialise(x)
+            super().materialize(x)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         weight = self.weight.to(x.dtype)
@@ -226,12 +227,3 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
     def activate(self, y: Tensor) -> Tensor:
         """The activation of one step."""
         return y if self.activation is None else self.activation(y)
-
-    def extra_repr(self) -> str:
-        function = ""
-        if not isinstance(self.activation, nn.Module):  # a module is printed as a child
-            function = f"activation={getattr(self.activation, '__name__', self.activation)}, "
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
-            f"p={self.p}, samples_num={self.samples_num}, invariant={self.invariant}, {function}{super().extra_repr()}"
-        )

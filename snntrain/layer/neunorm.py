@@ -12,7 +12,7 @@ from snntrain.registry import register
 
 @register("layer")
 class NeuNorm(MemoryModule):
-    """Neuron normalisation; its place is after a spiking neuron that follows a convolution.
+    """Neuron normalization; its place is after a spiking neuron that follows a convolution.
 
     x[t] = k·x[t−1] + (1 − k)/C²·Σ_c in[t, c],  out[t] = in[t] − w·x[t];  x[−1] = 0, w starts from U(±1/√(H·W)).
 
@@ -23,7 +23,7 @@ class NeuNorm(MemoryModule):
         step_mode: 's' or 'm'.
 
     Shapes: [N, C, H, W] ('s'); [T, N, C, H, W] ('m'); output as input. w [C, H, W], shared: [1, H, W]; x [N, 1, H, W].
-    Raises: ValueError naming the argument, the range and the value received, or if the input has other sizes;
+    Raises: ValueError if the input has other sizes;
     StateMismatchError if reset() was forgotten.
     Source: Wu et al., AAAI 2019, arXiv 1809.05793; its v is (1 − k)/C here, since it wants k + v·C = 1.
     """
@@ -71,9 +71,3 @@ class NeuNorm(MemoryModule):
         gain = (1.0 - self.k) / self.in_channels**2
         self.x = self.k * self.x + gain * x.sum(1, keepdim=True)
         return x - self.w.to(x.dtype) * self.x
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.height}, {self.width}, k={self.k:g}, "
-            f"shared_across_channels={self.shared_across_channels}, {super().extra_repr()}"
-        )

@@ -1,4 +1,4 @@
-"""Batch normalisation, also over several processes, and group normalisation."""
+"""Batch normalization, also over several processes, and group normalization."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from snntrain.registry import register
 
 
 class BatchStatistics(nn.Module):
-    """Mixin to be put in front of a batch normalisation of torch: what it counts, and over which processes.
+    """Mixin to be put in front of a batch normalization of torch: what it counts, and over which processes.
 
     A forward that activation checkpointing repeats during backward does not update the running statistics again. With
     synchronized = True, statistics in training are those of the batches of all processes, as in torch.nn.SyncBatchNorm.
@@ -22,16 +22,16 @@ class BatchStatistics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and _in_backward()):
-            return self._normalise(x)
+            return self._normalize(x)
         # The batch was counted the first time, so this time the running statistics are updated on copies.
         buffers = self._buffers
         self._buffers = {name: None if kept is None else kept.clone() for name, kept in buffers.items()}
         try:
-            return self._normalise(x)
+            return self._normalize(x)
         finally:
             self._buffers = buffers
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         return nn.SyncBatchNorm.forward(self, x) if self.synchronized else super().forward(x)
 
     def joins_processes(self) -> bool:
@@ -49,7 +49,7 @@ class BatchStatistics(nn.Module):
 
 
 class FoldedBatchNorm(FoldedLayer, BatchStatistics):
-    """Forward of the batch normalisations whose statistics, in 'm', are those of a whole sequence."""
+    """Forward of the batch normalizations whose statistics, in 'm', are those of a whole sequence."""
 
     def step_to_run_once(self, x: Tensor) -> Tensor | None:
         step = super().step_to_run_once(x)
@@ -90,13 +90,13 @@ def _in_backward() -> bool:
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """Let every batch normalisation take its training statistics over the batches of all processes.
+    """Let every batch normalization take its training statistics over the batches of all processes.
 
     To be used instead of torch.nn.SyncBatchNorm.convert_sync_batchnorm, which knows no step modes. Layers of snntrain
     are switched in place: class, step mode, parameters, keys and state stay. Those of torch are replaced, as torch does
     it. Without several processes nothing changes; with them, torch wants the data on a GPU.
 
-    Returns: the model; a new module if the model itself is a batch normalisation of torch.
+    Returns: the model; a new module if the model itself is a batch normalization of torch.
     """
     if isinstance(model, BatchStatistics):
         model.synchronized = True
@@ -110,7 +110,7 @@ def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
 
 @register("layer")
 class BatchNorm1d(FoldedBatchNorm, nn.BatchNorm1d):
-    """Batch normalisation of vectors and signals; arguments as in torch.
+    """Batch normalization of vectors and signals; arguments as in torch.
 
     Statistics: over N and L of one step ('s'); over T, N and L, with one update of the running ones per sequence ('m').
 
@@ -123,7 +123,7 @@ class BatchNorm1d(FoldedBatchNorm, nn.BatchNorm1d):
 
 @register("layer")
 class BatchNorm2d(FoldedBatchNorm, nn.BatchNorm2d):
-    """Batch normalisation of images; arguments as in torch.
+    """Batch normalization of images; arguments as in torch.
 
     Statistics: over N, H, W of one step ('s'); over T, N, H, W, with one update of the running ones per sequence ('m').
 
@@ -135,7 +135,7 @@ class BatchNorm2d(FoldedBatchNorm, nn.BatchNorm2d):
 
 @register("layer")
 class BatchNorm3d(FoldedBatchNorm, nn.BatchNorm3d):
-    """Batch normalisation of volumes; arguments as in torch.
+    """Batch normalization of volumes; arguments as in torch.
 
     Statistics: over N, D, H, W of one step ('s'); over T, N, D, H, W, with one update of the running ones per sequence
     ('m').
@@ -148,7 +148,7 @@ class BatchNorm3d(FoldedBatchNorm, nn.BatchNorm3d):
 
 @register("layer")
 class SyncBatchNorm(FoldedBatchNorm, nn.SyncBatchNorm):
-    """Batch normalisation of any rank whose training statistics are those of all processes; arguments as in torch.
+    """Batch normalization of any rank whose training statistics are those of all processes; arguments as in torch.
 
     Without several processes, and in evaluation, it is the BatchNorm of that rank.
 
@@ -164,7 +164,7 @@ class SyncBatchNorm(FoldedBatchNorm, nn.SyncBatchNorm):
 
 @register("layer")
 class GroupNorm(FoldedLayer, nn.GroupNorm):
-    """Group normalisation of each sample at each step, hence the same in both modes; arguments as in torch.
+    """Group normalization of each sample at each step, hence the same in both modes; arguments as in torch.
 
     Shapes: [N, C, *] ('s'); [T, N, C, *] ('m'); output as input.
     """

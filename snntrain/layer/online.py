@@ -1,6 +1,6 @@
 """Layers for training online (OTTT): weight gradients from the traces of spikes, without a graph through time.
 
-In training an OTTT neuron emits a pair, the list [spikes, trace]; these layers say what becomes of it on its way to the
+In training an OTTT neuron emits a pair, the list [spikes, trace]; these layers carry it to the
 next neuron. Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
 """
 
@@ -72,7 +72,7 @@ def check_for_pairs(module: nn.Module, is_operation: bool) -> None:
     """Look for what cannot be called twice within a step, on the spikes and on the trace.
 
     Args:
-        is_operation: whether both outputs are handed on, so that random numbers must be the same.
+        is_operation: whether both outputs go to the next layer, so that their random numbers must be the same.
 
     Raises: ValueError naming the module.
     """
@@ -100,10 +100,10 @@ class GradwithTrace(nn.Module):
     """Let a weight layer learn from the traces of its input spikes.
 
     On a pair [spike, trace] the value is module(spike); the weight gradient is as if the input had been trace; the
-    gradient handed back to spike is that of module's input. A tensor: module(x).
+    gradient that spike gets is that of module's input. A tensor: module(x).
 
     Args:
-        module: a layer that can be called twice in a step; batch normalisation and random layers draw a warning.
+        module: a layer that can be called twice in a step; batch normalization and random layers draw a warning.
 
     Shapes: pair of [N, *], or a tensor → what module gives.
     Raises: ValueError for a list that is no pair, and if module contains a stateful module other than a dropout.
@@ -200,7 +200,7 @@ def warn_of_second_call(owner: str, module: nn.Module) -> None:
         place = f"{path} ({type(inner).__name__})" if path else type(inner).__name__
         warnings.warn(
             f"{owner}: {place} runs twice in a step on a pair [spikes, trace], and {what}; use WSConv2d or WSLinear "
-            "instead of normalisation, and snntrain's Dropout, which keeps its mask.",
+            "instead of normalization, and snntrain's Dropout, which keeps its mask.",
             stacklevel=3,
         )
         return

@@ -40,7 +40,7 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
         self.check_children()
         self.check_input(x)
         steps = [x] if self.step_mode == "s" else steps_of(x)
-        self.materialise(steps[0])
+        self.materialize(steps[0])
         outputs = [self.single_step_forward(step) for step in steps]
         return outputs[0] if self.step_mode == "s" else torch.stack(outputs)
 
@@ -102,12 +102,6 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
     def wrong_output(self) -> str:
         return "its output must have the shape of the container's input."
 
-    def extra_repr(self) -> str:
-        function = self.element_wise_function
-        if isinstance(function, nn.Module):  # printed as a child
-            return super().extra_repr()
-        return f"element_wise_function={getattr(function, '__name__', function)}, {super().extra_repr()}"
-
 
 class LinearRecurrentContainer(_RecurrentContainer):
     """A module whose input is a linear map of the container's input and of its own last output.
@@ -122,7 +116,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         step_mode: 's' or 'm'.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the argument, the range and the value received, for an input or output of another size, or
+    Raises: ValueError for a value out of range, for an input or output of another size, or
     for a module inside in step_mode 'm'; StateMismatchError if x does not fit y.
     """
 
@@ -159,9 +153,6 @@ class LinearRecurrentContainer(_RecurrentContainer):
 
     def wrong_output(self) -> str:
         return f"its output must have out_features = {self.out_features} on the last dim."
-
-    def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, {super().extra_repr()}"
 
 
 class FeedbackSum(nn.Module):

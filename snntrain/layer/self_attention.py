@@ -23,7 +23,7 @@ NeuronFactory = Callable[..., nn.Module]
 
 
 class _SpikingAttention(StepLayer, nn.Module):
-    """Base: branches of 1×1 convolution, normalisation and neuron, heads, and tokens from space.
+    """Base: branches of 1×1 convolution, normalization and neuron, heads, and tokens from space.
 
     Subclasses define `attend`. Time is mixed nowhere but in the neurons.
     """
@@ -45,7 +45,7 @@ class _SpikingAttention(StepLayer, nn.Module):
         for name in self.branches:
             setattr(self, name, _branch(self.dim, neuron(), bias=False))
         self.attention_neuron = neuron(v_threshold=0.5)
-        # Normalisation takes the mean away in training, but the bias belongs to the published models.
+        # Normalization takes the mean away in training, but the bias belongs to the published models.
         self.projection = _branch(self.dim, neuron(), bias=True)
         if backend != "auto":
             functional.set_backend(self, backend)
@@ -148,7 +148,7 @@ class SpikingSelfAttention(_SpikingAttention):
         step_mode: 's' or 'm', also of the layers inside.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., ICLR 2023, arXiv 2209.15425 (Spikformer).
     """
 
@@ -186,7 +186,7 @@ class QKAttention(_SpikingAttention):
         Others as in SpikingSelfAttention.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the argument, the range and the value received, or the shapes wanted and received.
+    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., NeurIPS 2024, arXiv 2403.16552 (QKFormer).
     """
 

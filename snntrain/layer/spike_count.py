@@ -62,7 +62,7 @@ class SpikeCountToBinary(_SlotLayer):
     y[t·D + d] = [d < c[t]] for d = 0 … D − 1, D = num_slots; gradient as if y[t·D + d] = c[t]/D.
 
     The identity in training: a weight layer maps counts and the sum over their slots alike, so training may use the
-    counts. Batch normalisation, a bias or a neuron between this layer and TemporalBinSum breaks that.
+    counts. Batch normalization, a bias or a neuron between this layer and TemporalBinSum breaks that.
 
     Args:
         num_slots: D, ≥ 1, the largest count that can occur.

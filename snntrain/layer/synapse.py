@@ -23,7 +23,6 @@ class SynapseFilter(MemoryModule):
         learnable: learn w, one parameter per layer, with 1/tau = sigmoid(w).
 
     Shapes: [N, *] ('s') or [T, N, *] ('m'); output as input. State `out_i` [N, *].
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Diehl & Cook, Front. Comput. Neurosci. 2015; Fang et al., IJCAI 2020, arXiv 2003.02944; as a readout: Lee et
         al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
@@ -31,7 +30,8 @@ class SynapseFilter(MemoryModule):
     def __init__(self, tau: float = 100.0, learnable: bool = False, step_mode: str = "s") -> None:
         super().__init__(step_mode)
         self._tau = real(self, "tau", tau, above=1)
-        if flag(self, "learnable", learnable):
+        self.learnable = flag(self, "learnable", learnable)
+        if self.learnable:
             self.w = nn.Parameter(torch.tensor(-math.log(self._tau - 1.0)))
         else:
             self.register_parameter("w", None)
@@ -50,13 +50,10 @@ class SynapseFilter(MemoryModule):
         self.out_i = i - (1.0 - x) * decay + x
         return self.out_i
 
-    def extra_repr(self) -> str:
-        return f"tau={self.tau:g}, learnable={self.w is not None}, {super().extra_repr()}"
-
 
 @register("layer")
 class Delay(MemoryModule):
-    """Hand on each input delay_steps steps later.
+    """Give each input back delay_steps steps later.
 
     y[t] = x[t − delay_steps], 0 where there is no such step yet.
 
@@ -64,7 +61,7 @@ class Delay(MemoryModule):
         delay_steps: ≥ 0; 0 is the identity.
 
     Shapes: [N, *] ('s') or [T, N, *] ('m'); output as input. State `queue`: the last delay_steps inputs, oldest first.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if the shape of a step
+    Raises: StateMismatchError if the shape of a step
         changes without reset().
     """
 
@@ -97,6 +94,3 @@ class Delay(MemoryModule):
         last = x_seq[-self.delay_steps :].clone().unbind(0)
         self.queue = [*waiting, *last][-self.delay_steps :]
         return torch.cat([first[:T], x_seq[: max(T - self.delay_steps, 0)]])
-
-    def extra_repr(self) -> str:
-        return f"delay_steps={self.delay_steps}, {super().extra_repr()}"

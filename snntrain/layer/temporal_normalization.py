@@ -1,4 +1,4 @@
-"""Batch normalisation that knows it is followed by neurons over time: threshold-dependent, or with weights per step."""
+"""Batch normalization for spiking neurons: scaled to their threshold, or with weights for each time step."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from snntrain.registry import register
 
 
 class ThresholdDependentBatchNorm(FoldedBatchNorm):
-    """Batch normalisation scaled to the threshold of the neuron that follows.
+    """Batch normalization scaled to the threshold of the neuron that follows.
 
     y = γ·(x − μ)/√(σ² + eps) + β,  μ and σ² per channel over T, N and space;  γ starts at alpha·v_th, β at 0.
 
@@ -28,7 +28,6 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm in 'm', the only step mode; output as input.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Zheng et al., AAAI 2021, arXiv 2011.05280.
     """
 
@@ -129,7 +128,7 @@ class _NormOfTSteps(MemoryModule):
 
 
 class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
-    """Batch normalisation with a learnable factor for each time step.
+    """Batch normalization with a learnable factor for each time step.
 
     y[t] = scale[t]·BN(x)[t];  statistics as in BatchNorm: over all steps in 'm', over one in 's'.
 
@@ -138,7 +137,7 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. scale [T], initially ones.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps;
+    Raises: ValueError if a sequence has not T steps;
     StateMismatchError if reset() was forgotten.
     Source: Duan et al., NeurIPS 2022.
     """
@@ -177,7 +176,7 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         return y_seq * self.scale.to(y_seq.dtype).view(-1, *[1] * (y_seq.dim() - 1))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        rename_keys(state_dict, prefix, {"bn.": ""})  # older checkpoints hold the batch normalisation as a child
+        rename_keys(state_dict, prefix, {"bn.": ""})  # older checkpoints hold the batch normalization as a child
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
@@ -210,7 +209,7 @@ TemporalEffectiveBatchNormNd = TemporalEffectiveBatchNorm
 
 
 class _NormOfOneStep(BatchStatistics):
-    """Batch normalisation without bias. It has no step mode: whoever sets the model's must not reach it."""
+    """Batch normalization without bias. It has no step mode, so that setting the model's does not reach it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -235,7 +234,7 @@ class _NormOfOneStep3d(_NormOfOneStep, nn.BatchNorm3d):
 
 
 class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
-    """A batch normalisation of its own, without bias, for each time step.
+    """A batch normalization of its own, without bias, for each time step.
 
     y[t] = BN_t(x[t]) = γ_t·(x[t] − μ_t)/√(σ_t² + eps);  statistics over N and space of that step, in both modes.
 
@@ -244,7 +243,7 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. Keys bn.<t>.weight and so on.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps;
+    Raises: ValueError if a sequence has not T steps;
     StateMismatchError if reset() was forgotten.
     Source: Kim & Panda, arXiv 2010.01729.
     """

@@ -1,4 +1,4 @@
-"""Scaled weight standardisation: the normalisation acts on the weights, so no statistics of activations are needed."""
+"""Scaled weight standardization: the normalization acts on the weights, so no statistics of activations are needed."""
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,12 @@ from snntrain.layer.linear import Linear
 from snntrain.registry import register
 
 
-class _StandardisedWeight:
+class _StandardizedWeight:
     """Mixin: get_weight, and the two arguments that it depends on."""
 
     weight: nn.Parameter
 
-    def _add_standardisation(self, gain: bool, eps: float) -> None:
+    def _add_standardization(self, gain: bool, eps: float) -> None:
         self.eps = real(self, "eps", eps, above=0)
         fan_in = self.weight[0].numel()
         if fan_in < 2:
@@ -27,12 +27,12 @@ class _StandardisedWeight:
         self.gain = nn.Parameter(self.weight.new_ones(per_output)) if flag(self, "gain", gain) else None
 
     def get_weight(self) -> Tensor:
-        """The standardised weight that the forward uses; its gradient reaches `weight`."""
+        """The standardized weight that the forward uses; its gradient reaches `weight`."""
         dims = tuple(range(1, self.weight.dim()))
         variance, mean = torch.var_mean(self.weight, dims, correction=1, keepdim=True)
         fan_in = self.weight[0].numel()
-        standardised = (self.weight - mean) * torch.rsqrt(variance * fan_in + self.eps)
-        return standardised if self.gain is None else self.gain * standardised
+        standardized = (self.weight - mean) * torch.rsqrt(variance * fan_in + self.eps)
+        return standardized if self.gain is None else self.gain * standardized
 
     def reset_parameters(self) -> None:
         """Draw weight and bias as torch does; the gain starts at 1."""
@@ -45,8 +45,8 @@ class _StandardisedWeight:
 
 
 @register("layer")
-class WSConv2d(_StandardisedWeight, Conv2d):
-    """Convolution over two spatial dims with standardised weights, for networks without normalisation layers.
+class WSConv2d(_StandardizedWeight, Conv2d):
+    """Convolution over two spatial dims with standardized weights, for networks without normalization layers.
 
     W' = gain·(W − mean)/√(var·fan_in + eps), mean and unbiased variance over the fan_in weights of each output channel,
     fan_in = in_channels/groups·kh·kw.
@@ -57,7 +57,7 @@ class WSConv2d(_StandardisedWeight, Conv2d):
         Others as in Conv2d.
 
     Shapes: [N, C, H, W] → [N, C', H', W'] ('s'); [T, N, C, H, W] → [T, N, C', H', W'] ('m').
-    Raises: ValueError naming the argument, the range and the value received, and for fan_in = 1.
+    Raises: ValueError for a value out of range, and for fan_in = 1.
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 
@@ -78,14 +78,14 @@ class WSConv2d(_StandardisedWeight, Conv2d):
     ) -> None:
         sizes = (in_channels, out_channels, kernel_size, stride, padding, dilation)
         super().__init__(*sizes, groups, bias, padding_mode, step_mode)
-        self._add_standardisation(gain, eps)
+        self._add_standardization(gain, eps)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # torch's forward comes through here, with padding modes yet to be applied.
         return super()._conv_forward(input, self.get_weight(), bias)
 
 
-class _StandardisedLinear(nn.Linear):
+class _StandardizedLinear(nn.Linear):
     """torch's Linear as seen by ours below: it brings the weight, ours the step modes."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ class _StandardisedLinear(nn.Linear):
 
 
 @register("layer")
-class WSLinear(_StandardisedWeight, Linear, _StandardisedLinear):
-    """Fully connected layer on the last dim with standardised weights, for networks without normalisation layers.
+class WSLinear(_StandardizedWeight, Linear, _StandardizedLinear):
+    """Fully connected layer on the last dim with standardized weights, for networks without normalization layers.
 
     W' = gain·(W − mean)/√(var·fan_in + eps), mean and unbiased variance over the fan_in = in_features weights of each
     output.
@@ -105,7 +105,7 @@ class WSLinear(_StandardisedWeight, Linear, _StandardisedLinear):
         Others as in Linear.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError naming the argument, the range and the value received, and for in_features = 1.
+    Raises: ValueError for a value out of range, and for in_features = 1.
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 
@@ -119,4 +119,4 @@ class WSLinear(_StandardisedWeight, Linear, _StandardisedLinear):
         eps: float = 1e-4,
     ) -> None:
         super().__init__(in_features, out_features, bias, step_mode)
-        self._add_standardisation(gain, eps)
+        self._add_standardization(gain, eps)

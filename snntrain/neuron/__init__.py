@@ -7,10 +7,10 @@ from snntrain.neuron.clif import ComplementaryLIFNode
 from snntrain.neuron.cuba import CubaLIFNode
 from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
 from snntrain.neuron.glif import GatedLIFNode
-from snntrain.neuron.integrate_and_fire import IFNode
+from snntrain.neuron.integrate_and_fire import IFNode, SimpleIFNode
 from snntrain.neuron.klif import KLIFNode
 from snntrain.neuron.liaf import LIAFNode
-from snntrain.neuron.lif import LIFNode, ParametricLIFNode
+from snntrain.neuron.lif import LIFNode, ParametricLIFNode, SimpleLIFNode
 from snntrain.neuron.multilevel import ILIFNode, TernaryLIFNode
 from snntrain.neuron.nonlinear import EIFNode, QIFNode
 from snntrain.neuron.online import OTTTLIFNode, SLTTLIFNode
@@ -18,7 +18,6 @@ from snntrain.neuron.parallel import PSN, MaskedPSN, SlidingPSN
 from snntrain.neuron.readout import NonSpikingIFNode, NonSpikingLIFNode
 from snntrain.neuron.relu import ReLU
 from snntrain.neuron.resonate import RAFNode
-from snntrain.neuron.simple import SimpleIFNode, SimpleLIFNode
 
 __all__ = [
     "PSN",

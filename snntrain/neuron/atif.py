@@ -1,6 +1,5 @@
 """Integrate-and-fire neuron with a learnable threshold."""
 
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from snntrain.surrogate import Sigmoid
 
 
 @register("neuron")
-class ATIFNode(BaseNode):
+class ATIFNode(BaseNode, positional=True, without=("v_reset", "surrogate_function", "detach_reset")):
     """Integrate-and-fire neuron with a learnable threshold, one per layer, which is also the height of its spikes.
 
     Charge: h = v + x.
@@ -28,10 +27,8 @@ class ATIFNode(BaseNode):
         v_threshold: scale of the initial threshold, > 0.
         vth_init_l, vth_init_h: 0 < vth_init_l ≤ vth_init_h.
         alpha: steepness of the Sigmoid surrogate, > 0.
-        Others as in BaseNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); output of the same shape, 0 or θ.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Castagnetti et al., Frontiers in Neuroscience 2023, 10.3389/fnins.2023.1154241.
     """
 
@@ -41,13 +38,11 @@ class ATIFNode(BaseNode):
         vth_init_l: float = 0.8,
         vth_init_h: float = 1.0,
         alpha: float = 1.0,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
         surrogate = Sigmoid(real(self, "alpha", alpha, above=0))
-        super().__init__(v_threshold, None, surrogate, False, step_mode, backend, store_v_seq)
+        super().__init__(v_threshold=v_threshold, v_reset=None, surrogate_function=surrogate, **common)
         self.vth_init_l = real(self, "vth_init_l", vth_init_l, above=0)
         self.vth_init_h = real(self, "vth_init_h", vth_init_h, at_least=self.vth_init_l)
         initial = torch.empty(1).uniform_(self.vth_init_l * v_threshold, self.vth_init_h * v_threshold)
@@ -64,10 +59,3 @@ class ATIFNode(BaseNode):
     def linear_form(self) -> LinearForm | None:
         theta = values_of(self.v_threshold).clamp(min=1e-3)
         return LinearForm(threshold=theta, v_reset=None, height=theta)
-
-    def settings(self) -> dict[str, Any]:
-        theta = math.nan if self.v_threshold.is_meta else self.v_threshold.item()
-        own = {"v_threshold": theta, "vth_init_l": self.vth_init_l, "vth_init_h": self.vth_init_h}
-        settings = {**super().settings(), **own}
-        del settings["v_reset"], settings["detach_reset"]
-        return settings

@@ -1,10 +1,11 @@
 """BaseNode: charge → fire → reset, on top of which a neuron writes only its own equations."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from snntrain.arguments import backend as known_backend
 from snntrain.arguments import flag, real, surrogate
@@ -12,8 +13,10 @@ from snntrain.base import MemoryModule
 from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
-from snntrain.leftover import note_backward
+from snntrain.neuron.hook_adapter import StepHooks
 from snntrain.neuron.linear_form import LinearForm
+from snntrain.neuron.reset import HardReset
+from snntrain.signature import merge_signature
 from snntrain.surrogate import Sigmoid
 
 
@@ -34,53 +37,29 @@ def stores_sequence(state: str) -> property:
     return property(is_on, switch)
 
 
-class HardReset(torch.autograd.Function):
-    """v' = r where s = 1, h where s = 0; s·r + (1 − s)·h in between, where s may be that (not binary).
-
-    The value is a select: the product would give 0·inf = NaN where s = 1 and h overflows. The gradient is the
-    product's: dv'/dh = 1 − s, dv'/ds = r − h.
-    """
-
-    @staticmethod
-    def forward(h: Tensor, s: Tensor, v_reset: float, binary: bool) -> Tensor:
-        if binary:
-            return torch.where(s > 0, v_reset, h)
-        return torch.where(s == 1, v_reset, s * v_reset + (1.0 - s) * h)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, bool], output: Tensor) -> None:
-        h, s, ctx.v_reset, _ = inputs
-        ctx.save_for_backward(h, s)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        note_backward()
-        h, s = ctx.saved_tensors
-        grad_s = grad * (ctx.v_reset - h) if ctx.needs_input_grad[1] else None
-        return grad * (1.0 - s), grad_s, None, None
-
-
-class BaseNode(MemoryModule):
+class BaseNode(StepHooks, MemoryModule):
     """Spiking neuron with a membrane potential v.
 
-    A neuron is written in one of two ways. As pure functions: `charge(x, v, *parameters)`, or `step(x, *states,
-    *parameters)` if charge → fire → reset does not describe it; kernels can be generated from these. Or, as in older
-    code, by overriding the hooks `neuronal_charge(x)`, `neuronal_fire()`, `neuronal_reset(s)`,
-    `single_step_forward(x)`, which read and write self.v.
+    A neuron defines a pure function: `charge(x, v, *parameters)`, or `step(x, *states, *parameters)` where charge →
+    fire → reset does not describe it; kernels are generated from these. Its constructor states its own arguments and
+    takes those of its base class as **common. Neurons written for SpikingJelly, which override `neuronal_charge(x)`
+    and the like (snntrain.neuron.hook_adapter), run as well.
+
+    Every constructor of a neuron raises ValueError for a bad value, naming the argument, the range and the value. Every
+    call raises ValueError for an input of the wrong dtype or rank, and StateMismatchError if the input does not fit
+    the states.
 
     Args:
         v_threshold: a spike is fired where the charged potential reaches it (equality fires); finite.
         v_reset: potential after a spike (hard reset) and before the first step; None: v_threshold is subtracted
             instead (soft reset) and v starts at 0.
-        surrogate_function: module or function with Θ as value and a surrogate as gradient; None: a fresh Sigmoid(4.0).
+        surrogate_function: module or function with Θ as value and a surrogate as gradient; None: a new Sigmoid(4.0).
         detach_reset: keep the gradient of the spike out of the reset.
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
         backend: 'auto', 'torch' or 'fused'.
         store_v_seq: in mode 'm' keep the potentials after reset in `v_seq` [T, N, *], in the state dtype.
 
-    Shapes: spikes have the shape and dtype of x.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
-    state.
+    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes have its shape and dtype.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4; Neftci et al., IEEE SPM 2019 (surrogate gradients).
     """
 
@@ -90,18 +69,15 @@ class BaseNode(MemoryModule):
     #: States that `step` takes and returns, in this order.
     state_names: tuple[str, ...] = ("v",)
 
-    #: Methods that the loop calls beside `step`; a subclass that replaces one cannot be fused.
-    hooks: tuple[str, ...] = (
-        "single_step_forward",
-        "multi_step_forward",
-        "neuronal_charge",
-        "neuronal_fire",
-        "neuronal_reset",
-    )
-
-    _author_of_step: type
     _stored: tuple[str, ...] = ()
     store_v_seq = stores_sequence("v")
+
+    def __init_subclass__(cls, *, positional: bool = False, without: tuple[str, ...] = (), **more: Any) -> None:
+        """Complete the signature of a constructor that takes **common, see snntrain.signature.merge_signature."""
+        super().__init_subclass__(**more)
+        constructor = vars(cls).get("__init__")
+        if constructor is not None and "common" in inspect.signature(constructor).parameters:
+            merge_signature(cls, positional=positional, without=without)
 
     def __init__(
         self,
@@ -117,7 +93,7 @@ class BaseNode(MemoryModule):
         self.v_threshold = real(self, "v_threshold", v_threshold)
         self.v_reset = None if v_reset is None else real(self, "v_reset", v_reset, alternative=" or None")
         if surrogate_function is None:
-            surrogate_function = Sigmoid(4.0)  # a fresh one: a shared default would couple all neurons
+            surrogate_function = Sigmoid(4.0)  # a new one: neurons must not share the steepness that one of them sets
         self.surrogate_function = surrogate(self, surrogate_function)
         self.detach_reset = flag(self, "detach_reset", detach_reset)
         self.backend = backend
@@ -148,11 +124,32 @@ class BaseNode(MemoryModule):
         binary = getattr(self.surrogate_function, "spiking", False)
         return HardReset.apply(h, s_d, self.v_reset, binary)
 
-    def step(self, x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        """One time step: (x, *states, *parameters) → (output, *new states)."""
-        h = self.charge(x, v, *parameters)
+    def charge_states(self, x: Tensor, v: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """States before the spikes, the charged potential first; takes what `step` takes."""
+        states, parameters = self._split(others)
+        return self.charge(x, v, *parameters), *states
+
+    def reset_states(self, s: Tensor, h: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """States after the spikes s, from those before them and the parameters of the step."""
+        states, parameters = self._split(others)
+        return self.reset_potential(h, s, *parameters), *states
+
+    def _split(self, others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Of what follows the potential: (states, parameters)."""
+        states = len(self.state_names) - 1
+        return others[:states], others[states:]
+
+    def activation(self, h: Tensor) -> Tensor | None:
+        """An analog output that takes the place of the spikes; None if the neuron passes on its spikes."""
+        return None
+
+    def step(self, x: Tensor, *states_and_parameters: Tensor) -> tuple[Tensor, ...]:
+        """One time step, charge → fire → reset: (x, *states, *parameters) → (output, *new states)."""
+        h, *others = self.charge_states(x, *states_and_parameters)
+        parameters = states_and_parameters[1 + len(others) :]
+        y = self.activation(h)
         s = self.fire(h)
-        return s, self.reset_potential(h, s, *parameters)
+        return s if y is None else y, *self.reset_states(s, h, *others, *parameters)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         """Scalars that `charge` and `step` take after the states: constants to divide by, and learnable values.
@@ -167,52 +164,8 @@ class BaseNode(MemoryModule):
         return ()
 
     def linear_form(self) -> LinearForm | None:
-        """The same as a linear recurrence, for quantization and export; None: the dynamics are something else."""
+        """The dynamics as a linear recurrence, for quantization and export; None if they are not one."""
         return None
-
-    # --- the same as hooks that work on self.v -----------------------------------------------------------------------
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "step" in vars(cls):
-            cls._author_of_step = cls
-
-    def overrides_hooks(self, *hooks: str) -> bool:
-        """Whether one of these hooks (all, if none is named) was replaced by a class below the one that wrote `step`.
-
-        Hooks that come with a step say the same as it does.
-        """
-        author = self._author_of_step
-        return any(getattr(type(self), hook) is not getattr(author, hook) for hook in hooks or self.hooks)
-
-    def neuronal_charge(self, x: Tensor) -> None:
-        """Write the charged potential h to self.v."""
-        self.v = self.charge(x, self.v, *self.parameters_for(x))
-
-    def neuronal_fire(self) -> Tensor:
-        """Spikes of the charged potential self.v."""
-        return self.fire(self.v)
-
-    def neuronal_reset(self, s: Tensor) -> None:
-        """Write the potential after reset to self.v."""
-        self.v = self.reset_potential(self.v, s, *self.parameters_for(s))
-
-    def v_float_to_tensor(self, x: Tensor) -> None:
-        """Give the potential the shape of the one-step input x, if it is still the number that it starts from."""
-        if isinstance(self.v, float):
-            self.v = torch.full_like(x, self.v, requires_grad=False)
-
-    @staticmethod
-    def jit_hard_reset(v: Tensor, spike: Tensor, v_reset: float) -> Tensor:
-        """v_reset where spike is 1, v where it is 0."""
-        return HardReset.apply(v, spike, v_reset, False)
-
-    @staticmethod
-    def jit_soft_reset(v: Tensor, spike: Tensor, v_threshold: float) -> Tensor:
-        """v less v_threshold where spike is 1."""
-        return v - spike * v_threshold
-
-    apply_hard_reset, apply_soft_reset = jit_hard_reset, jit_soft_reset
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
@@ -229,17 +182,14 @@ class BaseNode(MemoryModule):
         return super().forward(x, *more, **options)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
-        if self._steps_by_hooks():
-            self.neuronal_charge(x)
-            s = self.neuronal_fire()
-            self.neuronal_reset(s)
-            return s
+        if self.overrides_parts_of_a_step():
+            return self.step_by_hooks(x)
         return self._step_on_states(x, self.parameters_for(x))
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         outputs: list[Tensor] = []
         stored: dict[str, list[Tensor]] = {name: [] for name in self._stored}
-        by_hooks = self.overrides_hooks("single_step_forward") or self._steps_by_hooks()
+        by_hooks = self.overrides_hooks("single_step_forward") or self.overrides_parts_of_a_step()
         parameters = () if by_hooks else self.parameters_for(x_seq)
         for x in steps_of(x_seq):
             outputs.append(self.single_step_forward(x) if by_hooks else self._step_on_states(x, parameters))
@@ -249,13 +199,9 @@ class BaseNode(MemoryModule):
             setattr(self, f"{name}_seq", torch.stack(values))
         return torch.stack(outputs)
 
-    def _steps_by_hooks(self) -> bool:
-        return self.overrides_hooks(*(hook for hook in self.hooks if hook.startswith("neuronal_")))
-
     def _step_on_states(self, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-        out, *states = self.step(x, *(getattr(self, name) for name in self.state_names), *parameters)
-        for name, value in zip(self.state_names, states, strict=True):
-            setattr(self, name, value)
+        out, *states = self.step(x, *self._read_states(), *parameters)
+        self._write_states(states)
         return out
 
     def follows_input(self, name: str) -> bool:
@@ -320,17 +266,3 @@ class BaseNode(MemoryModule):
         for name in (f"{state}_seq" for state in self._stored):
             if getattr(self, name) is not None:
                 setattr(self, name, function(getattr(self, name)))
-
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing."""
-        common = ("v_threshold", "v_reset", "detach_reset", "step_mode", "backend", "store_v_seq")
-        return {name: getattr(self, name) for name in common}
-
-    def extra_repr(self) -> str:
-        settings = self.settings()
-        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
-            settings["surrogate_function"] = self.surrogate_function
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
-
-
-BaseNode._author_of_step = BaseNode  # __init_subclass__ does not see the class it stands in

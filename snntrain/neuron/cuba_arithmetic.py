@@ -59,7 +59,7 @@ def quantize_8b(x: Tensor, scale: float, descale: bool = False) -> Tensor:
 
 
 def right_shift_to_zero(x: Tensor, bits: int) -> Tensor:
-    """x / 2^bits truncated towards zero: sign(x)·(abs(x) >> bits).
+    """x / 2^bits truncated toward zero: sign(x)·(abs(x) >> bits).
 
     Args:
         x: integers of any shape.
@@ -75,10 +75,10 @@ def right_shift_to_zero(x: Tensor, bits: int) -> Tensor:
 
 
 class LeakyIntegratorStep(torch.autograd.Function):
-    """One step of a leaky integrator in integers: state' = trunc(state·(4096 − decay)/4096) + x, trunc towards 0.
+    """One step of a leaky integrator in integers: state' = trunc(state·(4096 − decay)/4096) + x, trunc toward 0.
 
     LeakyIntegratorStep.apply(x, decay, state, s_scale), where x and state are integers divided by s_scale and decay is
-    an integer, 0 … 4096. What lies between two integers is truncated towards 0; only where s_scale is not a power of
+    an integer, 0 … 4096. What lies between two integers is truncated toward 0; only where s_scale is not a power of
     two, so that a float hardly ever is an integer divided by it, the nearest integer is meant. Exact while integers
     stay below 2^24 in float32 (2^21 with such an s_scale).
 
@@ -95,7 +95,7 @@ class LeakyIntegratorStep(torch.autograd.Function):
         upper = torch.trunc(before * 2.0**-DECAY_BITS)
         lower = before - upper * 2.0**DECAY_BITS
         after = upper * kept + torch.trunc(lower * kept * 2.0**-DECAY_BITS) + _integers(x, s_scale)
-        # Not a division by s_scale: on CUDA torch multiplies by the reciprocal, and kernels shall do the same.
+        # Not a division by s_scale: on CUDA torch would multiply by the reciprocal, and kernels must compute the same.
         return after * (1.0 / s_scale)
 
     @staticmethod

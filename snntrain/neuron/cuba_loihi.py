@@ -26,10 +26,10 @@ _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 
 
 @register("neuron")
-class LoihiCubaLIFNode(CurrentBasedNode):
+class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
     """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
 
-    In integers, with u = current·64·scale, v = potential·64·scale, and trunc towards 0:
+    In integers, with u = current·64·scale, v = potential·64·scale, and trunc toward 0:
 
         u' = trunc(u·(4096 − iDecay)/4096) + 64·scale·x
         h  = trunc(v·(4096 − vDecay)/4096) + u'
@@ -43,22 +43,15 @@ class LoihiCubaLIFNode(CurrentBasedNode):
     not imitated.
 
     Args:
-        current_decay: part of the current lost per step, in [0, 1].
-        voltage_decay: part of the potential lost per step, in [0, 1].
         v_threshold: ≥ 0, and with scale at most 131071/scale.
         v_reset: 0, the only one that the chip knows.
         scale: weights are counted in steps of 1/scale; an integer ≥ 1.
-        requires_grad: learn both decays, one pair per layer; beyond [0, 1] they act as the nearer bound.
         norm: applied in every step to the current that reaches the potential, e.g. lava_exchange.BatchNorm2d; its
             pre_hook_fx becomes quantize_8bit. Backend 'torch' then.
-        store_i_seq: in mode 'm' keep the currents in `i_seq` [T, N, *], in the state dtype.
-        Others as in BaseNode.
 
     Attributes:
         current_state, voltage_state: the states i and v, in units of v_threshold.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Davies et al. (Loihi), IEEE Micro 2018; Shrestha & Orchard (SLAYER), NeurIPS 2018.
     """
 
@@ -72,18 +65,21 @@ class LoihiCubaLIFNode(CurrentBasedNode):
         requires_grad: bool = False,
         surrogate_function: Callable[[Tensor], Tensor] | None = None,
         norm: nn.Module | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-        store_i_seq: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(
+            current_decay,
+            voltage_decay,
+            v_threshold,
+            v_reset,
+            requires_grad,
+            surrogate_function=surrogate_function,
+            **common,
+        )
         if self.v_reset != 0:
             raise refuse(self, "v_reset", "0 (the chip has no other reset)", v_reset)
         self._scale = integer(self, "scale", scale, at_least=1)
         real(self, "v_threshold", v_threshold, at_least=0, at_most=LARGEST_THRESHOLD / self._scale)
-        self.register_current(requires_grad, store_i_seq, current_decay=current_decay, voltage_decay=voltage_decay)
         self.norm: nn.Module | None = None
         if norm is not None:
             self.attach_norm(norm)
@@ -94,8 +90,8 @@ class LoihiCubaLIFNode(CurrentBasedNode):
         Raises: ValueError if it is no module, or if there is one already.
         """
         if self.norm is not None or not isinstance(norm, nn.Module):
-            wanted = "a module such as lava_exchange.BatchNorm2d, once"
-            raise refuse(self, "norm", wanted, norm)
+            expected = "a module such as lava_exchange.BatchNorm2d, once"
+            raise refuse(self, "norm", expected, norm)
         if hasattr(norm, "pre_hook_fx"):
             norm.pre_hook_fx = functools.partial(quantize_8b, scale=self.scale)
         self.norm = norm
@@ -110,11 +106,9 @@ class LoihiCubaLIFNode(CurrentBasedNode):
         return tuple(float(round(decay * self.p_scale)) for decay in decays)
 
     def current(self, x: Tensor, i: Tensor, current_decay: Tensor, *parameters: Tensor) -> Tensor:
-        """Current i' after the input x arrived."""
         return LeakyIntegratorStep.apply(x, current_decay, i, self.s_scale)
 
     def charge(self, i: Tensor, v: Tensor, current_decay: Tensor, voltage_decay: Tensor) -> Tensor:
-        """Potential h that the new current i leads to."""
         i = i if self.norm is None else self.norm(i)
         return LeakyIntegratorStep.apply(i, voltage_decay, v, self.s_scale)
 
@@ -131,7 +125,7 @@ class LoihiCubaLIFNode(CurrentBasedNode):
             raise self._not_fused("its norm mixes neurons")
         return MemoryModule.forward(self, x)
 
-    # --- what the chip is told ---------------------------------------------------------------------------------------
+    # --- parameters of the chip --------------------------------------------------------------------------------------
 
     @property
     def scale(self) -> int:
@@ -197,10 +191,4 @@ class LoihiCubaLIFNode(CurrentBasedNode):
 
     @property
     def supported_backends(self) -> tuple[str, ...]:
-        """Backends that serve this neuron."""
         return super().supported_backends if self.norm is None else ("torch",)
-
-    def settings(self) -> dict[str, Any]:
-        settings = super().settings()
-        decays = {name: settings.pop(name) for name in ("current_decay", "voltage_decay")}
-        return decays | {"scale": self.scale} | settings

@@ -36,7 +36,7 @@ class GatedLIFNode(MemoryModule):
         backend: 'auto' or 'torch'; no kernel is generated for it.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'), with inplane [N, inplane, *]; spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received; for a step beyond T.
+    Raises: ValueError for a step beyond T.
     Source: Yao et al. (GLIF), NeurIPS 2022.
     """
 
@@ -64,7 +64,8 @@ class GatedLIFNode(MemoryModule):
         inits = {name: real(self, name, value, above=0, below=1) for name, value in required.items()}
         for name, value in optional.items():
             inits[name] = None if value is None else real(self, name, value, above=0, below=1, alternative=" or None")
-        self._inits = inits
+        for name, value in inits.items():
+            setattr(self, name, value)
         if surrogate_function is None:
             surrogate_function = Sigmoid(4.0)
         self.surrogate_function = surrogate(self, surrogate_function)
@@ -102,8 +103,8 @@ class GatedLIFNode(MemoryModule):
         self._check_input(x_seq)
         # [C] → [C, 1, …], to be broadcast from dimension 1 of a step
         channels = () if self.inplane is None else (self.inplane, *(1 for _ in x_seq.shape[3:]))
-        learnt = (self.alpha, self.beta, self.gamma, self.tau, self.v_threshold, self.linear_decay, self.v_subreset)
-        sigmoids = [torch.sigmoid(logit.to(x_seq.dtype)).view(channels) for logit in learnt]
+        learned = (self.alpha, self.beta, self.gamma, self.tau, self.v_threshold, self.linear_decay, self.v_subreset)
+        sigmoids = [torch.sigmoid(logit.to(x_seq.dtype)).view(channels) for logit in learned]
         conduct = torch.sigmoid(self.conduct.to(x_seq.dtype)).view(self.T, *channels)[self.t :]
         outputs = []
         for x, conduct_t in zip(x_seq.unbind(0), conduct.unbind(0), strict=False):
@@ -146,13 +147,6 @@ class GatedLIFNode(MemoryModule):
                 f"{self._title()}: T is {self.T}, but {self.t} steps were run since the last reset() and "
                 f"{len(x_seq)} more are to follow. Call functional.reset_net(model) before each batch, or raise T."
             )
-
-    def extra_repr(self) -> str:
-        settings = {"T": self.T, "inplane": self.inplane, **self._inits}
-        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
-            settings["surrogate_function"] = self.surrogate_function
-        settings |= {"step_mode": self.step_mode, "backend": self.backend}
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _logits(shape: tuple[int, ...], probability: float) -> nn.Parameter:

@@ -1,4 +1,6 @@
-"""Integrate-and-fire neuron, the one without a leak."""
+"""Integrate-and-fire neurons, which have no leak."""
+
+from typing import Any
 
 from torch import Tensor
 
@@ -13,9 +15,6 @@ class IFNode(BaseNode):
 
     Charge: h = v + x.
 
-    Args: as in BaseNode.
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4.
     """
 
@@ -24,3 +23,20 @@ class IFNode(BaseNode):
 
     def linear_form(self) -> LinearForm | None:
         return LinearForm.of(self)
+
+
+class SimpleIFNode(IFNode, positional=True, without=("backend", "store_v_seq")):
+    """IFNode, by SpikingJelly's name, whose potential starts at 0 whatever v_reset is."""
+
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
+        start_at_zero(self)
+
+    def linear_form(self) -> LinearForm | None:
+        return None if self.rest else super().linear_form()  # the potential does not start at rest
+
+
+def start_at_zero(node: BaseNode) -> None:
+    """Let the potential start at 0 now and after each reset."""
+    node.set_reset_value("v", 0.0)
+    node.v = 0.0

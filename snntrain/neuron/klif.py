@@ -1,6 +1,5 @@
 """KLIF neuron: a LIF neuron with a learnable slope."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ SMALLEST_DIVISOR = 1e-4
 
 
 @register("neuron")
-class KLIFNode(LIFNode):
+class KLIFNode(LIFNode, positional=True):
     """Leaky integrate-and-fire neuron whose potential passes a ReLU of learnable slope k, one per layer.
 
     Charge: f = relu(k·h), h as in LIFNode
@@ -28,28 +27,12 @@ class KLIFNode(LIFNode):
 
     Args:
         scale_reset: divide by k again in the reset.
-        Others as in LIFNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Jiang & Zhang (KLIF), arXiv 2302.09238.
     """
 
-    def __init__(
-        self,
-        scale_reset: bool = False,
-        tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-    ) -> None:
-        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+    def __init__(self, scale_reset: bool = False, **common: Any) -> None:
+        super().__init__(**common)
         self.scale_reset = flag(self, "scale_reset", scale_reset)
         self.k = nn.Parameter(torch.tensor(1.0))
 
@@ -71,6 +54,3 @@ class KLIFNode(LIFNode):
         if self.v_reset is None:
             return super().reset_potential(f, s) / divisor
         return super().reset_potential(f / divisor, s)
-
-    def settings(self) -> dict[str, Any]:
-        return {"scale_reset": self.scale_reset, **super().settings()}

@@ -33,8 +33,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @register("neuron")
-class LIAFNode(LIFNode):
-    """Leaky integrate-and-analog-fire neuron: a LIF neuron that hands on an activation of its potential.
+class LIAFNode(LIFNode, positional=True):
+    """Leaky integrate-and-analog-fire neuron: a LIF neuron whose output is an activation of its potential.
 
     Output: y = act(h − v_threshold)    (threshold_related)
             y = act(h)                  (otherwise),  h as in LIFNode.
@@ -45,31 +45,15 @@ class LIAFNode(LIFNode):
         act: a function or module of a tensor, or the name of one: 'relu', 'leaky_relu', 'selu', 'tanh', 'sigmoid',
             'identity'.
         threshold_related: measure the potential from the threshold.
-        Others as in LIFNode.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); outputs of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Wu et al. (LIAF-Net), arXiv 2011.06176.
     """
 
     is_spiking = False
 
-    def __init__(
-        self,
-        act: Callable[[Tensor], Tensor] | str,
-        threshold_related: bool,
-        tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-    ) -> None:
-        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+    def __init__(self, act: Callable[[Tensor], Tensor] | str, threshold_related: bool, **common: Any) -> None:
+        super().__init__(**common)
         if isinstance(act, str):
             act = ACTIVATIONS[choice(self, "act", act, tuple(ACTIVATIONS))]
         if isinstance(act, type) or not callable(act):
@@ -78,23 +62,4 @@ class LIAFNode(LIFNode):
         self.threshold_related = flag(self, "threshold_related", threshold_related)
 
     def activation(self, h: Tensor) -> Tensor:
-        """Output y of the charged potential."""
         return self.act(h - self.v_threshold) if self.threshold_related else self.act(h)
-
-    def step(self, x: Tensor, v: Tensor, tau: Tensor) -> tuple[Tensor, ...]:
-        h = self.charge(x, v, tau)
-        return self.activation(h), self.reset_potential(h, self.fire(h))
-
-    def single_step_forward(self, x: Tensor) -> Tensor:
-        if not self._steps_by_hooks():
-            return super().single_step_forward(x)
-        self.neuronal_charge(x)
-        y = self.activation(self.v)
-        self.neuronal_reset(self.neuronal_fire())
-        return y
-
-    def settings(self) -> dict[str, Any]:
-        settings = {"threshold_related": self.threshold_related, **super().settings()}
-        if not isinstance(self.act, nn.Module):  # a module is printed as a child
-            settings = {"act": getattr(self.act, "__name__", self.act), **settings}
-        return settings

@@ -1,7 +1,6 @@
 """Leaky integrate-and-fire neurons: fixed and learnable time constant."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,12 +8,13 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, real
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.integrate_and_fire import start_at_zero
 from snntrain.neuron.linear_form import LinearForm
 from snntrain.registry import register
 
 
 @register("neuron")
-class LIFNode(BaseNode):
+class LIFNode(BaseNode, positional=True):
     """Leaky integrate-and-fire neuron.
 
     Charge: h = v + (x − (v − r))/tau    (decay_input)
@@ -23,26 +23,12 @@ class LIFNode(BaseNode):
     Args:
         tau: membrane time constant in time steps, > 1.
         decay_input: divide the input by tau as well.
-        Others as in BaseNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Lapicque 1907; Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4.
     """
 
-    def __init__(
-        self,
-        tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-    ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+    def __init__(self, tau: float = 2.0, decay_input: bool = True, **common: Any) -> None:
+        super().__init__(**common)
         self.tau = real(self, "tau", tau, above=1)
         self.decay_input = flag(self, "decay_input", decay_input)
 
@@ -57,12 +43,9 @@ class LIFNode(BaseNode):
         decay = 1.0 / self.tau
         return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
 
-    def settings(self) -> dict[str, Any]:
-        return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}
-
 
 @register("neuron")
-class ParametricLIFNode(BaseNode):
+class ParametricLIFNode(BaseNode, positional=True):
     """Leaky integrate-and-fire neuron with a learnable time constant, one per layer.
 
     Charge: h = v + (x − (v − r))·p      (decay_input)
@@ -71,26 +54,12 @@ class ParametricLIFNode(BaseNode):
     Args:
         init_tau: initial time constant in time steps, > 1; the parameter w starts at −ln(init_tau − 1).
         decay_input: scale the input by p as well.
-        Others as in BaseNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Fang et al., ICCV 2021, arXiv 2007.05785.
     """
 
-    def __init__(
-        self,
-        init_tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-    ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+    def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **common: Any) -> None:
+        super().__init__(**common)
         init_tau = real(self, "init_tau", init_tau, above=1)
         self.decay_input = flag(self, "decay_input", decay_input)
         self.w = nn.Parameter(torch.tensor(-math.log(init_tau - 1.0)))
@@ -111,4 +80,15 @@ class ParametricLIFNode(BaseNode):
         return LinearForm.of(self, voltage_decay=decay, gain=decay if self.decay_input else 1.0)
 
     def settings(self) -> dict[str, Any]:
-        return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}
+        return {"tau": self.tau, **super().settings()}
+
+
+class SimpleLIFNode(LIFNode, positional=True, without=("backend", "store_v_seq")):
+    """LIFNode, by SpikingJelly's name, whose potential starts at 0 whatever v_reset is."""
+
+    def __init__(self, tau: float, decay_input: bool, **common: Any) -> None:
+        super().__init__(tau, decay_input, **common)
+        start_at_zero(self)
+
+    def linear_form(self) -> LinearForm | None:
+        return None if self.rest else super().linear_form()  # the potential does not start at rest

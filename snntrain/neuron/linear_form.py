@@ -9,7 +9,8 @@ from torch import Tensor, nn
 #: What a class may define to change the dynamics: below it, the linear form of a base class no longer holds.
 _DYNAMICS = frozenset(
     (
-        *("step", "step_parameters", "charge", "current", "fire", "reset_potential", "activation"),
+        *("step", "step_parameters", "charge", "charge_states", "current", "activation"),
+        *("fire", "reset_potential", "reset_states"),
         *("neuronal_charge", "neuronal_fire", "neuronal_reset", "neuronal_adaptation"),
         *("single_step_forward", "multi_step_forward", "forward", "run"),
     )

@@ -13,7 +13,7 @@ from snntrain.surrogate import MultiLevelSpikeCount, Rect
 
 
 @register("neuron")
-class ILIFNode(BaseNode):
+class ILIFNode(BaseNode, positional=True, without=("v_reset",)):
     """Leaky integrate-and-fire neuron that fires 0 to D spikes at once.
 
     Charge: h = v − v/tau + x.
@@ -28,7 +28,6 @@ class ILIFNode(BaseNode):
         Others as in BaseNode; the reset is always soft.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); counts of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Luo et al., ECCV 2024, arXiv 2407.20708.
     """
 
@@ -37,18 +36,15 @@ class ILIFNode(BaseNode):
         tau: float = 4 / 3,
         v_threshold: float = 1.0,
         surrogate_function: MultiLevelSpikeCount | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
         if surrogate_function is None:
             surrogate_function = MultiLevelSpikeCount(4)
         if not isinstance(surrogate_function, MultiLevelSpikeCount) or not surrogate_function.spiking:
-            wanted = "a MultiLevelSpikeCount in spiking mode, or None"
-            raise refuse(self, "surrogate_function", wanted, surrogate_function)
+            expected = "a MultiLevelSpikeCount in spiking mode, or None"
+            raise refuse(self, "surrogate_function", expected, surrogate_function)
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
-        super().__init__(v_threshold, None, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(v_threshold=v_threshold, v_reset=None, surrogate_function=surrogate_function, **common)
         self.tau = real(self, "tau", tau, above=1)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
@@ -60,14 +56,9 @@ class ILIFNode(BaseNode):
         c_d = c.detach() if self.detach_reset else c
         return c, h - c_d * v_threshold
 
-    def settings(self) -> dict[str, Any]:
-        settings = {"tau": self.tau, **super().settings()}
-        del settings["v_reset"]
-        return settings
-
 
 @register("neuron")
-class TernaryLIFNode(BaseNode):
+class TernaryLIFNode(BaseNode, without=("v_reset",)):
     """Leaky integrate-and-fire neuron that fires 1 at a high potential and −1 at a low one.
 
     Charge: h = v + (x − v)/tau    (decay_input)
@@ -83,8 +74,6 @@ class TernaryLIFNode(BaseNode):
         surrogate_function: None: a fresh Rect(1.0).
         Others as in BaseNode; the reset is always to 0.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Guo et al., AAAI 2024, arXiv 2312.06372.
     """
 
@@ -93,17 +82,15 @@ class TernaryLIFNode(BaseNode):
         tau: float = 4 / 3,
         decay_input: bool = False,
         v_threshold: float = 0.5,
+        *,
         learnable_amplitude: bool = False,
         surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
         if surrogate_function is None:
             surrogate_function = Rect(1.0)
-        super().__init__(v_threshold, 0.0, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(v_threshold=v_threshold, v_reset=0.0, surrogate_function=surrogate_function, **common)
         self.tau = real(self, "tau", tau, above=1)
         self.decay_input = flag(self, "decay_input", decay_input)
         self.learnable_amplitude = flag(self, "learnable_amplitude", learnable_amplitude)
@@ -118,9 +105,3 @@ class TernaryLIFNode(BaseNode):
         p, n = self.fire(h), self.fire(-h)
         o = p - n
         return o if a is None else a * o, self.reset_potential(h, p + n)
-
-    def settings(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("tau", "decay_input", "learnable_amplitude")}
-        settings = {**own, **super().settings()}
-        del settings["v_reset"]
-        return settings

@@ -1,7 +1,6 @@
 """Quadratic and exponential integrate-and-fire neurons: the charge is not linear in the potential."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from snntrain.arguments import real
 from snntrain.neuron.base_node import BaseNode
 from snntrain.registry import register
 
-#: From here on the exponential of EIFNode grows no more: float32 holds exp(88) at most.
+#: Largest exponent that EIFNode uses: float32 overflows beyond exp(88).
 LARGEST_EXPONENT = 80.0
 
 
@@ -21,7 +20,7 @@ def warn_of_runaway(node: BaseNode) -> None:
         warnings.warn(
             f"{type(node).__name__}: with v_reset=None a strong input can drive the potential to infinity.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -33,7 +32,7 @@ def require_reset_below(node: BaseNode, v_rest: float) -> None:
 
 
 @register("neuron")
-class QIFNode(BaseNode):
+class QIFNode(BaseNode, positional=True):
     """Quadratic integrate-and-fire neuron.
 
     Charge: h = v + (x + a0·(v − v_rest)·(v − v_c))/tau; above v_c the potential runs away upwards on its own.
@@ -44,10 +43,8 @@ class QIFNode(BaseNode):
         a0: sharpness of the quadratic, > 0.
         v_rest: resting potential, ≥ v_reset.
         v_reset: as in BaseNode, < v_threshold; the potential starts here, not at v_rest.
-        Others as in BaseNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received. Warns if v_reset is None.
+    Warns if v_reset is None.
     Source: Ermentrout, Neural Computation 1996; Gerstner et al., Neuronal Dynamics, 2014, ch. 5.
     """
 
@@ -59,13 +56,9 @@ class QIFNode(BaseNode):
         v_threshold: float = 1.0,
         v_rest: float = 0.0,
         v_reset: float | None = -0.1,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(v_threshold=v_threshold, v_reset=v_reset, **common)
         self.tau = real(self, "tau", tau, above=1)
         self.v_c = real(self, "v_c", v_c)
         self.a0 = real(self, "a0", a0, above=0)
@@ -79,13 +72,9 @@ class QIFNode(BaseNode):
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         return v + (x + self.a0 * (v - self.v_rest) * (v - self.v_c)) / tau
 
-    def settings(self) -> dict[str, Any]:
-        own = ("tau", "v_c", "a0", "v_rest")
-        return {name: getattr(self, name) for name in own} | super().settings()
-
 
 @register("neuron")
-class EIFNode(BaseNode):
+class EIFNode(BaseNode, positional=True):
     """Exponential integrate-and-fire neuron; for delta_T → 0 a LIF neuron with a resting potential.
 
     Charge: h = v + (x + v_rest − v + delta_T·e)/tau, e = exp((v − theta_rh)/delta_T).
@@ -98,10 +87,8 @@ class EIFNode(BaseNode):
         theta_rh: rheobase threshold, where the onset begins, finite.
         v_rest: resting potential, ≥ v_reset.
         v_reset: as in BaseNode, < v_threshold; the potential starts here, not at v_rest.
-        Others as in BaseNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received. Warns if v_reset is None.
+    Warns if v_reset is None.
     Source: Fourcaud-Trocmé et al., J. Neuroscience 2003.
     """
 
@@ -113,13 +100,9 @@ class EIFNode(BaseNode):
         v_threshold: float = 1.0,
         v_rest: float = 0.0,
         v_reset: float | None = -0.1,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
+        super().__init__(v_threshold=v_threshold, v_reset=v_reset, **common)
         self.tau = real(self, "tau", tau, above=1)
         self.delta_T = real(self, "delta_T", delta_T, above=0)
         self.theta_rh = real(self, "theta_rh", theta_rh)
@@ -133,7 +116,3 @@ class EIFNode(BaseNode):
     def charge(self, x: Tensor, v: Tensor, tau: Tensor, delta_T: Tensor) -> Tensor:
         e = torch.exp(((v - self.theta_rh) / delta_T).clamp(max=LARGEST_EXPONENT))
         return v + (x + self.v_rest - v + delta_T * e) / tau
-
-    def settings(self) -> dict[str, Any]:
-        own = ("tau", "delta_T", "theta_rh", "v_rest")
-        return {name: getattr(self, name) for name in own} | super().settings()

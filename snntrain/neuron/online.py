@@ -1,6 +1,5 @@
 """Leaky integrate-and-fire neurons for training online: no gradient goes back through time."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from snntrain.registry import register
 
 
 class OnlineLIFNode(LIFNode):
-    """Base of the neurons here: LIFNode with a charge that takes v as a constant, one step per call.
+    """Base of the neurons here: LIFNode whose charge sends no gradient to v, one step per call.
 
     Args: as in LIFNode; step_mode is 's' only.
-    Raises: ValueError naming the argument, the range and the value received.
     """
 
     def supported_step_mode(self) -> tuple[str, ...]:
@@ -37,35 +35,22 @@ class OnlineLIFNode(LIFNode):
 
 
 @register("neuron")
-class SLTTLIFNode(OnlineLIFNode):
+class SLTTLIFNode(OnlineLIFNode, positional=True):
     """Leaky integrate-and-fire neuron whose gradient stays within the time step.
 
     Equations: as LIFNode, with v in the charge taken as a constant.
 
     Args: as in LIFNode, with detach_reset on by default; step_mode is 's' only.
     Shapes: x [N, *]; spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Meng et al., ICCV 2023, arXiv 2302.14311.
     """
 
-    def __init__(
-        self,
-        tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = True,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
-    ) -> None:
-        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+    def __init__(self, *, detach_reset: bool = True, **common: Any) -> None:
+        super().__init__(detach_reset=detach_reset, **common)
 
 
 @register("neuron")
-class OTTTLIFNode(OnlineLIFNode):
+class OTTTLIFNode(OnlineLIFNode, positional=True):
     """Leaky integrate-and-fire neuron that also follows how much its past spikes still count.
 
     Equations: as LIFNode, with v in the charge taken as a constant; trace' = trace·(1 − 1/tau) + s without gradient,
@@ -73,34 +58,26 @@ class OTTTLIFNode(OnlineLIFNode):
 
     Args: as in LIFNode, with a soft reset, no decay_input and detach_reset by default; step_mode is 's' only.
     Shapes: x [N, *]; in training a list [s, trace] of tensors of this shape, in evaluation s alone.
-    Raises: ValueError naming the argument, the range and the value received, or if the input is such a list.
+    Raises: ValueError if the input is such a list.
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
     """
 
     state_names = ("v", "trace")
 
     def __init__(
-        self,
-        tau: float = 2.0,
-        decay_input: bool = False,
-        v_threshold: float = 1.0,
-        v_reset: float | None = None,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        detach_reset: bool = True,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        self, *, decay_input: bool = False, v_reset: float | None = None, detach_reset: bool = True, **common: Any
     ) -> None:
-        common = (surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(tau, decay_input, v_threshold, v_reset, *common)
+        super().__init__(decay_input=decay_input, v_reset=v_reset, detach_reset=detach_reset, **common)
         self.register_memory("trace", 0.0)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         return self.tau, 1.0 - 1.0 / self.tau
 
-    def step(self, x: Tensor, v: Tensor, trace: Tensor, tau: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        s, v_new = super().step(x, v, tau)
-        return s, v_new, trace.detach() * kept + s.detach()
+    def charge_states(self, x: Tensor, v: Tensor, trace: Tensor, tau: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
+        return self.charge(x, v, tau), trace
+
+    def reset_states(self, s: Tensor, h: Tensor, trace: Tensor, tau: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
+        return self.reset_potential(h, s), trace.detach() * kept + s.detach()
 
     def forward(self, x: Tensor) -> Any:
         if isinstance(x, fx.Proxy):

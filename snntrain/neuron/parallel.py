@@ -21,7 +21,7 @@ class ParallelNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: spikes have the shape and dtype of x.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
+    Raises: StateMismatchError if x does not fit the
     inputs kept from earlier steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
@@ -40,16 +40,6 @@ class ParallelNode(MemoryModule):
                 f"{self._title()}: the sequence must have T = {self.T} time steps, got {len(x_seq)} "
                 f"(input shape {list(x_seq.shape)})."
             )
-
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing."""
-        return {"step_mode": self.step_mode}
-
-    def extra_repr(self) -> str:
-        settings = self.settings()
-        if not isinstance(self.surrogate_function, nn.Module):  # a module is printed as a child
-            settings["surrogate_function"] = self.surrogate_function
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def weight_and_bias_over(T: int) -> tuple[nn.Parameter, nn.Parameter]:
@@ -81,7 +71,7 @@ class PSN(ParallelNode):
         surrogate_function: as in ParallelNode.
 
     Shapes: x [T, N, *]; step mode 'm' only.
-    Raises: ValueError naming the argument, the range and the value received, or if a sequence has not T steps.
+    Raises: ValueError if a sequence has not T steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 
@@ -99,13 +89,10 @@ class PSN(ParallelNode):
         h = matrix_over_time(weight, x_seq) + bias.view(-1, *[1] * (x_seq.dim() - 1))
         return self.surrogate_function(h)
 
-    def settings(self) -> dict[str, Any]:
-        return {"T": self.T, **super().settings()}
-
 
 @register("neuron")
 class MaskedPSN(ParallelNode):
-    """Parallel spiking neuron that is led from seeing all steps to seeing the last k.
+    """Parallel spiking neuron that sees all steps at first, and only the last k at the end of training.
 
     H[t] = Σ_j (λ·M + (1 − λ)·J)[t, j]·W[t, j]·X[j] + b[t],  s = Θ(H);  M[t, j] = 1 for t − k < j ≤ t, J is all ones.
 
@@ -118,8 +105,7 @@ class MaskedPSN(ParallelNode):
         lambda_init: initial λ, 0 to 1.
         surrogate_function, step_mode: as in ParallelNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received, if a sequence has not T steps, or if mode
+    Raises: ValueError if a sequence has not T steps, or if mode
     's' meets λ < 1.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
@@ -159,7 +145,7 @@ class MaskedPSN(ParallelNode):
                 f"{self._title()}: step_mode 's' needs lambda_ = 1, got {self._lambda_.item():g}: below 1 a step "
                 "depends on later inputs. Use step_mode 'm' or set lambda_ = 1."
             )
-        queue = [*self.queue, x.clone()][-self.k :]  # a clone: the caller may go on to change x in place
+        queue = [*self.queue, x.clone()][-self.k :]  # a clone: the caller may change x in place afterward
         weights = self.weight[self.t, self.t + 1 - len(queue) : self.t + 1].to(x.dtype)
         h = weighted_sum(weights, queue) + self.bias[self.t, 0].to(x.dtype)
         self.queue, self.t = queue, self.t + 1
@@ -191,7 +177,7 @@ class MaskedPSN(ParallelNode):
 
     def settings(self) -> dict[str, Any]:
         lambda_ = math.nan if self._lambda_.is_meta else self._lambda_.item()
-        return {"k": self.k, "T": self.T, "lambda_": lambda_, **super().settings()}
+        return super().settings() | {"lambda_": lambda_}
 
 
 @register("neuron")
@@ -209,8 +195,6 @@ class SlidingPSN(ParallelNode):
             1]; 'conv': k products of a weight and the sequence, the same bits as mode 's', better for a small k and a
             large T.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 
@@ -261,8 +245,4 @@ class SlidingPSN(ParallelNode):
 
     def _keep(self, inputs: list[Tensor] | Tensor) -> None:
         first = max(0, len(inputs) - (self.k - 1))
-        self.queue = [x.clone() for x in inputs[first:]]  # clones: the caller may go on to change x in place
-
-    def settings(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("k", "exp_init", "algorithm")}
-        return {**own, **super().settings()}
+        self.queue = [x.clone() for x in inputs[first:]]  # clones: the caller may change x in place afterward

@@ -1,7 +1,5 @@
 """Neurons that integrate and never fire: the membrane potential is the output."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ DECODES = ("last-mem", "max-mem", "mean-mem", "max-abs-mem")
 
 
 def decoded(v_seq: Tensor, decode: str | None) -> Tensor:
-    """What a readout says about the potentials v_seq [T, N, *] of a sequence; [N, *] unless decode is None."""
+    """Reduce the potentials v_seq [T, N, *] of a sequence over time: [N, *], or all of them if decode is None."""
     if decode is None:
         return v_seq
     if decode == "last-mem":
@@ -30,7 +28,7 @@ def decoded(v_seq: Tensor, decode: str | None) -> Tensor:
 class NonSpikingNode(MemoryModule):
     """Base of the readout neurons: charge is the whole step.
 
-    It is not a BaseNode: what counts spikes or converts spiking layers has no business here.
+    It is not a BaseNode: callbacks that count spikes, and converters of spiking layers, must pass it over.
 
     Args:
         decode: what mode 'm' returns: None: the potentials of all steps; 'last-mem', 'max-mem', 'mean-mem': the last,
@@ -39,7 +37,7 @@ class NonSpikingNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: 's': [N, *]; 'm': [T, N, *], or [N, *] with decode.
-    Raises: ValueError naming the argument, the range and the value received; StateMismatchError if x does not fit the
+    Raises: StateMismatchError if x does not fit the
     state.
     """
 
@@ -82,13 +80,6 @@ class NonSpikingNode(MemoryModule):
             potentials.append(v)
         return torch.stack(potentials)
 
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments and their present values, for printing."""
-        return {"decode": self.decode, "step_mode": self.step_mode}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.settings().items())
-
 
 @register("neuron")
 class NonSpikingIFNode(NonSpikingNode):
@@ -96,7 +87,7 @@ class NonSpikingIFNode(NonSpikingNode):
 
     Charge: v' = v + x.
 
-    Args, Shapes, Raises: as in NonSpikingNode.
+    Args, Shapes: as in NonSpikingNode.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4, without its threshold.
     """
 
@@ -114,7 +105,7 @@ class NonSpikingLIFNode(NonSpikingNode):
         tau: membrane time constant in time steps, > 1.
         Others as in NonSpikingNode.
 
-    Shapes, Raises: as in NonSpikingNode.
+    Shapes: as in NonSpikingNode.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4, without its threshold.
     """
 
@@ -127,6 +118,3 @@ class NonSpikingLIFNode(NonSpikingNode):
 
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         return v + (x - v) / tau
-
-    def settings(self) -> dict[str, Any]:
-        return {"tau": self.tau, **super().settings()}

@@ -1,7 +1,5 @@
 """Resonate-and-fire neuron: a damped oscillator that answers to inputs of its own frequency."""
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from snntrain.registry import register
 
 
 @register("neuron")
-class RAFNode(BaseNode):
+class RAFNode(BaseNode, without=("v_reset", "detach_reset")):
     """Resonate-and-fire neuron: v and w, real and imaginary part of an oscillation, follow Euler steps of length dt.
 
     Charge: v' = v + dt·(b·v − omega·w + x)
@@ -34,10 +32,8 @@ class RAFNode(BaseNode):
         num_neurons: None: one omega and b_offset for all; else one per channel, dimension 1 of a step's input
             [N, num_neurons, *]. Draw them with torch.nn.init.uniform_(node.omega, 5, 10).
         learnable: make them parameters; else they are buffers.
-        Others as in BaseNode.
 
-    Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes of the same shape.
-    Raises: ValueError naming the argument, the range and the value received, or if the input has not num_neurons
+    Raises: ValueError if the input has not num_neurons
     channels.
     Source: Izhikevich, Neural Networks 2001; Higuchi et al., ICML 2024, arXiv 2402.14603.
     """
@@ -47,17 +43,14 @@ class RAFNode(BaseNode):
         omega: float = 10.0,
         b_offset: float = 1.0,
         dt: float = 0.01,
-        v_threshold: float = 1.0,
+        *,
         balanced: bool = True,
         q_decay: float = 0.9,
         num_neurons: int | None = None,
         learnable: bool = True,
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        step_mode: str = "s",
-        backend: str = "auto",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(v_threshold, None, surrogate_function, False, step_mode, backend, store_v_seq)
+        super().__init__(v_reset=None, **common)
         omega, b_offset = real(self, "omega", omega), real(self, "b_offset", b_offset)
         self.dt = real(self, "dt", dt, above=0)
         self.balanced = flag(self, "balanced", balanced)
@@ -107,18 +100,3 @@ class RAFNode(BaseNode):
             return self.fire(v_new), v_new, w_new
         s = self.surrogate_function(v_new - self.v_threshold - q[0])
         return s, v_new, w_new, self.q_decay * q[0] + s
-
-    def settings(self) -> dict[str, Any]:
-        own = {"omega": _values(self.omega), "b_offset": _values(self.b_offset)}
-        own |= {name: getattr(self, name) for name in ("dt", "balanced", "q_decay", "num_neurons", "learnable")}
-        settings = {**own, **super().settings()}
-        del settings["v_reset"], settings["detach_reset"]
-        return settings
-
-
-def _values(parameter: Tensor) -> float | str:
-    """The present value, or the range of several, for printing; NaN on the meta device."""
-    if parameter.is_meta:
-        return math.nan
-    low, high = parameter.min().item(), parameter.max().item()
-    return low if low == high else f"{low:g}…{high:g}"

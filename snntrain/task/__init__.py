@@ -1,4 +1,4 @@
-"""LightningModules: what is learnt from a batch."""
+"""LightningModules: the loss, the metrics and the optimizer of a training."""
 
 from snntrain.task.classification import Classification
 from snntrain.task.loss import LOSSES

@@ -94,7 +94,7 @@ def _run(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
 
 
 def _run_twice(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
-    """As _run, but backward starts by running it again, from the states that the net has now."""
+    """As _run, but backward first runs it again from the states that the net has now."""
     states, earlier_calls = _States(net), count()
 
     def run(part: Tensor) -> Tensor:  # given the part, not closing over it: its device tells which generator to keep
@@ -106,7 +106,7 @@ def _run_twice(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
 
 
 class _States:
-    """The states of a network as they are, graph included."""
+    """A copy of the references to a network's states, graph included."""
 
     def __init__(self, net: nn.Module) -> None:
         memories = [
@@ -138,7 +138,7 @@ def _sequences(net: nn.Module) -> list[tuple[nn.Module, str]]:
 
 @contextmanager
 def _leaving_no_trace(net: nn.Module) -> Iterator[None]:
-    """Put back afterwards the states, which are those after the last chunk, and buffers such as running statistics."""
+    """Restore the states, which are those after the last chunk, and buffers such as running statistics, on leaving."""
     states = _States(net)
     buffers = [(module, module._buffers) for module in net.modules() if module._buffers]
     for module, kept in buffers:

@@ -31,7 +31,7 @@ class Classification(pl.LightningModule):
         encoder: (x [N, *], T) → [T, N, *]; one whose is_random is True takes a seed per sample as well.
         T: time steps per sample, ≥ 1; a network without state takes one.
         num_classes: number of classes K.
-        optim: config of the optimiser, see snntrain.task.optimizer.
+        optim: config of the optimizer, see snntrain.task.optimizer.
         readout: 'rate', 'membrane', 'last' or 'max', see read_out.
         readout_tau: time constant of the membrane readout, > 1.
         loss: 'cross_entropy' or 'mse', of the readout; 'tet', of every step.
@@ -49,7 +49,7 @@ class Classification(pl.LightningModule):
 
     Shapes: a batch is (x [N, *], labels [N]) or (x, labels, index [N]), the places of the samples in their data set;
         forward takes x, and seeds of its samples, and returns the outputs [T, N, K].
-    Raises: ValueError naming the argument, the range and the value received, or the module that chunk cannot serve.
+    Raises: ValueError naming the module that chunk cannot serve.
     """
 
     #: The step mode in which the network is called.

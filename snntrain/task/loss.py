@@ -15,12 +15,12 @@ def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) 
 
 def mse(scores: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of the readout from the one-hot target, used on firing rates (Fang et al., ICCV 2021)."""
-    wanted = F.one_hot(target, scores.shape[1]) if target.dim() == 1 else target
-    return F.mse_loss(scores, wanted.to(scores.dtype))
+    expected = F.one_hot(target, scores.shape[1]) if target.dim() == 1 else target
+    return F.mse_loss(scores, expected.to(scores.dtype))
 
 
 def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_smoothing: float = 0.0) -> Tensor:
-    """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull towards one
+    """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull toward one
     potential.
 
     Args:

@@ -45,5 +45,5 @@ class Mixing:
 
 
 def dominant(target: Tensor) -> Tensor:
-    """Labels [N] of targets [N, K], the class with the largest share; labels as they are."""
+    """Labels [N]: of targets [N, K] the class with the largest share; labels are returned unchanged."""
     return target.argmax(1) if target.dim() == 2 else target

@@ -1,4 +1,4 @@
-"""Online training: each time step is learnt from at once, no graph is kept over time."""
+"""Online training: each time step is learned from at once, no graph is kept over time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ class OnlineClassification(Classification):
 
     The loss is the mean over time of each step's own loss, so memory does not grow with T. With OTTTLIFNode this is
     OTTT, with SLTTLIFNode SLTT. Other neurons that run in step mode 's' learn as with SLTT: their states are taken as
-    constants. Normalisation takes the statistics of one step.
+    constants. Normalization takes the statistics of one step.
 
     Args:
         loss: 'cross_entropy' or 'mse', of every step.
@@ -32,7 +32,7 @@ class OnlineClassification(Classification):
         Others as in Classification.
 
     Shapes: as in Classification.
-    Raises: ValueError naming the argument, the range and the value received, or the module that needs whole sequences.
+    Raises: ValueError naming the module that needs whole sequences.
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195 (OTTT); Meng et al., ICCV 2023, arXiv 2302.14311 (SLTT).
     """
 
@@ -125,7 +125,7 @@ class OnlineClassification(Classification):
         return []
 
     def check_trainer(self, trainer: pl.Trainer) -> None:
-        """Raises: ValueError for settings that Lightning cannot serve when the optimiser is stepped by hand."""
+        """Raises: ValueError for settings that Lightning cannot serve when the optimizer is stepped by hand."""
         if trainer.gradient_clip_val:
             raise ValueError(
                 f"OnlineClassification: trainer.gradient_clip_val = {trainer.gradient_clip_val} cannot clip in online "

@@ -1,4 +1,4 @@
-"""Optimiser and schedule from a config, with weight decay where it belongs."""
+"""Optimizer and schedule from a config, with weight decay where it belongs."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, Ne
 
 
 def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
-    """Parameters in two groups: with the optimiser's weight decay, and without (neurons and normalisation layers).
+    """Parameters in two groups: with the optimizer's weight decay, and without (neurons and normalization layers).
 
-    A decayed time constant, threshold or BatchNorm scale drifts towards a value that means something else than 'small'.
+    A decayed time constant, threshold or BatchNorm scale drifts toward a value that means something else than 'small'.
     """
     spared = {
         id(parameter)
@@ -36,7 +36,7 @@ def configure(net: nn.Module, optim: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         net: whose parameters are trained.
-        optim: `_target_` and arguments of the optimiser, and under `schedule` those of a learning-rate schedule stepped
+        optim: `_target_` and arguments of the optimizer, and under `schedule` those of a learning-rate schedule stepped
             once per epoch.
     """
     settings = {key: value for key, value in optim.items() if key != "schedule"}

@@ -326,9 +326,9 @@ def population_by_hand(x: float, m: int, x_min: float, x_max: float, beta: float
     """Bohte et al., 2002, one neuron at a time: what part of the sequence each one waits."""
     waiting = []
     for i in range(1, m + 1):
-        centre = x_min + (2 * i - 3) / 2 * (x_max - x_min) / (m - 2)
+        center = x_min + (2 * i - 3) / 2 * (x_max - x_min) / (m - 2)
         sigma = (x_max - x_min) / (m - 2) / beta
-        waiting.append(1 - math.exp(-((x - centre) ** 2) / (2 * sigma**2)))
+        waiting.append(1 - math.exp(-((x - center) ** 2) / (2 * sigma**2)))
     return waiting
 
 
@@ -343,7 +343,7 @@ def test_population_spikes_are_those_of_the_equations(share, T, m, x_min, width,
     found = PopulationEncoder(m, x_min, x_max, beta)(torch.tensor([x], dtype=torch.double), T)
     assert found.shape == (T, 1, m)
     assert found[:, 0].tolist() == [[float(round(time) == t) for time in times] for t in range(T)]
-    assert found.sum() > 0  # some field's centre is near
+    assert found.sum() > 0  # some field's center is near
 
 
 def test_population_neurons_stand_side_by_side_in_each_channel():
@@ -384,42 +384,3 @@ def test_values_outside_the_fields_are_refused():
         encoder(torch.tensor([-1.5, 0.0]), 4)
     with pytest.raises(ValueError, match=r"^PopulationEncoder: the input must be a batch"):
         encoder(torch.tensor(0.5), 4)
-
-
-# --- one step per call -----------------------------------------------------------------------------------------------
-
-
-def test_steps_that_are_alike_need_no_number_of_steps():
-    x = torch.tensor([[0.0, 1.0, 0.3]])
-    assert torch.equal(DirectEncoder()(x), x)
-    torch.manual_seed(0)
-    steps = torch.stack([PoissonEncoder()(x) for _ in range(2000)])
-    assert steps.shape == (2000, 1, 3) and steps[..., :2].unique(dim=0).tolist() == [[[0.0, 1.0]]]
-    assert steps[..., 2].mean().item() == pytest.approx(0.3, abs=0.05)
-    assert torch.equal(PoissonEncoder()(x, seeds=[4]), PoissonEncoder()(x, 1, [4])[0])
-
-
-@pytest.mark.parametrize("enc_function", ["linear", "log"])
-def test_a_latency_encoder_that_knows_T_hands_out_step_by_step(enc_function):
-    x, encoder = torch.tensor([[0.0, 0.2, 1.0]]), LatencyEncoder(5, enc_function=enc_function)
-    for _ in range(2):
-        assert torch.equal(torch.stack([encoder(x) for _ in range(5)]), LatencyEncoder(function=enc_function)(x, 5))
-        with pytest.raises(RuntimeError, match=r"all T = 5 steps were handed out.*reset_net"):
-            encoder(x)
-        functional.reset_net(encoder)
-    with pytest.raises(ValueError, match=r"^LatencyEncoder: it was made for T = 5 time steps, but is to encode 4\.$"):
-        encoder(x, 4)
-    assert not encoder.state_dict() and not list(encoder.children())
-
-
-def test_a_phase_encoder_begins_again_after_its_digits():
-    x, encoder = torch.tensor([0.75, 0.25]), WeightedPhaseEncoder(K=3)
-    assert torch.equal(torch.stack([encoder(x) for _ in range(6)]), encoder(x, 6))
-    with pytest.raises(TypeError, match="K and phases are one argument"):
-        WeightedPhaseEncoder(K=3, phases=3)
-
-
-@pytest.mark.parametrize("name", ["FramesEncoder", "LatencyEncoder", "PeriodicEncoder", "PopulationEncoder"])
-def test_an_encoder_that_needs_T_says_so(name):
-    with pytest.raises(ValueError, match=rf"^{name}: the number of time steps is missing\. .*StatefulEncoder\({name}"):
-        registry.build("encoder", name)(torch.zeros(2, 3))

@@ -19,7 +19,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("ranges", "registry", "signature", "spreadsheet", "terminal", "tree"),
     ),
     "net": (
-        *("base", "encoding", "functional", "hooks", "leftover", "surrogate"),
+        *("base", "encoding", "functional", "hooks", "leftover", "module_settings", "surrogate", "surrogate_function"),
         *("kernel", "lava_exchange", "layer", "model", "neuron"),  # models are made of Loihi's blocks, too
     ),
     "after training": ("ann2snn", "export", "graph", "quantize"),

@@ -323,6 +323,50 @@ def test_multi_step_forward_stacks_the_outputs_of_each_step():
     assert type(pair) is list and torch.equal(pair[0], x) and torch.equal(pair[1], -x) and torch.equal(total, x.sum(2))
 
 
+def test_a_repeated_step_is_recognized_by_its_time_stride_of_0():
+    x = torch.rand(2, 3)
+    for x_seq in (functional.repeat(x, 4), x.expand(4, 2, 3), functional.repeat(x, 4)[:2]):
+        assert functional.repeated_step(x_seq) is x
+    for x_seq in (torch.stack([x] * 4), functional.repeat(x, 4) + 0, functional.repeat(x, 1), torch.tensor(1.0)):
+        assert functional.repeated_step(x_seq) is None
+
+
+def made_without_grad(x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return functional.repeat(x, 4).requires_grad_()
+
+
+SEQUENCES = {
+    "a parameter": lambda x: functional.repeat(x, 4),
+    "a view": lambda x: functional.repeat((2 * x).view(3, 2), 4),
+    "another library's expand of a view": lambda x: (2 * x).view(3, 2).expand(4, 3, 2),
+    "a leaf": lambda x: x.detach().expand(4, 2, 3).requires_grad_(),
+    "a leaf made of a tensor with gradient": made_without_grad,
+    "a view of the start of a longer tensor": lambda x: (2 * x)[:1].expand(4, 1, 3),
+}
+
+
+@pytest.mark.parametrize("make", SEQUENCES.values(), ids=SEQUENCES)
+def test_the_gradient_of_a_repeated_step_reaches_what_it_was_made_of(make):
+    """The step is the expanded tensor itself wherever functional.repeat made the sequence."""
+    x = torch.rand(2, 3, requires_grad=True)
+    x_seq = make(x)
+    step = functional.repeated_step(x_seq)
+    weights = torch.rand(step.shape)
+    leaf = x_seq if x_seq.is_leaf else x
+    (gradient,) = torch.autograd.grad((step * weights).sum(), leaf, retain_graph=True)
+    (expected,) = torch.autograd.grad((x_seq[0] * weights).sum(), leaf)
+    assert torch.equal(step, x_seq[0]) and torch.equal(gradient, expected) and gradient.any()
+    if make in (SEQUENCES["a parameter"], SEQUENCES["a view"]):
+        assert step is x_seq._base, "its gradient is of the size of one step"
+
+
+def test_a_repeated_step_is_recognized_in_inference_mode():
+    with torch.inference_mode():
+        x = torch.rand(2, 3)
+        assert torch.equal(functional.repeated_step(functional.repeat(x, 4)), x)
+
+
 def test_multi_step_forward_hands_out_a_repeated_step_itself():
     step, seen = torch.rand(2, 3), []
     out = functional.multi_step_forward(functional.repeat(step, 4), lambda x: seen.append(x) or x + len(seen))

@@ -1,11 +1,11 @@
-"""An encoder's sequence one step per call."""
+"""Encoders that give one step per call."""
 
 import pytest
 import torch
 
 from snntrain import functional, registry
 from snntrain.base import StateMismatchError
-from snntrain.encoding import DirectEncoder, LatencyEncoder, PoissonEncoder, StatefulEncoder
+from snntrain.encoding import DirectEncoder, LatencyEncoder, PoissonEncoder, StatefulEncoder, WeightedPhaseEncoder
 from snntrain.layer import Flatten, Linear
 from snntrain.neuron import LIFNode
 
@@ -61,3 +61,39 @@ def test_a_stateful_encoder_knows_single_steps_only():
         StatefulEncoder(DirectEncoder(), 4).step_mode = "m"
     with pytest.raises(ValueError, match="StatefulEncoder: T must be an integer ≥ 1, got 0"):
         StatefulEncoder(DirectEncoder(), 0)
+
+
+def test_steps_that_are_alike_need_no_number_of_steps():
+    x = torch.tensor([[0.0, 1.0, 0.3]])
+    assert torch.equal(DirectEncoder()(x), x)
+    torch.manual_seed(0)
+    steps = torch.stack([PoissonEncoder()(x) for _ in range(2000)])
+    assert steps.shape == (2000, 1, 3) and steps[..., :2].unique(dim=0).tolist() == [[[0.0, 1.0]]]
+    assert steps[..., 2].mean().item() == pytest.approx(0.3, abs=0.05)
+    assert torch.equal(PoissonEncoder()(x, seeds=[4]), PoissonEncoder()(x, 1, [4])[0])
+
+
+@pytest.mark.parametrize("enc_function", ["linear", "log"])
+def test_a_latency_encoder_that_knows_T_hands_out_step_by_step(enc_function):
+    x, encoder = torch.tensor([[0.0, 0.2, 1.0]]), LatencyEncoder(5, enc_function=enc_function)
+    for _ in range(2):
+        assert torch.equal(torch.stack([encoder(x) for _ in range(5)]), LatencyEncoder(function=enc_function)(x, 5))
+        with pytest.raises(RuntimeError, match=r"all T = 5 steps were handed out.*reset_net"):
+            encoder(x)
+        functional.reset_net(encoder)
+    with pytest.raises(ValueError, match=r"^LatencyEncoder: it was made for T = 5 time steps, but is to encode 4\.$"):
+        encoder(x, 4)
+    assert not encoder.state_dict() and not list(encoder.children())
+
+
+def test_a_phase_encoder_begins_again_after_its_digits():
+    x, encoder = torch.tensor([0.75, 0.25]), WeightedPhaseEncoder(K=3)
+    assert torch.equal(torch.stack([encoder(x) for _ in range(6)]), encoder(x, 6))
+    with pytest.raises(TypeError, match="K and phases are one argument"):
+        WeightedPhaseEncoder(K=3, phases=3)
+
+
+@pytest.mark.parametrize("name", ["FramesEncoder", "LatencyEncoder", "PeriodicEncoder", "PopulationEncoder"])
+def test_an_encoder_that_needs_T_says_so(name):
+    with pytest.raises(ValueError, match=rf"^{name}: the number of time steps is missing\. .*StatefulEncoder\({name}"):
+        registry.build("encoder", name)(torch.zeros(2, 3))

@@ -70,7 +70,7 @@ ENTERING = {
     ),
     "adaptive averages": ([FIRES, {"name": "AdaptiveAvgPool2d", "output_size": 2}, CONV], 2, lambda x: 4 * x, 6),
     "votes": (["Flatten", FIRES, {"name": "VotingLayer", "voting_size": 4}, LINEAR], 3, lambda x: 4 * x, 5),
-    "standardised weights": (["Flatten", FIRES, {"name": "WSLinear", "out_features": 5}], 2, lambda x: x, 5),
+    "standardized weights": (["Flatten", FIRES, {"name": "WSLinear", "out_features": 5}], 2, lambda x: x, 5),
 }
 
 
@@ -306,7 +306,7 @@ def test_a_compiled_net_is_counted_too(tmp_path):
     assert measured(tmp_path, task)[1] == plain
     compiled = []
     torch.compile(lambda x: x + 1, backend=lambda graph, inputs: compiled.append(graph) or graph)(torch.ones(1))
-    assert compiled  # afterwards what is to be compiled is compiled again
+    assert compiled  # afterward what is to be compiled is compiled again
 
 
 def test_hooks_go_when_the_test_breaks_off(tmp_path):

@@ -38,7 +38,7 @@ class Leaky(BaseNode):
 
 
 class Averaging(BaseNode):
-    """Not pointwise: it looks at its neighbours."""
+    """Not pointwise: it looks at its neighbors."""
 
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + x - x.mean()

@@ -211,7 +211,7 @@ def test_every_operation_is_torchs_also_of_infinities_and_nan(emulator, dtype):
 def test_half_precision_is_read_exactly_and_rounded_as_torch_rounds(emulator, io):
     plan = make_plan(lambda x, v: (v, x), 1, 0, [], torch.float32)
     every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(io)
-    # Floats between two neighbours: just below, on and just above the middle, and beyond the largest.
+    # Floats between two neighbors: just below, on and just above the middle, and beyond the largest.
     bits = every.float().view(torch.int32) if io == torch.bfloat16 else every.float().nan_to_num().view(torch.int32)
     for offset in (0, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001, 0xFFFF):
         values = (bits + offset).view(torch.float32)

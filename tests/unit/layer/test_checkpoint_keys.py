@@ -16,7 +16,7 @@ from snntrain.neuron import ParametricLIFNode
 DIM = 4
 
 
-def randomised(layer: nn.Module) -> nn.Module:
+def randomized(layer: nn.Module) -> nn.Module:
     for value in (*layer.parameters(), *layer.buffers()):
         if value.is_floating_point():
             nn.init.uniform_(value, 0.2, 1.0)
@@ -48,14 +48,14 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_keys_with_other_names_load(name, inside):
     make, names, columns = CASES[name]
-    source, target = randomised(make()), make()
+    source, target = randomized(make()), make()
     theirs = by_their_names(source, names, columns)
     for saved in (theirs, source.state_dict()):
         module = nn.Sequential(target) if inside else target
         module.load_state_dict({f"0.{key}" if inside else key: value for key, value in saved.items()})
         for key, value in target.state_dict().items():
             assert torch.equal(value, source.state_dict()[key]), key
-        randomised(target)
+        randomized(target)
     key = next(iter(theirs))
     theirs.pop(key)
     with pytest.raises(RuntimeError, match="Missing key"):
@@ -65,7 +65,7 @@ def test_keys_with_other_names_load(name, inside):
 @pytest.mark.parametrize("kind, branches", [(SpikingSelfAttention, "qkv"), (QKAttention, "qk")])
 def test_branches_that_share_one_convolution_are_taken_apart(kind, branches):
     source, target = (kind(DIM, 2, neuron=ParametricLIFNode) for _ in range(2))
-    randomised(source)
+    randomized(source)
     kept, theirs = source.state_dict(), {}
     for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"):
         name = f"conv_bn.{0 if part.startswith('conv') else 1}.{part.partition('.')[2]}"

@@ -114,7 +114,7 @@ def test_another_shape_is_refused(mode: str, shape: tuple[int, ...]):
         NeuNorm(C, H, W, step_mode=mode)(torch.zeros(shape))
 
 
-def test_a_sequence_in_s_is_recognised():
+def test_a_sequence_in_s_is_recognized():
     with pytest.raises(ValueError, match="is step_mode still 's'"):
         NeuNorm(C, H, W)(torch.zeros(3, 2, C, H, W))
     with pytest.raises(ValueError, match="T ≥ 1 steps"):

@@ -1,4 +1,4 @@
-"""BatchNorm and GroupNorm: whose statistics, and how often; batch normalisation over several processes."""
+"""BatchNorm and GroupNorm: whose statistics, and how often; batch normalization over several processes."""
 
 import copy
 import pickle
@@ -148,7 +148,7 @@ def test_group_norm_is_the_same_in_both_modes(t: int, n: int, groups: int, spati
 
 # --- statistics over all processes -----------------------------------------------------------------------------------
 
-# Every batch normalisation there is, with the sizes of one sample.
+# Every batch normalization there is, with the sizes of one sample.
 SYNCHRONISED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "SyncBatchNorm": (lambda: SyncBatchNorm(C, step_mode="m"), (4, 2)),
     "SyncBatchNorm of vectors": (lambda: SyncBatchNorm(C, momentum=None, step_mode="m"), ()),
@@ -184,7 +184,7 @@ def trained(module: nn.Module, x: Tensor, run: str) -> dict[str, list[Tensor]]:
 
 
 @pytest.mark.parametrize("name", SYNCHRONISED)
-def test_synchronised_in_a_single_process_is_what_it_was(name: str):
+def test_synchronized_in_a_single_process_is_what_it_was(name: str):
     plain, spatial = built(name)
     converted = convert_sync_batchnorm(copy.deepcopy(plain))
     assert type(converted) is type(plain) and converted.step_mode == "m"

@@ -176,7 +176,7 @@ def test_every_parameter_gets_a_gradient_through_the_spikes(kind: str, training:
     (layer(x) * torch.arange(x.numel()).view_as(x)).sum().backward()
     for name, value in [("x", x), *layer.named_parameters()]:
         assert value.grad.isfinite().all(), name
-        # Normalisation over the batch cancels the bias in front of it.
+        # Normalization over the batch cancels the bias in front of it.
         assert value.grad.abs().sum() > 0 or (training and name == "projection.conv.bias"), name
 
 

@@ -76,7 +76,7 @@ def test_a_learnable_time_constant_is_a_parameter():
     assert learnable.w.item() == pytest.approx(-math.log(4)) and learnable.tau == pytest.approx(5)
     nn.init.zeros_(learnable.w)
     assert learnable.tau == 2
-    assert repr(fixed) == "SynapseFilter(tau=100, learnable=False, step_mode=s)"
+    assert repr(fixed) == "SynapseFilter(tau=100.0, learnable=False, step_mode=s)"
 
 
 def test_the_current_is_state():

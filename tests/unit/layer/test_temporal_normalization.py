@@ -31,13 +31,13 @@ EVERY_PER_STEP = pytest.mark.parametrize("family", PER_STEP)
 EVERY_RANK = pytest.mark.parametrize(("d", "spatial"), SPATIAL)
 
 
-def make(family: str, d: int = 2, mode: str = "m", randomised: bool = True, **more) -> nn.Module:
+def make(family: str, d: int = 2, mode: str = "m", randomized: bool = True, **more) -> nn.Module:
     arguments = FAMILIES[family] | {"num_features": C} | more
     module = registry.build("layer", f"{family}{d}d", **arguments)
     if "step_mode" in inspect.signature(type(module)).parameters:
         module.step_mode = mode
     module = module.double()
-    if randomised:
+    if randomized:
         generator = torch.Generator().manual_seed(3)
         for name, value in module.state_dict().items():
             if value.is_floating_point():
@@ -71,8 +71,8 @@ def along(values: Tensor, x: Tensor, dim: int) -> Tensor:
 
 
 @EVERY_RANK
-def test_tdbn_normalises_over_time_batch_and_space_and_scales_to_the_threshold(d: int, spatial: tuple[int, ...]):
-    tdbn, x = make("ThresholdDependentBatchNorm", d, randomised=False, eps=1e-3), sequence(spatial)
+def test_tdbn_normalizes_over_time_batch_and_space_and_scales_to_the_threshold(d: int, spatial: tuple[int, ...]):
+    tdbn, x = make("ThresholdDependentBatchNorm", d, randomized=False, eps=1e-3), sequence(spatial)
     assert_close(tdbn(x), 1.5 * normal(x, all_but(x, 2), 1e-3))
     assert_close(tdbn.running_mean, 0.1 * x.mean(all_but(x, 2)))
     assert_close(tdbn.running_var, 0.9 + 0.1 * x.var(all_but(x, 2)))
@@ -115,7 +115,7 @@ def test_tebn_in_s_uses_the_scale_of_its_step(d: int, spatial: tuple[int, ...]):
 
 @EVERY_RANK
 @pytest.mark.parametrize("mode", ["s", "m"])
-def test_bntt_normalises_each_step_by_itself(d: int, spatial: tuple[int, ...], mode: str):
+def test_bntt_normalizes_each_step_by_itself(d: int, spatial: tuple[int, ...], mode: str):
     bntt, x = make("BatchNormThroughTime", d, mode), sequence(spatial)
     means = torch.stack([bn.running_mean for bn in bntt.bn])
     weights = torch.stack([bn.weight for bn in bntt.bn]).view(T, 1, C, *[1] * len(spatial))
@@ -276,7 +276,7 @@ def test_reset_parameters_starts_again(family: str):
     for part in module.modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
-    fresh = make(family, randomised=False).state_dict()
+    fresh = make(family, randomized=False).state_dict()
     assert all(torch.equal(value, fresh[key]) for key, value in module.state_dict().items())
 
 
@@ -293,7 +293,7 @@ def test_a_repeated_step_gives_what_its_copies_give(family: str, training: bool)
 
 
 @pytest.mark.parametrize("family", ["ThresholdDependentBatchNorm", "TemporalEffectiveBatchNorm"])
-def test_a_repeated_step_is_normalised_once(family: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_repeated_step_is_normalized_once(family: str, monkeypatch: pytest.MonkeyPatch):
     seen, plain = [], nn.functional.batch_norm
     spy = lambda x, *more, **options: seen.append(x.shape) or plain(x, *more, **options)  # noqa: E731
     monkeypatch.setattr(nn.functional, "batch_norm", spy)

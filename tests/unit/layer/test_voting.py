@@ -16,7 +16,7 @@ from snntrain.layer.voting import VotingLayer
     size=st.integers(1, 4),
     mode=st.sampled_from("sm"),
 )
-def test_votes_are_means_over_neighbours_at_any_rank(leading: list[int], classes: int, size: int, mode: str):
+def test_votes_are_means_over_neighbors_at_any_rank(leading: list[int], classes: int, size: int, mode: str):
     x = torch.rand(*leading, classes * size)
     y = VotingLayer(size, mode)(x)
     assert y.shape == (*leading, classes)

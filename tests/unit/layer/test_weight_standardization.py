@@ -1,4 +1,4 @@
-"""Standardised weights, against their formula and torch's plain layers."""
+"""Standardized weights, against their formula and torch's plain layers."""
 
 import copy
 import inspect
@@ -29,7 +29,7 @@ def linear(**arguments) -> WSLinear:
 EVERY = pytest.mark.parametrize(("make", "sample"), [(conv, (4, 6, 5)), (linear, (5,))])
 
 
-def standardised(weight: Tensor, eps: float) -> Tensor:
+def standardized(weight: Tensor, eps: float) -> Tensor:
     """The formula, row by row."""
     rows = []
     for row in weight.flatten(1):
@@ -47,7 +47,7 @@ def test_the_weight_follows_the_formula(make, sample, gain: bool):
     if gain:
         nn.init.normal_(layer.gain)
     factor = layer.gain if gain else 1.0
-    assert_close(layer.get_weight(), factor * standardised(layer.weight, 0.1))
+    assert_close(layer.get_weight(), factor * standardized(layer.weight, 0.1))
 
 
 @EVERY
@@ -90,7 +90,7 @@ def test_else_it_is_torchs_convolution(padding_mode, padding, stride: int, group
     ours = conv(**arguments, padding_mode=padding_mode, step_mode=mode)
     theirs = nn.Conv2d(4, 6, 3, **arguments, padding_mode=padding_mode).double()
     with torch.no_grad():
-        theirs.weight.copy_(standardised(ours.weight, 1e-4))
+        theirs.weight.copy_(standardized(ours.weight, 1e-4))
         if bias:
             theirs.bias.copy_(ours.bias)
     x = torch.randn(3, 2, 4, 6, 5, dtype=torch.double)
@@ -102,12 +102,12 @@ def test_else_it_is_torchs_convolution(padding_mode, padding, stride: int, group
 @pytest.mark.parametrize("bias", [True, False])
 def test_else_it_is_torchs_linear(mode: str, bias: bool):
     ours, x = linear(bias=bias, step_mode=mode), torch.randn(3, 2, 7, 5, dtype=torch.double)
-    expected = x @ standardised(ours.weight, 1e-4).T + (ours.bias if bias else 0)
+    expected = x @ standardized(ours.weight, 1e-4).T + (ours.bias if bias else 0)
     assert_close(ours(x), expected)
 
 
 @EVERY
-def test_gradients_pass_through_the_standardisation(make, sample):
+def test_gradients_pass_through_the_standardization(make, sample):
     layer = make(step_mode="m")
     x = torch.randn(2, 1, *sample, dtype=torch.double)
 

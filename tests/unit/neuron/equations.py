@@ -280,8 +280,8 @@ def check_equations(
         final = [getattr(node, name) for name in names]
         total = (out * torch.tensor(problem.g, dtype=torch.float64)).sum()
         total = total + sum(g * state for g, state in zip(problem.g_states, final, strict=True))
-        learnt = [node.get_parameter(name) for name in parameters]
-        gradients = torch.autograd.grad(total, [inputs, *states, *learnt])
+        learned = [node.get_parameter(name) for name in parameters]
+        gradients = torch.autograd.grad(total, [inputs, *states, *learned])
 
         assert out.tolist() == pytest.approx([y.value for y in outputs], **equal), way
         assert [state.item() for state in final] == pytest.approx([z.value for z in history[-1]], **equal), way
@@ -303,11 +303,11 @@ def check_float32(
     node = make()
     node.backend = "torch"
     table = Constants(lambda z: 0.0, np.float32, **constants, v_threshold=problem.threshold)
-    x, states, learnt = (
+    x, states, learned = (
         [Dual(np.float32(value)) for value in values] for values in (problem.x, problem.states, parameters.values())
     )
     with np.errstate(all="ignore"):
-        outputs, history = follow(equations, table, x, states, learnt)
+        outputs, history = follow(equations, table, x, states, learned)
     assume(np.isfinite([z.value for states in history for z in states]).all())
     for name, value in zip(node.state_names, problem.states, strict=True):
         setattr(node, name, torch.tensor(value))

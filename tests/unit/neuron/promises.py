@@ -5,7 +5,9 @@
 
 import copy
 import inspect
+import io
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,8 +22,8 @@ from snntrain.base import MemoryModule, StateMismatchError
 
 Make = Callable[..., MemoryModule]
 INF, NAN = float("inf"), float("nan")
-NOT_FINITE = [True, "1.0", NAN, INF, 10**400, None, [1.0], torch.tensor(1.0)]
-NOT_A_FLAG = [0, 1, None, "True"]
+NOT_FINITE = [True, False, "1.0", NAN, INF, -INF, 10**400, 1j, None, [1.0], torch.tensor(1.0)]
+NOT_A_FLAG = [0, 1, None, "True", 1.0]
 NOT_AN_INTEGER = [True, 2.0, "2", None, NAN]
 
 
@@ -47,6 +49,12 @@ def in_chunks(node: MemoryModule, x_seq: Tensor, sizes: Sequence[int] | None = N
     """One call per size in mode 'm'; one call for all without sizes."""
     node.step_mode = "m"
     return torch.cat([node(chunk) for chunk in x_seq.split(list(sizes or [len(x_seq)]))])
+
+
+def one_call(node: nn.Module, x: Tensor, step_mode: str) -> Tensor:
+    """x is one step [N, *]; in 'm' it is run as a sequence of one."""
+    node.step_mode = step_mode
+    return node(x[None])[0] if step_mode == "m" else node(x)
 
 
 def inside_a_model(node: nn.Module) -> nn.Module:
@@ -130,7 +138,7 @@ def assert_modes_agree(make: Make, x: Tensor, sizes: Sequence[int], exact: bool 
 
 def assert_any_shape(make: Make, runs: Sequence[Callable[..., Tensor]] = (in_steps, in_chunks), T: int = 3) -> None:
     """Each element is treated on its own, whatever the shape and the memory layout."""
-    for shape in ((), (3,), (0,), (2, 0, 4), (2, 3, 4)):
+    for shape in ((), (3,), (0,), (2, 0, 4), (2, 3, 4), (1, 2, 1, 2, 1, 2)):
         for run in runs:
             node, x = seeded(make), random(T, *shape)
             expected = run(seeded(make), x.reshape(T, -1)).reshape(T, *shape)
@@ -141,38 +149,73 @@ def assert_any_shape(make: Make, runs: Sequence[Callable[..., Tensor]] = (in_ste
             assert torch.equal(run(node, layout), expected)
 
 
+def through_a_file(value: Any) -> Any:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
 def assert_copies_go_on_alike(
     make: Make, run: Callable[..., Tensor], shape: tuple[int, ...] = (3,), T: int = 6
 ) -> None:
-    """deepcopy and pickle in mid-sequence give detached clones that share nothing."""
-    for make_copy in (copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+    """deepcopy, pickle and torch.save in mid-sequence give detached clones that share nothing."""
+    for make_copy in (copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value)), through_a_file):
         model = inside_a_model(node := seeded(make))
+        if hasattr(node, "store_v_seq"):
+            node.store_v_seq = True
         x = random(T, *shape).requires_grad_()
-        run(node, x[:3])
+        first = run(node, x[:3])
         states = state_tensors(node)
         assert any(value.requires_grad for value in states.values())
         twin = make_copy(model).block.neuron
         copied = state_tensors(twin)
-        assert copied.keys() == states.keys()
-        for name, value in states.items():
-            assert torch.equal(value, copied[name]) and value.data_ptr() != copied[name].data_ptr()
-            assert not copied[name].requires_grad
+        assert copied.keys() == states.keys() and twin.step_mode == node.step_mode
+        pairs = [(value, copied[name]) for name, value in states.items()]
+        pairs += [] if getattr(node, "v_seq", None) is None else [(node.v_seq, twin.v_seq)]
+        for value, copied_value in [*pairs, *zip(node.parameters(), twin.parameters(), strict=True)]:
+            assert torch.equal(value, copied_value) and value.data_ptr() != copied_value.data_ptr()
+            assert copied_value.grad_fn is None
+        if isinstance(getattr(node, "surrogate_function", None), nn.Module):
+            assert twin.surrogate_function is not node.surrogate_function
         out = run(twin, x.detach()[3:])
         assert all(torch.equal(value, state_tensors(node)[name]) for name, value in states.items())
         assert torch.equal(run(node, x.detach()[3:]), out)
+        twin.reset()
+        assert state_tensors(node) and not state_tensors(twin)
+        first.sum().backward()  # the graph of the original is intact
+        assert x.grad is not None
 
 
 def assert_states_can_be_restored(make: Make, run: Callable[..., Tensor], shape: tuple[int, ...] = (3,), T: int = 6):
-    model = inside_a_model(node := seeded(make))
+    """Also in another model, whose states have another shape, and before the first step."""
     x = random(T, *shape)
-    run(node, x[:3])
-    kept = functional.get_states(model)
-    assert set(kept) == {f"block.neuron.{name}" for name in node._memories}
-    expected = run(node, x[3:])
-    functional.reset_net(model)
-    assert list(functional.get_states(node).values()) == list(node._reset_values.values())
-    functional.set_states(model, kept)
-    assert torch.equal(run(node, x[3:]), expected)
+    for at in (0, 1, 3):
+        model, other = inside_a_model(node := seeded(make)), inside_a_model(seeded(make))
+        if at:
+            run(node, x[:at])
+        kept = functional.get_states(model)
+        assert set(kept) == {f"block.neuron.{name}" for name in node._memories}
+        expected, final = run(node, x[at:]), functional.get_states(model)
+        functional.reset_net(model)
+        assert list(functional.get_states(node).values()) == list(node._reset_values.values())
+        other.block.neuron.materialize(random(5, *shape))
+        for restored in (model, other, other):
+            functional.set_states(restored, kept)
+            assert torch.equal(run(restored.block.neuron, x[at:]), expected)
+            for name, value in functional.get_states(restored).items():
+                assert_equal(value, final[name])
+
+
+def assert_equal(actual: Any, expected: Any) -> None:
+    """Equal states: tensors, numbers, or lists of them."""
+    if isinstance(expected, Tensor):
+        assert torch.equal(actual, expected)
+    elif isinstance(expected, list):
+        for one, other in zip(actual, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert actual == expected
 
 
 def assert_half_precision_is_computed_in_float32(
@@ -182,8 +225,13 @@ def assert_half_precision_is_computed_in_float32(
         x = random(T, *shape, dtype=dtype).requires_grad_()
         wide = x.detach().float().requires_grad_()
         node, in_full = seeded(make), seeded(make)
+        for each in (node, in_full):
+            if hasattr(each, "store_v_seq"):
+                each.store_v_seq = True
         out, expected = run(node, x), run(in_full, wide)
         assert out.dtype == dtype and torch.equal(out, expected.to(dtype))
+        if getattr(node, "v_seq", None) is not None:
+            assert node.v_seq.dtype == torch.float32 and torch.equal(node.v_seq, in_full.v_seq)
         states = state_tensors(in_full)
         for name, value in state_tensors(node).items():
             assert value.dtype == torch.float32 and torch.equal(value, states[name])
@@ -202,7 +250,7 @@ def assert_state_dict_holds(make: Make, keys: list[str], x: Tensor) -> None:
     node = seeded(make)
     node(x)
     before = state_tensors(node)
-    assert list(node.state_dict()) == keys
+    assert list(node.state_dict()) == keys == [name for name, _ in (*node.named_parameters(), *node.named_buffers())]
     result = inside_a_model(node).load_state_dict(inside_a_model(seeded(make)).state_dict(), strict=True)
     assert not result.missing_keys and not result.unexpected_keys
     assert all(value is state_tensors(node)[name] for name, value in before.items())
@@ -215,7 +263,10 @@ def assert_forgotten_reset_is_explained(make: Make, state: str, first: Tensor, s
     with pytest.raises(StateMismatchError) as error:
         model(second)
     text = str(error.value)
-    assert text.startswith(f"block.neuron ({type(node).__name__}): state {state} ") and "reset()" in text
+    assert isinstance(error.value, RuntimeError) and "reset()" in text
+    assert text.startswith(f"block.neuron ({type(node).__name__}): state {state} ")
+    sizes = [list(x.shape[node.step_mode == "m" :]) for x in (first, second)]
+    assert all(str(size) in text for size in sizes), text
     assert all(value is state_tensors(node)[name] for name, value in before.items())
     functional.reset_net(model)
     model(second)
@@ -232,27 +283,32 @@ def assert_inputs_are_refused(make: Make, step_mode: str) -> None:
     node = make()
     node.step_mode = step_mode
     title = rf"^block\.neuron \({type(node).__name__}\): "
-    for dtype in (torch.bool, torch.int64):
-        with pytest.raises(ValueError, match=title + ".*cast spikes to a float dtype"):
-            inside_a_model(node)(torch.ones(2, 3, dtype=dtype))
+    for dtype in (torch.bool, torch.uint8, torch.int32, torch.int64, torch.complex64):
+        with pytest.raises(ValueError, match=f"{title}.*{dtype}; cast spikes to a float dtype"):
+            inside_a_model(node)(torch.ones(2, 3).to(dtype))
     if step_mode == "m":
-        with pytest.raises(ValueError, match=title + ".*T ≥ 1"):
-            inside_a_model(node)(torch.zeros(0, 3))
+        for shape in ((0,), (0, 3), (0, 2, 3, 4, 4), ()):
+            with pytest.raises(ValueError, match=title + r".*T ≥ 1.*" + re.escape(str(list(shape)))):
+                inside_a_model(node)(torch.zeros(shape))
+    assert not state_tensors(node)
 
 
 def assert_states_never_change_in_place(make: Make, x: Tensor, run: Callable[..., Tensor]) -> None:
-    """Neither by the neuron, nor by what its caller does to input and output afterwards."""
+    """Neither by the neuron, nor by what its caller does to input and output afterward."""
     node, twin = seeded(make), seeded(make)
     x_own, original = x.clone(), x.clone()
     with torch.no_grad():
         out = run(node, x_own)
-        assert torch.equal(x_own, original)
+        assert torch.equal(x_own, original) and x_own._version == 0
+        kept = [*state_tensors(node).values(), out]
+        before = [value.clone() for value in kept]
+        run(node, original[:1])  # what a caller holds of an earlier call stays as it is
+        assert all(torch.equal(value, then) for value, then in zip(kept, before, strict=True))
         before = {name: value.clone() for name, value in state_tensors(node).items()}
         x_own.fill_(7.0)
         out.fill_(7.0)
     assert all(torch.equal(value, state_tensors(node)[name]) for name, value in before.items())
-    run(twin, original)
-    node.reset(), twin.reset()
+    node.reset()
     assert torch.equal(run(node, original), run(twin, original))
 
 

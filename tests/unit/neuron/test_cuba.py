@@ -55,33 +55,33 @@ parts = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1, width=
 
 
 @over_variants
-@pytest.mark.parametrize("learnt", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
 @settings(max_examples=8, deadline=None)
 @given(problem=drawn(2), current_decay=parts, voltage_decay=parts)
-def test_cuba_follows_its_equations(learnt, v_reset, detach_reset, problem, current_decay, voltage_decay):
+def test_cuba_follows_its_equations(learned, v_reset, detach_reset, problem, current_decay, voltage_decay):
     decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
     constants = {"v_reset": v_reset, "detach_reset": detach_reset}
-    if not learnt:
+    if not learned:
         constants |= decays
     check_equations(
-        lambda: CubaLIFNode(**constants, requires_grad=learnt, **problem.common()),
+        lambda: CubaLIFNode(**constants, requires_grad=learned, **problem.common()),
         cuba,
         constants,
         problem,
-        decays if learnt else None,
+        decays if learned else None,
     )
 
 
 @over_variants
-@pytest.mark.parametrize("learnt", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
 @settings(max_examples=6, deadline=None)
 @given(problem=drawn(2), current_decay=st.floats(0, 1), voltage_decay=st.floats(0, 1))
 def test_float32_states_have_the_bits_of_the_equations(
-    learnt, v_reset, detach_reset, problem, current_decay, voltage_decay
+    learned, v_reset, detach_reset, problem, current_decay, voltage_decay
 ):
     decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
     constants = {"v_reset": v_reset, "detach_reset": detach_reset}
-    make = partial(CubaLIFNode, **constants, **decays, requires_grad=learnt, **problem.common())
+    make = partial(CubaLIFNode, **constants, **decays, requires_grad=learned, **problem.common())
     check_float32(make, cuba, constants | decays, problem)
 
 
@@ -114,7 +114,7 @@ def test_the_reset_leaves_the_current_alone(run):
 # --- the decays ------------------------------------------------------------------------------------------------------
 
 
-def test_decays_are_numbers_unless_they_are_to_be_learnt():
+def test_decays_are_numbers_unless_they_are_to_be_learned():
     node = CubaLIFNode(0.3, 0.1)
     assert list(node.parameters()) == [] and (node.current_decay, node.voltage_decay) == (0.3, 0.1)
     node = CubaLIFNode(0.5, 0.125, requires_grad=True)
@@ -126,14 +126,14 @@ def test_decays_are_numbers_unless_they_are_to_be_learnt():
 @pytest.mark.parametrize("v_reset", [None, 0.0])
 def test_numbers_and_parameters_of_the_same_value_agree(v_reset):
     x = random(8, 5)
-    fixed, learnt = (Cuba(0.3, 0.1, v_reset=v_reset, requires_grad=learn) for learn in (False, True))
-    assert torch.equal(in_chunks(fixed, x), in_chunks(learnt, x))
-    assert torch.equal(fixed.v, learnt.v) and torch.equal(fixed.i, learnt.i)
+    fixed, learned = (Cuba(0.3, 0.1, v_reset=v_reset, requires_grad=learn) for learn in (False, True))
+    assert torch.equal(in_chunks(fixed, x), in_chunks(learned, x))
+    assert torch.equal(fixed.v, learned.v) and torch.equal(fixed.i, learned.i)
 
 
 @pytest.mark.parametrize("run", [in_steps, in_chunks])
 @pytest.mark.parametrize("stray, bound", [(-0.5, 0.0), (1.75, 1.0)])
-def test_a_learnt_decay_beyond_its_range_acts_as_the_bound_and_has_no_gradient(run, stray, bound):
+def test_a_learned_decay_beyond_its_range_acts_as_the_bound_and_has_no_gradient(run, stray, bound):
     x = random(6, 4)
     node, expected = (Cuba(requires_grad=True) for _ in range(2))
     with torch.no_grad():
@@ -151,9 +151,9 @@ def test_a_learnt_decay_beyond_its_range_acts_as_the_bound_and_has_no_gradient(r
 
 
 @pytest.mark.parametrize("store_v_seq", [False, True])
-@pytest.mark.parametrize("learnt", [False, True])
-def test_i_seq_and_v_seq_hold_the_states_after_every_step(store_v_seq, learnt):
-    make = partial(Cuba, requires_grad=learnt)
+@pytest.mark.parametrize("learned", [False, True])
+def test_i_seq_and_v_seq_hold_the_states_after_every_step(store_v_seq, learned):
+    make = partial(Cuba, requires_grad=learned)
     x = random(6, 3)
     plain = make()
     by_step = [(plain(x_t), plain.v, plain.i) for x_t in x]

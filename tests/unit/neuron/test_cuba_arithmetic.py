@@ -23,11 +23,11 @@ pytestmark = pytest.mark.parametrize("backend", ["torch"], indirect=True)
 SCALES = (1, 16, 37, 64, 100, 128)
 
 
-def towards_zero(value: Fraction) -> int:
+def toward_zero(value: Fraction) -> int:
     return math.trunc(value)
 
 
-# --- quantisers ------------------------------------------------------------------------------------------------------
+# --- quantizers ------------------------------------------------------------------------------------------------------
 
 
 def test_step_quantize_takes_the_nearest_multiple_and_the_even_one_of_two():
@@ -75,7 +75,7 @@ def test_quantize_8b_passes_the_gradient_inside_its_range_only():
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1), st.integers(0, 40))
 def test_right_shift_to_zero_is_a_division_that_truncates(values, bits):
-    expected = [towards_zero(Fraction(value, 2**bits)) for value in values]
+    expected = [toward_zero(Fraction(value, 2**bits)) for value in values]
     for dtype in (torch.int32, torch.int64):
         x = torch.tensor(values, dtype=dtype)
         shifted = right_shift_to_zero(x, bits)
@@ -115,14 +115,14 @@ def stepped(x: int, decay: int, state: int, s_scale: int, dtype: torch.dtype) ->
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_a_leaky_step_is_that_of_integers(x, decay, state, scale, dtype):
-    expected = towards_zero(Fraction(state * (4096 - decay), 4096)) + x
+    expected = toward_zero(Fraction(state * (4096 - decay), 4096)) + x
     found = stepped(x, decay, state, 64 * scale, dtype)
     assert round(found) == expected and abs(found - expected) < 0.3
 
 
 @given(x=st.integers(-(2**23), 2**23), decay=st.integers(0, 4096), state=st.integers(-(2**23), 2**23))
 def test_with_a_power_of_two_as_scale_float32_holds_24_bits(x, decay, state):
-    assert stepped(x, decay, state, 4096, torch.float32) == towards_zero(Fraction(state * (4096 - decay), 4096)) + x
+    assert stepped(x, decay, state, 4096, torch.float32) == toward_zero(Fraction(state * (4096 - decay), 4096)) + x
 
 
 @pytest.mark.parametrize("x, steps", [(0.0003, 1), (-0.0003, -1), (0.00048, 1), (-0.00048, -1), (0.0001, 0)])

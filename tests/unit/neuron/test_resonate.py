@@ -173,7 +173,7 @@ def test_raf_is_exact_in_float32(setting, x):
 @pytest.mark.parametrize("balanced", [True, False])
 def test_gradcheck_holds_for_input_states_and_parameters(balanced):
     surrogate = Sigmoid(2.0, spiking=False)
-    node = RAFNode(8.0, -0.7, 0.05, 1.0, balanced, surrogate_function=surrogate, step_mode="m", store_v_seq=True)
+    node = RAFNode(8.0, -0.7, 0.05, balanced=balanced, surrogate_function=surrogate, step_mode="m", store_v_seq=True)
 
     def values(x: Tensor, omega: Tensor, b_offset: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         for name, state in zip(node.state_names, states, strict=True):
@@ -258,8 +258,8 @@ def test_an_input_of_other_channels_is_refused(shape):
 
 
 def test_what_is_not_learnable_is_a_buffer_that_can_still_be_set():
-    for node, learnt in ((RAFNode(num_neurons=2), 2), (RAFNode(num_neurons=2, learnable=False), 0)):
-        assert len(list(node.parameters())) == learnt
+    for node, learned in ((RAFNode(num_neurons=2), 2), (RAFNode(num_neurons=2, learnable=False), 0)):
+        assert len(list(node.parameters())) == learned
         assert list(node.state_dict()) == ["omega", "b_offset"]
         nn.init.uniform_(node.omega, 5, 10)
         assert "omega=" in repr(node) and "…" in repr(node)
@@ -269,8 +269,8 @@ def test_what_is_not_learnable_is_a_buffer_that_can_still_be_set():
 
 
 def test_arguments_have_the_order_and_the_defaults_of_the_specification():
-    own = {"omega": 10.0, "b_offset": 1.0, "dt": 0.01, "v_threshold": 1.0, "balanced": True, "q_decay": 0.9}
-    own |= {"num_neurons": None, "learnable": True, "surrogate_function": None}
+    own = {"omega": 10.0, "b_offset": 1.0, "dt": 0.01, "balanced": True, "q_decay": 0.9}
+    own |= {"num_neurons": None, "learnable": True, "v_threshold": 1.0, "surrogate_function": None}
     promises.assert_signature(RAFNode, own | {"step_mode": "s", "backend": "auto", "store_v_seq": False})
 
 
@@ -304,7 +304,8 @@ def test_only_the_balanced_neuron_bounds_omega_and_ints_are_taken():
 
 
 def test_every_setting_is_printed():
-    node = RAFNode(8, 2, 0.02, 0.5, True, 0.5, None, False, ATan(3), "m", "torch", True)
+    more = {"learnable": False, "step_mode": "m", "backend": "torch", "store_v_seq": True}
+    node = RAFNode(8, 2, 0.02, v_threshold=0.5, q_decay=0.5, surrogate_function=ATan(3), **more)
     shown = "omega=8.0, b_offset=2.0, dt=0.02, balanced=True, q_decay=0.5, num_neurons=None, learnable=False, "
     shown += "v_threshold=0.5, step_mode=m, backend=torch, store_v_seq=True"
     assert shown in repr(node) and "ATan(alpha=3.0" in repr(node) and "v_reset" not in repr(node)
@@ -319,34 +320,3 @@ def test_only_the_balanced_neuron_has_a_refractory_state():
     assert [name for name, _ in RAFNode(balanced=False).named_memories()] == ["v", "w"]
     assert type(RAFNode().surrogate_function) is Sigmoid
     assert RAFNode().surrogate_function is not RAFNode().surrogate_function
-
-
-@over_nodes
-@settings(max_examples=3, deadline=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 2**31))
-def test_steps_sequences_and_chunks_agree(make, sizes, seed):
-    for dtype in (torch.float32, torch.float64):
-        promises.assert_modes_agree(make, drive(sum(sizes), 2, 3, seed=seed, dtype=dtype), sizes)
-
-
-@over_nodes
-def test_a_neuron_keeps_the_promises_of_every_neuron(make):
-    promises.assert_any_shape(make)
-    promises.assert_copies_go_on_alike(make, in_steps)
-    promises.assert_copies_go_on_alike(make, in_chunks)
-    promises.assert_states_can_be_restored(make, in_chunks)
-    promises.assert_half_precision_is_computed_in_float32(make, in_steps)
-    promises.assert_half_precision_is_computed_in_float32(make, in_chunks)
-    promises.assert_state_dict_holds(make, ["omega", "b_offset"], torch.ones(3))
-    promises.assert_forgotten_reset_is_explained(make, "v", torch.zeros(4, 3), torch.zeros(2, 3))
-    promises.assert_eval_is_train(make, drive(5, 3), in_chunks)
-    promises.assert_states_never_change_in_place(make, drive(4, 3), in_chunks)
-    for step_mode in "sm":
-        promises.assert_inputs_are_refused(make, step_mode)
-
-
-@over_nodes
-def test_the_step_can_be_traced_for_kernels(make):
-    node = make()
-    learnable = {"omega": True, "b_offset": True} if node.learnable else {}
-    promises.assert_traceable(node, learnable=len(learnable))

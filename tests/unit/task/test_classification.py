@@ -1,4 +1,4 @@
-"""The classifier in training, validation, test and prediction: what is reset, what is logged, what is learnt."""
+"""The classifier in training, validation, test and prediction: what is reset, what is logged, what is learned."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def all_of(data: Patches, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def quiet(task: Classification) -> Classification:
-    """Without learning, so that metrics can be computed again afterwards."""
+    """Without learning, so that metrics can be computed again afterward."""
     task.optim = {**task.optim, "lr": 0.0}
     return task
 

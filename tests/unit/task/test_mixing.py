@@ -1,4 +1,4 @@
-"""MixUp and CutMix: what they do to samples and labels, and to what is learnt."""
+"""MixUp and CutMix: what they do to samples and labels, and to what is learned."""
 
 import pytest
 import torch

@@ -244,7 +244,7 @@ def test_outputs_are_those_of_a_network_that_gets_the_sequence():
 
 
 def test_an_interrupted_fit_goes_on_bit_for_bit(tmp_path):
-    """With every callback of a run, random input, and T optimiser steps per batch."""
+    """With every callback of a run, random input, and T optimizer steps per batch."""
     schedule = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.8}
 
     def fit(name: str, epochs: int, resume: Path | None = None) -> tuple[dict[str, Tensor], list[dict], int]:

@@ -1,4 +1,4 @@
-"""Which parameters decay, and what the optimiser and the schedule are made of."""
+"""Which parameters decay, and what the optimizer and the schedule are made of."""
 
 import copy
 
@@ -40,7 +40,7 @@ def names_of(net: nn.Module, group: dict) -> set[str]:
     return {named[id(parameter)] for parameter in group["params"]}
 
 
-def test_neurons_and_normalisation_are_spared_and_everything_else_decays(net):
+def test_neurons_and_normalization_are_spared_and_everything_else_decays(net):
     decayed, spared = parameter_groups(net)
     assert names_of(net, decayed) == {
         "layers.0.weight",
@@ -73,7 +73,7 @@ def test_a_parameter_of_two_layers_is_trained_once():
     assert [len(group["params"]) for group in parameter_groups(net)] == [2, 1]
 
 
-def test_torchs_own_normalisation_and_learnable_surrogates_are_spared_too():
+def test_torchs_own_normalization_and_learnable_surrogates_are_spared_too():
     class Learnable(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -103,20 +103,20 @@ def test_a_step_without_gradient_shrinks_exactly_what_decays(net):
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=0)
 
 
-def test_a_weight_decay_that_is_not_given_is_the_optimisers_own(net):
+def test_a_weight_decay_that_is_not_given_is_the_optimizers_own(net):
     settings = {key: value for key, value in OPTIM.items() if key != "weight_decay"}
     optimizer = configure(net, {**settings, "_target_": "torch.optim.AdamW"})["optimizer"]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 
 
-def test_an_optimiser_without_weight_decay_works(net):
+def test_an_optimizer_without_weight_decay_works(net):
     settings = {key: value for key, value in OPTIM.items() if key != "weight_decay"}
     optimizer = configure(net, {**settings, "_target_": "torch.optim.Rprop"})["optimizer"]
     net(torch.rand(2, 3, 1, 8, 8)).sum().backward()
     optimizer.step()
 
 
-def test_optimiser_and_schedule_are_those_of_the_config(net):
+def test_optimizer_and_schedule_are_those_of_the_config(net):
     settings = {**OPTIM, "momentum": 0.7, "nesterov": True}
     before = copy.deepcopy(settings)
     made = configure(net, settings)

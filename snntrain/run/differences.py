@@ -60,4 +60,5 @@ def differences(before: Any, now: Any, *, free: Collection[str] = (), path: str 
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
         return [item for index, pair in pairs for item in differences(*pair, free=free, path=f"{path}[{index}]")]
-    return [] if before == now and type(before) is type(now) else [Difference(path, before, now)]
+    is_same = before == now and isinstance(before, bool) == isinstance(now, bool)  # 1 is 1.0, and true is not 1
+    return [] if is_same else [Difference(path, before, now)]

@@ -31,9 +31,9 @@ def test_differences_are_named_key_by_key():
     assert differences(recorded, recorded) == []
 
 
-def test_types_count_as_well():
+def test_true_is_not_1_but_1_is_1_0():
     assert differences({"T": 1}, {"T": True}) == [("T", 1, True)]
-    assert differences({"T": 4}, {"T": 4.0}) == [("T", 4, 4.0)]
+    assert differences({"lr": 1}, {"lr": 1.0}) == []
 
 
 def test_what_cannot_change_a_result_is_no_difference():

@@ -26,8 +26,8 @@ _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 
 
 @register("neuron")
-class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
-    """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
+class CubaLIFNode(CurrentBasedNode, positional=True):
+    """Current-based LIF neuron with Loihi's integer dynamics; FloatCubaLIFNode has the same ones in floating point.
 
     In integers, with u = current·64·scale, v = potential·64·scale, and trunc toward 0:
 

@@ -18,7 +18,7 @@ from snntrain.model import LayerError, Net, build, inferred_arguments
 from snntrain.model.builder import build_neuron
 from snntrain.model.profile import profile
 from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode, ReLU
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 from snntrain.run.build import build_net
 
 SHAPE = (3, 12, 10)
@@ -219,7 +219,7 @@ def test_a_wrong_entry_is_named(entry, said):
 
 
 def test_a_lava_block_is_a_layer_with_rounded_weights_and_its_neuron():
-    loihi = {"name": "LoihiCubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25}
+    loihi = {"name": "CubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25}
     net = build(
         [{"lava_block": [{"name": "Conv2d", "out_channels": 3, "kernel_size": 3, "bias": False}, "neuron"]}],
         (2, 5, 5),
@@ -230,7 +230,7 @@ def test_a_lava_block_is_a_layer_with_rounded_weights_and_its_neuron():
     x_seq = torch.rand(4, 2, 2, 5, 5).round()
     grid = torch.round(block.synapse.weight * 32) / 32  # even multiples of 1/64
     current = torch.nn.functional.conv2d(x_seq.flatten(0, 1), grid).unflatten(0, (4, 2))
-    expected = LoihiCubaLIFNode(0.5, 0.25, step_mode="m")(current)
+    expected = CubaLIFNode(0.5, 0.25, step_mode="m")(current)
     assert torch.equal(net(x_seq), expected)
 
 

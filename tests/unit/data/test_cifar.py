@@ -1,11 +1,8 @@
 """CIFAR-10 and -100 from small files in the original format: pickles in a folder, or the archive of that folder."""
 
 import hashlib
-import http.server
 import pickle
 import tarfile
-import threading
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,18 +146,13 @@ def test_an_archive_put_there_by_hand_is_unpacked(tmp_path, name, contents, monk
         made(tmp_path, name)
 
 
-def test_it_is_downloaded_when_asked_for(tmp_path, name, contents, monkeypatch):
+def test_it_is_downloaded_when_asked_for(tmp_path, name, contents, monkeypatch, web_server):
     served = tmp_path / "server"
     served.mkdir()
     path = archive(served, name, contents, monkeypatch)
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/{path.name}"
-        monkeypatch.setattr(getattr(datasets, name), "url", address)
-        data = made(tmp_path / "data", name, "data.download=true")
-        server.shutdown()
-    assert len(data.splits["test"]) == COUNT
+    web_server.files[path.name] = path.read_bytes()
+    monkeypatch.setattr(getattr(datasets, name), "url", f"{web_server.address}/{path.name}")
+    assert len(made(tmp_path / "data", name, "data.download=true").splits["test"]) == COUNT
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,17 @@
 """MNIST files, packed and unpacked, whole and damaged; small files made here, and the real ones where they are."""
 
-import contextlib
-import functools
 import gzip
 import hashlib
-import http.server
 import re
 import struct
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torchvision import datasets
 
-from snntrain.data import MNIST, FashionMNIST
+from snntrain.data import MNIST, FashionMNIST, download
 from snntrain.data.mnist import UNPACKED_SHA256
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published file")
@@ -199,33 +194,35 @@ def test_nothing_is_fetched_where_nothing_is_missing(tmp_path, files, monkeypatc
     assert listing(tmp_path) == before
 
 
-def test_missing_files_are_fetched_when_asked_for(tmp_path, files, monkeypatch):
+def test_missing_files_are_fetched_from_the_first_mirror_that_has_them(tmp_path, files, monkeypatch, web_server):
     served = write(tmp_path / "server", files, packed=True)
-    with serving(served) as address:
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-        data = mnist(tmp_path / "data", download=True)
+    web_server.files = {f"second/{path.name}": path.read_bytes() for path in served.iterdir()}
+    web_server.files[f"first/{NAMES[0]}.gz"] = b"another file"
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{web_server.address}/{one}/" for one in ("first", "second")])
+    data = mnist(tmp_path / "data", download=True)
     assert data.splits["test"].labels.tolist() == list(files[NAMES[3]][8:])
+    asked = [name for name, _ in web_server.requests]
+    assert asked == [f"{mirror}/{name}.gz" for name in NAMES for mirror in ("first", "second")]
 
 
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A web server of this folder, for this process only."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
+def test_a_download_that_breaks_off_goes_on_at_the_next_mirror(tmp_path, files, monkeypatch, web_server):
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    served = write(tmp_path / "server", files, packed=True)
+    web_server.files = {f"{mirror}/{path.name}": path.read_bytes() for path in served.iterdir() for mirror in "ab"}
+    web_server.limits = [100]
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{web_server.address}/{mirror}/" for mirror in "ab"])
+    assert len(mnist(tmp_path / "data", download=True).splits["test"]) == TEST
+    assert web_server.requests[:2] == [(f"a/{NAMES[0]}.gz", None), (f"b/{NAMES[0]}.gz", "bytes=100-")]
 
 
-def test_a_download_that_fails_names_what_to_fetch_and_where_to_put_it(tmp_path, files, monkeypatch):
+def test_a_download_that_fails_names_every_mirror_and_all_missing_files(tmp_path, files, monkeypatch):
     raw = write(tmp_path, {name: content for name, content in files.items() if "images" in name}, packed=True)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody answers there
+    mirrors = ["http://127.0.0.1:9/", "http://127.0.0.1:9/second/"]  # nobody answers there
+    monkeypatch.setattr(datasets.MNIST, "mirrors", mirrors)
     said = refusal(tmp_path, OSError, download=True)
-    for text in ("download of", " failed", f"http://127.0.0.1:9/{NAMES[1]}.gz", f"{NAMES[1]}.gz into {raw} by hand"):
-        assert text in said
-    assert "\n" not in said
+    failed = ", that of ".join(rf"{mirror}{NAMES[1]}\.gz failed \(.*refused.*\)" for mirror in mirrors)
+    remedy = rf"put {NAMES[1]}\.gz into {raw} by hand\. Missing as well: {NAMES[3]}\.gz\."
+    assert re.fullmatch(rf"data: the download of {failed}\. Run it again to go on, or {remedy}", said)
 
 
 def test_download_is_true_or_false(tmp_path):

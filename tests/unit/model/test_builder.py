@@ -241,7 +241,9 @@ def test_a_lava_block_of_something_else_is_refused(entries):
 
 def test_a_lava_block_refuses_neurons_that_the_chip_has_not():
     said = refusal(["Flatten", {"lava_block": [{"name": "Linear", "out_features": 2, "bias": False}, "neuron"]}])
-    assert said.startswith("model.layers[1] {lava_block: …}: LIFNode: decay_input is True")
+    assert said.startswith(
+        "model.layers[1] {lava_block: …}: LIFNode: inputs are multiplied by 0.5 (decay_input is True)"
+    )
 
 
 def test_an_empty_list_is_no_model():

@@ -3,7 +3,7 @@
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import also_called, refuse
+from snntrain.arguments import also_called, invalid
 from snntrain.base import StepModule, autocast_off
 from snntrain.functional import seq_to_ann_forward
 from snntrain.lava_exchange import block
@@ -39,7 +39,7 @@ class BlockContainer(StepModule, nn.Module):
             if neuron is not None or norm is not None:
                 raise ValueError("BlockContainer: neuron and norm must be None where the layer is Flatten.")
         elif neuron is None:
-            raise refuse(self, "neuron", f"a spiking neuron where the layer is {type(synapse).__name__}", neuron)
+            raise invalid(self, "neuron", f"a spiking neuron where the layer is {type(synapse).__name__}", neuron)
         self.synapse = synapse
         self.neuron = None if neuron is None else _loihi(neuron, norm)
         self.step_mode = step_mode

@@ -67,7 +67,7 @@ CASES = {
         _twin("LIAFNode", {"act": torch.relu, "threshold_related": True, **DETACH}, peer_mode="s"),
         _twin("KLIFNode", {"scale_reset": False, **DETACH}),
         Case(
-            "CubaLIFNode",
+            "FloatCubaLIFNode",
             {"current_decay": 0.5, "voltage_decay": 0.25},
             "CUBALIFNode",  # its decays are the share that is kept; it has no detach_reset
             {"c_decay": 0.5, "v_decay": 0.75, "v_threshold": 1.0},

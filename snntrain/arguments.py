@@ -16,7 +16,7 @@ BACKENDS = ("auto", "torch", "fused")
 PEERS_BACKENDS = ("cupy", "triton")
 
 
-def refuse(owner: object, name: str, allowed: str, value: object) -> ValueError:
+def invalid(owner: object, name: str, allowed: str, value: object) -> ValueError:
     """The error that every check here raises; owner is the object whose argument it is, or its name."""
     title = owner if isinstance(owner, str) else type(owner).__name__
     return ValueError(f"{title}: {name} must be {allowed}, got {value!r}.")
@@ -68,7 +68,7 @@ def real(
     """
     bounds = Bounds(above=above, at_least=at_least, below=below, at_most=at_most)
     if not bounds.allow(value):
-        raise refuse(owner, name, f"{bounds}{alternative}", value)
+        raise invalid(owner, name, f"{bounds}{alternative}", value)
     return float(value)
 
 
@@ -86,21 +86,21 @@ def integer(owner: object, name: str, value: Any, *, at_least: int | None = None
     """An int within the bounds; bool and floats are refused."""
     bounds = Bounds(whole=True, at_least=at_least, at_most=at_most)
     if not bounds.allow(value):
-        raise refuse(owner, name, str(bounds), value)
+        raise invalid(owner, name, str(bounds), value)
     return int(value)
 
 
 def flag(owner: object, name: str, value: Any) -> bool:
     """True or False; values that merely behave like them are refused."""
     if not isinstance(value, bool):
-        raise refuse(owner, name, "True or False", value)
+        raise invalid(owner, name, "True or False", value)
     return value
 
 
 def choice(owner: object, name: str, value: Any, allowed: Sequence[str]) -> str:
     """One of the allowed strings."""
     if not isinstance(value, str) or value not in allowed:
-        raise refuse(owner, name, "one of " + ", ".join(map(repr, allowed)), value)
+        raise invalid(owner, name, "one of " + ", ".join(map(repr, allowed)), value)
     return value
 
 
@@ -144,5 +144,5 @@ def users_level() -> int:
 def surrogate(owner: object, value: Any) -> Any:
     """A surrogate module or another function of a tensor. Classes are refused: only instances have parameters."""
     if isinstance(value, type) or not callable(value):
-        raise refuse(owner, "surrogate_function", "a surrogate module such as ATan(2.0), or None", value)
+        raise invalid(owner, "surrogate_function", "a surrogate module such as ATan(2.0), or None", value)
     return value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain import leftover
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.module_settings import settings_of
 
 STEP_MODES = ("s", "m")
@@ -44,7 +44,7 @@ class StepModule:
     @step_mode.setter
     def step_mode(self, value: str) -> None:
         if value not in STEP_MODES:
-            raise refuse(self, "step_mode", "'s' (one step) or 'm' (a sequence)", value)
+            raise invalid(self, "step_mode", "'s' (one step) or 'm' (a sequence)", value)
         if value not in self.supported_step_mode():
             raise ValueError(
                 f"{type(self).__name__}: step_mode {value!r} is not supported, it runs in "

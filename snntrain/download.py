@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.files import naming
 
 _CHUNK = 1 << 18
@@ -29,7 +29,7 @@ def download_url(url: str, dst: str | Path) -> int:
     or the disk fails, or if the sizes do not agree. What has arrived stays in dst.
     """
     if not str(url).startswith(("http://", "https://")):
-        raise refuse("download_url", "url", "an http or https address", url)
+        raise invalid("download_url", "url", "an http or https address", url)
     path = Path(dst)
     try:
         total = receive(str(url), path)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import BACKENDS, PEERS_BACKENDS, refuse
+from snntrain.arguments import BACKENDS, PEERS_BACKENDS, invalid
 from snntrain.arguments import backend as known_backend
 from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors, stack_steps
 from snntrain.hooks import call_each, carries_state, keeps_children_in_s, step_mode_of, supported_step_modes
@@ -64,7 +64,7 @@ def set_step_mode(net: nn.Module, step_mode: str) -> None:
     Raises: ValueError naming the path of a module that does not support the mode; then no module was switched.
     """
     if step_mode not in STEP_MODES:
-        raise refuse("set_step_mode", "step_mode", "'s' (one step) or 'm' (a sequence)", step_mode)
+        raise invalid("set_step_mode", "step_mode", "'s' (one step) or 'm' (a sequence)", step_mode)
     ours, others = [], []
     for path, module in _modules_with_step_mode(net):
         if step_mode in supported_step_modes(module):

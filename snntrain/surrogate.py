@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import integer, real, refuse
+from snntrain.arguments import integer, invalid, real
 from snntrain.registry import register
 from snntrain.surrogate_function import AlphaSurrogate, SurrogateFunction, heaviside
 
@@ -303,7 +303,7 @@ class MultiLevelSpikeCount(SurrogateFunction):
         self.max_spike_count = integer(self, "max_spike_count", max_spike_count, at_least=1)
         window = (0, max_spike_count) if grad_window is None else grad_window
         if not isinstance(window, Sequence) or len(window) != 2:
-            raise refuse(self, "grad_window", "a pair (low, high) or None", window)
+            raise invalid(self, "grad_window", "a pair (low, high) or None", window)
         low = real(self, "grad_window[0]", window[0])
         self.grad_window = (low, real(self, "grad_window[1]", window[1], at_least=low))
 

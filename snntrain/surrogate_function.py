@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, real, refuse
+from snntrain.arguments import flag, invalid, real
 from snntrain.leftover import note_backward
 from snntrain.module_settings import settings_of
 
@@ -54,7 +54,7 @@ class SurrogateFunction(nn.Module):
     @spiking.setter
     def spiking(self, value: bool) -> None:
         if not flag(self, "spiking", value) and type(self).primitive is SurrogateFunction.primitive:
-            raise refuse(self, "spiking", "True (there is no primitive)", value)
+            raise invalid(self, "spiking", "True (there is no primitive)", value)
         self._spiking = value
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from programs import Program
+from web_server import WebServer
 
 import snntrain  # noqa: F401  before lightning, which some test files import first: see snntrain/__init__.py
 
@@ -35,3 +37,14 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("SNNTRAIN_DATA is not set: it names a folder with MNIST, FashionMNIST, NMNIST")
     return Path(folder)
+
+
+@pytest.fixture
+def web_server() -> Iterator[WebServer]:
+    """A web server of files in this process."""
+    with WebServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

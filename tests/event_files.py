@@ -3,10 +3,14 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 from scipy.io import savemat
+
+from snntrain.data.events import read_events
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 
@@ -18,6 +22,15 @@ def stream(seed: int, n: int = 50, size: tuple[int, int] = (34, 34), duration: i
     events["x"], events["y"] = random.integers(0, size[1], n), random.integers(0, size[0], n)
     events["t"], events["p"] = np.sort(random.integers(0, duration, n)), random.random(n) < 0.5
     return events
+
+
+def refusal(path: Path, error: type[Exception] = ValueError, **options: Any) -> str:
+    """The error with which read_events refuses a file: one line that names it."""
+    with pytest.raises(error) as raised:
+        read_events(path, **options)
+    said = str(raised.value)
+    assert str(path) in said and "\n" not in said
+    return said
 
 
 def write_bin(path: Path, events: np.ndarray) -> Path:

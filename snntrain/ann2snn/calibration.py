@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from snntrain.ann2snn.activation import rectifiers
 from snntrain.ann2snn.converted import SpikingNet
 from snntrain.ann2snn.method import by_channel, to_net
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import integer, invalid
 from snntrain.base import state_dtype
 from snntrain.error import Diverged
 from snntrain.functional import repeat, reset_net
@@ -60,7 +60,7 @@ def calibrate(
     """
     T, steps = integer("calibrate", "T", T, at_least=1), integer("calibrate", "steps", steps, at_least=1)
     if not isinstance(ann, fx.GraphModule) or list(rectifiers(ann)) != list(snn.neurons):
-        raise refuse("calibrate", "ann", "the prepared net that snn was made of, see prepare", type(ann).__name__)
+        raise invalid("calibrate", "ann", "the prepared net that snn was made of, see prepare", type(ann).__name__)
     infinite_before = set(_infinite(snn))
     for correction in corrections(calibration):
         correct, seen, largest = correction(snn), 0, 0
@@ -197,7 +197,7 @@ def corrections(calibration: str) -> list[type[Correction]]:
     names = [] if calibration == "none" else str(calibration).split("+")
     if not set(names) <= set(CORRECTIONS):
         expected = f"'none', or of {', '.join(map(repr, CORRECTIONS))} one or several joined by '+'"
-        raise refuse("calibrate", "calibration", expected, calibration)
+        raise invalid("calibrate", "calibration", expected, calibration)
     return [CORRECTIONS[name] for name in names]
 
 

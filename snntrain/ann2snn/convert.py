@@ -12,7 +12,7 @@ from snntrain.ann2snn.converted import RESETS, SpikingNet, to_spiking
 from snntrain.ann2snn.graph import prepare
 from snntrain.ann2snn.method import METHODS, Method, make_method
 from snntrain.ann2snn.report import ConversionReport
-from snntrain.arguments import choice, integer, refuse
+from snntrain.arguments import choice, integer, invalid
 from snntrain.graph import input_of
 
 
@@ -80,7 +80,7 @@ def check_reset(owner: object, reset: str, calibration: str) -> str:
     corrections(calibration)
     if reset == "hard" and "potential" in calibration.split("+"):
         expected = "without 'potential' where reset is 'hard', as all neurons then start at 0"
-        raise refuse(owner, "calibration", expected, calibration)
+        raise invalid(owner, "calibration", expected, calibration)
     return reset
 
 
@@ -89,5 +89,5 @@ def _repeatable(loader: Iterable[Any], batches: int | None) -> Iterable[Any]:
         return list(itertools.islice(loader, integer("convert", "batches", batches, at_least=1)))
     if isinstance(loader, Iterator):
         expected = "a DataLoader or a list, which can be gone through several times, or batches must be a number"
-        raise refuse("convert", "loader", expected, type(loader).__name__)
+        raise invalid("convert", "loader", expected, type(loader).__name__)
     return loader

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from snntrain.ann2snn.activation import Rectifier
 from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
-from snntrain.arguments import choice, integer, refuse
+from snntrain.arguments import choice, integer, invalid
 from snntrain.base import StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
 from snntrain.graph import MAX_POOLS, carriers, free_path, library_name, module_at
@@ -243,7 +243,7 @@ class SpikingNet(StepModule, nn.Module):
         """
         steps = [integer(self, "steps", T, at_least=1) for T in steps]
         if not steps:
-            raise refuse(self, "steps", "a list of at least one integer", steps)
+            raise invalid(self, "steps", "a list of at least one integer", steps)
         starts = [min(self.readout_start, max(T - 4, 0)) for T in steps]
         totals: list[Tensor | float] = [0.0] * len(steps)
         reset_net(self)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.scaler import scale_tensor
-from snntrain.arguments import flag, integer, refuse
+from snntrain.arguments import flag, integer, invalid
 from snntrain.base import MemoryModule, autocast_off, state_dtype
 from snntrain.functional import repeat
 from snntrain.graph import per_channel
@@ -105,7 +105,7 @@ class SpikingRectifier(_OnFoldedTime):
         super().__init__()
         theta = scale_tensor(self, "theta", theta)
         if theta.dim() > 1 or not (theta > 0).all():
-            raise refuse(self, "theta", "a number > 0 or a tensor [C] of such", theta)
+            raise invalid(self, "theta", "a number > 0 or a tensor [C] of such", theta)
         self.register_buffer("theta", theta)
         self.register_buffer("v_init", scale_tensor(self, "v_init", v_init))
         self.register_buffer("bias", None)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from snntrain.ann2snn.activation import Rectifier, rectifiers
 from snntrain.ann2snn.method import ChannelMSE, Method, Setting, named, to_net
 from snntrain.ann2snn.scaler import scale_tensor
-from snntrain.arguments import integer, real, refuse
+from snntrain.arguments import integer, invalid, real
 from snntrain.error import Diverged
 from snntrain.graph import per_channel
 
@@ -52,7 +52,7 @@ class QCFSRectifier(Rectifier):
         super().__init__()
         start = scale_tensor(self, "scale", scale)
         if start.dim() > 1 or not (start > 0).all():
-            raise refuse(self, "scale", "a number > 0 or a tensor [C] of such", scale)
+            raise invalid(self, "scale", "a number > 0 or a tensor [C] of such", scale)
         self.scale = nn.Parameter(start)
         self.levels = integer(self, "levels", levels, at_least=1)
 

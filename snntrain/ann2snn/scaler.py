@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import real, refuse
+from snntrain.arguments import invalid, real
 from snntrain.base import state_dtype
 from snntrain.graph import per_channel
 
@@ -16,7 +16,7 @@ def scale_tensor(owner: object, name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         return torch.tensor(real(owner, name, value, alternative=" or a tensor of them"))
     if not value.is_floating_point() or not torch.isfinite(value).all():
-        raise refuse(owner, name, "finite numbers", value)
+        raise invalid(owner, name, "finite numbers", value)
     return value.detach().clone()
 
 
@@ -59,12 +59,12 @@ def parse_mode(owner: object, mode: Any) -> tuple[str, float]:
             try:
                 percentage = float(text[:-1])
             except ValueError:
-                raise refuse(owner, "mode", expected, mode) from None
+                raise invalid(owner, "mode", expected, mode) from None
             if 0 <= percentage <= 100:
                 return "percentile", percentage
     elif isinstance(mode, (int, float)) and not isinstance(mode, bool) and 0 < mode <= 1:
         return "fraction", float(mode)
-    raise refuse(owner, "mode", expected, mode)
+    raise invalid(owner, "mode", expected, mode)
 
 
 def percentile(x: Tensor, percentage: float) -> Tensor:
@@ -77,7 +77,7 @@ def percentile(x: Tensor, percentage: float) -> Tensor:
     """
     flat = x.detach().flatten().to(state_dtype(x.dtype))
     if not flat.numel():
-        raise refuse("percentile", "x", "a tensor with elements", list(x.shape))
+        raise invalid("percentile", "x", "a tensor with elements", list(x.shape))
     rank = percentage / 100.0 * (flat.numel() - 1)
     n, lower = flat.numel(), math.floor(rank)
     # kthvalue takes quadratic time on sorted values; topk does not, and one side never holds more than half of them.

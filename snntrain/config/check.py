@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.arguments import choice, integer, refuse
+from snntrain.arguments import choice, integer, invalid
 from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.config.compose import CONF, explain, groups
@@ -120,7 +120,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         integer("config", "T", config["T"], at_least=1)
         integer("config", "seed", config["seed"], at_least=0)
         if config["seed"] >= 2**32:  # what NumPy's generator takes
-            raise refuse("config", "seed", "an integer < 4294967296", config["seed"])
+            raise invalid("config", "seed", "an integer < 4294967296", config["seed"])
         choice("config", "monitor.mode", config["monitor"].get("mode"), ("max", "min"))
     for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug), ("sweep", Sweep)):
         check_mapping(config[section], section)

@@ -90,8 +90,14 @@ def _from_1(config: dict[str, Any]) -> dict[str, Any]:
 _FIT_END = {"ann2snn": "AnnToSnn", "qat": "QuantizationAware", "lava": "LavaExport", "nir": "NirExport"}
 
 
+_CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
+
+
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
-    """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was."""
+    """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was.
+
+    The name CubaLIFNode stood for the neuron in floating point.
+    """
     stages = dict(config.pop("stages"))
     moved = {
         name: {**stages.pop(name), "_target_": f"snntrain.callback.{target}"}
@@ -100,7 +106,10 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     }
     if stages:
         raise KeyError(f"stages.{next(iter(stages))}")
-    return {**config, "callbacks": {**(config.get("callbacks") or {}), **moved}}
+    neuron = dict(config["neuron"])
+    if neuron.get("name") in _CUBA:
+        neuron["name"] = _CUBA[neuron["name"]]
+    return {**config, "neuron": neuron, "callbacks": {**(config.get("callbacks") or {}), **moved}}
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.sampler import EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
@@ -94,7 +94,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         self.num_classes = integer(self, "num_classes", num_classes, at_least=1)
         if isinstance(sample_shape, str) or not isinstance(sample_shape, Sequence):
-            raise refuse(self, "sample_shape", "a list of integers", sample_shape)
+            raise invalid(self, "sample_shape", "a list of integers", sample_shape)
         self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
         self._check_facts(getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None))
         self.loading = Loading(**loading)
@@ -227,9 +227,9 @@ class DataModule(pl.LightningDataModule):
 
     def _check_facts(self, classes: Sequence[str] | None, shape: Sequence[int] | None) -> None:
         if classes is not None and self.num_classes != len(classes):
-            raise refuse(self, "num_classes", f"{len(classes)}, which is what the data has", self.num_classes)
+            raise invalid(self, "num_classes", f"{len(classes)}, which is what the data has", self.num_classes)
         if shape is not None and self.sample_shape != tuple(shape):
-            raise refuse(self, "sample_shape", f"{list(shape)}, which is what the data has", list(self.sample_shape))
+            raise invalid(self, "sample_shape", f"{list(shape)}, which is what the data has", list(self.sample_shape))
 
 
 merge_signature(

@@ -21,7 +21,7 @@ from snntrain.data.source import Source, SourceFile, find, readable
 from snntrain.download import DiskError, receive, size_of
 from snntrain.files import naming, replacing, write_json
 
-ATTEMPTS = 5  # connections per file before giving up; each goes on where the last one broke
+ATTEMPTS = 5  # connections per address before giving up; each goes on where the last one broke
 HARMLESS = 2**30  # bytes that any archive may unpack to
 MOST_TO_ONE = 100  # how often its own size a larger one may; those of the data sets take up to five times as much
 
@@ -50,7 +50,7 @@ def fetch(name: str, root: Path | str, given: Sequence[Path] = (), say: Callable
 
 
 def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: Callable[[str], None]) -> None:
-    for file in source.files:
+    for number, file in enumerate(source.files):
         path = folder / file.name
         if file in brought:
             _take(brought[file], path)
@@ -61,57 +61,71 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
             say(f"{path}: its content is there")
             continue
         elif brought:
-            say(f"{path}: {'corrupt' if path.is_file() else 'missing'}, {file.url}")
+            say(f"{path}: {'corrupt' if path.is_file() else 'missing'}, {' or '.join(file.urls)}")
             continue
         else:
             if path.is_file():
                 say(f"{path}: corrupt, downloaded again")
-            download(file, path)
+            try:
+                download(file, path)
+            except OSError as error:
+                later = [folder / other.name for other in source.files[number + 1 :]]
+                missing = [one.name for one in later if not one.is_file() and not _unpacked(one)]
+                raise OSError(f"{error} Missing as well: {', '.join(missing)}." if missing else str(error)) from error
             say(f"{path}: downloaded, {_verdict(file)}")
         if file.unpack and not _unpacked(path):
             say(f"{path}: unpacked, {unpack(path):,} files")
 
 
 def download(file: SourceFile, path: Path) -> None:
-    """Download a file, resuming from the part that an earlier attempt left beside it.
+    """Download a file from the first of its addresses that works.
 
-    Raises: OSError naming the address, what went wrong and what to do.
+    Each address goes on with the part that an earlier one, or an earlier call, left beside the file.
+
+    Raises: OSError naming every address, what went wrong there and what to do.
     """
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    resumed = part.is_file() and part.stat().st_size > 0
+    failures: list[str] = []
     with _progress() as bar:
-        _transfer(file, part, bar)
-        received = md5(part)
-        if file.md5 and received != file.md5 and resumed:  # the part belonged to another file
-            part.unlink()
-            _transfer(file, part, bar)
-            received = md5(part)
-    if file.md5 and received != file.md5:
+        for url in file.urls:
+            try:
+                _transfer_verified(file, url, part, bar)
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(f"{url} failed ({' '.join(str(error).split()) or type(error).__name__})")
+                if url == file.urls[-1] or isinstance(error, DiskError):
+                    kept = f" {readable(size_of(part))} of it are kept in {part}." if part.is_file() else ""
+                    raise OSError(
+                        f"data: the download of {', that of '.join(failures)}. Run it again to go on, or put "
+                        f"{file.name} into {part.parent} by hand.{kept}"
+                    ) from error
+            else:
+                os.replace(part, path)
+                return
+
+
+def _transfer_verified(file: SourceFile, url: str, part: Path, bar: Progress) -> None:
+    resumed = size_of(part) > 0
+    _transfer(file, url, part, bar)
+    if file.md5 and resumed and md5(part) != file.md5:  # the part belonged to another file
         part.unlink()
-        raise OSError(
-            f"data: {file.url} gave a file whose MD5 is {received}, expected {file.md5}. Try again later, or bring "
-            f"{file.name} from elsewhere."
-        )
-    os.replace(part, path)
+        _transfer(file, url, part, bar)
+    if file.md5 and (received := md5(part)) != file.md5:
+        part.unlink()
+        raise OSError(f"its MD5 is {received}, expected {file.md5}")
 
 
-def _transfer(file: SourceFile, part: Path, bar: Progress) -> None:
+def _transfer(file: SourceFile, url: str, part: Path, bar: Progress) -> None:
     task = bar.add_task(file.name, total=file.size)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            total = receive(file.url, part, lambda done, total: bar.update(task, completed=done, total=total))
+            total = receive(url, part, lambda done, total: bar.update(task, completed=done, total=total))
             _check_size(part, total)
             return
         except (OSError, http.client.HTTPException) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if final or attempt == ATTEMPTS or isinstance(error, DiskError):
-                reason = " ".join(str(error).split()) or type(error).__name__
-                kept = f" {readable(part.stat().st_size)} of it are kept in {part}." if part.is_file() else ""
-                raise OSError(
-                    f"data: the download of {file.url} failed ({reason}). Run it again to go on, or put {file.name} "
-                    f"into {part.parent} by hand.{kept}"
-                ) from error
+                raise
 
 
 def _check_size(part: Path, total: int | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import named_entries
 from snntrain.data.events import SensorSize, extent
 from snntrain.randomness import seeded
@@ -286,7 +286,7 @@ def frame_cutout(size: SensorSize, /, side: int) -> Frames:
     height, width = extent(size)
     side = integer("frame_cutout", "side", side, at_least=1)
     if side >= min(height, width):
-        raise refuse("frame_cutout", "side", f"an integer < {min(height, width)}, the frame's side", side)
+        raise invalid("frame_cutout", "side", f"an integer < {min(height, width)}, the frame's side", side)
     part = side**2 / (height * width)
     return v2.RandomErasing(p=1.0, scale=(part, part), ratio=(1.0, 1.0))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from snntrain.arguments import choice, flag, refuse
+from snntrain.arguments import choice, flag, invalid
 from snntrain.data.cache import Caching, open_cache
 from snntrain.data.datamodule import DataModule
 from snntrain.data.event_augmentation import EventAugmentation, EventChain
@@ -79,7 +79,7 @@ class EventDataModule(DataModule, groups=(Caching,)):
         **common: Any,
     ) -> None:
         if not isinstance(framing, Framing):
-            raise refuse(self, "framing", "a Framing, in YAML {_target_: snntrain.data.framing.Framing, …}", framing)
+            raise invalid(self, "framing", "a Framing, in YAML {_target_: snntrain.data.framing.Framing, …}", framing)
         self.SAMPLE_SHAPE = framing.shape[1:]
         self.caching = take(Caching, common)
         super().__init__(num_classes, **common)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snntrain.arguments import choice, real, refuse
+from snntrain.arguments import choice, invalid, real
 from snntrain.data.cache import frames_folder
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
@@ -64,7 +64,7 @@ class EventFolder(EventDataModule):
         # Not in the root itself, where the cache would look like a class.
         self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))
         if sorted(str(columns)) != sorted("xytp"):
-            raise refuse(self, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
+            raise invalid(self, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
         self.reading = {
             "columns": columns,
             "time_unit": choice(self, "time_unit", time_unit, tuple(TIME_UNITS)),
@@ -108,7 +108,7 @@ class EventFolder(EventDataModule):
     def _format(self, one: str) -> str:
         suffix = f".{str(one).lower().lstrip('.')}"
         if suffix not in READERS:
-            raise refuse(self, "formats", f"a list of endings among {', '.join(READERS)}", one)
+            raise invalid(self, "formats", f"a list of endings among {', '.join(READERS)}", one)
         return suffix
 
     def _split_folders(self) -> dict[str, Path]:

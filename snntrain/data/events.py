@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snntrain.arguments import choice, integer, refuse
+from snntrain.arguments import choice, integer, invalid
 from snntrain.data.aedat import CAMERAS, read_aedat, read_aedat4
 from snntrain.data.event_arrays import by_column, read_h5, read_numpy
 from snntrain.data.event_fields import EVENT, TIME_UNITS, structured
@@ -57,7 +57,7 @@ def read_events(
         choice("read_events", "camera", camera, tuple(CAMERAS))
     choice("read_events", "unsorted", unsorted, ("refuse", "sort"))
     if sorted(columns) != sorted("xytp"):
-        raise refuse("read_events", "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
+        raise invalid("read_events", "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
     is_line = sensor_size is not None and np.ndim(sensor_size) == 0
     suffix = ending(path)
     try:
@@ -123,7 +123,7 @@ def extent(sensor_size: SensorSize) -> tuple[int, int]:
     if np.ndim(sensor_size) == 0:
         return 1, integer("sensor", "sensor_size", sensor_size, at_least=1)
     if len(sensor_size) != 2:
-        raise refuse("sensor", "sensor_size", "[height, width] or a number of channels", sensor_size)
+        raise invalid("sensor", "sensor_size", "[height, width] or a number of channels", sensor_size)
     return tuple(integer("sensor", "sensor_size", size, at_least=1) for size in sensor_size)
 
 

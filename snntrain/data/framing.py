@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from snntrain.arguments import choice, flag, integer, real, refuse
+from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.data.events import SensorSize, checked, extent
 
 MODES = ("time", "count", "window", "time_surface", "voxel")
@@ -64,15 +64,15 @@ class Framing:
         flag(self, "binary", self.binary)
         integer(self, "downsample", self.downsample, at_least=1)
         if self.is_line and self.polarity != "merge":
-            raise refuse(self, "polarity", "'merge' for a sensor without rows", self.polarity)
+            raise invalid(self, "polarity", "'merge' for a sensor without rows", self.polarity)
         if self.binary and self.mode in ("time_surface", "voxel"):
-            raise refuse(self, "binary", f"False in mode {self.mode}", self.binary)
+            raise invalid(self, "binary", f"False in mode {self.mode}", self.binary)
         for name, mode in (("window", "window"), ("tau", "time_surface")):
             value = getattr(self, name)
             if self.mode == mode:
                 setattr(self, name, real(self, name, value, at_least=1e-3))
             elif value is not None:
-                raise refuse(self, name, f"None except in mode {mode}", value)
+                raise invalid(self, name, f"None except in mode {mode}", value)
 
     @property
     def shape(self) -> tuple[int, ...]:

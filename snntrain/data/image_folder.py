@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms.v2 import functional as images
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.fingerprint import content_hash, listing_hash
 from snntrain.data.normalized import Normalized
@@ -133,7 +133,7 @@ class ImageFolder(ImageDataModule):
         self.size = integer(self, "size", size, at_least=1)
         if self.sample_shape not in ((1, size, size), (3, size, size)):
             allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for gray"
-            raise refuse(self, "sample_shape", allowed, list(self.sample_shape))
+            raise invalid(self, "sample_shape", allowed, list(self.sample_shape))
         self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
         self.normalize = flag(self, "normalize", normalize)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.data.damage import decoding, is_systems
 from snntrain.files import naming
 
@@ -48,7 +48,7 @@ def background_color(owner: object, background: Background) -> tuple[int, int, i
     is_color = not isinstance(background, str) and isinstance(background, Sequence) and len(background) == 3
     if not is_color or not all(type(part) is int and 0 <= part <= 255 for part in background):
         allowed = "black, white, [red, green, blue] from 0 to 255, or None to ignore transparency"
-        raise refuse(owner, "background", allowed, background)
+        raise invalid(owner, "background", allowed, background)
     return tuple(background)
 
 

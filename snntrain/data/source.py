@@ -17,21 +17,23 @@ class SourceFile:
 
     Attributes:
         name: what it is called on disk.
-        url: its address.
+        urls: its addresses, which are tried in turn.
         md5: its checksum; None if nobody published one.
         size: bytes, rounded where the exact number is unknown; None where no number is known.
         unpack: whether it is an archive that is unpacked into the same folder.
     """
 
     name: str
-    url: str
+    urls: tuple[str, ...]
     md5: str | None
     size: int | None
     unpack: bool
 
     def __str__(self) -> str:
         size = readable(self.size) if self.size else "size not published"
-        return f"{self.name} ({self.url}, {size}, {f'MD5 {self.md5}' if self.md5 else 'no MD5 published'})"
+        return (
+            f"{self.name} ({' or '.join(self.urls)}, {size}, {f'MD5 {self.md5}' if self.md5 else 'no MD5 published'})"
+        )
 
 
 @dataclass(frozen=True)
@@ -236,35 +238,36 @@ def _plain(name: str) -> str:
 def _files(name: str) -> tuple[SourceFile, ...]:
     rows = _image_files(name) if name in ("Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN") else None
     return tuple(
-        SourceFile(file, url, md5, _SIZES.get((name, file)), unpack=file.endswith((".zip", ".tar.gz")))
-        for file, url, md5 in (_event_files(name) if rows is None else rows)
+        SourceFile(file, urls, md5, _SIZES.get((name, file)), unpack=file.endswith((".zip", ".tar.gz")))
+        for file, urls, md5 in (_event_files(name) if rows is None else rows)
     )
 
 
-def _image_files(name: str) -> list[tuple[str, str, str]]:
+def _image_files(name: str) -> list[tuple[str, tuple[str, ...], str]]:
     from torchvision import datasets
 
     if name == "Digits":
         return []
     theirs: Any = getattr(datasets, name)
     if name.endswith("MNIST"):
-        return [(file, f"{theirs.mirrors[0]}{file}", md5) for file, md5 in theirs.resources]
+        return [(file, tuple(mirror + file for mirror in theirs.mirrors), md5) for file, md5 in theirs.resources]
     if name == "SVHN":
-        return [(file, url, md5) for url, file, md5 in (theirs.split_list[split] for split in ("train", "test"))]
-    return [(theirs.filename, theirs.url, theirs.tgz_md5)]
+        return [(file, (url,), md5) for url, file, md5 in (theirs.split_list[split] for split in ("train", "test"))]
+    return [(theirs.filename, (theirs.url,), theirs.tgz_md5)]
 
 
-def _event_files(name: str) -> list[tuple[str, str, str]]:
+def _event_files(name: str) -> list[tuple[str, tuple[str, ...], str]]:
     from tonic import datasets  # seconds to import, and pictures do not need it
 
     theirs: Any = getattr(datasets, "NCALTECH101" if name == "NCaltech101" else name)
     if name in ("SHD", "SSC"):
         splits = ("train", "valid", "test") if name == "SSC" else ("train", "test")
         archives = [(getattr(theirs, f"{split}_zip"), getattr(theirs, f"{split}_md5")) for split in splits]
-        return [(file, theirs.base_url + file, md5) for file, md5 in archives]
+        return [(file, (theirs.base_url + file,), md5) for file, md5 in archives]
     if name in ("NMNIST", "DVSGesture"):
-        return [
+        facts = [
             tuple(getattr(theirs, f"{split}_{fact}") for fact in ("filename", "url", "md5"))
             for split in ("train", "test")
         ]
-    return [(theirs.filename, theirs.url, theirs.file_md5)]
+        return [(file, (url,), md5) for file, url, md5 in facts]
+    return [(theirs.filename, (theirs.url,), theirs.file_md5)]

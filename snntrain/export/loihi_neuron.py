@@ -54,8 +54,7 @@ def neuron_of(place: str, neuron: nn.Module) -> LoihiNeuron:
     Raises: ExportError naming it, and what to use instead.
     """
     remedy = (
-        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if, or quantize the net with "
-        "callbacks.qat.quant=loihi."
+        "Train with neuron=cuba_lif (CubaLIFNode) or neuron=if, or quantize the net with callbacks.qat.quant=loihi."
     )
     with ExportError.instead():
         form = linear_form_at(place, neuron, "its dynamics are not those of Loihi's CUBA neuron", remedy)

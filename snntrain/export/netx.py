@@ -44,7 +44,7 @@ def plan(
 
     Args:
         net: one layer after the other, with neurons that have a linear form and reset to 0 (those that leak are exact
-            only as lava_exchange.CubaLIFNode); or a net that snntrain.quantize made for the target 'loihi', prepared
+            only as CubaLIFNode); or a net that snntrain.quantize made for the target 'loihi', prepared
             (the plan is a guess before observe) or of integers.
         example: an input [T, N, *] of the net; spikes, or other integers, unless the net quantizes it itself.
         scale: integers per unit of the weights, one number or {pattern of names: number}. None: for each layer the

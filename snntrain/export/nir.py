@@ -5,7 +5,7 @@ Neurons are CubaLIF nodes, also those without a current of their own: importers 
     i ← (1 − dt/tau_syn)·i + (dt/tau_syn)·w_in·x
     v ← (1 − dt/tau_mem)·v + (dt/tau_mem)·r·i,   spike where v > v_threshold, then v ← 0,
 
-so that w_in = tau_syn/dt and r = tau_mem/dt give CubaLIFNode's equations.
+so that w_in = tau_syn/dt and r = tau_mem/dt give FloatCubaLIFNode's equations.
 
 Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
 """
@@ -48,7 +48,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
 
     Args:
         net: one layer after the other; neurons with a linear form and v_reset = 0, such as IFNode, LIFNode,
-            ParametricLIFNode, CubaLIFNode, and, without its truncation, lava_exchange.CubaLIFNode.
+            ParametricLIFNode, FloatCubaLIFNode, and, without its truncation, CubaLIFNode.
         example: an input [T, N, *] of it.
         path: of a file to write, whole or not at all; None: none.
         dt: seconds that a step stands for; 1e-4 is what snnTorch takes for granted.
@@ -69,7 +69,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
 
 
 def _form_of(place: str, neuron: nn.Module) -> LinearForm:
-    remedy = "Use one of IFNode, LIFNode, ParametricLIFNode, CubaLIFNode, lava_exchange.CubaLIFNode."
+    remedy = "Use one of IFNode, LIFNode, ParametricLIFNode, FloatCubaLIFNode, CubaLIFNode."
     with ExportError.instead():
         form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
     if form.v_reset != 0:

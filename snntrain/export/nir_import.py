@@ -1,7 +1,7 @@
 """Import of NIR graphs: the net that computes what NIR's equations say, or an error that names node and parameter.
 
-Neurons become CubaLIFNode, whose inputs are not scaled: with steps of dt, g = w_in·r·(dt/tau_syn)·(dt/tau_mem) and v
-the potential of NIR, its potential is v/|g|, so that it fires above v_threshold/|g|; where g is negative, the weights
+Neurons become FloatCubaLIFNode, whose inputs are not scaled: with steps of dt, g = w_in·r·(dt/tau_syn)·(dt/tau_mem) and
+v the potential of NIR, its potential is v/|g|, so that it fires above v_threshold/|g|; where g is negative, the weights
 before it change their sign. Nothing is rounded but the threshold.
 
 Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
@@ -25,7 +25,7 @@ from snntrain.export.error import NirImportError
 from snntrain.export.hdf5 import opened
 from snntrain.export.nir import library
 from snntrain.export.synapse import window_sizes
-from snntrain.neuron import CubaLIFNode
+from snntrain.neuron import FloatCubaLIFNode
 
 _LARGEST = float(np.finfo(np.float32).max)
 _NEVER = 2.0**-24  # a decay below loses nothing in float32
@@ -136,7 +136,7 @@ def _end_shape(graph: Any, name: str, attribute: str, key: str) -> Shape:
 def _negate_weights(modules: list[nn.Module], name: str, node: Any) -> None:
     """Change the sign of what reaches a neuron, in the last weights before it."""
     for module in reversed(modules):
-        if isinstance(module, CubaLIFNode):
+        if isinstance(module, FloatCubaLIFNode):
             break
         if isinstance(module, (layer.Linear, layer.Conv2d)):
             for parameter in (module.weight, module.bias):
@@ -351,7 +351,7 @@ def _neurons(node: _Node, shape: Shape, current_decay: float, voltage_decay: flo
     if threshold >= _LARGEST:
         raise node.error(f"v_threshold {v_threshold:g} divided by its gain {gain:g} is beyond float32")
     above = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))  # ours fires at the threshold too
-    return CubaLIFNode(*decays, v_threshold=above), shape, 1 if gain > 0 else -1
+    return FloatCubaLIFNode(*decays, v_threshold=above), shape, 1 if gain > 0 else -1
 
 
 _READERS: dict[str, Callable[[_Node, Shape, float], Read]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.arguments import real, refuse
+from snntrain.arguments import invalid, real
 from snntrain.export import netx_file
 from snntrain.export.chain import Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
@@ -188,7 +188,7 @@ class PlanBuilder(Chain):
         names = ", ".join(layer.name for layer in self.plan.layers if layer.has_neurons)
         for pattern in self.scale if isinstance(self.scale, Mapping) else ():
             if pattern not in self.used_patterns:
-                raise refuse("export", "scale", f"a mapping of patterns that match one of {names}", pattern)
+                raise invalid("export", "scale", f"a mapping of patterns that match one of {names}", pattern)
 
 
 def _integer_readout(dense: Synapse, step: np.ndarray | None) -> Readout:

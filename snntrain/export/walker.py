@@ -227,7 +227,7 @@ def _unknown_layer(row: Row) -> ExportError:
         if part in row.kind:
             return ExportError(row.place, reason, remedy)
     if row.kind.endswith("Node"):
-        remedy = "Use lava_exchange.CubaLIFNode or IFNode."
+        remedy = "Use CubaLIFNode or IFNode."
         return ExportError(row.place, "it states no linear form of its dynamics", remedy)
     return ExportError(row.place, "there is no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
 

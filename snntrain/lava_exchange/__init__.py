@@ -26,7 +26,7 @@ from snntrain.neuron.cuba_arithmetic import (
     step_quantize,
     step_quantize_atgf,
 )
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode as CubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 
 __all__ = [
     "BatchNorm2d",

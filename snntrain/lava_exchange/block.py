@@ -34,11 +34,11 @@ def to_lava_block_dense(fc: nn.Linear, neuron: nn.Module, quantize_to_8bit: bool
     """slayer.block.cuba.Dense that does what a bias-free Linear and a neuron do.
 
     With weights that are multiples of 2/64 and binary inputs it fires exactly as the layers do where the neuron is an
-    IFNode or the CubaLIFNode of lava_exchange; other neurons it follows as closely as integers can.
+    IFNode or CubaLIFNode; other neurons it follows as closely as integers can.
 
     Args:
         fc: bias-free.
-        neuron: IFNode, LIFNode, ParametricLIFNode or a CubaLIFNode; v_reset = 0, no decay_input.
+        neuron: IFNode, LIFNode, ParametricLIFNode, CubaLIFNode or FloatCubaLIFNode; v_reset = 0, no decay_input.
         quantize_to_8bit: the block runs with weights on the grid of 8 bits.
 
     Raises: ValueError for a bias or settings of the neuron that lava-dl has not; NotImplementedError for another
@@ -150,7 +150,7 @@ def _warn(neuron: nn.Module, weight: Tensor, parameters: CubaParameters, quantiz
     if not fires_alike(neuron):
         warnings.warn(
             f"{kind}: lava-dl truncates states to integers and fires above the threshold, not at it; some spikes will "
-            "differ. Train with lava_exchange.CubaLIFNode for equal ones.",
+            "differ. Train with CubaLIFNode for equal ones.",
             stacklevel=3,
         )
     if quantize_to_8bit:

@@ -3,14 +3,14 @@
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import also_called, refuse
+from snntrain.arguments import also_called, invalid
 from snntrain.base import StepModule, autocast_off
 from snntrain.functional import seq_to_ann_forward
 from snntrain.lava_exchange import block
 from snntrain.lava_exchange.neuron import cuba_parameters
 from snntrain.lava_exchange.pooling import SumPool2d
 from snntrain.lava_exchange.synapse import CONV, FLATTEN, LINEAR, check_conv, check_flatten, check_linear
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 
 
 class BlockContainer(StepModule, nn.Module):
@@ -20,9 +20,8 @@ class BlockContainer(StepModule, nn.Module):
 
     Args:
         synapse: bias-free Linear or Conv2d, SumPool2d, or Flatten.
-        neuron: the CubaLIFNode of lava_exchange, or a neuron that becomes one, with its surrogate function and
-            detach_reset: IFNode (with equal spikes), LIFNode, ParametricLIFNode (tau stays as it is), CubaLIFNode. None
-            for Flatten.
+        neuron: CubaLIFNode, or a neuron that becomes one, with its surrogate function and detach_reset: IFNode (with
+            equal spikes), LIFNode, ParametricLIFNode (tau stays as it is), FloatCubaLIFNode. None for Flatten.
         norm: applied to the current, see CubaLIFNode.
         step_mode: 's' or 'm', for the neuron too.
 
@@ -40,7 +39,7 @@ class BlockContainer(StepModule, nn.Module):
             if neuron is not None or norm is not None:
                 raise ValueError("BlockContainer: neuron and norm must be None where the layer is Flatten.")
         elif neuron is None:
-            raise refuse(self, "neuron", f"a spiking neuron where the layer is {type(synapse).__name__}", neuron)
+            raise invalid(self, "neuron", f"a spiking neuron where the layer is {type(synapse).__name__}", neuron)
         self.synapse = synapse
         self.neuron = None if neuron is None else _loihi(neuron, norm)
         self.step_mode = step_mode
@@ -102,13 +101,13 @@ def _check(synapse: nn.Module) -> None:
         )
 
 
-def _loihi(neuron: nn.Module, norm: nn.Module | None) -> LoihiCubaLIFNode:
-    if type(neuron) is LoihiCubaLIFNode:
+def _loihi(neuron: nn.Module, norm: nn.Module | None) -> CubaLIFNode:
+    if type(neuron) is CubaLIFNode:
         if norm is not None:
             neuron.attach_norm(norm)
         return neuron
     parameters = cuba_parameters(neuron)
-    return LoihiCubaLIFNode(
+    return CubaLIFNode(
         parameters.current_decay,
         parameters.voltage_decay,
         parameters.threshold,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 
 
 def TNX_to_NXT(x_seq: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def lava_neuron_forward(lava_neuron: nn.Module, x_seq: Tensor, v: Tensor | float
     step = x_seq[0]
     v = v if isinstance(v, Tensor) else torch.full_like(step, v)
     if v.shape != step.shape:
-        raise refuse("lava_neuron_forward", "v", f"a number or of one step's shape {list(step.shape)}", list(v.shape))
+        raise invalid("lava_neuron_forward", "v", f"a number or of one step's shape {list(step.shape)}", list(v.shape))
     flat = x_seq.dim() == 2  # lava-dl wants a dim between batch and time
     x, v = (x_seq.unsqueeze(2), v.unsqueeze(1)) if flat else (x_seq, v)
     kept = lava_neuron.persistent_state, lava_neuron.current_state, lava_neuron.voltage_state

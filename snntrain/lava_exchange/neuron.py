@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 from snntrain.neuron.linear_form import linear_form_of
 
 SCALE = 64  # of neurons that have none of their own
@@ -40,8 +40,8 @@ def cuba_parameters(neuron: nn.Module, gain: int = 1, on_grid: bool = True) -> C
     """A neuron as lava-dl's.
 
     Args:
-        neuron: the CubaLIFNode of lava_exchange, or a neuron with a linear form, such as IFNode, LIFNode,
-            ParametricLIFNode, CubaLIFNode.
+        neuron: CubaLIFNode, or a neuron with a linear form, such as IFNode, LIFNode, ParametricLIFNode,
+            FloatCubaLIFNode.
         gain: by which its inputs are larger than they were.
         on_grid: its inputs are multiples of 1/scale. A neuron without a leak fires at its threshold and lava-dl's above
             it; on a grid that is the same with a threshold one step lower.
@@ -49,14 +49,14 @@ def cuba_parameters(neuron: nn.Module, gain: int = 1, on_grid: bool = True) -> C
     Raises: ValueError for settings that lava-dl's neuron has not; NotImplementedError for another neuron.
     """
     where = type(neuron).__name__
-    if type(neuron) is LoihiCubaLIFNode:  # with its norm, which no linear form has
+    if type(neuron) is CubaLIFNode:  # with its norm, which no linear form has
         decays = (float(decay) / neuron.p_scale for decay in neuron.step_parameters(torch.float64))
         return CubaParameters(neuron.v_threshold * gain, *decays, neuron.scale, neuron.requires_grad)
     form = linear_form_of(neuron)
     if form is None:
         raise NotImplementedError(
-            f"{where}: lava-dl's CUBA neuron cannot stand for it. Use the CubaLIFNode of lava_exchange, IFNode, "
-            "LIFNode, ParametricLIFNode, CubaLIFNode, or a neuron of your own with a method linear_form()."
+            f"{where}: lava-dl's CUBA neuron cannot stand for it. Use CubaLIFNode, IFNode, LIFNode, "
+            "ParametricLIFNode, FloatCubaLIFNode, or a neuron of your own with a method linear_form()."
         )
     if form.v_reset is None:
         raise ValueError(f"{where}: v_reset is None (soft reset), but Loihi resets to 0. Use v_reset=0.")
@@ -79,9 +79,9 @@ def cuba_parameters(neuron: nn.Module, gain: int = 1, on_grid: bool = True) -> C
 
 def is_neuron(module: nn.Module) -> bool:
     """Whether cuba_parameters knows this kind of module."""
-    return type(module) is LoihiCubaLIFNode or linear_form_of(module) is not None
+    return type(module) is CubaLIFNode or linear_form_of(module) is not None
 
 
 def fires_alike(neuron: nn.Module) -> bool:
     """Whether lava-dl's neuron gives equal spikes on a grid: nothing is truncated, because nothing leaks."""
-    return type(neuron) is LoihiCubaLIFNode or ((form := linear_form_of(neuron)) is not None and form.only_sums)
+    return type(neuron) is CubaLIFNode or ((form := linear_form_of(neuron)) is not None and form.only_sums)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.lava_exchange.lava_shim import slayer
 
 
@@ -55,14 +55,14 @@ class BatchNorm2d(nn.Module):
         self.track_running_stats = flag(self, "track_running_stats", track_running_stats)
         self.weight_exp_bits = integer(self, "weight_exp_bits", weight_exp_bits, at_least=0)
         if not callable(pre_hook_fx):
-            raise refuse(self, "pre_hook_fx", "a function of the mean", pre_hook_fx)
+            raise invalid(self, "pre_hook_fx", "a function of the mean", pre_hook_fx)
         self.pre_hook_fx = pre_hook_fx
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != self.num_features:
-            raise refuse(self, "the input", f"of shape [N, {self.num_features}, H, W]", list(x.shape))
+            raise invalid(self, "the input", f"of shape [N, {self.num_features}, H, W]", list(x.shape))
         if self.training or not self.track_running_stats:
             mean, variance = x.mean((0, 2, 3)), x.var(correction=0)
             if self.training and self.track_running_stats:

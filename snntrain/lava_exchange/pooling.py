@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import integer, invalid
 
 Size = int | tuple[int, int]
 
@@ -29,12 +29,12 @@ class SumPool2d(nn.Module):
     def _sizes(self, name: str, value: Size, at_least: int) -> tuple[int, int]:
         sizes = tuple(_pair(value))
         if len(sizes) != 2:
-            raise refuse(self, name, "one integer or two", value)
+            raise invalid(self, name, "one integer or two", value)
         return tuple(integer(self, name, size, at_least=at_least) for size in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 3:
-            raise refuse(self, "the input", "of shape [*, H, W] with a dim in front", list(x.shape))
+            raise invalid(self, "the input", "of shape [*, H, W] with a dim in front", list(x.shape))
         height, width = self.padding
         maps = F.pad(x, (width, width, height, height)).flatten(0, -3).unsqueeze(1)
         if self.dilation == (1, 1):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import layer
-from snntrain.arguments import also_called, refuse
+from snntrain.arguments import also_called, invalid
 from snntrain.lava_exchange.lava_shim import slayer
 from snntrain.lava_exchange.pooling import SumPool2d
 
@@ -66,9 +66,9 @@ def check_conv(conv: nn.Module) -> None:
     _of_kind(conv, CONV, "Conv2d")
     _without_bias(conv)
     if conv.padding_mode != "zeros":
-        raise refuse(conv, "padding_mode", "'zeros' for lava-dl", conv.padding_mode)
+        raise invalid(conv, "padding_mode", "'zeros' for lava-dl", conv.padding_mode)
     if isinstance(conv.padding, str):
-        raise refuse(conv, "padding", "one integer or two for lava-dl", conv.padding)
+        raise invalid(conv, "padding", "one integer or two for lava-dl", conv.padding)
 
 
 def check_pool(pool: nn.Module) -> None:
@@ -78,10 +78,10 @@ def check_pool(pool: nn.Module) -> None:
     expected = {"stride": _pair(pool.kernel_size), "padding": (0, 0), "dilation": (1, 1)}
     for name, value in expected.items():
         if _pair(getattr(pool, name, value)) != value:
-            raise refuse(pool, name, f"{value} {beside}", getattr(pool, name))
+            raise invalid(pool, name, f"{value} {beside}", getattr(pool, name))
     for name, value in {"ceil_mode": False, "divisor_override": None}.items():
         if getattr(pool, name, value) != value:
-            raise refuse(pool, name, f"{value} {beside}", getattr(pool, name))
+            raise invalid(pool, name, f"{value} {beside}", getattr(pool, name))
 
 
 def check_flatten(flatten: nn.Module) -> None:
@@ -89,7 +89,7 @@ def check_flatten(flatten: nn.Module) -> None:
     _of_kind(flatten, FLATTEN, "Flatten")
     for name, value in {"start_dim": 1, "end_dim": -1}.items():
         if getattr(flatten, name) != value:
-            raise refuse(flatten, name, f"{value} for lava-dl", getattr(flatten, name))
+            raise invalid(flatten, name, f"{value} for lava-dl", getattr(flatten, name))
 
 
 def _of_kind(module: nn.Module, kinds: tuple[type, ...], expected: str) -> None:

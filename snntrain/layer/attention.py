@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import integer, invalid
 from snntrain.layer.checkpoint_keys import rename_keys
 from snntrain.layer.fold import StepLayer
 from snntrain.registry import register
@@ -46,13 +46,13 @@ def _reduction(owner: object, name: str, value: int, size_name: str, size: int) 
     integer(owner, name, value)
     if not 1 <= value <= size:
         remedy = f"; choose a smaller {name}, at most {size}" if value > size else ""
-        raise refuse(owner, name, f"an integer from 1 to {size_name} = {size}{remedy}", value)
+        raise invalid(owner, name, f"an integer from 1 to {size_name} = {size}{remedy}", value)
     return int(value)
 
 
 def _one_of(owner: object, name: str, value: int, allowed: tuple[int, int]) -> int:
     if integer(owner, name, value) not in allowed:
-        raise refuse(owner, name, " or ".join(map(str, allowed)), value)
+        raise invalid(owner, name, " or ".join(map(str, allowed)), value)
     return int(value)
 
 

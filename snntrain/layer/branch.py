@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import choice, refuse
+from snntrain.arguments import choice, invalid
 from snntrain.base import StepModule
 from snntrain.functional import repeat, repeated_step
 from snntrain.layer.online import apply_online, is_pair
@@ -97,7 +97,7 @@ class Residual(_Join):
         super().__init__()
         for name, path in (("residual", residual), ("shortcut", shortcut)):
             if not (isinstance(path, nn.Module) or (path is None and name == "shortcut")):
-                raise refuse(self, name, "a module (torch.nn.Module)", path)
+                raise invalid(self, name, "a module (torch.nn.Module)", path)
         self.residual = residual
         self.shortcut = nn.Identity() if shortcut is None else shortcut
         self.join = choice(self, "join", join, tuple(JOINS))
@@ -129,7 +129,7 @@ class Branches(_Join):
         super().__init__()
         branches = list(branches)
         if len(branches) < 2 or not all(isinstance(branch, nn.Module) for branch in branches):
-            raise refuse(self, "branches", "at least two modules (torch.nn.Module)", branches)
+            raise invalid(self, "branches", "at least two modules (torch.nn.Module)", branches)
         self.branch = nn.ModuleList(branches)
         # iand is not symmetric, so it has no meaning for branches in no particular order.
         self.join = choice(self, "join", join, tuple(name for name in JOINS if name != "iand"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.base import MemoryModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
 from snntrain.layer.container import SingleStepChildren
@@ -147,7 +147,7 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
         if isinstance(activation, type):
             activation = activation()
         if activation is not None and not callable(activation):
-            raise refuse(self, "activation", "a module or function such as torch.relu, or None", activation)
+            raise invalid(self, "activation", "a module or function such as torch.relu, or None", activation)
         self.activation = activation
         self.check_children()
         self.register_memory("dropped_w", None)

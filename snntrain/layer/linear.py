@@ -2,7 +2,7 @@
 
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.functional import repeat, repeated_step
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.registry import register
@@ -39,4 +39,4 @@ class Flatten(FoldedLayer, nn.Flatten):
         step_rank = x.dim() - 1
         if self.step_mode == "m" and self.start_dim in (0, -step_rank):
             wanted = f"a dim after the batch in step_mode 'm', or time would be merged too (input {list(x.shape)})"
-            raise refuse(self, "start_dim", wanted, self.start_dim)
+            raise invalid(self, "start_dim", wanted, self.start_dim)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.layer.fold import FoldedLayer
 from snntrain.registry import register
 
@@ -39,7 +39,7 @@ class _MaxUnpool(FoldedLayer):
             return self.fx_node(x, (indices, output_size))
         if indices.shape != x.shape:
             wanted = f"of the input's shape {list(x.shape)}"
-            raise refuse(self, "indices", wanted, list(indices.shape))
+            raise invalid(self, "indices", wanted, list(indices.shape))
         return super().forward(x, indices, output_size=self.spatial_sizes(x, output_size))
 
 

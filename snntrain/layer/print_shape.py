@@ -2,7 +2,7 @@
 
 from torch import Tensor, distributed, nn
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.registry import register
 
 
@@ -22,7 +22,7 @@ class PrintShapeModule(nn.Module):
     def __init__(self, ext_str: str = "PrintShapeModule") -> None:
         super().__init__()
         if not isinstance(ext_str, str):
-            raise refuse(self, "ext_str", "a string", ext_str)
+            raise invalid(self, "ext_str", "a string", ext_str)
         self.ext_str = ext_str
 
     def forward(self, x: Tensor) -> Tensor:

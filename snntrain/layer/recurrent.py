@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import flag, integer, refuse
+from snntrain.arguments import flag, integer, invalid
 from snntrain.base import MemoryModule
 from snntrain.functional import detach_net, reset_net, steps_of
 from snntrain.layer.container import SingleStepChildren
@@ -22,7 +22,7 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
     def __init__(self, sub_module: nn.Module, step_mode: str) -> None:
         super().__init__(step_mode)
         if not isinstance(sub_module, nn.Module):
-            raise refuse(self, "sub_module", "a module (torch.nn.Module)", sub_module)
+            raise invalid(self, "sub_module", "a module (torch.nn.Module)", sub_module)
         self.sub_module = sub_module
         self.register_memory("y", 0.0)
 
@@ -92,7 +92,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
     ) -> None:
         super().__init__(sub_module, step_mode)
         if isinstance(element_wise_function, type) or not callable(element_wise_function):
-            raise refuse(self, "element_wise_function", "a function f(x, y), or a module", element_wise_function)
+            raise invalid(self, "element_wise_function", "a function f(x, y), or a module", element_wise_function)
         self.element_wise_function = element_wise_function
         self.check_children()
 
@@ -171,7 +171,7 @@ class FeedbackSum(nn.Module):
     def __init__(self, feedback: nn.Module) -> None:
         super().__init__()
         if not isinstance(feedback, nn.Module):
-            raise refuse(self, "feedback", "a module (torch.nn.Module)", feedback)
+            raise invalid(self, "feedback", "a module (torch.nn.Module)", feedback)
         self.feedback = feedback
 
     def forward(self, x: Tensor, y: Tensor) -> Any:

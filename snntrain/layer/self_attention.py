@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from snntrain import functional
 from snntrain.arguments import backend as known_backend
-from snntrain.arguments import choice, integer, refuse
+from snntrain.arguments import choice, integer, invalid
 from snntrain.base import StepModule
 from snntrain.hooks import step_mode_of, supported_step_modes
 from snntrain.layer.checkpoint_keys import rename_keys, split_keys
@@ -36,12 +36,12 @@ class _SpikingAttention(StepLayer, nn.Module):
         self.dim = integer(self, "dim", dim, at_least=1)
         self.num_heads = integer(self, "num_heads", num_heads, at_least=1)
         if self.dim % self.num_heads:
-            raise refuse(self, "dim", f"divisible by num_heads = {self.num_heads}", self.dim)
+            raise invalid(self, "dim", f"divisible by num_heads = {self.num_heads}", self.dim)
         backend = known_backend(self, backend)
         if neuron is None:
             neuron = _default_neuron
         elif isinstance(neuron, nn.Module) or not callable(neuron):  # a module is callable, but makes no new ones
-            raise refuse(self, "neuron", "a function that makes a new neuron at each call, or None", neuron)
+            raise invalid(self, "neuron", "a function that makes a new neuron at each call, or None", neuron)
         for name in self.branches:
             setattr(self, name, _branch(self.dim, neuron(), bias=False))
         self.attention_neuron = neuron(v_threshold=0.5)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.base import MemoryModule, StateMismatchError, StepModule
 from snntrain.functional import steps_of
 from snntrain.layer.checkpoint_keys import rename_keys
@@ -45,7 +45,7 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
         self.alpha = real(self, "alpha", alpha, above=0)
         self.v_th = real(self, "v_th", v_th, above=0)
         if not flag(self, "affine", affine):
-            raise refuse(self, "affine", "True, its weight starts at alpha·v_th", affine)
+            raise invalid(self, "affine", "True, its weight starts at alpha·v_th", affine)
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
     @property

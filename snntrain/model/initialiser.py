@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.registry import check_arguments, did_you_mean
 
 # kaiming_normal for torch's kaiming_normal_, and so on.
@@ -45,7 +45,7 @@ def _apply(parameter: nn.Parameter, name: str, setting: Any) -> None:
     elif isinstance(setting, str):
         setting = {"name": setting}
     if not isinstance(setting, Mapping):
-        raise refuse("init", name, "a number, the name of an initialiser, or {name: …, arguments}", setting)
+        raise invalid("init", name, "a number, the name of an initialiser, or {name: …, arguments}", setting)
     arguments = dict(setting)
     function = arguments.pop("name")
     if function not in _FUNCTIONS:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snntrain import registry
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import integer, invalid
 from snntrain.registry import did_you_mean
 
 PLACEHOLDERS = ("neuron", "norm")  # stand for the chosen neuron and the chosen normalisation
@@ -206,7 +206,7 @@ class _Parser:
 
 def _check_list(value: Any, path: str) -> None:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise LayerError(str(refuse(path, "it", "a list of layers", value)))
+        raise LayerError(str(invalid(path, "it", "a list of layers", value)))
 
 
 def _words(value: Any) -> set[str]:

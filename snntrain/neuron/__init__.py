@@ -4,8 +4,8 @@ from snntrain.neuron.adaptive import AdaptBaseNode, IzhikevichNode
 from snntrain.neuron.atif import ATIFNode
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.clif import ComplementaryLIFNode
-from snntrain.neuron.cuba import CubaLIFNode
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.cuba import FloatCubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 from snntrain.neuron.glif import GatedLIFNode
 from snntrain.neuron.integrate_and_fire import IFNode, SimpleIFNode
 from snntrain.neuron.klif import KLIFNode
@@ -27,6 +27,7 @@ __all__ = [
     "ComplementaryLIFNode",
     "CubaLIFNode",
     "EIFNode",
+    "FloatCubaLIFNode",
     "GatedLIFNode",
     "IFNode",
     "ILIFNode",
@@ -34,7 +35,6 @@ __all__ = [
     "KLIFNode",
     "LIAFNode",
     "LIFNode",
-    "LoihiCubaLIFNode",
     "MaskedPSN",
     "NonSpikingIFNode",
     "NonSpikingLIFNode",

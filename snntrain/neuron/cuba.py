@@ -62,7 +62,7 @@ class CurrentBasedNode(BaseNode, positional=True):
 
 
 @register("neuron")
-class CubaLIFNode(CurrentBasedNode):
+class FloatCubaLIFNode(CurrentBasedNode):
     """Current-based leaky integrate-and-fire neuron in floating point.
 
     Current: i' = (1 − current_decay)·i + x

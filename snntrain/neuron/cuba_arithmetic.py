@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snntrain.arguments import integer, real, refuse
+from snntrain.arguments import integer, invalid, real
 
 DECAY_BITS = 12
 STATE_BITS = 6  # a state counts in steps of 2^−6 of the weights' step
@@ -68,9 +68,9 @@ def right_shift_to_zero(x: Tensor, bits: int) -> Tensor:
     Raises: ValueError for a tensor of another dtype, or bits out of range.
     """
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise refuse("right_shift_to_zero", "x", "a tensor of integers", x.dtype)
+        raise invalid("right_shift_to_zero", "x", "a tensor of integers", x.dtype)
     if integer("right_shift_to_zero", "bits", bits, at_least=0) > 62:
-        raise refuse("right_shift_to_zero", "bits", "an integer ≥ 0 and ≤ 62", bits)
+        raise invalid("right_shift_to_zero", "bits", "an integer ≥ 0 and ≤ 62", bits)
     return torch.div(x.to(torch.int64), 2**bits, rounding_mode="trunc").to(x.dtype)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import integer, real, refuse
+from snntrain.arguments import integer, invalid, real
 from snntrain.base import MemoryModule
 from snntrain.neuron.cuba import CurrentBasedNode
 from snntrain.neuron.cuba_arithmetic import (
@@ -26,8 +26,8 @@ _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 
 
 @register("neuron")
-class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
-    """Current-based LIF neuron with Loihi's integer dynamics; snntrain.lava_exchange calls it CubaLIFNode.
+class CubaLIFNode(CurrentBasedNode, positional=True):
+    """Current-based LIF neuron with Loihi's integer dynamics; FloatCubaLIFNode has the same ones in floating point.
 
     In integers, with u = current·64·scale, v = potential·64·scale, and trunc toward 0:
 
@@ -77,7 +77,7 @@ class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
             **common,
         )
         if self.v_reset != 0:
-            raise refuse(self, "v_reset", "0 (the chip has no other reset)", v_reset)
+            raise invalid(self, "v_reset", "0 (the chip has no other reset)", v_reset)
         self._scale = integer(self, "scale", scale, at_least=1)
         real(self, "v_threshold", v_threshold, at_least=0, at_most=LARGEST_THRESHOLD / self._scale)
         self.norm: nn.Module | None = None
@@ -91,7 +91,7 @@ class LoihiCubaLIFNode(CurrentBasedNode, positional=True):
         """
         if self.norm is not None or not isinstance(norm, nn.Module):
             expected = "a module such as lava_exchange.BatchNorm2d, once"
-            raise refuse(self, "norm", expected, norm)
+            raise invalid(self, "norm", expected, norm)
         if hasattr(norm, "pre_hook_fx"):
             norm.pre_hook_fx = functools.partial(quantize_8b, scale=self.scale)
         self.norm = norm

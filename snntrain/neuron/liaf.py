@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, flag, refuse
+from snntrain.arguments import choice, flag, invalid
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 
@@ -57,7 +57,7 @@ class LIAFNode(LIFNode, positional=True):
         if isinstance(act, str):
             act = ACTIVATIONS[choice(self, "act", act, tuple(ACTIVATIONS))]
         if isinstance(act, type) or not callable(act):
-            raise refuse(self, "act", "a function such as torch.relu, or the name of one such as 'relu'", act)
+            raise invalid(self, "act", "a function such as torch.relu, or the name of one such as 'relu'", act)
         self.act = act
         self.threshold_related = flag(self, "threshold_related", threshold_related)
 

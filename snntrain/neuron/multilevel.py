@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, real, refuse
+from snntrain.arguments import flag, invalid, real
 from snntrain.neuron.base_node import BaseNode
 from snntrain.registry import register
 from snntrain.surrogate import MultiLevelSpikeCount, Rect
@@ -42,7 +42,7 @@ class ILIFNode(BaseNode, positional=True, without=("v_reset",)):
             surrogate_function = MultiLevelSpikeCount(4)
         if not isinstance(surrogate_function, MultiLevelSpikeCount) or not surrogate_function.spiking:
             expected = "a MultiLevelSpikeCount in spiking mode, or None"
-            raise refuse(self, "surrogate_function", expected, surrogate_function)
+            raise invalid(self, "surrogate_function", expected, surrogate_function)
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
         super().__init__(v_threshold=v_threshold, v_reset=None, surrogate_function=surrogate_function, **common)
         self.tau = real(self, "tau", tau, above=1)

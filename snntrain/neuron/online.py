@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
@@ -27,7 +27,7 @@ class OnlineLIFNode(LIFNode):
     @step_mode.setter
     def step_mode(self, value: str) -> None:
         if value != "s":
-            raise refuse(self, "step_mode", "'s' (one step per call)", value)
+            raise invalid(self, "step_mode", "'s' (one step per call)", value)
         BaseNode.step_mode.fset(self, value)
 
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from snntrain.arguments import real, refuse
+from snntrain.arguments import invalid, real
 from snntrain.base import MemoryModule
 from snntrain.registry import register
 
@@ -47,7 +47,7 @@ class NonSpikingNode(MemoryModule):
         super().__init__(step_mode)
         name = decode.replace("_", "-") if isinstance(decode, str) else decode
         if name is not None and name not in DECODES:
-            raise refuse(self, "decode", "None or one of " + ", ".join(map(repr, DECODES)), decode)
+            raise invalid(self, "decode", "None or one of " + ", ".join(map(repr, DECODES)), decode)
         self.decode = name
         self.register_memory("v", 0.0)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.neuron.base_node import BaseNode
 from snntrain.registry import register
 
@@ -55,7 +55,7 @@ class RAFNode(BaseNode, without=("v_reset", "detach_reset")):
         self.dt = real(self, "dt", dt, above=0)
         self.balanced = flag(self, "balanced", balanced)
         if balanced and self.dt * abs(omega) > 1:
-            raise refuse(self, "omega", f"a number with dt·abs(omega) ≤ 1 (dt = {self.dt:g}) if balanced", omega)
+            raise invalid(self, "omega", f"a number with dt·abs(omega) ≤ 1 (dt = {self.dt:g}) if balanced", omega)
         self.q_decay = real(self, "q_decay", q_decay, at_least=0, at_most=1)
         self.num_neurons = None if num_neurons is None else integer(self, "num_neurons", num_neurons, at_least=1)
         self.learnable = flag(self, "learnable", learnable)

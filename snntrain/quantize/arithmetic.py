@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snntrain.arguments import choice, real, refuse
+from snntrain.arguments import choice, invalid, real
 from snntrain.base import state_dtype
 from snntrain.quantize.params import QuantParams
 
@@ -101,7 +101,7 @@ def leak_of(rate: float, form: str, rounding: str) -> Leak:
     if choice("leak", "form", form, ("multiply", "shift")) == "multiply":
         return Leak("multiply", int((1.0 - rate) * 2**LEAK_BITS + 0.5), LEAK_BITS, rounding)
     if rate < 2.0**-23:
-        raise refuse("leak", "rate", "at least 2^-23 with leak 'shift'; use an IF neuron where nothing leaks", rate)
+        raise invalid("leak", "rate", "at least 2^-23 with leak 'shift'; use an IF neuron where nothing leaks", rate)
     nearest = min(range(24), key=lambda bits: abs(2.0**-bits - rate))
     return Leak("shift", 0, nearest, rounding)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snntrain.arguments import refuse
+from snntrain.arguments import invalid
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.quantizer import Quantizer
@@ -84,7 +84,7 @@ class QuantizedLayer:
         """What the constructors share."""
         params = QuantParams.of(quant_params)
         if activation is not None and not isinstance(activation, nn.Module):
-            raise refuse(self, "activation", "a module, or None", activation)
+            raise invalid(self, "activation", "a module, or None", activation)
         self.activation = activation
         for kind in ("input", "w", "act"):
             setattr(self, f"quantizer_{kind}", Quantizer(params, kind))

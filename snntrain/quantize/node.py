@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snntrain.arguments import flag, real, refuse
+from snntrain.arguments import flag, invalid, real
 from snntrain.base import MemoryModule
 from snntrain.neuron.base_node import BaseNode, HardReset
 from snntrain.neuron.linear_form import LinearForm
@@ -94,7 +94,7 @@ class QuantizedNode(BaseNode):
             return
         self._check_params()
         if height <= 0:
-            raise refuse(self, "v_threshold", f"> {-height + self.v_threshold:g} (the potential at rest)", v_threshold)
+            raise invalid(self, "v_threshold", f"> {-height + self.v_threshold:g} (the potential at rest)", v_threshold)
         self.leak: Leak | None = None if rate is None else leak_of(rate, params.leak, self.v_params.roundtype)
         self.surrogate_scale = height
         self.register_buffer("theta_value", torch.tensor([gain * height]))
@@ -108,10 +108,10 @@ class QuantizedNode(BaseNode):
 
     def _check_params(self) -> None:
         if self.v_params.bits > MOST_V_BITS:
-            raise refuse(self, "v.bits", f"at most {MOST_V_BITS} in mode 'integer'", self.v_params.bits)
+            raise invalid(self, "v.bits", f"at most {MOST_V_BITS} in mode 'integer'", self.v_params.bits)
         for name, expected in (("quant_enable", True), ("is_asymmetric", False), ("force_q", None)):
             if getattr(self.v_params, name) != expected:
-                raise refuse(self, f"v.{name}", f"{expected} in mode 'integer'", getattr(self.v_params, name))
+                raise invalid(self, f"v.{name}", f"{expected} in mode 'integer'", getattr(self.v_params, name))
 
     @property
     def rest(self) -> float:

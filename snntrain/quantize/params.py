@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from snntrain.arguments import flag, integer, real, refuse
+from snntrain.arguments import flag, integer, invalid, real
 from snntrain.registry import did_you_mean
 
 #: Kinds of tensors: outputs, potentials (with the neuron's hyper-parameters), inputs, weights, biases.
@@ -73,7 +73,7 @@ class QuantParams:
     def __post_init__(self) -> None:
         self._settle_quantype()
         if integer(self.title, "bits", self.bits) not in range(2, 33):
-            raise refuse(self.title, "bits", "an integer from 2 to 32", self.bits)
+            raise invalid(self.title, "bits", "an integer from 2 to 32", self.bits)
         for name, allowed in _CHOICES.items():
             _one_of(self.title, name, getattr(self, name), allowed)
         for name in _FLAGS:
@@ -148,14 +148,14 @@ class QuantParams:
 def _one_of(title: str, name: str, value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         expected = "one of " + ", ".join(map(repr, allowed))
-        raise ValueError(f"{refuse(title, name, expected, value)}{did_you_mean(value, allowed)}")
+        raise ValueError(f"{invalid(title, name, expected, value)}{did_you_mean(value, allowed)}")
     return value
 
 
 def plain(mapping: Any, title: str) -> dict[str, Any]:
     """A dict of dicts, not OmegaConf's containers, which checkpoints could not hold."""
     if not isinstance(mapping, Mapping):
-        raise refuse(title, "the value", "a mapping such as {bits: 8, roundtype: nearest}", mapping)
+        raise invalid(title, "the value", "a mapping such as {bits: 8, roundtype: nearest}", mapping)
     return {
         str(key): plain(value, f"{title}.{key}") if isinstance(value, Mapping) else value
         for key, value in mapping.items()

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from snntrain.arguments import choice, refuse
+from snntrain.arguments import choice, invalid
 from snntrain.quantize.params import QuantParams, plain
 from snntrain.registry import did_you_mean
 
@@ -63,15 +63,15 @@ class QuantSettings:
         if isinstance(quant, QuantParams):
             quant = quant.as_dict()
         if not isinstance(quant, Mapping):
-            raise refuse("quant", "the value", "a mapping such as {bits: 8}, or a preset", quant)
+            raise invalid("quant", "the value", "a mapping such as {bits: 8}, or a preset", quant)
         rest = {str(key): value for key, value in quant.items()}
         self.target = choice("quant", "target", rest.pop("target", "generic"), TARGETS)
         layers = rest.pop("layers", None) or {}
         if not isinstance(layers, Mapping) or not all(isinstance(keys, Mapping) for keys in layers.values()):
-            raise refuse("quant", "layers", "a mapping {pattern: {key: value}}", layers)
+            raise invalid("quant", "layers", "a mapping {pattern: {key: value}}", layers)
         self.params = QuantParams.of(rest)
         if self.params.mode != "integer":
-            raise refuse("prepare", "mode", "'integer'; 'qualia' is for single layers and neurons", self.params.mode)
+            raise invalid("prepare", "mode", "'integer'; 'qualia' is for single layers and neurons", self.params.mode)
         self.layers = {str(pattern): plain(keys, f"quant.layers.{pattern}") for pattern, keys in layers.items()}
         for pattern in self.layers:
             self._merged([pattern])
@@ -93,7 +93,7 @@ class QuantSettings:
             merged = _joined(merged, self.layers[pattern])
         params = QuantParams.of(merged)
         if params.mode != "integer":
-            raise refuse("quant.layers", "mode", "'integer'", params.mode)
+            raise invalid("quant.layers", "mode", "'integer'", params.mode)
         return params
 
     def as_dict(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def outputs(make, path, x: torch.Tensor) -> torch.Tensor:
 
 def dense() -> list[nn.Module]:
     return [
-        *(layer.Linear(20, 30), neuron.CubaLIFNode(0.3, 0.2, v_threshold=0.5)),
+        *(layer.Linear(20, 30), neuron.FloatCubaLIFNode(0.3, 0.2, v_threshold=0.5)),
         *(layer.Linear(30, 10, bias=False), neuron.LIFNode(v_threshold=0.2), layer.Linear(10, 4), neuron.IFNode(0.3)),
     ]
 
@@ -81,7 +81,7 @@ def test_a_net_of_snntorch_is_read():
     export_to_nir = pytest.importorskip("snntorch.export_nir").export_to_nir
     graph = export_to_nir(theirs, torch.rand(6))
     ours = import_nir(graph, dt=DT)
-    assert [type(module).__name__ for module in ours] == ["Linear", "CubaLIFNode"] * 2
+    assert [type(module).__name__ for module in ours] == ["Linear", "FloatCubaLIFNode"] * 2
     assert [round(module.voltage_decay, 5) for module in (ours[1], ours[3])] == [0.2, 0.1]
     assert [round(module.current_decay, 5) for module in (ours[1], ours[3])] == [0.3, 0.5]
     assert [round(module.v_threshold, 5) for module in (ours[1], ours[3])] == [0.5, 0.3]

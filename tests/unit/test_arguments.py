@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snntrain.arguments import choice, flag, integer, real, refuse
+from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.neuron import LIFNode, ParametricLIFNode
 
 
@@ -26,7 +26,7 @@ def message(check, *arguments, **more):
 
 def test_the_error_names_owner_argument_range_and_value():
     for owner in (Owner(), "Owner"):
-        error = refuse(owner, "tau", "a number", "x")
+        error = invalid(owner, "tau", "a number", "x")
         assert isinstance(error, ValueError) and str(error) == "Owner: tau must be a number, got 'x'."
 
 

@@ -103,7 +103,7 @@ def test_a_net_is_exported_as_the_example_says(tmp_path, monkeypatch, capsys):
     assert torch.equal(names["logits"], names["net"](names["x_seq"]))
     entries = yaml.safe_load(*re.findall(r"```yaml\n(.*?)```", LAVA, flags=re.DOTALL))["layers"]
     entries[-1]["out_features"] = 3
-    build(entries, (1, 8, 8), {"name": "LoihiCubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25})
+    build(entries, (1, 8, 8), {"name": "CubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25})
 
 
 def test_the_tables_of_results_are_those_of_the_records():

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, convert, make_method, prepare, to_spiking
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
-from snntrain.arguments import integer, refuse
+from snntrain.arguments import integer, invalid
 from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.encoding import DirectEncoder
@@ -65,7 +65,7 @@ class AnnToSnn(FitEnd):
         self.calibration_steps = integer(self, "calibration_steps", calibration_steps, at_least=1)
         self.batches = integer(self, "batches", batches, at_least=1)
         if not isinstance(eval_T, Sequence) or isinstance(eval_T, str) or not eval_T:
-            raise refuse(self, "eval_T", "a list of at least one integer such as [4, 8]", eval_T)
+            raise invalid(self, "eval_T", "a list of at least one integer such as [4, 8]", eval_T)
         self.reset = check_reset(self, reset, calibration)
         self.eval_T = sorted({integer(self, "eval_T", steps, at_least=1) for steps in eval_T})
 

@@ -27,6 +27,20 @@ def test_no_default_of_today_takes_the_place_of_a_key_that_is_missing(key, writt
         migrate({name: value for name, value in COMPLETE.items() if name != key}, written_in, "config.yaml")
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("CubaLIFNode", "FloatCubaLIFNode"), ("LoihiCubaLIFNode", "CubaLIFNode"), ("LIFNode", "LIFNode")],
+)
+@pytest.mark.parametrize("written_in", [1, 2])
+def test_neurons_of_format_2_get_their_present_names(before, now, written_in):
+    """A layer was never called by a neuron's name, so a layer of this name is a plugin's own and keeps it."""
+    model = {"layers": ["Flatten", {"lava_block": [{"name": "CubaLIFNode"}, "neuron"]}]}
+    old = {**COMPLETE, "stages": {}, "neuron": {"name": before, "current_decay": 0.5}, "model": model}
+    found = migrate(old, written_in, "a run")
+    assert found["neuron"] == {"name": now, "current_decay": 0.5} and found["model"] == model
+    assert migrate(old, FORMAT, "a run")["neuron"] == old["neuron"]  # today's names mean what they say
+
+
 def test_stages_of_format_2_are_fit_end_callbacks_in_the_order_in_which_they_ran():
     stages = {
         "lava": {"_target_": "snntrain.stage.LavaExport", "samples": 32},

@@ -21,9 +21,9 @@ def test_every_data_set_has_its_facts_and_a_message_that_says_all_it_takes(name)
         return
     said = source.missing_message(name, "some/where")
     for file in one.files:
-        assert re.fullmatch(r"[0-9a-f]{32}", file.md5) and file.url.startswith("http")
-        for part in (file.name, file.url, file.md5, source.readable(file.size) if file.size else "size not published"):
-            assert part in said
+        assert re.fullmatch(r"[0-9a-f]{32}", file.md5) and all(url.startswith("http") for url in file.urls)
+        size = source.readable(file.size) if file.size else "size not published"
+        assert all(part in said for part in (file.name, *file.urls, file.md5, size))
     assert str(f"some/where/{one.folder}").rstrip("/") in said
     assert f"python scripts/fetch_data.py name={name}" in said and "data.download=true" in said and "\n" not in said
 
@@ -32,7 +32,7 @@ def test_addresses_and_checksums_are_those_of_torchvision_and_tonic(monkeypatch)
     monkeypatch.setattr(image_datasets.CIFAR100, "tgz_md5", "a" * 32)
     monkeypatch.setattr(event_datasets.NMNIST, "test_url", "https://elsewhere/test.zip")
     assert source.find("CIFAR100").files[0].md5 == "a" * 32
-    assert [file.url for file in source.find("NMNIST").files][1] == "https://elsewhere/test.zip"
+    assert [file.urls for file in source.find("NMNIST").files][1] == ("https://elsewhere/test.zip",)
     assert [file.name for file in source.find("SSC").files] == [
         "ssc_train.h5.zip",
         "ssc_valid.h5.zip",

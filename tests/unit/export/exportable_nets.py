@@ -123,7 +123,7 @@ def _neuron(rng: Rng, may_bias: bool, of_average: bool = False) -> tuple[nn.Modu
     if kind < 0.4 or of_average:  # where nothing leaks, means are as good as sums
         return neuron.IFNode(threshold), grid, may_bias and rng.random() < 0.5
     if kind < 0.5:
-        return neuron.CubaLIFNode(1.0, 0.0, threshold), grid, may_bias and rng.random() < 0.5
+        return neuron.FloatCubaLIFNode(1.0, 0.0, threshold), grid, may_bias and rng.random() < 0.5
     current_decay = float(rng.choice([0.0, 0.1, 0.5, 1.0, rng.random()]))
     voltage_decay = float(rng.choice([0.0, 0.25, 1.0, rng.random()]))
     use = CubaLIFNode(current_decay, voltage_decay, threshold, scale=grid.scale)
@@ -138,7 +138,7 @@ def pairs(rng: Rng, low: int, high: int) -> tuple[int, int]:
 @torch.no_grad()
 def spikes_of(net: nn.Module, x: Tensor) -> list[Tensor]:
     """What every layer of neurons puts out, in order, and at the end the output of the net."""
-    kinds = (neuron.IFNode, neuron.CubaLIFNode, CubaLIFNode, layer.ElementWiseRecurrentContainer)
+    kinds = (neuron.IFNode, neuron.FloatCubaLIFNode, CubaLIFNode, layer.ElementWiseRecurrentContainer)
     inner = {id(part) for module in net.modules() if isinstance(module, kinds) for part in list(module.modules())[1:]}
     found: list[Tensor] = []
     hooks = [

@@ -263,7 +263,7 @@ def test_the_scale_is_the_neurons_the_grids_or_what_fits():
     assert scale_of(neuron.IFNode(1.0)) == (8.0, 7, True)
     assert scale_of(neuron.IFNode(1.1)) == (8.0, 8, True)  # v ≥ 8.8 and v > 8 are the same for integers
     assert scale_of(CubaLIFNode(0.5, 0.5, 1.1, scale=32)) == (32.0, 35, True)
-    assert scale_of(neuron.CubaLIFNode(0.5, 0.5, 1.1)) == (8.0, 9, False)
+    assert scale_of(neuron.FloatCubaLIFNode(0.5, 0.5, 1.1)) == (8.0, 9, False)
     assert scale_of(neuron.IFNode(1.0), scale=120.0) == (120.0, 119, True)
     assert scale_of(neuron.IFNode(1.0), scale={"0": 16}) == (16.0, 15, True)
     fc.weight.data[0, 0] = 0.3

@@ -23,7 +23,7 @@ def output(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 NETS = {
-    "cuba": lambda: [layer.Linear(8, 9), neuron.CubaLIFNode(0.3, 0.2, v_threshold=0.5)],
+    "cuba": lambda: [layer.Linear(8, 9), neuron.FloatCubaLIFNode(0.3, 0.2, v_threshold=0.5)],
     "lif": lambda: [layer.Linear(8, 9, bias=False), neuron.LIFNode(tau=3.0, v_threshold=0.2)],
     "lif, input not divided": lambda: [layer.Linear(8, 9), neuron.LIFNode(tau=1.5, decay_input=False)],
     "parametric lif": lambda: [layer.Linear(8, 9), neuron.ParametricLIFNode(v_threshold=0.2)],
@@ -75,12 +75,14 @@ def test_pooling_that_pads_is_folded():
 
 def test_time_constants_are_those_of_the_equations():
     """spec: r = tau_mem/dt, w_in = tau_syn/dt, a decay is dt/tau."""
-    node = export_nir(sequence(layer.Linear(3, 2), neuron.CubaLIFNode(0.25, 0.1)), spikes(2, 1, 3)).nodes["neuron_2"]
+    node = export_nir(sequence(layer.Linear(3, 2), neuron.FloatCubaLIFNode(0.25, 0.1)), spikes(2, 1, 3)).nodes[
+        "neuron_2"
+    ]
     np.testing.assert_allclose([node.tau_syn, node.tau_mem], [[4 * DT] * 2, [10 * DT] * 2])
     np.testing.assert_allclose([node.w_in, node.r], [[4.0] * 2, [10.0] * 2])
     assert not node.v_leak.any() and not node.v_reset.any() and node.tau_syn.shape == (2,)
     assert np.float32(node.v_threshold[0]) == np.nextafter(np.float32(1), np.float32(0))
-    other = export_nir(sequence(layer.Linear(3, 2), neuron.CubaLIFNode(0.25, 0.1)), spikes(2, 1, 3), dt=1e-3)
+    other = export_nir(sequence(layer.Linear(3, 2), neuron.FloatCubaLIFNode(0.25, 0.1)), spikes(2, 1, 3), dt=1e-3)
     np.testing.assert_allclose(other.nodes["neuron_2"].tau_mem, 1e-2)
     loihi = export_nir(sequence(layer.Linear(3, 2), CubaLIFNode(0.5, 0.3, 1.01)), spikes(2, 1, 3)).nodes["neuron_2"]
     np.testing.assert_allclose(1 / loihi.r, round(0.3 * 4096) / 4096)

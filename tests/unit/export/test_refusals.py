@@ -37,7 +37,7 @@ REFUSALS = {
     "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
     "way out": (
         lambda: [neuron.KLIFNode()],
-        "Train with neuron=cuba_lif (lava_exchange.CubaLIFNode) or neuron=if",
+        "Train with neuron=cuba_lif (CubaLIFNode) or neuron=if",
     ),
     "learned threshold": (lambda: [neuron.ATIFNode()], "it subtracts the threshold (soft reset)"),
     "soft reset": (lambda: [neuron.IFNode(v_reset=None)], "it subtracts the threshold (soft reset)"),

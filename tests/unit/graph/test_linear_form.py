@@ -77,9 +77,9 @@ NEURONS = {
     "lif": lambda: neuron.LIFNode(tau=3.0, v_threshold=0.4, v_reset=0.125),
     "lif, input not divided": lambda: neuron.LIFNode(tau=1.5, decay_input=False, v_threshold=0.6),
     "parametric lif, soft": lambda: neuron.ParametricLIFNode(2.7, v_reset=None, v_threshold=0.3),
-    "cuba": lambda: neuron.CubaLIFNode(0.3, 0.2, v_threshold=1.5),
-    "cuba, v_reset beside the rest": lambda: neuron.CubaLIFNode(0.5, 0.25, v_reset=0.125),
-    "learnable cuba": lambda: neuron.CubaLIFNode(0.3, 0.2, requires_grad=True),
+    "cuba": lambda: neuron.FloatCubaLIFNode(0.3, 0.2, v_threshold=1.5),
+    "cuba, v_reset beside the rest": lambda: neuron.FloatCubaLIFNode(0.5, 0.25, v_reset=0.125),
+    "learnable cuba": lambda: neuron.FloatCubaLIFNode(0.3, 0.2, requires_grad=True),
     "atif": neuron.ATIFNode,
     "simple": lambda: neuron.SimpleLIFNode(2.0, True, v_threshold=0.3),
     "loihi, without a leak": lambda: CubaLIFNode(1.0, 0.0, 1.0),
@@ -131,7 +131,7 @@ def test_what_an_arithmetic_has_not_is_refused():
     with pytest.raises(QuantizationError, match="fires above its threshold only"):
         prepare(sequence(layer.Linear(4, 4), CubaLIFNode(1.0, 0.0)), {"bits": 8})
     with pytest.raises(QuantizationError, match=r"its leak pulls to 0 and its reset to 0\.5"):
-        prepare(sequence(layer.Linear(4, 4), neuron.CubaLIFNode(1.0, 0.5, v_reset=0.5)), {"bits": 8})
+        prepare(sequence(layer.Linear(4, 4), neuron.FloatCubaLIFNode(1.0, 0.5, v_reset=0.5)), {"bits": 8})
     tall = sequence(layer.Linear(3, 3), SpikingRectifier(2.0, hard_reset=True))
     assert "it has spikes that are not 1" in plan(tall, spikes(3, 2, 3)).problems[0]
     with pytest.raises(ExportError, match="its spikes are not 1"):
@@ -189,7 +189,11 @@ def test_a_plugin_neuron_goes_to_nir_and_back(tmp_path):
 def test_lava_dl_gets_the_parameters_of_the_form():
     """On a grid the threshold of a neuron without a leak is one step lower, because lava-dl's fires above it."""
     assert cuba_parameters(Plugin(0.75, 1.0, v_threshold=0.6)) == CubaParameters(0.6, 1.0, 0.25)
-    for node in (neuron.IFNode(0.5), Plugin(1.0, 1.0, v_threshold=0.5), neuron.CubaLIFNode(1.0, 0.0, v_threshold=0.5)):
+    for node in (
+        neuron.IFNode(0.5),
+        Plugin(1.0, 1.0, v_threshold=0.5),
+        neuron.FloatCubaLIFNode(1.0, 0.0, v_threshold=0.5),
+    ):
         assert cuba_parameters(node) == CubaParameters(31 / 64, 1.0, 0.0)
     with pytest.raises(ValueError, match=r"inputs are multiplied by 0\.5"):
         cuba_parameters(Plugin())

@@ -18,7 +18,7 @@ NODES = {
         a=0.3, b=0.4, v_reset=0.2, w_rest=0.05, surrogate_function=surrogate.ATan(2.0)
     ),
     "KLIF": lambda: neuron.KLIFNode(scale_reset=True, surrogate_function=surrogate.ATan(2.0)),
-    "CubaLIF": lambda: neuron.CubaLIFNode(requires_grad=True, surrogate_function=surrogate.ATan(2.0)),
+    "CubaLIF": lambda: neuron.FloatCubaLIFNode(requires_grad=True, surrogate_function=surrogate.ATan(2.0)),
     "RAF": lambda: neuron.RAFNode(b_offset=2.0, surrogate_function=surrogate.ATan(2.0)),
     "ILIF": lambda: neuron.ILIFNode(tau=1.9),
     "ternary LIF": lambda: neuron.TernaryLIFNode(learnable_amplitude=True),

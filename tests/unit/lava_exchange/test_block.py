@@ -56,7 +56,7 @@ def test_a_synapse_refuses_what_lava_dl_has_not(convert, source, text):
             SumPool2d(2),
             CubaLIFNode(1.0, 0.0, scale=37),
             ValueError,
-            "LoihiCubaLIFNode: scale is 37",
+            "CubaLIFNode: scale is 37",
         ),
     ],
 )

@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from snntrain import functional, layer
 from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, SumPool2d, quantize_8b
-from snntrain.neuron import CubaLIFNode as FloatCuba
-from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode, QIFNode
+from snntrain.neuron import FloatCubaLIFNode, IFNode, LIFNode, ParametricLIFNode, QIFNode
 from snntrain.surrogate import ATan
 
 
@@ -103,7 +102,7 @@ def test_an_if_neuron_becomes_an_integer_neuron_with_equal_spikes():
         (IFNode(v_threshold=0.3), {"iDecay": 4096, "vDecay": 0, "vThMant": 19}),
         (LIFNode(tau=4.0, decay_input=False, v_threshold=1.7), {"iDecay": 4096, "vDecay": 1024, "vThMant": 108}),
         (ParametricLIFNode(4.0, decay_input=False), {"iDecay": 4096, "vDecay": 1024, "vThMant": 64}),
-        (FloatCuba(0.3, 0.1), {"iDecay": 1229, "vDecay": 410, "vThMant": 64}),
+        (FloatCubaLIFNode(0.3, 0.1), {"iDecay": 1229, "vDecay": 410, "vThMant": 64}),
         (CubaLIFNode(0.3, 0.1, scale=100), {"iDecay": 1229, "vDecay": 410, "vThMant": 100}),
     ],
     ids=lambda value: type(value).__name__,
@@ -197,7 +196,7 @@ class StandardizedConv(nn.Conv2d):
             linear(),
             QIFNode(v_reset=0.0),
             NotImplementedError,
-            "^QIFNode: .* Use the CubaLIFNode of lava_exchange",
+            "^QIFNode: .* Use CubaLIFNode, IFNode",
         ),
         (linear(), nn.ReLU(), NotImplementedError, "^ReLU: "),
     ],
@@ -209,7 +208,7 @@ def test_what_lava_dl_cannot_do_is_refused(synapse, neuron, error, text):
 
 def test_a_second_norm_is_refused():
     node = CubaLIFNode(0.5, 0.25, norm=BatchNorm2d(4))
-    with pytest.raises(ValueError, match=r"^LoihiCubaLIFNode: norm must be a module .*, once"):
+    with pytest.raises(ValueError, match=r"^CubaLIFNode: norm must be a module .*, once"):
         BlockContainer(nn.Conv2d(2, 4, 3, bias=False), node, BatchNorm2d(4))
 
 

@@ -8,28 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from snntrain import functional, registry, surrogate
 from snntrain.base import MemoryModule
 from snntrain.lava_exchange import BlockContainer
-from snntrain.layer import FoldedLayer
 from snntrain.model import LayerError, Net, build, inferred_arguments
 from snntrain.model.builder import build_neuron
-from snntrain.model.profile import profile
-from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode, ReLU
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
-from snntrain.run.build import build_net
+from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode, ReLU
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 
 SHAPE = (3, 12, 10)
-
-
-@pytest.fixture
-def own_entries(monkeypatch):
-    """Names registered by a test vanish with it."""
-    for kind in registry._HOMES:
-        registry.names(kind)
-    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
 
 
 def refusal(layers: list[Any], shape: tuple[int, ...] = SHAPE, neuron: Any = "LIFNode") -> str:
@@ -219,7 +208,7 @@ def test_a_wrong_entry_is_named(entry, said):
 
 
 def test_a_lava_block_is_a_layer_with_rounded_weights_and_its_neuron():
-    loihi = {"name": "LoihiCubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25}
+    loihi = {"name": "CubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25}
     net = build(
         [{"lava_block": [{"name": "Conv2d", "out_channels": 3, "kernel_size": 3, "bias": False}, "neuron"]}],
         (2, 5, 5),
@@ -230,7 +219,7 @@ def test_a_lava_block_is_a_layer_with_rounded_weights_and_its_neuron():
     x_seq = torch.rand(4, 2, 2, 5, 5).round()
     grid = torch.round(block.synapse.weight * 32) / 32  # even multiples of 1/64
     current = torch.nn.functional.conv2d(x_seq.flatten(0, 1), grid).unflatten(0, (4, 2))
-    expected = LoihiCubaLIFNode(0.5, 0.25, step_mode="m")(current)
+    expected = CubaLIFNode(0.5, 0.25, step_mode="m")(current)
     assert torch.equal(net(x_seq), expected)
 
 
@@ -241,7 +230,9 @@ def test_a_lava_block_of_something_else_is_refused(entries):
 
 def test_a_lava_block_refuses_neurons_that_the_chip_has_not():
     said = refusal(["Flatten", {"lava_block": [{"name": "Linear", "out_features": 2, "bias": False}, "neuron"]}])
-    assert said.startswith("model.layers[1] {lava_block: …}: LIFNode: decay_input is True")
+    assert said.startswith(
+        "model.layers[1] {lava_block: …}: LIFNode: inputs are multiplied by 0.5 (decay_input is True)"
+    )
 
 
 def test_an_empty_list_is_no_model():
@@ -370,24 +361,6 @@ def test_normalisation_without_running_statistics_can_be_built():
     assert net.output_shapes == ((360,), (360,))
 
 
-def test_a_neuron_that_takes_sequences_of_one_length_only_can_be_built(own_entries):
-    @registry.register("neuron")
-    class WholeSequence(MemoryModule):
-        """Sees all T steps at once."""
-
-        def __init__(self, T: int) -> None:
-            super().__init__("m")
-            self.T = T
-
-        def multi_step_forward(self, x_seq: Tensor) -> Tensor:
-            if len(x_seq) != self.T:
-                raise ValueError("wrong length")
-            return x_seq.cumsum(0)
-
-    net = build(["neuron", "Flatten"], SHAPE, {"name": "WholeSequence", "T": 5})
-    assert net.output_shapes == (SHAPE, (360,))
-
-
 def test_a_network_keeps_no_state_in_its_state_dict():
     net = build(["neuron", "Flatten", {"name": "Linear", "out_features": 2}], SHAPE)
     net(torch.rand(2, 3, *SHAPE))
@@ -402,92 +375,6 @@ def test_equal_lists_give_equal_networks_that_share_nothing():
     assert not {id(tensor) for tensor in first.state_dict(keep_vars=True).values()} & {
         id(tensor) for tensor in second.state_dict(keep_vars=True).values()
     }
-
-
-# --- classes of the user's -------------------------------------------------------------------------------------------
-
-
-def test_a_user_registers_a_layer_a_neuron_and_a_surrogate(own_entries):
-    @registry.register("layer")
-    class Gain(FoldedLayer, nn.Module):
-        """Multiply each channel."""
-
-        step_shapes = ("N, *",)
-
-        def __init__(self, in_channels: int, gain: float = 2.0) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.full((in_channels, 1, 1), gain))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x * self.weight
-
-    @registry.register("neuron")
-    class Threshold(BaseNode):
-        """Fires where the input reaches v_threshold; keeps nothing."""
-
-        def charge(self, x: Tensor, v: Tensor) -> Tensor:
-            return x
-
-    @registry.register("surrogate", "Steep")
-    class MySurrogate(surrogate.Sigmoid):
-        """A very steep one."""
-
-    chosen = {"name": "Threshold", "surrogate_function": {"name": "Steep", "alpha": 9.0}}
-    net = build([{"name": "Gain", "gain": 3.0}, "neuron"], SHAPE, chosen)
-    assert type(net.layers[0]) is Gain and type(net.layers[1].surrogate_function) is MySurrogate
-    x = torch.rand(2, 3, *SHAPE)
-    assert torch.equal(net(x), (x * 3 >= 1).float())
-    assert "Did you mean Gain?" in refusal(["Gein"])
-
-
-def test_a_user_registers_a_whole_model(own_entries):
-    @registry.register("model")
-    class TwoLayers(nn.Module):
-        """A hidden layer of the chosen neuron."""
-
-        def __init__(self, sample_shape: tuple[int, ...], num_classes: int, neuron: Any, width: int = 4) -> None:
-            super().__init__()
-            self.layers = nn.ModuleList([nn.Linear(sample_shape[0], width), neuron(), neuron()])
-            self.output = nn.Linear(width, num_classes)
-
-        def forward(self, x_seq: Tensor) -> Tensor:
-            return torch.stack([self.output(self.layers[1](self.layers[0](x))) for x in x_seq])
-
-    config = {"model": {"name": "TwoLayers", "width": 6}, "data": {"sample_shape": [9], "num_classes": 2}, "seed": 1}
-    config["encoder"] = {"name": "DirectEncoder"}
-    net = build_net({**config, "neuron": {"name": "LIFNode", "tau": 3.0}})
-    assert type(net) is TwoLayers
-    assert [node.tau for node in net.layers[1:]] == [3.0, 3.0] and net.layers[1] is not net.layers[2]
-    assert net(torch.rand(5, 3, 9)).shape == (5, 3, 2)
-    rows = profile(net, (9,))
-    assert [(row["path"], row["name"], row["parameters"]) for row in rows if row["name"] == "Linear"] == [
-        ("layers.0", "Linear", 9 * 6 + 6),
-        ("output", "Linear", 6 * 2 + 2),
-    ]
-    assert [row["name"] for row in rows] == ["Linear", "LIFNode", "LIFNode", "Linear"]
-    assert rows[1]["neuron"].startswith("tau=3, ")
-    assert sum(row["parameters"] for row in rows) == sum(parameter.numel() for parameter in net.parameters())
-
-
-def test_an_error_inside_a_layer_of_the_users_is_named(own_entries):
-    @registry.register("layer")
-    class Fragile(nn.Module):
-        """Breaks where it is told to."""
-
-        def __init__(self, early: bool) -> None:
-            super().__init__()
-            if early:
-                raise KeyError("no such thing")
-
-        def forward(self, x: Tensor) -> Tensor:
-            raise AssertionError("only for squares")
-
-    assert refusal([{"name": "Fragile", "early": True}]) == (
-        "model.layers[0] {name: Fragile, early: True}: 'no such thing'"
-    )
-    said = refusal(["Flatten", {"name": "Fragile", "early": False}])
-    assert said.startswith("model.layers[1] {name: Fragile, early: False} cannot take an input of shape [T, N, 360]")
-    assert "only for squares" in said
 
 
 def test_a_network_put_together_by_hand_is_the_same_class():

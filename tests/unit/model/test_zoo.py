@@ -291,7 +291,7 @@ def test_every_model_composes_with_every_neuron_or_says_why_not(model, neuron):
     needed = {
         "GatedLIFNode": {"T": T},
         "LIAFNode": {"act": "relu", "threshold_related": True},
-        "LoihiCubaLIFNode": {"current_decay": 0.5, "voltage_decay": 0.25},
+        "CubaLIFNode": {"current_decay": 0.5, "voltage_decay": 0.25},
         "MaskedPSN": {"T": T, "k": 2},
         "PSN": {"T": T},
         "SlidingPSN": {"k": 2},

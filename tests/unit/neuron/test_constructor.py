@@ -17,6 +17,7 @@ from snntrain.neuron import (
     ComplementaryLIFNode,
     CubaLIFNode,
     EIFNode,
+    FloatCubaLIFNode,
     GatedLIFNode,
     IFNode,
     ILIFNode,
@@ -24,7 +25,6 @@ from snntrain.neuron import (
     KLIFNode,
     LIAFNode,
     LIFNode,
-    LoihiCubaLIFNode,
     OTTTLIFNode,
     ParametricLIFNode,
     QIFNode,
@@ -55,7 +55,7 @@ SIGNATURES = {
     | COMMON,
     LIAFNode: {"act": REQUIRED, "threshold_related": REQUIRED} | LIF | COMMON,
     KLIFNode: {"scale_reset": False} | LIF | COMMON,
-    CubaLIFNode: {
+    FloatCubaLIFNode: {
         "current_decay": 0.5,
         "voltage_decay": 0.25,
         "v_threshold": 1.0,
@@ -85,7 +85,7 @@ SIGNATURES = {
     | {"surrogate_function": None, "detach_reset": False, "step_mode": "s"},
     ILIFNode: {"tau": 4 / 3, "v_threshold": 1.0} | COMMON,
     ATIFNode: {"v_threshold": 1.0, "vth_init_l": 0.8, "vth_init_h": 1.0, "alpha": 1.0} | SETTINGS,
-    LoihiCubaLIFNode: {
+    CubaLIFNode: {
         "current_decay": REQUIRED,
         "voltage_decay": REQUIRED,
         **RESET,
@@ -102,7 +102,7 @@ FILL = {
     LIAFNode: {"act": "relu", "threshold_related": True},
     GatedLIFNode: {"T": 4},
     SimpleLIFNode: {"tau": 2.0, "decay_input": True},
-    LoihiCubaLIFNode: {"current_decay": 0.5, "voltage_decay": 0.25},
+    CubaLIFNode: {"current_decay": 0.5, "voltage_decay": 0.25},
 }
 over_classes = pytest.mark.parametrize("node_class", SIGNATURES, ids=lambda node_class: node_class.__name__)
 
@@ -174,7 +174,7 @@ def refused_by(node_class: type, name: str) -> list[tuple[str, list]]:
 
 
 # Tested with their neurons: arguments whose ranges are their own.
-ELSEWHERE = (SLTTLIFNode, OTTTLIFNode, ILIFNode, ATIFNode, LoihiCubaLIFNode)
+ELSEWHERE = (SLTTLIFNode, OTTTLIFNode, ILIFNode, ATIFNode, CubaLIFNode)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def distinct(node_class: type) -> dict[str, Any]:
         SLTTLIFNode: {"detach_reset": False, "step_mode": "s"},
         OTTTLIFNode: {"detach_reset": False, "step_mode": "s"},
         ILIFNode: {"surrogate_function": MultiLevelSpikeCount(3)},
-        LoihiCubaLIFNode: {"v_reset": 0.0, "norm": nn.Identity()},
+        CubaLIFNode: {"v_reset": 0.0, "norm": nn.Identity()},
     }
     values |= special.get(node_class, {})
     return {name: values[name] for name in signature}

@@ -1,4 +1,4 @@
-"""CubaLIFNode: golden numbers, equations, its two decays, and the stored currents."""
+"""FloatCubaLIFNode: golden numbers, equations, its two decays, and the stored currents."""
 
 import itertools
 from functools import partial
@@ -21,10 +21,10 @@ from promises import in_chunks, in_steps, random
 from torch import Tensor, nn
 
 from snntrain import functional
-from snntrain.neuron.cuba import CubaLIFNode
+from snntrain.neuron.cuba import FloatCubaLIFNode
 from snntrain.surrogate import Sigmoid
 
-Cuba = partial(CubaLIFNode, backend="torch")
+Cuba = partial(FloatCubaLIFNode, backend="torch")
 GOLDEN = Golden(
     Cuba,
     [0, 1, 0, 1, 1, 1],
@@ -64,7 +64,7 @@ def test_cuba_follows_its_equations(learned, v_reset, detach_reset, problem, cur
     if not learned:
         constants |= decays
     check_equations(
-        lambda: CubaLIFNode(**constants, requires_grad=learned, **problem.common()),
+        lambda: FloatCubaLIFNode(**constants, requires_grad=learned, **problem.common()),
         cuba,
         constants,
         problem,
@@ -81,7 +81,7 @@ def test_float32_states_have_the_bits_of_the_equations(
 ):
     decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
     constants = {"v_reset": v_reset, "detach_reset": detach_reset}
-    make = partial(CubaLIFNode, **constants, **decays, requires_grad=learned, **problem.common())
+    make = partial(FloatCubaLIFNode, **constants, **decays, requires_grad=learned, **problem.common())
     check_float32(make, cuba, constants | decays, problem)
 
 
@@ -108,16 +108,16 @@ def test_the_reset_leaves_the_current_alone(run):
     x = torch.tensor([[4.0], [0.0], [-0.5]], dtype=torch.float64)
     assert run(node, x).tolist() == [[1], [1], [0]]
     assert node.i.item() == 0.5 and node.v.item() == -0.1875 + 0.5
-    assert dict(CubaLIFNode(v_reset=-0.25).named_memories()) == {"v": -0.25, "i": 0.0}
+    assert dict(FloatCubaLIFNode(v_reset=-0.25).named_memories()) == {"v": -0.25, "i": 0.0}
 
 
 # --- the decays ------------------------------------------------------------------------------------------------------
 
 
 def test_decays_are_numbers_unless_they_are_to_be_learned():
-    node = CubaLIFNode(0.3, 0.1)
+    node = FloatCubaLIFNode(0.3, 0.1)
     assert list(node.parameters()) == [] and (node.current_decay, node.voltage_decay) == (0.3, 0.1)
-    node = CubaLIFNode(0.5, 0.125, requires_grad=True)
+    node = FloatCubaLIFNode(0.5, 0.125, requires_grad=True)
     assert [name for name, _ in node.named_parameters()] == ["current_decay", "voltage_decay"]
     assert all(isinstance(p, nn.Parameter) and p.shape == () and p.requires_grad for p in node.parameters())
     assert (node.current_decay.item(), node.voltage_decay.item()) == (0.5, 0.125)
@@ -175,7 +175,7 @@ def test_i_seq_carries_gradient_and_has_the_dtype_of_the_state():
 
 
 def test_i_seq_lives_only_in_mode_m_while_switched_on():
-    def filled() -> CubaLIFNode:
+    def filled() -> FloatCubaLIFNode:
         node = Cuba(step_mode="m", store_i_seq=True, store_v_seq=True)
         node(random(3, 2).requires_grad_())
         assert node.i_seq.shape == node.v_seq.shape == (3, 2) and node.i_seq.requires_grad
@@ -206,10 +206,10 @@ def test_i_seq_lives_only_in_mode_m_while_switched_on():
 
 
 def test_a_subclass_that_replaces_a_hook_fills_i_seq_with_its_own_currents():
-    class Doubled(CubaLIFNode):
+    class Doubled(FloatCubaLIFNode):
         def neuronal_charge(self, x: Tensor) -> None:
             super().neuronal_charge(2.0 * x)
 
     x = random(5, 3)
-    node, plain = (kind(step_mode="m", store_i_seq=True, backend="torch") for kind in (Doubled, CubaLIFNode))
+    node, plain = (kind(step_mode="m", store_i_seq=True, backend="torch") for kind in (Doubled, FloatCubaLIFNode))
     assert torch.equal(node(x), plain(2.0 * x)) and torch.equal(node.i_seq, plain.i_seq)

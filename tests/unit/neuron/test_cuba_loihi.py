@@ -1,4 +1,4 @@
-"""LoihiCubaLIFNode: golden numbers of lava-dl, the integers of the chip, its gradients, and what a neuron promises."""
+"""CubaLIFNode: golden numbers of lava-dl, the integers of the chip, its gradients, and what a neuron promises."""
 
 import itertools
 import math
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from promises import NOT_A_FLAG, NOT_AN_INTEGER, NOT_FINITE, in_chunks, in_steps, random
 from torch import Tensor, nn
 
-from snntrain.neuron.cuba_loihi import LoihiCubaLIFNode
+from snntrain.neuron.cuba_loihi import CubaLIFNode
 from snntrain.surrogate import ATan, Sigmoid
 
-Loihi = partial(LoihiCubaLIFNode, backend="torch")
+Loihi = partial(CubaLIFNode, backend="torch")
 NODES = {
     "fixed": partial(Loihi, 0.5, 0.25),
     "learned": partial(Loihi, 0.3, 0.1, requires_grad=True, surrogate_function=ATan(), detach_reset=True),
@@ -93,7 +93,7 @@ GOLDEN = {
 @pytest.mark.parametrize("case", GOLDEN.values(), ids=GOLDEN)
 def test_neuron_gives_the_numbers_of_lava_dl(case):
     """Among them: at the threshold it does not fire (IF, second step)."""
-    node = LoihiCubaLIFNode(**case.arguments, step_mode="m", store_v_seq=True, store_i_seq=True)
+    node = CubaLIFNode(**case.arguments, step_mode="m", store_v_seq=True, store_i_seq=True)
     out = node(torch.tensor(case.x).unsqueeze(1))
     assert out.flatten().tolist() == case.s
     assert (node.i_seq * node.s_scale).flatten().tolist() == case.u
@@ -102,7 +102,7 @@ def test_neuron_gives_the_numbers_of_lava_dl(case):
 
 def test_a_fused_neuron_gives_the_numbers_of_lava_dl():
     case = GOLDEN["slow"]
-    node = LoihiCubaLIFNode(**case.arguments, step_mode="m", backend="fused", store_v_seq=True)
+    node = CubaLIFNode(**case.arguments, step_mode="m", backend="fused", store_v_seq=True)
     assert node(torch.tensor(case.x).unsqueeze(1)).flatten().tolist() == case.s
     assert (node.v_seq * node.s_scale).flatten().tolist() == case.v
 
@@ -142,7 +142,7 @@ def test_on_the_grid_of_the_weights_it_computes_what_the_chip_does(
 ):
     """Also with scales that are no power of two, where inputs k/scale are rounded."""
     x = data.draw(st.lists(st.integers(-256, 400), min_size=1, max_size=25))
-    node = LoihiCubaLIFNode(
+    node = CubaLIFNode(
         *(current_decay, voltage_decay, (threshold + 0.5) / scale),
         scale=scale,
         step_mode="m",
@@ -164,7 +164,7 @@ def test_on_the_grid_of_the_weights_it_computes_what_the_chip_does(
 @pytest.mark.parametrize("scale", [64, 37])
 @pytest.mark.parametrize("steps, fires", [(-1, 0), (0, 0), (1, 1)])
 def test_it_fires_above_the_threshold_and_not_at_it(scale, steps, fires):
-    node = LoihiCubaLIFNode(1.0, 0.0, v_threshold=80 / scale, scale=scale)
+    node = CubaLIFNode(1.0, 0.0, v_threshold=80 / scale, scale=scale)
     # One step of a state below, at and above the threshold.
     node.v = torch.tensor([(80 * 64 + steps) / (64 * scale)])
     assert node(torch.zeros(1)).item() == fires
@@ -281,7 +281,7 @@ class Halved(nn.Module):
 
 @over_runs
 def test_a_norm_acts_on_the_current_that_reaches_the_potential_and_not_on_the_one_kept(run):
-    node = LoihiCubaLIFNode(0.5, 0.0, v_threshold=100.0, norm=Halved())
+    node = CubaLIFNode(0.5, 0.0, v_threshold=100.0, norm=Halved())
     run(node, torch.tensor([[1.0], [1.0]]))
     assert node.i.item() == 1.5
     assert node.v.item() == 0.5 + 0.75 + 2 * 2 / 64
@@ -289,11 +289,11 @@ def test_a_norm_acts_on_the_current_that_reaches_the_potential_and_not_on_the_on
 
 
 def test_a_norm_cannot_be_fused():
-    node = LoihiCubaLIFNode(0.5, 0.0, norm=Halved())
+    node = CubaLIFNode(0.5, 0.0, norm=Halved())
     node.backend = "fused"
-    with pytest.raises(ValueError, match=r"^LoihiCubaLIFNode: backend 'fused' cannot serve .*: its norm mixes neurons"):
+    with pytest.raises(ValueError, match=r"^CubaLIFNode: backend 'fused' cannot serve .*: its norm mixes neurons"):
         node(torch.zeros(1))
-    with pytest.raises(ValueError, match=r"^LoihiCubaLIFNode: norm must be a module .*, once, got Halved\(\)"):
+    with pytest.raises(ValueError, match=r"^CubaLIFNode: norm must be a module .*, once, got Halved\(\)"):
         node.attach_norm(Halved())
 
 
@@ -321,8 +321,8 @@ BAD_VALUES = {
     ],
 )
 def test_a_bad_value_is_refused_by_class_name_range_and_value(name, wanted, value):
-    def make(**arguments: object) -> LoihiCubaLIFNode:
-        return LoihiCubaLIFNode(**{"current_decay": 0.5, "voltage_decay": 0.25} | arguments)
+    def make(**arguments: object) -> CubaLIFNode:
+        return CubaLIFNode(**{"current_decay": 0.5, "voltage_decay": 0.25} | arguments)
 
     promises.assert_refused(make, name, value, wanted)
 
@@ -338,7 +338,7 @@ def test_the_repr_prints_the_arguments_and_the_present_decays():
 
 
 def test_the_states_have_the_names_of_lava_dl_too():
-    node = LoihiCubaLIFNode(0.5, 0.25)
+    node = CubaLIFNode(0.5, 0.25)
     assert dict(node.named_memories()) == {"v": 0.0, "i": 0.0}
     node(torch.tensor([0.5]))
     assert node.current_state is node.i and node.voltage_state is node.v
@@ -373,13 +373,13 @@ def test_cpu_and_cuda_have_the_same_spikes_and_states(make, backend):
 
 
 def test_a_subclass_that_replaces_a_hook_is_followed():
-    class Doubled(LoihiCubaLIFNode):
+    class Doubled(CubaLIFNode):
         def neuronal_charge(self, x: Tensor) -> None:
             super().neuronal_charge(2.0 * x)
 
     x = torch.round(random(5, 3) * 32) / 32
     for step_mode, backend in itertools.product("sm", ("torch", "auto")):
-        kinds = (kind(0.5, 0.25, step_mode=step_mode, backend=backend) for kind in (Doubled, LoihiCubaLIFNode))
+        kinds = (kind(0.5, 0.25, step_mode=step_mode, backend=backend) for kind in (Doubled, CubaLIFNode))
         node, plain = kinds
         assert torch.equal(node(x), plain(2.0 * x)) and torch.equal(node.v, plain.v)
 

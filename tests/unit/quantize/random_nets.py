@@ -25,7 +25,7 @@ def random_neuron(rng: random.Random) -> nn.Module:
     if kind == "ATIF":
         return neuron.ATIFNode(v_threshold=common["v_threshold"])
     common["v_reset"] = None if v_reset is None else 0.0
-    return neuron.CubaLIFNode(current_decay=1.0, voltage_decay=rng.choice([0.0, 0.2, 1.0]), **common)
+    return neuron.FloatCubaLIFNode(current_decay=1.0, voltage_decay=rng.choice([0.0, 0.2, 1.0]), **common)
 
 
 def _norm(rng: random.Random, channels: int, rank: int) -> nn.Module:

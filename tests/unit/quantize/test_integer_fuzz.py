@@ -57,7 +57,7 @@ def test_settings_and_nets_of_this_file_cover_what_they_should():
             seen.add(name)
         quant = random_quant(seed)
         seen |= {(key, quant[key]) for key in ("roundtype", "overflow", "leak", "granularity", "quantype", "LSQ")}
-    for name in ("IFNode", "LIFNode", "ParametricLIFNode", "CubaLIFNode"):
+    for name in ("IFNode", "LIFNode", "ParametricLIFNode", "FloatCubaLIFNode"):
         assert {(name, True), (name, False)} <= seen
     assert {"ATIFNode", "AvgPool2d", "MaxPool1d", "AdaptiveAvgPool2d", "Residual", "VotingLayer", "Conv1d"} <= seen
     assert {("overflow", "wrap"), ("leak", "shift"), ("roundtype", "ceil"), ("LSQ", True)} <= seen

@@ -37,7 +37,7 @@ SHARED = layer.Linear(4, 4)
     [
         (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
         (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
-        (chain(layer.Linear(4, 4), neuron.CubaLIFNode()), "its current has a memory of its own"),
+        (chain(layer.Linear(4, 4), neuron.FloatCubaLIFNode()), "its current has a memory of its own"),
         (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
         (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
         (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),

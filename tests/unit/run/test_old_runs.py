@@ -29,6 +29,7 @@ SINCE = {
         "callbacks.lava.samples=32",
         "callbacks.lava.lava_samples=0",
     ),
+    "a206af6_float_cuba": ("neuron=cuba_lif_float",),
 }
 EXACT = ("test/acc", "test/loss", "qat/acc_int", "qat/size_bytes", "lava/acc", "lava/sops")
 

@@ -1,15 +1,12 @@
 """scripts/fetch_data.py against a web server of this process: whole, interrupted, wrong; and files brought by hand."""
 
 import hashlib
-import http.server
 import io
 import os
-import re
 import runpy
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,56 +37,6 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`, honours ranges unless told otherwise, and hangs up after `limit` bytes of a response."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.requests: list[tuple[str, str | None]] = []
-        self.limits: list[int] = []
-        self.ranges = True
-        self.address = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request: object, client: object) -> None:
-        """A client that goes away is part of the tests."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        name, wanted = self.path.lstrip("/"), self.headers.get("Range")
-        self.server.requests.append((name, wanted))
-        if name not in self.server.files:
-            return self.send_error(404, "File not found")
-        content, start = self.server.files[name], 0
-        if wanted and self.server.ranges:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-            if start >= len(content):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.send_header("Content-Length", "0")
-                return self.end_headers()
-        self.send_response(206 if wanted and self.server.ranges else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        limit = self.server.limits.pop(0) if self.server.limits else len(content)
-        self.wfile.write(content[start : start + limit])
-        self.wfile.flush()
-        self.close_connection = True
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
 @pytest.fixture
 def fetch(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run the script: exit code, stdout, stderr."""
@@ -106,11 +53,11 @@ def fetch(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 
 @pytest.fixture
-def cifar(server, monkeypatch) -> bytes:
+def cifar(web_server, monkeypatch) -> bytes:
     """A small CIFAR-10 archive on the server, and torchvision expecting it there."""
     content = tar(PICTURES)
-    server.files["cifar.tar.gz"] = content
-    monkeypatch.setattr(image_datasets.CIFAR10, "url", f"{server.address}/cifar.tar.gz")
+    web_server.files["cifar.tar.gz"] = content
+    monkeypatch.setattr(image_datasets.CIFAR10, "url", f"{web_server.address}/cifar.tar.gz")
     monkeypatch.setattr(image_datasets.CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
     return content
 
@@ -124,28 +71,28 @@ def found(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_archive_is_downloaded_verified_and_unpacked(tmp_path, server, cifar, fetch):
+def test_an_archive_is_downloaded_verified_and_unpacked(tmp_path, web_server, cifar, fetch):
     code, out, err = fetch("name=cifar10")
     assert (code, err) == (0, "")
     assert "downloaded, its MD5 is right" in out and "unpacked, 2 files" in out
     assert found(tmp_path / "data") == {"cifar-10-python.tar.gz": cifar, **PICTURES}
     code, out, _ = fetch("name=cifar10")
     assert code == 0 and "there, its MD5 is right" in out and "unpacked" not in out
-    assert len(server.requests) == 1
+    assert len(web_server.requests) == 1
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server, cifar, fetch, monkeypatch):
-    server.limits = [100_000, 50_000]
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, web_server, cifar, fetch, monkeypatch):
+    web_server.limits = [100_000, 50_000]
     code, _, _ = fetch("name=cifar10", "paths.data=elsewhere")
     assert code == 0 and found(tmp_path / "elsewhere").keys() == {"cifar-10-python.tar.gz", *PICTURES}
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=100000-", "bytes=150000-"]
+    assert [wanted for _, wanted in web_server.requests] == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_a_download_that_was_given_up_is_kept_and_gone_on_with_by_the_next_command(
-    tmp_path, server, cifar, fetch, monkeypatch
+    tmp_path, web_server, cifar, fetch, monkeypatch
 ):
     monkeypatch.setattr(download, "ATTEMPTS", 2)
-    server.limits = [100_000, 1]
+    web_server.limits = [100_000, 1]
     code, _, err = fetch("name=cifar10")
     assert code == 1 and err.count("\n") == 1
     assert (
@@ -153,39 +100,39 @@ def test_a_download_that_was_given_up_is_kept_and_gone_on_with_by_the_next_comma
     )
     assert (tmp_path / "data/cifar-10-python.tar.gz.part").read_bytes() == cifar[:100_001]
     assert fetch("name=cifar10")[0] == 0
-    assert server.requests[-1] == ("cifar.tar.gz", "bytes=100001-")
+    assert web_server.requests[-1] == ("cifar.tar.gz", "bytes=100001-")
     assert found(tmp_path / "data") == {"cifar-10-python.tar.gz": cifar, **PICTURES}
 
 
 @pytest.mark.parametrize("case", ["of another file", "whole", "too long", "no ranges"])
-def test_whatever_part_was_there_the_file_comes_out_right(tmp_path, server, cifar, fetch, case):
+def test_whatever_part_was_there_the_file_comes_out_right(tmp_path, web_server, cifar, fetch, case):
     part = tmp_path / "data/cifar-10-python.tar.gz.part"
     part.parent.mkdir()
     part.write_bytes({"of another file": b"x" * 1000, "whole": cifar, "too long": cifar + b"x"}.get(case, cifar[:9]))
-    server.ranges = case != "no ranges"
+    web_server.knows_ranges = case != "no ranges"
     assert fetch("name=cifar10")[0] == 0
     assert found(tmp_path / "data") == {"cifar-10-python.tar.gz": cifar, **PICTURES}
     if case == "whole":
-        assert server.requests == [("cifar.tar.gz", f"bytes={len(cifar)}-")]
+        assert web_server.requests == [("cifar.tar.gz", f"bytes={len(cifar)}-")]
 
 
-def test_a_file_of_another_content_is_refused_and_not_kept(tmp_path, server, cifar, fetch):
-    server.files["cifar.tar.gz"] = b"<html>sold out</html>"
+def test_a_file_of_another_content_is_refused_and_not_kept(tmp_path, web_server, cifar, fetch):
+    web_server.files["cifar.tar.gz"] = b"<html>sold out</html>"
     code, _, err = fetch("name=cifar10")
     assert code == 1 and "MD5 is" in err and image_datasets.CIFAR10.tgz_md5 in err and err.count("\n") == 1
     assert found(tmp_path / "data") == {}
 
 
-def test_an_address_that_is_gone_is_tried_once(server, cifar, fetch):
-    server.files.clear()
+def test_an_address_that_is_gone_is_tried_once(web_server, cifar, fetch):
+    web_server.files.clear()
     code, _, err = fetch("name=cifar10")
-    assert code == 1 and "HTTP Error 404" in err and len(server.requests) == 1
+    assert code == 1 and "HTTP Error 404" in err and len(web_server.requests) == 1
 
 
-def test_archives_inside_archives_are_unpacked_where_they_lie(tmp_path, server, fetch, monkeypatch):
+def test_archives_inside_archives_are_unpacked_where_they_lie(tmp_path, web_server, fetch, monkeypatch):
     content = zipped({"airplane.zip": zipped({"airplane/0.aedat4": b"a"}), "deer.zip": zipped({"deer/0.aedat4": b"b"})})
-    server.files["dvs.zip"] = content
-    monkeypatch.setattr(event_datasets.CIFAR10DVS, "url", f"{server.address}/dvs.zip")
+    web_server.files["dvs.zip"] = content
+    monkeypatch.setattr(event_datasets.CIFAR10DVS, "url", f"{web_server.address}/dvs.zip")
     monkeypatch.setattr(event_datasets.CIFAR10DVS, "file_md5", hashlib.md5(content).hexdigest())
     assert fetch("name=cifar10_dvs")[0] == 0
     assert found(tmp_path / "data/CIFAR10DVS") == {
@@ -195,13 +142,13 @@ def test_archives_inside_archives_are_unpacked_where_they_lie(tmp_path, server, 
     }
 
 
-def test_a_file_brought_by_hand_is_known_by_its_content(tmp_path, server, cifar, fetch):
+def test_a_file_brought_by_hand_is_known_by_its_content(tmp_path, web_server, cifar, fetch):
     brought = tmp_path / "some name"
     brought.write_bytes(cifar)
     code, out, _ = fetch("name=CIFAR10", "--from", str(brought))
     assert code == 0 and f"taken from {brought}, its MD5 is right" in " ".join(out.split())
     assert found(tmp_path / "data") == {"cifar-10-python.tar.gz": cifar, **PICTURES}
-    assert brought.read_bytes() == cifar and server.requests == []
+    assert brought.read_bytes() == cifar and web_server.requests == []
 
 
 def test_what_is_still_missing_beside_a_file_brought_by_hand_is_told(tmp_path, fetch, monkeypatch):
@@ -257,14 +204,14 @@ def test_an_archive_that_would_become_far_larger_is_refused_before_it_does(tmp_p
 
 
 def test_content_that_was_lost_is_unpacked_again_and_an_archive_that_was_removed_is_not_missed(
-    tmp_path, server, cifar, fetch
+    tmp_path, web_server, cifar, fetch
 ):
     fetch("name=cifar10")
     (tmp_path / "data/cifar-10-batches-py/data_batch_1").write_bytes(b"shorter")
     assert "unpacked, 2 files" in fetch("name=cifar10")[1]
     (tmp_path / "data/cifar-10-python.tar.gz").unlink()
     assert "its content is there" in fetch("name=cifar10")[1]
-    assert len(server.requests) == 1
+    assert len(web_server.requests) == 1
 
 
 def test_two_at_once_do_not_mix(tmp_path, cifar):

@@ -91,7 +91,7 @@ _FIT_END = {"ann2snn": "AnnToSnn", "qat": "QuantizationAware", "lava": "LavaExpo
 
 
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
-    """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was."""
+    """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was. No task.metrics."""
     stages = dict(config.pop("stages"))
     moved = {
         name: {**stages.pop(name), "_target_": f"snntrain.callback.{target}"}
@@ -100,6 +100,9 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     }
     if stages:
         raise KeyError(f"stages.{next(iter(stages))}")
+    task = config.get("task")
+    if isinstance(task, dict) and str(task.get("_target_")).startswith("snntrain.task."):
+        config["task"] = {**task, "metrics": []}
     return {**config, "callbacks": {**(config.get("callbacks") or {}), **moved}}
 
 

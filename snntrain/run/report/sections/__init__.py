@@ -1,6 +1,6 @@
 """The sections of a run's report: a Python file and a template of its name for each, which are found by themselves.
 
-A section imports what a run folder holds and what its feature draws; nothing imports a section by name.
+A section may import what run may; nothing imports a section by name.
 """
 
 import importlib

@@ -37,7 +37,9 @@ def largest(y_seq: Tensor) -> Tensor:
     return y_seq.amax(0)
 
 
-def make_readout(setting: Any, offered: Mapping[str, Any] | None = None) -> Callable[[Tensor], Tensor]:
+def make_readout(
+    setting: Any, offered: Mapping[str, Any] | None = None, path: str = "task.readout"
+) -> Callable[[Tensor], Tensor]:
     """Make the function outputs [T, N, K] → scores [N, K] that a setting describes.
 
     A registered readout is a function of `y_seq`, or a class whose objects are called with it.
@@ -45,10 +47,11 @@ def make_readout(setting: Any, offered: Mapping[str, Any] | None = None) -> Call
     Args:
         setting: a name, {name: …} with the readout's arguments, or the function itself.
         offered: arguments for readouts that take them and whose setting leaves them out.
+        path: the setting's place, for errors.
 
     Raises: ValueError with the nearest name or argument.
     """
-    return bind_named("readout", setting, "task.readout", ("y_seq",), offered)
+    return bind_named("readout", setting, path, ("y_seq",), offered)
 
 
 def read_out(y_seq: Tensor, readout: Any, tau: float = 2.0) -> Tensor:

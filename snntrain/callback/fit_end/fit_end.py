@@ -88,7 +88,7 @@ class FitEnd(pl.Callback):
         """
         self.T = None if T is None else integer(self, "T", T, at_least=1)
         self.encoder, self.readout = encoder, readout
-        make_readout(readout)
+        make_readout(readout, path=f"{type(self).__name__}: readout")
         if encoder is not None and T is None:
             raise ValueError(f"{type(self).__name__}: an encoder needs the number of time steps. Give T as well.")
         self.is_deferred = False

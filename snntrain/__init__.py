@@ -1,4 +1,7 @@
-"""snntrain: a config-driven training framework for spiking neural networks."""
+"""snntrain: a config-driven training framework for spiking neural networks.
+
+Its packages stand on floors and may import what is below them, see CONTRIBUTING.md.
+"""
 
 import importlib.util
 import pathlib

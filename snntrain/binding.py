@@ -1,5 +1,6 @@
 """Checks whether arguments from a config fit a signature, and values the annotations."""
 
+import functools
 import inspect
 import types
 import typing
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from snntrain.error import UsageError
 from snntrain.ranges import check_ranges
-from snntrain.registry import check_arguments
+from snntrain.registry import check_arguments, get
 from snntrain.signature import signature_of
 
 
@@ -42,6 +43,44 @@ def check_call(
         if not matches(value, annotation):
             shown = "null" if value is None else repr(value)
             raise UsageError(f"{path}.{key} must be {describe(annotation)}, got {shown}.")
+
+
+def bind_named(
+    kind: str,
+    setting: Any,
+    path: str,
+    called_with: Collection[str] = (),
+    offered: Mapping[str, Any] | None = None,
+) -> Callable[..., Any]:
+    """What a setting names: a registered function with its settings bound, or an object of a registered class.
+
+    Args:
+        kind: of the registry.
+        setting: a name, {name: <name>, arguments…}, or a callable, which is returned as it is.
+        path: the setting's place in the config, for errors.
+        called_with: arguments that a function gets when it is called; the setting must not give them.
+        offered: arguments for those that take them and whose setting leaves them out.
+
+    Raises: ValueError for an unknown name or argument, with the nearest one, a missing argument, or a wrong value.
+    """
+    if callable(setting):
+        return setting
+    arguments = dict(setting) if isinstance(setting, Mapping) else {"name": setting}
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(
+            f"{path} must be the name of a registered {kind}, or {{name: …}} with arguments, got {setting}."
+        )
+    try:
+        target = get(kind, name)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+    parameters, is_class = signature_of(target).parameters, inspect.isclass(target)
+    defaults = {key: value for key, value in (offered or {}).items() if key in parameters}
+    supplied = () if is_class else [key for key in called_with if key in parameters]
+    check_call(target, arguments, path, supplied=supplied, inferred=defaults)
+    arguments = defaults | arguments
+    return target(**arguments) if is_class else functools.partial(target, **arguments)
 
 
 def matches(value: Any, annotation: Any) -> bool:

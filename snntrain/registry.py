@@ -1,4 +1,4 @@
-"""Finds classes by kind and name, as a YAML's `name:` gives it, and checks their arguments.
+"""Finds classes and functions by kind and name, as a YAML's `name:` gives it, and checks their arguments.
 
 @register("neuron")
 class MyNode(BaseNode): ...
@@ -11,19 +11,29 @@ import difflib
 import fnmatch
 import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from snntrain.signature import signature_of
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-# Importing these modules registers what snntrain itself offers.
+# Importing these modules registers what snntrain itself offers. They are named here and imported when somebody asks, so
+# that importing the registry imports nothing else.
 _HOMES = {
     "neuron": ("snntrain.neuron", "snntrain.quantize"),
     "layer": ("snntrain.layer", "snntrain.quantize"),
     "surrogate": ("snntrain.surrogate",),
     "encoder": ("snntrain.encoding",),
     "model": ("snntrain.model",),
+    "data": ("snntrain.data",),
+    "task": ("snntrain.task",),
+    "loss": ("snntrain.task",),
+    "readout": ("snntrain.task",),
+    "metric": (),
+    "callback": ("snntrain.callback",),
+    "conversion method": ("snntrain.ann2snn",),
+    "report section": ("snntrain.run.report.sections",),
 }
 _ENTRIES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in _HOMES}
 
@@ -36,13 +46,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def register(kind: str, name: str | None = None) -> Callable[[T], T]:
-    """Class decorator that makes a class buildable by name.
+    """Decorator that makes a class, or a function that makes or is one of the kind, known by name.
 
     Args:
-        kind: neuron, layer, surrogate, encoder or model.
-        name: the name in YAML; default: the class's own name.
+        kind: neuron, layer, surrogate, encoder, model, data, task, loss, readout, metric, callback, conversion method
+            or report section.
+        name: the name in YAML; default: the class's or function's own name.
 
-    Raises: ValueError for an unknown kind, or a name that another class holds.
+    Raises: ValueError for an unknown kind, or a name that another class or function holds.
     """
     entries = _entries_of(kind)
 
@@ -68,6 +79,11 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(entries, pattern))
 
 
+def table(kind: str) -> Mapping[str, Callable[..., Any]]:
+    """A live view of what is registered so far: name → class. It imports nothing."""
+    return MappingProxyType(_entries_of(kind))
+
+
 def classes(kind: str) -> tuple[Callable[..., Any], ...]:
     """All registered classes of a kind, for isinstance."""
     return tuple(_ENTRIES[kind][name] for name in names(kind))
@@ -81,7 +97,7 @@ def get(kind: str, name: str) -> Callable[..., Any]:
     known = names(kind)
     if name not in known:
         raise ValueError(
-            f"{name!r} is not a registered {kind}.{did_you_mean(name, known)} Known: {', '.join(known)}. "
+            f"{name!r} is not a registered {kind}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}. "
             f"Your own class: @register({kind!r}) in a module listed in plugins."
         )
     return _ENTRIES[kind][name]

@@ -1,5 +1,7 @@
 """From trained ReLU nets to spiking nets.
 
+It may import the net floor and graph, no Lightning and no config.
+
 snn = convert(ann, loader, T=8)
 logits = snn.predict(images, T=8)
 """

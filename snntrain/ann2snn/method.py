@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,13 +12,12 @@ from snntrain.ann2snn.activation import rectifiers
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.base import state_dtype
 from snntrain.graph import input_of, per_channel
-from snntrain.registry import check_arguments, did_you_mean
+from snntrain.registry import check_arguments, did_you_mean, register, table
 
 BINS = 2048  # of a histogram, per channel
 
-METHODS: dict[str, type["Method"]] = {}
-
-M = TypeVar("M", bound=type)
+METHODS = table("conversion method")
+"""Name → class of every method, those of plugins included."""
 
 
 @dataclass
@@ -67,16 +66,6 @@ class Method:
     def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
         """The choice itself, on the device where gm is; what a subclass defines."""
         raise NotImplementedError(f"{type(self).__name__} must define choose(gm, loader, T).")
-
-
-def named(name: str) -> Callable[[M], M]:
-    """Class decorator that puts a method into METHODS."""
-
-    def decorate(method: M) -> M:
-        METHODS[name] = method
-        return method
-
-    return decorate
 
 
 def make_method(method: str | Method, **arguments: Any) -> Method:
@@ -223,7 +212,7 @@ def _start(theta: Tensor, v_init: str) -> Tensor:
 # --- the methods -----------------------------------------------------------------------------------------------------
 
 
-@named("max_norm")
+@register("conversion method", "max_norm")
 class MaxNorm(Method):
     """Threshold = largest activation on the calibration data.
 
@@ -246,7 +235,7 @@ class MaxNorm(Method):
         return {name: Setting(theta, _start(theta, self.v_init)) for name, theta in thetas.items()}
 
 
-@named("robust_norm")
+@register("conversion method", "robust_norm")
 class RobustNorm(MaxNorm):
     """Threshold = a percentile of the activations on the calibration data, zeros included; if that is 0, the largest.
 
@@ -273,7 +262,7 @@ class RobustNorm(MaxNorm):
         return self._settings(thetas)
 
 
-@named("channel_mse")
+@register("conversion method", "channel_mse")
 class ChannelMSE(Method):
     """For each channel the threshold whose T + 1 rates reproduce the activations with the smallest squared error.
 
@@ -313,7 +302,7 @@ class ChannelMSE(Method):
         return factors[torch.stack(errors).argmin(0)] * histogram.top
 
 
-@named("ltb")
+@register("conversion method", "ltb")
 class LTB(Method):
     """Local threshold balancing: each threshold grows by what the activations exceed it.
 

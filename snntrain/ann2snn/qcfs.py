@@ -9,11 +9,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain.ann2snn.activation import Rectifier, rectifiers
-from snntrain.ann2snn.method import ChannelMSE, Method, Setting, named, to_net
+from snntrain.ann2snn.method import ChannelMSE, Method, Setting, to_net
 from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import integer, invalid, real
 from snntrain.error import Diverged
 from snntrain.graph import per_channel
+from snntrain.registry import register
 
 Loss = Callable[[Tensor, Any], Tensor]
 
@@ -159,7 +160,7 @@ def qcfs_settings(gm: fx.GraphModule, note: str = "") -> dict[str, Setting]:
     return settings
 
 
-@named("qcfs")
+@register("conversion method", "qcfs")
 class QCFS(Method):
     """Fine-tune the net with QCFS activations; then θ = λ, v_init = λ/2.
 

@@ -1,4 +1,7 @@
-"""Lightning callbacks: what happens around a batch, an epoch, a fit."""
+"""Lightning callbacks: what happens around a batch, an epoch, a fit.
+
+They may import the library, data and task, nothing of config or run.
+"""
 
 from snntrain.callback.advice import Advice
 from snntrain.callback.ema import EMAWeightAveraging

@@ -9,8 +9,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from snntrain.arguments import real
+from snntrain.registry import register
 
 
+@register("callback")
 class EMAWeightAveraging(WeightAveraging):
     """Validate, keep and test averaged weights: w̄ ← decay·w̄ + (1 − decay)·w after each step, from the first step's w.
 

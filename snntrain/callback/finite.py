@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag
 from snntrain.error import Diverged
+from snntrain.registry import register
 from snntrain.terminal import terminal, warn
 
 console = terminal()
@@ -24,6 +25,7 @@ _LOST = 1e15  # a weight beyond this comes from a diverging step and does not re
 _SMALLEST_SCALE = 1e-6  # of the losses in 16-mixed, 65536 at the start and halved whenever an update is skipped
 
 
+@register("callback")
 class Finite(pl.Callback):
     """End the run at the first loss or weight that is NaN or infinite, before a checkpoint is written.
 

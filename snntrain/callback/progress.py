@@ -11,12 +11,14 @@ from torchmetrics import Metric
 
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
+from snntrain.registry import register
 from snntrain.terminal import terminal
 
 _SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal, in epochs longer than that
 _SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device, so not after every batch
 
 
+@register("callback")
 class Progress(ProgressBar):
     """Rich progress bar with loss, accuracy, firing rate and images per second."""
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snntrain.arguments import integer
+from snntrain.registry import register
 
 
 def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
@@ -15,6 +16,7 @@ def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
 
 
+@register("callback")
 class SpikeStatistics(pl.Callback):
     """Log firing rates: the share of (neuron, time step, sample) in which a spike was fired.
 

@@ -1,4 +1,7 @@
-"""From a command line to a checked config."""
+"""From a command line to a checked config.
+
+It may import everything but run, its neighbor on this floor, and lab.
+"""
 
 from snntrain.config.compose import CONF, compose
 from snntrain.config.schema import Config

@@ -29,9 +29,11 @@ from snntrain.config.targets import (
     check_kind,
     check_no_placeholders,
     check_stray_targets,
+    registered_kind,
 )
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
+from snntrain.signature import signature_of
 
 # Packages that a `_target_` may come from, because a config from somebody else must not run arbitrary code. From these
 # packages only classes of the kind that the place expects are allowed, see snntrain.config.targets.
@@ -90,7 +92,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
     for name, callback in resolved["callbacks"].items():
-        if isinstance(callback, Mapping) and "_target_" not in callback:
+        if isinstance(callback, Mapping) and not {"_target_", "name"} & callback.keys():
             _refuse_settings_without_callback(name)
         _check_target(callback, f"callbacks.{name}", resolved)
     if isinstance(resolved["logger"], Mapping) and resolved["logger"] and "_target_" not in resolved["logger"]:
@@ -107,7 +109,8 @@ def _refuse_settings_without_callback(name: str) -> None:
             "or leave them out."
         )
     raise UsageError(
-        f"callbacks.{name} has settings, so callbacks.{name}._target_ must be a dotted name of a class."
+        f"callbacks.{name} has settings, so it needs callbacks.{name}.name, a registered callback, or "
+        f"callbacks.{name}._target_, a dotted name of a class."
         f"{did_you_mean(name, choices)}"
     )
 
@@ -262,6 +265,9 @@ def _check_data_facts(data: Mapping[str, Any]) -> None:
 
 def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Collection[str] = ()) -> None:
     check_mapping(node, path)
+    kind = registered_kind(path)
+    if kind and "name" in node and "_target_" not in node:
+        _name_target(node, kind, path)
     arguments = dict(node)
     dotted = arguments.pop("_target_", None)
     package, dot, _ = str(dotted).partition(".")
@@ -278,6 +284,10 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     target = resolve_name(dotted, path)
     if is_ours:
         check_kind(target, dotted, path)
+    if kind and "name" in node and "name" not in signature_of(target).parameters:
+        _name_target(node, kind, path)
+        _check_target(node, path, config, supplied)
+        return
     check_interface(target, path, supplied)
     if path == "optim":
         schedule = arguments.pop("schedule", None)
@@ -285,6 +295,13 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     for key, value in arguments.items():
         _check_nested_targets(value, f"{path}.{key}", config)
     check_call(target, arguments, path, supplied)
+
+
+def _name_target(node: dict[str, Any], kind: str, path: str) -> None:
+    """Put the `_target_` of a registered class in the place of its `name`, and of another one's `_target_`."""
+    with refusing(f"{path}.name"):
+        target = registry.get(kind, node.pop("name"))
+    node["_target_"] = f"{target.__module__}.{target.__qualname__}"
 
 
 def _check_nested_targets(value: Any, path: str, config: Mapping[str, Any]) -> None:

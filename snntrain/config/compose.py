@@ -81,6 +81,11 @@ def _check_override(override: Override, argument: str) -> None:
         raise UsageError(f"{key} is not a config group.{did_you_mean(key, choices)} Groups: {', '.join(choices)}.")
     if key in choices:
         for value in _values(override, choices[key]):
+            if isinstance(value, dict):
+                raise UsageError(
+                    f"{argument}: {key} is a group, so it is given the name of a file. Set keys one by one: "
+                    f"{' '.join(f'{key}.{inner}={held}' for inner, held in value.items())}."
+                )
             if value not in choices[key]:
                 if value == "None":
                     value, suggestion = "null", _instead_of_null(key, choices[key])

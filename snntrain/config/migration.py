@@ -96,7 +96,7 @@ _CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was.
 
-    The name CubaLIFNode stood for the neuron in floating point.
+    The name CubaLIFNode stood for the neuron in floating point, and tasks had no `metrics`.
     """
     stages = dict(config.pop("stages"))
     moved = {
@@ -106,9 +106,11 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     }
     if stages:
         raise KeyError(f"stages.{next(iter(stages))}")
-    neuron = dict(config["neuron"])
+    neuron, task = dict(config["neuron"]), config.get("task")
     if neuron.get("name") in _CUBA:
         neuron["name"] = _CUBA[neuron["name"]]
+    if isinstance(task, dict) and str(task.get("_target_")).startswith("snntrain.task."):
+        config["task"] = {**task, "metrics": []}
     return {**config, "neuron": neuron, "callbacks": {**(config.get("callbacks") or {}), **moved}}
 
 

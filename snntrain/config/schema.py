@@ -73,7 +73,8 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     monitor: Monitor = field(default_factory=Monitor)
     plugins: list[str] = field(default_factory=list)
-    """Importable modules that register your own neurons, layers, surrogates, encoders and models."""
+    """Importable modules that register your own neurons, layers, surrogates, encoders, models, data sets, tasks,
+    losses, readouts, metrics, callbacks, conversion methods and report sections."""
     trust: bool = False
     """Let `_target_` name anything. Otherwise it may only name what plugins hold and, from snntrain, torch,
     torchvision, tonic and lightning, classes of the kind that belongs in the place."""

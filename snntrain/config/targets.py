@@ -65,6 +65,11 @@ def expected_kinds(path: str) -> tuple[type, ...]:
     return KINDS.get(entry[1] if entry else path, ARGUMENTS)
 
 
+def registered_kind(path: str) -> str | None:
+    """The kind of the registry whose classes a place in the config may also give by `name`; None if there is none."""
+    return "callback" if re.fullmatch(r"callbacks\.[^.\[]+", path) else path if path in ("data", "task") else None
+
+
 def check_dotted(dotted: str, path: str) -> None:
     """Refuse a private dotted name, whose module must not even be imported."""
     if any(part.startswith("_") for part in dotted.split(".")):

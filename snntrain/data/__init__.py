@@ -1,4 +1,7 @@
-"""Data sets, one Lightning datamodule each."""
+"""Data sets, one Lightning datamodule each.
+
+They may import the floors below, nothing of task, callback, config or run.
+"""
 
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.cifar import CIFAR10, CIFAR100

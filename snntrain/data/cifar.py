@@ -15,6 +15,7 @@ from snntrain.data.damage import one_line
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
 from snntrain.data.normalized import NormalizedImages
+from snntrain.registry import register
 
 
 class VerifiedImages(ImageDataModule):
@@ -91,6 +92,7 @@ class VerifiedImages(ImageDataModule):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files}
 
 
+@register("data")
 class CIFAR10(VerifiedImages):
     """60,000 color pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
 
@@ -115,6 +117,7 @@ class CIFAR10(VerifiedImages):
         return torch.from_numpy(pictures.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(pictures.targets)
 
 
+@register("data")
 class CIFAR100(CIFAR10):
     """60,000 color pictures of 32×32 pixels in a hundred classes, 10,000 of them for testing.
 

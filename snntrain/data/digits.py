@@ -6,8 +6,10 @@ import torch
 
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.split import ImageSplit, held_out
+from snntrain.registry import register
 
 
+@register("data")
 class Digits(ImageDataModule):
     """1,797 handwritten digits of 8×8 pixels with 17 gray levels; a fifth, the same for every seed, is the test set.
 

@@ -12,6 +12,7 @@ from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.split import FrameSplit, held_out
+from snntrain.registry import register
 
 #: Part of the cache's key: raise it when a reader changes, so that frames made from its earlier output are not reused.
 READER = 2
@@ -23,6 +24,7 @@ SPLIT_FOLDERS = {
 }
 
 
+@register("data")
 class EventFolder(EventDataModule):
     """Class folders of recordings in a format that read_events reads.
 

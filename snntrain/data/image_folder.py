@@ -20,6 +20,7 @@ from snntrain.data.fingerprint import content_hash, listing_hash
 from snntrain.data.normalized import Normalized
 from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
 from snntrain.data.split import Split, held_out
+from snntrain.registry import register
 
 NAMED = 5  # files that an error or a warning names at most
 
@@ -88,6 +89,7 @@ def _from_0_to_1(picture: Tensor) -> Tensor:
     return picture if picture.is_floating_point() else picture.float() / 255
 
 
+@register("data")
 class ImageFolder(ImageDataModule):
     """Pictures of any size in a folder per class, found by the rules of torchvision.datasets.ImageFolder.
 

@@ -17,6 +17,7 @@ from snntrain.data.download import fetch
 from snntrain.data.source import missing_message
 from snntrain.data.split import ImageSplit
 from snntrain.files import naming
+from snntrain.registry import register
 
 MOST_BYTES = 256 * 2**20
 """Five times the size of the largest file when unpacked. A larger file is not MNIST's and is not read."""
@@ -34,6 +35,7 @@ UNPACKED_SHA256 = {
 }
 
 
+@register("data")
 class MNIST(ImageDataModule):
     """70,000 handwritten digits of 28×28 pixels, 10,000 of them for testing.
 
@@ -166,6 +168,7 @@ def _idx(content: bytes, sizes: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(count, *sizes)
 
 
+@register("data")
 class FashionMNIST(MNIST):
     """70,000 pictures of clothes, 28×28 pixels, 10,000 of them for testing.
 

@@ -19,6 +19,7 @@ from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
 from snntrain.data.tonic_reader import TonicReader
+from snntrain.registry import register
 
 
 class NeuromorphicDataModule(EventDataModule):
@@ -149,6 +150,7 @@ class _TrainAndTest(NeuromorphicDataModule):
         return self.ARCHIVES[part]
 
 
+@register("data")
 class NMNIST(_TrainAndTest):
     """N-MNIST: 70,000 recordings of MNIST's digits on a screen, 34×34, three saccades of 100 ms each.
 
@@ -163,6 +165,7 @@ class NMNIST(_TrainAndTest):
     ARCHIVES = {"train": "train.zip", "test": "test.zip"}
 
 
+@register("data")
 class DVSGesture(_TrainAndTest):
     """DVS128 Gesture: 11 gestures of 29 people, 128×128, cut into samples and with times in ms, as tonic offers it.
 
@@ -198,6 +201,7 @@ class _Undivided(NeuromorphicDataModule):
         return held_out(labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
 
 
+@register("data")
 class CIFAR10DVS(_Undivided):
     """CIFAR10-DVS: 10,000 recordings of CIFAR-10's pictures on a screen, 128×128. Needs the package aedat.
 
@@ -222,6 +226,7 @@ class CIFAR10DVS(_Undivided):
         return torch.tensor(sides[0]), torch.tensor(sides[1])
 
 
+@register("data")
 class NCaltech101(_Undivided):
     """N-Caltech101: 8,709 recordings of Caltech101's pictures on a screen, each moved into the corner of 180×240.
 
@@ -241,6 +246,7 @@ class NCaltech101(_Undivided):
         return [self.CLASSES.index(name) for name in dataset.targets]
 
 
+@register("data")
 class ASLDVS(_Undivided):
     """ASL-DVS: 100,800 recordings of 24 letters of American Sign Language, 180×240; j and z, which move, are not in it.
 
@@ -306,6 +312,7 @@ class _Heidelberg(NeuromorphicDataModule):
             return file["labels"][()].astype(int).tolist()
 
 
+@register("data")
 class SHD(_Heidelberg):
     """Spiking Heidelberg Digits: 10,420 spoken digits, English and German, as spikes of 700 channels of a cochlea.
 
@@ -318,6 +325,7 @@ class SHD(_Heidelberg):
     PARTS = {"train": ({"train": True}, None), "test": ({"train": False}, None)}
 
 
+@register("data")
 class SSC(_Heidelberg):
     """Spiking Speech Commands: 105,829 spoken words of 35 kinds as spikes of 700 channels, with a validation set.
 

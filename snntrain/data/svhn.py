@@ -7,8 +7,10 @@ from torch import Tensor
 from torchvision import datasets
 
 from snntrain.data.cifar import VerifiedImages
+from snntrain.registry import register
 
 
+@register("data")
 class SVHN(VerifiedImages):
     """73,257 + 26,032 color pictures of digits, 32×32 pixels, from <root>/SVHN or <root>.
 

@@ -1,5 +1,7 @@
 """Export of trained nets: netx files for Loihi and its simulator, NIR graphs for other simulators and chips.
 
+It may import the net floor, graph and quantize, no Lightning and no config.
+
 print(plan(net, example))                        what becomes of every layer, or why not
 exported = export(net, "net.h5", example)        the file, and what belongs to it
 exported.logits(x)                               what it computes, in integers

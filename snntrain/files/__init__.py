@@ -1,6 +1,6 @@
 """Files that are written whole or not at all, carry a checksum in a run folder, and are named where they are damaged.
 
-Part of the ground floor: it imports the errors and process locks, and of torch only what reads and writes archives.
+On the ground floor: it may import the errors and process locks, and of torch only what reads and writes archives.
 """
 
 from snntrain.files.read_write import (

@@ -1,6 +1,6 @@
 """A net as a graph of its operations: traced, its batch normalizations fused, its nodes named, its coverage checked.
 
-Conversion, quantization and export begin with it. It imports the net floor, and none of the packages that use it.
+Conversion, quantization and export begin with it; it may import the net floor, and none of the packages that use it.
 """
 
 from snntrain.graph.coverage import DROPOUTS, LINEAR_LAYERS, MAX_POOLS, carriers, check_coverage

@@ -1,5 +1,7 @@
 """Fused kernels, generated from a neuron's step function.
 
+They may import the ground floor, base, functional and surrogate, and know no neuron by name.
+
 graph    the step and its gradient as scalar operations, traced from its torch code
 plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)

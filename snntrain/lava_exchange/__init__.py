@@ -1,6 +1,6 @@
 """Exchange with lava-dl: Loihi's trainable neuron, its quantizers, and conversion of layers into lava-dl's.
 
-Only what makes or runs objects of lava-dl needs it installed (scripts/install_lava.py).
+It may import the net floor; only what makes or runs objects of lava-dl needs it installed (scripts/install_lava.py).
 """
 
 from snntrain.lava_exchange.block import (

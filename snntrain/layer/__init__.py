@@ -1,4 +1,7 @@
-"""Layers with step modes."""
+"""Layers with step modes.
+
+They may import the ground floor, base, functional and neuron.
+"""
 
 from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAttention
 from snntrain.layer.branch import Branches, Residual

@@ -1,4 +1,7 @@
-"""Spiking neurons, readouts that do not spike, and the ReLU of ANN twins."""
+"""Spiking neurons, readouts that do not spike, and the ReLU of ANN twins.
+
+They may import the ground floor, base, functional, surrogate and kernel.
+"""
 
 from snntrain.neuron.adaptive import AdaptBaseNode, IzhikevichNode
 from snntrain.neuron.atif import ATIFNode

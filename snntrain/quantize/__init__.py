@@ -1,5 +1,7 @@
 """Quantized spiking nets: fine-tuning, and an engine that computes in integers alone.
 
+It may import the net floor, graph and ann2snn, no Lightning and no config.
+
 net = prepare(trained, preset("w4v8"))     a copy whose layers and neurons exchange integers
 observe(net, loader)                       ranges and steps
 …                                          train it like any other net

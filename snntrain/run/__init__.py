@@ -1,1 +1,4 @@
-"""A run from command line to report."""
+"""One run, from its checked config to its report.
+
+It may import everything but lab.
+"""

@@ -1,4 +1,7 @@
-"""LightningModules: the loss, the metrics and the optimizer of a training."""
+"""LightningModules: the loss, the readout, the metrics and the optimizer of a training.
+
+They may import the library and data, nothing of config or run.
+"""
 
 from snntrain.task.classification import Classification
 from snntrain.task.loss import LOSSES

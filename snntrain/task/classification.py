@@ -1,6 +1,6 @@
 """Classification: images or sequences in, one class out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,16 +13,19 @@ from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
+from snntrain.registry import register
 from snntrain.task import loss as losses
 from snntrain.task.chunk import GRADIENTS, refuse_unknown_states, refuse_whole_sequence, run_in_chunks
+from snntrain.task.metric import make_metrics
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.optimizer import configure
-from snntrain.task.readout import READOUTS, read_out
+from snntrain.task.readout import make_readout
 
 # (x, labels) or (x, labels, index)
 Batch = tuple[Tensor, ...]
 
 
+@register("task")
 class Classification(pl.LightningModule):
     """Train a network to tell classes apart; resets the neurons before every batch.
 
@@ -32,12 +35,15 @@ class Classification(pl.LightningModule):
         T: time steps per sample, ≥ 1; a network without state takes one.
         num_classes: number of classes K.
         optim: config of the optimizer, see snntrain.task.optimizer.
-        readout: 'rate', 'membrane', 'last' or 'max', see read_out.
+        readout: 'rate', 'membrane', 'last', 'max' or one of a plugin, or {name: …} with its arguments.
         readout_tau: time constant of the membrane readout, > 1.
-        loss: 'cross_entropy' or 'mse', of the readout; 'tet', of every step.
-        label_smoothing: of the cross-entropies, in [0, 1).
+        loss: 'cross_entropy' or 'mse', of the readout; 'tet', of every step; one of a plugin, or {name: …} with its
+            arguments, see snntrain.task.loss.Loss.
+        label_smoothing: of the cross-entropies, in [0, 1). This and the next two reach every loss with such arguments.
         tet_weight: λ of the TET loss, in [0, 1].
         tet_potential: potential that the TET loss pulls the outputs to.
+        metrics: {name: …} of each registered metric, a torchmetrics.Metric of scores [N, K] and labels [N]; logged as
+            val/<name> and test/<name>. One that takes num_classes gets it.
         chunk: time steps that the network gets at a time, ≥ 1, to save memory; None: the whole sequence.
         chunk_gradient: 'exact' or 'truncated', see run_in_chunks.
         mixup, cutmix: alpha > 0 mixes training samples, see Mixing; 0: off. If both are on, one of them for each batch.
@@ -62,9 +68,9 @@ class Classification(pl.LightningModule):
         T: int,
         num_classes: int,
         optim: dict[str, Any],
-        readout: str = "rate",
+        readout: str | Mapping[str, Any] = "rate",
         readout_tau: float = 2.0,
-        loss: str = "cross_entropy",
+        loss: str | Mapping[str, Any] = "cross_entropy",
         label_smoothing: float = 0.0,
         tet_weight: float = 0.05,
         tet_potential: float = 1.0,
@@ -74,17 +80,19 @@ class Classification(pl.LightningModule):
         cutmix: float = 0.0,
         compile: bool = False,
         seed: int = 0,
+        metrics: Sequence[str | Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.net = net
         self.encoder = encoder
         self.T = integer(self, "T", T, at_least=1)
-        self.readout = choice(self, "readout", readout, READOUTS)
         self.readout_tau = real(self, "readout_tau", readout_tau, above=1)
-        self.loss = choice(self, "loss", loss, losses.LOSSES)
+        self.read_out = make_readout(readout, {"readout_tau": self.readout_tau})
         self.label_smoothing = real(self, "label_smoothing", label_smoothing, at_least=0, below=1)
         self.tet_weight = real(self, "tet_weight", tet_weight, at_least=0, at_most=1)
         self.tet_potential = real(self, "tet_potential", tet_potential)
+        named = ("label_smoothing", "tet_weight", "tet_potential")
+        self.loss = losses.Loss(loss, {name: getattr(self, name) for name in named})
         self.chunk = None if chunk is None else integer(self, "chunk", chunk, at_least=1)
         self.chunk_gradient = choice(self, "chunk_gradient", chunk_gradient, GRADIENTS)
         if self.chunk is not None:
@@ -101,6 +109,7 @@ class Classification(pl.LightningModule):
             }
         )
         self.mean_loss = nn.ModuleDict({f"{stage}_loss": losses.MeanLoss() for stage in ("train", "val", "test")})
+        self.metrics = make_metrics(metrics, num_classes)
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.is_compiled = flag(self, "compile", compile)
         if self.is_compiled:
@@ -149,15 +158,11 @@ class Classification(pl.LightningModule):
 
     def scores(self, y_seq: Tensor) -> Tensor:
         """One score per class from the outputs over time: [T, N, K] → [N, K]."""
-        return read_out(y_seq, self.readout, self.readout_tau)
+        return self.read_out(y_seq)
 
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
         """The loss of outputs [T, N, K] for labels [N] or shares of the classes [N, K]."""
-        if self.loss == "tet":
-            return losses.tet(y_seq, target, self.tet_weight, self.tet_potential, self.label_smoothing)
-        if self.loss == "mse":
-            return losses.mse(self.scores(y_seq), target)
-        return losses.cross_entropy(self.scores(y_seq), target, self.label_smoothing)
+        return self.loss(y_seq, self.scores, target)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)
@@ -226,6 +231,9 @@ class Classification(pl.LightningModule):
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(target))
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(target))
         self.log(f"{stage}/acc", accuracy, on_step=False, on_epoch=True, batch_size=len(target))
+        for name, metric in self.metrics[stage].items() if stage != "train" else ():
+            metric.update(scores, target)
+            self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(target))
         return scores
 
 

@@ -1,40 +1,78 @@
 """Losses of a classifier over time. Targets are labels [N], or shares of the classes [N, K] where samples are mixed."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-LOSSES = ("cross_entropy", "mse", "tet")
+from snntrain.binding import bind_named
+from snntrain.registry import register, table
+
+LOSSES = table("loss")
+"""Name → loss, those of plugins included."""
 
 
+class Loss(nn.Module):
+    """The loss that a setting describes.
+
+    A registered loss is a function, or a class whose objects are called. It takes by name what it needs of `y_seq`, the
+    outputs [T, N, K], `scores` [N, K], what the readout makes of them, and `target`, labels [N] or shares [N, K].
+
+    Args:
+        setting: a name, or {name: …} with the loss's arguments.
+        offered: arguments for losses that take them and whose setting leaves them out.
+
+    Raises: ValueError with the nearest name or argument.
+    """
+
+    def __init__(self, setting: Any, offered: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.loss = bind_named("loss", setting, "task.loss", ("y_seq", "scores", "target"), offered)
+        call = self.loss.forward if isinstance(self.loss, nn.Module) else self.loss
+        self.takes = frozenset(inspect.signature(call).parameters)
+
+    def forward(self, y_seq: Tensor, read_out: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+        """The loss; scores are only computed for a loss that takes them."""
+        given = {"y_seq": y_seq, "target": target}
+        if "scores" in self.takes:
+            given["scores"] = read_out(y_seq)
+        return self.loss(**{name: value for name, value in given.items() if name in self.takes})
+
+
+@register("loss")
 def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of the readout: scores [N, K], target [N] or [N, K]."""
     return F.cross_entropy(scores, target, label_smoothing=label_smoothing)
 
 
+@register("loss")
 def mse(scores: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of the readout from the one-hot target, used on firing rates (Fang et al., ICCV 2021)."""
     expected = F.one_hot(target, scores.shape[1]) if target.dim() == 1 else target
     return F.mse_loss(scores, expected.to(scores.dtype))
 
 
-def tet(y_seq: Tensor, target: Tensor, weight: float, potential: float, label_smoothing: float = 0.0) -> Tensor:
+@register("loss")
+def tet(y_seq: Tensor, target: Tensor, tet_weight: float, tet_potential: float, label_smoothing: float = 0.0) -> Tensor:
     """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull toward one
     potential.
 
     Args:
         y_seq: outputs [T, N, K].
         target: [N] or [N, K].
-        weight: λ in (1 − λ)·mean_t CE(y[t], target) + λ·MSE(y_seq, potential), in [0, 1].
-        potential: what the outputs are pulled to, usually the firing threshold.
+        tet_weight: λ in (1 − λ)·mean_t CE(y[t], target) + λ·MSE(y_seq, tet_potential), in [0, 1].
+        tet_potential: what the outputs are pulled to, usually the firing threshold.
         label_smoothing: of the cross-entropy.
 
     Source: Deng et al., ICLR 2022, arXiv 2202.11946.
     """
     of_every_step = torch.cat([target] * y_seq.shape[0])
     per_step = F.cross_entropy(y_seq.flatten(0, 1), of_every_step, label_smoothing=label_smoothing)
-    return (1 - weight) * per_step + weight * (y_seq - potential).square().mean()
+    return (1 - tet_weight) * per_step + tet_weight * (y_seq - tet_potential).square().mean()
 
 
 class MeanLoss(Metric):

@@ -1,6 +1,6 @@
 """Online training: each time step is learned from at once, no graph is kept over time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,10 +12,11 @@ from snntrain import functional
 from snntrain.arguments import flag, real
 from snntrain.hooks import step_mode_of, supported_step_modes
 from snntrain.leftover import naming_what_was_not_reset
-from snntrain.task import loss as losses
+from snntrain.registry import register
 from snntrain.task.classification import Batch, Classification
 
 
+@register("task")
 class OnlineClassification(Classification):
     """Train a network step by step: forward, loss and backward of one time step before the next one begins.
 
@@ -24,7 +25,7 @@ class OnlineClassification(Classification):
     constants. Normalization takes the statistics of one step.
 
     Args:
-        loss: 'cross_entropy' or 'mse', of every step.
+        loss: 'cross_entropy', 'mse' or one of a plugin, of every step, whose scores are its outputs.
         online_step: update the weights after each time step, T times per batch, instead of once with the sum of the
             steps' gradients.
         gradient_clip_val: largest norm of the gradients at an update, > 0; None: any. It stands for the trainer's
@@ -45,9 +46,9 @@ class OnlineClassification(Classification):
         T: int,
         num_classes: int,
         optim: dict[str, Any],
-        readout: str = "rate",
+        readout: str | Mapping[str, Any] = "rate",
         readout_tau: float = 2.0,
-        loss: str = "cross_entropy",
+        loss: str | Mapping[str, Any] = "cross_entropy",
         label_smoothing: float = 0.0,
         online_step: bool = False,
         gradient_clip_val: float | None = None,
@@ -55,15 +56,16 @@ class OnlineClassification(Classification):
         cutmix: float = 0.0,
         compile: bool = False,
         seed: int = 0,
+        metrics: Sequence[str | Mapping[str, Any]] = (),
     ) -> None:
         _refuse_sequences_only(net)
         functional.set_step_mode(net, self.step_mode)
-        if loss == "tet":
+        if (loss.get("name") if isinstance(loss, Mapping) else loss) == "tet":
             raise ValueError(
                 "OnlineClassification: loss 'tet' is a mean over the steps, as every loss is here; use 'cross_entropy' "
                 "or 'mse'."
             )
-        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile, "seed": seed}
+        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile, "seed": seed, "metrics": metrics}
         super().__init__(
             net, encoder, T, num_classes, optim, readout, readout_tau, loss, label_smoothing=label_smoothing, **more
         )
@@ -86,9 +88,7 @@ class OnlineClassification(Classification):
 
     def step_loss(self, y: Tensor, target: Tensor) -> Tensor:
         """The loss of one step's outputs [N, K]."""
-        if self.loss == "mse":
-            return losses.mse(y, target)
-        return losses.cross_entropy(y, target, self.label_smoothing)
+        return self.loss(y[None], lambda y_seq: y_seq[0], target)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)

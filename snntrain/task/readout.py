@@ -1,30 +1,67 @@
 """From the output over time to one score per class."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from torch import Tensor
 
+from snntrain.binding import bind_named
 from snntrain.neuron import NonSpikingLIFNode
+from snntrain.registry import register, table
 
-READOUTS = ("rate", "membrane", "last", "max")
+READOUTS = table("readout")
+"""Name → readout, those of plugins included."""
 
 
-def read_out(y_seq: Tensor, readout: str, tau: float = 2.0) -> Tensor:
-    """Scores of a sequence of outputs.
+@register("readout")
+def rate(y_seq: Tensor) -> Tensor:
+    """Mean over T: the firing rate if the outputs are spikes."""
+    return y_seq.mean(0)
+
+
+@register("readout")
+def membrane(y_seq: Tensor, readout_tau: float = 2.0) -> Tensor:
+    """Potential at the last step of a leaky integrator that never fires: v' = v + (y − v)/readout_tau from v = 0."""
+    return NonSpikingLIFNode(readout_tau, decode="last-mem")(y_seq)
+
+
+@register("readout")
+def last(y_seq: Tensor) -> Tensor:
+    """The output of the last step."""
+    return y_seq[-1]
+
+
+@register("readout", "max")
+def largest(y_seq: Tensor) -> Tensor:
+    """The largest output over T."""
+    return y_seq.amax(0)
+
+
+def make_readout(
+    setting: Any, offered: Mapping[str, Any] | None = None, path: str = "task.readout"
+) -> Callable[[Tensor], Tensor]:
+    """Make the function outputs [T, N, K] → scores [N, K] that a setting describes.
+
+    A registered readout is a function of `y_seq`, or a class whose objects are called with it.
 
     Args:
-        y_seq: outputs [T, N, K]: spikes, or the currents of a last layer without neuron.
-        readout: 'rate': mean over T, the firing rate if the outputs are spikes.
-            'membrane': potential at the last step of a leaky integrator that never fires, v' = v + (y − v)/tau from v
-                = 0.
-            'last': the output of the last step. 'max': the largest output over T.
-        tau: time constant of that integrator in time steps, > 1.
+        setting: a name, {name: …} with the readout's arguments, or the function itself.
+        offered: arguments for readouts that take them and whose setting leaves them out.
+        path: the setting's place, for errors.
 
-    Returns: [N, K].
+    Raises: ValueError with the nearest name or argument.
+    """
+    return bind_named("readout", setting, path, ("y_seq",), offered)
+
+
+def read_out(y_seq: Tensor, readout: Any, tau: float = 2.0) -> Tensor:
+    """Scores [N, K] of outputs [T, N, K]: spikes, or the currents of a last layer without neuron.
+
+    Args:
+        y_seq: the outputs.
+        readout: as in make_readout.
+        tau: time constant of the readout 'membrane' in time steps, > 1.
+
     Source: Eshraghian et al., Proc. IEEE 2023 (survey of readouts and losses).
     """
-    if readout == "rate":
-        return y_seq.mean(0)
-    if readout == "membrane":
-        return NonSpikingLIFNode(tau, decode="last-mem")(y_seq)
-    if readout == "last":
-        return y_seq[-1]
-    return y_seq.amax(0)
+    return make_readout(readout, {"readout_tau": tau})(y_seq)

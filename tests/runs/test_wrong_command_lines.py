@@ -64,7 +64,7 @@ WRONG = {
     "negative seed": (["seed=-1"], ["seed must be an integer ≥ 0"]),
     "negative learning rate": (["optim.lr=-1"], ["optim.lr must be a finite number ≥ 0", "-1"]),
     "batch size 0": (["data.batch_size=0"], ["batch_size must be an integer ≥ 1"]),
-    "unknown readout": (["task.readout=mean"], ["task", "readout", "'rate'"]),
+    "unknown readout": (["task.readout=mean"], ["task.readout", "'mean'", "membrane", "rate"]),
     "spikes into an ANN": (["neuron=relu", "encoder=poisson"], ["PoissonEncoder", "encoder=direct"]),
     "not an override": (["neuron"], ["'neuron'", "key=value"]),
     "unbalanced bracket": (["neuron.tau=[1"], ["neuron.tau=[1", "key=value"]),

@@ -16,12 +16,14 @@ from snntrain.kernel.backend import plan_for
 from snntrain.lab.experiment.record_page import mean_and_std
 from snntrain.model import build
 from snntrain.quantize import PRESETS
+from snntrain.task.loss import Loss
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs/conversion.md").read_text(encoding="utf-8")
 QUANTIZATION = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
 LAVA = (ROOT / "docs/lava.md").read_text(encoding="utf-8")
+KERNELS = (ROOT / "docs/kernels.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -29,7 +31,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def example(containing: str) -> dict:
     """The names that one example defines."""
     (code,) = (text for text in EXAMPLES if containing in text)
-    names: dict = {}
+    names: dict = {"__name__": "example"}
     exec(compile(code, "README.md", "exec"), names)
     return names
 
@@ -53,6 +55,15 @@ def test_the_neuron_is_registered_fused_and_learns(monkeypatch):
     assert torch.equal(outcomes[0][0], outcomes[1][0]) and outcomes[0][0].sum() > 0
     for ours, theirs in zip(*outcomes, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_focal_loss_is_the_cross_entropy_without_its_focus(monkeypatch):
+    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
+    example("def focal")
+    outputs, target = torch.randn(3, 4, 5), torch.tensor([0, 4, 2, 2])
+    expected = torch.nn.functional.cross_entropy(outputs[-1], target)
+    found = Loss({"name": "focal", "gamma": 0.0})(outputs, lambda y_seq: y_seq[-1], target)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_library_example_runs():
@@ -104,6 +115,14 @@ def test_a_net_is_exported_as_the_example_says(tmp_path, monkeypatch, capsys):
     entries = yaml.safe_load(*re.findall(r"```yaml\n(.*?)```", LAVA, flags=re.DOTALL))["layers"]
     entries[-1]["out_features"] = 3
     build(entries, (1, 8, 8), {"name": "CubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25})
+
+
+def test_the_kernels_are_those_that_are_generated(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", KERNELS, flags=re.DOTALL)
+    exec(compile(code, "kernels.md", "exec"), {})
+    printed = capsys.readouterr().out
+    shown = re.findall(r"```(?:numba|cuda)\n(.*?)```", KERNELS, flags=re.DOTALL)
+    assert len(shown) == 2 and all(kernel in printed for kernel in shown)
 
 
 def test_the_tables_of_results_are_those_of_the_records():

@@ -1,6 +1,6 @@
 """Fit-end callbacks: conversion, quantization and export of a copy of the trained net when its training has ended.
 
-They import the library (ann2snn, quantize, export) and Lightning, nothing of config or run.
+They may import the library (ann2snn, quantize, export) and Lightning, nothing of config or run.
 """
 
 from snntrain.callback.fit_end.ann_to_snn import AnnToSnn

@@ -24,8 +24,10 @@ from snntrain.files.archive import write_checkpoint
 from snntrain.functional import copy_net, set_step_mode
 from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
+from snntrain.registry import register
 
 
+@register("callback")
 class AnnToSnn(FitEnd):
     """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
 

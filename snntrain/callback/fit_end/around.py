@@ -44,7 +44,7 @@ class Reader(pl.LightningModule):
 
     def scores(self, y_seq: Tensor) -> Tensor:
         """One score per class: [T, N, K] → [N, K]."""
-        return read_out(y_seq, self.readout) if isinstance(self.readout, str) else self.readout(y_seq)
+        return read_out(y_seq, self.readout)
 
 
 class Loaders:

@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch import Tensor, nn
 
-from snntrain.arguments import choice, integer
+from snntrain.arguments import integer
 from snntrain.callback.fit_end.around import Loaders, Reader, best_net, fine_tune, first_sample
 from snntrain.files import checksums
 from snntrain.functional import copy_net
 from snntrain.signature import merge_signature
-from snntrain.task.readout import READOUTS
+from snntrain.task.readout import make_readout
 from snntrain.terminal import terminal
 
 
@@ -82,14 +82,13 @@ class FitEnd(pl.Callback):
             T: time steps that `encoder` makes of a sample, ≥ 1; needed with an encoder.
             encoder: (x [N, *], T) → [T, N, *]. None: the data are sequences [T, N, *] already or, after AnnToSnn, x is
                 shown at each of its T steps.
-            readout: outputs [T, N, K] → scores [N, K], or a name in snntrain.task.readout.READOUTS.
+            readout: outputs [T, N, K] → scores [N, K], or the name of a registered readout.
 
         train.py sets none of them: there the run's own T, encoder and readout are used.
         """
         self.T = None if T is None else integer(self, "T", T, at_least=1)
         self.encoder, self.readout = encoder, readout
-        if isinstance(readout, str):
-            choice(self, "readout", readout, READOUTS)
+        make_readout(readout, path=f"{type(self).__name__}: readout")
         if encoder is not None and T is None:
             raise ValueError(f"{type(self).__name__}: an encoder needs the number of time steps. Give T as well.")
         self.is_deferred = False

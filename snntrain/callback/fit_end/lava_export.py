@@ -23,10 +23,12 @@ from snntrain.files import write_json, write_text
 from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
+from snntrain.registry import register
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
 
+@register("callback")
 class LavaExport(FitEnd):
     """Export to netx, run the file in the emulator and in Lava's simulator, count what differs.
 

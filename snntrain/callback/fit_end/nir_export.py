@@ -14,8 +14,10 @@ from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
 from snntrain.quantize import QuantizedNet
+from snntrain.registry import register
 
 
+@register("callback")
 class NirExport(FitEnd):
     """Export to NIR, which snnTorch and Norse read.
 

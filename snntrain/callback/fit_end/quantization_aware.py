@@ -30,10 +30,12 @@ from snntrain.quantize import (
     preset,
     to_integer,
 )
+from snntrain.registry import register
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 
 
+@register("callback")
 class QuantizationAware(FitEnd):
     """Quantize, fine-tune, convert to integers, compare.
 

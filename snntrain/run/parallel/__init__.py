@@ -1,1 +1,4 @@
-"""One run on several devices."""
+"""One run on several devices.
+
+It may import what run may: everything but lab.
+"""

@@ -9,6 +9,21 @@ from typing import Any
 _FRAME = pathlib.Path(__file__).parent  # page.html.j2 and page.css
 
 
+def environment(*folders: pathlib.Path, filters: Mapping[str, Callable[..., str]] | None = None) -> Any:
+    """The jinja2.Environment that reads templates from these folders; whatever they show is escaped."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(filters or {})
+    return made
+
+
 def render(
     template: pathlib.Path,
     *,
@@ -17,7 +32,6 @@ def render(
     tiles: Sequence[tuple[str, Any, str]],
     links: Sequence[tuple[str, str]] = (),
     script: str = "",
-    filters: Mapping[str, Callable[..., str]] | None = None,
     **content: Any,
 ) -> str:
     """The text of a page, which needs no server and loads nothing.
@@ -29,27 +43,20 @@ def render(
         tiles: (label, value, detail) of the large numbers at the top.
         links: (id, title) of the sections, for the navigation.
         script: JavaScript; the page runs this and nothing else, whatever the files of a run hold.
-        filters: of the template.
         content: what the template shows.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, _FRAME]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(filters or {})
-    text = environment.get_template(template.name).render(
-        kind=template.name.partition(".")[0],
-        title=title,
-        heading=heading,
-        tiles=tiles,
-        links=links,
-        script=script,
-        digest=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
-        **content,
+    text = (
+        environment(template.parent, _FRAME)
+        .get_template(template.name)
+        .render(
+            kind=template.name.partition(".")[0],
+            title=title,
+            heading=heading,
+            tiles=tiles,
+            links=links,
+            script=script,
+            digest=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+            **content,
+        )
     )
     return text.encode("utf-8", "replace").decode("utf-8")  # a run's file may hold half a surrogate pair

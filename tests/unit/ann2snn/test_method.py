@@ -11,8 +11,9 @@ from live_memory import LiveBytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snntrain import registry
 from snntrain.ann2snn import METHODS, Method, Setting, convert, make_method, prepare, rectifiers
-from snntrain.ann2snn.method import BINS, LTB, ChannelMSE, MaxNorm, RobustNorm, mean_outputs, named
+from snntrain.ann2snn.method import BINS, LTB, ChannelMSE, MaxNorm, RobustNorm, mean_outputs
 
 ALL = ["channel_mse", "ltb", "max_norm", "robust_norm"]
 
@@ -340,9 +341,10 @@ def test_wrong_steps_are_named():
 
 
 def test_a_method_of_ones_own_can_be_registered(monkeypatch):
-    monkeypatch.setattr("snntrain.ann2snn.method.METHODS", dict(METHODS))
+    monkeypatch.setattr(registry, "_ENTRIES", {**registry._ENTRIES, "conversion method": dict(METHODS)})
+    monkeypatch.setattr("snntrain.ann2snn.method.METHODS", registry.table("conversion method"))
 
-    @named("twice_the_mean")
+    @registry.register("conversion method", "twice_the_mean")
     class TwiceTheMean(Method):
         def fit(self, gm, loader, T, device=None):
             return {name: Setting(2 * mean, mean / T) for name, mean in mean_outputs(gm, loader).items()}

@@ -132,7 +132,10 @@ REFUSED = {
     "two betas": (["optim.betas=[0.9]"], ["optim.betas must be a list of 2, got [0.9]"]),
     "target without a dot": (["optim._target_=AdamW"], ["optim._target_ must be a dotted name", "'AdamW'"]),
     "target in the wrong case": (["data._target_=snntrain.data.Digts"], ["Did you mean Digits?"]),
-    "callback without a target": (["+callbacks.mine={patience: 3}"], ["callbacks.mine._target_ must be a dotted name"]),
+    "callback without a target": (
+        ["+callbacks.mine={patience: 3}"],
+        ["callbacks.mine.name, a registered callback, or callbacks.mine._target_, a dotted name"],
+    ),
     "callback of nothing": (["callbacks.progress=null"], ["callbacks.progress must be a mapping, got None"]),
     "argument of a callback": (
         ["callbacks.spike_statistics.every_n_batch=2"],

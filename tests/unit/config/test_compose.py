@@ -66,7 +66,7 @@ REFUSED = {
     "choice in quotes": ("neuron='lfi'", ["Did you mean lif?"]),
     "choice that is a number": ("neuron=3", ["'3' is not a choice of the group neuron"]),
     "choice that is nothing": ("neuron=null", ["'null' is not a choice of the group neuron"]),
-    "choice that is a mapping": ("neuron={name: LIFNode}", ["is not a choice of the group neuron"]),
+    "choice that is a mapping": ("neuron={name: LIFNode}", ["neuron is a group", "neuron.name=LIFNode"]),
     "choice in a list": ("callbacks=[default,earlystopping]", ["'earlystopping'", "Did you mean early_stopping?"]),
     "choice in a sweep": ("neuron=lif,plfi", ["'plfi'", "Did you mean plif?"]),
     "choice in a sweep by function": ("neuron=choice(lif,plfi)", ["'plfi'", "Did you mean plif?"]),

@@ -55,3 +55,10 @@ def test_stages_of_format_2_are_fit_end_callbacks_in_the_order_in_which_they_ran
         migrate({**old, "stages": {"mine": {}}}, 2, "a run")
     with pytest.raises(UsageError, match="not one of format 2"):
         migrate(old, 2, "a run")
+
+
+@pytest.mark.parametrize("target", ["snntrain.task.Classification", "mine.Task"])
+def test_tasks_of_format_2_have_no_further_metrics(target):
+    old = {**asdict(Config()), "stages": {}, "task": {"_target_": target, "loss": "mse"}}
+    more = {"metrics": []} if target.startswith("snntrain") else {}
+    assert migrate(old, 2, "a run")["task"] == {"_target_": target, "loss": "mse", **more}

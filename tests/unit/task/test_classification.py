@@ -224,9 +224,7 @@ def test_compiling_exact_chunks_is_refused():
     [
         ("compile", 1, "True or False"),
         ("T", 0, "an integer ≥ 1"),
-        ("readout", "mean", "one of 'rate', 'membrane', 'last', 'max'"),
         ("readout_tau", 1.0, "> 1"),
-        ("loss", "hinge", "one of 'cross_entropy', 'mse', 'tet'"),
         ("label_smoothing", 1.0, "< 1"),
         ("label_smoothing", -0.1, "≥ 0"),
         ("tet_weight", 1.1, "≤ 1"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from small_training import Patches, small_task
 
 from snntrain.ann2snn import QCFSRectifier, SpikingNet, convert
-from snntrain.callback.fit_end import AnnToSnn, FitEnd, Trained, run_in_turn
+from snntrain.callback.fit_end import AnnToSnn, FitEnd, NirExport, Trained, run_in_turn
 from snntrain.callback.fit_end.ann_to_snn import analog_net
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -237,6 +237,13 @@ def test_a_plugins_fit_end_callback_runs_after_the_test(program, tmp_path):
 def test_stages_are_answered_with_their_new_place():
     with pytest.raises(UsageError, match=r"stages\.<name> is now callbacks\.<name>\. Write callbacks\.qat\.epochs=1"):
         compose(["callbacks=[default,qat]", "stages.qat.epochs=1"])
+
+
+def test_a_mistyped_readout_of_a_plain_trainer_is_refused_with_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"NirExport: readout: 'rat' is not a registered readout\. Did you mean rate\?"
+    ):
+        NirExport(readout="rat")
 
 
 def test_what_the_run_decides_cannot_be_given_to_a_callback():

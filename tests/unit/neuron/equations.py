@@ -38,10 +38,10 @@ class Golden:
     extra: dict[str, float] = field(default_factory=dict)
 
 
-def check_golden(case: Golden, step_mode: str, potential: str = "v") -> None:
+def check_golden(case: Golden, step_mode: str, potential: str = "v", backend: str = "torch") -> None:
     """Run X and compare with the six-digit numbers of the case."""
     node = case.make()
-    node.backend, node.step_mode = "torch", step_mode
+    node.backend, node.step_mode = backend, step_mode
     x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
     if step_mode == "s":
         out, v = map(torch.stack, zip(*[(node(x_t), getattr(node, potential)) for x_t in x], strict=True))
@@ -236,6 +236,7 @@ def check_equations(
     parameters: dict[str, float] | None = None,
     exact: bool = True,
     bound: float = 1e5,
+    backend: str = "torch",
 ) -> None:
     """The node equals the equations in outputs, states and gradients, by steps, as one sequence and in chunks.
 
@@ -267,7 +268,7 @@ def check_equations(
     runs = {"steps": in_steps, "sequence": in_chunks, "chunks": lambda node, x: in_chunks(node, x, problem.sizes)}
     for way, run in runs.items():
         node = make().double()
-        node.backend = "torch"
+        node.backend = backend
         node.store_v_seq = way == "sequence"
         inputs = torch.tensor(problem.x, dtype=torch.float64, requires_grad=True)
         states = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in problem.states]
@@ -297,11 +298,12 @@ def check_float32(
     constants: dict[str, Any],
     problem: Drawn,
     parameters: dict[str, float] | None = None,
+    backend: str = "torch",
 ) -> None:
     """In float32 outputs and states have the very bits of the equations, operation by operation."""
     parameters = parameters or {}
     node = make()
-    node.backend = "torch"
+    node.backend = backend
     table = Constants(lambda z: 0.0, np.float32, **constants, v_threshold=problem.threshold)
     x, states, learned = (
         [Dual(np.float32(value)) for value in values] for values in (problem.x, problem.states, parameters.values())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from promises import in_chunks, in_steps, random
+from promises import in_chunks, in_steps, random, with_potentials
 from torch import Tensor
 
 from snntrain.base import MemoryModule
@@ -25,7 +25,7 @@ ROUNDED = {"rel": 6e-6, "abs": 1e-12}  # the golden numbers have six digits
 
 @dataclass
 class Golden:
-    """Outputs of X, potentials after reset, last values of other states, and gradients of Σ t·s[t] + v[6].
+    """Outputs of x, potentials after reset, last values of other states, and gradients of Σ t·s[t] + v[6].
 
     `extra` holds the gradients of parameters.
     """
@@ -36,25 +36,17 @@ class Golden:
     g: list[float]
     states: dict[str, float] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
+    x: list[float] = field(default_factory=lambda: X)
 
 
-def check_golden(case: Golden, step_mode: str, potential: str = "v", backend: str = "torch") -> None:
-    """Run X and compare with the six-digit numbers of the case."""
+def check_golden(case: Golden, step_mode: str) -> None:
+    """Run x and compare with the six-digit numbers of the case."""
     node = case.make()
-    node.backend, node.step_mode = backend, step_mode
-    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
-    if step_mode == "s":
-        out, v = map(torch.stack, zip(*[(node(x_t), getattr(node, potential)) for x_t in x], strict=True))
-        assert v.tolist() == pytest.approx(case.v, **ROUNDED)
-    else:
-        if hasattr(node, "store_v_seq"):
-            node.store_v_seq = True
-        out = node(x)
-        if hasattr(node, "store_v_seq"):
-            assert node.v_seq.tolist() == pytest.approx(case.v, **ROUNDED)
-    last = getattr(node, potential)
-    ((torch.arange(1, 7, dtype=torch.float64) * out).sum() + last).backward()
-    assert last.item() == pytest.approx(case.v[-1], **ROUNDED)
+    x = torch.tensor(case.x, dtype=torch.float64, requires_grad=True)
+    out, v = with_potentials(node, x, step_mode)
+    ((torch.arange(1, 7, dtype=torch.float64) * out).sum() + node.v).backward()
+    assert v.tolist() == pytest.approx(case.v, **ROUNDED)
+    assert node.v.item() == pytest.approx(case.v[-1], **ROUNDED)
     assert out.tolist() == pytest.approx(case.out, **ROUNDED)
     assert x.grad.tolist() == pytest.approx(case.g, **ROUNDED)
     for name, value in case.states.items():

@@ -51,6 +51,15 @@ def in_chunks(node: MemoryModule, x_seq: Tensor, sizes: Sequence[int] | None = N
     return torch.cat([node(chunk) for chunk in x_seq.split(list(sizes or [len(x_seq)]))])
 
 
+def with_potentials(node: MemoryModule, x_seq: Tensor, step_mode: str) -> tuple[Tensor, Tensor]:
+    """Outputs and potentials after reset, [T, *] each."""
+    node.step_mode = step_mode
+    if step_mode == "m":
+        node.store_v_seq = True
+        return node(x_seq), node.v_seq
+    return tuple(map(torch.stack, zip(*[(node(x), node.v) for x in x_seq], strict=True)))
+
+
 def one_call(node: nn.Module, x: Tensor, step_mode: str) -> Tensor:
     """x is one step [N, *]; in 'm' it is run as a sequence of one."""
     node.step_mode = step_mode

@@ -1,32 +1,35 @@
-"""IF, LIF and ParametricLIF against published numbers, and against their equations written as a plain loop."""
+"""Every neuron of one potential against published numbers, or numbers worked out from its paper's equations."""
 
-import itertools
-import math
 from functools import partial
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from equations import (
-    Constants,
-    Drawn,
-    Dual,
-    Golden,
-    check_equations,
-    check_float32,
-    check_golden,
-    drawn,
-    taus,
+from cases import with_threshold
+from equations import Golden, check_golden
+
+from snntrain.neuron import (
+    ComplementaryLIFNode,
+    EIFNode,
+    IFNode,
+    ILIFNode,
+    IzhikevichNode,
+    KLIFNode,
+    LIAFNode,
+    LIFNode,
+    ParametricLIFNode,
+    QIFNode,
+    RAFNode,
+    TernaryLIFNode,
 )
-from hypothesis import example, given, settings
-from torch import Tensor
 
-from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode
-from snntrain.surrogate import Sigmoid
-
-# --- golden numbers --------------------------------------------------------------------------------------------------
-
+KLIF = partial(KLIFNode, backend="torch")
+AS_LIF = {
+    "out": [0, 0, 0, 1, 0, 0],
+    "v": [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
+    "g": [0.537199, 0.935975, 0.816838, 1.20107, 1.34485, 1.06601],
+}
+IZHIKEVICH = {"a": 0.3, "b": 0.4, "v_reset": 0.2, "w_rest": 0.05}
+OSCILLATION = [50.0, 50.0, 20.0, 0.0, 0.0, 60.0]
 GOLDEN = {
     "IF r=0": Golden(
         IFNode,
@@ -71,136 +74,93 @@ GOLDEN = {
         [0.564322, 1.31336, 0.54557, 1.01767, 2.17369, 1.40018],
         extra={"w": 1.31523},
     ),
+    "Izhikevich a .3 b .4 v_reset .2 w_rest .05": Golden(
+        partial(IzhikevichNode, backend="torch", **IZHIKEVICH),
+        [0, 0, 0, 1, 0, 0],
+        [0.335, 0.788737, 0.544515, 0.2, 0.203334, -0.0382441],
+        [1.00799, 1.18042, 0.96632, 0.427705, 0.896748, 0.690078],
+        states={"w": 0.210347},
+    ),
+    "Izhikevich same, detach": Golden(
+        partial(IzhikevichNode, backend="torch", **IZHIKEVICH, detach_reset=True),
+        [0, 0, 0, 1, 0, 0],
+        [0.335, 0.788737, 0.544515, 0.2, 0.203334, -0.0382441],
+        [2.18455, 2.56746, 1.60545, 0.968921, 0.891619, 0.682819],
+        states={"w": 0.210347},
+    ),
+    "KLIF r=0": Golden(KLIF, **AS_LIF, extra={"k": 6.42696}),
+    "KLIF r=0 scale_reset": Golden(partial(KLIF, scale_reset=True), **AS_LIF, extra={"k": 4.59083}),
+    "KLIF scale_reset soft": Golden(
+        partial(KLIF, scale_reset=True, v_reset=None),
+        [0, 0, 0, 1, 0, 0],
+        [0.25, 0.725, 0.2125, 0.10625, 0.503125, 0.301563],
+        [0.451481, 0.881559, 1.05444, 1.94215, 1.36046, 1.04338],
+        extra={"k": 5.87878},
+    ),
+    "LIAF relu, threshold_related": Golden(
+        partial(LIAFNode, torch.relu, True, tau=2.0, backend="torch"),
+        [0, 0, 0, 0.10625, 0, 0],
+        [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
+        [0.0998276, 0.209102, 0.915853, 1.89518, 0.198193, 0.472812],
+    ),
+    "CLIF default": Golden(
+        partial(ComplementaryLIFNode, backend="torch"),
+        [0, 1, 0, 1, 0, 0],
+        [0.5, -0.281059, -0.440529, -0.00870572, 0.895647, 0.547824],
+        [0.783358, 1.56672, 0.755988, 1.55782, 3.1397, 5.38795],
+    ),
+    "QIF default": Golden(
+        partial(QIFNode, backend="torch"),
+        [0, 0, 0, 1, 0, 0],
+        [0.195, 0.736012, 0.562465, -0.1, 0.395, 0.365013],
+        [0.999718, 1.21765, 0.940044, 0.236885, 1.80908, 1.2501],
+    ),
+    "EIF default": Golden(
+        partial(EIFNode, backend="torch"),
+        [0, 1, 0, 1, 0, 0],
+        [0.403285, -0.1, 0.00328483, -0.1, 0.603285, 0.762355],
+        [0.960894, 1.14188, -0.265295, -0.5175, 2.81986, 2.56591],
+    ),
+    "ILIF default": Golden(
+        ILIFNode,
+        [0, 1, 0, 2, 1, 0],
+        [0.5, 0.325, -0.21875, -0.0546875, -0.113672, 0.071582],
+        [1, 2, 1, 4, 5, 6],
+    ),
+    "TernaryLIF default": Golden(
+        TernaryLIFNode,
+        [1, -1, 0, 0, 1, 0],
+        [0, 0, 0.3, -0.325, 0, -0.1],
+        [1, 0, 3.80595, 4.60542, 3.58766, 6.9],
+        x=[0.5, -1.2, 0.3, -0.4, 0.9, -0.1],
+    ),
+    "ATIF theta .9": Golden(
+        partial(with_threshold, 0.9),
+        [0, 0.9, 0, 0.9, 0.9, 0.9],
+        [0.5, 0.8, 0.5, 1.6, 1.6, 0.8],
+        [2.19486, 2.52451, 2.64956, 2.55288, 2.34466, 1.96259],
+        extra={"v_threshold": 7.84832},
+    ),
+    "RAF balanced": Golden(
+        RAFNode,
+        [0, 0, 1, 0, 0, 0],
+        [0.5, 0.992494, 1.17259, 1.12841, 1.07511, 1.61341],
+        [0.0275681, 0.0333279, 0.043264, 0.0569628, 0.059868, 0.0616027],
+        states={"w": 0.467585, "q": 0.729},
+        x=OSCILLATION,
+    ),
+    "RAF unbalanced": Golden(
+        partial(RAFNode, balanced=False),
+        [0, 0, 1, 1, 1, 1],
+        [0.5, 0.995, 1.18005, 1.15335, 1.11526, 1.66629],
+        [0.147725, 0.14833, 0.131673, 0.107284, 0.0717868, 0.0245986],
+        states={"w": 0.485939},
+        x=OSCILLATION,
+    ),
 }
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 @pytest.mark.parametrize("case", GOLDEN.values(), ids=GOLDEN)
 def test_neuron_gives_the_golden_numbers(case, step_mode):
-    check_golden(case, step_mode, backend="auto")
-
-
-# --- the equations as a plain loop -----------------------------------------------------------------------------------
-
-
-def integrate(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
-    h = v + x
-    s = c.fire(h)
-    return s, c.reset(h, s)
-
-
-def leaky(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
-    h = c.lif(x, v)
-    s = c.fire(h)
-    return s, c.reset(h, s)
-
-
-def parametric(x: Dual, v: Dual, c: Constants, w: Dual) -> tuple[Dual, ...]:
-    number = type(w.value)
-    dtype = torch.float32 if number is np.float32 else torch.float64
-    p = torch.sigmoid(torch.tensor(w.value, dtype=dtype)).item()  # torch's own: its last bit decides spikes
-    leak = w.through(number(p), p * (1 - p))
-    h = v + (x - (v - c.r)) * leak if c.decay_input else v - (v - c.r) * leak + x
-    s = c.fire(h)
-    return s, c.reset(h, s)
-
-
-KINDS = {"IF": (IFNode, integrate), "LIF": (LIFNode, leaky), "PLIF": (ParametricLIFNode, parametric)}
-
-
-def built(kind: str, tau: float, **common: Any) -> BaseNode:
-    if kind == "IF":
-        common.pop("decay_input")
-        return IFNode(**common)
-    return KINDS[kind][0](tau, **common)
-
-
-VARIANTS = [
-    (kind, v_reset, detach, decay)
-    for kind, v_reset, detach, decay in itertools.product(KINDS, (None, 0.0, -0.3), (False, True), (True, False))
-    if kind != "IF" or decay
-]
-over_variants = pytest.mark.parametrize("kind, v_reset, detach_reset, decay_input", VARIANTS)
-
-
-def compare(check: Any, kind: str, common: dict[str, Any], problem: Drawn, tau: float) -> None:
-    check(
-        lambda: built(kind, tau, **common, **problem.common()),
-        KINDS[kind][1],
-        common | {"tau": tau},
-        problem,
-        {"w": -math.log(tau - 1)} if kind == "PLIF" else None,
-        backend="auto",
-    )
-
-
-@over_variants
-@settings(max_examples=10, deadline=None)
-@given(problem=drawn(1), tau=taus)
-def test_values_and_gradients_follow_the_equations(kind, v_reset, detach_reset, decay_input, problem, tau):
-    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    compare(check_equations, kind, common, problem, tau)
-
-
-@over_variants
-@settings(max_examples=8, deadline=None)
-@given(problem=drawn(1), tau=taus)
-@example(problem=Drawn([3], [49.0, 98.0, 147.0], [0.0] * 3, [0.0], [0.0], 1.0, 4.0, "sigmoid"), tau=49.0)
-def test_float32_potentials_and_spikes_are_bit_for_bit_those_of_the_equations(
-    kind, v_reset, detach_reset, decay_input, problem, tau
-):
-    """Dividing by tau, in the written order: 1/tau·x or another order would differ in the last bit."""
-    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    compare(check_float32, kind, common, problem, tau)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_lif_divides_by_tau_where_a_reciprocal_would_lose_the_spike(step_mode, dtype):
-    """x = tau charges to exactly 1, but tau·(1/tau) is below 1 for these."""
-    taus = [49.0, 98.0, 103.0, 107.0] if dtype == torch.float64 else [41.0, 47.0, 55.0, 61.0]
-    number = np.float32 if dtype == torch.float32 else np.float64
-    for tau in taus:
-        assert number(tau) * (number(1) / number(tau)) < 1
-        node = LIFNode(tau=tau, step_mode=step_mode)
-        x = torch.full((1, 3) if step_mode == "m" else (3,), tau, dtype=dtype)
-        assert node(x).flatten().tolist() == [1, 1, 1], tau
-
-
-# --- the derivatives of the charge -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "kind, v_reset, decay_input", [(kind, r, decay) for kind, r, detach, decay in VARIANTS if not detach]
-)
-def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset, decay_input, backend):
-    node = built(
-        kind,
-        1.7,
-        v_reset=v_reset,
-        decay_input=decay_input,
-        surrogate_function=Sigmoid(2.0, spiking=False),
-        step_mode="m",
-        store_v_seq=True,
-    )
-    node.double()
-    names = [name for name, _ in node.named_parameters()]
-
-    def run(x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        node.reset()
-        node.v = v
-        s = torch.func.functional_call(node, dict(zip(names, parameters, strict=True)), (x,))
-        return s, node.v_seq
-
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(4, 3, dtype=torch.float64, generator=generator, requires_grad=True)
-    v = torch.randn(3, dtype=torch.float64, generator=generator, requires_grad=True)
-    parameters = [p.detach().clone().requires_grad_() for p in node.parameters()]
-    assert len(parameters) == (kind == "PLIF")
-    assert torch.autograd.gradcheck(run, (x, v, *parameters))
-    short = x[:2].detach().requires_grad_()
-    if backend == "torch":
-        assert torch.autograd.gradgradcheck(run, (short, v, *parameters))
-    else:
-        with pytest.raises(RuntimeError, match="backend='torch'"):
-            torch.autograd.gradgradcheck(run, (short, v, *parameters))
+    check_golden(case, step_mode)

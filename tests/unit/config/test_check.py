@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from refused import message_of
 
 from snntrain import registry
 from snntrain.config import compose
@@ -30,11 +31,7 @@ def checked(*overrides: str) -> dict[str, Any]:
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises(UsageError) as error:
-        checked(*overrides)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return message_of(UsageError, checked, *overrides)
 
 
 # --- what passes -----------------------------------------------------------------------------------------------------

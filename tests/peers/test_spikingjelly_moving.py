@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from seeded_inputs import normal
 from spikingjelly_cases import imported
 from torch import nn
 from torch.testing import assert_close
@@ -20,10 +21,6 @@ MODULES = ("base", "encoding", "functional", "layer", "neuron", "surrogate")
 @pytest.fixture(scope="module")
 def peer() -> SimpleNamespace:
     return SimpleNamespace(**dict(zip(MODULES, imported(*MODULES), strict=True)))
-
-
-def normal(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

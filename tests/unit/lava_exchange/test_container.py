@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 import torch
-from torch import Tensor, nn
+from seeded_inputs import spikes
+from torch import nn
 from torch.nn import functional as F
 
 from snntrain import functional, layer
@@ -12,10 +13,6 @@ from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, Sum
 from snntrain.neuron import CubaLIFNode as FloatCuba
 from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode, QIFNode
 from snntrain.surrogate import ATan
-
-
-def spikes(*shape: int, seed: int = 0) -> Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
 
 
 def linear(out: int = 6, gain: float = 2.0) -> nn.Linear:

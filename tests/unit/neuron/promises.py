@@ -24,6 +24,12 @@ Make = Callable[..., MemoryModule]
 INF, NAN = float("inf"), float("nan")
 NOT_FINITE = [True, False, "1.0", NAN, INF, -INF, 10**400, 1j, None, [1.0], torch.tensor(1.0)]
 NOT_A_FLAG = [0, 1, None, "True", 1.0]
+#: What no neuron takes for the settings that all of them have.
+REFUSED_SETTINGS = {
+    "step_mode": [("'s'", "x")],
+    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
+    "store_v_seq": [("True or False", value) for value in NOT_A_FLAG],
+}
 NOT_AN_INTEGER = [True, 2.0, "2", None, NAN]
 
 

@@ -121,9 +121,7 @@ REFUSED = {
     "vth_init_l": POSITIVE,
     "vth_init_h": [("a finite number ≥ 0.8", value) for value in (0.79, -1, *promises.NOT_FINITE)],
     "alpha": POSITIVE,
-    "step_mode": [("'s'", "x")],
-    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
-    "store_v_seq": [("True or False", value) for value in promises.NOT_A_FLAG],
+    **promises.REFUSED_SETTINGS,
 }
 
 

@@ -7,22 +7,9 @@ import torch
 from cases import with_threshold
 from equations import Golden, check_golden
 
-from snntrain.neuron import (
-    ComplementaryLIFNode,
-    EIFNode,
-    IFNode,
-    ILIFNode,
-    IzhikevichNode,
-    KLIFNode,
-    LIAFNode,
-    LIFNode,
-    ParametricLIFNode,
-    QIFNode,
-    RAFNode,
-    TernaryLIFNode,
-)
+from snntrain import neuron
 
-KLIF = partial(KLIFNode, backend="torch")
+KLIF = partial(neuron.KLIFNode, backend="torch")
 AS_LIF = {
     "out": [0, 0, 0, 1, 0, 0],
     "v": [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
@@ -32,57 +19,57 @@ IZHIKEVICH = {"a": 0.3, "b": 0.4, "v_reset": 0.2, "w_rest": 0.05}
 OSCILLATION = [50.0, 50.0, 20.0, 0.0, 0.0, 60.0]
 GOLDEN = {
     "IF r=0": Golden(
-        IFNode,
+        neuron.IFNode,
         [0, 1, 0, 1, 0, 1],
         [0.5, 0, -0.3, 0, 0.9, 0],
         [1.0783, 0.833316, -1.09131, -1.14926, 5.48052, 5],
     ),
     "IF r=0 detach": Golden(
-        partial(IFNode, detach_reset=True),
+        partial(neuron.IFNode, detach_reset=True),
         [0, 1, 0, 1, 0, 1],
         [0.5, 0, -0.3, 0, 0.9, 0],
         [0.852279, 0.432305, 0.930084, 0.86461, 10.8052, 6],
     ),
     "IF soft": Golden(
-        partial(IFNode, v_reset=None),
+        partial(neuron.IFNode, v_reset=None),
         [0, 1, 0, 1, 1, 1],
         [0.5, 0.7, 0.4, 1.4, 1.3, 0.4],
         [2.2951, 3.23283, 3.57279, 3.82419, 3.82157, 3.79528],
     ),
     "LIF tau 2 r=0": Golden(
-        partial(LIFNode, tau=2.0),
+        partial(neuron.LIFNode, tau=2.0),
         [0, 0, 0, 1, 0, 0],
         [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
         [0.537199, 0.935975, 0.816838, 1.20107, 1.34485, 1.06601],
     ),
     "LIF soft, no decay_input": Golden(
-        partial(LIFNode, v_reset=None, decay_input=False),
+        partial(neuron.LIFNode, v_reset=None, decay_input=False),
         [0, 1, 0, 1, 1, 0],
         [0.5, 0.45, -0.075, 0.9625, 0.38125, 0.290625],
         [0.780022, 1.24149, 1.04332, 1.86837, 3.3579, 2.04539],
     ),
     "LIF r=-.2, no decay_input": Golden(
-        partial(LIFNode, v_reset=-0.2, decay_input=False),
+        partial(neuron.LIFNode, v_reset=-0.2, decay_input=False),
         [0, 1, 0, 1, 0, 0],
         [0.3, -0.2, -0.5, -0.2, 0.7, 0.35],
         [0.899924, 1.53325, 0.0695304, 0.0796288, 3.98993, 2.40301],
     ),
     "PLIF init_tau 1.5 r=0": Golden(
-        partial(ParametricLIFNode, init_tau=1.5),
+        partial(neuron.ParametricLIFNode, init_tau=1.5),
         [0, 0, 0, 1, 0, 0],
         [0.333333, 0.911111, 0.103704, 0, 0.6, 0.266667],
         [0.564322, 1.31336, 0.54557, 1.01767, 2.17369, 1.40018],
         extra={"w": 1.31523},
     ),
     "Izhikevich a .3 b .4 v_reset .2 w_rest .05": Golden(
-        partial(IzhikevichNode, backend="torch", **IZHIKEVICH),
+        partial(neuron.IzhikevichNode, backend="torch", **IZHIKEVICH),
         [0, 0, 0, 1, 0, 0],
         [0.335, 0.788737, 0.544515, 0.2, 0.203334, -0.0382441],
         [1.00799, 1.18042, 0.96632, 0.427705, 0.896748, 0.690078],
         states={"w": 0.210347},
     ),
     "Izhikevich same, detach": Golden(
-        partial(IzhikevichNode, backend="torch", **IZHIKEVICH, detach_reset=True),
+        partial(neuron.IzhikevichNode, backend="torch", **IZHIKEVICH, detach_reset=True),
         [0, 0, 0, 1, 0, 0],
         [0.335, 0.788737, 0.544515, 0.2, 0.203334, -0.0382441],
         [2.18455, 2.56746, 1.60545, 0.968921, 0.891619, 0.682819],
@@ -98,37 +85,37 @@ GOLDEN = {
         extra={"k": 5.87878},
     ),
     "LIAF relu, threshold_related": Golden(
-        partial(LIAFNode, torch.relu, True, tau=2.0, backend="torch"),
+        partial(neuron.LIAFNode, torch.relu, True, tau=2.0, backend="torch"),
         [0, 0, 0, 0.10625, 0, 0],
         [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
         [0.0998276, 0.209102, 0.915853, 1.89518, 0.198193, 0.472812],
     ),
     "CLIF default": Golden(
-        partial(ComplementaryLIFNode, backend="torch"),
+        partial(neuron.ComplementaryLIFNode, backend="torch"),
         [0, 1, 0, 1, 0, 0],
         [0.5, -0.281059, -0.440529, -0.00870572, 0.895647, 0.547824],
         [0.783358, 1.56672, 0.755988, 1.55782, 3.1397, 5.38795],
     ),
     "QIF default": Golden(
-        partial(QIFNode, backend="torch"),
+        partial(neuron.QIFNode, backend="torch"),
         [0, 0, 0, 1, 0, 0],
         [0.195, 0.736012, 0.562465, -0.1, 0.395, 0.365013],
         [0.999718, 1.21765, 0.940044, 0.236885, 1.80908, 1.2501],
     ),
     "EIF default": Golden(
-        partial(EIFNode, backend="torch"),
+        partial(neuron.EIFNode, backend="torch"),
         [0, 1, 0, 1, 0, 0],
         [0.403285, -0.1, 0.00328483, -0.1, 0.603285, 0.762355],
         [0.960894, 1.14188, -0.265295, -0.5175, 2.81986, 2.56591],
     ),
     "ILIF default": Golden(
-        ILIFNode,
+        neuron.ILIFNode,
         [0, 1, 0, 2, 1, 0],
         [0.5, 0.325, -0.21875, -0.0546875, -0.113672, 0.071582],
         [1, 2, 1, 4, 5, 6],
     ),
     "TernaryLIF default": Golden(
-        TernaryLIFNode,
+        neuron.TernaryLIFNode,
         [1, -1, 0, 0, 1, 0],
         [0, 0, 0.3, -0.325, 0, -0.1],
         [1, 0, 3.80595, 4.60542, 3.58766, 6.9],
@@ -142,7 +129,7 @@ GOLDEN = {
         extra={"v_threshold": 7.84832},
     ),
     "RAF balanced": Golden(
-        RAFNode,
+        neuron.RAFNode,
         [0, 0, 1, 0, 0, 0],
         [0.5, 0.992494, 1.17259, 1.12841, 1.07511, 1.61341],
         [0.0275681, 0.0333279, 0.043264, 0.0569628, 0.059868, 0.0616027],
@@ -150,7 +137,7 @@ GOLDEN = {
         x=OSCILLATION,
     ),
     "RAF unbalanced": Golden(
-        partial(RAFNode, balanced=False),
+        partial(neuron.RAFNode, balanced=False),
         [0, 0, 1, 1, 1, 1],
         [0.5, 0.995, 1.18005, 1.15335, 1.11526, 1.66629],
         [0.147725, 0.14833, 0.131673, 0.107284, 0.0717868, 0.0245986],

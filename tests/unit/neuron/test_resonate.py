@@ -245,9 +245,7 @@ REFUSED = {
     "balanced": [("True or False", value) for value in promises.NOT_A_FLAG],
     "learnable": [("True or False", value) for value in promises.NOT_A_FLAG],
     "surrogate_function": [("a surrogate module", value) for value in ("ATan", ATan, 1)],
-    "step_mode": [("'s'", "x")],
-    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
-    "store_v_seq": [("True or False", value) for value in promises.NOT_A_FLAG],
+    **promises.REFUSED_SETTINGS,
 }
 
 

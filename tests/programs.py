@@ -106,6 +106,22 @@ def _become(
         os._exit(code)
 
 
+#: A plugin's text: a neuron of the user's.
+GAIN_NODE = """
+from snntrain.neuron import BaseNode
+from snntrain.registry import register
+
+@register("neuron")
+class GainNode(BaseNode):
+    '''Integrate-and-fire with a gain.'''
+    def __init__(self, gain: float, v_threshold: float = 1.0, v_reset: float | None = 0.0, **common):
+        super().__init__(v_threshold, v_reset, **common)
+        self.gain = gain
+    def charge(self, x, v):
+        return v + self.gain * x
+"""
+
+
 def complete(program: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run a program to its end. A key may be given twice: the last one counts."""
     return Program(program, *last_of_each(arguments), cwd=cwd, **environment).end()

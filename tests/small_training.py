@@ -20,6 +20,16 @@ SGD = {
     "schedule": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0},
 }
 
+#: Two layers of neurons; the second one fires more.
+TWO = [
+    "Flatten",
+    {"name": "Linear", "out_features": 12},
+    "neuron",
+    {"name": "Linear", "out_features": 7},
+    {"name": "neuron", "v_threshold": 0.1},
+    {"name": "Linear", "out_features": 3},
+]
+
 
 class Patches(ImageDataModule):
     """100 + 24 pictures of 4×4: the class says which third of the pixels is bright.

@@ -24,12 +24,9 @@ class _OnFoldedTime(MemoryModule):
     """
 
     keeps_children_in_s = True  # nobody but this module sets the step mode of its children
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.T = 1
-        self.follows_static = False
-        self.input_is_one_step = False
+    T = 1
+    follows_static = False
+    input_is_one_step = False
 
     def sequence(self, x: Tensor) -> Tensor:
         """x as [T, N, *]."""
@@ -59,11 +56,9 @@ class RepeatedStep(nn.Module):
     Attributes: as in SpikingRectifier.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.T = 1
-        self.follows_static = False
-        self.input_is_one_step = False
+    T = 1
+    follows_static = False
+    input_is_one_step = False
 
     def forward(self, x: Tensor) -> Tensor:
         return repeat(x, self.T).flatten(0, 1) if self.input_is_one_step else x

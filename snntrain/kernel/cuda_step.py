@@ -2,28 +2,14 @@
 
 import torch
 
-from snntrain.kernel.graph import Graph, Operation, Value, constants, place_of
+from snntrain.kernel.graph import ARITHMETIC, Graph, Operation, Value, constants, place_of
 from snntrain.kernel.plan import Plan
 
-_TEMPLATE = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "ge": "{0} >= {1}",
-    "gt": "{0} > {1}",
-    "le": "{0} <= {1}",
-    "lt": "{0} < {1}",
-    "eq": "{0} == {1}",
-    "ne": "{0} != {1}",
+_TEMPLATE = ARITHMETIC | {
     "and": "{0} && {1}",
     "or": "{0} || {1}",
     "not": "!{0}",
-    "neg": "-{0}",
-    "reciprocal": "ONE / {0}",
     "sigmoid": "ONE / (ONE + EXP(-{0}))",
-    "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
-    "tanh_backward": "{0} * (ONE - {1} * {1})",
     "sign": "(real)(({0} > ZERO) - ({0} < ZERO))",
     # NaN passes through, as in torch: a comparison with it is false.
     "relu": "{0} < ZERO ? ZERO : {0}",

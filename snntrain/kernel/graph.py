@@ -10,6 +10,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Value = str | float | bool  # the name of an earlier value, or a constant
 
+#: Operations that are written alike in Python and in C.
+ARITHMETIC = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "ge": "{0} >= {1}",
+    "gt": "{0} > {1}",
+    "le": "{0} <= {1}",
+    "lt": "{0} < {1}",
+    "eq": "{0} == {1}",
+    "ne": "{0} != {1}",
+    "neg": "-{0}",
+    "reciprocal": "ONE / {0}",
+    "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
+    "tanh_backward": "{0} * (ONE - {1} * {1})",
+}
+
 
 class Unsupported(Exception):
     """The step cannot become a kernel; the text gives the reason."""

@@ -1,27 +1,15 @@
 """Scalar graphs → Python source for numba: the time loop outside, neurons in the lanes."""
 
-from snntrain.kernel.graph import Graph, Operation, Value, constants, place_of
+from snntrain.kernel.graph import ARITHMETIC, Graph, Operation, Value, constants, place_of
 from snntrain.kernel.plan import Plan
 
 BLOCK = 4096  # neurons per scratch buffer: long runs of memory, and K steps of states stay in the second cache level
 
-_TEMPLATE = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "ge": "{0} >= {1}",
-    "gt": "{0} > {1}",
-    "le": "{0} <= {1}",
-    "lt": "{0} < {1}",
-    "eq": "{0} == {1}",
-    "ne": "{0} != {1}",
+_TEMPLATE = ARITHMETIC | {
     "and": "{0} & {1}",
     "or": "{0} | {1}",
     "not": "not {0}",
-    "neg": "-{0}",
     "abs": "abs({0})",
-    "reciprocal": "ONE / {0}",
     "exp": "exp({0})",
     "log": "math.log({0})",
     "log1p": "math.log1p({0})",
@@ -31,8 +19,6 @@ _TEMPLATE = {
     "sqrt": "math.sqrt({0})",
     "erf": "math.erf({0})",
     "sigmoid": "ONE / (ONE + exp(-{0}))",
-    "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
-    "tanh_backward": "{0} * (ONE - {1} * {1})",
     "round": "round_half_even({0})",
     "floor": "np.floor({0})",
     "ceil": "np.ceil({0})",

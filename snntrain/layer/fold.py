@@ -10,14 +10,16 @@ from torch import Tensor, fx
 from snntrain.base import StepModule, map_tensors
 from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
 from snntrain.layer.constructor import constructor_with_step_mode, parameters_of_torch
+from snntrain.signature import merge_signature
 
 
 class StepLayer(StepModule):
     """Mixin to be put in front of a torch layer: step_mode in its constructor and its repr, and no empty sequences.
 
     A class that so far has the constructor of torch's layer gets one with the same parameters, but step_mode instead of
-    device and dtype. One with a constructor of its own, or inherited from such a class, keeps that. Where a docstring
-    does not speak of shapes, it is completed from step_shapes.
+    device and dtype. One with a constructor of its own, or inherited from such a class, keeps that; `**common` in it
+    stands for the arguments of the base, which come first. Where a docstring does not speak of shapes, it is completed
+    from step_shapes.
     """
 
     # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
@@ -29,6 +31,9 @@ class StepLayer(StepModule):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        constructor = vars(cls).get("__init__")
+        if constructor is not None and "common" in inspect.signature(constructor).parameters:
+            merge_signature(cls, positional=True)
         parameters = parameters_of_torch(cls)
         if not parameters:
             return

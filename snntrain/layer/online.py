@@ -96,7 +96,25 @@ def _reason_against_pairs(module: nn.Module, is_operation: bool) -> str:
     return ""
 
 
-class GradwithTrace(nn.Module):
+class _PairLayer(nn.Module):
+    """A layer that runs its module on the spikes and on the trace of a pair, and on a tensor as it is."""
+
+    takes_pairs = True
+    is_operation: bool
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        check_for_pairs(module, is_operation=self.is_operation)
+        warn_of_second_call(type(self).__name__, module)
+        self.module = module
+
+    def forward(self, x: Tensor | list[Tensor]) -> Any:
+        if not is_pair(x):
+            return self.module(x)
+        return _spike_and_trace(self.module, *x) if self.is_operation else _with_trace_gradient(self.module, *x)
+
+
+class GradwithTrace(_PairLayer):
     """Let a weight layer learn from the traces of its input spikes.
 
     On a pair [spike, trace] the value is module(spike); the weight gradient is as if the input had been trace; the
@@ -110,19 +128,10 @@ class GradwithTrace(nn.Module):
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
     """
 
-    takes_pairs = True
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        check_for_pairs(module, is_operation=False)
-        warn_of_second_call("GradwithTrace", module)
-        self.module = module
-
-    def forward(self, x: Tensor | list[Tensor]) -> Any:
-        return _with_trace_gradient(self.module, *x) if is_pair(x) else self.module(x)
+    is_operation = False
 
 
-class SpikeTraceOp(nn.Module):
+class SpikeTraceOp(_PairLayer):
     """Apply an operation without weights, such as pooling or flattening, to spikes and trace alike.
 
     [spike, trace] → [module(spike), module(trace) without gradient]. A tensor: module(x).
@@ -136,16 +145,7 @@ class SpikeTraceOp(nn.Module):
     Source: Xiao et al., NeurIPS 2022, arXiv 2210.04195.
     """
 
-    takes_pairs = True
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        check_for_pairs(module, is_operation=True)
-        warn_of_second_call("SpikeTraceOp", module)
-        self.module = module
-
-    def forward(self, x: Tensor | list[Tensor]) -> Any:
-        return _spike_and_trace(self.module, *x) if is_pair(x) else self.module(x)
+    is_operation = True
 
 
 class OTTTSequential(nn.Sequential):

@@ -103,7 +103,26 @@ class _NormOfTSteps(MemoryModule):
     is refused is a step after the T-th, and a sequence that starts in the middle of one.
     """
 
-    T: int
+    def __init__(
+        self,
+        T: int,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        step_mode: str = "s",
+    ) -> None:
+        # By hand: MemoryModule's constructor would call torch's without its arguments.
+        self.__dict__.update(_memories={}, _reset_values={})
+        self.T = integer(self, "T", T, at_least=1)
+        self._initialize(num_features, eps, momentum, affine, track_running_stats)
+        self.step_mode = step_mode
+        self.register_memory("t", 0)
+
+    def _initialize(self, *arguments: Any) -> None:
+        """Make the module, its parameters and children; takes the arguments of torch's batch normalization."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, fx.Proxy):
@@ -144,23 +163,9 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
 
     _version = nn.BatchNorm1d._version
 
-    def __init__(
-        self,
-        T: int,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        step_mode: str = "s",
-    ) -> None:
-        # By hand: MemoryModule's constructor would call torch's without its arguments.
-        self.__dict__.update(_memories={}, _reset_values={})
-        super(MemoryModule, self).__init__(num_features, eps, momentum, affine, track_running_stats)
-        self.step_mode = step_mode
-        self.T = integer(self, "T", T, at_least=1)
+    def _initialize(self, *arguments: Any) -> None:
+        super(MemoryModule, self).__init__(*arguments)
         self.scale = nn.Parameter(torch.ones(self.T))
-        self.register_memory("t", 0)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -250,21 +255,9 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
 
     norm: type[_NormOfOneStep]
 
-    def __init__(
-        self,
-        T: int,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        step_mode: str = "s",
-    ) -> None:
-        super().__init__(step_mode)
-        self.T = integer(self, "T", T, at_least=1)
-        arguments = (num_features, eps, momentum, affine, track_running_stats)
+    def _initialize(self, *arguments: Any) -> None:
+        super(MemoryModule, self).__init__()
         self.bn = nn.ModuleList(self.norm(*arguments) for _ in range(self.T))
-        self.register_memory("t", 0)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.bn[self.t](x)

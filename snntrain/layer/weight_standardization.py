@@ -1,5 +1,7 @@
 """Scaled weight standardization: the normalization acts on the weights, so no statistics of activations are needed."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,23 +63,8 @@ class WSConv2d(_StandardizedWeight, Conv2d):
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] = 1,
-        padding: str | int | tuple[int, ...] = 0,
-        dilation: int | tuple[int, ...] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        step_mode: str = "s",
-        gain: bool = True,
-        eps: float = 1e-4,
-    ) -> None:
-        sizes = (in_channels, out_channels, kernel_size, stride, padding, dilation)
-        super().__init__(*sizes, groups, bias, padding_mode, step_mode)
+    def __init__(self, *, gain: bool = True, eps: float = 1e-4, **common: Any) -> None:
+        super().__init__(**common)
         self._add_standardization(gain, eps)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -109,14 +96,6 @@ class WSLinear(_StandardizedWeight, Linear, _StandardizedLinear):
     Source: Qiao et al., arXiv 1903.10520; Brock et al., ICLR 2021, arXiv 2101.08692.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        step_mode: str = "s",
-        gain: bool = True,
-        eps: float = 1e-4,
-    ) -> None:
-        super().__init__(in_features, out_features, bias, step_mode)
+    def __init__(self, *, gain: bool = True, eps: float = 1e-4, **common: Any) -> None:
+        super().__init__(**common)
         self._add_standardization(gain, eps)

@@ -18,8 +18,11 @@ from snntrain.surrogate import Sigmoid
 _SMALLEST = 1e-3  # of thresholds, as in ATIFNode
 
 
+_FIXED = ("rate", "gain", "v_reset", "detach_reset", "surrogate_function")
+
+
 @register("neuron")
-class QuantizedATIF(QuantizedNode):
+class QuantizedATIF(QuantizedNode, positional=True, without=_FIXED):
     """Quantized integrate-and-fire neuron with a learnable threshold, one per layer, which is the height of its spikes.
 
     h = fit(u + I),  z = Θ(h − θ),  u = h − z·θ,  output z·θ·v_step, in the integers of QuantizedNode.
@@ -50,15 +53,13 @@ class QuantizedATIF(QuantizedNode):
         vth_init_h: float = 1.0,
         alpha: float = 1.0,
         device: str = "cpu",
-        step_mode: str = "s",
-        backend: str = "torch",
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
         v_threshold = real(self, "v_threshold", v_threshold, above=0)
         low = real(self, "vth_init_l", vth_init_l, above=0) * v_threshold
         high = real(self, "vth_init_h", vth_init_h, at_least=vth_init_l) * v_threshold
         surrogate = Sigmoid(real(self, "alpha", alpha, above=0))
-        super().__init__(quant_params, None, 1.0, high, None, surrogate, False, step_mode, backend, store_v_seq)
+        super().__init__(quant_params, v_threshold=high, v_reset=None, surrogate_function=surrogate, **common)
         self.vth_init_l, self.vth_init_h = vth_init_l, vth_init_h
         self.v_threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
         self.to(device)

@@ -71,15 +71,15 @@ class QuantizedNode(BaseNode):
     def __init__(
         self,
         quant_params: Mapping[str, Any] | QuantParams,
-        rate: float | None,
-        gain: float,
-        v_threshold: float,
-        v_reset: float | None,
-        surrogate_function: Callable[[Tensor], Tensor] | None,
-        detach_reset: bool,
-        step_mode: str,
-        backend: str,
-        store_v_seq: bool,
+        rate: float | None = None,
+        gain: float = 1.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = False,
+        step_mode: str = "s",
+        backend: str = "torch",
+        surrogate_function: Callable[[Tensor], Tensor] | None = None,
+        store_v_seq: bool = False,
     ) -> None:
         params = QuantParams.of(quant_params)
         self.mode, self.overflow = params.mode, params.overflow
@@ -330,7 +330,7 @@ class QuantizedNode(BaseNode):
 
 
 @register("neuron")
-class QuantizedIFNode(QuantizedNode):
+class QuantizedIFNode(QuantizedNode, positional=True, without=("rate", "gain")):
     """Quantized integrate-and-fire neuron.
 
     Charge: v + x, in the arithmetic of QuantizedNode.
@@ -343,23 +343,12 @@ class QuantizedIFNode(QuantizedNode):
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (mode 'qualia').
     """
 
-    def __init__(
-        self,
-        quant_params: Mapping[str, Any] | QuantParams,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "torch",
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        store_v_seq: bool = False,
-    ) -> None:
-        common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(quant_params, None, 1.0, *common)
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
 
 
 @register("neuron")
-class QuantizedLIFNode(QuantizedNode):
+class QuantizedLIFNode(QuantizedNode, positional=True, without=("rate", "gain")):
     """Quantized leaky integrate-and-fire neuron.
 
     Charge: v + (x − (v − v_reset))/tau, or without decay_input v − (v − v_reset)/tau + x, in the arithmetic of
@@ -380,18 +369,12 @@ class QuantizedLIFNode(QuantizedNode):
         quant_params: Mapping[str, Any] | QuantParams,
         tau: float = 2.0,
         decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        detach_reset: bool = False,
-        step_mode: str = "s",
-        backend: str = "torch",
-        surrogate_function: Callable[[Tensor], Tensor] | None = None,
-        store_v_seq: bool = False,
+        **common: Any,
     ) -> None:
         self.tau = real(self, "tau", tau, above=1)
         self.decay_input = flag(self, "decay_input", decay_input)
-        common = (v_threshold, v_reset, surrogate_function, detach_reset, step_mode, backend, store_v_seq)
-        super().__init__(quant_params, 1.0 / self.tau, self.tau if self.decay_input else 1.0, *common)
+        gain = self.tau if self.decay_input else 1.0
+        super().__init__(quant_params, rate=1.0 / self.tau, gain=gain, **common)
 
     def settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "decay_input": self.decay_input, **super().settings()}

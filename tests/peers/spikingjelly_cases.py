@@ -1,12 +1,14 @@
 """Settings in which our neurons are compared with SpikingJelly's, and how two runs are compared."""
 
 import functools
+import importlib.metadata
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -51,6 +53,20 @@ NEURONS = {
 # Allowed errors of gradients: of an input's in units of the largest one, of a parameter's, which is a sum over steps
 # and neurons, in units of the sum of what the neurons contribute, without their signs.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+def imported(*names: str) -> list[ModuleType]:
+    """Modules of SpikingJelly; the test is skipped where another version is installed."""
+    # Imported here and not above: collecting the tests must not cost the time of its import.
+    try:
+        found = importlib.metadata.version("spikingjelly")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found != VERSION:
+        pytest.skip(f"compared with spikingjelly=={VERSION}, found {found}")
+    reason = f"spikingjelly {VERSION} cannot be imported"
+    modules = [f"spikingjelly.activation_based.{name}" for name in names]
+    return [pytest.importorskip(module, reason=reason, exc_type=ImportError) for module in modules]
 
 
 @dataclass

@@ -1,12 +1,12 @@
 """Moving over from SpikingJelly 2.0.0: its checkpoints, its modules inside our nets, and the names its users write."""
 
-import importlib
-import importlib.metadata
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from seeded_inputs import normal
+from spikingjelly_cases import imported
 from torch import nn
 from torch.testing import assert_close
 
@@ -15,28 +15,12 @@ from snntrain.neuron import IFNode
 
 pytestmark = pytest.mark.optional
 
-VERSION = "2.0.0"
 MODULES = ("base", "encoding", "functional", "layer", "neuron", "surrogate")
 
 
 @pytest.fixture(scope="module")
 def peer() -> SimpleNamespace:
-    try:
-        found = importlib.metadata.version("spikingjelly")
-    except importlib.metadata.PackageNotFoundError:
-        found = "none"
-    if found != VERSION:
-        pytest.skip(f"compared with spikingjelly=={VERSION}, found {found}")
-    reason = f"spikingjelly {VERSION} cannot be imported"
-    imported = {
-        name: pytest.importorskip(f"spikingjelly.activation_based.{name}", reason=reason, exc_type=ImportError)
-        for name in MODULES
-    }
-    return SimpleNamespace(**imported)
-
-
-def normal(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    return SimpleNamespace(**dict(zip(MODULES, imported(*MODULES), strict=True)))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

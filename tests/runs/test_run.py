@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 import yaml
-from programs import SMALL, complete, complete_anew, results
+from programs import GAIN_NODE, SMALL, complete, complete_anew, results
 
 from snntrain.config.compose import groups
 
@@ -258,21 +258,12 @@ def test_early_stopping_stops(tmp_path):
 
 # --- classes of the user's -------------------------------------------------------------------------------------------
 
-MINE = """
+MINE = (
+    GAIN_NODE
+    + """
 from torch import nn
 from snntrain import functional
 from snntrain.layer import Flatten, Linear
-from snntrain.neuron import BaseNode
-from snntrain.registry import register
-
-@register("neuron")
-class GainNode(BaseNode):
-    '''Integrate-and-fire with a gain.'''
-    def __init__(self, gain: float, v_threshold: float = 1.0, v_reset: float | None = 0.0, **common):
-        super().__init__(v_threshold, v_reset, **common)
-        self.gain = gain
-    def charge(self, x, v):
-        return v + self.gain * x
 
 @register("model")
 class MyNet(nn.Module):
@@ -284,6 +275,7 @@ class MyNet(nn.Module):
     def forward(self, x_seq):
         return self.layers(x_seq)
 """
+)
 
 
 def test_a_neuron_and_a_model_of_the_users_train_and_are_evaluated(tmp_path):

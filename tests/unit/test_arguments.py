@@ -3,12 +3,14 @@
 import math
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refused import message_of
 
 from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.neuron import LIFNode, ParametricLIFNode
@@ -18,10 +20,7 @@ class Owner:
     pass
 
 
-def message(check, *arguments, **more):
-    with pytest.raises(ValueError) as error:
-        check(*arguments, **more)
-    return str(error.value)
+message = partial(message_of, ValueError)
 
 
 def test_the_error_names_owner_argument_range_and_value():

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from refused import message_of
 from torch import nn
 
 from snntrain import neuron, registry
@@ -21,10 +23,7 @@ def own_entries(monkeypatch):
     monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
 
 
-def message(function: Any, *arguments: Any, **more: Any) -> str:
-    with pytest.raises(ValueError) as error:
-        function(*arguments, **more)
-    return str(error.value)
+message = partial(message_of, ValueError)
 
 
 class MyNode(BaseNode):

@@ -2,20 +2,11 @@
 
 import pytest
 import torch
-from small_training import Patches, small_task, trainer
+from small_training import TWO, Patches, small_task, trainer
 from torch import nn
 
 from snntrain.callback import SpikeStatistics
 from snntrain.callback.spike_statistics import spiking_layers
-
-TWO = [
-    "Flatten",
-    {"name": "Linear", "out_features": 12},
-    "neuron",
-    {"name": "Linear", "out_features": 7},
-    {"name": "neuron", "v_threshold": 0.1},
-    {"name": "Linear", "out_features": 3},
-]
 
 
 def counted(task, x: torch.Tensor, batch_size: int) -> dict[str, tuple[int, int]]:

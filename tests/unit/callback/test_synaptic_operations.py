@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import Patches, small_task, trainer
+from small_training import TWO, Patches, small_task, trainer
 from torch import Tensor, nn
 
 from snntrain import functional, layer
@@ -13,14 +13,6 @@ from snntrain.callback import SpikeStatistics, SynapticOperations
 from snntrain.neuron import IFNode
 
 SHAPE = (1, 4, 4)
-TWO = [
-    "Flatten",
-    {"name": "Linear", "out_features": 12},
-    "neuron",
-    {"name": "Linear", "out_features": 7},
-    {"name": "neuron", "v_threshold": 0.1},
-    {"name": "Linear", "out_features": 3},
-]
 NEURON = {"name": "IFNode", "v_threshold": 0.4, "backend": "torch"}
 PIXELS = 124 - 100  # test pictures
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, Optional, Union
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from refused import message_of
 
 from snntrain.binding import check_call, describe, matches
 from snntrain.config.binding import check_mapping, resolve_name
@@ -23,10 +25,7 @@ def open_ended(size: int, **more: Any) -> None: ...
 def names_for_type_checkers_only(size: "NoSuchType") -> None: ...  # noqa: F821
 
 
-def refusal(function: Callable[..., Any], *arguments: Any, **more: Any) -> str:
-    with pytest.raises(UsageError) as error:
-        function(*arguments, **more)
-    return str(error.value)
+refusal = partial(message_of, UsageError)
 
 
 def test_arguments_that_fit_pass():

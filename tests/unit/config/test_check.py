@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from programs import GAIN_NODE
+from refused import message_of
 
 from snntrain import registry
 from snntrain.config import compose
@@ -30,11 +32,7 @@ def checked(*overrides: str) -> dict[str, Any]:
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises(UsageError) as error:
-        checked(*overrides)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return message_of(UsageError, checked, *overrides)
 
 
 # --- what passes -----------------------------------------------------------------------------------------------------
@@ -255,25 +253,10 @@ def test_code_runs_when_it_is_trusted_or_listed(tmp_path, monkeypatch, permissio
     assert "callbacks.mine.n must be an integer" in refusal(permission, "+callbacks.mine={_target_: friend.Mine, n: x}")
 
 
-NEURON = """
-from snntrain.neuron import BaseNode
-from snntrain.registry import register
-
-@register("neuron")
-class GainNode(BaseNode):
-    '''A neuron of the user's.'''
-    def __init__(self, gain: float, v_threshold: float = 1.0, v_reset: float | None = 0.0, **common):
-        super().__init__(v_threshold, v_reset, **common)
-        self.gain = gain
-    def charge(self, x, v):
-        return v + self.gain * x
-"""
-
-
 def test_a_plugin_beside_the_user_registers_names_with_the_same_checks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "my_gain_neuron", raising=False)
-    a_module(tmp_path, "my_gain_neuron", NEURON)
+    a_module(tmp_path, "my_gain_neuron", GAIN_NODE)
     mine = ["plugins=[my_gain_neuron]", "neuron.name=GainNode", "~neuron.tau", "neuron.gain=2.0"]
     assert checked(*mine)["neuron"]["gain"] == 2.0
     assert "neuron: GainNode needs the argument gain" in refusal(*mine[:3])

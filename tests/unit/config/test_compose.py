@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from refused import message_of
 
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -14,11 +15,7 @@ from snntrain.error import UsageError
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises(UsageError) as error:
-        compose(overrides)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return message_of(UsageError, compose, overrides)
 
 
 def test_the_default_config_has_the_keys_of_the_schema_and_nothing_of_hydra():

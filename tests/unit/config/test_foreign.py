@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from refused import message_of
 
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -17,9 +18,10 @@ def config():
 
 
 def refusal(config, trust: bool = False) -> str:
-    with pytest.raises(UsageError) as error:
-        admit(migrate(config, FORMAT, "their folder"), "their folder", trust, writing=("callbacks", "trainer"))
-    return str(error.value)
+    writing = ("callbacks", "trainer")
+    return message_of(
+        UsageError, lambda: admit(migrate(config, FORMAT, "their folder"), "their folder", trust, writing=writing)
+    )
 
 
 def test_a_config_of_ours_is_admitted_and_says_nothing_about_trust(config):

@@ -3,6 +3,7 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from refused import message_of
 from torchvision.transforms import v2
 
 from snntrain.config import compose
@@ -13,9 +14,7 @@ from snntrain.ranges import RANGES, check_ranges
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises(UsageError) as error:
-        check(compose(overrides))
-    return str(error.value)
+    return message_of(UsageError, lambda: check(compose(overrides)))
 
 
 # overrides → how the message begins

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refused import message_of
 
 from snntrain.config import compose
 from snntrain.config.check import check, check_resolved
@@ -11,10 +12,7 @@ from snntrain.error import UsageError
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises(UsageError) as error:
-        check(compose(overrides))
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return message_of(UsageError, lambda: check(compose(overrides)))
 
 
 class Payload:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from seeded_inputs import spikes
 from torch import Tensor, nn
 
 from snntrain import functional, layer, neuron
@@ -17,11 +18,6 @@ def sequence(*parts: nn.Module) -> nn.Sequential:
     net = nn.Sequential(*parts).eval()
     functional.set_step_mode(net, "m")
     return net
-
-
-def spikes(*shape: int, seed: int = 0, rate: float = 0.4) -> Tensor:
-    """Binary, the same for the same seed."""
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
 def fingerprint(net: nn.Module) -> dict[str, Tensor]:

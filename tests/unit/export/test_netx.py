@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from exportable_nets import PICTURES, fingerprint, random_case, sequence, spikes, spikes_of
+from exportable_nets import PICTURES, fingerprint, random_case, sequence, spikes_of
+from seeded_inputs import spikes
 from torch import nn
 
 from snntrain import functional, layer, neuron

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from exportable_nets import sequence, spikes
+from exportable_nets import sequence
+from seeded_inputs import spikes
 from torch import nn
 
 from snntrain import functional, layer, neuron

@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from exportable_nets import PICTURES, fingerprint, sequence, spikes, spikes_of
+from exportable_nets import PICTURES, fingerprint, sequence, spikes_of
+from seeded_inputs import spikes
 from torch import nn
 
 from snntrain import functional, layer, neuron

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeded_inputs import spikes
 from torch import Tensor, nn
 
 from snntrain import functional, layer, neuron
@@ -44,10 +45,6 @@ def sequence(*parts: nn.Module) -> nn.Sequential:
     functional.set_step_mode(net, "m")
     functional.set_backend(net, "torch")
     return net
-
-
-def spikes(*shape: int) -> Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 
 
 @torch.no_grad()

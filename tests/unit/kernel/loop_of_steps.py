@@ -25,6 +25,12 @@ NODES = {
     "ATIF": lambda: neuron.ATIFNode(),
     "OTTT": lambda: neuron.OTTTLIFNode(surrogate_function=surrogate.ATan(2.0)),
 }
+#: Memory layouts of a sequence [4, 2, C, H, W].
+LAYOUTS = {
+    "channels last": lambda x: x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2)),
+    "the same at every step": lambda x: x[:1].expand(4, -1, -1, -1, -1),
+    "every second neuron": lambda x: x[..., ::2],
+}
 
 
 def planned(node: nn.Module, dtype: torch.dtype, device: str = "cpu") -> tuple[Plan, list[Tensor]]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from loop_of_steps import LAYOUTS, planned
 from torch import Tensor, nn
 
 from snntrain import neuron, surrogate
@@ -14,14 +15,6 @@ NODES = {
     "Izhikevich": lambda: neuron.IzhikevichNode(a=0.3, b=0.4, v_reset=0.2, w_rest=0.05),
     "KLIF": lambda: neuron.KLIFNode(scale_reset=True),
 }
-
-
-def planned(node: nn.Module, dtype: torch.dtype = torch.float32):
-    parameters = node.step_parameters(dtype)
-    learnable = [index for index, value in enumerate(parameters) if isinstance(value, Tensor)]
-    plan = make_plan(node.step, len(node.state_names), len(parameters), learnable, dtype)
-    values = [value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype) for value in parameters]
-    return plan, values
 
 
 def fused(node: nn.Module, x: Tensor, store: bool = False):
@@ -74,17 +67,10 @@ def test_the_gradient_reaches_the_initial_state_and_sequences_may_be_cut_in_two(
     assert ours.abs().max() > 0
 
 
-@pytest.mark.parametrize("layout", ["channels last", "the same at every step", "every second neuron"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_memory_layout_of_the_input_changes_nothing(layout):
     node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
-    base = torch.randn(4, 2, 6, 8, 8)
-    if layout == "channels last":
-        x = base.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
-    elif layout == "the same at every step":
-        x = base[:1].expand(4, -1, -1, -1, -1)
-    else:
-        x = base[..., ::2]
-    leaf = x.detach().requires_grad_()
+    leaf = layout(torch.randn(4, 2, 6, 8, 8)).detach().requires_grad_()
     spikes, _, _ = fused(node, leaf)
     reference, _, _ = fused(node, leaf.contiguous())
     assert torch.equal(spikes, reference)
@@ -99,7 +85,7 @@ def test_the_memory_layout_of_the_input_changes_nothing(layout):
 
 def test_a_step_that_is_repeated_is_read_once_and_its_gradient_summed_over_time():
     node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
-    plan, parameters = planned(node)
+    plan, parameters = planned(node, torch.float32)
     x = torch.randn(2, 6, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     spikes, (v,), _ = run(plan, x, [0.0], parameters, repeats=5)
     expected, (v_expected,), _ = run(plan, x.expand(5, -1, -1, -1, -1), [0.0], parameters)

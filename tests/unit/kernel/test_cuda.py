@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from loop_of_steps import NODES, assert_kernel_is_loop, looped, planned
+from loop_of_steps import LAYOUTS, NODES, assert_kernel_is_loop, looped, planned
 
 from snntrain import neuron, surrogate
 from snntrain.kernel import cuda, run
@@ -49,16 +49,9 @@ def test_denormal_potentials_are_not_flushed_to_zero():
 
 
 @pytest.mark.parametrize("io", IO, ids=str)
-@pytest.mark.parametrize("layout", ["channels last", "the same at every step", "every second neuron"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_memory_layout_of_the_input_changes_nothing(layout, io):
-    base = torch.randn(4, 2, 6, 8, 8).to("cuda", io)
-    if layout == "channels last":
-        x = base.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
-    elif layout == "the same at every step":
-        x = base[:1].expand(4, -1, -1, -1, -1)
-    else:
-        x = base[..., ::2]
-    assert_kernel_is_loop(lif(), x)
+    assert_kernel_is_loop(lif(), layout(torch.randn(4, 2, 6, 8, 8).to("cuda", io)))
 
 
 @pytest.mark.parametrize("io", IO, ids=str)

@@ -4,17 +4,14 @@ import hashlib
 
 import pytest
 import torch
-from torch import Tensor, nn
+from seeded_inputs import spikes
+from torch import nn
 from torch.nn import functional as F
 
 from snntrain import functional, layer
 from snntrain.lava_exchange import BatchNorm2d, BlockContainer, CubaLIFNode, SumPool2d, quantize_8b
 from snntrain.neuron import FloatCubaLIFNode, IFNode, LIFNode, ParametricLIFNode, QIFNode
 from snntrain.surrogate import ATan
-
-
-def spikes(*shape: int, seed: int = 0) -> Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
 
 
 def linear(out: int = 6, gain: float = 2.0) -> nn.Linear:

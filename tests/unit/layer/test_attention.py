@@ -1,8 +1,10 @@
 """Temporal-wise and multi-dimensional attention against the papers' equations, element by element."""
 
 import copy
+from functools import partial
 
 import pytest
+import seeded_inputs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,8 @@ from torch.testing import assert_close
 
 from snntrain import functional, registry
 from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAttention
+
+normal = partial(seeded_inputs.normal, dtype=torch.double)
 
 
 def weights(module: nn.Module) -> list[Tensor]:
@@ -51,10 +55,6 @@ def spatial(x: Tensor, kernel: Tensor) -> Tensor:
         pooled = torch.stack([planes.mean(0), planes.max(0).values])
         y[:, n] = x[:, n] * torch.sigmoid(conv2d(pooled[None], kernel, padding=kernel.shape[-1] // 2)[0, 0])
     return y
-
-
-def normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.double)
 
 
 @settings(max_examples=30, deadline=None)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded_inputs import normal
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -17,11 +18,6 @@ from snntrain.neuron import LIFNode, OTTTLIFNode
 
 BODY = torch.tensor([[0.0, 1, 0, 1]])
 SHORTCUT = torch.tensor([[0.0, 0, 1, 1]])
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 class Gives(nn.Module):
@@ -45,10 +41,6 @@ class Counting(Linear):
     def forward(self, x: Tensor) -> Tensor:
         self.shapes.append(list(x.shape))
         return super().forward(x)
-
-
-def seeded(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def ottt() -> OTTTLIFNode:
@@ -80,7 +72,7 @@ def test_joins_of_spikes_are_the_tables_of_sew(join, expected):
 def test_values_and_gradients_are_those_of_the_written_expression(join, mode, spatial):
     leading = (3, 2) if mode == "m" else (2,)
     sizes = [2] * spatial
-    x = seeded(*leading, 4, *sizes).double().requires_grad_()
+    x = normal(*leading, 4, *sizes).double().requires_grad_()
     found = Residual(nn.Tanh(), nn.Sigmoid(), join, step_mode=mode)(x)
     a, b = x.tanh(), x.sigmoid()
     expected = {
@@ -95,10 +87,10 @@ def test_values_and_gradients_are_those_of_the_written_expression(join, mode, sp
 
 
 def test_branches_join_any_number_in_order():
-    values = [seeded(2, n, 3) for n in (1, 4, 2)]
+    values = [normal(2, n, 3) for n in (1, 4, 2)]
     joined = Branches([Gives(value) for value in values])(values[0])
     assert torch.equal(joined, torch.cat(values, 1))
-    same = [seeded(2, 3) + n for n in range(4)]
+    same = [normal(2, 3) + n for n in range(4)]
     paths = [Gives(value) for value in same]
     assert_close(Branches(paths, "add")(same[0]), torch.stack(same).sum(0))
     assert_close(Branches(paths, "and")(same[0]), torch.stack(same).prod(0))
@@ -109,12 +101,12 @@ def test_set_step_mode_switches_the_paths_too():
     functional.set_step_mode(model, "m")
     modules = [model, model.residual[0], model.residual[1], model.shortcut, model.shortcut.branch[1]]
     assert [module.step_mode for module in modules] == ["m"] * 5
-    assert model(seeded(4, 3, 2, 5, 5)).shape == (4, 3, 2, 5, 5)
+    assert model(normal(4, 3, 2, 5, 5)).shape == (4, 3, 2, 5, 5)
 
 
 def test_a_sequence_is_what_its_steps_are():
     model = Residual(nn.Sequential(Conv2d(2, 3, 1), LIFNode(backend="torch")), Conv2d(2, 1, 1), "concat").eval()
-    x = 3 * seeded(4, 2, 2, 3, 3)
+    x = 3 * normal(4, 2, 2, 3, 3)
     by_step = torch.stack([model(step) for step in x])
     functional.reset_net(model)
     functional.set_step_mode(model, "m")
@@ -129,7 +121,7 @@ def test_paths_that_repeat_one_step_are_joined_once(join):
     paths = [nn.Sequential(Conv2d(2, 2, 1), BatchNorm2d(2)), Conv2d(2, 2, 1)]
     model = Residual(*paths, join).eval()
     functional.set_step_mode(model, "m")
-    x = seeded(3, 2, 4, 4)
+    x = normal(3, 2, 4, 4)
     found = model(functional.repeat(x, 5))
     step = functional.repeated_step(found)
     assert step is not None and step.shape == (3, 4 if join == "concat" else 2, 4, 4)
@@ -141,14 +133,14 @@ def test_the_identity_keeps_a_repeated_step_and_the_next_layer_runs_once():
     counting = Counting(4, 4)
     model = nn.Sequential(Residual(Linear(4, 4)), counting)
     functional.set_step_mode(model, "m")
-    assert functional.repeated_step(model(functional.repeat(seeded(3, 4), 5))) is not None
-    assert functional.repeated_step(model(torch.stack([seeded(3, 4)] * 5))) is None
+    assert functional.repeated_step(model(functional.repeat(normal(3, 4), 5))) is not None
+    assert functional.repeated_step(model(torch.stack([normal(3, 4)] * 5))) is None
 
 
 def test_one_path_that_changes_over_time_makes_the_output_a_true_sequence():
     model = Residual(nn.Sequential(Linear(4, 4), LIFNode(backend="torch")))
     functional.set_step_mode(model, "m")
-    x = 3 * seeded(3, 4)
+    x = 3 * normal(3, 4)
     found = model(functional.repeat(x, 5))
     assert functional.repeated_step(found) is None
     functional.reset_net(model)
@@ -172,7 +164,7 @@ def test_pairs_are_joined_part_by_part(join):
 
 def test_weights_on_a_path_learn_from_the_trace():
     body, skip = nn.Linear(4, 3), nn.Linear(4, 3)
-    pair = [BODY.clone().requires_grad_(), seeded(1, 4).abs()]
+    pair = [BODY.clone().requires_grad_(), normal(1, 4).abs()]
     out = Residual(OTTTSequential(nn.ReLU(), body), skip)(pair)
     expected = GradwithTrace(body)(SpikeTraceOp(nn.ReLU())(pair)) + GradwithTrace(skip)(pair)
     assert torch.equal(out, expected)
@@ -193,7 +185,7 @@ def test_of_a_pair_and_a_current_the_spikes_are_joined():
 def test_a_residual_net_trains_and_evaluates_alike():
     block = Residual(OTTTSequential(nn.Linear(4, 4), ottt(), nn.Linear(4, 4)))
     model = OTTTSequential(nn.Linear(4, 4), ottt(), block, ottt(), nn.Linear(4, 2))
-    steps = 4 * seeded(5, 3, 4)
+    steps = 4 * normal(5, 3, 4)
     training = torch.stack([model(x) for x in steps])
     functional.reset_net(model.eval())
     assert_close(torch.stack([model(x) for x in steps]), training)

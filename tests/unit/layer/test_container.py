@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from seeded_inputs import normal
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -15,17 +16,8 @@ from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, Step
 from snntrain.neuron import PSN, IFNode, LIFNode
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def lif() -> LIFNode:
     return LIFNode(backend="torch")
-
-
-def seeded(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 class Seen(nn.Module):
@@ -44,7 +36,7 @@ def test_stateless_modules_run_once_on_the_folded_sequence():
     """The first example of the specification."""
     seen, conv, norm = Seen(), nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
     reference = copy.deepcopy(norm)
-    x = seeded(4, 2, 3, 8, 8)
+    x = normal(4, 2, 3, 8, 8)
     for container in (StepModeContainer(False, seen, conv, norm, step_mode="m"), SeqToANNContainer(seen, conv, norm)):
         norm.reset_running_stats()
         y = container(x)
@@ -60,7 +52,7 @@ def test_stateful_modules_run_on_each_step_and_keep_their_state(kind):
     modules = (seen, linear, node)
     container = MultiStepContainer(*modules) if kind == "multi-step" else StepModeContainer(True, *modules)
     functional.set_step_mode(container, "m")
-    x = 8 * seeded(6, 2, 5)
+    x = 8 * normal(6, 2, 5)
     y = torch.cat([container(x[:4]), container(x[4:])])
     assert seen.shapes == [[2, 5]] * 6
     v, spikes = torch.zeros(2, 3), []
@@ -74,7 +66,7 @@ def test_stateful_modules_run_on_each_step_and_keep_their_state(kind):
 
 def test_in_single_steps_a_step_mode_container_is_a_plain_sequence():
     linear = Linear(5, 3)
-    x = seeded(2, 5)
+    x = normal(2, 5)
     for stateful in (True, False):
         container = StepModeContainer(stateful, linear, nn.ReLU())
         assert container.step_mode == "s"
@@ -83,7 +75,7 @@ def test_in_single_steps_a_step_mode_container_is_a_plain_sequence():
 
 @pytest.mark.parametrize("build", [MultiStepContainer, lambda *m: StepModeContainer(True, *m, step_mode="m")])
 def test_looped_outputs_in_lists_and_tuples_are_stacked_each_by_itself(build):
-    x = seeded(3, 2, 4, 6, 6)
+    x = normal(3, 2, 4, 6, 6)
     y, indices = build(MaxPool2d(2, return_indices=True))(x)
     pool = nn.MaxPool2d(2, return_indices=True)
     assert torch.equal(y, torch.stack([pool(step)[0] for step in x]))
@@ -92,7 +84,7 @@ def test_looped_outputs_in_lists_and_tuples_are_stacked_each_by_itself(build):
 
 @pytest.mark.parametrize("build", [SeqToANNContainer, lambda *m: StepModeContainer(False, *m, step_mode="m")])
 def test_folding_copies_nothing_and_an_empty_batch_stays_one(build):
-    x, seen = seeded(3, 2, 4), []
+    x, seen = normal(3, 2, 4), []
     container = build(nn.Identity())
     container[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].data_ptr()))
     assert container(x).data_ptr() == x.data_ptr() and seen == [x.data_ptr()]
@@ -102,12 +94,12 @@ def test_folding_copies_nothing_and_an_empty_batch_stays_one(build):
 def test_a_step_that_repeats_gives_what_its_copies_give():
     node = lif()
     for container in (MultiStepContainer(node), SeqToANNContainer(nn.BatchNorm1d(4))):
-        x = seeded(5, 4).requires_grad_()
+        x = normal(5, 4).requires_grad_()
         outputs = []
         for x_seq in (functional.repeat(x, 3), torch.stack([x] * 3)):
             functional.reset_net(container)
             outputs.append(container(x_seq))
-        grads = [torch.autograd.grad((y * seeded(3, 5, 4)).sum(), x)[0] for y in outputs]
+        grads = [torch.autograd.grad((y * normal(3, 5, 4)).sum(), x)[0] for y in outputs]
         assert_close(*outputs)
         assert_close(*grads)
 
@@ -132,7 +124,7 @@ def test_set_step_mode_switches_a_step_mode_container_and_not_its_modules():
     outer = model[0]
     assert [outer.step_mode, outer[0][0].step_mode, outer[0][1].step_mode] == ["m", "s", "s"]
     assert outer[1].step_mode == outer[1][0].step_mode == "s"
-    assert model(seeded(4, 2, 3)).shape == (4, 2, 3)
+    assert model(normal(4, 2, 3)).shape == (4, 2, 3)
 
 
 BUILDERS = {
@@ -163,11 +155,11 @@ def test_a_module_switched_or_added_later_is_refused_at_forward(name):
     model = nn.Sequential(OrderedDict(head=container))
     container[0][1].step_mode = "m"
     with pytest.raises(ValueError, match=rf"^head \({name}\): 0\.1 \(Linear\) is in step_mode 'm'"):
-        model(seeded(4, 2, 3))
+        model(normal(4, 2, 3))
     container[0][1].step_mode = "s"
     container.append(Linear(3, 3, step_mode="m"))
     with pytest.raises(ValueError, match=rf"^head \({name}\): 1 \(Linear\) is in step_mode 'm'"):
-        model(seeded(4, 2, 3))
+        model(normal(4, 2, 3))
 
 
 @pytest.mark.parametrize("name", ["SeqToANNContainer", "StepModeContainer"])
@@ -177,7 +169,7 @@ def test_a_stateful_module_is_refused_where_time_is_folded(name):
     container = BUILDERS[name](nn.Sequential(nn.ReLU()))
     container[0][0] = IFNode()
     with pytest.raises(ValueError, match=rf"^{name}: 0\.0 \(IFNode\) is stateful"):
-        container(seeded(4, 2, 3))
+        container(normal(4, 2, 3))
 
 
 @pytest.mark.parametrize("value", [1, 0, None, "True", nn.ReLU()])
@@ -214,7 +206,7 @@ def test_state_dict_keys_slices_and_copies_are_those_of_a_sequence(name):
     assert list(container.state_dict()) == list(nn.Sequential(modules).state_dict())
     container.eval()
     functional.set_step_mode(container, "m")
-    x = seeded(4, 2, 3)
+    x = normal(4, 2, 3)
     part = container[:2]
     assert type(part) is type(container) and part.step_mode == "m" and list(part._modules) == ["first", "norm"]
     assert_close(container[-1](part(x)), container(x))
@@ -227,7 +219,7 @@ def test_reset_and_detach_reach_the_modules_inside(build):
     container = build(nn.Sequential(lif()), StepModeContainer(True, lif()))
     nodes = [container[0][0], container[1][0]]
     for reset in (container.reset, lambda: functional.reset_net(container)):
-        container(seeded(3, 2).requires_grad_())
+        container(normal(3, 2).requires_grad_())
         assert all(node.v.requires_grad for node in nodes)
         assert list(functional.get_states(container)) == ["0.0.v", "1.0.v"]
         container.detach()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded_inputs import normal
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -18,17 +19,8 @@ from snntrain.layer.online import GradwithTrace, OTTTSequential, ReplaceforGrad,
 from snntrain.neuron import LIFNode, OTTTLIFNode
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-def seeded(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def pair_of(*shape: int) -> list[Tensor]:
-    return [(seeded(*shape) > 0).float().requires_grad_(), seeded(*shape, seed=1).abs()]
+    return [(normal(*shape) > 0).float().requires_grad_(), normal(*shape, seed=1).abs()]
 
 
 def ottt(**more: object) -> OTTTLIFNode:
@@ -49,16 +41,16 @@ class Counting(nn.Linear):
 
 
 def test_replace_for_grad_gives_the_second_value_and_both_the_gradient():
-    x, x_r = seeded(2, 3).requires_grad_(), seeded(2, 3, seed=1).requires_grad_()
+    x, x_r = normal(2, 3).requires_grad_(), normal(2, 3, seed=1).requires_grad_()
     out = ReplaceforGrad.apply(x, x_r)
     assert torch.equal(out, x_r)
-    g = seeded(2, 3, seed=2)
+    g = normal(2, 3, seed=2)
     out.backward(g)
     assert torch.equal(x.grad, g) and torch.equal(x_r.grad, g)
 
 
 def test_replace_for_grad_serves_one_input_that_needs_no_gradient():
-    x, x_r = seeded(2).requires_grad_(), seeded(2, seed=1)
+    x, x_r = normal(2).requires_grad_(), normal(2, seed=1)
     out = ReplaceforGrad.apply(x, x_r)
     assert out.requires_grad and not x_r.requires_grad and out.grad_fn is not None
     out.sum().backward()
@@ -116,7 +108,7 @@ def test_without_gradient_the_module_runs_once():
 @pytest.mark.parametrize("kind", [GradwithTrace, SpikeTraceOp])
 def test_a_tensor_is_a_plain_call(kind):
     linear = Counting(3, 2)
-    x = seeded(4, 3)
+    x = normal(4, 3)
     assert torch.equal(kind(linear)(x), nn.Linear.forward(linear, x)) and linear.calls == 1
     assert [name for name, _ in kind(linear).named_parameters()] == ["module.weight", "module.bias"]
 
@@ -206,7 +198,7 @@ def net() -> OTTTSequential:
 
 
 def test_training_steps_are_the_wraps_written_by_hand():
-    model, steps = net(), 3 * seeded(4, 2, 1, 8, 8)
+    model, steps = net(), 3 * normal(4, 2, 1, 8, 8)
     by_hand = net()
     conv, first, pool, second_conv, second, flatten, linear = by_hand
     for x in steps:
@@ -226,7 +218,7 @@ def test_the_weight_gradient_is_the_error_times_the_trace():
     """Xiao et al.: dL/dW = Σ_t (dL[t]/dy[t])·trace[t]ᵀ, with neuron and trace written out."""
     model = OTTTSequential(ottt(tau=4.0), nn.Linear(3, 2))
     v, trace, expected = torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(2, 3)
-    for x in 2 * seeded(5, 4, 3):
+    for x in 2 * normal(5, 4, 3):
         h = v - v / 4 + x
         s = (h >= 1).float()
         v, trace = h - s, 0.75 * trace + s
@@ -240,7 +232,7 @@ def test_the_weight_gradient_is_the_error_times_the_trace():
 def test_in_evaluation_it_is_a_plain_sequence_and_differentiable():
     model = net().eval()
     plain = nn.Sequential(*net()).eval()
-    x = (3 * seeded(2, 1, 8, 8)).requires_grad_()
+    x = (3 * normal(2, 1, 8, 8)).requires_grad_()
     for _ in range(3):
         assert torch.equal(model(x), plain(x))
     (found,) = torch.autograd.grad(model(x).square().sum(), x)
@@ -257,7 +249,7 @@ def test_a_pair_comes_out_when_no_weights_follow_the_last_neuron():
 @pytest.mark.parametrize("mode", ["s", "m"])
 def test_tensors_pass_as_through_a_plain_sequence(mode):
     modules = [Conv2d(1, 3, 3), nn.ReLU(), AvgPool2d(2), nn.Sequential(LIFNode(backend="torch")), Flatten()]
-    x = 20 * seeded(*((3, 2) if mode == "m" else (2,)), 1, 8, 8)
+    x = 20 * normal(*((3, 2) if mode == "m" else (2,)), 1, 8, 8)
     outputs = []
     for kind in (OTTTSequential, nn.Sequential):
         model = kind(*modules)
@@ -283,7 +275,7 @@ def test_sequences_residuals_and_branches_pass_pairs_on():
     first, relu, linear, last = ottt(), nn.ReLU(), nn.Linear(3, 3), ottt(v_threshold=0.1)
     inner = OTTTSequential(relu, linear, last)
     model = OTTTSequential(first, inner, Residual(nn.Identity()), Branches([nn.Flatten(), nn.Identity()], "add"))
-    x = 2 * seeded(4, 3)
+    x = 2 * normal(4, 3)
     out = model(x)
     functional.reset_net(model)
     s, trace = last(GradwithTrace(linear)(SpikeTraceOp(relu)(first(x))))
@@ -292,7 +284,7 @@ def test_sequences_residuals_and_branches_pass_pairs_on():
 
 
 def test_a_looping_container_stacks_what_a_net_gives_at_each_step():
-    x = 3 * seeded(4, 2, 1, 8, 8)
+    x = 3 * normal(4, 2, 1, 8, 8)
     model = net()
     expected = torch.stack([model(step) for step in x])
     functional.reset_net(model)
@@ -301,7 +293,7 @@ def test_a_looping_container_stacks_what_a_net_gives_at_each_step():
 
 def test_no_graph_is_kept_from_step_to_step():
     model = net()
-    x = (3 * seeded(2, 2, 1, 8, 8)).requires_grad_()
+    x = (3 * normal(2, 2, 1, 8, 8)).requires_grad_()
     model(x[0])
     (found,) = torch.autograd.grad(model(x[1]).sum(), x)
     assert not found[0].any() and found[1].any()

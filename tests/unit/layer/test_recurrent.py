@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded_inputs import normal
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -19,17 +20,8 @@ from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum,
 from snntrain.neuron import IFNode, LIFNode
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def lif(**arguments: object) -> LIFNode:
     return LIFNode(backend="torch", **arguments)
-
-
-def seeded(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def minus_twice(x: Tensor, y: Tensor) -> Tensor:
@@ -74,7 +66,7 @@ def test_linear_recurrence_is_the_written_equation_with_its_gradients(T, leading
     inner = nn.Linear(4, 2).double()
     container = LinearRecurrentContainer(nn.Sequential(inner, nn.Tanh()), 4, 2, bias, step_mode="m").double()
     assert container.rc.weight.shape == (4, 6) and (container.rc.bias is not None) == bias
-    x = seeded(T, *leading, 4).double().requires_grad_()
+    x = normal(T, *leading, 4).double().requires_grad_()
     y, expected = torch.zeros(*leading, 2, dtype=torch.double), []
     w_x, w_y = container.rc.weight[:, :4], container.rc.weight[:, 4:]
     for step in x:
@@ -94,14 +86,14 @@ def test_feedback_sum_makes_the_textbook_recurrent_layer():
     V = nn.Linear(3, 3, bias=False)
     container = ElementWiseRecurrentContainer(lif(), FeedbackSum(nn.Sequential(V)), "m")
     assert [name for name, _ in container.named_parameters()] == ["element_wise_function.feedback.0.weight"]
-    x, node = 3 * seeded(6, 2, 3), lif()
+    x, node = 3 * normal(6, 2, 3), lif()
     y, expected = torch.zeros(2, 3), []
     for step in x:
         y = node(step + y @ V.weight.T)
         expected.append(y)
     out = container(x)
     assert torch.equal(out, torch.stack(expected)) and 0 < out.mean() < 1
-    weights = seeded(6, 2, 3)
+    weights = normal(6, 2, 3)
     (found,) = torch.autograd.grad((out * weights).sum(), V.weight)
     assert_close(found, torch.autograd.grad((torch.stack(expected) * weights).sum(), V.weight)[0])
     assert found.abs().sum() > 0
@@ -113,7 +105,7 @@ def test_feedback_sum_makes_the_textbook_recurrent_layer():
 @over_containers
 def test_single_steps_one_call_and_chunks_agree(name):
     container = CONTAINERS[name]()
-    x = 4 * seeded(8, 3, 4)
+    x = 4 * normal(8, 3, 4)
     by_step = torch.stack([container(step) for step in x])
     functional.set_step_mode(container, "m")
     container.reset()
@@ -132,18 +124,18 @@ def test_single_steps_one_call_and_chunks_agree(name):
 def test_reset_clears_y_and_the_modules_inside(name):
     for reset in (lambda container: container.reset(), functional.reset_net):
         container = CONTAINERS[name]()
-        container(seeded(3, 4))
+        container(normal(3, 4))
         assert container.y.shape == (3, 4 if name.startswith("Element") else 2)
         assert list(functional.get_states(container)) == ["y", "sub_module.1.v"]
         reset(container)
         assert container.y == 0.0 and container.sub_module[1].v == 0.0
-        container(seeded(5, 4))  # another batch size
+        container(normal(5, 4))  # another batch size
 
 
 def test_reset_reaches_a_stateful_function():
     function = FeedbackSum(lif())
     container = ElementWiseRecurrentContainer(nn.Identity(), function)
-    container(seeded(2, 3))
+    container(normal(2, 3))
     container.reset()
     assert function.feedback.v == 0.0
 
@@ -151,9 +143,9 @@ def test_reset_reaches_a_stateful_function():
 @over_containers
 def test_another_batch_size_without_reset_is_a_state_mismatch(name):
     model = nn.Sequential(CONTAINERS[name]())
-    model(seeded(3, 4))
+    model(normal(3, 4))
     with pytest.raises(StateMismatchError, match=rf"^0 \({name}\): state y has shape \[3, .* reset\(\) forgotten"):
-        model(seeded(5, 4))
+        model(normal(5, 4))
 
 
 @over_containers
@@ -162,7 +154,7 @@ def test_gradient_flows_through_y_until_detach(name):
     cuts = [(lambda: None, True), (container.detach, False), (lambda: functional.detach_net(container), False)]
     for cut, is_connected in cuts:
         container.reset()
-        first, second = (seeded(3, 4).requires_grad_() for _ in range(2))
+        first, second = (normal(3, 4).requires_grad_() for _ in range(2))
         container(first)
         cut()
         grads = torch.autograd.grad(container(second).sum(), (first, second), allow_unused=True)
@@ -174,7 +166,7 @@ def test_set_step_mode_stops_at_the_container(name):
     model = nn.Sequential(Linear(4, 4), CONTAINERS[name]())
     functional.set_step_mode(model, "m")
     assert [model[0].step_mode, model[1].step_mode, model[1].sub_module[1].step_mode] == ["m", "m", "s"]
-    assert model(seeded(5, 3, 4)).shape[:2] == (5, 3)
+    assert model(normal(5, 3, 4)).shape[:2] == (5, 3)
     functional.set_step_mode(model, "s")
     assert model[1].step_mode == "s"
 
@@ -184,7 +176,7 @@ def test_a_module_in_sequence_mode_is_refused_at_forward(name):
     container = CONTAINERS[name]()
     container.sub_module[1] = lif(step_mode="m")
     with pytest.raises(ValueError, match=rf"^{name}: sub_module\.1 \(LIFNode\) is in step_mode 'm'"):
-        container(seeded(3, 4))
+        container(normal(3, 4))
 
 
 def test_a_module_in_sequence_mode_is_refused_at_construction():
@@ -202,11 +194,11 @@ def test_a_module_in_sequence_mode_is_refused_at_construction():
 @over_containers
 def test_copies_and_state_dict_follow_the_state_contract(name):
     container = CONTAINERS[name]()
-    container(seeded(3, 4).requires_grad_())
+    container(normal(3, 4).requires_grad_())
     for other in (copy.deepcopy(container), pickle.loads(pickle.dumps(container))):
         assert torch.equal(other.y, container.y) and not other.y.requires_grad
         assert other.y.data_ptr() != container.y.data_ptr()
-        assert torch.equal(other(seeded(3, 4)), copy.deepcopy(container)(seeded(3, 4)))
+        assert torch.equal(other(normal(3, 4)), copy.deepcopy(container)(normal(3, 4)))
     keys = [] if name.startswith("Element") else ["sub_module.0.weight", "sub_module.0.bias", "rc.weight", "rc.bias"]
     assert list(container.state_dict()) == keys
 
@@ -214,7 +206,7 @@ def test_copies_and_state_dict_follow_the_state_contract(name):
 @over_containers
 def test_half_precision_and_autocast_run_and_state_survives(name):
     container = CONTAINERS[name](step_mode="m")
-    x = 4 * seeded(6, 3, 4)
+    x = 4 * normal(6, 3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         first = container(x)
         second = container(x)
@@ -230,14 +222,14 @@ def test_an_output_of_the_wrong_shape_is_refused():
     container = ElementWiseRecurrentContainer(nn.Linear(4, 2), lambda x, y: x)
     message = "sub_module must return a tensor of shape [3, 4] for one step of shape [3, 4], got shape [3, 2]; its"
     with pytest.raises(ValueError, match=f"^ElementWiseRecurrentContainer: {re.escape(message)}"):
-        container(seeded(3, 4))
+        container(normal(3, 4))
     container = LinearRecurrentContainer(nn.Linear(4, 3), 4, 2)
     with pytest.raises(ValueError, match=r"^LinearRecurrentContainer: .* got shape \[3, 3\]; .* out_features = 2 on"):
-        container(seeded(3, 4))
+        container(normal(3, 4))
     with pytest.raises(ValueError, match=r"got a tuple; its output"):
-        ElementWiseRecurrentContainer(nn.MaxPool1d(1, return_indices=True), operator.add)(seeded(3, 4))
+        ElementWiseRecurrentContainer(nn.MaxPool1d(1, return_indices=True), operator.add)(normal(3, 4))
     with pytest.raises(ValueError, match=r"^FeedbackSum: feedback must return .* \[3, 4\], got \[3, 1\]\.$"):
-        FeedbackSum(nn.Linear(4, 1))(seeded(3, 4), seeded(3, 4))
+        FeedbackSum(nn.Linear(4, 1))(normal(3, 4), normal(3, 4))
 
 
 @pytest.mark.parametrize("mode, shape", [("s", (3, 5)), ("m", (6, 3, 5)), ("s", ()), ("m", (4,))])

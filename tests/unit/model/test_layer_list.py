@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from refused import message_of
 from torch import nn
 
 from snntrain import functional
@@ -22,9 +23,7 @@ def conv(channels: Any, **more: Any) -> dict[str, Any]:
 
 
 def refusal(layers: Any, shape: tuple[int, ...] = SHAPE, **more: Any) -> str:
-    with pytest.raises(LayerError) as error:
-        build(layers, shape, IF, **more)
-    return str(error.value)
+    return message_of(LayerError, build, layers, shape, IF, **more)
 
 
 # --- what they build -------------------------------------------------------------------------------------------------
@@ -160,9 +159,7 @@ def test_lists_of_online_neurons_pass_their_pairs_on():
 
 
 def refusal_online(layers: Any) -> str:
-    with pytest.raises(LayerError) as error:
-        build(layers, SHAPE, "OTTTLIFNode", step_mode="s")
-    return str(error.value)
+    return message_of(LayerError, build, layers, SHAPE, "OTTTLIFNode", step_mode="s")
 
 
 def test_leaves_come_in_the_order_of_the_file_with_their_paths():

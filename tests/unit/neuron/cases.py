@@ -172,6 +172,14 @@ def learnable(node: nn.Module, name: str) -> int:
     return len(list(node.parameters())) + name.startswith("KLIF scaled")
 
 
+def with_threshold(theta: float, **arguments) -> ATIFNode:
+    """The parameter is made to hold theta exactly, in float64."""
+    node = ATIFNode(**arguments).double()
+    with torch.no_grad():
+        node.v_threshold.fill_(theta)
+    return node
+
+
 # --- parallel neurons ------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from promises import in_chunks, in_steps, random
+from promises import in_chunks, in_steps, random, with_potentials
 from torch import Tensor
 
 from snntrain.base import MemoryModule
@@ -25,7 +25,7 @@ ROUNDED = {"rel": 6e-6, "abs": 1e-12}  # the golden numbers have six digits
 
 @dataclass
 class Golden:
-    """Outputs of X, potentials after reset, last values of other states, and gradients of Σ t·s[t] + v[6].
+    """Outputs of x, potentials after reset, last values of other states, and gradients of Σ t·s[t] + v[6].
 
     `extra` holds the gradients of parameters.
     """
@@ -36,25 +36,17 @@ class Golden:
     g: list[float]
     states: dict[str, float] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
+    x: list[float] = field(default_factory=lambda: X)
 
 
-def check_golden(case: Golden, step_mode: str, potential: str = "v") -> None:
-    """Run X and compare with the six-digit numbers of the case."""
+def check_golden(case: Golden, step_mode: str) -> None:
+    """Run x and compare with the six-digit numbers of the case."""
     node = case.make()
-    node.backend, node.step_mode = "torch", step_mode
-    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
-    if step_mode == "s":
-        out, v = map(torch.stack, zip(*[(node(x_t), getattr(node, potential)) for x_t in x], strict=True))
-        assert v.tolist() == pytest.approx(case.v, **ROUNDED)
-    else:
-        if hasattr(node, "store_v_seq"):
-            node.store_v_seq = True
-        out = node(x)
-        if hasattr(node, "store_v_seq"):
-            assert node.v_seq.tolist() == pytest.approx(case.v, **ROUNDED)
-    last = getattr(node, potential)
-    ((torch.arange(1, 7, dtype=torch.float64) * out).sum() + last).backward()
-    assert last.item() == pytest.approx(case.v[-1], **ROUNDED)
+    x = torch.tensor(case.x, dtype=torch.float64, requires_grad=True)
+    out, v = with_potentials(node, x, step_mode)
+    ((torch.arange(1, 7, dtype=torch.float64) * out).sum() + node.v).backward()
+    assert v.tolist() == pytest.approx(case.v, **ROUNDED)
+    assert node.v.item() == pytest.approx(case.v[-1], **ROUNDED)
     assert out.tolist() == pytest.approx(case.out, **ROUNDED)
     assert x.grad.tolist() == pytest.approx(case.g, **ROUNDED)
     for name, value in case.states.items():
@@ -236,6 +228,7 @@ def check_equations(
     parameters: dict[str, float] | None = None,
     exact: bool = True,
     bound: float = 1e5,
+    backend: str = "torch",
 ) -> None:
     """The node equals the equations in outputs, states and gradients, by steps, as one sequence and in chunks.
 
@@ -267,7 +260,7 @@ def check_equations(
     runs = {"steps": in_steps, "sequence": in_chunks, "chunks": lambda node, x: in_chunks(node, x, problem.sizes)}
     for way, run in runs.items():
         node = make().double()
-        node.backend = "torch"
+        node.backend = backend
         node.store_v_seq = way == "sequence"
         inputs = torch.tensor(problem.x, dtype=torch.float64, requires_grad=True)
         states = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in problem.states]
@@ -297,11 +290,12 @@ def check_float32(
     constants: dict[str, Any],
     problem: Drawn,
     parameters: dict[str, float] | None = None,
+    backend: str = "torch",
 ) -> None:
     """In float32 outputs and states have the very bits of the equations, operation by operation."""
     parameters = parameters or {}
     node = make()
-    node.backend = "torch"
+    node.backend = backend
     table = Constants(lambda z: 0.0, np.float32, **constants, v_threshold=problem.threshold)
     x, states, learned = (
         [Dual(np.float32(value)) for value in values] for values in (problem.x, problem.states, parameters.values())

@@ -24,6 +24,12 @@ Make = Callable[..., MemoryModule]
 INF, NAN = float("inf"), float("nan")
 NOT_FINITE = [True, False, "1.0", NAN, INF, -INF, 10**400, 1j, None, [1.0], torch.tensor(1.0)]
 NOT_A_FLAG = [0, 1, None, "True", 1.0]
+#: What no neuron takes for the settings that all of them have.
+REFUSED_SETTINGS = {
+    "step_mode": [("'s'", "x")],
+    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
+    "store_v_seq": [("True or False", value) for value in NOT_A_FLAG],
+}
 NOT_AN_INTEGER = [True, 2.0, "2", None, NAN]
 
 
@@ -49,6 +55,15 @@ def in_chunks(node: MemoryModule, x_seq: Tensor, sizes: Sequence[int] | None = N
     """One call per size in mode 'm'; one call for all without sizes."""
     node.step_mode = "m"
     return torch.cat([node(chunk) for chunk in x_seq.split(list(sizes or [len(x_seq)]))])
+
+
+def with_potentials(node: MemoryModule, x_seq: Tensor, step_mode: str) -> tuple[Tensor, Tensor]:
+    """Outputs and potentials after reset, [T, *] each."""
+    node.step_mode = step_mode
+    if step_mode == "m":
+        node.store_v_seq = True
+        return node(x_seq), node.v_seq
+    return tuple(map(torch.stack, zip(*[(node(x), node.v) for x in x_seq], strict=True)))
 
 
 def one_call(node: nn.Module, x: Tensor, step_mode: str) -> Tensor:

@@ -6,44 +6,14 @@ import numpy as np
 import promises
 import pytest
 import torch
+from cases import with_threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promises import in_chunks, in_steps, random
+from promises import in_chunks, in_steps, random, with_potentials
 from torch import Tensor, nn
 
 from snntrain.neuron.atif import ATIFNode
 from snntrain.surrogate import Sigmoid
-
-
-def with_threshold(theta: float, **arguments) -> ATIFNode:
-    """The parameter is made to hold theta exactly, in float64."""
-    node = ATIFNode(**arguments).double()
-    with torch.no_grad():
-        node.v_threshold.fill_(theta)
-    return node
-
-
-def run(node: ATIFNode, x: Tensor, step_mode: str) -> tuple[Tensor, Tensor]:
-    node.step_mode = step_mode
-    if step_mode == "m":
-        node.store_v_seq = True
-        return node(x), node.v_seq
-    return tuple(map(torch.stack, zip(*[(node(x_t), node.v) for x_t in x], strict=True)))
-
-
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_neuron_gives_the_golden_numbers(step_mode):
-    node = with_threshold(0.9)
-    x = torch.tensor([0.5, 1.2, -0.3, 2.0, 0.9, 0.1], dtype=torch.float64, requires_grad=True)
-    y, v = run(node, x, step_mode)
-    ((torch.arange(1, 7) * y).sum() + node.v).backward()
-    rounded = {"rel": 6e-6}
-    assert y.tolist() == [0, 0.9, 0, 0.9, 0.9, 0.9]
-    assert v.tolist() == pytest.approx([0.5, 0.8, 0.5, 1.6, 1.6, 0.8], **rounded)
-    expected = [2.19486, 2.52451, 2.64956, 2.55288, 2.34466, 1.96259]
-    assert x.grad.tolist() == pytest.approx(expected, **rounded)
-    assert node.v_threshold.grad.item() == pytest.approx(7.84832, **rounded)
-
 
 numbers = st.one_of(st.integers(-12, 16).map(lambda n: n / 4), st.floats(-3, 4, width=32))
 thresholds = st.one_of(st.sampled_from([0.25, 1.0, 2e-3]), st.floats(0.125, 2))
@@ -78,7 +48,7 @@ def test_atif_follows_its_equations(data, theta, alpha, step_mode):
     node = with_threshold(theta, alpha=alpha, backend="torch")
     x_seq = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     node.v = first = torch.tensor(v_init, dtype=torch.float64, requires_grad=True)
-    out, v_seq = run(node, x_seq, step_mode)
+    out, v_seq = with_potentials(node, x_seq, step_mode)
     ((out * torch.tensor(g_y)).sum() + (v_seq * torch.tensor(g_v_seq)).sum()).backward()
     assert out.tolist() == heights and v_seq.tolist() == potentials
     close = {"rel": 1e-9, "abs": 1e-9}
@@ -100,7 +70,7 @@ def test_atif_is_exact_in_float32(x, theta):
         heights.append(f(theta) if h >= f(theta) else f(0))
         v = h - heights[-1]
         potentials.append(v)
-    out, v_seq = run(node, torch.tensor(x), "m")
+    out, v_seq = with_potentials(node, torch.tensor(x), "m")
     assert torch.equal(out, torch.tensor(np.array(heights)))
     assert torch.equal(v_seq, torch.tensor(np.array(potentials)))
 
@@ -151,9 +121,7 @@ REFUSED = {
     "vth_init_l": POSITIVE,
     "vth_init_h": [("a finite number ≥ 0.8", value) for value in (0.79, -1, *promises.NOT_FINITE)],
     "alpha": POSITIVE,
-    "step_mode": [("'s'", "x")],
-    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
-    "store_v_seq": [("True or False", value) for value in promises.NOT_A_FLAG],
+    **promises.REFUSED_SETTINGS,
 }
 
 

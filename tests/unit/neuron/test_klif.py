@@ -1,22 +1,12 @@
-"""KLIFNode: golden numbers, equations, and the learnable slope k."""
+"""KLIFNode: equations, and the learnable slope k."""
 
 import itertools
 from functools import partial
 
+import equations
 import pytest
 import torch
-from equations import (
-    Constants,
-    Dual,
-    Golden,
-    check_equations,
-    check_float32,
-    check_golden,
-    check_gradients_numerically,
-    drawn,
-    relu,
-    taus,
-)
+from equations import Constants, Dual, drawn, relu, taus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
@@ -27,29 +17,6 @@ from snntrain.neuron.klif import KLIFNode
 from snntrain.surrogate import Sigmoid
 
 KLIF = partial(KLIFNode, backend="torch")
-AS_LIF = {
-    "out": [0, 0, 0, 1, 0, 0],
-    "v": [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
-    "g": [0.537199, 0.935975, 0.816838, 1.20107, 1.34485, 1.06601],
-}
-GOLDEN = {
-    "r=0": Golden(KLIF, **AS_LIF, extra={"k": 6.42696}),
-    "r=0 scale_reset": Golden(partial(KLIF, scale_reset=True), **AS_LIF, extra={"k": 4.59083}),
-    "scale_reset soft": Golden(
-        partial(KLIF, scale_reset=True, v_reset=None),
-        [0, 0, 0, 1, 0, 0],
-        [0.25, 0.725, 0.2125, 0.10625, 0.503125, 0.301563],
-        [0.451481, 0.881559, 1.05444, 1.94215, 1.36046, 1.04338],
-        extra={"k": 5.87878},
-    ),
-}
-
-
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-@pytest.mark.parametrize("case", GOLDEN.values(), ids=GOLDEN)
-def test_neuron_gives_the_golden_numbers(case, step_mode):
-    check_golden(case, step_mode)
-
 
 # --- the equations ---------------------------------------------------------------------------------------------------
 
@@ -77,7 +44,7 @@ slopes = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 1e-4, 2.0**-14, -(2.0**-14)]
 def test_klif_follows_its_equations(scale_reset, v_reset, detach_reset, decay_input, problem, tau, k):
     constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset}
     constants |= {"decay_input": decay_input, "scale_reset": scale_reset}
-    check_equations(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
+    equations.check_equations(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
 
 
 @over_variants
@@ -88,7 +55,7 @@ def test_float32_potentials_have_the_bits_of_the_equations(
 ):
     constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset}
     constants |= {"decay_input": decay_input, "scale_reset": scale_reset}
-    check_float32(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
+    equations.check_float32(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
 
 
 @pytest.mark.parametrize("scale_reset, v_reset", [*itertools.product((False, True), (None, 0.0, -0.2))])
@@ -96,7 +63,7 @@ def test_gradcheck_holds_for_input_initial_potential_and_slope(scale_reset, v_re
     node = KLIF(scale_reset, v_reset=v_reset, surrogate_function=Sigmoid(2.0, spiking=False))
     with torch.no_grad():
         node.k.fill_(1.3)
-    check_gradients_numerically(node, ["v"])
+    equations.check_gradients_numerically(node, ["v"])
 
 
 # --- the slope -------------------------------------------------------------------------------------------------------

@@ -1,23 +1,13 @@
-"""LIAFNode: golden numbers, equations, and the activations it takes."""
+"""LIAFNode: equations, and the activations it takes."""
 
 import itertools
 import math
 from functools import partial
 
+import equations
 import pytest
 import torch
-from equations import (
-    Constants,
-    Dual,
-    Golden,
-    check_equations,
-    check_float32,
-    check_golden,
-    check_gradients_numerically,
-    drawn,
-    relu,
-    taus,
-)
+from equations import Constants, Dual, drawn, relu, taus
 from hypothesis import given, settings
 from promises import in_chunks, in_steps, random, state_tensors
 from torch import Tensor, nn
@@ -28,18 +18,6 @@ from snntrain.neuron.liaf import LIAFNode
 from snntrain.surrogate import Sigmoid
 
 LIAF = partial(LIAFNode, backend="torch")
-GOLDEN = Golden(
-    partial(LIAF, torch.relu, True, tau=2.0),
-    [0, 0, 0, 0.10625, 0, 0],
-    [0.25, 0.725, 0.2125, 0, 0.45, 0.275],
-    [0.0998276, 0.209102, 0.915853, 1.89518, 0.198193, 0.472812],
-)
-
-
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_neuron_gives_the_golden_numbers(step_mode):
-    check_golden(GOLDEN, step_mode)
-
 
 # --- the equations ---------------------------------------------------------------------------------------------------
 
@@ -68,7 +46,7 @@ SQUARE = (lambda h: h * h, lambda h: h * h)
 def test_liaf_follows_its_equations(v_reset, detach_reset, decay_input, threshold_related, act, expected, problem, tau):
     constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
     constants |= {"threshold_related": threshold_related}
-    check_equations(
+    equations.check_equations(
         lambda: LIAFNode(act, **constants, **problem.common()),
         liaf,
         constants | {"act": expected},
@@ -86,13 +64,13 @@ def test_float32_outputs_have_the_bits_of_the_equations(
     constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
     constants |= {"threshold_related": threshold_related}
     make = partial(LIAFNode, SQUARE[0], **constants, **problem.common())
-    check_float32(make, liaf, constants | {"act": SQUARE[1]}, problem)
+    equations.check_float32(make, liaf, constants | {"act": SQUARE[1]}, problem)
 
 
 @pytest.mark.parametrize("v_reset, threshold_related", [*itertools.product((None, 0.0, -0.2), (True, False))])
 def test_gradcheck_holds_for_input_and_initial_potential(v_reset, threshold_related):
     node = LIAF("tanh", threshold_related, v_reset=v_reset, surrogate_function=Sigmoid(2.0, spiking=False))
-    check_gradients_numerically(node, ["v"])
+    equations.check_gradients_numerically(node, ["v"])
 
 
 # --- what sets it apart from LIF -------------------------------------------------------------------------------------

@@ -1,15 +1,19 @@
 """IF, LIF and PLIF: the threshold, the two resets, and the learnable time constant."""
 
+import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import PLAIN
+from equations import Constants, Drawn, Dual, check_equations, check_float32, drawn, taus
+from hypothesis import example, given, settings
 from promises import INF, NAN, inside_a_model, one_call, random
 from torch import Tensor, nn
 
-from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode, SimpleIFNode, SimpleLIFNode
+from snntrain.neuron import BaseNode, IFNode, LIFNode, ParametricLIFNode, SimpleIFNode, SimpleLIFNode
 from snntrain.surrogate import Rect, Sigmoid
 
 over_modes = pytest.mark.parametrize("step_mode", ["s", "m"])
@@ -160,3 +164,129 @@ def test_the_potential_starts_at_zero_and_goes_on_as_in_the_full_neuron(simple, 
         mine.reset()
         other.reset()
         assert mine.v == 0.0
+
+
+# --- the equations -----------------------------------------------------------------------------------
+
+
+def integrate(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
+    h = v + x
+    s = c.fire(h)
+    return s, c.reset(h, s)
+
+
+def leaky(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
+    h = c.lif(x, v)
+    s = c.fire(h)
+    return s, c.reset(h, s)
+
+
+def parametric(x: Dual, v: Dual, c: Constants, w: Dual) -> tuple[Dual, ...]:
+    number = type(w.value)
+    dtype = torch.float32 if number is np.float32 else torch.float64
+    p = torch.sigmoid(torch.tensor(w.value, dtype=dtype)).item()  # torch's own: its last bit decides spikes
+    leak = w.through(number(p), p * (1 - p))
+    h = v + (x - (v - c.r)) * leak if c.decay_input else v - (v - c.r) * leak + x
+    s = c.fire(h)
+    return s, c.reset(h, s)
+
+
+KINDS = {"IF": (IFNode, integrate), "LIF": (LIFNode, leaky), "PLIF": (ParametricLIFNode, parametric)}
+
+
+def built(kind: str, tau: float, **common: Any) -> BaseNode:
+    if kind == "IF":
+        common.pop("decay_input")
+        return IFNode(**common)
+    return KINDS[kind][0](tau, **common)
+
+
+VARIANTS = [
+    (kind, v_reset, detach, decay)
+    for kind, v_reset, detach, decay in itertools.product(KINDS, (None, 0.0, -0.3), (False, True), (True, False))
+    if kind != "IF" or decay
+]
+over_variants = pytest.mark.parametrize("kind, v_reset, detach_reset, decay_input", VARIANTS)
+
+
+def compare(check: Any, kind: str, common: dict[str, Any], problem: Drawn, tau: float) -> None:
+    check(
+        lambda: built(kind, tau, **common, **problem.common()),
+        KINDS[kind][1],
+        common | {"tau": tau},
+        problem,
+        {"w": -math.log(tau - 1)} if kind == "PLIF" else None,
+        backend="auto",
+    )
+
+
+@over_variants
+@settings(max_examples=10, deadline=None)
+@given(problem=drawn(1), tau=taus)
+def test_values_and_gradients_follow_the_equations(kind, v_reset, detach_reset, decay_input, problem, tau):
+    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
+    compare(check_equations, kind, common, problem, tau)
+
+
+@over_variants
+@settings(max_examples=8, deadline=None)
+@given(problem=drawn(1), tau=taus)
+@example(problem=Drawn([3], [49.0, 98.0, 147.0], [0.0] * 3, [0.0], [0.0], 1.0, 4.0, "sigmoid"), tau=49.0)
+def test_float32_potentials_and_spikes_are_bit_for_bit_those_of_the_equations(
+    kind, v_reset, detach_reset, decay_input, problem, tau
+):
+    """Dividing by tau, in the written order: 1/tau·x or another order would differ in the last bit."""
+    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
+    compare(check_float32, kind, common, problem, tau)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_lif_divides_by_tau_where_a_reciprocal_would_lose_the_spike(step_mode, dtype):
+    """x = tau charges to exactly 1, but tau·(1/tau) is below 1 for these."""
+    taus = [49.0, 98.0, 103.0, 107.0] if dtype == torch.float64 else [41.0, 47.0, 55.0, 61.0]
+    number = np.float32 if dtype == torch.float32 else np.float64
+    for tau in taus:
+        assert number(tau) * (number(1) / number(tau)) < 1
+        node = LIFNode(tau=tau, step_mode=step_mode)
+        x = torch.full((1, 3) if step_mode == "m" else (3,), tau, dtype=dtype)
+        assert node(x).flatten().tolist() == [1, 1, 1], tau
+
+
+# --- the derivatives of the charge -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind, v_reset, decay_input", [(kind, r, decay) for kind, r, detach, decay in VARIANTS if not detach]
+)
+def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset, decay_input, backend):
+    node = built(
+        kind,
+        1.7,
+        v_reset=v_reset,
+        decay_input=decay_input,
+        surrogate_function=Sigmoid(2.0, spiking=False),
+        step_mode="m",
+        store_v_seq=True,
+    )
+    node.double()
+    names = [name for name, _ in node.named_parameters()]
+
+    def run(x: Tensor, v: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        node.reset()
+        node.v = v
+        s = torch.func.functional_call(node, dict(zip(names, parameters, strict=True)), (x,))
+        return s, node.v_seq
+
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(4, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    v = torch.randn(3, dtype=torch.float64, generator=generator, requires_grad=True)
+    parameters = [p.detach().clone().requires_grad_() for p in node.parameters()]
+    assert len(parameters) == (kind == "PLIF")
+    assert torch.autograd.gradcheck(run, (x, v, *parameters))
+    short = x[:2].detach().requires_grad_()
+    if backend == "torch":
+        assert torch.autograd.gradgradcheck(run, (short, v, *parameters))
+    else:
+        with pytest.raises(RuntimeError, match="backend='torch'"):
+            torch.autograd.gradgradcheck(run, (short, v, *parameters))

@@ -1,4 +1,4 @@
-"""ILIFNode and TernaryLIFNode: golden numbers, their equations as a plain loop, and what every neuron promises."""
+"""ILIFNode and TernaryLIFNode: their equations as a plain loop, and what every neuron promises."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from promises import in_chunks, random
+from promises import in_chunks, random, with_potentials
 from torch import Tensor
 
 from snntrain.neuron.multilevel import ILIFNode, TernaryLIFNode
@@ -24,48 +24,6 @@ NODES = {
     "Ternary amplitude": lambda: TernaryLIFNode(learnable_amplitude=True),
 }
 over_nodes = pytest.mark.parametrize("make", NODES.values(), ids=NODES)
-
-
-def run(node: Any, x: Tensor, step_mode: str) -> tuple[Tensor, Tensor]:
-    """Outputs and potentials after reset, [T, …] each."""
-    node.step_mode = step_mode
-    if step_mode == "m":
-        node.store_v_seq = True
-        return node(x), node.v_seq
-    return tuple(map(torch.stack, zip(*[(node(x_t), node.v) for x_t in x], strict=True)))
-
-
-# --- golden numbers --------------------------------------------------------------------------------------------------
-
-GOLDEN = {
-    "ILIF default": (
-        ILIFNode,
-        [0.5, 1.2, -0.3, 2.0, 0.9, 0.1],
-        [0, 1, 0, 2, 1, 0],
-        [0.5, 0.325, -0.21875, -0.0546875, -0.113672, 0.071582],
-        [1, 2, 1, 4, 5, 6],
-    ),
-    "TernaryLIF": (
-        TernaryLIFNode,
-        [0.5, -1.2, 0.3, -0.4, 0.9, -0.1],
-        [1, -1, 0, 0, 1, 0],
-        [0, 0, 0.3, -0.325, 0, -0.1],
-        [1, 0, 3.80595, 4.60542, 3.58766, 6.9],
-    ),
-}
-
-
-@over_modes
-@pytest.mark.parametrize("node_class, x, out, v, g", GOLDEN.values(), ids=GOLDEN)
-def test_neuron_gives_the_golden_numbers(node_class, x, out, v, g, step_mode):
-    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    node = node_class()
-    y, potentials = run(node, x, step_mode)
-    ((torch.arange(1, 7) * y).sum() + node.v).backward()
-    rounded = {"rel": 6e-6, "abs": 1e-12}
-    assert y.tolist() == out
-    assert potentials.tolist() == pytest.approx(v, **rounded)
-    assert x.grad.tolist() == pytest.approx(g, **rounded)
 
 
 # --- the equations as a plain loop -----------------------------------------------------------------------------------
@@ -86,7 +44,7 @@ def check(node: Any, step_mode: str, x: list, v_init: float, g_out: list, g_v: l
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     v_init = torch.tensor(v_init, dtype=torch.float64, requires_grad=True)
     node.v = v_init
-    y, v = run(node, x, step_mode)
+    y, v = with_potentials(node, x, step_mode)
     ((y * torch.tensor(g_out)).sum() + (v * torch.tensor(g_v)).sum()).backward()
     assert y.tolist() == out
     assert v.tolist() == potentials
@@ -137,7 +95,7 @@ def test_ilif_follows_its_equations(data, step_mode, detach, tau, threshold, mos
 def test_ilif_is_exact_in_float32(x, tau, threshold):
     f = np.float32
     counts, potentials, _ = ilif([f(value) for value in x], f(0), f(tau), f(threshold), 4)
-    y, v = run(ILIFNode(tau, threshold, backend="torch"), torch.tensor(x), "m")
+    y, v = with_potentials(ILIFNode(tau, threshold, backend="torch"), torch.tensor(x), "m")
     assert y.tolist() == counts
     assert torch.equal(v, torch.tensor(np.array(potentials, dtype=f)))
 
@@ -225,7 +183,7 @@ def test_ternary_lif_follows_its_equations(data, step_mode, decay_input, detach,
 def test_ternary_lif_fires_at_both_thresholds_and_resets_even_from_an_overflow(step_mode):
     inf, nan = math.inf, math.nan
     x = torch.tensor([[0.5, -0.5, 0.499, -0.499, inf, -inf, nan, 0.0]])
-    y, v = run(TernaryLIFNode(), x, step_mode)
+    y, v = with_potentials(TernaryLIFNode(), x, step_mode)
     assert y[0].tolist() == [1, -1, 0, 0, 1, -1, 0, 0]
     assert v[0, :6].tolist() == [0, 0, torch.tensor(0.499), torch.tensor(-0.499), 0, 0] and v[0, 6].isnan()
 

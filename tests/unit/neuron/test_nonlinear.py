@@ -1,4 +1,4 @@
-"""QIF and EIF neurons: golden numbers, equations, and the ends of the number range."""
+"""QIF and EIF neurons: equations, and the ends of the number range."""
 
 import itertools
 import math
@@ -6,21 +6,10 @@ import warnings
 from functools import partial
 from typing import Any
 
+import equations
 import pytest
 import torch
-from equations import (
-    Constants,
-    Dual,
-    Golden,
-    check_equations,
-    check_float32,
-    check_golden,
-    check_gradients_numerically,
-    drawn,
-    exp,
-    small_numbers,
-    taus,
-)
+from equations import Constants, Dual, drawn, exp, small_numbers, taus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks
@@ -31,29 +20,9 @@ from snntrain.surrogate import ATan, Sigmoid
 QIFNode, EIFNode = (partial(node_class, backend="torch") for node_class in (nonlinear.QIFNode, nonlinear.EIFNode))
 pytestmark = pytest.mark.filterwarnings("ignore:.*v_reset=None:UserWarning")
 
-GOLDEN = {
-    "QIF default": Golden(
-        QIFNode,
-        [0, 0, 0, 1, 0, 0],
-        [0.195, 0.736012, 0.562465, -0.1, 0.395, 0.365013],
-        [0.999718, 1.21765, 0.940044, 0.236885, 1.80908, 1.2501],
-    ),
-    "EIF default": Golden(
-        EIFNode,
-        [0, 1, 0, 1, 0, 0],
-        [0.403285, -0.1, 0.00328483, -0.1, 0.603285, 0.762355],
-        [0.960894, 1.14188, -0.265295, -0.5175, 2.81986, 2.56591],
-    ),
-}
 VARIANTS = [*itertools.product((None, 0.0, -0.1), (False, True))]
 over_variants = pytest.mark.parametrize("v_reset, detach_reset", VARIANTS)
 over_both = pytest.mark.parametrize("node_class", [QIFNode, EIFNode], ids=["QIF", "EIF"])
-
-
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-@pytest.mark.parametrize("case", GOLDEN.values(), ids=GOLDEN)
-def test_neuron_gives_the_golden_numbers(case, step_mode):
-    check_golden(case, step_mode)
 
 
 # --- the equations ---------------------------------------------------------------------------------------------------
@@ -93,7 +62,7 @@ def qif_constants(data: Any, v_reset: float | None, detach_reset: bool) -> dict[
 @given(problem=drawn(1, small_numbers), data=st.data())
 def test_qif_follows_its_equations(v_reset, detach_reset, problem, data):
     constants = qif_constants(data, v_reset, detach_reset)
-    check_equations(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
+    equations.check_equations(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
 
 
 @over_variants
@@ -101,7 +70,7 @@ def test_qif_follows_its_equations(v_reset, detach_reset, problem, data):
 @given(problem=drawn(1, small_numbers), data=st.data())
 def test_float32_potentials_of_qif_have_the_bits_of_the_equations(v_reset, detach_reset, problem, data):
     constants = qif_constants(data, v_reset, detach_reset)
-    check_float32(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
+    equations.check_float32(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
 
 
 @over_variants
@@ -116,7 +85,7 @@ def test_float32_potentials_of_qif_have_the_bits_of_the_equations(v_reset, detac
 def test_eif_follows_its_equations(v_reset, detach_reset, problem, tau, delta_T, theta_rh, v_rest):
     constants = {"tau": tau, "delta_T": delta_T, "theta_rh": theta_rh, "v_rest": v_rest}
     constants |= {"v_reset": v_reset, "detach_reset": detach_reset}
-    check_equations(lambda: EIFNode(**constants, **problem.common()), eif, constants, problem, exact=False)
+    equations.check_equations(lambda: EIFNode(**constants, **problem.common()), eif, constants, problem, exact=False)
 
 
 @over_both
@@ -126,7 +95,7 @@ def test_gradcheck_holds_for_input_and_initial_potential(node_class, v_reset, de
         node = node_class(v_threshold=50.0, v_reset=v_reset, detach_reset=True)
     else:
         node = node_class(v_reset=v_reset, surrogate_function=Sigmoid(2.0, spiking=False))
-    check_gradients_numerically(node, ["v"])
+    equations.check_gradients_numerically(node, ["v"])
 
 
 @over_both

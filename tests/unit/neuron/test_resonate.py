@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promises import in_chunks, in_steps, random
+from promises import in_chunks, in_steps, random, with_potentials
 from torch import Tensor, nn
 
 from snntrain.neuron.resonate import RAFNode
@@ -26,44 +26,6 @@ over_nodes = pytest.mark.parametrize("make", NODES.values(), ids=NODES)
 def drive(*shape: int, **more: Any) -> Tensor:
     """Inputs strong enough for some spikes at dt = 0.01."""
     return random(*shape, scale=60.0, **more)
-
-
-# --- golden numbers --------------------------------------------------------------------------------------------------
-
-X = [50.0, 50.0, 20.0, 0.0, 0.0, 60.0]
-GOLDEN = {
-    "balanced": (
-        True,
-        [0, 0, 1, 0, 0, 0],
-        [0.5, 0.992494, 1.17259, 1.12841, 1.07511, 1.61341],
-        {"w": 0.467585, "q": 0.729},
-        [0.0275681, 0.0333279, 0.043264, 0.0569628, 0.059868, 0.0616027],
-    ),
-    "unbalanced": (
-        False,
-        [0, 0, 1, 1, 1, 1],
-        [0.5, 0.995, 1.18005, 1.15335, 1.11526, 1.66629],
-        {"w": 0.485939},
-        [0.147725, 0.14833, 0.131673, 0.107284, 0.0717868, 0.0245986],
-    ),
-}
-
-
-@pytest.mark.parametrize("step_mode", ["s", "m"])
-@pytest.mark.parametrize("balanced, s, v, others, g", GOLDEN.values(), ids=GOLDEN)
-def test_neuron_gives_the_golden_numbers(balanced, s, v, others, g, step_mode):
-    node = RAFNode(balanced=balanced, step_mode=step_mode, store_v_seq=True)
-    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
-    if step_mode == "m":
-        spikes, potentials = node(x), node.v_seq
-    else:
-        spikes, potentials = map(torch.stack, zip(*[(node(x_t), node.v) for x_t in x], strict=True))
-    ((torch.arange(1, 7) * spikes).sum() + node.v).backward()
-    rounded = {"rel": 6e-6}
-    assert spikes.tolist() == s
-    assert potentials.tolist() == pytest.approx(v, **rounded)
-    assert {name: getattr(node, name).item() for name in node.state_names[1:]} == pytest.approx(others, **rounded)
-    assert x.grad.tolist() == pytest.approx(g, **rounded)
 
 
 # --- the equations as a plain loop -----------------------------------------------------------------------------------
@@ -139,10 +101,7 @@ def test_raf_follows_its_equations(data, setting, x, step_mode):
     for name, leaf in zip(node.state_names, leaves, strict=False):
         setattr(node, name, leaf)
     x_seq = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    if step_mode == "m":
-        s, v_seq = node(x_seq), node.v_seq
-    else:
-        s, v_seq = map(torch.stack, zip(*[(node(x_t), node.v) for x_t in x_seq], strict=True))
+    s, v_seq = with_potentials(node, x_seq, step_mode)
     ((s * torch.tensor(g_s)).sum() + (v_seq * torch.tensor(g_v_seq)).sum()).backward()
 
     assert s.tolist() == [step[0] for step in steps]
@@ -286,9 +245,7 @@ REFUSED = {
     "balanced": [("True or False", value) for value in promises.NOT_A_FLAG],
     "learnable": [("True or False", value) for value in promises.NOT_A_FLAG],
     "surrogate_function": [("a surrogate module", value) for value in ("ATan", ATan, 1)],
-    "step_mode": [("'s'", "x")],
-    "backend": [("one of 'auto', 'torch', 'fused'", "numba")],
-    "store_v_seq": [("True or False", value) for value in promises.NOT_A_FLAG],
+    **promises.REFUSED_SETTINGS,
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded_inputs import normal
 from torch import Tensor, nn
 
 from snntrain.quantize import Quantizer, QuantParams
@@ -26,10 +27,6 @@ def fixed(values: list[float], step: Fraction, bits: int, roundtype: str) -> lis
     half = 2 ** (bits - 1)
     rounded = [ROUNDING[roundtype](Fraction(value) / step) for value in values]
     return [float(min(max(a, -half), half - 1) * step) for a in rounded]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --- fixed point -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from refused import message_of
 
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -26,11 +27,7 @@ def saved(folder: Path, *overrides: str, **changed: Any) -> Path:
 
 
 def refusal(*arguments: str) -> str:
-    with pytest.raises(UsageError) as error:
-        evaluate(arguments)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return message_of(UsageError, evaluate, arguments)
 
 
 def test_results_lie_beside_the_checkpoint_unless_another_folder_is_named(tmp_path):

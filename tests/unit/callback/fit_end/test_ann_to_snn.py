@@ -3,14 +3,14 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from small_training import Patches, small_task
+from small_fit_end import check_before_training, handed_over, run
+from small_training import small_task
 
-from snntrain.ann2snn import QCFSRectifier, SpikingNet, convert
+from snntrain.ann2snn import QCFSRectifier, convert
 from snntrain.callback.fit_end import AnnToSnn, FitEnd, NirExport, Trained, run_in_turn
 from snntrain.callback.fit_end.ann_to_snn import analog_net
 from snntrain.config import compose
@@ -21,20 +21,8 @@ from snntrain.run.build import build_callbacks, build_task, check_fit_end
 ANN = ["neuron=relu", "callbacks=[default,ann2snn]", "model.channels=4", "model.features=8"]
 
 
-def relu_task(**more: Any):
-    task = small_task(neuron="ReLU", T=1, **more)
-    task.net.eval()
-    return task
-
-
-def handed_over(folder: Path, task=None) -> Trained:
-    task, data = task or relu_task(), Patches()
-    data.setup()
-    return Trained(task.net, data, folder, 1, 1, torch.device("cpu"), len(data.test_dataloader()), None)
-
-
-def run(callback: FitEnd, trained: Trained) -> tuple[SpikingNet, dict[str, float]]:
-    return callback.run(trained, trained.folder, Console(quiet=True))
+def relu_net(folder: Path) -> Trained:
+    return handed_over(folder, small_task(neuron="ReLU", T=1).net, T=1, task_for=None)
 
 
 # --- before training -------------------------------------------------------------------------------------------------
@@ -60,15 +48,13 @@ def run(callback: FitEnd, trained: Trained) -> tuple[SpikingNet, dict[str, float
     ],
 )
 def test_what_cannot_be_done_is_refused_before_training(overrides, text):
-    config = check(compose([*ANN, *overrides]))
     with pytest.raises(UsageError, match=text):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*ANN, *overrides)
 
 
 def test_a_net_that_cannot_be_converted_is_refused_before_training():
-    config = check(compose(["neuron=relu", "callbacks=[default,ann2snn]", "model=qkformer", "data=mnist"]))
     with pytest.raises(UsageError, match=r"QKAttention.*cannot be converted"):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training("neuron=relu", "callbacks=[default,ann2snn]", "model=qkformer", "data=mnist")
 
 
 def test_an_unknown_callback_and_an_unknown_argument_are_refused():
@@ -92,7 +78,7 @@ def test_a_look_at_the_net_before_training_changes_nothing():
 
 
 def test_accuracies_are_those_of_the_nets_and_firing_rates_are_counted_up_to_t(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     snn, metrics = run(AnnToSnn(T=6, eval_T=[2, 16], batches=2), trained)
     x, label, _ = trained.data.splits["test"].__getitems__(range(24))
     ann = analog_net(trained.net)
@@ -110,7 +96,7 @@ def test_accuracies_are_those_of_the_nets_and_firing_rates_are_counted_up_to_t(t
 
 
 def test_the_same_seed_takes_the_same_images_and_the_net_stays_as_it_is(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     before = copy.deepcopy(trained.net.state_dict())
     (one, first), (two, second) = (run(AnnToSnn(T=4, batches=1), trained) for _ in range(2))
     assert first == second
@@ -121,7 +107,7 @@ def test_the_same_seed_takes_the_same_images_and_the_net_stays_as_it_is(tmp_path
 
 
 def test_calibration_sees_images_without_augmentation(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     plain, _ = run(AnnToSnn(T=4, batches=9), trained)
     trained.data.splits["train"].augment = lambda sample, seed: sample * float("nan")
     other, _ = run(AnnToSnn(T=4, batches=9), trained)
@@ -131,7 +117,7 @@ def test_calibration_sees_images_without_augmentation(tmp_path):
 
 
 def test_all_training_images_give_what_convert_gives(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     snn, _ = run(AnnToSnn(T=4, method="max_norm", calibration="none", batches=99), trained)
     x = trained.data.splits["train"].read(range(90))
     wanted = convert(analog_net(trained.net), [x], "max_norm", T=4, calibration="none")
@@ -139,7 +125,7 @@ def test_all_training_images_give_what_convert_gives(tmp_path):
 
 
 def test_qcfs_is_fine_tuned_on_the_training_split(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     callback = AnnToSnn(T=4, method="qcfs", arguments={"epochs": 2, "lr": 0.01}, calibration="none", batches=1)
     snn, _ = run(callback, trained)
     assert not any(isinstance(module, QCFSRectifier) for module in snn.modules())
@@ -150,7 +136,7 @@ def test_qcfs_is_fine_tuned_on_the_training_split(tmp_path):
 
 
 def test_the_files(tmp_path):
-    run(AnnToSnn(T=4), handed_over(tmp_path))
+    run(AnnToSnn(T=4), relu_net(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"net.pt", "conversion.json", "report.txt", "accuracy.png"}
     assert "spiking neurons" in (tmp_path / "report.txt").read_text()
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
@@ -176,7 +162,7 @@ class Step(FitEnd):
 
 
 def test_callbacks_run_in_the_order_of_the_list_each_on_what_the_one_before_made(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     trained.net, metrics, seconds = [], {"test/acc": 1.0}, {}
     run_in_turn([Step("ann2snn"), Step("qat")], trained, metrics, seconds, Console(quiet=True))
     assert trained.net == ["ann2snn", "qat"] and list(seconds) == ["ann2snn", "qat"]
@@ -190,7 +176,7 @@ def test_callbacks_run_in_the_order_of_the_list_each_on_what_the_one_before_made
 
 
 def test_an_error_loses_only_what_comes_after_it(tmp_path):
-    trained = handed_over(tmp_path)
+    trained = relu_net(tmp_path)
     trained.net, metrics, seconds = [], {}, {}
     with pytest.raises(RuntimeError, match="no chip"):
         run_in_turn([Step("qat"), Step("lava")], trained, metrics, seconds, Console(quiet=True))

@@ -2,45 +2,28 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from rich.console import Console
-from small_training import SGD, Patches, small_task
+from small_fit_end import check_before_training, handed_over, run
+from small_training import small_task
 
 from snntrain.callback.fit_end import LavaExport, Trained
-from snntrain.config import compose
-from snntrain.config.check import check
-from snntrain.encoding import DirectEncoder
 from snntrain.error import UsageError
 from snntrain.export import Exported, LavaError
 from snntrain.quantize import observe, prepare, preset
-from snntrain.run.build import build_callbacks, build_task, check_fit_end
-from snntrain.task import Classification
 
 CHAIN = ["callbacks=[default,qat,lava]", "callbacks.qat.quant=loihi", "model=csnn", "model.channels=4"]
 
 
-def handed_over(folder: Path) -> Trained:
+def in_integers(folder: Path) -> Trained:
     """A small net in Loihi's integers."""
-    task, data = small_task(neuron={"name": "LIFNode", "v_threshold": 0.4}, T=3), Patches()
-    data.setup()
-    x, *_ = data.splits["train"].__getitems__(range(64))
-    net = prepare(task.net.eval(), preset("loihi"), x.expand(3, *x.shape))
+    trained = handed_over(folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.4}, T=3).net)
+    x, *_ = trained.data.splits["train"].__getitems__(range(64))
+    net = prepare(trained.net, preset("loihi"), x.expand(3, *x.shape))
     observe(net, [x.expand(3, *x.shape)], 1)
-
-    def task_for(net: torch.nn.Module, T: int, **changed: Any) -> Classification:
-        return Classification(net, DirectEncoder(), T, 3, **{"optim": SGD, **changed})
-
-    device, batches = torch.device("cpu"), len(data.test_dataloader())
-    return Trained(net.eval(), data, folder, 1, 3, device, batches, task_for)
-
-
-def run(callback: LavaExport, folder: Path) -> dict[str, float]:
-    _, metrics = callback.run(handed_over(folder), folder, Console(quiet=True))
-    return metrics
+    return replace(trained, net=net.eval())
 
 
 @pytest.mark.parametrize(
@@ -55,21 +38,19 @@ def run(callback: LavaExport, folder: Path) -> dict[str, float]:
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_training(overrides, text):
-    config = check(compose([*CHAIN, *overrides]))
     with pytest.raises(UsageError, match=text):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*CHAIN, *overrides)
 
 
 def test_a_net_of_loihis_integers_passes_before_training():
-    config = check(compose([*CHAIN, "model.pool=AvgPool2d"]))
-    check_fit_end(build_callbacks(config), build_task(config), config)
+    check_before_training(*CHAIN, "model.pool=AvgPool2d")
 
 
 def test_the_file_does_what_the_net_does(tmp_path, monkeypatch):
     monkeypatch.setattr("snntrain.callback.fit_end.lava_export.installed_lava", lambda folder: None)
-    metrics = run(LavaExport(samples=24), tmp_path)
+    _, metrics = run(LavaExport(samples=24), in_integers(tmp_path))
     assert set(metrics) == {"acc", "mismatches", "spikes", "sops"} and metrics["mismatches"] == 0
-    trained, exported = handed_over(tmp_path), Exported.load(tmp_path / "net.h5")
+    trained, exported = in_integers(tmp_path), Exported.load(tmp_path / "net.h5")
     x, label, _ = trained.data.splits["test"].__getitems__(range(24))
     logits = exported.logits(x.expand(3, *x.shape))
     assert metrics["acc"] == (logits.mean(0).argmax(1) == label).double().mean().item()
@@ -93,7 +74,7 @@ def test_a_mismatch_is_an_error_after_its_files_were_written(tmp_path, monkeypat
 
     monkeypatch.setattr(Exported, "run", wrong)
     with pytest.raises(RuntimeError, match="differs from the trained one in 1 spikes"):
-        run(LavaExport(samples=24), tmp_path)
+        run(LavaExport(samples=24), in_integers(tmp_path))
     assert json.loads((tmp_path / "lava.json").read_text())["mismatches"] == 1
 
 
@@ -104,29 +85,25 @@ def test_a_simulator_that_hangs_is_killed_and_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr("snntrain.callback.fit_end.lava_export.installed_lava", lambda folder: "")
     began = time.monotonic()
     with pytest.raises(LavaError, match="did not end within 1 seconds and was killed"):
-        run(LavaExport(samples=24, lava_samples=2, timeout=1), tmp_path / "out")
+        run(LavaExport(samples=24, lava_samples=2, timeout=1), in_integers(tmp_path / "out"))
     assert time.monotonic() - began < 30
     written = json.loads((tmp_path / "out/lava.json").read_text())
     assert written["mismatches"] == 0 and "was killed" in written["lava"]["failed"]
 
 
 def test_a_net_that_would_be_rounded_is_refused_before_training():
-    config = check(compose(["callbacks=[default,lava]", "model.pool=AvgPool2d", "neuron=if", "encoder=poisson"]))
     with pytest.raises(UsageError, match=r"layers\.0, layers\.4, layers\.9 would be rounded.*Put qat before it"):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training("callbacks=[default,lava]", "model.pool=AvgPool2d", "neuron=if", "encoder=poisson")
 
 
 def test_a_net_of_blocks_passes_before_training():
     chosen = ["model=csnn_loihi", "neuron=cuba_lif", "encoder=poisson", "callbacks=[default,lava]"]
-    config = check(compose(chosen))
-    check_fit_end(build_callbacks(config), build_task(config), config)
-    config = check(compose([*chosen, "encoder=direct"]))
+    check_before_training(*chosen)
     with pytest.raises(UsageError, match="Use an encoder that spikes"):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*chosen, "encoder=direct")
 
 
 def test_lava_that_is_required_must_be_there(monkeypatch):
     monkeypatch.setattr("snntrain.callback.fit_end.lava_export.installed_lava", lambda folder: None)
-    config = check(compose([*CHAIN, "model.pool=AvgPool2d", "callbacks.lava.required=true"]))
     with pytest.raises(UsageError, match="make lava"):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*CHAIN, "model.pool=AvgPool2d", "callbacks.lava.required=true")

@@ -4,47 +4,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
-from rich.console import Console
 from scipy.stats import wasserstein_distance
-from small_training import SGD, Patches, small_task
+from small_fit_end import check_before_training, handed_over, run, task_for
+from small_training import SGD, small_task, trainer
 
 from snntrain.callback.fit_end import QuantizationAware, Trained
 from snntrain.callback.fit_end.drift import Drift, earth_movers_distance
-from snntrain.config import compose
-from snntrain.config.check import check
-from snntrain.encoding import DirectEncoder
 from snntrain.error import UsageError
 from snntrain.functional import repeat, reset_net
-from snntrain.quantize import IntegerNet, QuantizedNet, observe, prepare, preset
-from snntrain.run.build import build_callbacks, build_task, check_fit_end
-from snntrain.task import Classification
+from snntrain.quantize import IntegerNet, observe, prepare, preset
 
 SMALL = ["callbacks=[default,qat]", "model=mlp", "model.features=8", "T=2"]
 
 
-def handed_over(folder: Path) -> Trained:
-    task, data = small_task(), Patches()
-    task.net.eval()
-    data.setup()
-
-    def task_for(net: torch.nn.Module, T: int, **changed: Any) -> Classification:
-        return Classification(net, DirectEncoder(), T, 3, **{"optim": SGD, **changed})
-
+def spiking_net(folder: Path) -> Trained:
     def fine_tune(net: torch.nn.Module, T: int, epochs: int, lr: float, folder: Path, say: Any) -> None:
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", enable_model_summary=False, **quiet)
-        trainer.fit(task_for(net, T, optim=SGD | {"lr": lr}), datamodule=data)
+        trainer(folder, max_epochs=epochs).fit(task_for(net, T, optim=SGD | {"lr": lr}), datamodule=trained.data)
 
-    device, batches = torch.device("cpu"), len(data.test_dataloader())
-    return Trained(task.net, data, folder, 1, 3, device, batches, task_for, fine_tune)
-
-
-def run(callback: QuantizationAware, folder: Path) -> tuple[QuantizedNet, dict[str, float]]:
-    trained = handed_over(folder)
-    return callback.run(trained, folder, Console(quiet=True))
+    trained = handed_over(folder, small_task().net, fine_tune=fine_tune)
+    return trained
 
 
 # --- before training -------------------------------------------------------------------------------------------------
@@ -64,30 +44,29 @@ def run(callback: QuantizationAware, folder: Path) -> tuple[QuantizedNet, dict[s
     ],
 )
 def test_what_cannot_be_done_is_refused_before_training(overrides, text):
-    config = check(compose([*SMALL, *overrides]))
     with pytest.raises(UsageError, match=text):
-        check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*SMALL, *overrides)
 
 
 def test_a_delayed_readout_is_refused_and_the_way_out_works():
     chain = ["neuron=relu", "callbacks=[default,ann2snn,qat]", "model.channels=4", "callbacks.ann2snn.method=ltb"]
-    config = check(compose(chain))
     with pytest.raises(UsageError, match="delays the readout"):
-        check_fit_end(build_callbacks(config), build_task(config), config)
-    config = check(compose([*chain, "++callbacks.ann2snn.arguments.delayed_readout=false"]))
-    check_fit_end(build_callbacks(config), build_task(config), config)
+        check_before_training(*chain)
+    check_before_training(*chain, "++callbacks.ann2snn.arguments.delayed_readout=false")
 
 
 # --- the work --------------------------------------------------------------------------------------------------------
 
 
 def test_accuracies_sizes_and_the_integer_net(tmp_path):
-    _, metrics = run(QuantizationAware("int8", epochs=1, lr=0.01, verify_samples=99, sensitivity_batches=1), tmp_path)
+    _, metrics = run(
+        QuantizationAware("int8", epochs=1, lr=0.01, verify_samples=99, sensitivity_batches=1), spiking_net(tmp_path)
+    )
     assert set(metrics) == {"acc_float", "acc_ptq", "acc_qat", "acc_int", "mismatches", "size_bytes"}
     assert metrics["mismatches"] == 0 and metrics["acc_int"] == metrics["acc_qat"]
     integers = IntegerNet.load(tmp_path / "net.safetensors")
     assert integers.size_in_bytes == metrics["size_bytes"]
-    x, label, _ = handed_over(tmp_path).data.splits["test"].__getitems__(range(24))
+    x, label, _ = spiking_net(tmp_path).data.splits["test"].__getitems__(range(24))
     right = (integers.predict(x, 3).argmax(1) == label).double().mean().item()
     assert right == metrics["acc_int"]
     written = json.loads((tmp_path / "quantization.json").read_text())
@@ -98,7 +77,7 @@ def test_accuracies_sizes_and_the_integer_net(tmp_path):
 
 
 def test_without_fine_tuning_the_weights_are_those_of_the_net(tmp_path):
-    net, metrics = run(QuantizationAware("int8", epochs=0, sensitivity_batches=0), tmp_path)
+    net, metrics = run(QuantizationAware("int8", epochs=0, sensitivity_batches=0), spiking_net(tmp_path))
     assert "acc_qat" not in metrics and metrics["acc_int"] == metrics["acc_ptq"]
     trained = small_task().net
     for ours, theirs in zip(net.layers.values(), (trained.layers[1], trained.layers[3]), strict=True):
@@ -115,7 +94,7 @@ def test_a_mismatch_is_an_error_after_its_files_were_written(tmp_path, monkeypat
 
     monkeypatch.setattr(IntegerNet, "run", wrong)
     with pytest.raises(RuntimeError, match="differs from the fine-tuned one in 1 values"):
-        run(QuantizationAware("int8", epochs=0, sensitivity_batches=0), tmp_path)
+        run(QuantizationAware("int8", epochs=0, sensitivity_batches=0), spiking_net(tmp_path))
     assert json.loads((tmp_path / "quantization.json").read_text())["mismatches"] == 1
 
 

@@ -41,7 +41,7 @@ def test_the_report_shows_it(folder):
         from snntrain.run.report.report import write_report
 
         write_report(folder)
-        assert "the stage ann2snn writes it" in (folder / "report.html").read_text(encoding="utf-8")
+        assert "ann2snn writes it after the test" in (folder / "report.html").read_text(encoding="utf-8")
     finally:
         (folder / "artifacts/ann2snn/away").rename(folder / "artifacts/ann2snn/conversion.json")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import snntrain.config.ranges  # noqa: F401  what torch's arguments may be
 from snntrain import layer
 from snntrain.binding import check_call
 from snntrain.error import UsageError

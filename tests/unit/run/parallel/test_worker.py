@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 from processes import dead_process, living_process
-from snntrain.parallel import worker
+
+from snntrain.run.parallel import worker
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
 

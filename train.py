@@ -10,7 +10,7 @@ import os
 import sys
 
 # Before torch loads: threads that wait for each other sleep instead of spinning. Spinning makes small networks many
-# times slower as soon as another process (a second run, a neighbour in a sweep) wants a core.
+# times slower as soon as another process (a second run, a neighbor in a sweep) wants a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra

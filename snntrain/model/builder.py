@@ -24,7 +24,7 @@ from snntrain.layer import (
     OTTTSequential,
     Residual,
 )
-from snntrain.model.initialiser import initialise
+from snntrain.model.initializer import initialize
 from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
 from snntrain.neuron import BaseNode, OTTTLIFNode
 
@@ -52,7 +52,7 @@ class Net(nn.Module):
         super().__init__()
         sequential = OTTTSequential if _makes_pairs(layers) else nn.Sequential
         self.layers = sequential(*layers)
-        # Convolution, pooling and normalisation are faster with the channels innermost, and pass the layout on.
+        # Convolution, pooling and normalization are faster with the channels innermost, and pass the layout on.
         for parameter in self.parameters():
             if parameter.dim() == 4:
                 # Not contiguous(): it keeps the strides of weights with a single channel, where both layouts are one.
@@ -95,7 +95,7 @@ def build(
             its parameters start.
         sample_shape: shape of one sample at one step, e.g. (1, 28, 28).
         neuron: what "neuron" stands for: a registered name, {"name": …, arguments}, or a function that makes a new one.
-        norm: what "norm" stands for, in the same forms; of its overrides those that only other normalisations know
+        norm: what "norm" stands for, in the same forms; of its overrides those that only other normalizations know
             (such as alpha) are left out.
         T: time steps of a sequence, for layers that need it (such as TemporalEffectiveBatchNorm2d).
         blocks: name → entries, used like a layer.
@@ -185,7 +185,7 @@ class _Builder:
             layer = self.registered(registry.get("layer", node.name), node.arguments, shape)
         for init in (self.init.get(node.name), node.init):
             if init is not None:
-                initialise(layer, init)
+                initialize(layer, init)
         return layer
 
     def registered(
@@ -333,9 +333,9 @@ def _inner_neuron(neuron: Choice, **wishes: Any) -> nn.Module:
 
 
 def chosen_norm(norm: Choice, overrides: Mapping[str, Any]) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
-    """Class and arguments of the chosen normalisation, with an entry's overrides.
+    """Class and arguments of the chosen normalization, with an entry's overrides.
 
-    An override that only other normalisations have (alpha of tdBN, say) does not concern the chosen one.
+    An override that only other normalizations have (alpha of tdBN, say) does not concern the chosen one.
     """
     if callable(norm):
         return norm, {}

@@ -19,7 +19,7 @@ from snntrain import registry
 from snntrain.arguments import integer, invalid
 from snntrain.registry import did_you_mean
 
-PLACEHOLDERS = ("neuron", "norm")  # stand for the chosen neuron and the chosen normalisation
+PLACEHOLDERS = ("neuron", "norm")  # stand for the chosen neuron and the chosen normalization
 
 # Kind of a group → the keys it may have beside the one that names it. Those with the value None must be given.
 _GROUPS: dict[str, dict[str, Any]] = {
@@ -47,7 +47,7 @@ class Layer:
         path: place in the config, such as model.layers[3].residual[1].
         name: registered class, or a placeholder.
         arguments: of its constructor.
-        init: how its parameters start, see snntrain.model.initialiser; None: as its class does it.
+        init: how its parameters start, see snntrain.model.initializer; None: as its class does it.
         text: the entry as it was written.
     """
 

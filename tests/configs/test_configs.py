@@ -175,7 +175,7 @@ def test_every_surrogate_carries_a_gradient_through_every_spiking_neuron(surroga
 
 @pytest.mark.parametrize("optim", groups()["optim"])
 @pytest.mark.parametrize("schedule", groups()["optim/schedule"])
-def test_every_optimiser_runs_with_every_schedule(optim, schedule):
+def test_every_optimizer_runs_with_every_schedule(optim, schedule):
     config = check(compose([f"optim={optim}", f"optim/schedule={schedule}", "trainer.max_epochs=20"]))
     made = configure(torch.nn.Linear(2, 2), config["optim"])
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]

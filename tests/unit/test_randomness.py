@@ -193,7 +193,7 @@ def test_the_numbers_are_uniform_and_independent(seeds):
 
 
 @pytest.mark.parametrize("seeds", [range(64), [i << 40 for i in range(64)]])
-def test_neighbours_are_not_correlated(seeds):
+def test_neighbors_are_not_correlated(seeds):
     u = (stacked(seeds, 16, 500).double() - 0.5) * 12**0.5
     for dt, dn, di in itertools.product((0, 1, 2, 8), (0, 1, 2, 32), (0, 1, 2, 3, 4, 10, 100)):
         if dt or dn or di:

@@ -80,7 +80,7 @@ def test_a_peer_that_fails_is_a_row_and_our_own_error_an_error(runs):
     row = bench.measure(Contender("peer", fail, is_peer=True), source, [4], lambda count: None)
     assert row == {"error": "KeyError: 'no such layer'"}
     runs_found = [{"ann_accuracy": 90.0, "test_images": 8, "max_pooling": False, "methods": {"peer": row}}]
-    assert bench.summarise(runs_found) == {}
+    assert bench.summarize(runs_found) == {}
     notes = bench.notes({"peer": Contender("A peer", fail, is_peer=True)}, runs_found, {"calibration_images": 8})
     assert "A peer failed: KeyError: 'no such layer'" in notes
     with pytest.raises(KeyError):

@@ -102,7 +102,7 @@ def test_each_spike_costs_one_accumulation_for_each_neuron_that_it_reaches(tmp_p
                 reached[f"layers.{index}"] = sum(layer.out_features for spike in x.flatten().tolist() if spike)
             x = layer(x)
     assert all(reached.values())
-    # The first layer sees the picture's grey values, and the same ones in each step: it runs once.
+    # The first layer sees the picture's gray values, and the same ones in each step: it runs once.
     assert per_layer(result, "macs") == {"layers.1": 16 * 12, "layers.3": 0, "layers.5": 0}
     assert per_layer(result, "sops") == {"layers.1": 0, **{path: n / PIXELS for path, n in reached.items()}}
     assert (result["samples"], result["T"]) == (PIXELS, 3)

@@ -264,10 +264,10 @@ def emulate_torchs_kernels() -> None:
 
     def backward_elemt(dy, x, mean, invstd, weight, sum_dy, sum_dy_xmu, counts):
         n = counts.sum()
-        centred = (
+        centered = (
             dy - per_channel(sum_dy / n, x) - (x - per_channel(mean, x)) * per_channel(invstd**2 * sum_dy_xmu / n, x)
         )
-        return centred * per_channel(invstd if weight is None else invstd * weight, x)
+        return centered * per_channel(invstd if weight is None else invstd * weight, x)
 
     torch.batch_norm_stats, torch.batch_norm_gather_stats_with_counts, torch.batch_norm_elemt = stats, gather, elemt
     torch.batch_norm_backward_reduce, torch.batch_norm_backward_elemt = backward_reduce, backward_elemt

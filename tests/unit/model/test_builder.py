@@ -356,7 +356,7 @@ def test_shape_inference_draws_no_random_numbers():
     assert torch.equal(after, torch.rand(1))
 
 
-def test_normalisation_without_running_statistics_can_be_built():
+def test_normalization_without_running_statistics_can_be_built():
     net = build(["Flatten", {"name": "BatchNorm1d", "track_running_stats": False}], SHAPE)
     assert net.output_shapes == ((360,), (360,))
 

@@ -243,5 +243,5 @@ def test_wrong_blocks_are_named(blocks, said):
     assert said in refusal(["Flatten"], blocks=blocks)
 
 
-def test_an_initialiser_for_a_layer_that_is_not_there_is_named():
+def test_an_initializer_for_a_layer_that_is_not_there_is_named():
     assert "model.init.Conv3d: the model has no such layer" in refusal([conv(3)], init={"Conv3d": 0})

@@ -51,7 +51,7 @@ def stage(inputs: int, outputs: int, blocks: int) -> int:
 
 
 def attention(dim: int, inputs: int = 3) -> int:
-    """q, k (and v) without bias, the projection with one; normalised each."""
+    """q, k (and v) without bias, the projection with one; normalized each."""
     return (inputs + 1) * conv_bn(dim, dim, 1) + dim
 
 
@@ -73,7 +73,7 @@ def torchvisions(name: str, classes: int = 1000) -> int:
 
 
 def features_of(name: str) -> int:
-    """The convolutional part of torchvision's VGG, whose convolutions have a bias that normalisation makes useless."""
+    """The convolutional part of torchvision's VGG, whose convolutions have a bias that normalization makes useless."""
     features = getattr(torchvision.models, name)().features
     biases = sum(module.bias.numel() for module in features if isinstance(module, nn.Conv2d))
     return sum(p.numel() for p in features.parameters()) - biases
@@ -229,7 +229,7 @@ def test_with_relu_every_feed_forward_model_is_an_ordinary_ann(model):
 
 @pytest.mark.parametrize("norm", ["bn", "tdbn", "tebn", "bntt"])
 @pytest.mark.parametrize("model", ["csnn", "vgg9", "resnet20", "sew_resnet18", "ms_resnet18"])
-def test_one_key_changes_the_normalisation(model, norm):
+def test_one_key_changes_the_normalization(model, norm):
     net, shape = small(model, norm=norm)
     kinds = {type(module).__name__ for module in net.modules() if "BatchNorm" in type(module).__name__}
     wanted = {

@@ -16,7 +16,7 @@ _FUNCTIONS = {
 }
 
 
-def initialise(layer: nn.Module, init: Any) -> None:
+def initialize(layer: nn.Module, init: Any) -> None:
     """Set parameters of a layer.
 
     Args:
@@ -45,11 +45,11 @@ def _apply(parameter: nn.Parameter, name: str, setting: Any) -> None:
     elif isinstance(setting, str):
         setting = {"name": setting}
     if not isinstance(setting, Mapping):
-        raise invalid("init", name, "a number, the name of an initialiser, or {name: …, arguments}", setting)
+        raise invalid("init", name, "a number, the name of an initializer, or {name: …, arguments}", setting)
     arguments = dict(setting)
     function = arguments.pop("name")
     if function not in _FUNCTIONS:
         suggestion = did_you_mean(function, _FUNCTIONS)
-        raise ValueError(f"init: {function!r} is not an initialiser.{suggestion} Known: {', '.join(_FUNCTIONS)}.")
+        raise ValueError(f"init: {function!r} is not an initializer.{suggestion} Known: {', '.join(_FUNCTIONS)}.")
     check_arguments(_FUNCTIONS[function], {"tensor": parameter, **arguments}, title=f"init {function}")
     _FUNCTIONS[function](parameter, **arguments)

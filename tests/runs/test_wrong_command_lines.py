@@ -38,7 +38,10 @@ WRONG = {
         ["model.layers=[Flatten,{name: Linear, out_featurs: 10}]"],
         ["model.layers[1].out_featurs", "Did you mean out_features?"],
     ),
-    "missing layer argument": (["model.layers=[Flatten,Linear]"], ["model.layers[1]", "Linear needs the argument out_features"]),
+    "missing layer argument": (
+        ["model.layers=[Flatten,Linear]"],
+        ["model.layers[1]", "needs the argument out_features"],
+    ),
     "layer that does not fit": (
         ["model.layers=[Flatten,{name: Conv2d, out_channels: 8, kernel_size: 3}]"],
         ["model.layers[1]", "Conv2d", "[T, N, 64]"],

@@ -118,6 +118,11 @@ class DataModule(pl.LightningDataModule):
     def batch_size(self, value: int) -> None:
         self.loading = replace(self.loading, batch_size=value)
 
+    @property
+    def drop_last(self) -> bool:
+        """Whether training leaves out a last batch that is not full."""
+        return self.loading.drop_last
+
     @abstractmethod
     def load(self) -> dict[str, Split]:
         """Read and verify the data. Returns the splits "train" and "test", and "val" if the data set comes with one."""

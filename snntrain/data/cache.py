@@ -224,11 +224,13 @@ class DiskCache(FrameCache):
         self._in_use = _File(self.folder / "in_use")
         fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
         self._files = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
-        for file, size in zip(self._files, (self.count * self.sample_bytes, self.count * 4), strict=True):
-            if os.fstat(file.number).st_size != size:
-                os.ftruncate(
-                    file.number, size
-                )  # new or cut off; reading a map beyond the end of its file kills the process
+        # A new file or one that was cut off grows: reading a map beyond the end of its file kills the process, and so
+        # does reading a hole on a full tmpfs. A hole in samples.bin is never read.
+        samples, checksums = self._files
+        os.ftruncate(samples.number, self.count * self.sample_bytes)
+        os.ftruncate(checksums.number, min(os.fstat(checksums.number).st_size, self.count * 4))
+        kept = os.fstat(checksums.number).st_size
+        checksums.write(np.zeros(self.count * 4 - kept, np.uint8), kept)
         maps = [mmap.mmap(file.number, 0, access=mmap.ACCESS_READ) for file in self._files]
         self._view(*maps)
         self._is_full = mmap.mmap(-1, 1)  # shared by forked workers, so that only one of them warns

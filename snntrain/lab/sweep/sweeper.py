@@ -33,8 +33,6 @@ Plugins.instance()  # Hydra loads its plugins anew when it first looks for them:
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 
 console = terminal()
-if not console.is_terminal and "COLUMNS" not in os.environ:
-    console.width = 160  # a file has no width, and 80 columns would fold the names of a table
 
 
 def register_sweeper() -> None:
@@ -171,6 +169,9 @@ class JobSweeper(BasicSweeper):
         try:
             write_sweep_report(self.folder)
         finally:
+            if not console.is_terminal:  # a file has no width, and 80 columns would fold the names of a table
+                columns = os.environ.get("COLUMNS", "")
+                console.width = int(columns) if columns.isdigit() else 160
             print_sweep(self.folder, console)
             SweepFolder(self.folder).release()
 

@@ -18,7 +18,7 @@ test-all: $(VENV)/.installed-dev
 
 lava: .lava/.installed
 
-.lava/.installed: scripts/install_lava.py snntrain/export/lava_shim.py | $(VENV)/.installed
+.lava/.installed: scripts/install_lava.py snntrain/lava_exchange/lava_shim.py | $(VENV)/.installed
 	@echo "Installing Lava into .lava, about half a minute …"
 	$(BIN)/python scripts/install_lava.py .lava
 	@touch $@

@@ -104,7 +104,7 @@ def receive(url: str, path: Path, note: Callable[[int, int | None], None] | None
 
 @contextlib.contextmanager
 def _disk(path: Path) -> Iterator[None]:
-    """Let an error of the disk be told from one of the network, and name the file."""
+    """Mark errors of the disk, so that they are not taken for errors of the network, and name the file."""
     try:
         with naming(path):
             yield
@@ -113,6 +113,6 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _total(content_range: str | None) -> int | None:
-    """N of 'bytes a-b/N' or 'bytes */N'; None if it is not told."""
+    """N of 'bytes a-b/N' or 'bytes */N'; None if the server does not say."""
     size = (content_range or "").rpartition("/")[2]
     return int(size) if size.isdigit() else None

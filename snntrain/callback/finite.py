@@ -250,9 +250,8 @@ def _first_output(pl_module: pl.LightningModule, batch: Any) -> str | None:
     was_training = pl_module.training
     try:
         pl_module.eval()(x)
-    except (
-        Exception
-    ):  # The forward may take more than x. Naming the layer is optional; another error would hide the cause.
+    except Exception:
+        # The forward may take more than x. Naming the layer is optional; another error would hide the cause.
         return None
     finally:
         pl_module.train(was_training)
@@ -292,7 +291,7 @@ def _likely_cause(trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any
 
 
 def _what_is_kept(trainer: pl.Trainer) -> str:
-    """A sentence that says where the best weights are; empty for a training that saves none, such as a stage's."""
+    """A sentence that says where the best weights are; empty for a training that saves none, such as fine-tuning."""
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     if not keepers:
         return ""

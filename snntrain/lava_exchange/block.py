@@ -129,7 +129,7 @@ def _cuba() -> Any:
 
 
 def _hook(quantize_to_8bit: bool) -> dict[str, None]:
-    return {} if quantize_to_8bit else {"pre_hook_fx": None}  # lava-dl quantizes unless it is told otherwise
+    return {} if quantize_to_8bit else {"pre_hook_fx": None}  # lava-dl quantizes by default
 
 
 def _with_norm_of(neuron: nn.Module, block: nn.Module) -> nn.Module:

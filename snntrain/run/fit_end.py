@@ -8,10 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import get_class
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from snntrain.callback.fit_end import FitEnd, Trained
+from snntrain.callback.fit_end.around import best_checkpoint
 from snntrain.error import UsageError
 from snntrain.run.build import Run, build_task, described, task_around, trainer_for_more
 from snntrain.run.checkpoint import read_checkpoint
@@ -20,14 +20,6 @@ from snntrain.run.parallel.devices import is_sharded
 from snntrain.run.resume_state import check_state
 from snntrain.run.weights import load_weights
 from snntrain.terminal import terminal
-
-
-def best_checkpoint(trainer: pl.Trainer) -> str | None:
-    """The file of the best epoch; None where no callback keeps one."""
-    for callback in trainer.callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-            return callback.best_model_path
-    return None
 
 
 def task_with_best_weights(built: Run) -> pl.LightningModule:

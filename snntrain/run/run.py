@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
+from snntrain.callback.fit_end.around import best_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import refusing
 from snntrain.error import UsageError
@@ -23,7 +24,7 @@ from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import write_confusion, write_raster
 from snntrain.run.build import Run, build, build_task, net_shape
 from snntrain.run.checkpoint import read_checkpoint
-from snntrain.run.fit_end import best_checkpoint, handed_over, task_with_best_weights
+from snntrain.run.fit_end import handed_over, task_with_best_weights
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, interruptible

@@ -38,7 +38,7 @@ SURROGATES = {
 # With spiking=False the others differ, see below.
 PRIMITIVES = sorted(SURROGATES.keys() - {"SuperSpike", "FakeNumericalGradient", "S2NN", "PiecewiseLeakyReLU", "Rect"})
 COMMON = {"v_threshold": 0.75}  # not the default, 1, which would hide what it does
-# 3 is no power of two: a division by it rounds, and a multiplication by 1/3 rounds differently.
+# Not a power of two: dividing by 3 and multiplying by 1/3 round differently.
 NEURONS = {
     "IFNode": [{}],
     "LIFNode": [{"tau": 3.0, "decay_input": decay} for decay in FLAGS],

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -113,11 +114,19 @@ def first_sample(trainer: pl.Trainer) -> Tensor:
     return _Split(_only(trainer.train_dataloader, "training")).__getitems__([0])[0]
 
 
+def best_checkpoint(trainer: pl.Trainer) -> str | None:
+    """The file of the best epoch; None where no callback keeps one."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            return callback.best_model_path
+    return None
+
+
 def best_net(trainer: pl.Trainer, module: pl.LightningModule) -> nn.Module:
     """A copy of the module's net with the weights of the Trainer's best checkpoint, else with the last ones."""
     net = copy_net(module.net)
-    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if path:
+    path = best_checkpoint(trainer)
+    if path is not None:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})
     return net.eval()

@@ -67,7 +67,7 @@ class LavaExport(FitEnd):
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
         if not isinstance(net, QuantizedNet):  # which rounds its input itself
-            if isinstance(task.encoder, DirectEncoder) or getattr(task, "reads_pixels", False):
+            if isinstance(task.encoder, DirectEncoder):
                 raise ValueError(
                     "the net would read pixels, and a file takes spikes or integers. Use an encoder that spikes, such "
                     "as encoder=poisson, or put qat before it: callbacks.qat.quant=loihi makes the input integers."
@@ -142,8 +142,8 @@ class LavaExport(FitEnd):
             if compared >= self.samples:
                 continue
             compared += len(label)
-            wanted = integers.run(x_seq, record=True).spikes if integers else spikes_and_scores(net, x_seq)[0]
-            for name, count in _differences(exported, emulation, wanted).items():
+            expected = integers.run(x_seq, record=True).spikes if integers else spikes_and_scores(net, x_seq)[0]
+            for name, count in _differences(exported, emulation, expected).items():
                 differing[name] = differing.get(name, 0) + count
             for name, (fired, operated) in _costs(exported, emulation, x_seq).items():
                 spikes[name] = spikes.get(name, 0.0) + fired
@@ -210,16 +210,16 @@ def _sequences(task: pl.LightningModule, trained: Trained, console: Console) -> 
         yield encoded(task, batch), batch[1]
 
 
-def _differences(exported: Exported, emulation: Emulation, wanted: Mapping[str, Tensor]) -> dict[str, int]:
+def _differences(exported: Exported, emulation: Emulation, expected: Mapping[str, Tensor]) -> dict[str, int]:
     """Layer of the file → spikes that differ from those of the net's neurons of the same rank."""
     names = [exported.layers[index].name for index in emulation.layers]
-    if len(names) != len(wanted):
+    if len(names) != len(expected):
         by_name = dict(zip(names, emulation.spikes, strict=True))
-        missing = [name for name in wanted if name not in by_name]
+        missing = [name for name in expected if name not in by_name]
         if missing:
             raise ExportError(f"lava: {', '.join(missing)} are not in the file, which has {', '.join(names)}.")
-        return {name: _differing(by_name[name], spikes) for name, spikes in wanted.items()}
-    pairs = zip(names, emulation.spikes, wanted.values(), strict=True)
+        return {name: _differing(by_name[name], spikes) for name, spikes in expected.items()}
+    pairs = zip(names, emulation.spikes, expected.values(), strict=True)
     return {name: _differing(ours, theirs) for name, ours, theirs in pairs}
 
 

@@ -62,10 +62,10 @@ class NirExport(FitEnd):
         differing = spikes = right = right_copy = samples = 0
         for batch in (first, *batches):
             x_seq, label = encoded(task, batch), batch[1]
-            (wanted, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
-            pairs = zip(wanted.values(), found.values(), strict=True)
+            (expected, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
+            pairs = zip(expected.values(), found.values(), strict=True)
             differing += sum(int((ours != theirs).sum()) for ours, theirs in pairs)
-            spikes += sum(values.numel() for values in wanted.values())
+            spikes += sum(values.numel() for values in expected.values())
             right += int((task.scores(y_seq).argmax(1) == label).sum())
             right_copy += int((task.scores(y_seq_copy).argmax(1) == label).sum())
             samples += len(label)

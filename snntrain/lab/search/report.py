@@ -156,8 +156,8 @@ def _sections(
         sections.append(("epochs", "Epochs", "What each trial had reached when; orange ones were pruned.", figures))
     shares = importances(search, study, complete)
     if shares:
-        told = "Share of the objective's variance over the search space that each parameter explains (fANOVA)."
-        sections.append(("importance", "Importance of the parameters", told, plots.importance_plot(shares)))
+        note = "Share of the objective's variance over the search space that each parameter explains (fANOVA)."
+        sections.append(("importance", "Importance of the parameters", note, plots.importance_plot(shares)))
     if len(complete) > 1:
         figures = plots.parallel_plot(complete, search, best)
         sections.append(
@@ -169,8 +169,8 @@ def _sections(
             )
         )
         figures = plots.slice_plot(ended, search)
-        told = "Orange: pruned, its last value." if len(ended) > len(complete) else "One point for each trial."
-        sections.append(("slices", "Objective over parameter", told, figures))
+        note = "Orange: pruned, its last value." if len(ended) > len(complete) else "One point for each trial."
+        sections.append(("slices", "Objective over parameter", note, figures))
     return sections
 
 

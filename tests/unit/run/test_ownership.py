@@ -60,7 +60,7 @@ def test_an_unreadable_note_blocks_a_folder_only_for_seconds(tmp_path, text):
     RunFolder(tmp_path).owner_note.write_text(text)
     assert is_alive(RunFolder(tmp_path).owner) is None and not RunFolder(tmp_path).claim()
     os.utime(RunFolder(tmp_path).owner_note, (time.time() - 60,) * 2)
-    assert RunFolder(tmp_path).claim() and RunFolder(tmp_path).owner == this_process()
+    assert RunFolder(tmp_path).claim() and is_this_process(RunFolder(tmp_path).owner)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -80,7 +80,7 @@ def test_a_file_system_without_links_serves_as_well(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert RunFolder(tmp_path).claim() and RunFolder(tmp_path).owner == this_process()
+    assert RunFolder(tmp_path).claim() and is_this_process(RunFolder(tmp_path).owner)
     assert not RunFolder(tmp_path).claim() and [path.name for path in tmp_path.iterdir()] == [
         RunFolder(tmp_path).owner_note.name
     ]

@@ -17,7 +17,7 @@ from snntrain.lab.sweep.jobs import (
     write_job,
     write_sweep,
 )
-from snntrain.process import this_process
+from snntrain.process import is_this_process
 
 
 def test_jobs_are_read_as_they_were_written_including_values_that_json_cannot_hold(tmp_path):
@@ -82,4 +82,4 @@ def test_the_newest_sweep_of_equal_overrides_is_found(tmp_path):
 def test_a_record_is_whole_json_while_the_job_runs(tmp_path):
     begin(tmp_path, 7, ["seed=1"])
     content = json.loads(record_path(tmp_path, 7).read_text())
-    assert content["status"] == "running" and content["process"] == this_process()
+    assert content["status"] == "running" and is_this_process(content["process"])

@@ -1,74 +1,11 @@
-"""Download a data set, or install files that you already have: verified, unpacked, ready for data=…"""
+"""Download data sets: python scripts/fetch_data.py"""
 
 import sys
 from pathlib import Path
 
-from rich.table import Table
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from snntrain.error import UsageError
-from snntrain.run.front import Parser, key_values, run_program
-from snntrain.terminal import table, terminal
-
-EXAMPLES = """\
-  python scripts/fetch_data.py                                           lists the data sets
-  python scripts/fetch_data.py name=cifar10                              into data/, where train.py looks for it
-  python scripts/fetch_data.py name=nmnist paths.data=/my/data           resumes an interrupted download
-  python scripts/fetch_data.py name=shd --from ~/shd_train.h5.zip --from ~/shd_test.h5.zip"""
-
-KEYS = ("name", "paths.data")
-
-console = terminal()
-
-
-def main(arguments: list[str]) -> int:
-    """Fetch one data set, or list them; the exit code."""
-    parser = Parser("fetch_data.py", __doc__, EXAMPLES)
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="name=… and paths.data=… (default: data)")
-    parser.add_argument("--from", dest="given", type=Path, action="append", default=[], metavar="FILE")
-    asked = parser.read(arguments)
-    settings = key_values(asked.settings, KEYS, "fetch_data.py")
-    for key, value in settings.items():
-        if not value:
-            raise UsageError(f"{key}= has no value. Write {key}=….")
-    root = settings.get("paths.data", "data")
-    if "name" in settings:
-        return _fetch(settings["name"], root, asked.given)
-    if asked.given:
-        raise UsageError("--from needs name=…, the data set that the file belongs to.")
-    console.print(_table(Path(root)))
-    return 0
-
-
-def _fetch(name: str, root: str, given: list[Path]) -> int:
-    from snntrain.data.download import fetch
-
-    try:
-        fetch(name, root, given, say=_say)
-    except ValueError as error:  # from a reader of data; its text is a whole sentence
-        raise UsageError(" ".join(str(error).split())) from error
-    except KeyboardInterrupt:
-        _say("The same command resumes the download.")
-        raise
-    return 0
-
-
-def _table(root: Path) -> Table:
-    from snntrain.data import source
-
-    listed = table("name", "license", "to download", f"in {root}")
-    for one in map(source.find, source.names()):
-        sizes = [file.size for file in one.files]
-        size = "nothing" if not sizes else source.readable(sum(sizes)) if all(sizes) else "size not published"
-        there = sum((root / one.folder / file.name).is_file() for file in one.files)
-        listed.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
-    return listed
-
-
-def _say(line: str) -> None:
-    console.print(line, soft_wrap=True)
-
+from snntrain.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    sys.exit(main(["fetch-data", *sys.argv[1:]]))

@@ -15,9 +15,10 @@ from snntrain import registry
 from snntrain.arguments import choice, integer, invalid
 from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping, resolve_name
-from snntrain.config.compose import CONF, explain, groups
+from snntrain.config.compose import explain
 from snntrain.config.contradictions import check_together
 from snntrain.config.error import refusing
+from snntrain.config.folders import config_files, groups
 from snntrain.config.monitor import mode_of
 from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
@@ -245,8 +246,7 @@ def _check_model_keys(config: DictConfig) -> None:
         return
     known = {"layers", "blocks", "init", *re.findall(r"\$\{(?:model\.|\.+)(\w+)", str(raw))}
     unread = {key: value for key, value in model.items() if key not in known}
-    files = (CONF / "model").glob("*.yaml") if unread else ()
-    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    ours = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in config_files("model")] if unread else []
     for key, value in unread.items():
         if not any(key in file and file[key] == value for file in ours):
             listing = ", ".join(sorted(known))

@@ -7,7 +7,6 @@ do not say what was probably meant.
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -19,24 +18,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from snntrain.config.folders import SEARCHES, config_folders, groups, search_path, take_search_path
 from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.error import UsageError
+from snntrain.installation import CONF
 from snntrain.registry import did_you_mean
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 _MAY_BE_LEFT_OUT = ("logger", "debug", "launch")  # by ~logger etc.
 _MOVED = {"stages": "callbacks"}  # sections of earlier versions → where their keys are now
-SEARCHES = CONF / "search"  # read by scripts/tune.py: no group of a run's config
-
-
-def groups() -> dict[str, list[str]]:
-    """Config group → its choices, e.g. "optim/schedule" → ["cosine", "none", "step"]."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(CONF.rglob("*.yaml")):
-        group = file.parent.relative_to(CONF).as_posix()
-        if group != "." and file.parent != SEARCHES:
-            found.setdefault(group, []).append(file.stem)
-    return found
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
@@ -67,7 +56,7 @@ def _check_override(override: Override, argument: str) -> None:
     if root in _MOVED:
         now = argument.replace(root, _MOVED[root], 1)
         raise UsageError(f"{argument}: {root}.<name> is now {_MOVED[root]}.<name>. Write {now}.")
-    if root == SEARCHES.name:
+    if root == SEARCHES:
         raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
@@ -85,6 +74,11 @@ def _check_override(override: Override, argument: str) -> None:
                 raise UsageError(
                     f"{argument}: {key} is a group, so it is given the name of a file. Set keys one by one: "
                     f"{' '.join(f'{key}.{inner}={held}' for inner, held in value.items())}."
+                )
+            folders = [folder for folder in config_folders() if (folder / key / f"{value}.yaml").is_file()]
+            if len(folders) > 1:
+                raise UsageError(
+                    f"{argument}: {value}.yaml is in {folders[0] / key} and in {folders[1] / key}. Rename yours."
                 )
             if value not in choices[key]:
                 if value == "None":
@@ -177,13 +171,18 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     register_schema()
     check_overrides(overrides)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra_compose("config", allow_new_nested_keys(overrides), return_hydra_config=True)
+        config = compose_with_hydra(take_search_path(overrides))
         HydraConfig.instance().set_config(config)
         config.name = config.name  # resolve its ${hydra:…}, which would change with the next command line composed
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error)) from error
     return without_hydra(config)
+
+
+def compose_with_hydra(overrides: Sequence[str]) -> DictConfig:
+    """The config of overrides that are known to be right, with Hydra's own settings."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra_compose("config", [*allow_new_nested_keys(overrides), *search_path()], return_hydra_config=True)
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -6,7 +6,8 @@ from typing import Any
 
 from snntrain import registry
 from snntrain.config.check import check
-from snntrain.config.compose import CONF, compose
+from snntrain.config.compose import compose
+from snntrain.config.folders import config_files
 from snntrain.model.builder import Choice, Net, build_model
 
 
@@ -15,7 +16,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
     They are the choices of `model=` and classes of the user's registered as "model".
     """
-    known = {file.stem for file in (CONF / "model").glob("*.yaml")} | set(registry.names("model"))
+    known = {file.stem for file in config_files("model")} | set(registry.names("model"))
     return sorted(fnmatch.filter(known, pattern))
 
 
@@ -44,7 +45,7 @@ def create_model(
 
     Example: create_model("sew_resnet18", (3, 32, 32), 10, neuron="IFNode", join="and").
     """
-    if not (CONF / "model" / f"{name}.yaml").is_file():
+    if name not in [file.stem for file in config_files("model")]:
         known = list_models()
         raise ValueError(f"create_model: {name!r} is no model.{registry.did_you_mean(name, known)} Known: {known}.")
     facts = [f"data.num_classes={num_classes}", f"data.sample_shape={list(sample_shape)}", f"T={T}"]

@@ -8,9 +8,11 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from snntrain.config.compose import CONF
 from snntrain.error import UsageError
+from snntrain.installation import CONF
 from snntrain.registry import did_you_mean
+
+_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
 
 
 @dataclass
@@ -19,14 +21,16 @@ class Options:
 
     Attributes:
         overrides: key=value, ~key.
-        flags: options with their values.
+        flags: the other options with their values.
         is_sweep: -m is among them.
+        config_folder: of --config-dir, the user's own config groups.
         completes: a shell asks for completions; the words are not overrides then.
     """
 
     overrides: list[str]
     flags: list[str]
     is_sweep: bool
+    config_folder: Path | None
     completes: bool
 
 
@@ -43,16 +47,19 @@ def read_options(arguments: Sequence[str]) -> Options:
         known = [option for option in parser._option_string_actions if option.startswith("--")]
         near = did_you_mean(name, known)
         raise UsageError(f"{name} is not an option of train.py.{near} Overrides are key=value; -m starts a sweep.")
-    left, flags = Counter(parsed.overrides), []
+    left, flags = Counter([*parsed.overrides, parsed.config_dir, parsed.config_path]), []
     for word in arguments:
         if left[word]:
             left[word] -= 1
-        elif word != "--":
+        elif word != "--" and word.partition("=")[0] not in _FOLDERS:
             flags.append(word)
-    if parsed.config_dir is not None and not Path(parsed.config_dir).is_dir():
-        raise UsageError(f"--config-dir: {parsed.config_dir} is not a folder.")
+    if parsed.config_path is not None:  # Hydra would take it as relative to one of our files
+        flags += ["--config-path", str(Path(parsed.config_path).absolute())]
+    folder = None if parsed.config_dir is None else Path(parsed.config_dir)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--config-dir: {folder} is not a folder.")
     _check_config_file(parsed.config_path, parsed.config_name)
-    return Options(parsed.overrides, flags, parsed.multirun, bool(parsed.shell_completion))
+    return Options(parsed.overrides, flags, parsed.multirun, folder, bool(parsed.shell_completion))
 
 
 def _refuse(message: str) -> NoReturn:
@@ -63,7 +70,7 @@ def _refuse(message: str) -> NoReturn:
 
 def _check_config_file(folder: str | None, name: str | None) -> None:
     """Check the file that replaces conf/config.yaml."""
-    where = CONF if folder is None else CONF.parent / folder  # as Hydra: from the folder of train.py, or absolute
+    where = CONF if folder is None else Path(folder)
     if not where.is_dir():
         raise UsageError(f"--config-path: {where} is not a folder.")
     file = f"{'config' if name is None else name}".removesuffix(".yaml")

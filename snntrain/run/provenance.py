@@ -6,14 +6,15 @@ import platform
 import re
 import shlex
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from snntrain.config.folders import search_path
 from snntrain.config.migration import FORMAT
+from snntrain.installation import CHECKOUT, command_of
 
 _PACKAGES = (
     "snntrain",
@@ -26,7 +27,6 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
 )
-ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_DIFF = 1_000_000
 
 
@@ -36,12 +36,12 @@ def provenance(overrides: list[str], data_hashes: dict[str, str], command: str |
     Args:
         overrides: the run's part of the command line.
         data_hashes: file → SHA-256.
-        command: that repeats the run; None: this program with the overrides.
+        command: that repeats the run; None: train with the overrides.
     """
     return {
         "format": FORMAT,
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": command or shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
+        "command": command or train_command(overrides),
         "code": _code(),
         "versions": versions(),
         "hardware": hardware(),
@@ -49,8 +49,15 @@ def provenance(overrides: list[str], data_hashes: dict[str, str], command: str |
     }
 
 
-def git(*arguments: str, root: Path = ROOT) -> str | None:
-    """The output of a git command in a checkout, None if it fails."""
+def train_command(overrides: list[str]) -> str:
+    """The command line that starts a run with these overrides here."""
+    return f"{command_of('train')} {shlex.join([*search_path(), *overrides])}".rstrip()
+
+
+def git(*arguments: str, root: Path | None = CHECKOUT) -> str | None:
+    """The output of a git command in a checkout; None if it fails or there is none."""
+    if root is None:  # the package may be installed into a folder that some other repository holds
+        return None
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

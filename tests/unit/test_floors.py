@@ -15,8 +15,8 @@ ROOT = Path(snntrain.__file__).parent
 # From the ground up. The library half, plain torch, is everything up to "after training".
 FLOORS: dict[str, tuple[str, ...]] = {
     "ground": (
-        *("arguments", "binding", "cache_folder", "download", "error", "figure", "files", "process", "randomness"),
-        *("ranges", "registry", "signature", "spreadsheet", "terminal", "tree"),
+        *("arguments", "binding", "cache_folder", "download", "error", "figure", "files", "installation", "process"),
+        *("randomness", "ranges", "registry", "signature", "spreadsheet", "terminal", "torchvision_operators", "tree"),
     ),
     "net": (
         *("base", "encoding", "functional", "hooks", "leftover", "module_settings", "surrogate", "surrogate_function"),
@@ -26,7 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "samples": ("data",),
     "learning": ("callback", "task"),
     "one run": ("config", "run"),
-    "many runs": ("lab",),
+    "many runs": ("lab", "__main__"),
 }
 HEIGHT = {part: height for height, parts in enumerate(FLOORS.values()) for part in parts}
 NOT_IN_THE_LIBRARY = ("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "hydra", "omegaconf")

@@ -77,19 +77,20 @@ def declared():
 
         torch.library.Library, torch.ops.load_library = Library, load
         importlib.util.find_spec = lambda name, *more: None if name == "torchvision" else find_spec(name, *more)
-        import snntrain
+        from snntrain.torchvision_operators import declare_missing_operators
+        declare_missing_operators()
         report("absent")
 
         importlib.util.find_spec = find_spec
-        snntrain._declare_missing_torchvision_operators()
+        declare_missing_operators()
         report("loads")
 
         torch.ops.load_library = fail_to_load
-        snntrain._declare_missing_torchvision_operators()
+        declare_missing_operators()
         report("does not load")
 
         assert hasattr(torch.ops.torchvision, "nms") and hasattr(torch.ops.torchvision, "qnms")
-        snntrain._declare_missing_torchvision_operators()
+        declare_missing_operators()
         report("operators exist")
     """)
     return {situation: (names, tried) for situation, names, tried in map(json.loads, lines)}

@@ -12,15 +12,16 @@ from omegaconf import OmegaConf
 
 from snntrain.config import migration
 from snntrain.config.check import check
-from snntrain.config.compose import CONF, compose, groups
+from snntrain.config.compose import compose
+from snntrain.config.folders import groups
 from snntrain.config.overrides import check_command, root_of
 from snntrain.error import UsageError
+from snntrain.installation import CHECKOUT, CONF, EXPERIMENTS
 from snntrain.lab.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.lab.experiment.measured import RULE, is_timed, sizes_of_splits, summary
 from snntrain.lab.experiment.portable import portable, refuse_local_places
 from snntrain.lab.experiment.record_page import curves, json_text, literature, readme, remark
 from snntrain.lab.experiment.recorded import (
-    EXPERIMENTS,
     FORMAT,
     NOTES,
     Record,
@@ -32,7 +33,7 @@ from snntrain.registry import did_you_mean
 from snntrain.run.build import build_callbacks, build_task, check_fit_end
 from snntrain.run.differences import WITHOUT_EFFECT, differences
 from snntrain.run.folder import RunFolder
-from snntrain.run.provenance import ROOT, git
+from snntrain.run.provenance import git
 from snntrain.run.results import exact_metrics
 from snntrain.run.run import run
 from snntrain.terminal import bold, terminal
@@ -67,11 +68,13 @@ def check_experiment(name: str) -> None:
         )
 
 
-def clean_commit(name: str, root: Path = ROOT) -> str:
+def clean_commit(name: str, root: Path | None = CHECKOUT) -> str:
     """The commit of a checkout in which nothing except the experiment's own record has changed.
 
     Raises: UsageError naming the changed files.
     """
+    if root is None:
+        raise UsageError("record: snntrain is installed here, so a record could not name its code. Use a git checkout.")
     commit = git("rev-parse", "HEAD", root=root)
     if commit is None:
         raise UsageError(f"record: {root} is not a git checkout with a commit, so a record could not name its code.")

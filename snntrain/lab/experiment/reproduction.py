@@ -19,6 +19,7 @@ from snntrain.config.foreign import admit
 from snntrain.config.overrides import key_of, read_changes
 from snntrain.config.schema import Paths
 from snntrain.error import UsageError
+from snntrain.installation import EXPERIMENTS
 from snntrain.lab.experiment.environment import (
     compared_hardware,
     compared_versions,
@@ -30,7 +31,6 @@ from snntrain.lab.experiment.environment import (
 from snntrain.lab.experiment.measured import RULE, RULE_OF_ONE_RUN, Verdict, compare
 from snntrain.lab.experiment.portable import portable, relocated
 from snntrain.lab.experiment.recorded import (
-    EXPERIMENTS,
     Record,
     Reference,
     read_record,

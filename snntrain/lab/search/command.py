@@ -12,17 +12,19 @@ from typing import Any
 from snntrain.config.compose import compose
 from snntrain.config.overrides import refuse_repeated
 from snntrain.error import UsageError
+from snntrain.installation import CHECKOUT, command_of
 from snntrain.lab.search.settings import Search, load_search, searches
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, interruptible
 from snntrain.terminal import bold, print_error, terminal
 
 _OWN = ("search", "n_trials", "workers", "study", "storage")
-_EXAMPLES = """\
-  python scripts/tune.py search=lif_tau                                   in runs/studies/lif_tau; again: continue it
-  python scripts/tune.py search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
-  python scripts/tune.py search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
-  python scripts/tune.py search=tau_lr_energy storage=sqlite:///study.db"""
+_TUNE = command_of("tune")
+_EXAMPLES = f"""\
+  {_TUNE} search=lif_tau                                   in runs/studies/lif_tau; again: continue it
+  {_TUNE} search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
+  {_TUNE} search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
+  {_TUNE} search=tau_lr_energy storage=sqlite:///study.db"""
 
 console = terminal()
 
@@ -158,9 +160,11 @@ def _supervise(workers: int, arguments: list[str]) -> None:
     again = [argument for argument in arguments if not argument.startswith("workers=")]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}  # otherwise each would start a thread for every core
+    if CHECKOUT is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
     started = [
         subprocess.Popen(
-            [sys.executable, sys.argv[0], *again, f"--parent={os.getpid()}"],
+            [sys.executable, "-m", "snntrain", "tune", *again, f"--parent={os.getpid()}"],
             env=environment,
             start_new_session=True,  # so that only this process gets Ctrl-C, and passes it on once
         )

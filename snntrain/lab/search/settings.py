@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from snntrain.arguments import choice, integer
 from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping
-from snntrain.config.compose import SEARCHES, check_overrides
+from snntrain.config.compose import check_overrides
 from snntrain.config.error import refusing
+from snntrain.config.folders import SEARCHES, config_files
 from snntrain.config.monitor import check_direction
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
@@ -127,10 +128,8 @@ class Search:
 
 def searches() -> dict[str, str]:
     """The searches of conf/search: name → the first line of its file."""
-    found = {}
-    for file in sorted(SEARCHES.glob("*.yaml")):
-        found[file.stem] = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-    return found
+    files = reversed(config_files(SEARCHES))  # of two files of one name ours counts
+    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
 
 
 def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] = ()) -> Search:
@@ -143,7 +142,12 @@ def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] 
 
     Raises: UsageError naming the place in the file.
     """
-    file = Path(name) if name.endswith((".yaml", ".yml")) else SEARCHES / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        file = Path(name)
+    else:
+        file = next(
+            (file for file in config_files(SEARCHES) if file.stem == name), Path(f"conf/{SEARCHES}/{name}.yaml")
+        )
     if not file.is_file():
         known = searches()
         raise UsageError(

@@ -24,14 +24,15 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from snntrain.error import Diverged, UsageError
 from snntrain.files import checksums, write_json
+from snntrain.installation import IMPORT_FOLDER
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import Interrupted, ProcessError
 from snntrain.run.parallel.devices import processes_per_node
+from snntrain.run.provenance import train_command
 from snntrain.run.report.report import write_report
 from snntrain.run.results import even_on_a_full_disk, exact_metrics
 
-_ROOT = Path(__file__).resolve().parents[3]
 _WORKER = (
     "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.run.parallel.worker import main; main(sys.argv[2])"
 )
@@ -49,7 +50,7 @@ def launch(
         config: checked, with paths.run set.
         checkpoint: to continue from.
         overrides: the run's part of the command line, recorded.
-        command: recorded as the one that repeats the run; None: this program with the overrides.
+        command: recorded as the one that repeats the run; None: train with the overrides.
 
     Returns: the metrics of results.json.
     Raises: UsageError if a process refused the config; Diverged if the numbers are no longer finite; ProcessError if a
@@ -62,8 +63,7 @@ def launch(
         "config": config,
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "overrides": overrides,
-        "command": command,
-        "program": Path(sys.argv[0]).name,
+        "command": command or train_command(overrides),
         "agent": this_process(),
     }
     try:
@@ -114,7 +114,7 @@ def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, d
     )
     with _handlers_and_logs_as_before():
         try:
-            elastic_launch(settings, sys.executable)("-P", "-c", _WORKER, str(_ROOT), str(exchange))
+            elastic_launch(settings, sys.executable)("-P", "-c", _WORKER, str(IMPORT_FOLDER), str(exchange))
         except ChildFailedError as error:
             return None, error.failures
         except SignalException as error:

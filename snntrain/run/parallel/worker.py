@@ -27,7 +27,6 @@ def main(exchange: str) -> NoReturn:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     _end_with(job["agent"])
     _end_soon_after_a_signal()
-    sys.argv = [job["program"]]
     outcome, code = _outcome(job)
     from snntrain.files import write_json
 

@@ -1,30 +1,29 @@
-"""Run a command line of train.py, one job or a sweep, and turn errors into one sentence and an exit code."""
+"""Train: compose → check → build → fit → test → report, for one run or for the jobs of a sweep."""
 
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_dir
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from snntrain.config.compose import CONF, allow_new_nested_keys, check_overrides, without_hydra
+from snntrain.config.compose import allow_new_nested_keys, check_overrides, compose_with_hydra, without_hydra
+from snntrain.config.folders import add_config_folder, add_folder_beside_script, search_path, take_search_path
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
 from snntrain.error import UsageError
+from snntrain.installation import CONF
 from snntrain.lab.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.lab.sweep.launch import check_launchers, output_in, take_gpu
 from snntrain.lab.sweep.sweeper import JobSweeper, register_sweeper
 from snntrain.run.folder import RunFolder
-from snntrain.run.front import WRONG, describe, exit_code, report, run_program
+from snntrain.run.front import WRONG, describe, exit_code, report
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
 from snntrain.terminal import bold, terminal
@@ -36,25 +35,18 @@ _failures: list[Exception] = []
 _command_process: int | None = None
 
 
-def command(main: Callable[[], Any]) -> int:
-    """Run a function decorated with hydra.main.
-
-    Args:
-        main: what hydra.main returned.
-
-    Returns: the exit code, see snntrain.run.front; 1 if a job of a sweep failed.
-    """
-    return run_program(partial(_command, main), sys.argv[1:], keeps_traceback=True)
-
-
-def _command(main: Callable[[], Any], arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    """Train; the exit code, 1 if a job of a sweep failed."""
     global _command_process
     _command_process = os.getpid()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here instead of having Hydra print them
     register_schema()
     register_sweeper()
     options = read_options(arguments)
-    overrides = options.overrides
+    if options.config_folder is not None:
+        add_config_folder(options.config_folder)
+    add_folder_beside_script()
+    overrides = take_search_path(options.overrides)
     sweeps = options.is_sweep
     if not options.completes:
         check_overrides(overrides)
@@ -64,9 +56,9 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
         if sweeps:
             _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
         overrides = allow_new_nested_keys(overrides)
-    sys.argv[1:] = [*overrides, *options.flags]
+    sys.argv[1:] = [*overrides, *search_path(), *options.flags]  # where Hydra reads them
     try:
-        main()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_job)()
     except OSError as error:  # Hydra itself makes nothing but the folder of the run
         if exit_code(error) != WRONG:
             raise
@@ -77,7 +69,7 @@ def _command(main: Callable[[], Any], arguments: list[str]) -> int:
 
 
 def run_job(config: DictConfig) -> float | None:
-    """The body of train.py: one run, in the folder Hydra chose for it.
+    """One run, in the folder Hydra chose for it.
 
     An error is reported at once. The later jobs of a sweep still run; the sweep learns of the error from the job's
     record, because the job may have run in another process.
@@ -183,10 +175,8 @@ def _is_sweep() -> bool:
 
 def _launcher_and_trainer(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
     """These two sections of a sweep's config, composed from the overrides that all its jobs share."""
-    parsed = zip(OverridesParser.create().parse_overrides(overrides), allow_new_nested_keys(overrides), strict=True)
-    fixed = [text for override, text in parsed if not override.is_sweep_override()]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", fixed, return_hydra_config=True)
+    parsed = zip(OverridesParser.create().parse_overrides(overrides), overrides, strict=True)
+    config = compose_with_hydra([text for override, text in parsed if not override.is_sweep_override()])
     return config.hydra.launcher, config.trainer
 
 

@@ -1,0 +1,4 @@
+"""The programs: each module has main(arguments), which returns an exit code, see snntrain/__main__.py.
+
+It may import everything.
+"""

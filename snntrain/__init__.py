@@ -11,13 +11,20 @@ from snntrain.torchvision_operators import declare_before_import
 
 __version__ = "0.1.0"
 
-_ZOO = ("create_model", "list_models")
+# What a user calls → the module that holds it.
+_HOMES = {
+    "create_model": "snntrain.config.zoo",
+    "list_models": "snntrain.config.zoo",
+    "load": "snntrain.run.trained",
+    "sweep": "snntrain.lab.sweep.from_python",
+    "train": "snntrain.run.trained",
+}
 
 
 def __getattr__(name: str) -> object:
     """Packages such as snntrain.neuron and what reads configs, on first use: torch and Hydra take seconds to import."""
-    if name in _ZOO:
-        return getattr(importlib.import_module("snntrain.config.zoo"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,27 +42,40 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     Returns: the test metrics; {} after predict.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
-    request = read_request(arguments)
-    own = request.own
-    checkpoint = _checkpoint(own)
-    content = read_checkpoint(checkpoint)
-    config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
-    check_bounds(config, f"checkpoint {checkpoint}")
-    check_resolved(config)
-    output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
-    config["paths"]["run"] = str(output)
+    request, config, task = rebuild(arguments)
+    own, output = request.own, Path(config["paths"]["run"])
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
-    with memory_for(content["state_dict"]):
-        task = build_task(config)
-    load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
     data = build_data(config)
     operations = SynapticOperations(net_shape(config))
     callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
-    console.print(f"{checkpoint}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
+    console.print(f"{_checkpoint(own)}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     with interruptible():
         return (_test if own["mode"] == "test" else _predict)(trainer, task, data, output)
+
+
+def rebuild(arguments: Sequence[str]) -> tuple[Request, dict[str, Any], pl.LightningModule]:
+    """Build the task of a checkpoint with its weights; nothing is written and no data are read.
+
+    Args:
+        arguments: as in evaluate.
+
+    Returns: the parsed arguments, the config, whose paths.run is the folder for output, and the task.
+    Raises: UsageError.
+    """
+    request = read_request(arguments)
+    checkpoint = _checkpoint(request.own)
+    content = read_checkpoint(checkpoint)
+    config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
+    check_bounds(config, f"checkpoint {checkpoint}")
+    check_resolved(config)
+    output = request.own.get("output")
+    config["paths"]["run"] = str(_default_output(request.own, checkpoint) if output is None else Path(output))
+    with memory_for(content["state_dict"]):
+        task = build_task(config)
+    load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
+    return request, config, task
 
 
 def _test(

@@ -50,10 +50,11 @@ class JobSweeper(BasicSweeper):
     """
 
     failures: ClassVar[list[Job] | None] = None  # of the sweep that ran in this process; None before it ran
+    ran_in: ClassVar[Path] = Path()  # its folder
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Choose and take the sweep's folder before the launcher learns of it."""
-        self.folder = _choose_folder(config)
+        self.folder = JobSweeper.ran_in = _choose_folder(config)
         self.is_named = _is_chosen(config)
         self.given: dict[int, list[str]] = {}  # number → overrides as Hydra takes them
         with read_write(config.hydra):

@@ -12,6 +12,7 @@ from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
 from snntrain.callback.resume_point import ResumePoint
+from snntrain.callback.running_statistics import RunningStatistics
 from snntrain.callback.seeding import Seeding
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.synaptic_operations import SynapticOperations
@@ -32,6 +33,7 @@ __all__ = [
     "Pruning",
     "QuantizationAware",
     "ResumePoint",
+    "RunningStatistics",
     "Seeding",
     "SpikeStatistics",
     "SynapticOperations",

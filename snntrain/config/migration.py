@@ -90,6 +90,8 @@ def _from_1(config: dict[str, Any]) -> dict[str, Any]:
 _FIT_END = {"ann2snn": "AnnToSnn", "qat": "QuantizationAware", "lava": "LavaExport", "nir": "NirExport"}
 
 
+# Statistics of normalization were those of the training in every validation.
+_AS_THEY_ARE = {"_target_": "snntrain.callback.RunningStatistics", "until": 0, "batches": 32}
 _CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
 
 
@@ -111,7 +113,10 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
         neuron["name"] = _CUBA[neuron["name"]]
     if isinstance(task, dict) and str(task.get("_target_")).startswith("snntrain.task."):
         config["task"] = {**task, "metrics": []}
-    return {**config, "neuron": neuron, "callbacks": {**(config.get("callbacks") or {}), **moved}}
+    callbacks = {**(config.get("callbacks") or {}), **moved}
+    if callbacks:
+        callbacks = {"running_statistics": _AS_THEY_ARE, **callbacks}
+    return {**config, "neuron": neuron, "callbacks": callbacks}
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

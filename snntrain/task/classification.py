@@ -166,7 +166,7 @@ class Classification(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)
-        y_seq = self._outputs("train", x, batch)
+        y_seq = self.outputs("train", x, batch)
         loss = self.compute_loss(y_seq, target)
         self._log("train", loss, y_seq, target)
         return loss * self.share(len(target))
@@ -180,7 +180,7 @@ class Classification(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, target, *_ = batch
-        scores = self.scores(self._outputs("test", x, batch))  # of the sequences that were tested
+        scores = self.scores(self.outputs("test", x, batch))  # of the sequences that were tested
         return {"label": target, "predicted": scores.argmax(1), "scores": scores}
 
     def on_test_epoch_start(self) -> None:
@@ -198,7 +198,7 @@ class Classification(pl.LightningModule):
         x, target, *_ = batch
         return (x, target) if self.mixing is None else self.mixing(x, target)
 
-    def _outputs(self, stage: str, x: Tensor, batch: Batch) -> Tensor:
+    def outputs(self, stage: str, x: Tensor, batch: Batch) -> Tensor:
         """The outputs [T, N, K] for x, the input of the batch or a mixture of it, at full precision."""
         seeds = self.encoding_seeds(stage, batch)
         return (self(x) if seeds is None else self(x, seeds)).float()
@@ -217,7 +217,7 @@ class Classification(pl.LightningModule):
 
     def _evaluate(self, stage: str, batch: Batch) -> Tensor:
         x, target, *_ = batch
-        y_seq = self._outputs(stage, x, batch)
+        y_seq = self.outputs(stage, x, batch)
         return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
 
     def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:

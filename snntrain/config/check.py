@@ -35,6 +35,7 @@ from snntrain.config.targets import (
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.signature import signature_of
+from snntrain.task.schedule import split
 
 # Packages that a `_target_` may come from, because a config from somebody else must not run arbitrary code. From these
 # packages only classes of the kind that the place expects are allowed, see snntrain.config.targets.
@@ -291,10 +292,21 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     check_interface(target, path, supplied)
     if path == "optim":
         schedule = arguments.pop("schedule", None)
-        _check_target(schedule, "optim.schedule", config, SUPPLIED["optim.schedule"])
+        _check_schedule(schedule, config)
     for key, value in arguments.items():
         _check_nested_targets(value, f"{path}.{key}", config)
     check_call(target, arguments, path, supplied)
+
+
+def _check_schedule(schedule: Any, config: Mapping[str, Any]) -> None:
+    place = "optim.schedule"
+    check_mapping(schedule, place)
+    with refusing():
+        ours, plain = split(schedule, total=10**9)
+    supplied = SUPPLIED[place]
+    _check_target(plain, place, config, (*supplied, "schedulers") if ours["schedules"] else supplied)
+    for index, part in enumerate(ours["schedules"]):
+        _check_target(part, f"{place}.schedules[{index}]", config, supplied)
 
 
 def _name_target(node: dict[str, Any], kind: str, path: str) -> None:

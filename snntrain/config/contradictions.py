@@ -13,6 +13,7 @@ from snntrain.data import ImageDataModule
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
 from snntrain.error import UsageError
+from snntrain.task.schedule import ALL
 
 Settings = Mapping[str, Any]
 
@@ -72,15 +73,19 @@ def _frames(config: Settings) -> Iterator[str]:
 def _schedule(config: Settings) -> Iterator[str]:
     schedule, epochs = config["optim"]["schedule"], config["trainer"].get("max_epochs")
     target = resolve_name(schedule["_target_"], "optim.schedule")
-    if _is(target, lr_scheduler.ReduceLROnPlateau):
+    on_plateau, interval = _is(target, lr_scheduler.ReduceLROnPlateau), schedule.get("interval", "epoch")
+    if on_plateau and not isinstance(schedule.get("monitor"), str):
+        yield "optim.schedule: ReduceLROnPlateau needs a metric. Set optim.schedule.monitor, e.g. to val/loss."
+    if on_plateau and (schedule.get("warmup") or interval != "epoch"):
+        yield "optim.schedule: ReduceLROnPlateau has no warm-up, and looks at its metric once per epoch. Leave these out."
+    if schedule.get("monitor") is not None and not on_plateau:
+        yield f"optim.schedule.monitor does nothing for {target.__name__}. Leave it out."
+    if _is(target, lr_scheduler.ChainedScheduler):
+        yield "optim.schedule: ChainedScheduler multiplies schedules, which a config cannot describe. Use SequentialLR."
+    if _is(target, lr_scheduler.SequentialLR) != bool(schedule.get("schedules")):
         yield (
-            "optim.schedule: ReduceLROnPlateau needs a metric, which optim/schedule cannot name yet. Use "
-            "optim/schedule=cosine or step."
-        )
-    if _is(target, lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler):
-        yield (
-            f"optim.schedule: {target.__name__} is made of other schedules, which optim/schedule cannot describe yet. "
-            "Use optim/schedule=cosine or step."
+            "optim.schedule: SequentialLR is made of optim.schedule.schedules, a list, and no other schedule is; got "
+            f"{target.__name__} with {len(schedule.get('schedules') or ())} of them."
         )
     if _is(target, lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR):
         yield (
@@ -92,10 +97,10 @@ def _schedule(config: Settings) -> Iterator[str]:
         yield f"optim.schedule.eta_min={floor} is more than optim.lr={rate}, from which the rate is to fall. Lower it."
     if _is(target, lr_scheduler.OneCycleLR):
         total = schedule.get("total_steps") or (schedule.get("epochs") or 0) * (schedule.get("steps_per_epoch") or 0)
-        if total and total != epochs:
+        if total and total not in (epochs, ALL) and interval == "epoch":
             yield (
-                f"optim.schedule: OneCycleLR is to take {total} steps, but schedules step once per epoch, and "
-                f"trainer.max_epochs={epochs}. Set optim.schedule.total_steps={epochs}."
+                f"optim.schedule: OneCycleLR is to take {total} steps, but it steps once per epoch, and "
+                f"trainer.max_epochs={epochs}. Set optim.schedule.total_steps=all, or optim.schedule.interval=step."
             )
 
 

@@ -83,7 +83,7 @@ set_ranges(
     ns_steps=whole(1, at_most=99),
 )
 
-# --- schedules: torch/optim/lr_scheduler.py, which checks few; they step once per epoch ------------------------------
+# --- schedules: torch/optim/lr_scheduler.py, which checks few ------------------------------
 
 
 def _schedule(target: type[lr_scheduler.LRScheduler], **by_argument: Allowed) -> None:
@@ -122,6 +122,7 @@ _schedule(
     base_momentum=_BELOW_ONE,
     max_momentum=_BELOW_ONE,
 )
+_schedule(lr_scheduler.SequentialLR, milestones=_COUNT)
 _schedule(
     lr_scheduler.ReduceLROnPlateau,
     factor=number(at_least=0, below=1),

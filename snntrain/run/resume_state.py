@@ -191,12 +191,18 @@ def _check_schedules(states: Any, config: Mapping[str, Any], source: Path) -> No
         place = f"lr_schedulers[{index}]"
         if not isinstance(state, Mapping):
             raise _damaged(source, place, f"is {type(state).__name__}, not a mapping")
-        for key in state:
+        for key in [*state, *(key for part in _parts(state) for key in part)]:
             if key == "optimizer" or not isinstance(key, str) or callable(getattr(kind, key, None)):
                 raise _damaged(source, f"{place}.{key}", "is nothing that a schedule stores")
         for key in ("last_epoch", "_step_count"):
             if key in state and type(state[key]) is not int:
                 raise _damaged(source, f"{place}.{key}", f"must be a whole number, got {state[key]!r}")
+
+
+def _parts(schedule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The states of the schedules that a sequential one is made of."""
+    parts = schedule.get("_schedulers", ())
+    return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, (list, tuple)) else []
 
 
 def _check_callbacks(states: Any, trainer: pl.Trainer, source: Path) -> None:

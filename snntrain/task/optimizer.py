@@ -1,5 +1,6 @@
 """Optimizer and schedule from a config, with weight decay where it belongs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -8,7 +9,9 @@ from torch.optim import Optimizer
 
 from snntrain import registry
 from snntrain.layer import NeuNorm
+from snntrain.task.schedule import make_schedule
 
+_UNKNOWN = {"epoch": 10**9, "step": 10**9}
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, NeuNorm)
 
 
@@ -31,15 +34,15 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def configure(net: nn.Module, optim: dict[str, Any]) -> dict[str, Any]:
+def configure(net: nn.Module, optim: dict[str, Any], totals: Mapping[str, int] = _UNKNOWN) -> dict[str, Any]:
     """What LightningModule.configure_optimizers returns.
 
     Args:
         net: whose parameters are trained.
-        optim: `_target_` and arguments of the optimizer, and under `schedule` those of a learning-rate schedule stepped
-            once per epoch.
+        optim: `_target_` and arguments of the optimizer, and under `schedule` those of a learning-rate schedule, see
+            snntrain.task.schedule.
+        totals: how many epochs and steps ("epoch", "step") the training has.
     """
     settings = {key: value for key, value in optim.items() if key != "schedule"}
     optimizer: Optimizer = instantiate(settings, parameter_groups(net), _convert_="all")
-    schedule = instantiate(optim["schedule"], optimizer, _convert_="all")
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+    return {"optimizer": optimizer, "lr_scheduler": make_schedule(optim["schedule"], optimizer, totals)}

@@ -77,7 +77,7 @@ def _schedule(config: Settings) -> Iterator[str]:
     if on_plateau and not isinstance(schedule.get("monitor"), str):
         yield "optim.schedule: ReduceLROnPlateau needs a metric. Set optim.schedule.monitor, e.g. to val/loss."
     if on_plateau and (schedule.get("warmup") or interval != "epoch"):
-        yield "optim.schedule: ReduceLROnPlateau has no warm-up, and looks at its metric once per epoch. Leave these out."
+        yield "optim.schedule: ReduceLROnPlateau has no warmup, and looks at its metric once per epoch. Leave both out."
     if schedule.get("monitor") is not None and not on_plateau:
         yield f"optim.schedule.monitor does nothing for {target.__name__}. Leave it out."
     if _is(target, lr_scheduler.ChainedScheduler):

@@ -113,6 +113,7 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
         neuron["name"] = _CUBA[neuron["name"]]
     if isinstance(task, dict) and str(task.get("_target_")).startswith("snntrain.task."):
         config["task"] = {**task, "metrics": []}
+    config = {"init_from": None, "freeze": [], **config}
     callbacks = {**(config.get("callbacks") or {}), **moved}
     if callbacks:
         callbacks = {"running_statistics": _AS_THEY_ARE, **callbacks}

@@ -83,6 +83,10 @@ class Config:
     data set's classes, license and citation, and draws samples into paths.runs."""
     resume: str | None = None
     """'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file."""
+    init_from: str | None = None
+    """A run folder or checkpoint file whose weights the net starts with, as far as their names and shapes fit."""
+    freeze: list[str] = field(default_factory=list)
+    """Layers that are not trained and stay in evaluation mode, by name: layers.0, layers.0*."""
     sweep: Sweep = field(default_factory=Sweep)
 
 

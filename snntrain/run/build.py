@@ -34,6 +34,7 @@ from snntrain.randomness import derived_seed
 from snntrain.run.checkpoint import WholeCheckpoints
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
+from snntrain.run.fine_tuning import prepare
 from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
@@ -321,6 +322,7 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     chosen = build_callbacks(config)
     check_fit_end(chosen, task, config)
     data = make_data(config)
+    prepare(task, config)
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)

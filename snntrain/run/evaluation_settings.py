@@ -47,6 +47,8 @@ _WITHOUT_EFFECT = {
     "paths.runs": _FOLDER,
     "paths.run": _FOLDER,
     "show": "it belongs to train.py",
+    "init_from": _TRAINING,
+    "freeze": _TRAINING,
     "resume": "it belongs to train.py",
     "sweep": "it belongs to train.py",
     "debug": "of debug only debug.traceback=true is known here",

@@ -302,9 +302,9 @@ def _check_schedule(schedule: Any, config: Mapping[str, Any]) -> None:
     place = "optim.schedule"
     check_mapping(schedule, place)
     with refusing():
-        ours, plain = split(schedule, total=10**9)
+        ours, plain = split(schedule, {"epoch": 10**9, "step": 10**9})
     supplied = SUPPLIED[place]
-    _check_target(plain, place, config, (*supplied, "schedulers") if ours["schedules"] else supplied)
+    _check_target(plain, place, config, (*supplied, "schedulers") if "schedules" in schedule else supplied)
     for index, part in enumerate(ours["schedules"]):
         _check_target(part, f"{place}.schedules[{index}]", config, supplied)
 

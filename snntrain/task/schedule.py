@@ -15,12 +15,12 @@ OF_OURS = ("interval", "warmup", "monitor", "schedules")
 ALL = "all"
 
 
-def split(schedule: Mapping[str, Any], total: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def split(schedule: Mapping[str, Any], totals: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Separate our keys from the arguments of torch's class, in which 'all' becomes a number.
 
     Args:
         schedule: the section optim.schedule.
-        total: intervals of the whole training, ≥ 1.
+        totals: how many epochs and steps ("epoch", "step") the training has, ≥ 1 each.
 
     Returns: interval, warmup, monitor and schedules; and `_target_` with its arguments.
     Raises: ValueError naming a key.
@@ -28,9 +28,9 @@ def split(schedule: Mapping[str, Any], total: int) -> tuple[dict[str, Any], dict
     where = "optim.schedule"
     interval = choice(where, "interval", schedule.get("interval", "epoch"), INTERVALS)
     warmup = integer(where, "warmup", schedule.get("warmup", 0), at_least=0)
-    left = total - warmup
+    left = totals[interval] - warmup
     if left < 1:
-        raise invalid(where, "warmup", f"less than the {total} {interval}s of the training", warmup)
+        raise invalid(where, "warmup", f"less than the {totals[interval]} {interval}s of the training", warmup)
     ours = {"interval": interval, "warmup": warmup, "monitor": None, "schedules": []} | {
         key: schedule[key] for key in OF_OURS if key in schedule
     }
@@ -52,11 +52,11 @@ def make_schedule(schedule: Mapping[str, Any], optimizer: Optimizer, totals: Map
             from lr/(warmup + 1) to lr before the schedule begins; monitor: the metric of ReduceLROnPlateau; schedules:
             the parts of SequentialLR, which take over from each other at its milestones.
         optimizer: whose rate changes.
-        totals: how many epochs and steps ("epoch", "step") the training has.
+        totals: as in split.
 
     Raises: ValueError naming a key.
     """
-    ours, plain = split(schedule, totals[schedule.get("interval", "epoch")])
+    ours, plain = split(schedule, totals)
     kind = get_object(plain["_target_"])
     if ours["schedules"]:
         plain["schedulers"] = [instantiate(part, optimizer, _convert_="all") for part in ours["schedules"]]

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from snntrain import registry
 from snntrain.config import CONF, compose
 from snntrain.config.check import check
-from snntrain.config.compose import SEARCHES, groups
+from snntrain.config.folders import SEARCHES, groups
 from snntrain.config.schema import top_level_keys
 from snntrain.error import UsageError
 from snntrain.lab.sweep.launch import check_launchers
@@ -108,7 +108,7 @@ def test_the_listed_choices_are_those_that_hydra_finds():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         folders = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
-        found = {group: sorted(loader.get_group_options(group)) for group in folders if group != SEARCHES.name}
+        found = {group: sorted(loader.get_group_options(group)) for group in folders if group != SEARCHES}
     assert groups() == found
     only_choosing = {"launch", "experiment"}  # they set keys of others
     assert {group.split("/")[0] for group in groups()} <= set(top_level_keys()) | only_choosing
@@ -177,13 +177,16 @@ def test_every_surrogate_carries_a_gradient_through_every_spiking_neuron(surroga
 @pytest.mark.parametrize("schedule", groups()["optim/schedule"])
 def test_every_optimizer_runs_with_every_schedule(optim, schedule):
     config = check(compose([f"optim={optim}", f"optim/schedule={schedule}", "trainer.max_epochs=20"]))
-    made = configure(torch.nn.Linear(2, 2), config["optim"])
+    made = configure(torch.nn.Linear(2, 2), config["optim"], {"epoch": 20, "step": 20 * 21})
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(20):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        scheduler.step()
+        scheduler.step(*([1.0] if schedule == "plateau" else []))
+    if schedule == "warmup_cosine":  # within these steps it still rises
+        assert rates == sorted(rates) and rates[0] == pytest.approx(config["optim"]["lr"] / 21)
+        return
     assert rates[0] == config["optim"]["lr"]
     assert (rates[-1] < rates[0]) == (schedule != "none")
     if schedule == "cosine":  # Loshchilov & Hutter, 2017, down to 0 after the last epoch

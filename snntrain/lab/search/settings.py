@@ -128,8 +128,8 @@ class Search:
 
 def searches() -> dict[str, str]:
     """The searches of conf/search: name → the first line of its file."""
-    files = reversed(config_files(SEARCHES))  # of two files of one name ours counts
-    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
+    files = {file.stem: file for file in reversed(config_files(SEARCHES))}  # of two of one name ours counts
+    return {name: files[name].read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name in sorted(files)}
 
 
 def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] = ()) -> Search:

@@ -71,7 +71,10 @@ REFUSED = {
     "pattern without match": ("neuron=glob(x*)", ["'x*' is not a choice of the group neuron"]),
     "nested group": ("optim/schedul=step", ["optim/schedul is not a config group", "Did you mean optim/schedule?"]),
     "nested choice": ("optim/schedule=cosin", ["Did you mean cosine?"]),
-    "group with a dot": ("optim.schedule=step", ["write optim/schedule=<one of cosine, none, step>"]),
+    "group with a dot": (
+        "optim.schedule=step",
+        ["write optim/schedule=<one of cosine, none, plateau, sequential, step, warmup_cosine>"],
+    ),
     "key": ("sed=3", ["sed is not a config group or key", "Did you mean seed?"]),
     "key with a plus": ("+sed=3", ["Did you mean seed?"]),
     "no override": ("neuron", ["'neuron' is not an override", "key=value"]),
@@ -174,5 +177,5 @@ def test_removing_hydra_leaves_the_original_alone():
 
 
 def test_a_group_and_its_choices_come_from_the_files():
-    assert groups()["optim/schedule"] == ["cosine", "none", "step"]
+    assert groups()["optim/schedule"] == ["cosine", "none", "plateau", "sequential", "step", "warmup_cosine"]
     assert "." not in groups()

@@ -38,18 +38,21 @@ CONTRADICTIONS = {
         "callbacks.early_stopping.mode=max",
     ],
     "callbacks.best_checkpoint.monitor=val/loss": ["callbacks.best_checkpoint.monitor=val/loss", "mode=max"],
-    f"optim.schedule={{_target_: {SCHEDULES}.ReduceLROnPlateau}}": ["ReduceLROnPlateau", "optim/schedule=cosine"],
+    f"optim.schedule={{_target_: {SCHEDULES}.ReduceLROnPlateau}}": ["ReduceLROnPlateau", "optim.schedule.monitor"],
     f"optim.schedule={{_target_: {SCHEDULES}.OneCycleLR, max_lr: 0.1, total_steps: 1000}}": [
         "OneCycleLR",
         "1000",
         "trainer.max_epochs=20",
-        "optim.schedule.total_steps=20",
+        "optim.schedule.total_steps=all",
     ],
     f"optim.schedule={{_target_: {SCHEDULES}.OneCycleLR, max_lr: 0.1, epochs: 20, steps_per_epoch: 41}}": [
         "OneCycleLR",
         "820",
     ],
     f"optim.schedule={{_target_: {SCHEDULES}.SequentialLR, schedulers: [], milestones: []}}": ["SequentialLR"],
+    "optim/schedule=plateau optim.schedule.warmup=3": ["no warmup"],
+    "optim/schedule=cosine optim.schedule.monitor=val/loss": ["optim.schedule.monitor", "does nothing"],
+    "optim/schedule=sequential optim.schedule.schedules=[]": ["SequentialLR", "optim.schedule.schedules"],
     "optim.schedule.eta_min=0.1": ["optim.schedule.eta_min=0.1", "optim.lr=0.002"],
 }
 

@@ -49,7 +49,7 @@ def test_stages_of_format_2_are_fit_end_callbacks_in_the_order_in_which_they_ran
     }
     old = {**asdict(Config()), "callbacks": {"ema": {"_target_": "snntrain.callback.EMAWeightAveraging"}}}
     found = migrate({**old, "stages": stages}, 2, "a run")
-    assert "stages" not in found and list(found["callbacks"]) == ["ema", "ann2snn", "qat", "lava"]
+    assert "stages" not in found and list(found["callbacks"]) == ["running_statistics", "ema", "ann2snn", "qat", "lava"]
     assert found["callbacks"]["qat"] == {"_target_": "snntrain.callback.QuantizationAware", "epochs": 1}
     with pytest.raises(UsageError, match="not one of format 2"):
         migrate({**old, "stages": {"mine": {}}}, 2, "a run")

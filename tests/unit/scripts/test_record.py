@@ -24,7 +24,7 @@ WRONG = {
     "an unknown option": (
         "reproduce.py",
         ["digits_lif", "--sed", "1"],
-        "--sed is not an option of reproduce.py. Did you mean --seed?",
+        "--sed is not an option of python scripts/reproduce.py. Did you mean --seed?",
     ),
     "several devices": (
         "record.py",

@@ -68,7 +68,7 @@ def test_damage_is_named_and_the_table_goes_on(script, runs):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["runs", "--srt", "x"], "--srt is not an option of summarize.py. Did you mean --sort?"),
+        (["runs", "--srt", "x"], "--srt is not an option of python scripts/summarize.py. Did you mean --sort?"),
         ([], "FOLDER is missing"),
         (["runs/nowhere"], "runs/nowhere is not a folder"),
         (["runs/notes"], "no run in"),

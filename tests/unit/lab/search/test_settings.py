@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from snntrain.config import compose
-from snntrain.config.compose import SEARCHES, groups
+from snntrain.config.folders import SEARCHES, groups
 from snntrain.error import UsageError
+from snntrain.installation import CONF
 from snntrain.lab.search.command import parse
 from snntrain.lab.search.settings import load_search, searches
 from snntrain.lab.search.space import as_overrides, try_ends
@@ -140,7 +141,7 @@ def test_values_are_written_as_on_a_command_line():
 
 
 def test_a_search_is_no_group_of_a_run():
-    assert SEARCHES.is_dir() and "search" not in groups()
+    assert (CONF / SEARCHES).is_dir() and SEARCHES not in groups()
     with pytest.raises(UsageError, match=r"start it with python scripts/tune\.py search=lif_tau"):
         compose(["search=lif_tau"])
 

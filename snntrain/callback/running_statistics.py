@@ -93,9 +93,13 @@ class RunningStatistics(pl.Callback):
     def _estimate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Statistics:
         """The means of the batches' statistics over the first training batches of this epoch."""
         before = _read(self._trained)
-        with torch.no_grad(), _cumulative(self._trained), trainer.precision_plugin.forward_context():
+        samples = 0
+        with torch.no_grad(), _averaging(self._trained), trainer.precision_plugin.forward_context():
             for batch in islice(trainer.datamodule.train_dataloader(), self.batches):
                 batch = trainer.strategy.batch_to_device(batch)
+                samples += len(batch[0])
+                for module in self._trained.values():
+                    module.momentum = len(batch[0]) / samples  # so that each sample counts the same in the end
                 pl_module.outputs("train", batch[0], batch)
         found = _read(self._trained)
         _write(pl_module, before)
@@ -148,13 +152,12 @@ def _write(pl_module: nn.Module, statistics: Statistics) -> None:
 
 
 @contextmanager
-def _cumulative(modules: Mapping[str, nn.Module]) -> Iterator[None]:
+def _averaging(modules: Mapping[str, nn.Module]) -> Iterator[None]:
     """Let layers of normalization use and average the statistics of each batch that they see inside the block."""
     before = {name: (module.training, module.momentum) for name, module in modules.items()}
     try:
         for module in modules.values():
-            module.reset_running_stats()
-            module.training, module.momentum = True, None  # None is torch's name for the mean over all batches
+            module.training = True
         yield
     finally:
         for name, module in modules.items():

@@ -214,6 +214,7 @@ def quieten_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*in eval mode at the start of training.*",  # freeze=[…] asked for it
         ".*It is recommended to use `self.log.*sync_dist=True.*",  # our metrics are reduced over all processes already
     ):
         warnings.filterwarnings("ignore", text)

@@ -74,6 +74,27 @@ def take_search_path(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if override.lstrip("+").partition("=")[0] != _SEARCH_PATH]
 
 
+def take_config_folders(arguments: Sequence[str]) -> list[str]:
+    """Add the folders of --config-dir and hydra.searchpath to ours; returns the other arguments.
+
+    For programs that hand nothing to Hydra's own command line.
+
+    Raises: UsageError for a folder that does not exist, or an option without one.
+    """
+    words, others = iter(arguments), []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option != "--config-dir":
+            others.append(word)
+            continue
+        folder = value if equals else next(words, None)
+        if not folder:
+            raise UsageError("--config-dir needs a value. Give the folder with your own config groups.")
+        add_config_folder(Path(folder))
+    add_folder_beside_script()
+    return take_search_path(others)
+
+
 def _folder_at(place: str) -> Path:
     if not place.startswith("pkg://"):
         return Path(place.removeprefix("file://"))

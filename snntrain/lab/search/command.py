@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.config.compose import compose
+from snntrain.config.folders import take_config_folders
 from snntrain.config.overrides import refuse_repeated
 from snntrain.error import UsageError
 from snntrain.installation import CHECKOUT, command_of
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         with interruptible():
-            return _search(parse(arguments), list(arguments))
+            return _search(parse(take_config_folders(arguments)), list(arguments))
     except Interrupted as interruption:
         interruption.message = f"Interrupted ({interruption}). The same command continues it."
         terminal(stderr=True).print(interruption.message, soft_wrap=True)

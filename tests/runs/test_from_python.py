@@ -1,0 +1,83 @@
+"""snntrain.train, load and sweep: as the programs, from Python."""
+
+import pytest
+import torch
+from programs import SMALL, complete, results
+
+import snntrain
+from snntrain.error import UsageError
+from snntrain.run.trained import overrides_of
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("python")
+    return snntrain.train(
+        " ".join(SMALL), neuron="plif", paths={"runs": folder / "runs"}, hydra={"run": {"dir": folder / "one run"}}
+    )
+
+
+def test_a_run_is_that_of_train_py(trained, tmp_path):
+    complete("train.py", *SMALL, "neuron=plif", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    assert results(trained.folder)["hex"] == results(tmp_path / "run")["hex"]
+    assert {name: float(value).hex() for name, value in trained.metrics.items()} == results(trained.folder)["hex"]
+
+
+def test_predictions_are_those_that_were_tested_and_v_can_be_looked_at(trained):
+    loaded = snntrain.load(trained.folder)
+    split = loaded.data.splits["test"]
+    x = torch.stack([split[index][0] for index in range(len(split))])
+    neuron = next(layer for layer in loaded.net.layers if isinstance(layer, snntrain.neuron.BaseNode))
+    neuron.store_v_seq = True
+    scores = loaded.predict(x)
+    assert scores.shape == (len(split), 10) and torch.equal(scores, trained.predict(x))
+    accuracy = float((scores.argmax(1) == split.labels).float().mean())
+    assert accuracy == pytest.approx(trained.metrics["test/acc"])
+    assert neuron.v_seq.shape[0] == loaded.settings["T"]
+    with pytest.raises(UsageError, match=r"shape \[1, 8, 8\]"):
+        loaded.predict(torch.zeros(2, 1, 28, 28))
+
+
+def test_a_checkpoint_alone_is_enough(trained, tmp_path):
+    alone = tmp_path / "best.ckpt"
+    alone.write_bytes((trained.folder / "checkpoints/best.ckpt").read_bytes())
+    loaded = snntrain.load(alone)
+    assert loaded.folder is None and loaded.metrics == {}
+    for name, value in trained.net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "settings", "named"),
+    [
+        (("modle=csnn",), {}, "Did you mean model?"),
+        ((), {"neuron": "lfi"}, "Did you mean lif?"),
+        (("T=2 T=3",), {}, "given twice"),
+        (("seed=1,2",), {}, "add -m"),
+        ((), {"T": object()}, "no config can hold it"),
+        ((3,), {}, "texts or mappings"),
+        (("show=model",), {}, "trains nothing"),
+    ],
+)
+def test_what_is_wrong_is_raised_as_an_error(overrides, settings, named):
+    with pytest.raises(UsageError) as error:
+        snntrain.train(*overrides, **settings)
+    assert named in str(error.value)
+
+
+def test_values_are_written_as_a_command_line_reads_them():
+    given = {"T": 4, "name": "a b", "resume": None, "data": {"download": True, "root": "/d"}, "freeze": ["x", "1"]}
+    assert list(overrides_of("model=mlp seed=2", given)) == [
+        *("model=mlp", "seed=2", "T=4", "name='a b'", "resume=null"),
+        *("data.download=true", "data.root=/d", "freeze=[x,'1']"),
+    ]
+
+
+def test_a_sweep_gives_its_jobs_and_the_best_run(tmp_path):
+    small = " ".join(SMALL).replace("trainer.max_epochs=2", "trainer.max_epochs=1")
+    swept = snntrain.sweep(small, seed=[1, 2], hydra={"sweep": {"dir": tmp_path / "sweep"}})
+    assert [job.status for job in swept.jobs] == ["finished", "finished"]
+    best = max(swept.jobs, key=lambda job: job.metrics["val/acc"])
+    assert swept.best().metrics["val/acc"] == best.metrics["val/acc"]
+    with pytest.raises(UsageError, match="no finished job"):
+        swept.best("val/none")

@@ -1,0 +1,65 @@
+"""init_from=… and freeze=[…]: what is loaded, what stays, and what is refused."""
+
+import pytest
+import torch
+from programs import SMALL, complete, results
+
+import snntrain
+from snntrain.error import UsageError
+from snntrain.run.fine_tuning import freeze
+
+CSNN = ("model=csnn", "model.channels=4", "model.features=16", "T=2", "trainer.max_epochs=1", "data.batch_size=256")
+
+
+@pytest.fixture(scope="module")
+def stem(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stem")
+    complete("train.py", *CSNN, f"hydra.run.dir={folder / 'run'}", cwd=folder)
+    return folder / "run"
+
+
+def test_a_frozen_stem_keeps_its_weights_and_statistics_under_a_new_head(stem, tmp_path):
+    done = complete(
+        "train.py",
+        *CSNN,
+        f"init_from={stem}",
+        "freeze=[layers.0,layers.1,layers.4*,layers.5]",
+        "model.features=24",
+        f"hydra.run.dir={tmp_path / 'run'}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "init_from: 13 of 15 entries" in said and "another shape here, left as initialized: layers.11.weight, layers.9" in said
+    before, after = snntrain.load(stem).net.state_dict(), snntrain.load(tmp_path / "run").net.state_dict()
+    for name, value in before.items():
+        if int(name.split(".")[1]) <= 6:
+            assert torch.equal(value, after[name]), name
+    assert results(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["init_from=nowhere"], "nowhere holds no checkpoint"),
+        (["freeze=[layer.0]"], "Did you mean layers.0?"),
+        (["freeze=['*']"], "leaves nothing to train"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_data_is_read(words, named, tmp_path):
+    done = complete("train.py", *CSNN, *words, cwd=tmp_path)
+    assert done.returncode == 2 and named in " ".join(done.stderr.split())
+
+
+def test_a_net_of_which_nothing_fits_is_refused(stem, tmp_path):
+    done = complete("train.py", "model=mlp", "model.features=7", f"init_from={stem}", cwd=tmp_path)
+    assert done.returncode == 2 and "none of its weights" in " ".join(done.stderr.split())
+
+
+def test_freezing_takes_patterns():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))
+    freeze(net, ["0", "1"])
+    assert [parameter.requires_grad for parameter in net.parameters()] == [False] * 4 + [True] * 2
+    assert not net[1].training and net[2].training
+    with pytest.raises(UsageError, match="no layer of this net"):
+        freeze(net, ["7"])

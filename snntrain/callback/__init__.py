@@ -11,6 +11,7 @@ from snntrain.callback.history import History
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
+from snntrain.callback.resetting import Resetting
 from snntrain.callback.resume_point import ResumePoint
 from snntrain.callback.running_statistics import RunningStatistics
 from snntrain.callback.seeding import Seeding
@@ -32,6 +33,7 @@ __all__ = [
     "Pruned",
     "Pruning",
     "QuantizationAware",
+    "Resetting",
     "ResumePoint",
     "RunningStatistics",
     "Seeding",

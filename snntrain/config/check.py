@@ -24,6 +24,7 @@ from snntrain.config.ranges import check_finite
 from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
 from snntrain.config.size import within_memory
 from snntrain.config.targets import (
+    FACTS,
     check_dotted,
     check_interface,
     check_keys_of_hydra,
@@ -31,6 +32,7 @@ from snntrain.config.targets import (
     check_no_placeholders,
     check_stray_targets,
     registered_kind,
+    taken_by,
 )
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
@@ -293,6 +295,10 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     if path == "optim":
         schedule = arguments.pop("schedule", None)
         _check_schedule(schedule, config)
+    if path == "data":
+        arguments = taken_by(target, arguments, FACTS)
+    if path == "task":
+        supplied = tuple(taken_by(target, dict.fromkeys(supplied), supplied))
     for key, value in arguments.items():
         _check_nested_targets(value, f"{path}.{key}", config)
     check_call(target, arguments, path, supplied)

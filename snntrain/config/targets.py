@@ -51,10 +51,14 @@ ARGUMENTS: tuple[type, ...] = (
 )
 # Methods that a run calls on a user's class, besides those that Lightning calls.
 _NEEDED = {
-    "data": ("splits_record", "fingerprint"),
-    "task": ("scores", "training_step", "validation_step", "test_step"),
+    "data": ("train_dataloader", "val_dataloader", "test_dataloader"),
+    "task": ("training_step", "validation_step", "test_step"),
 }
 _BASES = {"data": "snntrain.data.DataModule", "task": "snntrain.task.Classification"}
+# Of what the program passes to a task, the part that it cannot do without.
+_HAS_TO_TAKE = ("net",)
+#: Facts about the data that models refer to, which a plain LightningDataModule need not take.
+FACTS = ("num_classes", "sample_shape")
 _OF_HYDRA = ("_args_", "_partial_", "_recursive_", "_convert_", "_mode_")
 _TRUST = "Set trust=true if you trust this config."
 
@@ -107,8 +111,8 @@ def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> N
     if path not in _NEEDED or not inspect.isclass(target):
         return
     for name in _NEEDED[path]:
-        own = getattr(target, name, None)
-        if own is None or own is getattr(pl.LightningModule, name, None):
+        own, bases = getattr(target, name, None), (pl.LightningModule, pl.LightningDataModule)
+        if own is None or own in [getattr(base, name, None) for base in bases]:
             raise UsageError(
                 f"{path}._target_: {target.__name__} has no method {name}, which a run needs. Derive it from "
                 f"{_BASES[path]}."
@@ -116,12 +120,20 @@ def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> N
     parameters = inspect.signature(target).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    missing = [name for name in supplied if name not in parameters]
+    missing = [name for name in supplied if name in _HAS_TO_TAKE and name not in parameters]
     if missing:
         raise UsageError(
             f"{path}._target_: {target.__name__} does not take {', '.join(missing)}, which a run passes to it. Derive "
             f"it from {_BASES[path]}, or add **more to its arguments."
         )
+
+
+def taken_by(target: Any, arguments: Mapping[str, Any], optional: Collection[str]) -> dict[str, Any]:
+    """The arguments without those optional ones that the signature of a class does not have."""
+    parameters = inspect.signature(target).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(arguments)
+    return {key: value for key, value in arguments.items() if key not in optional or key in parameters}
 
 
 def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:

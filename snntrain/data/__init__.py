@@ -5,6 +5,7 @@ They may import the floors below, nothing of task, callback, config or run.
 
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.cifar import CIFAR10, CIFAR100
+from snntrain.data.custom import Datasets
 from snntrain.data.datamodule import DataModule, ImageDataModule
 from snntrain.data.digits import Digits
 from snntrain.data.event_augmentation import EventAugmentation
@@ -30,6 +31,7 @@ __all__ = [
     "Augmentation",
     "DVSGesture",
     "DataModule",
+    "Datasets",
     "Digits",
     "EpochSampler",
     "EventAugmentation",

@@ -31,6 +31,10 @@ def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, 
     return batch
 
 
+def _pair(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch[:2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loading:
     """How the samples of a split become batches: arguments of every data set."""
@@ -73,6 +77,7 @@ class DataModule(pl.LightningDataModule):
     Attributes:
         splits: "train", "val" and "test", after setup.
         augment: (sample, seed) → sample, for the training split; None: samples stay as they are.
+        gives_index: whether batches are (x, label, index), or (x, label) as a plain LightningModule expects them.
 
     Raises: ValueError naming an argument, or a file that is corrupt; FileNotFoundError naming one that is missing.
     """
@@ -103,6 +108,7 @@ class DataModule(pl.LightningDataModule):
         self.seed = integer(self, "seed", seed, at_least=0)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
+        self.gives_index = True
         self._has_validation = False
 
     def __init_subclass__(cls, *, groups: Sequence[type] = (), **more: Any) -> None:
@@ -217,7 +223,7 @@ class DataModule(pl.LightningDataModule):
             prefetch_factor=loading.prefetch if has_workers else None,
             pin_memory=on_gpu,
             worker_init_fn=_silence_disconnects,
-            collate_fn=_whole_batch,
+            collate_fn=_whole_batch if self.gives_index else _pair,
             generator=generator(self.seed, "workers"),  # torch's global one would advance with every loader that starts
         )
 

@@ -19,6 +19,7 @@ from snntrain.callback import (
     History,
     OwnHandlers,
     Progress,
+    Resetting,
     ResumePoint,
     Seeding,
     SynapticOperations,
@@ -27,6 +28,8 @@ from snntrain.callback import (
 from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
+from snntrain.config.targets import FACTS, taken_by
+from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
 from snntrain.model import builder
@@ -39,6 +42,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
+from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
 from snntrain.task.optimizer import configure
 
@@ -92,12 +96,15 @@ def _class_of(section: Mapping[str, Any]) -> str:
 
 
 def _check_task(task: pl.LightningModule) -> None:
-    for name in ("net", "T"):
-        if not hasattr(task, name):
-            raise UsageError(
-                f"task: {type(task).__name__} keeps no {name}, which a run needs. Derive it from "
-                "snntrain.task.Classification."
-            )
+    if not isinstance(getattr(task, "net", None), nn.Module):
+        raise UsageError(
+            f"task: {type(task).__name__} keeps no net, which a run needs. Write self.net = net in its constructor."
+        )
+
+
+def takes_index(task: pl.LightningModule) -> bool:
+    """Whether a task's batches are (x, label, index); a plain LightningModule gets (x, label)."""
+    return hasattr(task, "encoding_seeds")
 
 
 def _step_mode(config: Mapping[str, Any]) -> str:
@@ -152,10 +159,13 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
     arguments = {"num_classes": config["data"]["num_classes"], "optim": config["optim"], "seed": config["seed"]}
+    arguments = {"net": net, "encoder": encoder, "T": T, **arguments, **changed}
     with refusing("task", _class_of(config["task"])):
-        return instantiate(
-            config["task"], net=net, encoder=encoder, T=T, **arguments | changed, _recursive_=False, _convert_="all"
-        )
+        given = taken_by(get_object(config["task"]["_target_"]), arguments, arguments)
+        task = instantiate(config["task"], **given, _recursive_=False, _convert_="all")
+    if not hasattr(task, "T"):  # a plain LightningModule
+        task.T = T
+    return task
 
 
 def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
@@ -173,8 +183,10 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
     Raises: UsageError naming an argument.
     """
-    with refusing("data", _class_of(config["data"])):
-        return instantiate(config["data"], _convert_="all")
+    section = config["data"]
+    with refusing("data", _class_of(section)):
+        data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
+    return data if isinstance(data, DataModule) else PlainData(data, section["num_classes"])
 
 
 def read_data(data: pl.LightningDataModule) -> None:
@@ -304,6 +316,11 @@ def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, co
     """
     net = task.net
     for callback in fit_end_of(callbacks):
+        if not hasattr(task, "scores"):
+            raise UsageError(
+                f"callbacks.{callback.name}: {type(task).__name__} has no method scores, [T, N, K] → [N, K], by which "
+                "predictions are compared. Add it, or derive the task from snntrain.task.Classification."
+            )
         with refusing(f"callbacks.{callback.name}", type(callback).__name__):
             net = callback.check(net, task, net_shape(config))
 
@@ -322,12 +339,15 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     chosen = build_callbacks(config)
     check_fit_end(chosen, task, config)
     data = make_data(config)
+    data.gives_index = takes_index(task)
     prepare(task, config)
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
     history, throughput = History(folder.metrics), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
+    if not takes_index(task):
+        callbacks.append(Resetting())
     resume_point = ResumePoint(folder.checkpoints, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]
     with refusing("logger"):

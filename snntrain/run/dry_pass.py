@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from snntrain import functional, registry
-from snntrain.callback import OwnHandlers, SpikeStatistics
+from snntrain.callback import OwnHandlers, Resetting, SpikeStatistics
 from snntrain.config.binding import resolve_name
 from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
@@ -72,10 +72,13 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     if is_sharded(config["trainer"]):
         return
     batch = made_up_batch(config, min(2, config["data"].get("batch_size", 2)))
+    if not hasattr(task, "encoding_seeds"):  # a plain LightningModule
+        batch = batch[:2]
     with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
         warnings.simplefilter("ignore")  # the run itself will show them, once
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
-        trainer = _trainer(config, [OwnHandlers(), *_statistics(config), first_loss])
+        resetting = [] if hasattr(task, "encoding_seeds") else [Resetting()]
+        trainer = _trainer(config, [OwnHandlers(), *resetting, *_statistics(config), first_loss])
         if hasattr(tried, "check_trainer"):
             with refusing("trainer"):
                 tried.check_trainer(trainer)

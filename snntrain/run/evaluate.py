@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.callback import Progress, Seeding, SpikeStatistics, SynapticOperations
+from snntrain.callback import Progress, Resetting, Seeding, SpikeStatistics, SynapticOperations
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
@@ -19,7 +19,7 @@ from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
 from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
-from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.build import build_data, build_task, build_trainer, net_shape, takes_index
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
@@ -46,9 +46,18 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     own, output = request.own, Path(config["paths"]["run"])
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
+    if own["mode"] == "predict" and not hasattr(task, "scores"):
+        raise UsageError(f"eval: mode=predict needs a task with a method scores; {type(task).__name__} has none.")
     data = build_data(config)
+    data.gives_index = takes_index(task)
     operations = SynapticOperations(net_shape(config))
-    callbacks = [Seeding(config["seed"]), operations, SpikeStatistics(), Progress()]
+    callbacks = [
+        Seeding(config["seed"]),
+        *([] if takes_index(task) else [Resetting()]),
+        operations,
+        SpikeStatistics(),
+        Progress(),
+    ]
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{_checkpoint(own)}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     with interruptible():

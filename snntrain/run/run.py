@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig
+from torch import Tensor
 
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
@@ -270,11 +271,21 @@ def _test_batches(built: Run) -> int:
 
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
-    x, label = built.data.splits["test"][0]
+    x, label = _first_of_the_test(built)
+    if x is None or not hasattr(built.task, "scores"):
+        console.print("no spike raster: it needs a task with `scores`, and a test set with items (tensor, label)")
+        return
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
         task = precision.convert_module(best_task().to(built.trainer.strategy.root_device))
     write_raster(task, x, int(label), built.folder.raster, precision)
+
+
+def _first_of_the_test(built: Run) -> tuple[Any, Any]:
+    """The first sample of the test and its label; (None, None) if a data set of the user's has something else."""
+    item = built.data.splits["test"][0] if hasattr(built.data.splits["test"], "__getitem__") else None
+    is_pair = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], Tensor)
+    return tuple(item) if is_pair else (None, None)
 
 
 def _best_row(built: Run) -> dict[str, float]:

@@ -65,6 +65,8 @@ class Trained:
         shape = tuple(self.settings["data"]["sample_shape"])
         if x.dim() < len(shape) + 1 or tuple(x.shape[x.dim() - len(shape) :]) != shape:
             raise UsageError(f"predict: samples of this run have the shape {list(shape)}, got x of {list(x.shape)}.")
+        if not hasattr(self.task, "scores"):
+            raise UsageError(f"predict: {type(self.task).__name__} has no method scores. Call its net instead.")
         self.task.eval()
         size = int(self.settings["data"].get("batch_size") or 64)
         with torch.no_grad():

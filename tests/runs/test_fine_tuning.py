@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from programs import SMALL, complete, results
+from programs import complete, results
 
 import snntrain
 from snntrain.error import UsageError
@@ -30,7 +30,10 @@ def test_a_frozen_stem_keeps_its_weights_and_statistics_under_a_new_head(stem, t
     )
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert "init_from: 13 of 15 entries" in said and "another shape here, left as initialized: layers.11.weight, layers.9" in said
+    assert (
+        "init_from: 13 of 15 entries" in said
+        and "another shape here, left as initialized: layers.11.weight, layers.9" in said
+    )
     before, after = snntrain.load(stem).net.state_dict(), snntrain.load(tmp_path / "run").net.state_dict()
     for name, value in before.items():
         if int(name.split(".")[1]) <= 6:

@@ -45,8 +45,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    CLASSES, SAMPLE_SHAPE = ('dark', 'bright'), (1, 4, 4)\n\n"
         "    def load(self):\n"
         "        labels = torch.arange(120) % 2\n"
-        "        images = (labels * 200)[:, None, None, None].expand(120, 1, 4, 4).to(torch.uint8)\n"
-        "        return {'train': ImageSplit(images[:80], labels[:80]), 'test': ImageSplit(images[80:], labels[80:])}\n\n"
+        "        x = (labels * 200)[:, None, None, None].expand(120, 1, 4, 4).to(torch.uint8)\n"
+        "        return {'train': ImageSplit(x[:80], labels[:80]), 'test': ImageSplit(x[80:], labels[80:])}\n\n"
         "    def fingerprint(self):\n"
         "        return {}\n"
     )

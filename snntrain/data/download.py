@@ -10,15 +10,15 @@ import shutil
 import tarfile
 import urllib.error
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from snntrain.data.damage import is_systems, one_line
+from snntrain.data.damage import decoding
 from snntrain.data.source import Source, SourceFile, find, readable
 from snntrain.download import DiskError, receive, size_of
+from snntrain.error import one_line
 from snntrain.files import naming, replacing, write_json
 
 ATTEMPTS = 5  # connections per address before giving up; each goes on where the last one broke
@@ -92,7 +92,7 @@ def download(file: SourceFile, path: Path) -> None:
             try:
                 _transfer_verified(file, url, part, bar)
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{url} failed ({' '.join(str(error).split()) or type(error).__name__})")
+                failures.append(f"{url} failed ({one_line(error)})")
                 if url == file.urls[-1] or isinstance(error, DiskError):
                     kept = f" {readable(size_of(part))} of it are kept in {part}." if part.is_file() else ""
                     raise OSError(
@@ -171,7 +171,9 @@ def unpack(archive: Path) -> int:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    try:
+    with decoding(
+        lambda reason: ValueError(f"data: {archive} cannot be unpacked ({reason}). Move it away and fetch it again.")
+    ):
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as content:
                 _check_unpacked(sum(member.file_size for member in content.infolist()), archive)
@@ -183,20 +185,6 @@ def _extract(archive: Path, folder: Path) -> None:
                     total += member.size
                     _check_unpacked(total, archive)
                     content.extract(member, folder, filter="data")
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-        OSError,
-    ) as error:
-        if is_systems(error):
-            raise
-        raise ValueError(
-            f"data: {archive} cannot be unpacked ({one_line(error)}). Move it away and fetch it again."
-        ) from error
 
 
 def _check_unpacked(total: int, archive: Path) -> None:

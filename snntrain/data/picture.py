@@ -15,8 +15,6 @@ from snntrain.files import naming
 MOST_PIXELS = 64_000_000
 """Larger pictures are refused before decoding: a few kilobytes of PNG can describe gigabytes of a single color."""
 
-Background = str | Sequence[int] | None
-
 
 class BadPicture(ValueError):
     """Raised for a file that is not a usable picture.
@@ -34,7 +32,7 @@ class BadPicture(ValueError):
 _NAMED = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
 
-def background_color(owner: object, background: Background) -> tuple[int, int, int] | None:
+def background_color(owner: object, background: str | Sequence[int] | None) -> tuple[int, int, int] | None:
     """The color behind transparent pixels as [red, green, blue]; None: transparency is ignored.
 
     Args:

@@ -32,6 +32,7 @@ class Split(Dataset):
         augment: (sample, seed) → sample of the same shape, applied to samples requested by (epoch, position), as in
             training; None: samples stay as they are.
         seed: the run's seed, for the augmentation.
+        mean, std: what batches are shifted and scaled by, [C, 1, 1]; None: values stay as they are.
     """
 
     def __init__(self, labels: Tensor, index: Tensor | None = None) -> None:
@@ -39,6 +40,8 @@ class Split(Dataset):
         self.index = torch.arange(len(labels)) if index is None else index
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.seed = 0
+        self.mean: Tensor | None = None
+        self.std: Tensor | None = None
 
     @property
     @abstractmethod
@@ -62,6 +65,10 @@ class Split(Dataset):
     def is_augmented(self) -> bool:
         """Whether training changes the samples."""
         return self.augment is not None
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Make batches (x - mean) / std, per channel and after augmentation, from now on."""
+        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
     def subset(self: Self, positions: Tensor) -> Self:
         """The samples at these positions, as a split of their own."""
@@ -95,7 +102,7 @@ class Split(Dataset):
             ]
             x = self.read_augmented(positions, seeds)
         self._check_finite(x, positions)
-        return x, labels, index
+        return (x if self.mean is None else (x - self.mean) / self.std), labels, index
 
     def where(self, position: int) -> str:
         """The name of a sample in errors: its file if it has its own."""

@@ -1,6 +1,7 @@
 """The house has floors: a file imports from its own floor and from those below it, never from one above."""
 
 import ast
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def imported(source: str, package: str) -> Iterator[str]:
             yield from (str(value.value) for value in ast.walk(node) if isinstance(value, ast.Constant))
 
 
+@functools.cache
 def imported_by(path: Path) -> list[str]:
     package = ".".join(["snntrain", *path.relative_to(ROOT).parts[:-1]])
     return list(imported(path.read_text(encoding="utf-8"), package))

@@ -73,19 +73,12 @@ def test_gradient_of_spikes_is_the_derivative_of_the_table(name, arguments, dtyp
 
 @over_dtypes
 @over_smooth_variants
-def test_value_without_spiking_is_the_primitive_of_the_table(name, arguments, dtype):
+def test_value_without_spiking_is_the_primitive_whose_gradient_is_the_derivative_at_kinks_too(name, arguments, dtype):
     x = torch.tensor(POINTS, dtype=dtype)
-    actual = build(name, arguments, spiking=False)(x)
-    assert actual.dtype == dtype
-    torch.testing.assert_close(actual, values(CASES[name].p, x, arguments), **DTYPES[dtype])
-
-
-@over_dtypes
-@over_smooth_variants
-def test_gradient_of_the_primitive_is_the_derivative_even_at_the_kinks(name, arguments, dtype):
-    x = torch.tensor(POINTS, dtype=dtype)
-    actual = gradient(build(name, arguments, spiking=False), x)
-    torch.testing.assert_close(actual, values(CASES[name].d, x, arguments), **DTYPES[dtype])
+    primitive = build(name, arguments, spiking=False)
+    assert primitive(x).dtype == dtype
+    torch.testing.assert_close(primitive(x), values(CASES[name].p, x, arguments), **DTYPES[dtype])
+    torch.testing.assert_close(gradient(primitive, x), values(CASES[name].d, x, arguments), **DTYPES[dtype])
 
 
 @over_smooth_variants
@@ -159,11 +152,7 @@ def test_spikes_at_and_above_the_threshold_only(name, dtype):
     for function in (build(name), heaviside):
         s = function(x)
         assert s.tolist() == [1, 1, 1, 0, 1, 0, 1, 0, 0] and s.dtype == dtype
-
-
-def test_the_smallest_float_below_zero_does_not_spike():
-    tiny = torch.tensor([5e-324, -5e-324], dtype=torch.float64)
-    assert heaviside(tiny).tolist() == [1, 0]
+    assert heaviside(torch.tensor([5e-324, -5e-324], dtype=torch.float64)).tolist() == [1, 0]  # the smallest floats
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 1, 2)])
@@ -234,14 +223,10 @@ def test_bad_value_is_refused_by_parameter_name(name, key, value):
     assert str(error.value).endswith(f", got {value!r}.")
 
 
-def test_every_parameter_is_among_the_refusals():
-    assert all(set(case.bad) == set(case.defaults) == set(case.drawn) for case in CASES.values())
-
-
-def test_error_names_range_and_value():
-    with pytest.raises(ValueError) as error:
+def test_error_names_range_and_value_and_every_parameter_is_among_the_refusals():
+    with pytest.raises(ValueError, match=r"^Sigmoid: alpha must be a finite number > 0, got -1\.0\.$"):
         surrogate.Sigmoid(-1.0)
-    assert str(error.value) == "Sigmoid: alpha must be a finite number > 0, got -1.0."
+    assert all(set(case.bad) == set(case.defaults) == set(case.drawn) for case in CASES.values())
 
 
 @pytest.mark.parametrize("window", [(0,), (0, 1, 2), 3, "ab", (2, 1), (0, NAN), (-INF, 0), (0, True), (0, None)])

@@ -13,10 +13,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from snntrain.data.damage import decoding
-from snntrain.data.source import Source, SourceFile, find, readable
+from snntrain.data.source import Source, SourceFile, find
 from snntrain.download import DiskError, receive, size_of
 from snntrain.error import one_line
 from snntrain.files import naming, replacing, write_json
@@ -94,7 +95,7 @@ def download(file: SourceFile, path: Path) -> None:
             except (OSError, http.client.HTTPException) as error:
                 failures.append(f"{url} failed ({one_line(error)})")
                 if url == file.urls[-1] or isinstance(error, DiskError):
-                    kept = f" {readable(size_of(part))} of it are kept in {part}." if part.is_file() else ""
+                    kept = f" {decimal(size_of(part))} of it are kept in {part}." if part.is_file() else ""
                     raise OSError(
                         f"data: the download of {', that of '.join(failures)}. Run it again to go on, or put "
                         f"{file.name} into {part.parent} by hand.{kept}"
@@ -132,7 +133,7 @@ def _check_size(part: Path, total: int | None) -> None:
     if total is None or size_of(part) == total:
         return
     if size_of(part) < total:
-        raise OSError(f"the connection ended after {readable(size_of(part))} of {readable(total)}")
+        raise OSError(f"the connection ended after {decimal(size_of(part))} of {decimal(total)}")
     part.unlink()
     raise OSError("the server's file is shorter than the part that was here")
 

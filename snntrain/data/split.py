@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from torch.utils.data import Dataset
 from snntrain.data.cache import FrameCache
 from snntrain.data.sampler import Key
 from snntrain.randomness import derived_seed, generator
-
-Self = TypeVar("Self", bound="Split")
 
 
 class Split(Dataset):
@@ -70,7 +68,7 @@ class Split(Dataset):
         """Make batches (x - mean) / std, per channel and after augmentation, from now on."""
         self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
-    def subset(self: Self, positions: Tensor) -> Self:
+    def subset(self, positions: Tensor) -> Self:
         """The samples at these positions, as a split of their own."""
         part = copy(self)
         part.labels, part.index = self.labels[positions], self.index[positions]
@@ -146,7 +144,7 @@ class ImageSplit(Split):
     def read(self, positions: Sequence[int]) -> Tensor:
         return self.images[torch.as_tensor(positions)].float() / self.scale
 
-    def subset(self, positions: Tensor) -> "ImageSplit":
+    def subset(self, positions: Tensor) -> Self:
         part = super().subset(positions)
         part.images = self.images[positions]
         return part

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from rich.filesize import decimal
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -55,8 +56,6 @@ def _fetch(name: str, root: str, given: list[Path]) -> int:
 
 
 def _table(root: Path) -> Table:
-    from rich.filesize import decimal
-
     from snntrain.data import source
 
     listed = table("name", "license", "to download", f"in {root}")

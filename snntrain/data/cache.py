@@ -113,10 +113,6 @@ class FrameCache:
     """Keeps samples by their position in the source, once it is opened on disk or in memory.
 
     Forked loader workers share it. A spawned worker opens the files on disk itself, or keeps samples of its own.
-
-    Args:
-        count: number of samples.
-        shape, dtype: of one sample.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -296,7 +292,10 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
     if needed > limit:
         raise _NoRoomError(_needs_more(needed, limit))
     others = [folder for folder in root.glob("frames_*") if folder != own]
-    taken = {folder: _size(folder) for folder in sorted(others, key=_last_use)}
+    # The full size, including holes that may still be filled.
+    taken = {
+        folder: sum(path.stat().st_size for path in folder.glob("*.bin")) for folder in sorted(others, key=_last_use)
+    }
     for folder in list(taken):
         if sum(taken.values()) + needed > limit and _remove(folder):
             del taken[folder]
@@ -304,11 +303,6 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
         raise _NoRoomError(
             f"{_needs_more(needed, limit)} Caches that are open take {_gb(sum(taken.values()))} of that already."
         )
-
-
-def _size(folder: Path) -> int:
-    # The full size, including holes that may still be filled.
-    return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
 def _last_use(folder: Path) -> float:

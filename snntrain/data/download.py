@@ -56,7 +56,7 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
         if file in brought:
             _take(brought[file], path)
             say(f"{path}: taken from {brought[file]}, {_verdict(file)}")
-        elif path.is_file() and _is_right(path, file):
+        elif path.is_file() and (file.md5 is None or md5(path) == file.md5):
             say(f"{path}: there, {_verdict(file)}")
         elif not path.is_file() and _unpacked(path):
             say(f"{path}: its content is there")
@@ -88,7 +88,8 @@ def download(file: SourceFile, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
-    with _progress() as bar:
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(TextColumn("{task.description}", markup=False), *columns) as bar:
         for url in file.urls:
             try:
                 _transfer_verified(file, url, part, bar)
@@ -121,21 +122,16 @@ def _transfer(file: SourceFile, url: str, part: Path, bar: Progress) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             total = receive(url, part, lambda done, total: bar.update(task, completed=done, total=total))
-            _check_size(part, total)
-            return
+            if total is None or size_of(part) == total:
+                return
+            if size_of(part) < total:
+                raise OSError(f"the connection ended after {decimal(size_of(part))} of {decimal(total)}")
+            part.unlink()
+            raise OSError("the server's file is shorter than the part that was here")
         except (OSError, http.client.HTTPException) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if final or attempt == ATTEMPTS or isinstance(error, DiskError):
                 raise
-
-
-def _check_size(part: Path, total: int | None) -> None:
-    if total is None or size_of(part) == total:
-        return
-    if size_of(part) < total:
-        raise OSError(f"the connection ended after {decimal(size_of(part))} of {decimal(total)}")
-    part.unlink()
-    raise OSError("the server's file is shorter than the part that was here")
 
 
 def unpack(archive: Path) -> int:
@@ -213,10 +209,6 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _is_right(path: Path, file: SourceFile) -> bool:
-    return file.md5 is None or md5(path) == file.md5
-
-
 def _verdict(file: SourceFile) -> str:
     return "its MD5 is right" if file.md5 else "nobody published its MD5"
 
@@ -251,13 +243,3 @@ def _take(path: Path, place: Path) -> None:
         return
     with replacing(place) as temporary:
         shutil.copyfile(path, temporary)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )

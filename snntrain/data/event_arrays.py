@@ -27,7 +27,6 @@ def read_numpy(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
     """Read the fields of a .npy or .npz file.
 
     Args:
-        path: the file.
         columns: order of the columns of an [n, 4] array.
         camera: unused; all readers have the same signature.
 

@@ -130,10 +130,8 @@ class EventDataModule(DataModule, groups=(Caching,)):
         Args:
             source: name in `hashes` of the hash of its content.
             recordings: as `read` takes them.
-            labels: of the recordings.
             read: recording → events.
             settings: everything besides the content that the events depend on, for the cache's key.
-            caches: folder of the caches.
 
         Raises: ValueError naming a recording that is damaged.
         """

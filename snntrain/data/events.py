@@ -37,7 +37,6 @@ def read_events(
     dataset), `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat). Field names may differ: see ALIASES.
 
     Args:
-        path: the file.
         sensor_size: [height, width], or the number of channels of a sensor with one row, whose events need neither y
             nor p; None: not checked.
         columns: order of the columns of an [n, 4] array.

@@ -20,7 +20,6 @@ class BadPicture(ValueError):
     """Raised for a file that is not a usable picture.
 
     Attributes:
-        path: the file.
         reason: what is wrong, as the rest of a sentence that begins with the path.
     """
 
@@ -54,7 +53,6 @@ def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -
     """Decode a picture, turn it upright by its EXIF orientation and put it on a background.
 
     Args:
-        path: the file.
         channels: 3 for color, 1 for gray.
         background: as background_color gives it.
 
@@ -143,13 +141,7 @@ def _is_transparent(picture: Image.Image) -> bool:
 
 
 def _deep(path: Path, picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Scale gray values of more than 8 bits to [0, 1].
-
-    Args:
-        path: the file.
-        picture: the picture, upright.
-        source: the picture as opened, with the file's tags.
-    """
+    """Scale gray values of more than 8 bits of an upright picture to [0, 1]; the source, as opened, has the tags."""
     values = np.asarray(picture)
     if picture.mode == "F":
         low, high = float(values.min()), float(values.max())

@@ -248,7 +248,10 @@ def test_spiking_is_a_bool_at_construction_and_after(name, value):
     assert built.spiking is True
 
 
-def test_surrogate_without_primitive_cannot_stop_spiking():
+def test_spiking_stops_by_a_method_and_never_without_a_primitive():
+    node = surrogate.Sigmoid()
+    node.set_spiking_mode(False)
+    assert not node.spiking and node(torch.zeros(1)).item() == 0.5
     with pytest.raises(ValueError, match="FakeNumericalGradient: spiking must be True"):
         surrogate.FakeNumericalGradient(spiking=False)
     built = surrogate.FakeNumericalGradient()
@@ -267,14 +270,11 @@ def test_ints_serve_as_floats_and_parameters_are_plain_numbers(name):
 
 
 @over_variants
-def test_repr_shows_every_constructor_value(name, arguments):
+def test_repr_shows_every_constructor_value_in_the_order_of_the_table(name, arguments):
     text = repr(build(name, arguments))
     assert text.startswith(f"{name}(") and "spiking=True" in text
     assert all(f"{key}={value}" in text for key, value in arguments.items())
     assert "grad_window=(0.0, 4.0)" in repr(surrogate.MultiLevelSpikeCount(4))
-
-
-def test_positional_arguments_follow_the_table():
     assert surrogate.S2NN(3.0, 0.5, False).extra_repr() == "alpha=3.0, beta=0.5, spiking=False"
     assert surrogate.ATan(3.0, False).extra_repr() == "alpha=3.0, spiking=False"
 
@@ -377,9 +377,3 @@ def test_a_surrogate_can_be_applied_as_a_function(name, parameters):
 def test_every_surrogate_of_spikingjelly_is_there_as_a_function():
     functions = {value.surrogate.__name__ for value in vars(surrogate).values() if hasattr(value, "surrogate")}
     assert functions == set(registry.names("surrogate")) - {"MultiLevelSpikeCount"}
-
-
-def test_the_spiking_mode_can_be_set_by_a_method():
-    node = surrogate.Sigmoid()
-    node.set_spiking_mode(False)
-    assert not node.spiking and node(torch.zeros(1)).item() == 0.5

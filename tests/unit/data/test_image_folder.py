@@ -1,6 +1,7 @@
 """Class folders of pictures: both layouts, what is read from them, and every wrong folder refused by name."""
 
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def everything(split) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     write(tmp_path)
-    data = made(tmp_path, test_fraction=0.2, val_fraction=0.25)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is warned about in a clean folder
+        data = made(tmp_path, test_fraction=0.2, val_fraction=0.25)
     assert data.CLASSES == CLASSES
     assert {name: torch.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
         "train": [6] * 3,
@@ -103,15 +106,12 @@ def test_pictures_of_16_bits_keep_their_values_and_cannot_be_told_from_those_of_
         assert x.shape == (8, 3, 16, 16) and x.min() >= 0 and x.max() <= 1
 
 
-def test_what_is_assumed_about_pictures_is_told(tmp_path):
-    said = made(write(tmp_path), background="white").assumed()
+def test_what_is_assumed_about_pictures_is_told_and_gray_ones_have_one_channel(tmp_path):
+    data = made(write(tmp_path), background="white", sample_shape=[1, 16, 16])
+    said = data.assumed()
     assert "color, 8 bits" in said["pictures"] and "with transparency" in said["pictures"]
     assert said["transparency"] == "on white (data.background)" and "data.crop_ratio=0.875" in said["size"]
-
-
-def test_gray_pictures_are_read_with_one_channel(tmp_path):
-    x, _ = made(write(tmp_path), sample_shape=[1, 16, 16]).splits["test"][0]
-    assert x.shape == (1, 16, 16)
+    assert data.splits["test"][0][0].shape == (1, 16, 16)
 
 
 def test_normalized_pictures_are_shifted_and_scaled_by_imagenets_numbers(tmp_path):
@@ -182,15 +182,12 @@ def refusal(folder: Path, error: type[Exception] = ValueError, **more: Any) -> s
     return message_of(error, made, folder, **more)
 
 
-def test_an_empty_class_folder_is_refused_by_name(tmp_path):
+def test_an_empty_class_folder_and_what_is_no_picture_are_refused_by_name(tmp_path):
     write(tmp_path)
     (tmp_path / "eel").mkdir()
     (tmp_path / "eel/notes.txt").write_text("none yet")
     assert f"no picture in {tmp_path / 'eel'}" in refusal(tmp_path, num_classes=4)
-
-
-def test_what_is_no_picture_is_refused_by_name(tmp_path):
-    write(tmp_path)
+    shutil.rmtree(tmp_path / "eel")
     (tmp_path / "dog/page.jpg").write_text("<html>not found</html>")
     (tmp_path / "cat/empty.png").write_bytes(b"")
     said = refusal(tmp_path)
@@ -229,10 +226,3 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for gray" in refusal(
         tmp_path / "a", sample_shape=[3, 224, 224]
     )
-
-
-def test_nothing_is_warned_about_in_a_clean_folder(tmp_path):
-    write(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made(tmp_path)

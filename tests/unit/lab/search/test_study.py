@@ -48,6 +48,7 @@ def tune(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", ["scripts/tune.py"])  # trials change it
+    monkeypatch.setattr("snntrain.lab.search.worker._SHARE_OF_REPORTS", 1e-6)  # only after the first trial and the last
 
     def run(changed: dict | None = None, *arguments: str) -> tuple[int, str, str]:
         Path("mine.yaml").write_text(yaml.safe_dump(SEARCH | (changed or {})), encoding="utf-8")
@@ -71,6 +72,7 @@ def stand_in(monkeypatch) -> Callable[[Callable[[int], dict[str, float]]], list[
 
         monkeypatch.setattr("snntrain.lab.search.trial.run", run)
         monkeypatch.setattr("snntrain.lab.search.space.rehearse", lambda search: None)
+        monkeypatch.setattr("snntrain.lab.search.trial.write_report", lambda folder: None)
         return calls
 
     return install

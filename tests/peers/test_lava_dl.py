@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import seeded_inputs
 import torch
 from torch import Tensor, nn
 
@@ -31,15 +32,9 @@ from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode
 pytestmark = pytest.mark.optional
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
+spikes = partial(seeded_inputs.spikes, rate=0.3)
 
 # --- synapses --------------------------------------------------------------------------------------------------------
-
-
-def spikes(*shape: int, seed: int = 0) -> Tensor:
-    return (torch.rand(shape, generator=generator(seed)) < 0.3).float()
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -97,7 +92,7 @@ def test_other_windows_are_refused_because_lava_dl_pools_something_else(slayer, 
 def on_grid(module: nn.Module, gain: float, scale: int = 64) -> nn.Module:
     """Random weights that are multiples of 2/scale, so that potentials meet thresholds exactly."""
     with torch.no_grad():
-        weight = gain * torch.randn(module.weight.shape, generator=generator(7))
+        weight = gain * seeded_inputs.normal(*module.weight.shape, seed=7)
         module.weight.copy_(lava_exchange.quantize_8b(weight, scale))
     return module
 
@@ -182,7 +177,7 @@ def test_blocks_fire_as_the_net_does_and_the_net_stays_as_it_was(slayer, make, s
 
 
 def test_a_neuron_at_the_start_becomes_an_input_block(slayer):
-    x = lava_exchange.quantize_8b(torch.rand(24, 5, 2, 6, 6, generator=generator()), 64)
+    x = lava_exchange.quantize_8b(torch.rand(24, 5, 2, 6, 6, generator=torch.Generator().manual_seed(0)), 64)
     modules = [Cuba(), on_grid(nn.Conv2d(2, 4, 3, bias=False), 0.3), If()]
     blocks = lava_exchange.to_lava_blocks(modules)
     assert type(blocks[0]) is slayer.block.cuba.Input

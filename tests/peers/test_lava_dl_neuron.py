@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from seeded_inputs import normal
 from torch import Tensor
 
 from snntrain import lava_exchange
@@ -23,13 +24,9 @@ POWERS_OF_TWO = (1, 16, 64, 128, 256)
 OTHERS = (37, 50, 85, 100)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def inputs(scale: int, on_grid: bool, T: int = 40) -> Tensor:
     """[T, 3, 8]; on the grid of the weights, or anywhere."""
-    x = 0.2 + torch.randn(T, 3, 8, generator=generator(scale))
+    x = 0.2 + normal(T, 3, 8, seed=scale)
     return torch.round(x * scale) / scale if on_grid else x
 
 
@@ -101,7 +98,7 @@ def test_with_other_scales_it_is_the_chip_that_is_met_and_lava_dl_is_off(slayer,
 
 
 def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer):
-    x, g = inputs(64, on_grid=True, T=20), torch.randn(20, 3, 8, generator=generator(1))
+    x, g = inputs(64, on_grid=True, T=20), normal(20, 3, 8, seed=1)
     neuron = slayer.neuron.cuba.Neuron(500.0, 0.3, 0.1)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     _, v = neuron.dynamics(TNX_to_NXT(a))
@@ -114,13 +111,13 @@ def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer
 
 
 def test_quantizers_are_lava_dls(slayer):
-    x = 3 * torch.randn(2000, generator=generator())
+    x = 3 * normal(2000)
     neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.25)
     for descale in (False, True):
         assert torch.equal(lava_exchange.quantize_8b(x, 64, descale), neuron.quantize_8bit(x, descale))
     for step in (1.0, 0.25):
         assert torch.equal(lava_exchange.step_quantize(x, step), slayer.utils.quantize(x, step))
-    whole = torch.randint(-(2**30), 2**30, (2000,), generator=generator())
+    whole = torch.randint(-(2**30), 2**30, (2000,), generator=torch.Generator().manual_seed(0))
     expected = slayer.utils.int_utils.right_shift_to_zero(whole, 12)
     assert torch.equal(lava_exchange.right_shift_to_zero(whole, 12), expected)
 
@@ -146,7 +143,7 @@ def test_the_norm_is_lava_dls(slayer, training):
     norm.running_mean, norm.running_var = torch.tensor([0.3, -0.2, 1.0]), torch.tensor([2.0])
     twin = norm.to_lava()
     for seed in range(3):
-        x = 2 * torch.randn(4, 3, 5, 5, generator=generator(seed))
+        x = 2 * normal(4, 3, 5, 5, seed=seed)
         torch.testing.assert_close(norm(x), twin(x))
         for name, value in twin.state_dict().items():
             torch.testing.assert_close(norm.state_dict()[name], value)

@@ -4,12 +4,11 @@ import builtins
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from checked import checked, refusal
 from programs import GAIN_NODE
-from refused import message_of
 
 from snntrain import registry
 from snntrain.config import compose
@@ -25,14 +24,6 @@ def own_entries(monkeypatch):
         registry.names(kind)
     monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def checked(*overrides: str) -> dict[str, Any]:
-    return check(compose(overrides))
-
-
-def refusal(*overrides: str) -> str:
-    return message_of(UsageError, checked, *overrides)
 
 
 # --- what passes -----------------------------------------------------------------------------------------------------

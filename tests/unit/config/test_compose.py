@@ -145,12 +145,18 @@ def test_only_plain_nested_keys_may_be_new(given, passed_on):
     assert allow_new_nested_keys([given]) == [passed_on]
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 3)) | st.booleans() | st.sampled_from(["a", "b c"]))
-def test_a_new_nested_key_holds_what_was_written(value):
-    text = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
-    kept = compose([f"neuron.extra={text}"]).neuron.extra
-    assert kept == value and type(kept) is type(value)
+VALUES = (
+    st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 3)) | st.booleans() | st.sampled_from(["a", "b c"])
+)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(NUMBERS | st.booleans() | st.sampled_from(["a", "b c"]), min_size=10, max_size=10))
+def test_a_new_nested_key_holds_what_was_written(values):
+    quoted = (f"'{v}'" if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else repr(v) for v in values)
+    neuron = compose([f"neuron.extra_{place}={text}" for place, text in enumerate(quoted)]).neuron
+    kept = [neuron[f"extra_{place}"] for place in range(len(values))]
+    assert kept == values and list(map(type, kept)) == list(map(type, values))
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

@@ -3,19 +3,12 @@
 import lightning.pytorch as pl
 import pytest
 import torch
-from refused import message_of
+from checked import checked, refusal
 from torchvision.transforms import v2
 
-from snntrain.config import compose
-from snntrain.config.check import check
 from snntrain.config.ranges import check_finite
 from snntrain.error import UsageError
 from snntrain.ranges import RANGES, check_ranges
-
-
-def refusal(*overrides: str) -> str:
-    return message_of(UsageError, lambda: check(compose(overrides)))
-
 
 # overrides → how the message begins
 REFUSED = {
@@ -76,7 +69,7 @@ def test_a_number_out_of_its_range_is_refused_by_its_key(overrides):
     ],
 )
 def test_what_the_libraries_document_passes(overrides):
-    check(compose(overrides.split()))
+    checked(*overrides.split())
 
 
 def test_a_subclass_has_the_ranges_of_its_base():

@@ -4,16 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from checked import checked, refusal
 from hydra.utils import instantiate
-from refused import message_of
 
-from snntrain.config import compose
-from snntrain.config.check import check, check_resolved
+from snntrain.config.check import check_resolved
 from snntrain.error import UsageError
-
-
-def refusal(*overrides: str) -> str:
-    return message_of(UsageError, lambda: check(compose(overrides)))
 
 
 class Payload:
@@ -85,7 +80,7 @@ def test_a_placeholder_left_in_a_resolved_config_is_refused(tmp_path):
     """Hydra would resolve it once more when it builds, behind the check, as the last lines show."""
     ran = tmp_path / "ran"
     hidden = f"${{oc.create:{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{ran}]}}}}}}"
-    config = check(compose())
+    config = checked()
     config["trainer"]["profiler"] = hidden
     with pytest.raises(UsageError, match=r"trainer\.profiler holds"):
         check_resolved(config)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snntrain.config.compose import compose, groups
+from snntrain.config.compose import groups
 from snntrain.config.overrides import refuse_repeated
 from snntrain.config.schema import top_level_keys
 from snntrain.error import UsageError
@@ -98,14 +98,8 @@ def _count(key: str, value: str) -> int:
 
 def _search(command: Command, arguments: list[str]) -> int:
     search = load_search(command.name, command.changed, command.overrides)
-    from snntrain.lab.search.storage import (
-        open_storage,
-        without_password,
-    )  # raises an error that says how to install Optuna if it is missing
-
-    runs = compose([text for text in search.overrides if text.lstrip("+").startswith("paths.")]).paths.runs
-    folder = Path(runs) / "studies" / search.study
-    where = search.storage or str(folder / "study.journal")
+    # First, because its error says how to install Optuna if that is missing.
+    from snntrain.lab.search.storage import open_storage, without_password  # isort: split
     from snntrain.lab.search.report import best_rows
     from snntrain.lab.search.space import rehearse, try_ends
     from snntrain.lab.search.study import has_trials, number_finished, open_study
@@ -114,6 +108,8 @@ def _search(command: Command, arguments: list[str]) -> int:
 
     quieten_lightning()
     config = try_ends(search)
+    folder = Path(config["paths"]["runs"]) / "studies" / search.study
+    where = search.storage or str(folder / "study.journal")
     storage = open_storage(where)
     if not has_trials(search, storage):
         if any(folder.glob("trial_*")):

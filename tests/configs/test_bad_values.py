@@ -15,7 +15,7 @@ from snntrain import registry
 from snntrain.config import CONF, compose
 from snntrain.config.binding import resolve_name
 from snntrain.config.check import SUPPLIED, check
-from snntrain.config.compose import groups
+from snntrain.config.folders import groups
 from snntrain.data.augmentation import v2
 from snntrain.error import UsageError
 from snntrain.ranges import range_of

@@ -13,7 +13,7 @@ import torch
 import yaml
 from programs import GAIN_NODE, SMALL, complete, complete_anew, results
 
-from snntrain.config.compose import groups
+from snntrain.config.folders import groups
 
 # Neurons that fire, and random draws inside the model.
 ACTIVE = (*SMALL, "encoder=poisson", "neuron.v_threshold=0.3", "optim.lr=0.02")

@@ -104,12 +104,12 @@ def test_a_metric_is_good_when_large_or_small_as_its_name_says(metric, mode):
 @pytest.mark.parametrize(
     ("group", "source", "missing"),
     [
-        ("data", "class Plain(pl.LightningDataModule):\n    def __init__(self, **more): ...", "splits_record"),
-        ("task", "class Plain(pl.LightningModule):\n    def __init__(self, **more): ...", "scores"),
+        ("data", "class Plain(pl.LightningDataModule):\n    def __init__(self, **more): ...", "train_dataloader"),
+        ("task", "class Plain(pl.LightningModule):\n    def __init__(self, **more): ...", "training_step"),
         (
             "task",
-            "from snntrain.task import Classification\nclass Plain(Classification):\n    def __init__(self, net): ...",
-            "encoder, T, num_classes, optim, seed",
+            "from snntrain.task import Classification\nclass Plain(Classification):\n    def __init__(self, model): ...",
+            "net",
         ),
     ],
 )

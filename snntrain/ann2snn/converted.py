@@ -14,7 +14,7 @@ from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import choice, integer, invalid
 from snntrain.base import StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
-from snntrain.graph import MAX_POOLS, carriers, free_path, library_name, module_at
+from snntrain.graph import MAX_POOLS, call_after, carriers, free_path, library_name, module_at, modules_of
 from snntrain.hooks import carries_state
 
 RESETS = ("soft", "hard")
@@ -146,11 +146,9 @@ def _insert_repetitions(gm: fx.GraphModule, carrying: set[fx.Node], static: set[
             elif user not in static:
                 outside.append(user)
         if outside:
-            path = free_path(gm, f"{node.name}_repeated")
-            gm.add_submodule(path, RepeatedStep())
-            gm.get_submodule(path).follows_static = True
-            with gm.graph.inserting_after(node):
-                repeated = gm.graph.call_module(path, (node,))
+            step = RepeatedStep()
+            step.follows_static = True
+            repeated = call_after(gm, node, free_path(gm, f"{node.name}_repeated"), step)
             for user in outside:
                 user.replace_input_with(node, repeated)
     gm.recompile()
@@ -193,11 +191,7 @@ class SpikingNet(StepModule, nn.Module):
 
     @property
     def neurons(self) -> dict[str, SpikingRectifier]:
-        return {
-            node.target: module
-            for node in self.net.graph.nodes
-            if isinstance(module := module_at(self.net, node), SpikingRectifier)
-        }
+        return modules_of(self.net, SpikingRectifier)
 
     def step_graph(self) -> fx.GraphModule:
         """The graph of one step, which quantization and export begin with."""

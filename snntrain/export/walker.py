@@ -15,7 +15,7 @@ from snntrain.export.chain import NO_NEURONS, Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
 from snntrain.functional import copy_net, set_backend
-from snntrain.graph import kind_of, replace_modules, shape_of, step_graph, title_of
+from snntrain.graph import adaptive_window, first_line, kind_of, replace_modules, shape_of, step_graph, title_of
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 
@@ -73,15 +73,11 @@ def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
     except ExportError:
         raise
     except ValueError as error:
-        raise ExportError("", f"a chip computes step by step, and this net cannot: {_first_line(error)}") from None
+        raise ExportError("", f"a chip computes step by step, and this net cannot: {first_line(error)}") from None
     except RuntimeError as error:
-        text = _first_line(error.__cause__ or error)
+        text = first_line(error.__cause__ or error)
         step = list(example.shape[1:])
         raise ExportError("", f"the net does not take a step {step} of the example: {text}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _plain_form(path: str, module: nn.Module) -> nn.Module | None:
@@ -270,12 +266,8 @@ def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synaps
 def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
     kind = _kind(module)
     if kind == "AdaptiveAvgPool2d":
-        expected = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * 2
-        sizes = [have if size is None else size for have, size in zip(shape[1:], expected, strict=True)]
-        if any(have % size for have, size in zip(shape[1:], sizes, strict=True)):
-            reason = f"{list(shape[1:])} is no multiple of {sizes}"
-            raise ExportError(row.place, reason, "Use AvgPool2d.")
-        window = tuple(have // size for have, size in zip(shape[1:], sizes, strict=True))
+        with ExportError.instead():
+            window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
         return Pool(window, window, (0, 0), average=True)
     kernel, padding = pair(module.kernel_size), pair(module.padding)
     stride = kernel if module.stride is None else pair(module.stride)

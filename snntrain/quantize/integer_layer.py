@@ -219,35 +219,25 @@ class IntegerScale(IntegerLayer, StepModule, nn.Module):
         return y if self.bias is None else y + along_channels(self.integer_bias(), step).unsqueeze(0)
 
 
-class _Convolution:
-    """Forward of the convolutions, behind FoldedLayer."""
+class _IntegerConvolution(IntegerLayer, FoldedLayer):
+    """What torch's convolutions need to compute in integers."""
 
     _step_mode = "m"
 
-    def forward(self, x: Tensor) -> Tensor:
-        convolve = F.conv1d if x.dim() == 3 else F.conv2d
-        sizes = (self.stride, self.padding, self.dilation, self.groups)
-        with exact_products(x):
-            y = convolve(x.float(), self.integer_weight(), self.integer_bias(), *sizes)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        with exact_products(input):
+            y = super()._conv_forward(input.float(), self.integer_weight(), self.integer_bias())
         # cuDNN may choose an algorithm whose intermediate results are no integers.
         return straight_through(torch.round, y) if y.is_cuda else y
 
 
-class _PlainConv1d(_Convolution, nn.Conv1d):
-    pass
-
-
-class _PlainConv2d(_Convolution, nn.Conv2d):
-    pass
-
-
-class IntegerConv1d(IntegerLayer, FoldedLayer, _PlainConv1d):
+class IntegerConv1d(_IntegerConvolution, nn.Conv1d):
     """Conv1d of a prepared net: [T, N, C, L] ('m')."""
 
     step_shapes = ("N, C, L",)
 
 
-class IntegerConv2d(IntegerLayer, FoldedLayer, _PlainConv2d):
+class IntegerConv2d(_IntegerConvolution, nn.Conv2d):
     """Conv2d of a prepared net: [T, N, C, H, W] ('m')."""
 
     step_shapes = ("N, C, H, W",)

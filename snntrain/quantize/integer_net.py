@@ -17,6 +17,7 @@ from snntrain.files import replacing
 from snntrain.functional import repeat, repeated_step
 from snntrain.graph import operation as function_name
 from snntrain.quantize import integer_file, numpy_runner
+from snntrain.quantize.arithmetic import rounded
 from snntrain.quantize.calibration import check_exact
 from snntrain.quantize.current import along_channels
 from snntrain.quantize.integer_file import Arrays, Operation
@@ -28,6 +29,7 @@ from snntrain.quantize.integer_layer import (
     Readout,
 )
 from snntrain.quantize.node import QuantizedNode
+from snntrain.quantize.numpy_runner import leaked, shifted
 from snntrain.quantize.pooling import RateMaxPool, SumOfVotes, SumPool
 from snntrain.quantize.quantized_net import QuantizedNet
 
@@ -258,7 +260,7 @@ class _TorchRun:
         return self.net.tensor(f"{operation['name']}.{part}", self.device)
 
     def input(self, operation: Operation, x: Tensor) -> Tensor:
-        q = _round(x * self.own(operation, "per_step"), operation["rounding"])
+        q = rounded(x * self.own(operation, "per_step"), operation["rounding"])
         return q.clamp(operation["lowest"], operation["highest"]).int()
 
     def products(self, operation: Operation, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -286,8 +288,8 @@ class _TorchRun:
         half, leak, soft = 1 << (operation["bits"] - 1), operation["leak"], operation["reset"] == "soft"
         spikes, potentials, largest = [], [], torch.zeros((), dtype=torch.int64, device=self.device)
         for t in range(self.T):
-            current = _shift(x[t if len(x) > 1 else 0].long(), operation["shift"], operation["rounding"])
-            h = _leak(u.long(), leak) + current
+            current = shifted(x[t if len(x) > 1 else 0].long(), operation["shift"], operation["rounding"])
+            h = leaked(u.long(), leak) + current
             largest = torch.maximum(largest, h.abs().max()) if h.numel() else largest
             h = h.clamp(-half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
             fired = h >= theta
@@ -341,28 +343,3 @@ class _TorchRun:
 
     def output(self, operation: Operation, x: Tensor) -> Tensor:
         return x.float() * along_channels(self.own(operation, "scale"), x[0]).unsqueeze(0)
-
-
-def _round(a: Tensor, rounding: str) -> Tensor:
-    if rounding == "nearest":
-        return torch.floor(a + 0.5)
-    return {"floor": torch.floor, "ceil": torch.ceil, "zero": torch.trunc}[rounding](a)
-
-
-def _shift(a: Tensor, bits: int, rounding: str) -> Tensor:
-    """R(a/2^bits) of int64 values; bits below 0 multiply."""
-    if bits <= 0:
-        return a << -bits
-    if rounding == "nearest":
-        return (a + (1 << (bits - 1))) >> bits
-    if rounding == "zero":
-        return a.sign() * (a.abs() >> bits)
-    return a >> bits if rounding == "floor" else -(-a >> bits)
-
-
-def _leak(u: Tensor, leak: dict[str, Any] | None) -> Tensor:
-    if leak is None:
-        return u
-    if leak["form"] == "shift":
-        return u - _shift(u, leak["bits"], leak["rounding"])
-    return _shift(u * leak["factor"], leak["bits"], leak["rounding"])

@@ -52,23 +52,24 @@ def _rounded(a: np.ndarray, rounding: str) -> np.ndarray:
     return {"floor": np.floor, "ceil": np.ceil, "zero": np.trunc}[rounding](a)
 
 
-def _shifted(a: np.ndarray, bits: int, rounding: str) -> np.ndarray:
-    """R(a/2^bits) of int64 values; bits below 0 multiply."""
+def shifted(a: Any, bits: int, rounding: str) -> Any:
+    """R(a/2^bits) of int64 values, an array or a tensor; bits below 0 multiply."""
     if bits <= 0:
         return a << -bits
     if rounding == "nearest":
         return (a + (1 << (bits - 1))) >> bits
     if rounding == "zero":
-        return np.sign(a) * (np.abs(a) >> bits)
+        return (a + (a < 0) * ((1 << bits) - 1)) >> bits
     return a >> bits if rounding == "floor" else -(-a >> bits)
 
 
-def _leaked(u: np.ndarray, leak: dict[str, Any] | None) -> np.ndarray:
+def leaked(u: Any, leak: dict[str, Any] | None) -> Any:
+    """What is left of potentials after one step, an array or a tensor of int64."""
     if leak is None:
         return u
     if leak["form"] == "shift":
-        return u - _shifted(u, leak["bits"], leak["rounding"])
-    return _shifted(u * leak["factor"], leak["bits"], leak["rounding"])
+        return u - shifted(u, leak["bits"], leak["rounding"])
+    return shifted(u * leak["factor"], leak["bits"], leak["rounding"])
 
 
 def _along_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -92,7 +93,7 @@ def _neuron(
     spikes, potentials = np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32)
     largest = 0
     for t in range(len(x)):
-        h = _leaked(u, operation["leak"]) + _shifted(x[t].astype(np.int64), operation["shift"], operation["rounding"])
+        h = leaked(u, operation["leak"]) + shifted(x[t].astype(np.int64), operation["shift"], operation["rounding"])
         largest = max(largest, int(np.abs(h).max(initial=0)))
         h = np.clip(h, -half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
         fired = h >= theta

@@ -31,7 +31,6 @@ class Rectifier(nn.ReLU):
         cap: > 0; None: no upper bound.
 
     Shapes: any; output as input.
-    Raises: ValueError for a cap out of range.
     """
 
     def __init__(self, cap: float | None = None) -> None:

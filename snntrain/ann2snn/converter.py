@@ -37,8 +37,7 @@ class Converter(nn.Module):
         fuse_flag: join batch normalizations with the layers before them.
 
     Shapes: forward takes the net and returns a torch.fx.GraphModule; the net stays as it is.
-    Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
-    be converted.
+    Raises: ConversionError naming a node that cannot be converted.
     Source: Diehl et al., IJCNN 2015; Rueckauer et al., Front. Neurosci. 2017.
     """
 

@@ -94,8 +94,8 @@ class IntegerLayer:
 
     def integer_weight(self) -> Tensor:
         """W, as float."""
-        step = self.current.value() / self.input_step
-        return _IntegerWeights.apply(self.weight.float(), along_rows(step, self.weight), self.w_params)
+        step = (self.current.value() / self.input_step).view(-1, *[1] * (self.weight.dim() - 1))
+        return _IntegerWeights.apply(self.weight.float(), step, self.w_params)
 
     def integer_bias(self) -> Tensor | None:
         """b, as float."""
@@ -143,11 +143,6 @@ class IntegerLayer:
         return common_fractional_bits(self.current.value() / self.input_step)
 
     weights_q = fractional_bits
-
-
-def along_rows(step: Tensor, weight: Tensor) -> Tensor:
-    """A step [1] or [rows] in the shape in which it meets a weight [rows, *]."""
-    return step.view(-1, *[1] * (weight.dim() - 1))
 
 
 def step_of_rows(rows: Tensor, params: QuantParams) -> Tensor:

@@ -56,8 +56,6 @@ class IntegerNet:
     Args:
         operations, arrays: see snntrain.quantize.integer_file.
         about: plain data that go with it; "readout_start" counts in predict.
-
-    Raises: DamagedNetError if they are not complete.
     """
 
     def __init__(self, operations: list[Operation], arrays: Arrays, about: dict[str, Any] | None = None) -> None:
@@ -102,10 +100,7 @@ class IntegerNet:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "IntegerNet":
-        """Read what save wrote.
-
-        Raises: DamagedNetError naming the file and what is wrong with it.
-        """
+        """Read what save wrote; a damaged file is a DamagedNetError."""
         return cls(*integer_file.read(path))
 
     def tensor(self, name: str, device: torch.device) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Pooling in a prepared net: maxima stay maxima, and sums stand for means."""
+"""Pooling in a prepared net: maxima stay maxima, and sums stand for means; other settings are a QuantizationError."""
 
 import math
 from dataclasses import replace
@@ -53,10 +53,7 @@ class RateMaxPool(RatePooling):
 
 
 def pool(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:
-    """Replace a pooling.
-
-    Raises: QuantizationError for settings that have no integer form.
-    """
+    """Replace a pooling."""
     by_rate = isinstance(module, RatePooling)
     pooling = module.pool if by_rate else module
     name = library_name(pooling)
@@ -97,10 +94,7 @@ def _sum_pool(
 
 
 def votes(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:
-    """Replace a VotingLayer.
-
-    Raises: QuantizationError if the channels count in different steps.
-    """
+    """Replace a VotingLayer."""
     if source.is_current or (source.height is not None and source.height.numel() > 1):
         raise builder.error(node, "what it averages does not count in one step", "Put a neuron before it.")
     builder.replace(node, SumOfVotes(module.voting_size))

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
-from small_conversion import convert_by_maximum, error, fingerprint, in_evaluation, settled
+from small_conversion import convert_by_maximum, error, in_evaluation, settled
 from torch import nn
 from torch.nn import functional as F
+from watched_nets import fingerprint
 
 from snntrain import layer
 from snntrain.ann2snn.activation import Rectifier, rectifiers

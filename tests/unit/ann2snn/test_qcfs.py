@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_conversion import fingerprint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
+from watched_nets import fingerprint, outputs_of
 
 from snntrain.ann2snn.convert import convert
 from snntrain.ann2snn.converted import to_spiking
@@ -115,15 +115,11 @@ def test_for_t_equal_to_l_the_first_neurons_give_the_same_and_the_net_nearly_so(
     replace_by_qcfs(gm, {name: torch.full((24,), 3.0) for name in rectifiers(gm)}, 8)
     snn = to_spiking(gm, qcfs_settings(gm))
     set_backend(snn, "torch")
-    outputs: dict[str, list[Tensor]] = {}
-    for owner in (rectifiers(gm), snn.neurons):
-        for name, module in owner.items():
-            module.register_forward_hook(lambda m, i, y, name=name: outputs.setdefault(name, []).append(y))
-    x = torch.cat([a for a, _ in data])
-    with torch.no_grad():
+    x, first = torch.cat([a for a, _ in data]), next(iter(rectifiers(gm)))
+    with torch.no_grad(), outputs_of({"ann": rectifiers(gm)[first], "snn": snn.neurons[first]}) as outputs:
         wanted = gm(x)
         found = snn.predict(x, 8)
-    analog, spiking = next(iter(outputs.values()))
+    (analog,), (spiking,) = outputs["ann"], outputs["snn"]
     torch.testing.assert_close(spiking.unflatten(0, (8, -1)).mean(0), analog)
     assert (found - wanted).norm() < 0.25 * wanted.norm()
 

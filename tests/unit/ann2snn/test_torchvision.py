@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from small_conversion import convert_by_maximum, error, fingerprint, in_evaluation, settled
+from small_conversion import convert_by_maximum, error, in_evaluation, settled
+from watched_nets import fingerprint
 
 from snntrain.ann2snn.graph import ConversionError, prepare
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exportable_nets import sequence
 from seeded_inputs import spikes
 from torch import Tensor, nn
 
@@ -38,13 +39,6 @@ class Bent(neuron.LIFNode):
 
 class Renamed(neuron.LIFNode):
     """A subclass that computes the same."""
-
-
-def sequence(*parts: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(*parts).eval()
-    functional.set_step_mode(net, "m")
-    functional.set_backend(net, "torch")
-    return net
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from snntrain.quantize.integer_layer import (
     Readout,
 )
 from snntrain.quantize.node import QuantizedNode
-from snntrain.quantize.numpy_runner import leaked, shifted
+from snntrain.quantize.numpy_runner import neuron_steps
 from snntrain.quantize.pooling import RateMaxPool, SumOfVotes, SumPool
 from snntrain.quantize.quantized_net import QuantizedNet
 
@@ -280,20 +280,15 @@ class _TorchRun:
         theta = along_channels(self.own(operation, "threshold"), x[0])
         start = self.own(operation, "start")
         u = torch.zeros_like(x[0]) if start is None else along_channels(start, x[0]).expand(x[0].shape).clone()
-        half, leak, soft = 1 << (operation["bits"] - 1), operation["leak"], operation["reset"] == "soft"
         spikes, potentials, largest = [], [], torch.zeros((), dtype=torch.int64, device=self.device)
-        for t in range(self.T):
-            current = shifted(x[t if len(x) > 1 else 0].long(), operation["shift"], operation["rounding"])
-            h = leaked(u.long(), leak) + current
-            largest = torch.maximum(largest, h.abs().max()) if h.numel() else largest
-            h = h.clamp(-half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
-            fired = h >= theta
-            u = (h - theta * fired if soft else h.masked_fill(fired, 0)).int()
+        currents = x.long().expand(self.T, *x.shape[1:])
+        for fired, after, total in neuron_steps(operation, currents, u.long(), theta):
+            largest = torch.maximum(largest, total.abs().max()) if total.numel() else largest
             spikes.append(fired)
             if self.record:
-                potentials.append(u)
+                potentials.append(after.int())
         name, fired = operation["name"], torch.stack(spikes).int()
-        self.result.headroom[name] = {"largest": int(largest), "range": half}
+        self.result.headroom[name] = {"largest": int(largest), "range": 1 << (operation["bits"] - 1)}
         if self.record:
             self.result.spikes[name], self.result.potentials[name] = fired, torch.stack(potentials)
         return fired

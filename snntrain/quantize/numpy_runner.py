@@ -7,6 +7,7 @@ two, copied to a machine without torch, are a program.
 """
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,24 @@ def leaked(u: Any, leak: dict[str, Any] | None) -> Any:
     return shifted(u * leak["factor"], leak["bits"], leak["rounding"])
 
 
+def neuron_steps(operation: Operation, currents: Any, u: Any, theta: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """What neurons do step by step, on arrays or tensors.
+
+    Args:
+        currents: int64 [T, N, *].
+        u, theta: potentials before the first step, and thresholds.
+
+    Yields: spikes, potentials after reset, and what they were before they were made to fit.
+    """
+    half, is_soft = 1 << (operation["bits"] - 1), operation["reset"] == "soft"
+    for current in currents:
+        total = leaked(u, operation["leak"]) + shifted(current, operation["shift"], operation["rounding"])
+        h = total.clip(-half, half - 1) if operation["overflow"] == "saturate" else (total + half) % (2 * half) - half
+        fired = h >= theta
+        u = h - theta * fired if is_soft else h * ~fired
+        yield fired, u, total
+
+
 def _along_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A value [1], [C] or of a sample's shape, as it meets a step [N, C, *]."""
     if value.size == 1:
@@ -85,21 +104,13 @@ def _neuron(
     operation: Operation, x: np.ndarray, threshold: np.ndarray, start: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Spikes, potentials after reset, and the largest |h|."""
-    half = 1 << (operation["bits"] - 1)
     theta = _along_channels(threshold.astype(np.int64), x.shape[1:])
     u = np.zeros(x.shape[1:], np.int64)
     if start is not None:
         u += _along_channels(start, x.shape[1:])
-    spikes, potentials = np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32)
-    largest = 0
-    for t in range(len(x)):
-        h = leaked(u, operation["leak"]) + shifted(x[t].astype(np.int64), operation["shift"], operation["rounding"])
-        largest = max(largest, int(np.abs(h).max(initial=0)))
-        h = np.clip(h, -half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
-        fired = h >= theta
-        u = h - theta * fired if operation["reset"] == "soft" else np.where(fired, 0, h)
-        spikes[t], potentials[t] = fired, u
-    return spikes, potentials, largest
+    spikes, potentials, totals = zip(*neuron_steps(operation, x.astype(np.int64), u, theta), strict=True)
+    largest = max(int(np.abs(total).max(initial=0)) for total in totals)
+    return np.stack(spikes).astype(np.int32), np.stack(potentials).astype(np.int32), largest
 
 
 def _input(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:

@@ -68,8 +68,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
 
 def _form_of(place: str, neuron: nn.Module) -> LinearForm:
     remedy = "Use one of IFNode, LIFNode, ParametricLIFNode, FloatCubaLIFNode, CubaLIFNode."
-    with ExportError.instead():
-        form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
+    form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
     if form.v_reset != 0:
         raise ExportError(place, f"v_reset is {form.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
     if any(value is not None for value in (form.height, form.bias, form.v_start)):

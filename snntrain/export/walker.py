@@ -115,7 +115,8 @@ class _Walker:
     def attempt(self, row: Row, step: Callable[[], None], node: fx.Node | None = None) -> None:
         self.rows.append(("" if node is None else node.name, row))
         try:
-            step()
+            with ExportError.instead():
+                step()
         except ExportError as error:
             row.problem = error
             shape = None if node is None else shape_of(node)
@@ -266,8 +267,7 @@ def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synaps
 def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
     kind = _kind(module)
     if kind == "AdaptiveAvgPool2d":
-        with ExportError.instead():
-            window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
+        window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
         return Pool(window, window, (0, 0), average=True)
     kernel, padding = pair(module.kernel_size), pair(module.padding)
     stride = kernel if module.stride is None else pair(module.stride)

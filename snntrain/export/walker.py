@@ -14,7 +14,7 @@ from snntrain import lava_exchange, layer
 from snntrain.export.chain import NO_NEURONS, Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import copy_net, set_backend
+from snntrain.functional import copy_net
 from snntrain.graph import adaptive_window, first_line, kind_of, replace_modules, shape_of, step_graph, title_of
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
@@ -66,7 +66,6 @@ def walk(
 
 def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
     net = replace_modules(copy_net(net), _plain_form)
-    set_backend(net, "torch")  # no kernels are worth compiling for one step
     try:
         with ExportError.instead(), contextlib.redirect_stderr(io.StringIO()):  # where torch prints its errors as well
             return step_graph(net, example)

@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_data(correction):
     """Nor with the size of a batch, of which 1,024 / T images are taken at once."""
     gm, snn = converted(three_layers(), T=16)
     peaks = []
-    for loader in ([X[:64]] * 2, [X[:64]] * 8, [X]):
+    for loader in ([X[:64]], [X[:64]] * 4, [X]):
         with LiveBytes() as live:
             calibrate(gm, snn, loader, 16, 1, correction)
         peaks.append(live.peak)

@@ -187,7 +187,7 @@ def check(drawn: tuple) -> str:
 OPTIONS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
 
 
-@settings(max_examples=25, **OPTIONS)
+@settings(max_examples=12, **OPTIONS)
 @given(nets)
 def test_random_nets(drawn):
     check(drawn)

@@ -7,7 +7,7 @@ from watched_nets import fingerprint
 
 from snntrain.ann2snn.graph import ConversionError, prepare
 
-X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+X = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ Rng = np.random.Generator
 
 
 def sequence(*parts: nn.Module) -> nn.Sequential:
-    """A net in evaluation and step mode 'm'."""
+    """A net in evaluation and step mode 'm', for which no kernels have to be compiled."""
     net = nn.Sequential(*parts).eval()
     functional.set_step_mode(net, "m")
+    functional.set_backend(net, "torch")
     return net
 
 
@@ -50,8 +51,7 @@ def random_case(seed: int) -> Case:
         features = shape[0]
     for _ in range(int(rng.integers(1, 3))):
         features = _add_dense(rng, parts, features, is_recurrent)
-    net = nn.Sequential(*parts)
-    functional.set_step_mode(net, "m")
+    net = sequence(*parts).train()
     high = int(rng.choice([1, 1, 1, 3, 15]))
     x = rng.integers(0, high + 1, (T, N, *shape)) * (rng.random((T, N, *shape)) < 0.5)
     return Case(net, torch.from_numpy(x).float())

@@ -22,7 +22,7 @@ from snntrain.quantize import observe, prepare, preset, to_integer
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(60), pytest.param(range(60, 200), marks=pytest.mark.slow)], ids=["60", "to 200"]
+    "seeds", [range(30), pytest.param(range(30, 200), marks=pytest.mark.slow)], ids=["30", "to 200"]
 )
 def test_random_nets_give_the_same_spikes_as_their_files(seeds):
     """Both emulators, every layer, every step; weights on the neurons' grid."""

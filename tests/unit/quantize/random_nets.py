@@ -105,6 +105,7 @@ def random_net(seed: int) -> tuple[nn.Sequential, Tensor]:
         modules += [layer.Flatten(), layer.Dropout()]
     net = nn.Sequential(*modules)
     set_step_mode(net, "m")
+    set_backend(net, "torch")  # kernels would have to be compiled
     x = _input(rng, (T, 2, *shape))
     with torch.no_grad():
         features = net.eval()(x).shape[-1]
@@ -122,7 +123,7 @@ def random_net(seed: int) -> tuple[nn.Sequential, Tensor]:
                 if rng.random() < 0.05:
                     parameter.zero_()
     set_step_mode(net, "m")
-    set_backend(net, "torch")  # kernels would have to be compiled
+    set_backend(net, "torch")
     reset_net(net)
     return net.eval(), x
 

@@ -142,7 +142,7 @@ def test_with_many_bits_it_is_the_float_neuron(kind, v_reset):
     arguments = {"tau": 2.0} if kind is LIFNode else {}
     twin = QuantizedLIFNode if kind is LIFNode else QuantizedIFNode
     quantized = twin({"bits": 24}, v_reset=v_reset, step_mode="m", **arguments)
-    exact = kind(v_reset=v_reset, step_mode="m", store_v_seq=True, **arguments)
+    exact = kind(v_reset=v_reset, step_mode="m", backend="torch", store_v_seq=True, **arguments)
     quantized.store_v_seq = True
     torch.manual_seed(0)
     x = ((torch.rand(6, 50) * 1.2 - 0.2) * (2 if kind is LIFNode else 1) * 256).round() / 256
@@ -167,8 +167,15 @@ def test_gradients_pass_rounding_and_stop_where_the_potential_is_clipped():
     assert (inside > 0.5).all() and x.grad[0, 2] == 0
 
 
-@pytest.mark.parametrize("overflow", ["saturate", "wrap"])
-@pytest.mark.parametrize("kind", [QuantizedIFNode, QuantizedLIFNode, QuantizedATIF])
+@pytest.mark.parametrize(
+    "kind, overflow",
+    [
+        *((QuantizedIFNode, "wrap"), (QuantizedLIFNode, "saturate"), (QuantizedATIF, "wrap")),
+        pytest.param(QuantizedIFNode, "saturate", marks=pytest.mark.slow),  # every kernel is compiled for seconds
+        pytest.param(QuantizedLIFNode, "wrap", marks=pytest.mark.slow),
+        pytest.param(QuantizedATIF, "saturate", marks=pytest.mark.slow),
+    ],
+)
 def test_kernels_compute_what_the_loop_computes(kind, overflow):
     torch.manual_seed(0)
     quant_params = {"bits": 5, "overflow": overflow, "roundtype": "nearest"}
@@ -294,7 +301,7 @@ def test_atif_fires_its_threshold_which_is_a_multiple_of_the_step_and_learns():
 
 def test_atif_with_many_bits_is_the_float_neuron():
     torch.manual_seed(0)
-    exact, quantized = ATIFNode(step_mode="m"), QuantizedATIF({"bits": 24}, step_mode="m")
+    exact, quantized = ATIFNode(step_mode="m", backend="torch"), QuantizedATIF({"bits": 24}, step_mode="m")
     with torch.no_grad():
         quantized.v_threshold.copy_(quantized.get_coeffs())
         exact.v_threshold.copy_(quantized.v_threshold)

@@ -167,7 +167,7 @@ def test_observing_more_batches_widens_the_range_and_the_steps_follow():
 
 def test_steps_of_one_channel_do_not_depend_on_the_others():
     torch.manual_seed(0)
-    net = nn.Sequential(layer.Linear(5, 3, bias=False), neuron.IFNode(), layer.Linear(3, 2))
+    net = nn.Sequential(layer.Linear(5, 3, bias=False), neuron.IFNode(backend="torch"), layer.Linear(3, 2))
     set_step_mode(net, "m")
     with torch.no_grad():
         net[0].weight[1] *= 100
@@ -228,6 +228,7 @@ def test_layers_that_are_added_share_one_step():
         first, layer.Residual(path, shortcut), neuron.IFNode(), layer.Flatten(), layer.Linear(4 * 144, 3)
     )
     set_step_mode(net.eval(), "m")
+    set_backend(net, "torch")
     x = pictures(3, 2)
     quantized = prepared(net, {"bits": 8, "quantype": "fake"}, x)
     assert quantized.junctions[1].layers == ("1.residual.0", "1.shortcut.0")

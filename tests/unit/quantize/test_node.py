@@ -65,7 +65,7 @@ def neurons(draw: st.DrawFn) -> nn.Module:
     return QuantizedLIFNode(quant_params, tau=draw(st.floats(1.001, 300)), decay_input=draw(st.booleans()), **common)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(neurons(), st.lists(st.floats(-4, 4), min_size=1, max_size=12))
 def test_spikes_and_potentials_are_those_of_python_integers(node, inputs):
     x = torch.tensor(inputs).view(-1, 1) * node.v_threshold
@@ -77,7 +77,7 @@ def test_spikes_and_potentials_are_those_of_python_integers(node, inputs):
     assert node.v_seq.flatten().tolist() == potentials
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(-(2**23), 2**23 - 1),
     st.sampled_from(["multiply", "shift"]),
@@ -94,7 +94,7 @@ def test_leaks_of_24_bit_potentials_are_exact(u, form, factor, bits, rounding):
     assert int(Leak(form, factor, bits, rounding)(torch.tensor([float(u)]))) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(-(2**23), 2**23), st.integers(-6, 20), st.sampled_from(["nearest", "floor", "ceil"]))
 def test_shifts_are_exact(a, shift, rounding):
     expected = a * 2**-shift if shift <= 0 else ROUND[rounding](Fraction(a, 2**shift))

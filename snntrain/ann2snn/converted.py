@@ -100,7 +100,7 @@ def pool_rates(gm: fx.GraphModule) -> None:
     free = _spike_free(gm)
     for node in gm.graph.nodes:
         module = module_at(gm, node)
-        if module is not None and node not in free and library_name(module) in MAX_POOLS:
+        if node not in free and library_name(module) in MAX_POOLS:
             gm.add_submodule(node.target, RatePooling(module))
 
 

@@ -46,7 +46,7 @@ def operation(node: fx.Node) -> str:
     return name if any(getattr(home, name, None) is node.target for home in homes) or node.target is getattr else ""
 
 
-def library_name(module: nn.Module) -> str:
+def library_name(module: nn.Module | None) -> str:
     """Class name of a layer of torch or snntrain that computes what torch's of that name does; '' for all others."""
     kind = type(module)
     return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", *OURS)) else ""

@@ -99,8 +99,7 @@ def _plain_norm(norm: ThresholdDependentBatchNorm) -> nn.Module:
 
 def _drop_identities(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
-        module = module_at(gm, node)
-        if "dropout" in operation(node) or (module is not None and library_name(module) in _IDENTITIES):
+        if "dropout" in operation(node) or library_name(module_at(gm, node)) in _IDENTITIES:
             bypass(gm, node)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,16 @@ from snntrain.export.chain import NO_NEURONS, Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
 from snntrain.functional import copy_net
-from snntrain.graph import adaptive_window, first_line, kind_of, replace_modules, shape_of, step_graph, title_of
+from snntrain.graph import (
+    adaptive_window,
+    first_line,
+    kind_of,
+    library_name,
+    replace_modules,
+    shape_of,
+    step_graph,
+    title_of,
+)
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 
@@ -152,7 +162,7 @@ class _Walker:
         self.module(row, module)
 
     def module(self, row: Row, module: nn.Module) -> None:
-        kind = _kind(module)
+        kind = library_name(module)
         if kind in ("Linear", "Conv2d"):
             self.chain.weights(row, _synapse(row, module))
         elif kind in ("AvgPool2d", "AdaptiveAvgPool2d"):
@@ -198,24 +208,14 @@ class _Walker:
         places: dict[str, tuple[str, str]] = self.gm.meta.get("places", {})
         order = {name: index for index, name in enumerate(origin)}
         known = {row.name for _, row in self.rows} | {name for name, _ in self.rows}
-        gone = []
+        keys = itertools.accumulate((order.get(name, -1) for name, _ in self.rows), max)
+        rows = list(zip(keys, (row for _, row in self.rows), strict=True))
         for name, (title, kind) in origin.items():
-            if name in known or title in known or kind == "flatten":
-                continue
-            place, _ = places.get(name, ("", ""))
-            gone.append((name, Row(title, kind, f"folded into {place}" if place else "nothing, in evaluation")))
-        found, rest = [], sorted(gone, key=lambda item: order[item[0]])
-        for name, row in self.rows:
-            while rest and order[rest[0][0]] < order.get(name, -1):
-                found.append(rest.pop(0)[1])
-            found.append(row)
-        return [*found, *(row for _, row in rest)]
-
-
-def _kind(module: nn.Module) -> str:
-    """Class name of a layer of torch or snntrain; '' for a user's own."""
-    kind = type(module)
-    return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", "snntrain.")) else ""
+            if name not in known and title not in known and kind != "flatten":
+                place, _ = places.get(name, ("", ""))
+                becomes = f"folded into {place}" if place else "nothing, in evaluation"
+                rows.append((order[name], Row(title, kind, becomes)))
+        return [row for _, row in sorted(rows, key=operator.itemgetter(0))]
 
 
 def _unknown_layer(row: Row) -> ExportError:
@@ -264,7 +264,7 @@ def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synaps
 
 
 def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
-    kind = _kind(module)
+    kind = library_name(module)
     if kind == "AdaptiveAvgPool2d":
         window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
         return Pool(window, window, (0, 0), average=True)
@@ -289,7 +289,7 @@ def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
             return torch.eye(shape[0], dtype=torch.float64)
         if isinstance(function, FeedbackSum):
             inner = _only(function.feedback)
-            if _kind(inner) == "Linear" and inner.bias is None:
+            if library_name(inner) == "Linear" and inner.bias is None:
                 return _double(inner.weight)
     reason = "feedback must be one matrix of weights between the neurons of a dense layer"
     raise ExportError(row.place, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -80,7 +80,7 @@ def test_every_correction_helps_and_half_precision_does_not_spoil_it(build, corr
         with torch.no_grad():
             wanted = net(x)
         before = error(snn.predict(x, 4), wanted)
-        calibrate(gm, snn, [X[:128]], 4, 6, correction)  # batches are taken to the net's dtype
+        calibrate(gm, snn, [X[:128]], 4, 4, correction)  # batches are taken to the net's dtype
         assert {p.dtype for p in snn.parameters()} == {dtype}
         errors[dtype] = error(snn.predict(x, 4), wanted)
         if correction != "weight":  # which repairs only what systematic errors of a layer's inputs do to its output
@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_data(correction):
     """Nor with the size of a batch, of which 1,024 / T images are taken at once."""
     gm, snn = converted(three_layers(), T=16)
     peaks = []
-    for loader in ([X[:64]], [X[:64]] * 4, [X]):
+    for loader in ([X[:64]] * 2, [X[:64]] * 5, [X]):
         with LiveBytes() as live:
             calibrate(gm, snn, loader, 16, 1, correction)
         peaks.append(live.peak)

@@ -68,7 +68,6 @@ def test_some_batches_of_any_iterable_are_enough():
 
 def test_wrong_arguments_are_named():
     for options, text in [
-        ({"method": "channel_mze"}, "'channel_mze' is not a method. Did you mean channel_mse"),
         ({"T": 0}, "convert: T must be an integer ≥ 1"),
         ({"batches": 0}, "convert: batches must be an integer ≥ 1"),
         ({"calibration": "biases"}, "calibration must be"),

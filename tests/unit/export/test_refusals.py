@@ -36,8 +36,7 @@ REFUSALS = {
     ),
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
     "activation": (lambda: [nn.ReLU()], "there is no such layer"),
-    "unknown neuron": (lambda: [neuron.QIFNode()], "its dynamics are not those of Loihi's CUBA neuron"),
-    "way out": (
+    "unknown neuron": (
         lambda: [neuron.KLIFNode()],
         "Train with neuron=cuba_lif (CubaLIFNode) or neuron=if",
     ),

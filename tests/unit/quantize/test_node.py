@@ -260,7 +260,6 @@ def test_two_bits_of_potential_still_fire_and_integrate(bits, v_reset):
     [
         (lambda: QuantizedIFNode({"bits": 8, "bitz": 1}), "'bitz' is not a key. Did you mean bits"),
         (lambda: QuantizedIFNode({"v": {"bits": 25}}), "v.bits must be at most 24 in mode 'integer', got 25"),
-        (lambda: QuantizedIFNode({"bits": 1}), "bits must be an integer from 2 to 32, got 1"),
         (lambda: QuantizedIFNode({"v": {"quant_enable": False}}), "v.quant_enable must be True"),
         (lambda: QuantizedIFNode({"v": {"force_q": 3}}), "v.force_q must be None"),
         (lambda: QuantizedIFNode({}, v_threshold=0.5, v_reset=0.5), "v_threshold must be > 0.5"),

@@ -30,7 +30,6 @@ SHARED = layer.Linear(4, 4)
     "net, text",
     [
         (sequence(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
-        (sequence(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
         (sequence(layer.Linear(4, 4), neuron.FloatCubaLIFNode()), "its current has a memory of its own"),
         (sequence(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
         (sequence(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),

@@ -115,7 +115,7 @@ def test_a_net_trained_with_blocks_keeps_its_accuracy_and_every_spike(tmp_path):
         BlockContainer(layer.Linear(64, 10, bias=False), CubaLIFNode(0.4, 0.2, 1.0)),
     )
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for step in range(40):
+    for step in range(30):
         batch = slice(step * 40 % 1500, step * 40 % 1500 + 40)
         functional.reset_net(net)
         loss = nn.functional.cross_entropy(net(x[:, batch]).mean(0), labels[batch])

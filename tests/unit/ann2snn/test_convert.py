@@ -9,7 +9,7 @@ from watched_nets import fingerprint
 
 from snntrain.ann2snn import ConversionError, convert, prepare, to_spiking
 from snntrain.ann2snn.method import MaxNorm
-from snntrain.functional import repeat
+from snntrain.functional import repeat, set_backend
 
 pytestmark = pytest.mark.filterwarnings("ignore::snntrain.ann2snn.ConversionWarning")  # a small net has dead channels
 X = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -83,6 +83,7 @@ def test_wrong_arguments_are_named():
 def test_a_net_converted_in_inference_mode_can_be_trained():
     with torch.inference_mode():
         snn = convert(small_net(), LOADER, T=4, calibration="bias+weight", calibration_steps=1)
+    set_backend(snn, "torch")
     snn(repeat(X, 4)).sum().backward()
     assert all(p.grad is not None for p in snn.parameters())
 

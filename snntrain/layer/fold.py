@@ -13,6 +13,25 @@ from snntrain.layer.constructor import constructor_with_step_mode, parameters_of
 from snntrain.signature import merge_signature
 
 
+def wrong_shape(
+    layer: StepModule, x: Tensor, steps: Sequence[str], fits_as_sequence: bool, sizes: str = ""
+) -> ValueError:
+    """The error for an input that is neither one of the shapes of a step, nor a sequence of such steps.
+
+    Args:
+        steps: the shapes, such as "N, C, L".
+        fits_as_sequence: whether x has the shape that it should have in 'm'.
+        sizes: what the letters stand for, to be told after the shapes.
+    """
+    leading = "T, " if layer.step_mode == "m" else ""
+    shapes = " or ".join(f"[{leading}{step}]" for step in steps)
+    hint = "; is step_mode still 's'?" if fits_as_sequence and layer.step_mode == "s" else "."
+    return ValueError(
+        f"{layer._title()}: the input in step_mode {layer.step_mode!r} must be {shapes}{sizes}, "
+        f"got shape {list(x.shape)}{hint}"
+    )
+
+
 class StepLayer(StepModule):
     """Mixin to be put in front of a torch layer: step_mode in its constructor and its repr, and no empty sequences.
 
@@ -39,12 +58,11 @@ class StepLayer(StepModule):
             return
         cls.__init__ = constructor_with_step_mode(cls, parameters)
         if cls.step_shapes and cls.__doc__ and "Shapes" not in cls.__doc__:
-            shapes = f"input {cls._shapes()} ('s'), {cls._shapes('T, ')} ('m'); the output keeps N, or T and N."
+            step, sequence = (
+                " or ".join(f"[{leading}{shape}]" for shape in cls.step_shapes) for leading in ("", "T, ")
+            )
+            shapes = f"input {step} ('s'), {sequence} ('m'); the output keeps N, or T and N."
             cls.__doc__ = f"{inspect.cleandoc(cls.__doc__)}\n\nShapes: {shapes}"
-
-    @classmethod
-    def _shapes(cls, leading: str = "") -> str:
-        return " or ".join(f"[{leading}{shape}]" for shape in cls.step_shapes)
 
     def check_steps(self, x: Tensor) -> None:
         """Raises: ValueError for a sequence of no steps."""
@@ -85,16 +103,10 @@ class FoldedLayer(StepLayer):
     def check_rank(self, x: Tensor) -> None:
         """Raises: ValueError for an input of the wrong rank in 'm', for a sequence in 's', and for T = 0."""
         is_sequence = self._fits_a_step(x.dim() - 1)
-        if self.step_mode == "m" and not is_sequence:
-            raise ValueError(
-                f"{self._title()}: the input in step_mode 'm' must be {self._shapes('T, ')}, got shape {list(x.shape)}."
-            )
         # Other ranks in 's' are left to torch; a shape that reads as one step and as a sequence is one step.
-        if self.step_mode == "s" and is_sequence and not self._fits_a_step(x.dim()):
-            raise ValueError(
-                f"{self._title()}: the input in step_mode 's' must be {self._shapes()}, got shape {list(x.shape)}; "
-                "is step_mode still 's'?"
-            )
+        fits = is_sequence if self.step_mode == "m" else self._fits_a_step(x.dim()) or not is_sequence
+        if not fits:
+            raise wrong_shape(self, x, self.step_shapes, fits_as_sequence=is_sequence)
         self.check_steps(x)
 
     def spatial_sizes(self, x: Tensor, output_size: Sequence[int] | None) -> Sequence[int] | None:

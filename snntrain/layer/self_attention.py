@@ -14,7 +14,7 @@ from snntrain.base import StepModule
 from snntrain.hooks import step_mode_of, supported_step_modes
 from snntrain.layer.checkpoint_keys import rename_keys, split_keys
 from snntrain.layer.convolution import Conv1d
-from snntrain.layer.fold import StepLayer
+from snntrain.layer.fold import StepLayer, wrong_shape
 from snntrain.layer.normalization import BatchNorm1d
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
@@ -76,13 +76,9 @@ class _SpikingAttention(StepLayer, nn.Module):
         if len(space) in (1, 2) and x.shape[leading] == self.dim:
             self.check_steps(x)
             return space
-        start = "T, N" if self.step_mode == "m" else "N"
-        is_sequence = self.step_mode == "s" and x.dim() in (4, 5) and x.shape[2] == self.dim
-        hint = "; is step_mode still 's'?" if is_sequence else ""
-        raise ValueError(
-            f"{self._title()}: the input in step_mode {self.step_mode!r} must be [{start}, {self.dim}, L] or "
-            f"[{start}, {self.dim}, H, W] (dim = {self.dim} channels), got shape {list(x.shape)}{hint}."
-        )
+        is_sequence = x.dim() in (4, 5) and x.shape[2] == self.dim
+        steps = f"N, {self.dim}, L", f"N, {self.dim}, H, W"
+        raise wrong_shape(self, x, steps, fits_as_sequence=is_sequence, sizes=f" (dim = {self.dim} channels)")
 
     # --- checkpoints of SpikingJelly, in which one convolution makes what the branches do ---------------------------
 
@@ -148,7 +144,6 @@ class SpikingSelfAttention(_SpikingAttention):
         step_mode: 's' or 'm', also of the layers inside.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., ICLR 2023, arXiv 2209.15425 (Spikformer).
     """
 
@@ -186,7 +181,6 @@ class QKAttention(_SpikingAttention):
         Others as in SpikingSelfAttention.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., NeurIPS 2024, arXiv 2403.16552 (QKFormer).
     """
 

@@ -18,7 +18,6 @@ class VotingLayer(StepLayer, nn.Module):
         voting_size: neurons per class, ≥ 1.
 
     Shapes: [N, *, C·voting_size] → [N, *, C] ('s'); [T, N, *, C·voting_size] → [T, N, *, C] ('m').
-    Raises: ValueError for a voting_size out of range, and for a last dim that it does not divide.
     Source: Fang et al., ICCV 2021, arXiv 2007.05785.
     """
 

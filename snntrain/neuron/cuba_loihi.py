@@ -25,6 +25,11 @@ LARGEST_THRESHOLD = 2**17 - 1  # what the chip can hold, in steps of the weights
 _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
 
 
+def alias(state: str) -> property:
+    """lava-dl's name of a state."""
+    return property(lambda node: getattr(node, state), lambda node, value: setattr(node, state, value))
+
+
 @register("neuron")
 class CubaLIFNode(CurrentBasedNode, positional=True):
     """Current-based LIF neuron with Loihi's integer dynamics; FloatCubaLIFNode has the same ones in floating point.
@@ -171,23 +176,8 @@ class CubaLIFNode(CurrentBasedNode, positional=True):
 
     # --- states and settings -----------------------------------------------------------------------------------------
 
-    @property
-    def current_state(self) -> Tensor | float:
-        """The current i, by lava-dl's name."""
-        return self.i
-
-    @current_state.setter
-    def current_state(self, value: Tensor | float) -> None:
-        self.i = value
-
-    @property
-    def voltage_state(self) -> Tensor | float:
-        """The potential v, by lava-dl's name."""
-        return self.v
-
-    @voltage_state.setter
-    def voltage_state(self, value: Tensor | float) -> None:
-        self.v = value
+    current_state = alias("i")
+    voltage_state = alias("v")
 
     @property
     def supported_backends(self) -> tuple[str, ...]:

@@ -36,7 +36,6 @@ class GatedLIFNode(MemoryModule):
         backend: 'auto' or 'torch'; no kernel is generated for it.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'), with inplane [N, inplane, *]; spikes of the same shape.
-    Raises: ValueError for a step beyond T.
     Source: Yao et al. (GLIF), NeurIPS 2022.
     """
 

@@ -181,8 +181,9 @@ def test_a_repeated_step_is_not_copied_and_its_gradient_is_the_sum():
     assert max(kept) == x.untyped_storage().nbytes()
 
 
-@pytest.mark.parametrize("node_class", [neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode])
-@pytest.mark.parametrize("v_reset", [None, 0.0])
+@pytest.mark.parametrize(
+    "node_class, v_reset", [(neuron.IFNode, None), (neuron.LIFNode, 0.0), (neuron.ParametricLIFNode, 0.0)]
+)
 def test_training_with_a_surrogate_of_plain_arithmetic_is_the_same_to_the_last_bit(node_class, v_reset):
     x = torch.randn(4, 700, requires_grad=True)
     trained = []

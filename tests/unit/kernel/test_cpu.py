@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from snntrain import neuron, surrogate
 from snntrain.kernel import Unsupported, make_plan, run
 
-NODES = {
-    "IF, soft reset": lambda: neuron.IFNode(v_reset=None),
-    "LIF": lambda: neuron.LIFNode(tau=2.7, surrogate_function=surrogate.ATan(2.0)),
-    "PLIF": lambda: neuron.ParametricLIFNode(init_tau=1.7, v_reset=-0.1, detach_reset=True),
+ATAN = surrogate.ATan(2.0)
+NODES = {  # test_backend.py runs the first three too: compiling a kernel takes seconds
+    "IF, soft reset": lambda: neuron.IFNode(v_reset=None, surrogate_function=ATAN),
+    "LIF": lambda: neuron.LIFNode(tau=2.7, surrogate_function=ATAN),
+    "PLIF": lambda: neuron.ParametricLIFNode(init_tau=1.7, surrogate_function=ATAN),
     "Izhikevich": lambda: neuron.IzhikevichNode(a=0.3, b=0.4, v_reset=0.2, w_rest=0.05),
-    "KLIF": lambda: neuron.KLIFNode(scale_reset=True),
+    "KLIF": lambda: neuron.KLIFNode(scale_reset=True, v_reset=-0.1, detach_reset=True),
 }
 
 
@@ -96,7 +97,7 @@ def test_a_step_that_is_repeated_is_read_once_and_its_gradient_summed_over_time(
 
 
 def test_the_number_of_threads_changes_no_bit():
-    node = neuron.ParametricLIFNode()
+    node = NODES["PLIF"]()
     x = torch.randn(8, 4, 9000, requires_grad=True)
     found = []
     before = torch.get_num_threads()
@@ -134,39 +135,25 @@ def test_a_second_derivative_is_refused_with_the_way_out():
         torch.autograd.grad(gradient.sum(), x)
 
 
-def test_a_clamp_with_two_bounds_and_a_sign_are_differentiated():
-    def step(x, v):
-        h = (v + x).clamp(-0.5, 0.75)
-        return h * torch.sign(x) + x.abs(), h
-
-    plan = make_plan(step, 1, 0, [], torch.float32)
-    x = torch.tensor([[-1.0, -0.5, -0.0, 0.0, 0.5, 0.75, 2.0, torch.nan]]).repeat(3, 1).requires_grad_()
-    out, (v,), _ = run(plan, x, [0.0], [])
-    steps, state = [], torch.zeros(8)
-    for value in x:
-        y, state = step(value, state)
-        steps.append(y)
-    torch.testing.assert_close(out, torch.stack(steps), rtol=0, atol=0, equal_nan=True)
-    torch.testing.assert_close(v, state, rtol=0, atol=0, equal_nan=True)
-    ours, theirs = (torch.autograd.grad(y.nansum(), x)[0] for y in (out, torch.stack(steps)))
-    torch.testing.assert_close(ours, theirs, equal_nan=True)
-
-
-def test_both_zeros_are_constants_of_their_own():
-    plan = make_plan(lambda x, v: (torch.where(x > 0, 0.0, -0.0), v), 1, 0, [], torch.float32)
-    out, _, _ = run(plan, torch.tensor([[1.0, -1.0]]), [0.0], [])
-    assert torch.signbit(out).tolist() == [[False, True]]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_rounding_is_torchs_also_of_infinities_and_nan(dtype):
-    special = [0.0, -0.0, 0.5, -0.5, 1.5, -1.5, 2.5, 0.99999994, -1e-40, 8388607.5, 3e38, torch.inf, -torch.inf]
-    x = torch.tensor([*special, torch.nan], dtype=dtype)
+def test_operations_are_torchs_also_of_infinities_and_nan(dtype):
+    """Rounding, both zeros as constants of their own, and a clamp with two bounds and a sign with their gradients."""
+    special = [0.0, -0.0, 0.5, -0.5, 0.75, 1.5, -1.5, 2.5, 0.99999994, -1e-40, 8388607.5, 3e38, torch.inf, -torch.inf]
+    x = torch.tensor([[*special, torch.nan]] * 3, dtype=dtype, requires_grad=True)
 
-    def step(x: Tensor, *unused: Tensor) -> tuple[Tensor, ...]:
-        x = x.detach()
-        return x, x.floor(), x.ceil(), x.trunc(), x.round()
+    def step(x: Tensor, v: Tensor, *unused: Tensor) -> tuple[Tensor, ...]:
+        h = (v + x).clamp(-0.5, 0.75)
+        d = x.detach()
+        exact = d.floor(), d.ceil(), d.trunc(), d.round(), torch.where(d > 0, 0.0, -0.0).to(dtype)
+        return h * torch.sign(x) + x.clamp(max=2.0).abs(), h, *exact
 
-    _, ours, _ = run(make_plan(step, 4, 0, [], dtype), x.unsqueeze(0), [0.0] * 4, [])
-    for one, other in zip(ours, step(x)[1:], strict=True):
-        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    out, last, _ = run(make_plan(step, 6, 0, [], dtype), x, [0.0] * 6, [])
+    outputs, states = [], [torch.zeros(len(special) + 1, dtype=dtype)] * 6
+    for value in x:
+        y, *states = step(value, *states)
+        outputs.append(y)
+    for ours, theirs in zip([out, *last], [torch.stack(outputs), *states], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.0, atol=0.0, equal_nan=True)
+    assert torch.equal(torch.signbit(last[-1]), torch.signbit(states[-1]))
+    ours, theirs = (torch.autograd.grad(y.nansum(), x)[0] for y in (out, torch.stack(outputs)))
+    torch.testing.assert_close(ours, theirs, equal_nan=True)

@@ -254,15 +254,13 @@ WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in (
 
 
 @needs_nvcc
-def test_it_compiles_and_its_arithmetic_is_ieee(tmp_path):
-    """All in one run of nvcc."""
-    sources = [source(planned(NODES[name](), torch.float32)[0], torch.float32, 1) for name in WITHOUT_EXP]
-    for io in (torch.float64, *HALVES):
-        dtype = torch.float64 if io == torch.float64 else torch.float32
-        plans = [planned(NODES[name](), dtype)[0] for name in ("LIF", "PLIF")]
-        sources += [source(plan, io, 2 if io in HALVES else 1) for plan in plans]
-    ptx = assembly(tmp_path, sources, "sm_90", "-cubin")
-    assert len(re.findall(r"\.entry", ptx)) == 2 * len(sources)
+@pytest.mark.parametrize("io", [torch.float32, torch.float64, *HALVES], ids=str)
+def test_it_compiles_and_its_arithmetic_is_ieee(tmp_path, io):
+    names = WITHOUT_EXP if io == torch.float32 else ["LIF", "PLIF"]
+    dtype = torch.float64 if io == torch.float64 else torch.float32
+    plans = [planned(NODES[name](), dtype)[0] for name in names]
+    ptx = assembly(tmp_path, [source(plan, io, 2 if io in HALVES else 1) for plan in plans], "sm_90", "-cubin")
+    assert len(re.findall(r"\.entry", ptx)) == 2 * len(plans)
     assert "div.rn" in ptx and not forbidden(ptx)
 
 

@@ -377,6 +377,3 @@ class StatefulEncoder(MemoryModule):
             )
         self.t += 1
         return self.sequence[self.t - 1]
-
-    def extra_repr(self) -> str:
-        return f"T={self.T}"

@@ -87,9 +87,6 @@ class TemporalWiseAttention(_SequenceAttention):
         rename_keys(state_dict, prefix, {"sharedMLP.": "gate."})  # SpikingJelly's
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
-    def extra_repr(self) -> str:
-        return f"T={self.T}, reduction={self.reduction}, dimension={self.dimension}, {super().extra_repr()}"
-
 
 @register("layer")
 class MultiDimensionalAttention(_SequenceAttention):
@@ -141,7 +138,3 @@ class MultiDimensionalAttention(_SequenceAttention):
         for key in rename_keys(state_dict, prefix, {"ta.sharedMLP.": "time_gate.", "ca.sharedMLP.": "channel_gate."}):
             state_dict[key] = state_dict[key].flatten(1)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-    def extra_repr(self) -> str:
-        own = f"T={self.T}, C={self.C}, reduction_t={self.reduction_t}, reduction_c={self.reduction_c}"
-        return f"{own}, kernel_size={self.kernel_size}, {super().extra_repr()}"

@@ -10,7 +10,16 @@ from torch import Tensor, fx
 from snntrain.base import StepModule, map_tensors
 from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
 from snntrain.layer.constructor import constructor_with_step_mode, parameters_of_torch
+from snntrain.module_settings import settings_of
 from snntrain.signature import merge_signature
+
+# Shapes of one step by the end of the name of torch's class.
+_SHAPES_OF_TORCH = {
+    "BatchNorm1d": ("N, C", "N, C, L"),
+    "1d": ("N, C, L",),
+    "2d": ("N, C, H, W",),
+    "3d": ("N, C, D, H, W",),
+}
 
 
 def wrong_shape(
@@ -41,7 +50,8 @@ class StepLayer(StepModule):
     from step_shapes.
     """
 
-    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
+    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none. Where
+    # torch's class says the number of dims in its name, they need not be written.
     step_shapes: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # editors cannot see the constructors that are made below
@@ -50,6 +60,10 @@ class StepLayer(StepModule):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if not cls.step_shapes:
+            names = [base.__name__ for base in cls.__mro__ if base.__module__.startswith("torch.nn.")]
+            found = (shapes for end, shapes in _SHAPES_OF_TORCH.items() if any(name.endswith(end) for name in names))
+            cls.step_shapes = next(found, ())
         constructor = vars(cls).get("__init__")
         if constructor is not None and "common" in inspect.signature(constructor).parameters:
             merge_signature(cls, positional=True)
@@ -70,7 +84,11 @@ class StepLayer(StepModule):
             raise ValueError(f"{self._title()}: a sequence needs T ≥ 1 steps, got shape {list(x.shape)}.")
 
     def extra_repr(self) -> str:
-        return ", ".join(filter(None, [super().extra_repr(), f"step_mode={self.step_mode}"]))
+        """torch's text where it has one, else the arguments; then the step mode."""
+        settings = settings_of(self) | {"step_mode": self.step_mode}
+        torchs = super().extra_repr()
+        own = [f"{name}={value}" for name, value in settings.items() if not torchs or name == "step_mode"]
+        return ", ".join(filter(None, [torchs, *own]))
 
 
 class FoldedLayer(StepLayer):

@@ -31,7 +31,14 @@ class _SpikingAttention(StepLayer, nn.Module):
     #: Names of the branches that read the input.
     branches: tuple[str, ...]
 
-    def __init__(self, dim: int, num_heads: int, backend: str, neuron: NeuronFactory | None, step_mode: str) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        backend: str = "auto",
+        neuron: NeuronFactory | None = None,
+        step_mode: str = "m",
+    ) -> None:
         super().__init__()
         self.dim = integer(self, "dim", dim, at_least=1)
         self.num_heads = integer(self, "num_heads", num_heads, at_least=1)
@@ -115,9 +122,6 @@ class _SpikingAttention(StepLayer, nn.Module):
         for child in self.children():
             functional.set_step_mode(child, value)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, num_heads={self.num_heads}, {super().extra_repr()}"
-
 
 def _default_neuron(v_threshold: float = 1.0) -> nn.Module:
     return LIFNode(tau=2.0, v_threshold=v_threshold, detach_reset=True)
@@ -150,16 +154,6 @@ class SpikingSelfAttention(_SpikingAttention):
     branches = ("q", "k", "v")
     SCALE = 0.125
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        backend: str = "auto",
-        neuron: NeuronFactory | None = None,
-        step_mode: str = "m",
-    ) -> None:
-        super().__init__(dim, num_heads, backend, neuron, step_mode)
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         channels, tokens = q.shape[-2:]
         # The product is associative, and exact for spikes in float32: take the smaller square matrix, of channels or of
@@ -186,21 +180,10 @@ class QKAttention(_SpikingAttention):
 
     branches = ("q", "k")
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        qka_type: str = "token",
-        backend: str = "auto",
-        neuron: NeuronFactory | None = None,
-        step_mode: str = "m",
-    ) -> None:
-        super().__init__(dim, num_heads, backend, neuron, step_mode)
+    def __init__(self, dim: int, num_heads: int = 8, qka_type: str = "token", **common: Any) -> None:
+        super().__init__(dim=dim, num_heads=num_heads, **common)
         self.qka_type = choice(self, "qka_type", qka_type, ("token", "channel"))
 
     def attend(self, q: Tensor, k: Tensor) -> Tensor:
         total = q.sum(-2 if self.qka_type == "token" else -1, keepdim=True)
         return (self.attention_neuron(total) * k).flatten(-3, -2)
-
-    def extra_repr(self) -> str:
-        return f"qka_type={self.qka_type}, {super().extra_repr()}"

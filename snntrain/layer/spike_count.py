@@ -47,9 +47,6 @@ class _SlotLayer(SequenceModule, StepLayer, nn.Module):
         """The conversion itself."""
         raise NotImplementedError
 
-    def extra_repr(self) -> str:
-        return f"num_slots={self.num_slots}, always_convert={self.always_convert}, {super().extra_repr()}"
-
 
 @register("layer")
 class SpikeCountToBinary(_SlotLayer):

@@ -9,7 +9,7 @@ from snntrain.arguments import flag, integer, invalid, real
 from snntrain.base import MemoryModule, SequenceModule, StateMismatchError
 from snntrain.functional import steps_of
 from snntrain.layer.checkpoint_keys import rename_keys
-from snntrain.layer.fold import FoldedLayer
+from snntrain.layer.fold import FoldedLayer, wrong_shape
 from snntrain.layer.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchStatistics, FoldedBatchNorm
 from snntrain.registry import register
 
@@ -62,21 +62,15 @@ class ThresholdDependentBatchNorm(SequenceModule, FoldedBatchNorm):
 class ThresholdDependentBatchNorm1d(ThresholdDependentBatchNorm, nn.BatchNorm1d):
     """ThresholdDependentBatchNorm of vectors and signals: [T, N, C] or [T, N, C, L]."""
 
-    step_shapes = BatchNorm1d.step_shapes
-
 
 @register("layer")
 class ThresholdDependentBatchNorm2d(ThresholdDependentBatchNorm, nn.BatchNorm2d):
     """ThresholdDependentBatchNorm of images: [T, N, C, H, W]."""
 
-    step_shapes = BatchNorm2d.step_shapes
-
 
 @register("layer")
 class ThresholdDependentBatchNorm3d(ThresholdDependentBatchNorm, nn.BatchNorm3d):
     """ThresholdDependentBatchNorm of volumes: [T, N, C, D, H, W]."""
-
-    step_shapes = BatchNorm3d.step_shapes
 
 
 # --- weights per time step -------------------------------------------------------------------------------------------
@@ -176,21 +170,15 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
 class TemporalEffectiveBatchNorm1d(TemporalEffectiveBatchNorm, nn.BatchNorm1d):
     """TemporalEffectiveBatchNorm of vectors and signals: [N, C] or [N, C, L] ('s'), [T, N, C] or [T, N, C, L] ('m')."""
 
-    step_shapes = BatchNorm1d.step_shapes
-
 
 @register("layer")
 class TemporalEffectiveBatchNorm2d(TemporalEffectiveBatchNorm, nn.BatchNorm2d):
     """TemporalEffectiveBatchNorm of images: [N, C, H, W] ('s'), [T, N, C, H, W] ('m')."""
 
-    step_shapes = BatchNorm2d.step_shapes
-
 
 @register("layer")
 class TemporalEffectiveBatchNorm3d(TemporalEffectiveBatchNorm, nn.BatchNorm3d):
     """TemporalEffectiveBatchNorm of volumes: [N, C, D, H, W] ('s'), [T, N, C, D, H, W] ('m')."""
-
-    step_shapes = BatchNorm3d.step_shapes
 
 
 #: SpikingJelly's name of the base class.
@@ -229,6 +217,12 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
     def _initialize(self, *arguments: Any) -> None:
         super(MemoryModule, self).__init__()
         self.bn = nn.ModuleList(_NormOfOneStep(*arguments) for _ in range(self.T))
+
+    def check_rank(self, x: Tensor) -> None:
+        """Raises: ValueError for a wrong rank also in 's', of which the norms of the steps know nothing."""
+        super().check_rank(x)
+        if self.step_mode == "s" and not self._fits_a_step(x.dim()):
+            raise wrong_shape(self, x, self.step_shapes, fits_as_sequence=False)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.bn[self.t](x)

@@ -41,6 +41,3 @@ class VotingLayer(StepLayer, nn.Module):
     def vote(self, x: Tensor) -> Tensor:
         """Means over the groups of the last dim."""
         return x.unflatten(-1, (x.shape[-1] // self.voting_size, self.voting_size)).mean(-1)
-
-    def extra_repr(self) -> str:
-        return f"voting_size={self.voting_size}, {super().extra_repr()}"

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import integer, invalid, real
-from snntrain.base import MemoryModule
 from snntrain.neuron.cuba import CurrentBasedNode
 from snntrain.neuron.cuba_arithmetic import (
     DECAY_BITS,
@@ -123,12 +122,8 @@ class CubaLIFNode(CurrentBasedNode, positional=True):
         margin = _LEAST if is_power_of_two(self.scale) else 0.5 / self.s_scale
         return self.surrogate_function(h - self.threshold_mantissa / self.scale - margin)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm is None:
-            return super().forward(x)
-        if self.backend == "fused":
-            raise self._not_fused("its norm mixes neurons")
-        return MemoryModule.forward(self, x)
+    def reason_against_fusion(self) -> str | None:
+        return super().reason_against_fusion() if getattr(self, "norm", None) is None else "its norm mixes neurons"
 
     # --- parameters of the chip --------------------------------------------------------------------------------------
 
@@ -178,7 +173,3 @@ class CubaLIFNode(CurrentBasedNode, positional=True):
 
     current_state = alias("i")
     voltage_state = alias("v")
-
-    @property
-    def supported_backends(self) -> tuple[str, ...]:
-        return super().supported_backends if self.norm is None else ("torch",)

@@ -289,10 +289,10 @@ def test_a_norm_acts_on_the_current_that_reaches_the_potential_and_not_on_the_on
 
 
 def test_a_norm_cannot_be_fused():
-    node = CubaLIFNode(0.5, 0.0, norm=Halved())
-    node.backend = "fused"
-    with pytest.raises(ValueError, match=r"^CubaLIFNode: backend 'fused' cannot serve .*: its norm mixes neurons"):
-        node(torch.zeros(1))
+    node, early = CubaLIFNode(0.5, 0.0, norm=Halved()), CubaLIFNode(0.5, 0.0, norm=Halved(), backend="fused")
+    for use in (lambda: setattr(node, "backend", "fused"), lambda: early(torch.zeros(1))):
+        with pytest.raises(ValueError, match=r"^CubaLIFNode: backend 'fused' cannot serve .*: its norm mixes neurons"):
+            use()
     with pytest.raises(ValueError, match=r"^CubaLIFNode: norm must be a module .*, once, got Halved\(\)"):
         node.attach_norm(Halved())
 

@@ -2,58 +2,34 @@
 
 import pytest
 import torch
-from loop_of_steps import LAYOUTS, looped, planned
+from loop_of_steps import (
+    LAYOUTS,
+    NODES,
+    assert_a_repeated_step_is_read_once,
+    assert_kernel_is_loop,
+    looped,
+    planned,
+)
 from torch import Tensor, nn
 
-from snntrain import neuron, surrogate
+from snntrain import neuron
 from snntrain.kernel import Unsupported, make_plan, run
 
-ATAN = surrogate.ATan(2.0)
-NODES = {  # test_backend.py runs the first three too: compiling a kernel takes seconds
-    "IF, soft reset": lambda: neuron.IFNode(v_reset=None, surrogate_function=ATAN),
-    "LIF": lambda: neuron.LIFNode(tau=2.7, surrogate_function=ATAN),
-    "PLIF": lambda: neuron.ParametricLIFNode(init_tau=1.7, surrogate_function=ATAN),
-    "Izhikevich": lambda: neuron.IzhikevichNode(a=0.3, b=0.4, v_reset=0.2, w_rest=0.05),
-    "KLIF": lambda: neuron.KLIFNode(scale_reset=True, v_reset=-0.1, detach_reset=True),
-}
 
-
-def fused(node: nn.Module, x: Tensor, store: bool = False):
+def fused(node: nn.Module, x: Tensor):
     plan, parameters = planned(node, x.dtype)
-    node.reset()
-    return run(plan, x, [getattr(node, name) for name in node.state_names], parameters, store)
+    return run(plan, x, [getattr(node, name) for name in node.state_names], parameters)
 
 
-def loop(node: nn.Module, x: Tensor):
-    node.step_mode, node.store_v_seq = "m", True
-    node.reset()
-    return node(x), [getattr(node, name) for name in node.state_names], node.v_seq
-
-
-@pytest.mark.parametrize("node", NODES.values(), ids=NODES)
-def test_a_kernel_computes_what_the_loop_computes(node):
-    node = node()
-    torch.manual_seed(0)
-    x = (1.5 * torch.randn(20, 3, 3000)).requires_grad_()  # three chunks of steps, several blocks of neurons
-    weights = torch.randn(3, *x.shape)
-    gradients, values = [], []
-    for spikes, states, v_seq in (_with_sequence(fused(node, x, store=True)), loop(node, x)):
-        loss = (weights[0] * spikes).sum() + (weights[1] * v_seq).sum() + sum((weights[2, 0] * s).sum() for s in states)
-        gradients.append(torch.autograd.grad(loss, [x, *node.parameters()]))
-        values.append([spikes, v_seq, *states])
-    for ours, theirs in zip(*values, strict=True):
-        assert torch.equal(ours, theirs)
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
-
-
-def _with_sequence(result):
-    spikes, states, sequences = result
-    return spikes, states, sequences[0]
+# test_backend.py runs the first three too: compiling a kernel takes seconds.
+@pytest.mark.parametrize("name", ["IF, soft reset", "LIF", "PLIF", "Izhikevich", "KLIF"])
+def test_a_kernel_computes_what_the_loop_computes(name):
+    x = 1.5 * torch.randn(20, 3, 3000)  # three chunks of steps, several blocks of neurons
+    assert_kernel_is_loop(NODES[name](), x, rtol=1e-4)
 
 
 def test_the_gradient_reaches_the_initial_state_and_sequences_may_be_cut_in_two():
-    node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
+    node = NODES["LIF"]()
     plan, parameters = planned(node, torch.float64)
     x = torch.randn(6, 2, 5, dtype=torch.float64)
     v = torch.rand(2, 5, dtype=torch.float64, requires_grad=True)
@@ -70,30 +46,12 @@ def test_the_gradient_reaches_the_initial_state_and_sequences_may_be_cut_in_two(
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_memory_layout_of_the_input_changes_nothing(layout):
-    node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
-    leaf = layout(torch.randn(4, 2, 6, 8, 8)).detach().requires_grad_()
-    spikes, _, _ = fused(node, leaf)
-    reference, _, _ = fused(node, leaf.contiguous())
-    assert torch.equal(spikes, reference)
-    weights = torch.randn_like(reference)
-    for ours, theirs in zip(
-        torch.autograd.grad((spikes * weights).sum(), leaf),
-        torch.autograd.grad((reference * weights).sum(), leaf),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    assert_kernel_is_loop(NODES["LIF"](), layout(torch.randn(4, 2, 6, 8, 8)))
 
 
 def test_a_step_that_is_repeated_is_read_once_and_its_gradient_summed_over_time():
-    node = neuron.LIFNode(surrogate_function=surrogate.ATan(2.0))
-    plan, parameters = planned(node, torch.float32)
-    x = torch.randn(2, 6, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
-    spikes, (v,), _ = run(plan, x, [0.0], parameters, repeats=5)
-    expected, (v_expected,), _ = run(plan, x.expand(5, -1, -1, -1, -1), [0.0], parameters)
-    assert torch.equal(spikes, expected) and torch.equal(v, v_expected)
-    weights = torch.randn_like(spikes)
-    (ours,), (theirs,) = (torch.autograd.grad((s * weights).sum(), x) for s in (spikes, expected))
-    torch.testing.assert_close(ours, theirs)
+    x = torch.randn(2, 6, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert_a_repeated_step_is_read_once(NODES["LIF"](), x, T=5)
 
 
 def test_the_number_of_threads_changes_no_bit():

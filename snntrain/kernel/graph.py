@@ -229,7 +229,15 @@ class _Recorder(TorchDispatchMode):
         for name in self.unsupported:
             if name in needed:
                 raise self.unsupported[name]
-        return Graph(self.inputs, tuple(op for name, op in self.operations.items() if name in needed), outputs)
+        # Numbered anew: equal steps then share a kernel, whatever else was traced beside them.
+        kept = [operation for name, operation in self.operations.items() if name in needed]
+        names = {operation.name: f"t{index}" for index, operation in enumerate(kept, 1)}
+
+        def renamed(values: Sequence[Value]) -> tuple[Value, ...]:
+            return tuple(names.get(value, value) for value in values)
+
+        operations = tuple(Operation(names[o.name], o.op, renamed(o.arguments)) for o in kept)
+        return Graph(self.inputs, operations, renamed(outputs))
 
 
 def _memory(x: Tensor) -> int:

@@ -36,12 +36,7 @@ _NOT_READ = {
 
 
 def plan_for(node: Any, x: Tensor) -> Plan | str:
-    """The plan that serves a call of node with x, or the reason why there is none.
-
-    Args:
-        node: a BaseNode.
-        x: its input, checked.
-    """
+    """The plan that serves a call of node, a BaseNode, with x, or the reason why there is none."""
     reason = node.reason_against_fusion() or _reason_against_call(node, x)
     if reason:
         return reason

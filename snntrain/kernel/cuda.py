@@ -146,9 +146,7 @@ def _function(text: str, kernel: str, device: int) -> Any:
 def binary(text: str, capability: int) -> bytes:
     """Machine code of a generated source from the cache on disk, compiled if it is not there or damaged.
 
-    Args:
-        text: the source.
-        capability: of the GPU, as in sm_90.
+    The capability of the GPU is that of its name, as in sm_90.
     """
     from cupy.cuda import nvrtc
 

@@ -6,7 +6,6 @@ parameters and buffers, so it never reaches a state_dict; it is created at the f
 
 import contextlib
 import copy
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from snntrain import leftover
 from snntrain.arguments import invalid
-from snntrain.module_settings import settings_of
+from snntrain.module_settings import path_in_running_model, settings_of
 
 STEP_MODES = ("s", "m")
 
@@ -33,6 +32,9 @@ class StepModule:
     #: functional.set_step_mode does not enter it.
     keeps_children_in_s = False
 
+    #: Why it supports one step mode only, as a clause for the error text; '' says just that.
+    reason_for_step_mode = ""
+
     def supported_step_mode(self) -> tuple[str, ...]:
         """The step modes this module can be switched to."""
         return STEP_MODES
@@ -46,10 +48,9 @@ class StepModule:
         if value not in STEP_MODES:
             raise invalid(self, "step_mode", "'s' (one step) or 'm' (a sequence)", value)
         if value not in self.supported_step_mode():
-            raise ValueError(
-                f"{type(self).__name__}: step_mode {value!r} is not supported, it runs in "
-                f"{' or '.join(map(repr, self.supported_step_mode()))} only."
-            )
+            supported = " or ".join(map(repr, self.supported_step_mode()))
+            reason = self.reason_for_step_mode or f"it runs in {supported} only"
+            raise ValueError(f"{type(self).__name__}: step_mode {value!r} is not supported, {reason}.")
         self._step_mode = value
 
     @property
@@ -68,10 +69,26 @@ class StepModule:
         named = {} if options is None or isinstance(options, fx.Proxy) else options
         return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self) or "itself", inputs, named)
 
+    def check_sequence(self, x: Tensor, leading: int = 1) -> None:
+        """Raises: ValueError unless x has so many leading dims, of which the first is T ≥ 1 steps."""
+        if x.dim() < leading or x.shape[0] == 0:
+            raise ValueError(
+                f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
+            )
+
     def _title(self) -> str:
         """Class, and place in the running model, for error texts."""
         path = path_in_running_model(self)
         return f"{path} ({type(self).__name__})" if path else type(self).__name__
+
+
+class SequenceModule(StepModule):
+    """Mixin for modules that run whole sequences only."""
+
+    _step_mode = "m"
+
+    def supported_step_mode(self) -> tuple[str, ...]:
+        return ("m",)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
@@ -116,17 +133,6 @@ def autocast_off(device: torch.device) -> contextlib.AbstractContextManager:
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
-
-
-def path_in_running_model(module: nn.Module) -> str:
-    """Dotted path of module inside the outermost module now being called, '' if none contains it. For error texts."""
-    path, frame = "", sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, nn.Module) and owner is not module:
-            path = next((name for name, child in owner.named_modules() if child is module), path)
-        frame = frame.f_back
-    return path
 
 
 def _in_state_dtype(value: Tensor) -> Tensor:
@@ -322,10 +328,8 @@ class MemoryModule(StepModule, nn.Module):
             raise ValueError(
                 f"{self._title()}: the input has dtype {x.dtype}; cast spikes to a float dtype first, e.g. x.float()."
             )
-        if self.step_mode == "m" and (x.dim() == 0 or x.shape[0] == 0):
-            raise ValueError(
-                f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
-            )
+        if self.step_mode == "m":
+            self.check_sequence(x)
 
     def forward(self, x: Tensor, *more: Any, **options: Any) -> Any:
         """x and more are inputs of a step, or sequences of them in 'm'; options reach every step as they are.

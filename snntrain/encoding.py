@@ -112,7 +112,6 @@ class DirectEncoder(Encoder):
     Takes any values and any dtype.
 
     Shapes: x [N, *] → [T, N, *], a view that repeats x without copying it.
-    Raises: ValueError if T < 1.
     Source: Rueckauer et al., Front. Neurosci. 2017; Wu et al., AAAI 2019.
     """
 
@@ -130,7 +129,6 @@ class FramesEncoder(Encoder):
     """Present one frame per step, of data that comes in T frames.
 
     Shapes: x [N, T, *] → [T, N, *], a view.
-    Raises: ValueError if x has another number of frames than T, for an integer input, and if T < 1.
     """
 
     def check_input(self, x: Tensor) -> None:
@@ -155,7 +153,6 @@ class PoissonEncoder(Encoder):
     device; those of a longer sequence begin as those of a shorter one do.
 
     Shapes: x [N, *], values in [0, 1] → spikes [T, N, *].
-    Raises: ValueError if a value lies outside [0, 1], for an integer input, if T < 1, and unless there are N seeds.
     Source: Heeger, Poisson Model of Spike Generation, 2000; Diehl & Cook 2015.
     """
 
@@ -185,7 +182,6 @@ class PeriodicEncoder(Encoder):
     all. An input of 1/p fires at every p-th step: as few such fractions are floats, x counts as the next larger float.
 
     Shapes: x [N, *], values in [0, 1] → spikes [T, N, *].
-    Raises: ValueError if a value lies outside [0, 1], for an integer input, and if T < 1.
     Source: the sum is the integrate-and-fire neuron with soft reset, as in Rueckauer et al., Front. Neurosci. 2017.
     """
 
@@ -213,7 +209,6 @@ class LatencyEncoder(Encoder):
         function: 'linear' or 'log', which spreads small values over most of the sequence.
 
     Shapes: x [N, *], values in [0, 1] → spikes [T, N, *], one of each value.
-    Raises: ValueError if a value lies outside [0, 1], for an integer input, if T < 1, and for another function.
     Source: Thorpe, Delorme & Van Rullen, Neural Networks 14, 2001 (linear); Hopfield, Nature 376, 1995 (log).
     """
 
@@ -249,7 +244,6 @@ class WeightedPhaseEncoder(Encoder):
         weighted: scale each spike by the weight of its digit, 2^−(1 + k), so that the K of a period add up to x.
 
     Shapes: x [N, *], values in [0, 1] → [T, N, *]: spikes, or 2^−(1 + k) and 0 if weighted.
-    Raises: ValueError if a value lies outside [0, 1], for an integer input, if T < 1 or not a multiple of phases.
     Source: Kim et al., Deep neural networks with weighted spikes, Neurocomputing 311, 2018.
     """
 
@@ -302,8 +296,6 @@ class PopulationEncoder(Encoder):
         beta: β > 0; the larger, the narrower the fields.
 
     Shapes: x [N, C, *] → spikes [T, N, C·m, *], the m neurons of a channel side by side; x [N] → [T, N, m].
-    Raises: ValueError if a value lies outside [x_min, x_max], for an integer input or one without samples' dimension,
-        if T < 1, and naming an argument out of its range.
     Source: Bohte, Kok & La Poutré, Neurocomputing 48, 2002, with m = 15, β = 1.5 and 10 steps.
     """
 
@@ -356,8 +348,7 @@ class StatefulEncoder(MemoryModule):
         T: number of time steps, ≥ 1.
 
     Shapes: x [N, *] → [N, *encoded_shape].
-    Raises: ValueError as the encoder does; StateMismatchError if the batch changes in size before a reset;
-        RuntimeError at a call after the last step.
+    Raises: StateMismatchError if the batch changes in size before a reset; RuntimeError at a call after the last step.
     """
 
     def __init__(self, encoder: nn.Module, T: int) -> None:
@@ -386,6 +377,3 @@ class StatefulEncoder(MemoryModule):
             )
         self.t += 1
         return self.sequence[self.t - 1]
-
-    def extra_repr(self) -> str:
-        return f"T={self.T}"

@@ -1,7 +1,8 @@
-"""What a module prints of itself."""
+"""What a module tells of itself: its settings, and its place in a model."""
 
 import inspect
 import math
+import sys
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,3 +32,14 @@ def _present_value(value: Any) -> Any:
         return math.nan
     low, high = value.min().item(), value.max().item()
     return low if low == high else f"{low:g}…{high:g}"
+
+
+def path_in_running_model(module: nn.Module) -> str:
+    """Dotted path of module inside the outermost module now being called, '' if none contains it. For error texts."""
+    path, frame = "", sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner is not module:
+            path = next((name for name, child in owner.named_modules() if child is module), path)
+        frame = frame.f_back
+    return path

@@ -10,7 +10,7 @@ Every constructor takes `spiking` last and raises ValueError for a value outside
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -321,30 +321,24 @@ class MultiLevelSpikeCount(SurrogateFunction):
 # --- SpikingJelly's functions: sigmoid.apply(x, alpha) ---------------------------------------------------------------
 
 
-class _Function:
-    """A surrogate in the form of an autograd function: `apply(x, *parameters)`."""
-
-    def __init__(self, surrogate: type[SurrogateFunction]) -> None:
-        self.surrogate = surrogate
-
-    def apply(self, x: Tensor, *parameters: Any) -> Tensor:
-        """Spikes of x with the surrogate gradient; parameters as the class takes them."""
-        return self.surrogate.spiking_function(x, *parameters)
+def _function(surrogate: type[SurrogateFunction]) -> SimpleNamespace:
+    """A surrogate in the form of an autograd function: `apply(x, *parameters)`, with those of its constructor."""
+    return SimpleNamespace(surrogate=surrogate, apply=surrogate.spiking_function)
 
 
-piecewise_quadratic = _Function(PiecewiseQuadratic)
-piecewise_exp = _Function(PiecewiseExp)
-sigmoid = _Function(Sigmoid)
-soft_sign = _Function(SoftSign)
-super_spike = _Function(SuperSpike)
-atan = _Function(ATan)
-nonzero_sign_log_abs = _Function(NonzeroSignLogAbs)
-erf = _Function(Erf)
-piecewise_leaky_relu = _Function(PiecewiseLeakyReLU)
-squarewave_fourier_series = _Function(SquarewaveFourierSeries)
-s2nn = _Function(S2NN)
-q_pseudo_spike = _Function(QPseudoSpike)
-leaky_k_relu = _Function(LeakyKReLU)
-fake_numerical_gradient = _Function(FakeNumericalGradient)
-log_tailed_relu = _Function(LogTailedReLU)
-rect = _Function(Rect)
+piecewise_quadratic = _function(PiecewiseQuadratic)
+piecewise_exp = _function(PiecewiseExp)
+sigmoid = _function(Sigmoid)
+soft_sign = _function(SoftSign)
+super_spike = _function(SuperSpike)
+atan = _function(ATan)
+nonzero_sign_log_abs = _function(NonzeroSignLogAbs)
+erf = _function(Erf)
+piecewise_leaky_relu = _function(PiecewiseLeakyReLU)
+squarewave_fourier_series = _function(SquarewaveFourierSeries)
+s2nn = _function(S2NN)
+q_pseudo_spike = _function(QPseudoSpike)
+leaky_k_relu = _function(LeakyKReLU)
+fake_numerical_gradient = _function(FakeNumericalGradient)
+log_tailed_relu = _function(LogTailedReLU)
+rect = _function(Rect)

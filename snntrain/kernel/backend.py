@@ -36,13 +36,8 @@ _NOT_READ = {
 
 
 def plan_for(node: Any, x: Tensor) -> Plan | str:
-    """The plan that serves a call of node with x, or the reason why there is none.
-
-    Args:
-        node: a BaseNode.
-        x: its input, checked.
-    """
-    reason = reason_against(node) or _reason_against_call(node, x)
+    """The plan that serves a call of node, a BaseNode, with x, or the reason why there is none."""
+    reason = node.reason_against_fusion() or _reason_against_call(node, x)
     if reason:
         return reason
     dtype = state_dtype(x.dtype)
@@ -61,7 +56,7 @@ def plan_for(node: Any, x: Tensor) -> Plan | str:
 
 
 def reason_against(node: Any) -> str | None:
-    """The reason why no call of this neuron can be fused, whatever its input; None if there is none."""
+    """Why no kernel can be generated from the step of this neuron; None if there is no such reason."""
     if node.overrides_hooks():
         return f"{type(node).__name__} replaces hooks of the step, which only the loop calls; define charge or step"
     if not isinstance(node.surrogate_function, SurrogateFunction):

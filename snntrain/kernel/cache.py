@@ -12,7 +12,7 @@ from types import ModuleType
 from snntrain import cache_folder
 from snntrain.files import write_text
 
-_LARGEST = 256  # kernels kept; the least recently used go first
+_LARGEST = 256  # kernels kept of each kind; the least recently used go first
 
 _loaded: dict[str, ModuleType] = {}
 
@@ -60,7 +60,7 @@ def _stored(name: str, source: str) -> Path | None:
             if not _holds(root / name, source):
                 shutil.rmtree(root / name, ignore_errors=True)
                 write_text(root / name / f"{name}.py", source)
-                _drop_oldest(root)
+                drop_oldest(root, "kernel_*")
             return _used(root / name)
     return None
 
@@ -105,8 +105,8 @@ def _import(name: str, file: Path) -> ModuleType:
     return loaded
 
 
-def _drop_oldest(root: Path) -> None:
+def drop_oldest(root: Path, names: str = "*") -> None:
+    """Remove what was used least recently of the kernels in a folder, if there are too many."""
     with contextlib.suppress(OSError):
-        kernels = sorted(root.glob("kernel_*"), key=lambda place: place.stat().st_mtime)
-        for place in kernels[:-_LARGEST]:
-            shutil.rmtree(place, ignore_errors=True)
+        for kernel in sorted(root.glob(names), key=lambda path: path.stat().st_mtime)[:-_LARGEST]:
+            shutil.rmtree(kernel, ignore_errors=True) if kernel.is_dir() else kernel.unlink(missing_ok=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from snntrain import cache_folder
 from snntrain.files import replacing
+from snntrain.kernel import cache
 from snntrain.kernel.call import Gradients, Inputs, Results
-from snntrain.kernel.cuda_source import BLOCK, IO, source
-from snntrain.kernel.cuda_source import chunk_length as _chunk_length
+from snntrain.kernel.cuda_source import BLOCK, IO, chunk_length, source
 from snntrain.kernel.plan import Plan
 
 __all__ = ["BLOCK", "IO_DTYPES", "backward", "chunk_length", "forward", "unavailable"]
@@ -25,8 +25,6 @@ IO_DTYPES = tuple(IO)  # any of them with either dtype of the plan
 # NVRTC by way of cupy.cuda.nvrtc and not of cupy.RawModule, which appends -ftz=true: with denormal numbers flushed to
 # zero, a decaying potential would no longer be torch's.
 OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
-_LARGEST = 256  # binaries kept on disk; the least recently used go first
-
 _functions: dict[tuple[str, str, int], Any] = {}
 
 
@@ -47,11 +45,6 @@ def unavailable() -> str | None:
     except Exception as error:  # a cupy made for another CUDA fails in many ways
         return f"cupy cannot be used ({str(error).strip() or type(error).__name__})"
     return None
-
-
-def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
-    """Steps between two kept states: what a thread holds in registers, whatever T."""
-    return _chunk_length(plan, io)
 
 
 def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
@@ -153,9 +146,7 @@ def _function(text: str, kernel: str, device: int) -> Any:
 def binary(text: str, capability: int) -> bytes:
     """Machine code of a generated source from the cache on disk, compiled if it is not there or damaged.
 
-    Args:
-        text: the source.
-        capability: of the GPU, as in sm_90.
+    The capability of the GPU is that of its name, as in sm_90.
     """
     from cupy.cuda import nvrtc
 
@@ -173,7 +164,7 @@ def binary(text: str, capability: int) -> bytes:
     if own is not None:
         with contextlib.suppress(OSError), replacing(own / "cuda" / name) as temporary:
             temporary.write_bytes(hashlib.sha256(code).digest() + code)
-        _drop_oldest(own / "cuda")
+        cache.drop_oldest(own / "cuda")
     return code
 
 
@@ -206,9 +197,3 @@ def _compiled(text: str, capability: int) -> bytes:
     finally:
         nvrtc.destroyProgram(program)
     return code if isinstance(code, bytes) else code.encode()
-
-
-def _drop_oldest(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-_LARGEST]:
-            file.unlink(missing_ok=True)

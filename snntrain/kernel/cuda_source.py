@@ -19,15 +19,11 @@ IO = {
 }
 
 
-def chunk_length(plan: Plan, io: torch.dtype) -> int:
-    """Steps between two kept states, which are the steps whose states and inputs a thread holds in registers.
+def chunk_length(plan: Plan, io: torch.dtype, T: int | None = None) -> int:
+    """Steps between two kept states, whatever T: those whose states and inputs a thread holds in registers.
 
     8 where the kept states then fill at most an eighth of x; else 16, beyond which registers run out: that is an eighth
-    of x for two states, or for one with x in half precision, and in proportion more for more states.
-
-    Args:
-        plan: of the neuron.
-        io: dtype of x.
+    of x for two states, or for one with x, of dtype io, in half precision, and in proportion more for more states.
     """
     return 8 if plan.states * plan.dtype.itemsize <= io.itemsize else 16
 

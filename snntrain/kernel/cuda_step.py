@@ -2,7 +2,7 @@
 
 import torch
 
-from snntrain.kernel.graph import ARITHMETIC, Graph, Operation, Value, constants, place_of
+from snntrain.kernel.graph import ARITHMETIC, FUNCTIONS, Graph, constants, expressions
 from snntrain.kernel.plan import Plan
 
 _TEMPLATE = ARITHMETIC | {
@@ -21,24 +21,23 @@ _TEMPLATE = ARITHMETIC | {
     "clamp_max": "{0} > {1} ? {1} : {0}",
     "where": "{0} ? {1} : {2}",
     "to_float": "(real){0}",
+    "True": "true",
+    "False": "false",
 }
-# CUDA's own functions, not the fast ones (__expf and the like). `round` is torch's: half to even.
-_FUNCTION = {"abs": "fabs", "round": "rint"}
-_FUNCTION |= {
-    name: name for name in ("exp", "log", "log1p", "sin", "cos", "tanh", "sqrt", "erf", "floor", "ceil", "trunc")
-}
+_NAMES = {"abs": "fabs", "round": "rint"}  # of functions that C calls otherwise
 
 
 def advance(plan: Plan) -> str:
     """The function advance(x, &states, &output, parameters, constants c): one step forward."""
-    graph, states = plan.forward, range(plan.states)
+    states = range(plan.states)
+    body, outputs = _code(plan, plan.forward, "c")
     arguments = ["real x", *(f"real &v{s}" for s in states), "real &out", *numbers(plan, "real ", "c")]
     # All new states are computed from the old ones before any of them is overwritten.
     lines = [
         f"__device__ __forceinline__ void advance({', '.join(arguments)}) {{",
-        *_body(plan, graph, "c"),
-        f"    out = {_output(plan, graph, 0, 'c')};",
-        *(f"    const real new{s} = {_output(plan, graph, 1 + s, 'c')};" for s in states),
+        *body,
+        f"    out = {outputs[0]};",
+        *(f"    const real new{s} = {outputs[1 + s]};" for s in states),
         *(f"    v{s} = new{s};" for s in states),
         "}\n",
     ]
@@ -50,7 +49,8 @@ def pull_back(plan: Plan) -> str:
 
     It adds the gradients of the learnable parameters to the sums.
     """
-    graph, states, learnable = plan.backward, range(plan.states), range(len(plan.learnable))
+    states, learnable = range(plan.states), range(len(plan.learnable))
+    body, outputs = _code(plan, plan.backward, "b")
     arguments = [
         "real x",
         *(f"real v{s}" for s in states),
@@ -62,10 +62,10 @@ def pull_back(plan: Plan) -> str:
     ]
     lines = [
         f"__device__ __forceinline__ void pull_back({', '.join(arguments)}) {{",
-        *_body(plan, graph, "b"),
-        f"    gx = {_output(plan, graph, 0, 'b')};",
-        *(f"    const real new{s} = {_output(plan, graph, 1 + s, 'b')};" for s in states),
-        *(f"    s{q} += {_output(plan, graph, 1 + plan.states + q, 'b')};" for q in learnable),
+        *body,
+        f"    gx = {outputs[0]};",
+        *(f"    const real new{s} = {outputs[1 + s]};" for s in states),
+        *(f"    s{q} += {outputs[1 + plan.states + q]};" for q in learnable),
         *(f"    g{s} = new{s};" for s in states),
         "}\n",
     ]
@@ -78,37 +78,15 @@ def numbers(plan: Plan, kind: str, prefix: str) -> list[str]:
     return [f"{kind}p{p}" for p in range(plan.parameters)] + [f"{kind}{prefix}{index}" for index in range(count)]
 
 
-def _names(plan: Plan) -> dict[str, str]:
-    """The names of the graph's inputs (x, *states, *parameters, g, *g of states) in a step."""
+def _code(plan: Plan, graph: Graph, prefix: str) -> tuple[list[str], list[str]]:
+    """The lines of a graph, whose inputs are (x, *states, *parameters, g, *g of states), and its outputs."""
     order = ["x", *(f"v{s}" for s in range(plan.states)), *(f"p{p}" for p in range(plan.parameters))]
     order += ["g", *(f"g{s}" for s in range(plan.states))]
-    return {f"a{index}": name for index, name in enumerate(order)}
-
-
-def _body(plan: Plan, graph: Graph, prefix: str) -> list[str]:
-    names, table = _names(plan), constants(graph)
-    return [
-        f"    const auto {operation.name} = "
-        + _expression(plan, operation, [_shown(value, names, table, prefix) for value in operation.arguments])
-        + ";"
-        for operation in graph.operations
-    ]
-
-
-def _expression(plan: Plan, operation: Operation, arguments: list[str]) -> str:
-    if operation.op in _FUNCTION:
-        return f"{_FUNCTION[operation.op]}{suffix(plan)}({arguments[0]})"
-    return _TEMPLATE[operation.op].format(*arguments)
-
-
-def _output(plan: Plan, graph: Graph, index: int, prefix: str) -> str:
-    return _shown(graph.outputs[index], _names(plan), constants(graph), prefix)
-
-
-def _shown(value: Value, names: dict[str, str], table: list[float], prefix: str) -> str:
-    if isinstance(value, str):
-        return names.get(value, value)
-    return str(value).lower() if isinstance(value, bool) else f"{prefix}{place_of(value, table)}"
+    names = {f"a{index}": name for index, name in enumerate(order)}
+    # CUDA's own functions, not the fast ones (__expf and the like). `rint` is torch's round: half to even.
+    functions = {name: f"{_NAMES.get(name, name)}{suffix(plan)}({{0}})" for name in FUNCTIONS}
+    lines, outputs = expressions(graph, _TEMPLATE | functions, names, prefix)
+    return [f"    const auto {name} = {expression};" for name, expression in lines], outputs
 
 
 def suffix(plan: Plan) -> str:

@@ -1,6 +1,6 @@
 """A neuron's step as a list of scalar operations, forward and backward, traced from its torch code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ ARITHMETIC = {
     "sigmoid_backward": "{0} * (ONE - {1}) * {1}",
     "tanh_backward": "{0} * (ONE - {1} * {1})",
 }
+#: Functions of one number that both languages take from a library, most of them under the same name.
+FUNCTIONS = ("abs", "exp", "log", "log1p", "sin", "cos", "tanh", "sqrt", "erf", "round", "floor", "ceil", "trunc")
 
 
 class Unsupported(Exception):
@@ -67,59 +69,42 @@ def constants(graph: Graph) -> list[float]:
     return found
 
 
-def place_of(value: float, table: list[float]) -> int:
-    """Where a constant stands in the table that constants() gave."""
-    return [repr(constant) for constant in table].index(repr(value))
+def expressions(
+    graph: Graph, templates: Mapping[str, str], names: Mapping[str, str], prefix: str
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The graph in another language: (name, expression) of each operation, and an expression for each output.
+
+    Args:
+        graph: to be written.
+        templates: operation → its expression, in which {0}, {1} … stand for the arguments; True and False likewise.
+        names: what the inputs of the graph are called there.
+        prefix: of the constants, which are numbered in the order of constants().
+    """
+    table = [repr(constant) for constant in constants(graph)]
+
+    def shown(value: Value) -> str:
+        if isinstance(value, str):
+            return names.get(value, value)
+        return templates.get(repr(value)) or f"{prefix}{table.index(repr(value))}"
+
+    lines = [(o.name, templates[o.op].format(*map(shown, o.arguments))) for o in graph.operations]
+    return lines, [shown(value) for value in graph.outputs]
 
 
-# aten operator → (our operation, number of arguments kept). Several aten overloads mean one scalar operation.
+# aten operators → our operations: many have the same name, and several aten overloads mean one scalar operation.
+_UNARY = {"sgn": "sign", "bitwise_not": "not", "logical_not": "not"}
+_UNARY |= {name: name for name in ("neg", "reciprocal", "sign", "relu", "sigmoid", *FUNCTIONS)}
 _BINARY = {
-    "add": "add",
-    "sub": "sub",
-    "mul": "mul",
-    "div": "div",
     "true_divide": "div",
-    "maximum": "maximum",
-    "minimum": "minimum",
-    "ge": "ge",
-    "gt": "gt",
-    "le": "le",
-    "lt": "lt",
-    "eq": "eq",
-    "ne": "ne",
     "bitwise_and": "and",
     "bitwise_or": "or",
     "logical_and": "and",
     "logical_and_": "and",  # from the gradient of a clamp with two bounds, which uses the result only
     "logical_or": "or",
-    "clamp_min": "clamp_min",
-    "clamp_max": "clamp_max",
-    "sigmoid_backward": "sigmoid_backward",
-    "tanh_backward": "tanh_backward",
 }
-_UNARY = {
-    "neg": "neg",
-    "abs": "abs",
-    "reciprocal": "reciprocal",
-    "exp": "exp",
-    "log": "log",
-    "log1p": "log1p",
-    "sin": "sin",
-    "cos": "cos",
-    "tanh": "tanh",
-    "sqrt": "sqrt",
-    "sigmoid": "sigmoid",
-    "round": "round",
-    "floor": "floor",
-    "ceil": "ceil",
-    "trunc": "trunc",
-    "sign": "sign",
-    "sgn": "sign",
-    "relu": "relu",
-    "bitwise_not": "not",
-    "logical_not": "not",
-    "erf": "erf",
-}
+_BINARY |= {name: name for name in ("add", "sub", "mul", "div", "ge", "gt", "le", "lt", "eq", "ne")}
+_BINARY |= {name: name for name in ("maximum", "minimum", "clamp_min", "clamp_max")}
+_BINARY |= {name: name for name in ("sigmoid_backward", "tanh_backward")}
 _SAME_VALUE = ("detach", "alias", "clone", "lift_fresh_copy", "view", "expand", "expand_as", "squeeze", "unsqueeze")
 _ZERO = ("zeros_like", "new_zeros", "zeros")
 _ONE = ("ones_like", "new_ones", "ones")
@@ -244,7 +229,15 @@ class _Recorder(TorchDispatchMode):
         for name in self.unsupported:
             if name in needed:
                 raise self.unsupported[name]
-        return Graph(self.inputs, tuple(op for name, op in self.operations.items() if name in needed), outputs)
+        # Numbered anew: equal steps then share a kernel, whatever else was traced beside them.
+        kept = [operation for name, operation in self.operations.items() if name in needed]
+        names = {operation.name: f"t{index}" for index, operation in enumerate(kept, 1)}
+
+        def renamed(values: Sequence[Value]) -> tuple[Value, ...]:
+            return tuple(names.get(value, value) for value in values)
+
+        operations = tuple(Operation(names[o.name], o.op, renamed(o.arguments)) for o in kept)
+        return Graph(self.inputs, operations, renamed(outputs))
 
 
 def _memory(x: Tensor) -> int:

@@ -1,6 +1,8 @@
 """Scalar graphs → Python source for numba: the time loop outside, neurons in the lanes."""
 
-from snntrain.kernel.graph import ARITHMETIC, Graph, Operation, Value, constants, place_of
+import dataclasses
+
+from snntrain.kernel.graph import ARITHMETIC, Graph, constants, expressions
 from snntrain.kernel.plan import Plan
 
 BLOCK = 4096  # neurons per scratch buffer: long runs of memory, and K steps of states stay in the second cache level
@@ -11,18 +13,10 @@ _TEMPLATE = ARITHMETIC | {
     "not": "not {0}",
     "abs": "abs({0})",
     "exp": "exp({0})",
-    "log": "math.log({0})",
-    "log1p": "math.log1p({0})",
-    "sin": "math.sin({0})",
-    "cos": "math.cos({0})",
-    "tanh": "math.tanh({0})",
-    "sqrt": "math.sqrt({0})",
-    "erf": "math.erf({0})",
+    **{name: f"math.{name}({{0}})" for name in ("log", "log1p", "sin", "cos", "tanh", "sqrt", "erf")},
     "sigmoid": "ONE / (ONE + exp(-{0}))",
     "round": "round_half_even({0})",
-    "floor": "np.floor({0})",
-    "ceil": "np.ceil({0})",
-    "trunc": "np.trunc({0})",
+    **{name: f"np.{name}({{0}})" for name in ("floor", "ceil", "trunc")},
     "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else ZERO))",
     "relu": "(ZERO if {0} < ZERO else {0})",
     "threshold_backward": "(ZERO if {1} <= {2} else {0})",
@@ -34,7 +28,11 @@ _TEMPLATE = ARITHMETIC | {
     "clamp_max": "({1} if {0} > {1} else {0})",
     "where": "({1} if {0} else {2})",
     "to_float": "(ONE if {0} else ZERO)",
+    "same": "{0}",
+    "True": "True",
+    "False": "False",
 }
+_TRUTHS = ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not")  # operations that give no number
 
 
 def source(plan: Plan) -> str:
@@ -50,41 +48,16 @@ def source(plan: Plan) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _expression(value: Value, table: list[float], prefix: str) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float):
-        return f"{prefix}{place_of(value, table)}"
-    return value
-
-
-def _body(graph: Graph, indent: str, prefix: str, names: dict[str, str]) -> list[str]:
-    table = constants(graph)
-
-    def shown(value: Value) -> str:
-        return names.get(value, value) if isinstance(value, str) else _expression(value, table, prefix)
-
-    lines = []
-    for operation in graph.operations:
-        template = _TEMPLATE[_resolved(operation, graph)]
-        lines.append(f"{indent}{operation.name} = {template.format(*map(shown, operation.arguments))}")
-    return lines
-
-
-def _resolved(operation: Operation, graph: Graph) -> str:
-    """`to_float` of a value that is a float already passes it on."""
-    if operation.op != "to_float":
-        return operation.op
-    producer = next((o.op for o in graph.operations if o.name == operation.arguments[0]), "input")
-    return "to_float" if producer in ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not") else "same"
-
-
-_TEMPLATE["same"] = "{0}"
-
-
-def _output(graph: Graph, index: int, prefix: str, names: dict[str, str]) -> str:
-    value = graph.outputs[index]
-    return names.get(value, value) if isinstance(value, str) else _expression(value, constants(graph), prefix)
+def _code(graph: Graph, prefix: str, names: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The lines inside the loop over the lanes, and an expression for each output."""
+    truths = {operation.name for operation in graph.operations if operation.op in _TRUTHS}
+    operations = tuple(
+        # `to_float` of a value that is a float already passes it on.
+        dataclasses.replace(o, op="same") if o.op == "to_float" and o.arguments[0] not in truths else o
+        for o in graph.operations
+    )
+    lines, outputs = expressions(dataclasses.replace(graph, operations=operations), _TEMPLATE, names, prefix)
+    return [f"{_I8}{name} = {expression}" for name, expression in lines], outputs
 
 
 def _each(name: str, count: int) -> str:
@@ -120,13 +93,14 @@ def _forward(graph: Graph, states: int, parameters: int) -> str:
     read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
     read += [f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))]
     # All new states are computed from the old ones before any of them is overwritten.
+    lines, outputs = _code(graph, "c", named)
     step = [
         _STEP,
         f"def advance(x, {_each('v', states)}{_each('w', states)}out, {numbers}):",
         f"{_I4}for i in range(x.shape[0]):",
-        *_body(graph, _I8, "c", named),
-        f"{_I8}out[i] = {_output(graph, 0, 'c', named)}",
-        *(f"{_I8}new{s} = {_output(graph, 1 + s, 'c', named)}" for s in range(states)),
+        *lines,
+        f"{_I8}out[i] = {outputs[0]}",
+        *(f"{_I8}new{s} = {outputs[1 + s]}" for s in range(states)),
         *(f"{_I8}w{s}[i] = new{s}" for s in range(states)),
     ]
     entry = [
@@ -164,14 +138,15 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
     forward_numbers = _each("p", parameters) + _each("c", len(constants(forward)))
     numbers = _each("p", parameters) + _each("b", len(constants(graph)))
     carried = f"{_each('v', states)}{_each('g', states)}{_each('s', learnable)}"
+    lines, outputs = _code(graph, "b", named)
     step = [
         _STEP,
         f"def pull_back(x, g, gx, {carried}{numbers}):",
         f"{_I4}for i in range(x.shape[0]):",
-        *_body(graph, _I8, "b", named),
-        f"{_I8}gx[i] = {_output(graph, 0, 'b', named)}",
-        *(f"{_I8}new{s} = {_output(graph, 1 + s, 'b', named)}" for s in range(states)),
-        *(f"{_I8}s{q}[i] = s{q}[i] + {_output(graph, 1 + states + q, 'b', named)}" for q in range(learnable)),
+        *lines,
+        f"{_I8}gx[i] = {outputs[0]}",
+        *(f"{_I8}new{s} = {outputs[1 + s]}" for s in range(states)),
+        *(f"{_I8}s{q}[i] = s{q}[i] + {outputs[1 + states + q]}" for q in range(learnable)),
         *(f"{_I8}g{s}[i] = new{s}" for s in range(states)),
     ]
     read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]

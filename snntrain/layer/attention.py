@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.arguments import integer, invalid
+from snntrain.base import SequenceModule
 from snntrain.layer.checkpoint_keys import rename_keys
 from snntrain.layer.fold import StepLayer
 from snntrain.registry import register
@@ -25,13 +26,8 @@ class _Gate(nn.Sequential):
         return torch.sigmoid(super().forward(a) + super().forward(m))
 
 
-class _SequenceAttention(StepLayer, nn.Module):
+class _SequenceAttention(SequenceModule, StepLayer, nn.Module):
     """A stateless layer that needs the whole sequence at once."""
-
-    _step_mode = "m"
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
 
     def _check_shape(self, x: Tensor, letters: str, **sizes: int) -> None:
         """Raises: ValueError unless x has one dim per letter, and the given sizes where their letters stand."""
@@ -69,7 +65,6 @@ class TemporalWiseAttention(_SequenceAttention):
         dimension: 4 for images, 2 for vectors.
 
     Shapes: [T, N, C, H, W] (dimension 4) or [T, N, L] (dimension 2); output as input. Step mode 'm' only.
-    Raises: ValueError naming the shapes expected and received.
     Source: Yao et al., ICCV 2021, arXiv 2107.11711.
     """
 
@@ -92,9 +87,6 @@ class TemporalWiseAttention(_SequenceAttention):
         rename_keys(state_dict, prefix, {"sharedMLP.": "gate."})  # SpikingJelly's
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
-    def extra_repr(self) -> str:
-        return f"T={self.T}, reduction={self.reduction}, dimension={self.dimension}, {super().extra_repr()}"
-
 
 @register("layer")
 class MultiDimensionalAttention(_SequenceAttention):
@@ -114,7 +106,6 @@ class MultiDimensionalAttention(_SequenceAttention):
         kernel_size: of the convolution over places, 3 or 7.
 
     Shapes: [T, N, C, H, W]; output as input. Step mode 'm' only.
-    Raises: ValueError naming the shapes expected and received.
     Source: Yao et al., IEEE TPAMI 2023, arXiv 2209.13929.
     """
 
@@ -147,7 +138,3 @@ class MultiDimensionalAttention(_SequenceAttention):
         for key in rename_keys(state_dict, prefix, {"ta.sharedMLP.": "time_gate.", "ca.sharedMLP.": "channel_gate."}):
             state_dict[key] = state_dict[key].flatten(1)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-    def extra_repr(self) -> str:
-        own = f"T={self.T}, C={self.C}, reduction_t={self.reduction_t}, reduction_c={self.reduction_c}"
-        return f"{own}, kernel_size={self.kernel_size}, {super().extra_repr()}"

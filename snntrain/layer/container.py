@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from snntrain.arguments import flag
-from snntrain.base import StepModule
+from snntrain.base import SequenceModule, StepModule
 from snntrain.functional import detach_net, multi_step_forward, reset_net, seq_to_ann_forward
 from snntrain.hooks import carries_state
 
@@ -40,25 +40,20 @@ class SingleStepChildren(StepModule):
 
 
 class _SequentialContainer(SingleStepChildren, nn.Sequential):
-    """Modules applied one after the other, to steps or to a folded sequence."""
+    """Modules applied one after the other: to each step of a sequence in turn, or to all steps as one batch."""
 
-    # Dims before the sample: [T] for a loop, [T, N] for a fold.
-    def _check_sequence(self, x: Tensor, leading: int) -> None:
-        if x.dim() < leading or x.shape[0] == 0:
-            raise ValueError(
-                f"{self._title()}: step_mode 'm' needs a sequence [T, N, *] of T ≥ 1 steps, got shape {list(x.shape)}."
-            )
+    #: Whether a sequence is folded into the batch, which modules with a state must not see.
+    folds = False
 
-    def _step(self, x: Tensor) -> Any:
-        return nn.Sequential.forward(self, x)
-
-    def _loop(self, x_seq: Tensor) -> Any:
-        self._check_sequence(x_seq, 1)
-        return multi_step_forward(x_seq, self._step)
-
-    def _fold(self, x_seq: Tensor) -> Any:
-        self._check_sequence(x_seq, 2)
-        return seq_to_ann_forward(x_seq, self._step)
+    def forward(self, x: Tensor) -> Any:
+        if isinstance(x, fx.Proxy):
+            return self.fx_node(x)
+        self.check_children(stateless=self.folds)
+        run = super().forward
+        if self.step_mode == "s":
+            return run(x)
+        self.check_sequence(x, leading=2 if self.folds else 1)
+        return seq_to_ann_forward(x, run) if self.folds else multi_step_forward(x, run)
 
     def reset(self) -> None:
         """Reset every stateful module inside."""
@@ -72,7 +67,15 @@ class _SequentialContainer(SingleStepChildren, nn.Sequential):
         return f"step_mode={self.step_mode}"
 
 
-class MultiStepContainer(_SequentialContainer):
+class _SequenceContainer(SequenceModule, _SequentialContainer):
+    """A container that takes sequences only."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.check_children(stateless=self.folds)
+
+
+class MultiStepContainer(_SequenceContainer):
     """Apply modules to each step of a sequence in turn; they may be stateful.
 
     y[t] = seq(x[t]), stacked.
@@ -82,26 +85,10 @@ class MultiStepContainer(_SequentialContainer):
 
     Shapes: x [T, N, *] → [T, *shape of one output]; step mode 'm' only. Lists and tuples of tensors are stacked each by
     itself.
-    Raises: ValueError naming a module in step_mode 'm', and for a sequence of no steps.
     """
 
-    _step_mode = "m"
 
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__(*modules)
-        self.check_children()
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
-
-    def forward(self, x: Tensor) -> Any:
-        if isinstance(x, fx.Proxy):
-            return self.fx_node(x)
-        self.check_children()
-        return self._loop(x)
-
-
-class SeqToANNContainer(_SequentialContainer):
+class SeqToANNContainer(_SequenceContainer):
     """Apply stateless modules once to a whole sequence, folded into the batch.
 
     y = seq(x.flatten(0, 1)).unflatten(0, (T, N))
@@ -110,23 +97,9 @@ class SeqToANNContainer(_SequentialContainer):
         modules: stateless, in step_mode 's'; or one OrderedDict of them, as in nn.Sequential.
 
     Shapes: x [T, N, *] → [T, N, *]; step mode 'm' only.
-    Raises: ValueError naming a module that is stateful or in step_mode 'm', and for a sequence of no steps.
     """
 
-    _step_mode = "m"
-
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__(*modules)
-        self.check_children(stateless=True)
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
-
-    def forward(self, x: Tensor) -> Any:
-        if isinstance(x, fx.Proxy):
-            return self.fx_node(x)
-        self.check_children(stateless=True)
-        return self._fold(x)
+    folds = True
 
 
 class StepModeContainer(_SequentialContainer):
@@ -139,8 +112,6 @@ class StepModeContainer(_SequentialContainer):
         modules: in step_mode 's', and without state unless stateful; or one OrderedDict of them, as in nn.Sequential.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m').
-    Raises: ValueError if stateful is no bool, naming a module that is in step_mode 'm' or stateful though stateful is
-    False, and for a sequence of no steps.
     """
 
     def __init__(self, stateful: bool, *modules: nn.Module, step_mode: str = "s") -> None:
@@ -149,15 +120,11 @@ class StepModeContainer(_SequentialContainer):
         super().__init__(*modules)
         self.stateful = flag(self, "stateful", stateful)
         self.step_mode = step_mode
-        self.check_children(stateless=not self.stateful)
+        self.check_children(stateless=self.folds)
 
-    def forward(self, x: Tensor) -> Any:
-        if isinstance(x, fx.Proxy):
-            return self.fx_node(x)
-        self.check_children(stateless=not self.stateful)
-        if self.step_mode == "s":
-            return self._step(x)
-        return self._loop(x) if self.stateful else self._fold(x)
+    @property
+    def folds(self) -> bool:
+        return not self.stateful
 
     def __getitem__(self, index: int | slice) -> nn.Module:
         if not isinstance(index, slice):

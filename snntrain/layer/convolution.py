@@ -12,21 +12,15 @@ from snntrain.registry import register
 class Conv1d(FoldedLayer, nn.Conv1d):
     """Convolution over one spatial dim; arguments as in torch."""
 
-    step_shapes = ("N, C, L",)
-
 
 @register("layer")
 class Conv2d(FoldedLayer, nn.Conv2d):
     """Convolution over two spatial dims; arguments as in torch."""
 
-    step_shapes = ("N, C, H, W",)
-
 
 @register("layer")
 class Conv3d(FoldedLayer, nn.Conv3d):
     """Convolution over three spatial dims; arguments as in torch."""
-
-    step_shapes = ("N, C, D, H, W",)
 
 
 class _TransposedConvolution(FoldedLayer):
@@ -43,18 +37,12 @@ class _TransposedConvolution(FoldedLayer):
 class ConvTranspose1d(_TransposedConvolution, nn.ConvTranspose1d):
     """Transposed convolution over one spatial dim; arguments as in torch (bias comes before dilation)."""
 
-    step_shapes = ("N, C, L",)
-
 
 @register("layer")
 class ConvTranspose2d(_TransposedConvolution, nn.ConvTranspose2d):
     """Transposed convolution over two spatial dims; arguments as in torch (bias comes before dilation)."""
 
-    step_shapes = ("N, C, H, W",)
-
 
 @register("layer")
 class ConvTranspose3d(_TransposedConvolution, nn.ConvTranspose3d):
     """Transposed convolution over three spatial dims; arguments as in torch (bias comes before dilation)."""
-
-    step_shapes = ("N, C, D, H, W",)

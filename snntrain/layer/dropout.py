@@ -12,19 +12,15 @@ from snntrain.arguments import flag, integer, invalid, real
 from snntrain.base import MemoryModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
 from snntrain.layer.container import SingleStepChildren
+from snntrain.layer.fold import wrong_shape
 from snntrain.registry import register
 
 
 def _check_step_rank(layer: MemoryModule, x: Tensor, letters: str) -> None:
     """Raises: ValueError unless x is one step with these letters ('s'), or a sequence of such steps ('m')."""
-    rank = letters.count(",") + 1
-    wanted, leading = (rank, "") if layer.step_mode == "s" else (rank + 1, "T, ")
-    if x.dim() != wanted:
-        hint = "; is step_mode still 's'?" if layer.step_mode == "s" and x.dim() == rank + 1 else "."
-        raise ValueError(
-            f"{layer._title()}: the input in step_mode {layer.step_mode!r} must be [{leading}{letters}], "
-            f"got shape {list(x.shape)}{hint}"
-        )
+    of_sequence = letters.count(",") + 2
+    if x.dim() != of_sequence - (layer.step_mode == "s"):
+        raise wrong_shape(layer, x, [letters], fits_as_sequence=x.dim() == of_sequence)
 
 
 @register("layer")
@@ -40,8 +36,6 @@ class Dropout(MemoryModule):
         p: probability of silencing an input, 0 ≤ p < 1.
 
     Shapes: [N, *] ('s'); [T, N, *] ('m'); output as input. State `mask` [N, *], None before the first training step.
-    Raises: StateMismatchError if the shape of a step
-        changes without reset().
     Source: Lee et al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
 
@@ -82,7 +76,6 @@ class Dropout2d(Dropout):
         p: probability of silencing a channel of a sample, 0 ≤ p < 1.
 
     Shapes: [N, C, H, W] ('s'); [T, N, C, H, W] ('m'); output as input. State `mask` [N, C, H, W], constant over H, W.
-    Raises: ValueError also for inputs of another rank; else as Dropout.
     Source: Lee et al., Front. Neurosci. 2020, arXiv 1903.06379.
     """
 
@@ -120,8 +113,6 @@ class DropConnectLinear(SingleStepChildren, MemoryModule):
 
     Shapes: [N, in] → [N, out] ('s'); [T, N, in] → [T, N, out] ('m'). States, of an invariant layer in training:
         `dropped_w` [N, out, in] and `dropped_b` [N, out], the masks.
-    Raises: ValueError naming the shape of an input that does not
-        fit; StateMismatchError if the batch size changes without reset().
     Source: Wan et al., ICML 2013.
     """
 

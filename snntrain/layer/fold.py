@@ -10,7 +10,35 @@ from torch import Tensor, fx
 from snntrain.base import StepModule, map_tensors
 from snntrain.functional import repeat, repeated_step, seq_to_ann_forward
 from snntrain.layer.constructor import constructor_with_step_mode, parameters_of_torch
+from snntrain.module_settings import settings_of
 from snntrain.signature import merge_signature
+
+# Shapes of one step by the end of the name of torch's class.
+_SHAPES_OF_TORCH = {
+    "BatchNorm1d": ("N, C", "N, C, L"),
+    "1d": ("N, C, L",),
+    "2d": ("N, C, H, W",),
+    "3d": ("N, C, D, H, W",),
+}
+
+
+def wrong_shape(
+    layer: StepModule, x: Tensor, steps: Sequence[str], fits_as_sequence: bool, sizes: str = ""
+) -> ValueError:
+    """The error for an input that is neither one of the shapes of a step, nor a sequence of such steps.
+
+    Args:
+        steps: the shapes, such as "N, C, L".
+        fits_as_sequence: whether x has the shape that it should have in 'm'.
+        sizes: what the letters stand for, to be told after the shapes.
+    """
+    leading = "T, " if layer.step_mode == "m" else ""
+    shapes = " or ".join(f"[{leading}{step}]" for step in steps)
+    hint = "; is step_mode still 's'?" if fits_as_sequence and layer.step_mode == "s" else "."
+    return ValueError(
+        f"{layer._title()}: the input in step_mode {layer.step_mode!r} must be {shapes}{sizes}, "
+        f"got shape {list(x.shape)}{hint}"
+    )
 
 
 class StepLayer(StepModule):
@@ -22,7 +50,8 @@ class StepLayer(StepModule):
     from step_shapes.
     """
 
-    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none.
+    # Shapes of one step, such as "N, C, L". An asterisk at the end stands for any number of dims, also for none. Where
+    # torch's class says the number of dims in its name, they need not be written.
     step_shapes: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # editors cannot see the constructors that are made below
@@ -31,6 +60,10 @@ class StepLayer(StepModule):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if not cls.step_shapes:
+            names = [base.__name__ for base in cls.__mro__ if base.__module__.startswith("torch.nn.")]
+            found = (shapes for end, shapes in _SHAPES_OF_TORCH.items() if any(name.endswith(end) for name in names))
+            cls.step_shapes = next(found, ())
         constructor = vars(cls).get("__init__")
         if constructor is not None and "common" in inspect.signature(constructor).parameters:
             merge_signature(cls, positional=True)
@@ -39,12 +72,11 @@ class StepLayer(StepModule):
             return
         cls.__init__ = constructor_with_step_mode(cls, parameters)
         if cls.step_shapes and cls.__doc__ and "Shapes" not in cls.__doc__:
-            shapes = f"input {cls._shapes()} ('s'), {cls._shapes('T, ')} ('m'); the output keeps N, or T and N."
+            step, sequence = (
+                " or ".join(f"[{leading}{shape}]" for shape in cls.step_shapes) for leading in ("", "T, ")
+            )
+            shapes = f"input {step} ('s'), {sequence} ('m'); the output keeps N, or T and N."
             cls.__doc__ = f"{inspect.cleandoc(cls.__doc__)}\n\nShapes: {shapes}"
-
-    @classmethod
-    def _shapes(cls, leading: str = "") -> str:
-        return " or ".join(f"[{leading}{shape}]" for shape in cls.step_shapes)
 
     def check_steps(self, x: Tensor) -> None:
         """Raises: ValueError for a sequence of no steps."""
@@ -52,7 +84,11 @@ class StepLayer(StepModule):
             raise ValueError(f"{self._title()}: a sequence needs T ≥ 1 steps, got shape {list(x.shape)}.")
 
     def extra_repr(self) -> str:
-        return ", ".join(filter(None, [super().extra_repr(), f"step_mode={self.step_mode}"]))
+        """torch's text where it has one, else the arguments; then the step mode."""
+        settings = settings_of(self) | {"step_mode": self.step_mode}
+        torchs = super().extra_repr()
+        own = [f"{name}={value}" for name, value in settings.items() if not torchs or name == "step_mode"]
+        return ", ".join(filter(None, [torchs, *own]))
 
 
 class FoldedLayer(StepLayer):
@@ -85,16 +121,10 @@ class FoldedLayer(StepLayer):
     def check_rank(self, x: Tensor) -> None:
         """Raises: ValueError for an input of the wrong rank in 'm', for a sequence in 's', and for T = 0."""
         is_sequence = self._fits_a_step(x.dim() - 1)
-        if self.step_mode == "m" and not is_sequence:
-            raise ValueError(
-                f"{self._title()}: the input in step_mode 'm' must be {self._shapes('T, ')}, got shape {list(x.shape)}."
-            )
         # Other ranks in 's' are left to torch; a shape that reads as one step and as a sequence is one step.
-        if self.step_mode == "s" and is_sequence and not self._fits_a_step(x.dim()):
-            raise ValueError(
-                f"{self._title()}: the input in step_mode 's' must be {self._shapes()}, got shape {list(x.shape)}; "
-                "is step_mode still 's'?"
-            )
+        fits = is_sequence if self.step_mode == "m" else self._fits_a_step(x.dim()) or not is_sequence
+        if not fits:
+            raise wrong_shape(self, x, self.step_shapes, fits_as_sequence=is_sequence)
         self.check_steps(x)
 
     def spatial_sizes(self, x: Tensor, output_size: Sequence[int] | None) -> Sequence[int] | None:

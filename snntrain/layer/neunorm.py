@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, integer, real
 from snntrain.base import MemoryModule
+from snntrain.layer.fold import wrong_shape
 from snntrain.registry import register
 
 
@@ -23,8 +24,6 @@ class NeuNorm(MemoryModule):
         step_mode: 's' or 'm'.
 
     Shapes: [N, C, H, W] ('s'); [T, N, C, H, W] ('m'); output as input. w [C, H, W], shared: [1, H, W]; x [N, 1, H, W].
-    Raises: ValueError if the input has other sizes;
-    StateMismatchError if reset() was forgotten.
     Source: Wu et al., AAAI 2019, arXiv 1809.05793; its v is (1 − k)/C here, since it wants k + v·C = 1.
     """
 
@@ -58,14 +57,10 @@ class NeuNorm(MemoryModule):
 
     def check_input(self, x: Tensor) -> None:
         super().check_input(x)
-        leading = "T, N" if self.step_mode == "m" else "N"
         sizes = (self.in_channels, self.height, self.width)
-        if x.dim() != leading.count(",") + 4 or tuple(x.shape[-3:]) != sizes:
-            hint = "; is step_mode still 's'?" if self.step_mode == "s" and x.dim() == 5 else "."
-            raise ValueError(
-                f"{self._title()}: the input in step_mode {self.step_mode!r} must be [{leading}, C, H, W] with "
-                f"C, H, W = {', '.join(map(str, sizes))}, got shape {list(x.shape)}{hint}"
-            )
+        if x.dim() != (4 if self.step_mode == "s" else 5) or tuple(x.shape[-3:]) != sizes:
+            named = f" with C, H, W = {', '.join(map(str, sizes))}"
+            raise wrong_shape(self, x, ["N, C, H, W"], fits_as_sequence=x.dim() == 5, sizes=named)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         gain = (1.0 - self.k) / self.in_channels**2

@@ -118,8 +118,6 @@ class BatchNorm1d(FoldedBatchNorm, nn.BatchNorm1d):
     [N, C, L].
     """
 
-    step_shapes = ("N, C", "N, C, L")
-
 
 @register("layer")
 class BatchNorm2d(FoldedBatchNorm, nn.BatchNorm2d):
@@ -129,8 +127,6 @@ class BatchNorm2d(FoldedBatchNorm, nn.BatchNorm2d):
 
     Shapes: [N, C, H, W] ('s'); [T, N, C, H, W] ('m'); output as input.
     """
-
-    step_shapes = ("N, C, H, W",)
 
 
 @register("layer")
@@ -142,8 +138,6 @@ class BatchNorm3d(FoldedBatchNorm, nn.BatchNorm3d):
 
     Shapes: [N, C, D, H, W] ('s'); [T, N, C, D, H, W] ('m'); output as input.
     """
-
-    step_shapes = ("N, C, D, H, W",)
 
 
 @register("layer")

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.base import path_in_running_model
 from snntrain.hooks import carries_state
 from snntrain.layer.dropout import DropConnectLinear, Dropout
+from snntrain.module_settings import path_in_running_model
 from snntrain.neuron.online import OTTTLIFNode
 
 # Stateful, but what they keep from step to step is a mask, which a second call within the step leaves as it is.

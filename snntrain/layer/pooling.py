@@ -13,21 +13,15 @@ from snntrain.registry import register
 class MaxPool1d(FoldedLayer, nn.MaxPool1d):
     """Maximum over windows of one spatial dim, and with return_indices its index within step and channel."""
 
-    step_shapes = ("N, C, L",)
-
 
 @register("layer")
 class MaxPool2d(FoldedLayer, nn.MaxPool2d):
     """Maximum over windows of two spatial dims, and with return_indices its index within step and channel."""
 
-    step_shapes = ("N, C, H, W",)
-
 
 @register("layer")
 class MaxPool3d(FoldedLayer, nn.MaxPool3d):
     """Maximum over windows of three spatial dims, and with return_indices its index within step and channel."""
-
-    step_shapes = ("N, C, D, H, W",)
 
 
 class _MaxUnpool(FoldedLayer):
@@ -47,84 +41,60 @@ class _MaxUnpool(FoldedLayer):
 class MaxUnpool1d(_MaxUnpool, nn.MaxUnpool1d):
     """Put pooled values back to where MaxPool1d(return_indices=True) found them, zeros elsewhere."""
 
-    step_shapes = ("N, C, L",)
-
 
 @register("layer")
 class MaxUnpool2d(_MaxUnpool, nn.MaxUnpool2d):
     """Put pooled values back to where MaxPool2d(return_indices=True) found them, zeros elsewhere."""
-
-    step_shapes = ("N, C, H, W",)
 
 
 @register("layer")
 class MaxUnpool3d(_MaxUnpool, nn.MaxUnpool3d):
     """Put pooled values back to where MaxPool3d(return_indices=True) found them, zeros elsewhere."""
 
-    step_shapes = ("N, C, D, H, W",)
-
 
 @register("layer")
 class AvgPool1d(FoldedLayer, nn.AvgPool1d):
     """Mean over windows of one spatial dim; arguments as in torch."""
-
-    step_shapes = ("N, C, L",)
 
 
 @register("layer")
 class AvgPool2d(FoldedLayer, nn.AvgPool2d):
     """Mean over windows of two spatial dims; arguments as in torch."""
 
-    step_shapes = ("N, C, H, W",)
-
 
 @register("layer")
 class AvgPool3d(FoldedLayer, nn.AvgPool3d):
     """Mean over windows of three spatial dims; arguments as in torch."""
-
-    step_shapes = ("N, C, D, H, W",)
 
 
 @register("layer")
 class AdaptiveAvgPool1d(FoldedLayer, nn.AdaptiveAvgPool1d):
     """Mean over as many windows as output_size asks for; None keeps the size of that dim."""
 
-    step_shapes = ("N, C, L",)
-
 
 @register("layer")
 class AdaptiveAvgPool2d(FoldedLayer, nn.AdaptiveAvgPool2d):
     """Mean over as many windows as output_size asks for; None keeps the size of that dim."""
-
-    step_shapes = ("N, C, H, W",)
 
 
 @register("layer")
 class AdaptiveAvgPool3d(FoldedLayer, nn.AdaptiveAvgPool3d):
     """Mean over as many windows as output_size asks for; None keeps the size of that dim."""
 
-    step_shapes = ("N, C, D, H, W",)
-
 
 @register("layer")
 class AdaptiveMaxPool1d(FoldedLayer, nn.AdaptiveMaxPool1d):
     """Maximum over as many windows as output_size asks for; None keeps that dim's size. Indices as in MaxPool1d."""
-
-    step_shapes = ("N, C, L",)
 
 
 @register("layer")
 class AdaptiveMaxPool2d(FoldedLayer, nn.AdaptiveMaxPool2d):
     """Maximum over as many windows as output_size asks for; None keeps that dim's size. Indices as in MaxPool2d."""
 
-    step_shapes = ("N, C, H, W",)
-
 
 @register("layer")
 class AdaptiveMaxPool3d(FoldedLayer, nn.AdaptiveMaxPool3d):
     """Maximum over as many windows as output_size asks for; None keeps that dim's size. Indices as in MaxPool3d."""
-
-    step_shapes = ("N, C, D, H, W",)
 
 
 @register("layer")

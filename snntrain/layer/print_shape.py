@@ -16,7 +16,6 @@ class PrintShapeModule(nn.Module):
         ext_str: the text, to tell several such layers apart.
 
     Shapes: any; the output is the input itself.
-    Raises: ValueError if ext_str is not a string.
     """
 
     def __init__(self, ext_str: str = "PrintShapeModule") -> None:

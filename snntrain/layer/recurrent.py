@@ -80,8 +80,6 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: y as x.
-    Raises: ValueError if the output has another shape than the input, or for a module inside in step_mode 'm';
-    StateMismatchError if x does not fit y.
     """
 
     def __init__(
@@ -116,8 +114,6 @@ class LinearRecurrentContainer(_RecurrentContainer):
         step_mode: 's' or 'm'.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
-    Raises: ValueError for a value out of range, for an input or output of another size, or
-    for a module inside in step_mode 'm'; StateMismatchError if x does not fit y.
     """
 
     def __init__(
@@ -164,7 +160,6 @@ class FeedbackSum(nn.Module):
         feedback: module from y's shape to x's, stays in step_mode 's'.
 
     Shapes: x and y [N, *]; output as x.
-    Raises: ValueError if feedback is no module or gives another shape than x.
     Source: Cramer et al., IEEE TNNLS 2022, arXiv 1910.07407.
     """
 

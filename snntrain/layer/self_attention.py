@@ -14,7 +14,7 @@ from snntrain.base import StepModule
 from snntrain.hooks import step_mode_of, supported_step_modes
 from snntrain.layer.checkpoint_keys import rename_keys, split_keys
 from snntrain.layer.convolution import Conv1d
-from snntrain.layer.fold import StepLayer
+from snntrain.layer.fold import StepLayer, wrong_shape
 from snntrain.layer.normalization import BatchNorm1d
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
@@ -31,7 +31,14 @@ class _SpikingAttention(StepLayer, nn.Module):
     #: Names of the branches that read the input.
     branches: tuple[str, ...]
 
-    def __init__(self, dim: int, num_heads: int, backend: str, neuron: NeuronFactory | None, step_mode: str) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        backend: str = "auto",
+        neuron: NeuronFactory | None = None,
+        step_mode: str = "m",
+    ) -> None:
         super().__init__()
         self.dim = integer(self, "dim", dim, at_least=1)
         self.num_heads = integer(self, "num_heads", num_heads, at_least=1)
@@ -76,13 +83,9 @@ class _SpikingAttention(StepLayer, nn.Module):
         if len(space) in (1, 2) and x.shape[leading] == self.dim:
             self.check_steps(x)
             return space
-        start = "T, N" if self.step_mode == "m" else "N"
-        is_sequence = self.step_mode == "s" and x.dim() in (4, 5) and x.shape[2] == self.dim
-        hint = "; is step_mode still 's'?" if is_sequence else ""
-        raise ValueError(
-            f"{self._title()}: the input in step_mode {self.step_mode!r} must be [{start}, {self.dim}, L] or "
-            f"[{start}, {self.dim}, H, W] (dim = {self.dim} channels), got shape {list(x.shape)}{hint}."
-        )
+        is_sequence = x.dim() in (4, 5) and x.shape[2] == self.dim
+        steps = f"N, {self.dim}, L", f"N, {self.dim}, H, W"
+        raise wrong_shape(self, x, steps, fits_as_sequence=is_sequence, sizes=f" (dim = {self.dim} channels)")
 
     # --- checkpoints of SpikingJelly, in which one convolution makes what the branches do ---------------------------
 
@@ -119,9 +122,6 @@ class _SpikingAttention(StepLayer, nn.Module):
         for child in self.children():
             functional.set_step_mode(child, value)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, num_heads={self.num_heads}, {super().extra_repr()}"
-
 
 def _default_neuron(v_threshold: float = 1.0) -> nn.Module:
     return LIFNode(tau=2.0, v_threshold=v_threshold, detach_reset=True)
@@ -148,22 +148,11 @@ class SpikingSelfAttention(_SpikingAttention):
         step_mode: 's' or 'm', also of the layers inside.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., ICLR 2023, arXiv 2209.15425 (Spikformer).
     """
 
     branches = ("q", "k", "v")
     SCALE = 0.125
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        backend: str = "auto",
-        neuron: NeuronFactory | None = None,
-        step_mode: str = "m",
-    ) -> None:
-        super().__init__(dim, num_heads, backend, neuron, step_mode)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         channels, tokens = q.shape[-2:]
@@ -186,27 +175,15 @@ class QKAttention(_SpikingAttention):
         Others as in SpikingSelfAttention.
 
     Shapes: [N, C, L] or [N, C, H, W] ('s'); [T, N, C, L] or [T, N, C, H, W] ('m'); output as input.
-    Raises: ValueError naming the shapes expected and received.
     Source: Zhou et al., NeurIPS 2024, arXiv 2403.16552 (QKFormer).
     """
 
     branches = ("q", "k")
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        qka_type: str = "token",
-        backend: str = "auto",
-        neuron: NeuronFactory | None = None,
-        step_mode: str = "m",
-    ) -> None:
-        super().__init__(dim, num_heads, backend, neuron, step_mode)
+    def __init__(self, dim: int, num_heads: int = 8, qka_type: str = "token", **common: Any) -> None:
+        super().__init__(dim=dim, num_heads=num_heads, **common)
         self.qka_type = choice(self, "qka_type", qka_type, ("token", "channel"))
 
     def attend(self, q: Tensor, k: Tensor) -> Tensor:
         total = q.sum(-2 if self.qka_type == "token" else -1, keepdim=True)
         return (self.attention_neuron(total) * k).flatten(-3, -2)
-
-    def extra_repr(self) -> str:
-        return f"qka_type={self.qka_type}, {super().extra_repr()}"

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import flag, integer
+from snntrain.base import SequenceModule
 from snntrain.layer.fold import StepLayer
 from snntrain.registry import register
 
@@ -26,18 +27,13 @@ class _BinarySlots(torch.autograd.Function):
         return gradient.sum(1) / ctx.D, None
 
 
-class _SlotLayer(StepLayer, nn.Module):
-    """Arguments and checks of the two layers below, which know whole sequences only."""
-
-    _step_mode = "m"
+class _SlotLayer(SequenceModule, StepLayer, nn.Module):
+    """Arguments and checks of the two layers below."""
 
     def __init__(self, num_slots: int, always_convert: bool = False) -> None:
         super().__init__()
         self.num_slots = integer(self, "num_slots", num_slots, at_least=1)
         self.always_convert = flag(self, "always_convert", always_convert)
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, fx.Proxy):
@@ -50,9 +46,6 @@ class _SlotLayer(StepLayer, nn.Module):
     def convert(self, x: Tensor) -> Tensor:
         """The conversion itself."""
         raise NotImplementedError
-
-    def extra_repr(self) -> str:
-        return f"num_slots={self.num_slots}, always_convert={self.always_convert}, {super().extra_repr()}"
 
 
 @register("layer")

@@ -1,12 +1,11 @@
 """What happens to spikes between two neurons: synaptic currents and delays."""
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snntrain.arguments import flag, integer, real
 from snntrain.base import MemoryModule
+from snntrain.neuron.lif import time_constant_of, weight_of_time_constant
 from snntrain.registry import register
 
 
@@ -31,18 +30,13 @@ class SynapseFilter(MemoryModule):
         super().__init__(step_mode)
         self._tau = real(self, "tau", tau, above=1)
         self.learnable = flag(self, "learnable", learnable)
-        if self.learnable:
-            self.w = nn.Parameter(torch.tensor(-math.log(self._tau - 1.0)))
-        else:
-            self.register_parameter("w", None)
+        self.register_parameter("w", weight_of_time_constant(self._tau) if self.learnable else None)
         self.register_memory("out_i", 0.0)
 
     @property
     def tau(self) -> float:
         """The present time constant; NaN on the meta device where it is learnable."""
-        if self.w is None:
-            return self._tau
-        return math.nan if self.w.is_meta else 1.0 + torch.exp(-self.w.detach().double()).item()
+        return self._tau if self.w is None else time_constant_of(self.w)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         i = self.out_i
@@ -61,8 +55,6 @@ class Delay(MemoryModule):
         delay_steps: ≥ 0; 0 is the identity.
 
     Shapes: [N, *] ('s') or [T, N, *] ('m'); output as input. State `queue`: the last delay_steps inputs, oldest first.
-    Raises: StateMismatchError if the shape of a step
-        changes without reset().
     """
 
     def __init__(self, delay_steps: int, step_mode: str = "s") -> None:

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from snntrain.arguments import flag, integer, invalid, real
-from snntrain.base import MemoryModule, StateMismatchError, StepModule
+from snntrain.base import MemoryModule, SequenceModule, StateMismatchError
 from snntrain.functional import steps_of
 from snntrain.layer.checkpoint_keys import rename_keys
-from snntrain.layer.fold import FoldedLayer
+from snntrain.layer.fold import FoldedLayer, wrong_shape
 from snntrain.layer.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchStatistics, FoldedBatchNorm
 from snntrain.registry import register
 
 # --- threshold-dependent ---------------------------------------------------------------------------------------------
 
 
-class ThresholdDependentBatchNorm(FoldedBatchNorm):
+class ThresholdDependentBatchNorm(SequenceModule, FoldedBatchNorm):
     """Batch normalization scaled to the threshold of the neuron that follows.
 
     y = γ·(x − μ)/√(σ² + eps) + β,  μ and σ² per channel over T, N and space;  γ starts at alpha·v_th, β at 0.
@@ -30,6 +30,8 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
     Shapes: those of BatchNorm in 'm', the only step mode; output as input.
     Source: Zheng et al., AAAI 2021, arXiv 2011.05280.
     """
+
+    reason_for_step_mode = "the statistics need the whole sequence; use step_mode 'm'"
 
     def __init__(
         self,
@@ -48,22 +50,6 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
             raise invalid(self, "affine", "True, its weight starts at alpha·v_th", affine)
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
-    @property
-    def step_mode(self) -> str:
-        return "m"
-
-    @step_mode.setter
-    def step_mode(self, value: str) -> None:
-        if value == "s":
-            raise ValueError(
-                f"{type(self).__name__}: step_mode 's' is not supported, the statistics need the whole sequence; "
-                "use step_mode 'm'."
-            )
-        StepModule.step_mode.fset(self, value)
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
-
     def reset_parameters(self) -> None:
         super().reset_parameters()
         nn.init.constant_(self.weight, self.alpha * self.v_th)
@@ -76,21 +62,15 @@ class ThresholdDependentBatchNorm(FoldedBatchNorm):
 class ThresholdDependentBatchNorm1d(ThresholdDependentBatchNorm, nn.BatchNorm1d):
     """ThresholdDependentBatchNorm of vectors and signals: [T, N, C] or [T, N, C, L]."""
 
-    step_shapes = BatchNorm1d.step_shapes
-
 
 @register("layer")
 class ThresholdDependentBatchNorm2d(ThresholdDependentBatchNorm, nn.BatchNorm2d):
     """ThresholdDependentBatchNorm of images: [T, N, C, H, W]."""
 
-    step_shapes = BatchNorm2d.step_shapes
-
 
 @register("layer")
 class ThresholdDependentBatchNorm3d(ThresholdDependentBatchNorm, nn.BatchNorm3d):
     """ThresholdDependentBatchNorm of volumes: [T, N, C, D, H, W]."""
-
-    step_shapes = BatchNorm3d.step_shapes
 
 
 # --- weights per time step -------------------------------------------------------------------------------------------
@@ -156,8 +136,6 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. scale [T], initially ones.
-    Raises: ValueError if a sequence has not T steps;
-    StateMismatchError if reset() was forgotten.
     Source: Duan et al., NeurIPS 2022.
     """
 
@@ -192,28 +170,22 @@ class TemporalEffectiveBatchNorm(_NormOfTSteps, FoldedBatchNorm):
 class TemporalEffectiveBatchNorm1d(TemporalEffectiveBatchNorm, nn.BatchNorm1d):
     """TemporalEffectiveBatchNorm of vectors and signals: [N, C] or [N, C, L] ('s'), [T, N, C] or [T, N, C, L] ('m')."""
 
-    step_shapes = BatchNorm1d.step_shapes
-
 
 @register("layer")
 class TemporalEffectiveBatchNorm2d(TemporalEffectiveBatchNorm, nn.BatchNorm2d):
     """TemporalEffectiveBatchNorm of images: [N, C, H, W] ('s'), [T, N, C, H, W] ('m')."""
-
-    step_shapes = BatchNorm2d.step_shapes
 
 
 @register("layer")
 class TemporalEffectiveBatchNorm3d(TemporalEffectiveBatchNorm, nn.BatchNorm3d):
     """TemporalEffectiveBatchNorm of volumes: [N, C, D, H, W] ('s'), [T, N, C, D, H, W] ('m')."""
 
-    step_shapes = BatchNorm3d.step_shapes
-
 
 #: SpikingJelly's name of the base class.
 TemporalEffectiveBatchNormNd = TemporalEffectiveBatchNorm
 
 
-class _NormOfOneStep(BatchStatistics):
+class _NormOfOneStep(BatchStatistics, nn.modules.batchnorm._BatchNorm):
     """Batch normalization without bias. It has no step mode, so that setting the model's does not reach it."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -225,17 +197,8 @@ class _NormOfOneStep(BatchStatistics):
         if self.affine:
             nn.init.ones_(self.weight)
 
-
-class _NormOfOneStep1d(_NormOfOneStep, nn.BatchNorm1d):
-    pass
-
-
-class _NormOfOneStep2d(_NormOfOneStep, nn.BatchNorm2d):
-    pass
-
-
-class _NormOfOneStep3d(_NormOfOneStep, nn.BatchNorm3d):
-    pass
+    def _check_input_dim(self, x: Tensor) -> None:
+        """The layer around it has checked the rank."""
 
 
 class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
@@ -248,16 +211,18 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
         Others as in BatchNorm.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. Keys bn.<t>.weight and so on.
-    Raises: ValueError if a sequence has not T steps;
-    StateMismatchError if reset() was forgotten.
     Source: Kim & Panda, arXiv 2010.01729.
     """
 
-    norm: type[_NormOfOneStep]
-
     def _initialize(self, *arguments: Any) -> None:
         super(MemoryModule, self).__init__()
-        self.bn = nn.ModuleList(self.norm(*arguments) for _ in range(self.T))
+        self.bn = nn.ModuleList(_NormOfOneStep(*arguments) for _ in range(self.T))
+
+    def check_rank(self, x: Tensor) -> None:
+        """Raises: ValueError for a wrong rank also in 's', of which the norms of the steps know nothing."""
+        super().check_rank(x)
+        if self.step_mode == "s" and not self._fits_a_step(x.dim()):
+            raise wrong_shape(self, x, self.step_shapes, fits_as_sequence=False)
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.bn[self.t](x)
@@ -278,7 +243,6 @@ class BatchNormThroughTime1d(BatchNormThroughTime):
     """BatchNormThroughTime of vectors and signals: [N, C] or [N, C, L] ('s'), [T, N, C] or [T, N, C, L] ('m')."""
 
     step_shapes = BatchNorm1d.step_shapes
-    norm = _NormOfOneStep1d
 
 
 @register("layer")
@@ -286,7 +250,6 @@ class BatchNormThroughTime2d(BatchNormThroughTime):
     """BatchNormThroughTime of images: [N, C, H, W] ('s'), [T, N, C, H, W] ('m')."""
 
     step_shapes = BatchNorm2d.step_shapes
-    norm = _NormOfOneStep2d
 
 
 @register("layer")
@@ -294,4 +257,3 @@ class BatchNormThroughTime3d(BatchNormThroughTime):
     """BatchNormThroughTime of volumes: [N, C, D, H, W] ('s'), [T, N, C, D, H, W] ('m')."""
 
     step_shapes = BatchNorm3d.step_shapes
-    norm = _NormOfOneStep3d

@@ -18,7 +18,6 @@ class VotingLayer(StepLayer, nn.Module):
         voting_size: neurons per class, ≥ 1.
 
     Shapes: [N, *, C·voting_size] → [N, *, C] ('s'); [T, N, *, C·voting_size] → [T, N, *, C] ('m').
-    Raises: ValueError for a voting_size out of range, and for a last dim that it does not divide.
     Source: Fang et al., ICCV 2021, arXiv 2007.05785.
     """
 
@@ -42,6 +41,3 @@ class VotingLayer(StepLayer, nn.Module):
     def vote(self, x: Tensor) -> Tensor:
         """Means over the groups of the last dim."""
         return x.unflatten(-1, (x.shape[-1] // self.voting_size, self.voting_size)).mean(-1)
-
-    def extra_repr(self) -> str:
-        return f"voting_size={self.voting_size}, {super().extra_repr()}"

@@ -168,10 +168,18 @@ class _Builder:
         return sequential(*modules), shapes[-1] if shapes else shape
 
     def layer(self, node: Layer, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        return self.made(node, shape, lambda: self.construct(node, shape))
+
+    def made(
+        self, node: Node, shape: tuple[int, ...], construct: Callable[[], nn.Module]
+    ) -> tuple[nn.Module, tuple[int, ...]]:
+        """A new module in the step mode of the net, and the shape that leaves it; errors name the entry's place."""
         place = f"{node.path} {node.text}"
         try:
-            layer = self.construct(node, shape)
+            layer = construct()
             functional.set_step_mode(layer, self.step_mode)
+        except LayerError:  # of an entry inside
+            raise
         except Exception as error:  # whatever a constructor raises, perhaps a user's own
             raise LayerError(f"{place}: {error}") from error
         return layer, self.leaving(layer, shape, place)
@@ -215,51 +223,39 @@ class _Builder:
             return self.recurrent(node, shape)
         if node.kind == "lava_block":
             return self.lava_block(node, shape)
-        paths = [self.sequence(entries, shape) for entries in node.lists.values()]
-        place = f"{node.path} {node.text}"
-        try:
-            modules = [module for module, _ in paths]
-            if node.kind == "residual":
-                layer = Residual(*modules, join=node.settings["join"])
-            else:
-                layer = Branches(modules, join=node.settings["join"])
-            functional.set_step_mode(layer, self.step_mode)
-        except Exception as error:
-            raise LayerError(f"{place}: {error}") from error
-        return layer, self.leaving(layer, shape, place)
+        paths = [self.sequence(entries, shape)[0] for entries in node.lists.values()]
+        join = node.settings["join"]
+        is_residual = node.kind == "residual"
+        return self.made(
+            node, shape, lambda: Residual(*paths, join=join) if is_residual else Branches(paths, join=join)
+        )
 
     def recurrent(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
-        place = f"{node.path} {node.text}"
         step = _Builder(self.neuron, self.norm, self.T, self.init, "s")
         module, inner_shape = step.sequence(node.lists["recurrent"], shape)
         feedback = node.settings.get("feedback")
-        try:
+
+        def construct() -> nn.Module:
             if _makes_pairs([module]):
                 raise ValueError("an OTTT neuron hands on its spikes and its trace, of which nothing can be fed back.")
             if "feedback" in node.lists:
                 back, _ = step.sequence(node.lists["feedback"], inner_shape)
-                layer = ElementWiseRecurrentContainer(module, FeedbackSum(back))
-            elif choice("recurrent", "feedback", feedback, ("add", "concat")) == "add":
-                layer = ElementWiseRecurrentContainer(module, operator.add)
-            else:
-                layer = LinearRecurrentContainer(module, shape[-1], inner_shape[-1])
-            functional.set_step_mode(layer, self.step_mode)
-        except LayerError:
-            raise
-        except Exception as error:
-            raise LayerError(f"{place}: {error}") from error
-        return layer, self.leaving(layer, shape, place)
+                return ElementWiseRecurrentContainer(module, FeedbackSum(back))
+            if choice("recurrent", "feedback", feedback, ("add", "concat")) == "add":
+                return ElementWiseRecurrentContainer(module, operator.add)
+            return LinearRecurrentContainer(module, shape[-1], inner_shape[-1])
+
+        return self.made(node, shape, construct)
 
     def lava_block(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
-        place = f"{node.path} {node.text}"
         modules, _ = self.entries(node.lists["lava_block"], shape)
-        try:
+
+        def construct() -> nn.Module:
             if len(modules) != 2 or not isinstance(modules[1], BaseNode):
                 raise ValueError("it takes two entries, a layer with weights and the neuron that it feeds.")
-            layer = BlockContainer(*modules, step_mode=self.step_mode)
-        except Exception as error:
-            raise LayerError(f"{place}: {error}") from error
-        return layer, self.leaving(layer, shape, place)
+            return BlockContainer(*modules, step_mode=self.step_mode)
+
+        return self.made(node, shape, construct)
 
     @torch.no_grad()
     def leaving(self, layer: nn.Module, shape: tuple[int, ...], place: str) -> tuple[int, ...]:
@@ -284,9 +280,9 @@ class _Builder:
         return tuple(out.shape[len(leading) :])
 
 
-def probe_steps(net: nn.Module) -> int:
-    """Length of a sequence that the network takes: its T where a layer has one (a parallel neuron), else 1."""
-    return next((module.T for module in net.modules() if isinstance(getattr(module, "T", None), int)), 1)
+def probe_steps(net: nn.Module, T: int = 1) -> int:
+    """Length of a sequence that the network takes: that of a layer which has one (a parallel neuron), else T."""
+    return next((module.T for module in net.modules() if isinstance(getattr(module, "T", None), int)), T)
 
 
 def inferred_arguments(target: Callable[..., Any]) -> list[str]:

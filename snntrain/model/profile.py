@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from snntrain import functional, registry
 from snntrain.arguments import integer
 from snntrain.hooks import step_mode_of
-from snntrain.model.builder import Net
+from snntrain.model.builder import Net, probe_steps
 from snntrain.model.operands import Operands
 from snntrain.neuron import BaseNode
 
@@ -128,7 +128,7 @@ def _probe(
     net: nn.Module, modules: Sequence[nn.Module], sample_shape: tuple[int, ...], T: int
 ) -> dict[nn.Module, _Seen]:
     """Raises: ValueError if no form of the input fits."""
-    steps = next((module.T for module in net.modules() if isinstance(getattr(module, "T", None), int)), T)
+    steps = probe_steps(net, T)
     samples = 3 if steps != 3 else 5  # not 1, which BatchNorm1d may refuse; not T, to tell the two dims apart
     forms = {"m": (steps, samples), "s": (samples,)}
     error: Exception | None = None

@@ -37,7 +37,37 @@ def stores_sequence(state: str) -> property:
     return property(is_on, switch)
 
 
-class BaseNode(StepHooks, MemoryModule):
+class ChoosesBackend:
+    """Mixin of the neurons: the backend that they run on."""
+
+    def reason_against_fusion(self) -> str | None:
+        """Why no call of this neuron can be fused, whatever its input; None if there is no such reason."""
+        return reason_against(self)
+
+    @property
+    def supported_backends(self) -> tuple[str, ...]:
+        """Backends that serve this neuron; a device or dtype may still rule 'fused' out for one call."""
+        return ("torch",) if self.reason_against_fusion() else ("torch", "fused")
+
+    @property
+    def backend(self) -> str:
+        return self._backend
+
+    @backend.setter
+    def backend(self, value: str) -> None:
+        value = known_backend(self, value)
+        reason = self.reason_against_fusion() if value == "fused" else None
+        if reason:
+            raise self._not_fused(reason)
+        self._backend = value
+
+    def _not_fused(self, reason: str) -> ValueError:
+        return ValueError(
+            f"{self._title()}: backend 'fused' cannot serve this neuron: {reason}. Use 'auto' or 'torch'."
+        )
+
+
+class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
     """Spiking neuron with a membrane potential v.
 
     A neuron defines a pure function: `charge(x, v, *parameters)`, or `step(x, *states, *parameters)` where charge →
@@ -223,28 +253,6 @@ class BaseNode(StepHooks, MemoryModule):
         )
 
     # --- settings ----------------------------------------------------------------------------------------------------
-
-    @property
-    def supported_backends(self) -> tuple[str, ...]:
-        """Backends that serve this neuron; a device or dtype may still rule 'fused' out for one call."""
-        return ("torch",) if reason_against(self) else ("torch", "fused")
-
-    @property
-    def backend(self) -> str:
-        return self._backend
-
-    @backend.setter
-    def backend(self, value: str) -> None:
-        value = known_backend(self, value)
-        reason = reason_against(self) if value == "fused" else None
-        if reason:
-            raise self._not_fused(reason)
-        self._backend = value
-
-    def _not_fused(self, reason: str) -> ValueError:
-        return ValueError(
-            f"{self._title()}: backend 'fused' cannot serve this neuron: {reason}. Use 'auto' or 'torch'."
-        )
 
     @property
     def stored_states(self) -> tuple[str, ...]:

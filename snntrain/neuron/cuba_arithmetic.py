@@ -35,7 +35,6 @@ def step_quantize(x: Tensor, step: float = 1.0) -> Tensor:
         x: of any shape.
         step: > 0.
 
-    Raises: ValueError for a step out of range.
     Source: Bengio et al., 2013, arXiv 1308.3432 (straight-through estimator).
     """
     return step_quantize_atgf.apply(x, real("step_quantize", "step", step, above=0))
@@ -50,8 +49,6 @@ def quantize_8b(x: Tensor, scale: float, descale: bool = False) -> Tensor:
         x: of any shape.
         scale: integers per unit, > 0; what is represented reaches from −256/scale to 254/scale.
         descale: return the integers 2k.
-
-    Raises: ValueError for a scale out of range.
     """
     scale = real("quantize_8b", "scale", scale, above=0)
     k = step_quantize(x * (scale / 2)).clamp(-128, 127)
@@ -64,8 +61,6 @@ def right_shift_to_zero(x: Tensor, bits: int) -> Tensor:
     Args:
         x: integers of any shape.
         bits: 0 … 62.
-
-    Raises: ValueError for a tensor of another dtype, or bits out of range.
     """
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise invalid("right_shift_to_zero", "x", "a tensor of integers", x.dtype)

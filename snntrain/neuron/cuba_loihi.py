@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import integer, invalid, real
-from snntrain.base import MemoryModule
 from snntrain.neuron.cuba import CurrentBasedNode
 from snntrain.neuron.cuba_arithmetic import (
     DECAY_BITS,
@@ -23,6 +22,11 @@ from snntrain.registry import register
 
 LARGEST_THRESHOLD = 2**17 - 1  # what the chip can hold, in steps of the weights
 _LEAST = 1e-30  # a surrogate fires at 0, and not at −1e-30
+
+
+def alias(state: str) -> property:
+    """lava-dl's name of a state."""
+    return property(lambda node: getattr(node, state), lambda node, value: setattr(node, state, value))
 
 
 @register("neuron")
@@ -118,12 +122,8 @@ class CubaLIFNode(CurrentBasedNode, positional=True):
         margin = _LEAST if is_power_of_two(self.scale) else 0.5 / self.s_scale
         return self.surrogate_function(h - self.threshold_mantissa / self.scale - margin)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm is None:
-            return super().forward(x)
-        if self.backend == "fused":
-            raise self._not_fused("its norm mixes neurons")
-        return MemoryModule.forward(self, x)
+    def reason_against_fusion(self) -> str | None:
+        return super().reason_against_fusion() if getattr(self, "norm", None) is None else "its norm mixes neurons"
 
     # --- parameters of the chip --------------------------------------------------------------------------------------
 
@@ -171,24 +171,5 @@ class CubaLIFNode(CurrentBasedNode, positional=True):
 
     # --- states and settings -----------------------------------------------------------------------------------------
 
-    @property
-    def current_state(self) -> Tensor | float:
-        """The current i, by lava-dl's name."""
-        return self.i
-
-    @current_state.setter
-    def current_state(self, value: Tensor | float) -> None:
-        self.i = value
-
-    @property
-    def voltage_state(self) -> Tensor | float:
-        """The potential v, by lava-dl's name."""
-        return self.v
-
-    @voltage_state.setter
-    def voltage_state(self, value: Tensor | float) -> None:
-        self.v = value
-
-    @property
-    def supported_backends(self) -> tuple[str, ...]:
-        return super().supported_backends if self.norm is None else ("torch",)
+    current_state = alias("i")
+    voltage_state = alias("v")

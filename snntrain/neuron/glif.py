@@ -6,15 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import backend as known_backend
 from snntrain.arguments import integer, real, surrogate
 from snntrain.base import MemoryModule
+from snntrain.neuron.base_node import ChoosesBackend
 from snntrain.registry import register
 from snntrain.surrogate import Sigmoid
 
 
 @register("neuron")
-class GatedLIFNode(MemoryModule):
+class GatedLIFNode(ChoosesBackend, MemoryModule):
     """Gated leaky integrate-and-fire neuron; everything about it is learnable, per layer or per channel.
 
     u' = (1 − alpha·(1 − tau))·u·(1 − gamma·s_prev) − (1 − alpha)·linear_decay
@@ -36,12 +36,10 @@ class GatedLIFNode(MemoryModule):
         backend: 'auto' or 'torch'; no kernel is generated for it.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'), with inplane [N, inplane, *]; spikes of the same shape.
-    Raises: ValueError for a step beyond T.
     Source: Yao et al. (GLIF), NeurIPS 2022.
     """
 
     is_spiking = True
-    supported_backends = ("torch",)
 
     def __init__(
         self,
@@ -82,19 +80,8 @@ class GatedLIFNode(MemoryModule):
         for name, value in (("u", 0.0), ("s_prev", 0.0), ("t", 0)):
             self.register_memory(name, value)
 
-    @property
-    def backend(self) -> str:
-        return self._backend
-
-    @backend.setter
-    def backend(self, value: str) -> None:
-        value = known_backend(self, value)
-        if value == "fused":
-            raise ValueError(
-                f"{type(self).__name__}: backend 'fused' cannot serve this neuron: its input weights change from step "
-                "to step. Use 'auto' or 'torch'."
-            )
-        self._backend = value
+    def reason_against_fusion(self) -> str | None:
+        return "its input weights change from step to step"
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.multi_step_forward(x[None])[0]

@@ -13,6 +13,16 @@ from snntrain.neuron.linear_form import LinearForm
 from snntrain.registry import register
 
 
+def weight_of_time_constant(tau: float) -> nn.Parameter:
+    """A learnable w with 1/tau = sigmoid(w)."""
+    return nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
+
+
+def time_constant_of(w: Tensor) -> float:
+    """tau = 1/sigmoid(w); NaN on the meta device."""
+    return math.nan if w.is_meta else 1.0 + torch.exp(-w.detach().double()).item()
+
+
 @register("neuron")
 class LIFNode(BaseNode, positional=True):
     """Leaky integrate-and-fire neuron.
@@ -62,12 +72,12 @@ class ParametricLIFNode(BaseNode, positional=True):
         super().__init__(**common)
         init_tau = real(self, "init_tau", init_tau, above=1)
         self.decay_input = flag(self, "decay_input", decay_input)
-        self.w = nn.Parameter(torch.tensor(-math.log(init_tau - 1.0)))
+        self.w = weight_of_time_constant(init_tau)
 
     @property
     def tau(self) -> float:
         """The present time constant, 1/sigmoid(w); NaN on the meta device."""
-        return math.nan if self.w.is_meta else 1.0 + torch.exp(-self.w.detach().double()).item()
+        return time_constant_of(self.w)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         return (torch.sigmoid(self.w.to(dtype)),)

@@ -5,30 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from snntrain.arguments import invalid
-from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.lif import LIFNode
 from snntrain.registry import register
 
 
 class OnlineLIFNode(LIFNode):
-    """Base of the neurons here: LIFNode whose charge sends no gradient to v, one step per call.
+    """Base of the neurons here: LIFNode whose charge sends no gradient to v, one step per call."""
 
-    Args: as in LIFNode; step_mode is 's' only.
-    """
+    reason_for_step_mode = "it takes one step per call; use step_mode 's'"
 
     def supported_step_mode(self) -> tuple[str, ...]:
         return ("s",)
-
-    @property
-    def step_mode(self) -> str:
-        return self._step_mode
-
-    @step_mode.setter
-    def step_mode(self, value: str) -> None:
-        if value != "s":
-            raise invalid(self, "step_mode", "'s' (one step per call)", value)
-        BaseNode.step_mode.fset(self, value)
 
     def charge(self, x: Tensor, v: Tensor, tau: Tensor) -> Tensor:
         return super().charge(x, v.detach(), tau)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import choice, flag, integer, real, surrogate
-from snntrain.base import MemoryModule
+from snntrain.base import MemoryModule, SequenceModule
 from snntrain.registry import register
 from snntrain.surrogate import ATan
 
@@ -21,8 +21,6 @@ class ParallelNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: spikes have the shape and dtype of x.
-    Raises: StateMismatchError if x does not fit the
-    inputs kept from earlier steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 
@@ -61,7 +59,7 @@ def weighted_sum(weights: Iterable[Tensor], inputs: Iterable[Tensor]) -> Tensor:
 
 
 @register("neuron")
-class PSN(ParallelNode):
+class PSN(SequenceModule, ParallelNode):
     """Parallel spiking neuron: every step sees all steps.
 
     H[t] = Σ_j W[t, j]·X[j] + b[t],  s = Θ(H);  W [T, T] and b [T, 1] are learnable, b starts at −1.
@@ -71,7 +69,6 @@ class PSN(ParallelNode):
         surrogate_function: as in ParallelNode.
 
     Shapes: x [T, N, *]; step mode 'm' only.
-    Raises: ValueError if a sequence has not T steps.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 
@@ -79,9 +76,6 @@ class PSN(ParallelNode):
         super().__init__(surrogate_function, "m")
         self.T = integer(self, "T", T, at_least=1)
         self.weight, self.bias = weight_and_bias_over(self.T)
-
-    def supported_step_mode(self) -> tuple[str, ...]:
-        return ("m",)
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         self._check_length(x_seq)
@@ -105,8 +99,6 @@ class MaskedPSN(ParallelNode):
         lambda_init: initial λ, 0 to 1.
         surrogate_function, step_mode: as in ParallelNode.
 
-    Raises: ValueError if a sequence has not T steps, or if mode
-    's' meets λ < 1.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     """
 

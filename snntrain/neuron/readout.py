@@ -37,8 +37,6 @@ class NonSpikingNode(MemoryModule):
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
 
     Shapes: 's': [N, *]; 'm': [T, N, *], or [N, *] with decode.
-    Raises: StateMismatchError if x does not fit the
-    state.
     """
 
     state_names = ("v",)

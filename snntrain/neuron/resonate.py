@@ -33,8 +33,6 @@ class RAFNode(BaseNode, without=("v_reset", "detach_reset")):
             [N, num_neurons, *]. Draw them with torch.nn.init.uniform_(node.omega, 5, 10).
         learnable: make them parameters; else they are buffers.
 
-    Raises: ValueError if the input has not num_neurons
-    channels.
     Source: Izhikevich, Neural Networks 2001; Higuchi et al., ICML 2024, arXiv 2402.14603.
     """
 

@@ -179,7 +179,7 @@ def test_set_step_mode_does_not_enter_containers_that_hand_out_single_steps():
     "odd, mode, words",
     [
         (lambda: PSN(4), "s", "PSN: step_mode 's' is not supported, it runs in 'm' only"),
-        (OTTTLIFNode, "m", "OTTTLIFNode: step_mode must be 's' .* got 'm'"),
+        (OTTTLIFNode, "m", "OTTTLIFNode: step_mode 'm' is not supported, it takes one step per call; use .*"),
     ],
 )
 def test_set_step_mode_names_what_cannot_follow_and_switches_nothing(odd, mode, words):

@@ -96,3 +96,21 @@ def assert_kernel_is_loop(
         tolerance = {torch.float32: 1e-5, torch.float64: 1e-12}.get(one.dtype, torch.finfo(one.dtype).eps)
         tolerance = max(tolerance, rtol)
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+
+
+def assert_a_repeated_step_is_read_once(node: nn.Module, x: Tensor, T: int = 21) -> None:
+    """Compare a fused run of T steps with the one input x, whose gradient is summed over time, with the loop."""
+    plan, parameters = planned(node, torch.float32, x.device)
+    x = x.detach().requires_grad_()
+    spikes, (v,), _ = run(plan, x, [0.25], parameters, repeats=T)
+    start = torch.full(x.shape, 0.25, device=x.device)
+    expected, (v_expected,), _ = looped(node.step, x.expand(T, *x.shape), [start], parameters)
+    assert torch.equal(spikes, expected) and torch.equal(v, v_expected)
+    weights = torch.randn(spikes.shape, device=x.device)
+    wanted = [x, *node.parameters()]
+    ours, theirs = (
+        torch.autograd.grad((s.float() * weights).sum(), wanted, retain_graph=True) for s in (spikes, expected)
+    )
+    tolerance = 1e-5 if x.dtype == torch.float32 else 2 * torch.finfo(x.dtype).eps
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))

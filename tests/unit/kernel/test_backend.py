@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from loop_of_steps import NODES
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -216,13 +217,13 @@ def test_a_repeated_step_is_not_copied_and_its_gradient_is_the_sum():
     assert max(kept) == x.untyped_storage().nbytes()
 
 
-@pytest.mark.parametrize("node_class", [neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode])
-@pytest.mark.parametrize("v_reset", [None, 0.0])
-def test_training_with_a_surrogate_of_plain_arithmetic_is_the_same_to_the_last_bit(node_class, v_reset):
+@pytest.mark.parametrize("name", ["IF, soft reset", "LIF", "PLIF"])
+def test_training_with_a_surrogate_of_plain_arithmetic_is_the_same_to_the_last_bit(name):
     x = torch.randn(4, 700, requires_grad=True)
     trained = []
     for backend in ("fused", "torch"):
-        node = node_class(v_reset=v_reset, step_mode="m", backend=backend, surrogate_function=surrogate.ATan(2.0))
+        node = NODES[name]()
+        node.step_mode, node.backend = "m", backend
         for given in (functional.repeat(x, 6), (x * torch.linspace(0.5, 1.5, 6).view(6, 1, 1))):
             node.reset()
             spikes = node(given)

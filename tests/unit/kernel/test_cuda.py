@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from loop_of_steps import LAYOUTS, NODES, assert_kernel_is_loop, looped, planned
+from loop_of_steps import (
+    LAYOUTS,
+    NODES,
+    assert_a_repeated_step_is_read_once,
+    assert_kernel_is_loop,
+    looped,
+    planned,
+)
 
 from snntrain import neuron, surrogate
 from snntrain.kernel import cuda, run
@@ -56,16 +63,7 @@ def test_the_memory_layout_of_the_input_changes_nothing(layout, io):
 
 @pytest.mark.parametrize("io", IO, ids=str)
 def test_a_repeated_step_is_read_once_and_its_gradient_summed_over_time(io):
-    node = lif()
-    plan, parameters = planned(node, torch.float32, "cuda")
-    x = torch.randn(3, 50).to("cuda", io).requires_grad_()
-    spikes, _, _ = run(plan, x, [0.25], parameters, repeats=21)
-    expected, _, _ = looped(node.step, x.expand(21, 3, 50), [torch.full((3, 50), 0.25, device="cuda")], parameters)
-    assert torch.equal(spikes, expected)
-    weights = torch.randn(spikes.shape, device="cuda")
-    (ours,), (theirs,) = (torch.autograd.grad((s.float() * weights).sum(), x) for s in (spikes, expected))
-    tolerance = 1e-5 if io == torch.float32 else 2 * torch.finfo(io).eps
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+    assert_a_repeated_step_is_read_once(lif(), torch.randn(3, 50).to("cuda", io))
 
 
 def test_kernels_run_on_the_current_stream_forward_and_backward():

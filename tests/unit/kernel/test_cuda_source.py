@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from loop_of_steps import NODES, assert_kernel_is_loop, looped, planned
+from loop_of_steps import NODES, assert_a_repeated_step_is_read_once, assert_kernel_is_loop, looped, planned
 from torch import Tensor
 
 from snntrain import neuron, surrogate
@@ -121,19 +121,7 @@ def test_the_place_of_the_input_in_memory_changes_nothing(emulator, layout, io):
 @needs_compiler
 @pytest.mark.parametrize("io", [torch.float32, *HALVES], ids=str)
 def test_a_repeated_step_is_read_once_and_its_gradient_summed_over_time(emulator, io):
-    node = NODES["PLIF"]()
-    plan, parameters = planned(node, torch.float32)
-    x = torch.randn(3, 50).to(io).requires_grad_()
-    spikes, (v,), _ = run(plan, x, [0.25], parameters, repeats=21)
-    expected, (v_expected,), _ = looped(node.step, x.expand(21, 3, 50), [torch.full((3, 50), 0.25)], parameters)
-    assert torch.equal(spikes, expected) and torch.equal(v, v_expected)
-    weights = torch.randn(spikes.shape)
-    ours, theirs = (
-        torch.autograd.grad((s.float() * weights).sum(), [x, node.w], retain_graph=True) for s in (spikes, expected)
-    )
-    tolerance = 1e-5 if io == torch.float32 else 2 * torch.finfo(io).eps
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+    assert_a_repeated_step_is_read_once(NODES["PLIF"](), torch.randn(3, 50).to(io))
 
 
 @needs_compiler

@@ -176,6 +176,8 @@ def follow(
 
 numbers = st.one_of(st.integers(-12, 16).map(lambda n: n / 4), st.floats(-3, 4, width=32))
 small_numbers = st.one_of(st.integers(-6, 8).map(lambda n: n / 4), st.floats(-1.5, 2, width=32))
+resets = st.sampled_from([None, 0.0, -0.2])
+flags = st.booleans()
 taus = st.one_of(st.sampled_from([1.5, 2.0, 3.0, 49.0]), st.floats(1.01, 100))
 
 
@@ -311,6 +313,19 @@ def check_float32(
         out = in_chunks(node, torch.tensor(problem.x), problem.sizes)
     assert out.tolist() == [float(y.value) for y in outputs]
     assert [getattr(node, name).item() for name in node.state_names] == [float(z.value) for z in history[-1]]
+
+
+def check_in_both_precisions(
+    make: Callable[[], MemoryModule],
+    equations: Equations,
+    constants: dict[str, Any],
+    problem: Drawn,
+    parameters: dict[str, float] | None = None,
+    backend: str = "torch",
+) -> None:
+    """check_equations and check_float32."""
+    check_equations(make, equations, constants, problem, parameters, backend=backend)
+    check_float32(make, equations, constants, problem, parameters, backend)
 
 
 def check_gradients_numerically(node: MemoryModule, states: Sequence[str], shape: Sequence[int] = (4, 3)) -> None:

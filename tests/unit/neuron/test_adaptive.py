@@ -1,6 +1,5 @@
 """AdaptBaseNode and IzhikevichNode: equations, and what the adaptation current does."""
 
-import itertools
 import warnings
 from functools import partial
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import equations
 import pytest
 import torch
-from equations import Constants, Dual, drawn, small_numbers, taus
+from equations import Constants, Dual, drawn, flags, resets, small_numbers, taus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
@@ -59,42 +58,29 @@ class LinearHookNode(LinearNode):
         self.v = self.v + (x - self.v - self.w) / self.tau
 
 
-VARIANTS = [*itertools.product((None, 0.0, 0.2), (False, True))]
-over_variants = pytest.mark.parametrize("v_reset, detach_reset", VARIANTS)
-adaptation = st.fixed_dictionaries(
-    {
-        "tau_w": st.one_of(st.sampled_from([1.0, 2.0, 7.0]), st.floats(0.5, 50)),
-        "a": st.floats(-1, 1),
-        "b": st.floats(-1, 1),
-        "v_rest": st.floats(-0.5, 0.5),
-        "tau": taus,
-    }
-)
-quadratic = st.fixed_dictionaries({"a0": st.floats(0.125, 1.5), "v_c": st.floats(0, 1)})
+adaptation = {
+    "tau_w": st.one_of(st.sampled_from([1.0, 2.0, 7.0]), st.floats(0.5, 50)),
+    "a": st.floats(-1, 1),
+    "b": st.floats(-1, 1),
+    "v_rest": st.floats(-0.5, 0.5),
+    "tau": taus,
+    "v_reset": resets,
+    "detach_reset": flags,
+}
+quadratic = adaptation | {"a0": st.floats(0.125, 1.5), "v_c": st.floats(0, 1)}
 
 
-@over_variants
-@settings(max_examples=12, deadline=None)
-@given(problem=drawn(2, small_numbers), adaptation=adaptation, quadratic=quadratic)
-def test_izhikevich_follows_its_equations(v_reset, detach_reset, problem, adaptation, quadratic):
-    constants = {"v_reset": v_reset, "detach_reset": detach_reset, **adaptation, **quadratic}
-    equations.check_equations(lambda: IzhikevichNode(**constants, **problem.common()), izhikevich, constants, problem)
-
-
-@over_variants
-@settings(max_examples=8, deadline=None)
-@given(problem=drawn(2, small_numbers), adaptation=adaptation, quadratic=quadratic)
-def test_float32_states_have_the_bits_of_the_equations(v_reset, detach_reset, problem, adaptation, quadratic):
-    constants = {"v_reset": v_reset, "detach_reset": detach_reset, **adaptation, **quadratic}
-    equations.check_float32(lambda: IzhikevichNode(**constants, **problem.common()), izhikevich, constants, problem)
+@settings(max_examples=50, deadline=None)
+@given(problem=drawn(2, small_numbers), constants=st.fixed_dictionaries(quadratic))
+def test_izhikevich_follows_its_equations_in_float64_and_float32(problem, constants):
+    make = partial(IzhikevichNode, **constants, **problem.common())
+    equations.check_in_both_precisions(make, izhikevich, constants, problem)
 
 
 @pytest.mark.parametrize("node_class", [LinearNode, LinearHookNode])
-@over_variants
-@settings(max_examples=5, deadline=None)
-@given(problem=drawn(2), adaptation=adaptation)
-def test_a_users_adaptive_neuron_follows_its_equations(node_class, v_reset, detach_reset, problem, adaptation):
-    constants = {"v_reset": v_reset, "detach_reset": detach_reset, **adaptation}
+@settings(max_examples=20, deadline=None)
+@given(problem=drawn(2), constants=st.fixed_dictionaries(adaptation))
+def test_a_users_adaptive_neuron_follows_its_equations(node_class, problem, constants):
     equations.check_equations(lambda: node_class(**constants, **problem.common()), linear, constants, problem)
 
 

@@ -7,8 +7,9 @@ from functools import partial
 import equations
 import pytest
 import torch
-from equations import Constants, Dual, drawn, sigmoid, taus
+from equations import Constants, Dual, drawn, flags, resets, sigmoid, taus
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
 
 from snntrain.neuron import LIFNode
@@ -28,15 +29,12 @@ def clif(x: Dual, v: Dual, m: Dual, c: Constants) -> tuple[Dual, ...]:
     return s, c.reset(h, s) - c.gate(s) * sigmoid(m), m
 
 
-VARIANTS = [*itertools.product((None, 0.0, -0.2), (False, True), (True, False))]
-over_variants = pytest.mark.parametrize("v_reset, detach_reset, decay_input", VARIANTS)
+arguments = {"tau": taus, "v_reset": resets, "detach_reset": flags, "decay_input": flags}
 
 
-@over_variants
-@settings(max_examples=10, deadline=None)
-@given(problem=drawn(2), tau=taus)
-def test_clif_follows_its_equations(v_reset, detach_reset, decay_input, problem, tau):
-    constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
+@settings(max_examples=40, deadline=None)
+@given(problem=drawn(2), constants=st.fixed_dictionaries(arguments))
+def test_clif_follows_its_equations(problem, constants):
     make = partial(ComplementaryLIFNode, **constants, **problem.common())
     equations.check_equations(make, clif, constants, problem, exact=False)
 

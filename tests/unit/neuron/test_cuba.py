@@ -1,6 +1,5 @@
 """FloatCubaLIFNode: golden numbers, equations, its two decays, and the stored currents."""
 
-import itertools
 from functools import partial
 
 import pytest
@@ -9,11 +8,12 @@ from equations import (
     Constants,
     Dual,
     Golden,
-    check_equations,
-    check_float32,
     check_golden,
     check_gradients_numerically,
+    check_in_both_precisions,
     drawn,
+    flags,
+    resets,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,40 +49,19 @@ def cuba(x: Dual, v: Dual, i: Dual, c: Constants, *decays: Dual) -> tuple[Dual, 
     return s, c.reset(h, s), i
 
 
-VARIANTS = [*itertools.product((None, 0.0, -0.2), (False, True))]
-over_variants = pytest.mark.parametrize("v_reset, detach_reset", VARIANTS)
 parts = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1, width=32))
 
 
-@over_variants
 @pytest.mark.parametrize("learned", [False, True])
-@settings(max_examples=8, deadline=None)
-@given(problem=drawn(2), current_decay=parts, voltage_decay=parts)
-def test_cuba_follows_its_equations(learned, v_reset, detach_reset, problem, current_decay, voltage_decay):
-    decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
-    constants = {"v_reset": v_reset, "detach_reset": detach_reset}
-    if not learned:
-        constants |= decays
-    check_equations(
-        lambda: FloatCubaLIFNode(**constants, requires_grad=learned, **problem.common()),
-        cuba,
-        constants,
-        problem,
-        decays if learned else None,
-    )
-
-
-@over_variants
-@pytest.mark.parametrize("learned", [False, True])
-@settings(max_examples=6, deadline=None)
-@given(problem=drawn(2), current_decay=st.floats(0, 1), voltage_decay=st.floats(0, 1))
-def test_float32_states_have_the_bits_of_the_equations(
-    learned, v_reset, detach_reset, problem, current_decay, voltage_decay
+@settings(max_examples=30, deadline=None)
+@given(problem=drawn(2), v_reset=resets, detach_reset=flags, current_decay=parts, voltage_decay=parts)
+def test_cuba_follows_its_equations_in_float64_and_float32(
+    learned, problem, v_reset, detach_reset, current_decay, voltage_decay
 ):
     decays = {"current_decay": current_decay, "voltage_decay": voltage_decay}
     constants = {"v_reset": v_reset, "detach_reset": detach_reset}
     make = partial(FloatCubaLIFNode, **constants, **decays, requires_grad=learned, **problem.common())
-    check_float32(make, cuba, constants | decays, problem)
+    check_in_both_precisions(make, cuba, constants | decays, problem, decays if learned else None)
 
 
 @pytest.mark.parametrize("v_reset", [None, 0.0, -0.2])

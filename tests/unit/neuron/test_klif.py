@@ -6,7 +6,7 @@ from functools import partial
 import equations
 import pytest
 import torch
-from equations import Constants, Dual, drawn, relu, taus
+from equations import Constants, Dual, drawn, flags, relu, resets, taus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
@@ -33,29 +33,15 @@ def klif(x: Dual, v: Dual, c: Constants, k: Dual) -> tuple[Dual, ...]:
     return s, (f / k) * (1.0 - c.gate(s)) + c.v_reset * c.gate(s)
 
 
-VARIANTS = [*itertools.product((False, True), (None, 0.0, -0.2), (False, True), (True, False))]
-over_variants = pytest.mark.parametrize("scale_reset, v_reset, detach_reset, decay_input", VARIANTS)
 slopes = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 1e-4, 2.0**-14, -(2.0**-14)]), st.floats(-2, 3, width=32))
+arguments = {"scale_reset": flags, "v_reset": resets, "detach_reset": flags, "decay_input": flags, "tau": taus}
 
 
-@over_variants
-@settings(max_examples=6, deadline=None)
-@given(problem=drawn(1), tau=taus, k=slopes)
-def test_klif_follows_its_equations(scale_reset, v_reset, detach_reset, decay_input, problem, tau, k):
-    constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset}
-    constants |= {"decay_input": decay_input, "scale_reset": scale_reset}
-    equations.check_equations(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
-
-
-@over_variants
-@settings(max_examples=5, deadline=None)
-@given(problem=drawn(1), tau=taus, k=slopes)
-def test_float32_potentials_have_the_bits_of_the_equations(
-    scale_reset, v_reset, detach_reset, decay_input, problem, tau, k
-):
-    constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset}
-    constants |= {"decay_input": decay_input, "scale_reset": scale_reset}
-    equations.check_float32(lambda: KLIFNode(**constants, **problem.common()), klif, constants, problem, {"k": k})
+@settings(max_examples=60, deadline=None)
+@given(problem=drawn(1), constants=st.fixed_dictionaries(arguments), k=slopes)
+def test_klif_follows_its_equations_in_float64_and_float32(problem, constants, k):
+    make = partial(KLIFNode, **constants, **problem.common())
+    equations.check_in_both_precisions(make, klif, constants, problem, {"k": k})
 
 
 @pytest.mark.parametrize("scale_reset, v_reset", [*itertools.product((False, True), (None, 0.0, -0.2))])

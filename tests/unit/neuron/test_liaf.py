@@ -3,12 +3,14 @@
 import itertools
 import math
 from functools import partial
+from typing import Any
 
 import equations
 import pytest
 import torch
-from equations import Constants, Dual, drawn, relu, taus
+from equations import Constants, Dual, drawn, flags, relu, resets, taus
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random, state_tensors
 from torch import Tensor, nn
 
@@ -33,38 +35,27 @@ def liaf(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
     return y, c.reset(h, c.fire(h))
 
 
-VARIANTS = [*itertools.product((None, 0.0, -0.2), (False, True), (True, False), (True, False))]
-over_variants = pytest.mark.parametrize("v_reset, detach_reset, decay_input, threshold_related", VARIANTS)
-# A square in place of relu in float32: numpy has no tanh of torch's bits, and a user may bring any function.
-SQUARE = (lambda h: h * h, lambda h: h * h)
+arguments = {"v_reset": resets, "detach_reset": flags, "decay_input": flags, "threshold_related": flags, "tau": taus}
 
 
-@over_variants
 @pytest.mark.parametrize("act, expected", [("relu", relu), (torch.tanh, tanh)], ids=["relu", "tanh"])
-@settings(max_examples=4, deadline=None)
-@given(problem=drawn(1), tau=taus)
-def test_liaf_follows_its_equations(v_reset, detach_reset, decay_input, threshold_related, act, expected, problem, tau):
-    constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    constants |= {"threshold_related": threshold_related}
-    equations.check_equations(
-        lambda: LIAFNode(act, **constants, **problem.common()),
-        liaf,
-        constants | {"act": expected},
-        problem,
-        exact=act == "relu",
-    )
+@settings(max_examples=30, deadline=None)
+@given(problem=drawn(1), constants=st.fixed_dictionaries(arguments))
+def test_liaf_follows_its_equations(act, expected, problem, constants):
+    make = partial(LIAFNode, act, **constants, **problem.common())
+    equations.check_equations(make, liaf, constants | {"act": expected}, problem, exact=act == "relu")
 
 
-@over_variants
-@settings(max_examples=4, deadline=None)
-@given(problem=drawn(1), tau=taus)
-def test_float32_outputs_have_the_bits_of_the_equations(
-    v_reset, detach_reset, decay_input, threshold_related, problem, tau
-):
-    constants = {"tau": tau, "v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    constants |= {"threshold_related": threshold_related}
-    make = partial(LIAFNode, SQUARE[0], **constants, **problem.common())
-    equations.check_float32(make, liaf, constants | {"act": SQUARE[1]}, problem)
+@settings(max_examples=30, deadline=None)
+@given(problem=drawn(1), constants=st.fixed_dictionaries(arguments))
+def test_float32_outputs_have_the_bits_of_the_equations(problem, constants):
+    """A square in place of relu: numpy has no tanh of torch's bits, and a user may bring any function."""
+
+    def square(h: Any) -> Any:
+        return h * h
+
+    make = partial(LIAFNode, square, **constants, **problem.common())
+    equations.check_float32(make, liaf, constants | {"act": square}, problem)
 
 
 @pytest.mark.parametrize("v_reset, threshold_related", [*itertools.product((None, 0.0, -0.2), (True, False))])

@@ -1,14 +1,14 @@
 """IF, LIF and PLIF: the threshold, the two resets, and the learnable time constant."""
 
-import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from cases import PLAIN
-from equations import Constants, Drawn, Dual, check_equations, check_float32, drawn, taus
+from equations import Constants, Drawn, Dual, check_in_both_precisions, drawn, flags, resets, taus
 from hypothesis import example, given, settings
 from promises import INF, NAN, inside_a_model, one_call, random
 from torch import Tensor, nn
@@ -201,43 +201,19 @@ def built(kind: str, tau: float, **common: Any) -> BaseNode:
     return KINDS[kind][0](tau, **common)
 
 
-VARIANTS = [
-    (kind, v_reset, detach, decay)
-    for kind, v_reset, detach, decay in itertools.product(KINDS, (None, 0.0, -0.3), (False, True), (True, False))
-    if kind != "IF" or decay
-]
-over_variants = pytest.mark.parametrize("kind, v_reset, detach_reset, decay_input", VARIANTS)
-
-
-def compare(check: Any, kind: str, common: dict[str, Any], problem: Drawn, tau: float) -> None:
-    check(
-        lambda: built(kind, tau, **common, **problem.common()),
-        KINDS[kind][1],
-        common | {"tau": tau},
-        problem,
-        {"w": -math.log(tau - 1)} if kind == "PLIF" else None,
-        backend="auto",
-    )
-
-
-@over_variants
-@settings(max_examples=10, deadline=None)
-@given(problem=drawn(1), tau=taus)
-def test_values_and_gradients_follow_the_equations(kind, v_reset, detach_reset, decay_input, problem, tau):
-    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    compare(check_equations, kind, common, problem, tau)
-
-
-@over_variants
-@settings(max_examples=8, deadline=None)
-@given(problem=drawn(1), tau=taus)
-@example(problem=Drawn([3], [49.0, 98.0, 147.0], [0.0] * 3, [0.0], [0.0], 1.0, 4.0, "sigmoid"), tau=49.0)
-def test_float32_potentials_and_spikes_are_bit_for_bit_those_of_the_equations(
-    kind, v_reset, detach_reset, decay_input, problem, tau
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@given(problem=drawn(1), tau=taus, v_reset=resets, detach_reset=flags, decay_input=flags)
+@example(Drawn([3], [49.0, 98.0, 147.0], [0.0] * 3, [0.0], [0.0], 1.0, 4.0, "sigmoid"), 49.0, 0.0, False, True)
+@example(Drawn([3], [49.0, 98.0, 147.0], [0.0] * 3, [0.0], [0.0], 1.0, 4.0, "sigmoid"), 49.0, None, False, False)
+def test_values_and_gradients_follow_the_equations_bit_for_bit_also_in_float32(
+    kind, problem, tau, v_reset, detach_reset, decay_input
 ):
     """Dividing by tau, in the written order: 1/tau·x or another order would differ in the last bit."""
-    common = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
-    compare(check_float32, kind, common, problem, tau)
+    constants = {"v_reset": v_reset, "detach_reset": detach_reset, "decay_input": decay_input}
+    make = partial(built, kind, tau, **constants, **problem.common())
+    parameters = {"w": -math.log(tau - 1)} if kind == "PLIF" else None
+    check_in_both_precisions(make, KINDS[kind][1], constants | {"tau": tau}, problem, parameters, backend="auto")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -256,9 +232,9 @@ def test_lif_divides_by_tau_where_a_reciprocal_would_lose_the_spike(step_mode, d
 # --- the derivatives of the charge -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind, v_reset, decay_input", [(kind, r, decay) for kind, r, detach, decay in VARIANTS if not detach]
-)
+@pytest.mark.parametrize("decay_input", [True, False])
+@pytest.mark.parametrize("v_reset", [None, -0.3])
+@pytest.mark.parametrize("kind", KINDS)
 def test_gradcheck_holds_for_input_initial_potential_and_parameter(kind, v_reset, decay_input, backend):
     node = built(
         kind,

@@ -4,12 +4,11 @@ import itertools
 import math
 import warnings
 from functools import partial
-from typing import Any
 
 import equations
 import pytest
 import torch
-from equations import Constants, Dual, drawn, exp, small_numbers, taus
+from equations import Constants, Dual, drawn, exp, flags, small_numbers, taus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks
@@ -42,50 +41,24 @@ def eif(x: Dual, v: Dual, c: Constants) -> tuple[Dual, ...]:
     return s, c.reset(h, s)
 
 
-curvatures = st.floats(0.125, 1.5)
 potentials = st.floats(0, 1)
+common = {"tau": taus, "v_rest": potentials, "v_reset": st.sampled_from([None, 0.0, -0.1]), "detach_reset": flags}
+quadratic = common | {"v_c": potentials, "a0": st.floats(0.125, 1.5)}
+exponential = common | {"delta_T": st.floats(0.25, 2), "theta_rh": potentials}
 
 
-def qif_constants(data: Any, v_reset: float | None, detach_reset: bool) -> dict[str, Any]:
-    return {
-        "tau": data.draw(taus, label="tau"),
-        "v_c": data.draw(potentials, label="v_c"),
-        "a0": data.draw(curvatures, label="a0"),
-        "v_rest": data.draw(potentials, label="v_rest"),
-        "v_reset": v_reset,
-        "detach_reset": detach_reset,
-    }
+@settings(max_examples=50, deadline=None)
+@given(problem=drawn(1, small_numbers), constants=st.fixed_dictionaries(quadratic))
+def test_qif_follows_its_equations_in_float64_and_float32(problem, constants):
+    make = partial(QIFNode, **constants, **problem.common())
+    equations.check_in_both_precisions(make, qif, constants, problem)
 
 
-@over_variants
-@settings(max_examples=12, deadline=None)
-@given(problem=drawn(1, small_numbers), data=st.data())
-def test_qif_follows_its_equations(v_reset, detach_reset, problem, data):
-    constants = qif_constants(data, v_reset, detach_reset)
-    equations.check_equations(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
-
-
-@over_variants
-@settings(max_examples=8, deadline=None)
-@given(problem=drawn(1, small_numbers), data=st.data())
-def test_float32_potentials_of_qif_have_the_bits_of_the_equations(v_reset, detach_reset, problem, data):
-    constants = qif_constants(data, v_reset, detach_reset)
-    equations.check_float32(lambda: QIFNode(**constants, **problem.common()), qif, constants, problem)
-
-
-@over_variants
-@settings(max_examples=12, deadline=None)
-@given(
-    problem=drawn(1, small_numbers),
-    tau=taus,
-    delta_T=st.floats(0.25, 2),
-    theta_rh=potentials,
-    v_rest=potentials,
-)
-def test_eif_follows_its_equations(v_reset, detach_reset, problem, tau, delta_T, theta_rh, v_rest):
-    constants = {"tau": tau, "delta_T": delta_T, "theta_rh": theta_rh, "v_rest": v_rest}
-    constants |= {"v_reset": v_reset, "detach_reset": detach_reset}
-    equations.check_equations(lambda: EIFNode(**constants, **problem.common()), eif, constants, problem, exact=False)
+@settings(max_examples=40, deadline=None)
+@given(problem=drawn(1, small_numbers), constants=st.fixed_dictionaries(exponential))
+def test_eif_follows_its_equations(problem, constants):
+    make = partial(EIFNode, **constants, **problem.common())
+    equations.check_equations(make, eif, constants, problem, exact=False)
 
 
 @over_both

@@ -1,7 +1,6 @@
 """What parallel neurons promise besides their sums: arguments, dtypes, shapes, copies, states."""
 
 import copy
-import inspect
 import warnings
 from typing import Any
 
@@ -10,53 +9,13 @@ import pytest
 import torch
 from cases import Sum, causal
 from promises import in_chunks, in_steps, random
-from torch import nn
 
 from snntrain.base import StateMismatchError
 from snntrain.neuron.parallel import PSN, MaskedPSN, SlidingPSN
-from snntrain.surrogate import ATan, Sigmoid
-
-INTEGER = [("an integer ≥ 1", value) for value in (0, -1, *promises.NOT_AN_INTEGER)]
-REFUSED = {
-    "T": INTEGER,
-    "k": INTEGER,
-    "lambda_init": [("a finite number ≥ 0 and ≤ 1", value) for value in (-0.1, 1.1, *promises.NOT_FINITE)],
-    "exp_init": [("True or False", value) for value in promises.NOT_A_FLAG],
-    "algorithm": [("one of 'gemm', 'conv'", value) for value in ("fft", "", None, 1)],
-    "surrogate_function": [("a surrogate module", value) for value in ("ATan", ATan, 1.0)],
-    "step_mode": [("'s'", value) for value in ("x", None)],
-}
-SIGNATURES = {
-    PSN: {"T": 4, "surrogate_function": None},
-    MaskedPSN: {"k": 2, "T": 4, "lambda_init": 0.0, "surrogate_function": None, "step_mode": "s"},
-    SlidingPSN: {"k": 2, "exp_init": True, "surrogate_function": None, "step_mode": "s", "algorithm": "gemm"},
-}
 
 
-@pytest.mark.parametrize("node_class", SIGNATURES)
-def test_arguments_have_the_order_and_the_defaults_of_the_specification(node_class):
-    required = dict.fromkeys({"T", "k"} & SIGNATURES[node_class].keys(), inspect.Parameter.empty)
-    promises.assert_signature(node_class, SIGNATURES[node_class] | required)
-
-
-@pytest.mark.parametrize("node_class, name", [(node, name) for node, names in SIGNATURES.items() for name in names])
-def test_a_bad_value_is_refused(node_class, name):
-    def make(**arguments: Any) -> nn.Module:
-        return node_class(**{**SIGNATURES[node_class], **arguments})
-
-    for wanted, value in REFUSED[name]:
-        promises.assert_refused(make, name, value, wanted)
-
-
-def test_default_surrogates_are_fresh_and_every_setting_is_printed():
-    for make in (lambda: PSN(3), lambda: MaskedPSN(2, 3), lambda: SlidingPSN(2)):
-        first, second = make().surrogate_function, make().surrogate_function
-        assert type(first) is ATan and first.alpha == 2.0 and first is not second
-    assert "T=3" in repr(PSN(3, Sigmoid(3))) and "Sigmoid(alpha=3.0" in repr(PSN(3, Sigmoid(3)))
-    assert "k=2, T=3, step_mode=m, lambda_=0.5" in repr(MaskedPSN(2, 3, 0.5, step_mode="m"))
+def test_a_lambda_without_data_can_be_printed():
     assert "lambda_=nan" in repr(MaskedPSN(2, 3).to("meta"))
-    shown = "k=2, exp_init=False, step_mode=m, algorithm=conv"
-    assert shown in repr(SlidingPSN(2, False, None, "m", "conv"))
     assert "surrogate_function=sigmoid" in repr(PSN(3, torch.sigmoid))
 
 
@@ -76,23 +35,12 @@ def runs_of(make: Any) -> list:
 
 
 @over_makers
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_sums_are_computed_in_the_state_dtype(make, dtype):
+def test_sums_are_computed_in_the_state_dtype_also_with_half_parameters(make):
     for run in runs_of(make):
-        kept = torch.float32 if dtype != torch.float64 else torch.float64
-        x = random(4, 5, dtype=dtype).requires_grad_()
-        wide = x.detach().to(kept).requires_grad_()
-        node, in_full = promises.seeded(make), promises.seeded(make)
-        out, expected = run(node, x), run(in_full, wide)
-        assert out.dtype == dtype and torch.equal(out, expected.to(dtype))
-        out.sum().backward(), expected.sum().backward()
-        assert x.grad.dtype == dtype and torch.equal(x.grad, wide.grad.to(dtype)) and x.grad.abs().sum() > 0
-        assert node.weight.grad.dtype == torch.float32
-        assert all(item.dtype == kept for item in promises.state_tensors(node).values())
-        node.half()
-        assert all(item.dtype == kept for item in promises.state_tensors(node).values())
-        node.reset()
-        assert run(node, x).dtype == dtype, "half parameters serve too"
+        promises.assert_half_precision_is_computed_in_float32(make, run)
+        half = make().half()
+        assert run(half, random(4, 5, dtype=torch.float16)).dtype == torch.float16
+        assert all(item.dtype == torch.float32 for item in promises.state_tensors(half).values())
 
 
 def test_autocast_does_not_reach_into_the_sum():
@@ -108,16 +56,7 @@ def test_autocast_does_not_reach_into_the_sum():
 
 @over_makers
 def test_each_element_is_treated_on_its_own_whatever_the_shape(make):
-    for run in runs_of(make):
-        for shape in ((), (3,), (0,), (2, 0, 4), (2, 3, 4)):
-            x = random(4, *shape, dtype=torch.float64)
-            node = promises.seeded(make)
-            out = run(node, x)
-            assert out.shape == x.shape
-            assert torch.equal(out, run(promises.seeded(make), x.reshape(4, -1)).reshape(x.shape))
-            node.reset()
-            reverse = tuple(range(x.dim()))[::-1]
-            assert torch.equal(run(node, x.permute(reverse).contiguous().permute(reverse)), out)
+    promises.assert_any_shape(make, runs_of(make), T=4)
 
 
 @over_makers

@@ -1,7 +1,6 @@
 """NonSpikingIFNode and NonSpikingLIFNode: golden numbers, closed forms, decoding, and what every neuron promises."""
 
 import numpy as np
-import promises
 import pytest
 import torch
 from hypothesis import given, settings
@@ -118,37 +117,3 @@ def test_what_the_caller_does_to_the_output_does_not_reach_the_state(step_mode):
     out = node(torch.ones(1, 2))
     out.fill_(7.0)
     assert node.v.flatten().tolist() == [1, 1]
-
-
-# --- what every neuron promises --------------------------------------------------------------------------------------
-
-
-def test_arguments_have_the_order_and_the_defaults_of_the_specification():
-    promises.assert_signature(NonSpikingIFNode, {"decode": None, "step_mode": "m"})
-    promises.assert_signature(NonSpikingLIFNode, {"tau": 2.0, "decode": None, "step_mode": "m"})
-
-
-REFUSED = {
-    "tau": [("a finite number > 1", value) for value in (1, 0.5, -2.0, *promises.NOT_FINITE)],
-    "decode": [
-        ("None or one of 'last-mem', 'max-mem', 'mean-mem', 'max-abs-mem'", value)
-        for value in ("last", "", "LAST-MEM", 1, True, ["last-mem"], torch.mean)
-    ],
-    "step_mode": [("'s'", value) for value in ("x", None)],
-}
-
-
-@pytest.mark.parametrize("node_class", [NonSpikingIFNode, NonSpikingLIFNode])
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_bad_value_is_refused(node_class, name):
-    if name == "tau" and node_class is NonSpikingIFNode:
-        with pytest.raises(TypeError):
-            node_class(tau=2.0)
-        return
-    for wanted, value in REFUSED[name]:
-        promises.assert_refused(node_class, name, value, wanted)
-
-
-def test_every_setting_is_printed():
-    assert repr(NonSpikingLIFNode(3, "max_mem", "s")) == "NonSpikingLIFNode(tau=3.0, decode=max-mem, step_mode=s)"
-    assert repr(NonSpikingIFNode()) == "NonSpikingIFNode(decode=None, step_mode=m)"

@@ -159,6 +159,13 @@ class RunFolder(OwnedFolder):
             )
         return written_in
 
+    def read_or(self, file: RunFile, default: Any) -> Any:
+        """The content of a file, or the default where it is missing or damaged."""
+        try:
+            return self.read(file)
+        except UsageError:
+            return default
+
     def outcome(self) -> dict[str, Any]:
         """The content of results.json, {} if the run has not ended. Raises: DamagedFile."""
         try:
@@ -168,10 +175,7 @@ class RunFolder(OwnedFolder):
 
     def usable_outcome(self) -> dict[str, Any]:
         """The same for callers that are about to write the file again: {} for a damaged one, too."""
-        try:
-            return self.outcome()
-        except UsageError:
-            return {}
+        return self.read_or(RunFolder.results, {})
 
     def status(self) -> str | None:
         """How the run ended; None if it has not. Raises: DamagedFile."""
@@ -179,17 +183,11 @@ class RunFolder(OwnedFolder):
 
     def monitor(self) -> tuple[str, str]:
         """The metric that chooses the best epoch and its direction; the usual one if the config cannot be read."""
-        try:
-            return monitor_of(self.read(RunFolder.config))
-        except UsageError:
-            return monitor_of({})
+        return monitor_of(self.read_or(RunFolder.config, {}))
 
     def epochs(self) -> list[dict[str, float]]:
         """The metrics of every epoch so far; [] if they cannot be read."""
-        try:
-            return self.read(RunFolder.metrics)
-        except UsageError:
-            return []
+        return self.read_or(RunFolder.metrics, [])
 
     def best_epoch(self) -> Mapping[str, float]:
         """The metrics of the best epoch, see snntrain.run.results.best_epoch."""

@@ -43,6 +43,11 @@ def best_epoch(rows: Sequence[Row], metric: str, mode: str) -> Row:
     return max(scored, key=lambda row: sign * row[metric])
 
 
+def metrics_of(row: Row) -> dict[str, float]:
+    """The metrics of an epoch, without its number and its learning rate."""
+    return {name: value for name, value in row.items() if "/" in name}
+
+
 def _has_finite_losses(row: Row) -> bool:
     return all(math.isfinite(value) for name, value in row.items() if name.endswith("/loss"))
 

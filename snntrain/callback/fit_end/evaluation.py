@@ -11,7 +11,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from snntrain.callback.fit_end.fit_end import Trained
-from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.functional import reset_net
 
 
@@ -39,15 +39,8 @@ def scores_of(net: nn.Module, x_seq: Tensor) -> Tensor:
 def spikes_and_scores(net: nn.Module, x_seq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Spikes [T, N, *] of every layer of neurons, in the order in which they fire, and scores_of the net."""
     spikes: dict[str, Tensor] = {}
-    handles = [
-        layer.register_forward_hook(lambda module, inputs, y, name=name: spikes.__setitem__(name, y))
-        for name, layer in spiking_layers(net).items()
-    ]
-    try:
+    with watching(spiking_layers(net), lambda name, layer, y: spikes.update({name: y})):
         return spikes, scores_of(net, x_seq)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def encoded(task: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:

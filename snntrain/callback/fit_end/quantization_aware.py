@@ -1,6 +1,7 @@
 """QuantizationAware: fine-tune a copy of the net in integer arithmetic and turn it into an integer-only net."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from snntrain.arguments import integer, real
 from snntrain.callback.fit_end.drift import Drift
 from snntrain.callback.fit_end.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
+from snntrain.callback.spike_statistics import watching
 from snntrain.files import write_json
 from snntrain.model.builder import is_stateful
 from snntrain.quantize import (
@@ -174,15 +176,16 @@ class QuantizationAware(FitEnd):
         for batch in test_batches(trained, console, "qat integer"):
             x_seq = encoded(task, batch)
             record = compared < self.verify_samples
-            with drift.watching(record), _Potentials(net, record) as watched:
-                y_seq = scores_of(net, x_seq)
-                if record:
-                    scores_of(original, x_seq)
             found = integers.run(x_seq, record=record)
-            differing += int((found.logits != y_seq.to(found.logits.device)).sum())
             if record:
-                differing += watched.differing(found)
+                with drift.watching(), _keeping(net) as kept:
+                    y_seq = scores_of(net, x_seq)
+                    scores_of(original, x_seq)
+                differing += _differing(kept, found)
                 compared += len(batch[1])
+            else:
+                y_seq = scores_of(net, x_seq)
+            differing += int((found.logits != y_seq.to(found.logits.device)).sum())
             for name, values in found.headroom.items():
                 before = headroom.get(name, {"largest": 0})
                 headroom[name] = values | {"largest": max(values["largest"], before["largest"])}
@@ -198,36 +201,32 @@ class QuantizationAware(FitEnd):
         }
 
 
-class _Potentials:
-    """Spikes and potentials of a quantized net, kept while the block runs."""
+@contextlib.contextmanager
+def _keeping(net: QuantizedNet) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Collect the spikes and potentials of each neuron of a net while the block runs."""
+    kept: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def __init__(self, net: QuantizedNet, record: bool) -> None:
-        self.neurons = net.neurons if record else {}
-        self.kept: dict[str, tuple[Tensor, Tensor]] = {}
-        self.handles: list[Any] = []
+    def keep(name: str, node: Any, spikes: Tensor) -> None:
+        kept[name] = spikes != 0, node.v_seq  # a reset empties v_seq
 
-    def __enter__(self) -> "_Potentials":
-        for name, node in self.neurons.items():
-            node.store_v_seq = True
-            self.handles.append(node.register_forward_hook(partial(self._keep, name)))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for handle in self.handles:
-            handle.remove()
-        for node in self.neurons.values():
+    for node in net.neurons.values():
+        node.store_v_seq = True
+    try:
+        with watching(net.neurons, keep):
+            yield kept
+    finally:
+        for node in net.neurons.values():
             node.store_v_seq = False
 
-    def _keep(self, name: str, node: Any, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-        self.kept[name] = spikes != 0, node.v_seq  # a reset empties v_seq
 
-    def differing(self, found: IntegerRun) -> int:
-        """How many spikes and potentials of a run are different."""
-        count = 0
-        for name, (spikes, potentials) in self.kept.items():
-            for ours, theirs in ((spikes, found.spikes[name]), (potentials, found.potentials[name])):
-                count += int((ours.to(theirs.device).double() != theirs.double()).sum())
-        return count
+def _differing(kept: Mapping[str, tuple[Tensor, Tensor]], found: IntegerRun) -> int:
+    """How many spikes and potentials of a run are different."""
+    pairs = (
+        pair
+        for name, (spikes, potentials) in kept.items()
+        for pair in ((spikes, found.spikes[name]), (potentials, found.potentials[name]))
+    )
+    return sum(int((ours.to(theirs.device).double() != theirs.double()).sum()) for ours, theirs in pairs)
 
 
 def _settings(quant: str | dict[str, Any], layers: dict[str, Any]) -> QuantSettings:

@@ -22,8 +22,6 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
         task: as built.
         data: whose setup has run.
         config: checked.
-
-    Raises: UsageError naming the key.
     """
     splits: Mapping[str, Sized] = getattr(data, "splits", {})
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)

@@ -25,6 +25,7 @@ from snntrain.run.evaluation_settings import Request, read_request, refuse_unrea
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
+from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
 from snntrain.terminal import terminal
@@ -70,8 +71,7 @@ def _test(
 ) -> dict[str, float]:
     trainer.test(task, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-    hexadecimal = {name: value.hex() for name, value in metrics.items()}
-    write_json(output / "eval_test.json", {"metrics": metrics, "hex": hexadecimal})
+    write_json(output / "eval_test.json", in_both_forms(metrics))
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
     return metrics

@@ -73,10 +73,7 @@ class Request:
 
 
 def read_request(arguments: Sequence[str]) -> Request:
-    """Parse a command line and refuse what would do nothing.
-
-    Raises: UsageError.
-    """
+    """Parse a command line and refuse what would do nothing."""
     own: dict[str, str] = {}
     words: list[str] = []
     refuse_repeated(arguments)
@@ -134,8 +131,6 @@ def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
     Args:
         request: of the command line.
         config: the saved one.
-
-    Raises: UsageError naming the key and those that there are.
     """
     model = config["model"]
     if not isinstance(model, Mapping) or "layers" not in model:

@@ -9,7 +9,6 @@
 Every reader raises a MissingFile for a missing file and a DamagedFile for one that cannot be used, which name it.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
 from snntrain.run.contents import BY_SUFFIX, parse_arrays, parse_epochs, parse_layers, parse_operations, parse_overrides
 from snntrain.run.ownership import OWNER_NOTE, OwnedFolder
-from snntrain.run.results import best_epoch, monitor_of, parse_results
+from snntrain.run.results import best_epoch, in_both_forms, monitor_of, parse_results
 
 _CHECKPOINTS, _ARTIFACTS = "checkpoints", "artifacts"
 
@@ -228,11 +227,7 @@ class RunFolder(OwnedFolder):
 
         Args:
             status: finished, interrupted, pruned or failed.
-            metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
+            metrics: name → value.
             more: further entries, such as seconds or message.
         """
-        exact = {name: float(value) for name, value in sorted(metrics.items())}
-        hexadecimal = {name: value.hex() for name, value in exact.items()}
-        # JSON has no NaN and no infinity; under "hex" they stand by name.
-        values = {name: value if math.isfinite(value) else None for name, value in exact.items()}
-        write_json(self.results, {"status": status, "metrics": values, "hex": hexadecimal, **more})
+        write_json(self.results, {"status": status, **in_both_forms(metrics), **more})

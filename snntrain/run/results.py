@@ -84,6 +84,14 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+def in_both_forms(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Metrics as files hold them: as decimals and, under "hex", as float.hex, which loses nothing."""
+    exact = {name: float(value) for name, value in sorted(metrics.items())}
+    # JSON has no NaN and no infinity; under "hex" they stand by name.
+    decimals = {name: value if math.isfinite(value) else None for name, value in exact.items()}
+    return {"metrics": decimals, "hex": {name: value.hex() for name, value in exact.items()}}
+
+
 @contextlib.contextmanager
 def even_on_a_full_disk(status: str) -> Iterator[None]:
     """Let the block conclude a run that ended early; if that fails, print why instead of raising.

@@ -21,8 +21,6 @@ def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int
         task: as built.
         config: checked.
         samples: of the largest batch.
-
-    Raises: UsageError naming the key and the bytes.
     """
     memory, where = _memory(config["trainer"])
     weights = _WEIGHTS_AND_GRADIENTS * sum(p.numel() * p.element_size() for p in task.net.parameters())

@@ -19,10 +19,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def check_tree(tree: Any, source: str) -> None:
-    """Refuse a state that holds more than plain containers, numbers, texts and tensors, or is larger than its file.
-
-    Raises: DamagedFile.
-    """
+    """Refuse a state that holds more than plain containers, numbers, texts and tensors, or is larger than its file."""
     if values_in(tree) > MOST_VALUES:
         raise DamagedFile(f"{source} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
     for path, _, value in walk(tree):

@@ -1,6 +1,7 @@
 """LavaExport: write the net as a netx file for Loihi and prove that the file computes what the net does."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,7 @@ class LavaExport(FitEnd):
         integers = to_integer(net) if isinstance(net, QuantizedNet) else None
         right = total = compared = 0
         headroom = dict(exported.headroom)
-        differing: dict[str, int] = {}
-        spikes: dict[str, float] = {}
-        operations: dict[str, float] = {}
+        differing, spikes, operations = Counter(), Counter(), Counter()
         for x_seq, label in _sequences(task, trained, console):
             emulation = exported.run(x_seq)
             headroom = most_used(headroom, exported.layers, emulation)
@@ -143,19 +142,18 @@ class LavaExport(FitEnd):
                 continue
             compared += len(label)
             expected = integers.run(x_seq, record=True).spikes if integers else spikes_and_scores(net, x_seq)[0]
-            for name, count in _differences(exported, emulation, expected).items():
-                differing[name] = differing.get(name, 0) + count
+            differing.update(_differences(exported, emulation, expected))
             for name, (fired, operated) in _costs(exported, emulation, x_seq).items():
-                spikes[name] = spikes.get(name, 0.0) + fired
-                operations[name] = operations.get(name, 0.0) + operated
+                spikes[name] += fired
+                operations[name] += operated
         return {
             "T": trained.T,
             "samples": total,
             "compared_samples": compared,
             "acc": right / total,
-            "mismatches": sum(differing.values()),
-            "spikes": sum(spikes.values()) / compared,
-            "sops": sum(operations.values()) / compared,
+            "mismatches": differing.total(),
+            "spikes": spikes.total() / compared,
+            "sops": operations.total() / compared,
             "headroom": headroom,
             "layers": [
                 {

@@ -93,8 +93,6 @@ def check_devices(config: Mapping[str, Any]) -> None:
 
     Args:
         config: checked.
-
-    Raises: UsageError with the reason and the remedy.
     """
     trainer = config["trainer"]
     on_cpu = _accelerator(trainer) == "cpu"
@@ -168,8 +166,6 @@ def check_launcher(launcher: Mapping[str, Any], trainer: Mapping[str, Any]) -> N
     Args:
         launcher: Hydra's section hydra.launcher.
         trainer: that section of the config.
-
-    Raises: UsageError.
     """
     target, count = str(launcher.get("_target_")), processes(trainer)
     if target.endswith("BasicLauncher") and count > 1:

@@ -11,7 +11,6 @@ from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.number_format import dotted, duration, format_metric, format_number, format_whole, percent
 from snntrain.run.report.page import environment, render
-from snntrain.run.report.rates import layer_rates
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
 
@@ -109,7 +108,7 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         yield "Time", duration(total), " · ".join(f"{name} {duration(time)}" for name, time in seconds.items())
     layers = run.read_or(RunFolder.layers, [])
     if layers:
-        spiking = len(layer_rates(run, columns)[1]) or sum(1 for layer in layers if layer["neuron"])
+        spiking = len(run.layer_rates()[1]) or sum(1 for layer in layers if layer["neuron"])
         parameters = sum(layer["parameters"] for layer in layers)
         yield "Parameters", f"{parameters:,}", f"{spiking} spiking layer{'s' * (spiking != 1)}"
     operations = run.read_or(RunFolder.operations, None)

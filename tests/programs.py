@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-# A run that takes a second of training.
-SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
+# A run that takes a second of training; its neurons need no kernel to be compiled.
+SMALL_ANN = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
+SMALL = (*SMALL_ANN, "neuron.backend=torch")
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "PYTHONPATH": str(ROOT)}
 
 

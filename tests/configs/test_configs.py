@@ -1,6 +1,5 @@
 """Every YAML in conf/ composes, passes the check, and builds what it says."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from small_training import in_a_loop
 
 from snntrain import registry
 from snntrain.config import CONF, compose
@@ -58,12 +58,6 @@ SELF_EXPLANATORY = {
 }
 SMALLER = {"vgg5": ["model.features=64"], "vgg9": ["model.features=64"]}
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
-
-
-def in_a_loop(neuron: dict) -> dict:
-    """Settings that spare the compiling of a kernel where the neuron has kernels, which have tests of their own."""
-    has_backend = "backend" in inspect.signature(registry.get("neuron", neuron["name"])).parameters
-    return {**neuron, "backend": "torch"} if has_backend else neuron
 
 
 def choose(group: str, choice: str) -> list[str]:

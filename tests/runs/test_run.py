@@ -11,12 +11,13 @@ import numpy
 import pytest
 import torch
 import yaml
-from programs import GAIN_NODE, SMALL, complete, complete_anew, results
+from programs import GAIN_NODE, SMALL, SMALL_ANN, complete, complete_anew, results
 
 from snntrain.config.compose import groups
 
 # Neurons that fire, and random draws inside the model.
-ACTIVE = (*SMALL, "encoder=poisson", "neuron.v_threshold=0.3", "optim.lr=0.02")
+ACTIVE = (*SMALL_ANN, "encoder=poisson", "neuron.v_threshold=0.3", "optim.lr=0.02")
+ACTIVE_IN_A_LOOP = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
 RUN_FOLDER = {
     "config.yaml",
     "overrides.yaml",
@@ -172,79 +173,48 @@ def test_another_seed_gives_other_metrics(trained, seeds):
 # --- choices ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def neurons(tmp_path_factory) -> dict[str, Path]:
-    cwd = tmp_path_factory.mktemp("neurons")
-    done("train.py", "-m", *SMALL, "optim.lr=0.05", "neuron=relu,plif,if", "hydra.sweep.dir=sweep", cwd=cwd)
-    return dict(zip(("relu", "plif", "if"), (cwd / "sweep" / str(job) for job in range(3)), strict=True))
-
-
-@pytest.mark.parametrize("neuron", ["relu", "plif", "if"])
-def test_every_neuron_learns(neurons, neuron):
-    found = results(neurons[neuron])
-    assert found["status"] == "finished" and found["metrics"]["test/acc"] > 0.2
-    assert ("test/firing_rate" in found["metrics"]) == (neuron != "relu")
-    assert (neurons[neuron] / "report.html").is_file()
-
-
-def test_the_learnable_time_constant_learns(neurons):
-    saved = torch.load(neurons["plif"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+def test_nets_of_relus_and_of_learnable_neurons_learn(tmp_path):
+    """tests/runs/test_sweep.py has those of the other neurons."""
+    done("train.py", "-m", *SMALL_ANN, "optim.lr=0.05", "neuron=relu,plif", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, neuron in enumerate(("relu", "plif")):
+        found = results(tmp_path / "sweep" / str(job))
+        assert found["status"] == "finished" and found["metrics"]["test/acc"] > 0.2
+        assert ("test/firing_rate" in found["metrics"]) == (neuron != "relu")
+        assert (tmp_path / "sweep" / str(job) / "report.html").is_file()
+    saved = torch.load(tmp_path / "sweep/1/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert saved["net.layers.2.w"] != 0.0  # where init_tau = 2 starts it
 
 
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory) -> Path:
-    cwd = tmp_path_factory.mktemp("tasks")
-    variations = ("task.loss=tet,mse", "task.readout=membrane,last", "logger=tensorboard", "neuron.v_threshold=0.3")
-    done("train.py", "-m", *SMALL, *variations, "optim.lr=0.02", "hydra.sweep.dir=sweep", cwd=cwd)
-    return cwd / "sweep"
+def test_losses_readouts_and_loggers_are_chosen_by_name(tmp_path):
+    """tests/unit/task/test_classification.py has the numbers of each pair."""
+    variations = ("task.loss=tet,mse", "task.readout=membrane", "logger=tensorboard", *ACTIVE_IN_A_LOOP)
+    done("train.py", "-m", *variations, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, loss in enumerate(("tet", "mse")):
+        run = tmp_path / "sweep" / str(job)
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        assert (config["task"]["loss"], config["task"]["readout"]) == (loss, "membrane")
+        assert results(run)["metrics"]["test/acc"] > 0.2
+        assert list((run / "logs").rglob("events.out.tfevents.*")) != []
+        assert {path.name for path in run.iterdir()} == RUN_FOLDER
 
 
-@pytest.mark.parametrize(("job", "loss", "readout"), [(0, "tet", "membrane"), (3, "mse", "last")])
-def test_losses_and_readouts_are_chosen_by_name(tasks, job, loss, readout):
-    config = yaml.safe_load((tasks / str(job) / "config.yaml").read_text(encoding="utf-8"))
-    assert (config["task"]["loss"], config["task"]["readout"]) == (loss, readout)
-    assert results(tasks / str(job))["metrics"]["test/acc"] > 0.2
-
-
-def test_losses_and_readouts_make_a_difference(tasks):
-    tet_membrane, tet_last, mse_membrane, mse_last = (results(tasks / str(job))["hex"] for job in range(4))
-    assert tet_membrane["test/loss"] == tet_last["test/loss"]  # the loss of every step knows no readout
-    assert len({tet_last["test/loss"], mse_membrane["test/loss"], mse_last["test/loss"]}) == 3
-
-
-def test_tensorboard_gets_its_events(tasks):
-    assert list((tasks / "0" / "logs").rglob("events.out.tfevents.*")) != []
-    assert {path.name for path in (tasks / "0").iterdir()} == RUN_FOLDER
-
-
-@pytest.fixture(scope="module")
-def debug(tmp_path_factory) -> tuple[dict[str, Path], str]:
-    cwd = tmp_path_factory.mktemp("debug")
-    small = ("model=mlp", "model.features=32", "T=2", "neuron.v_threshold=0.3", "optim.lr=0.02")
-    process = done("train.py", "-m", *small, "debug=fast,overfit,profile", "hydra.sweep.dir=sweep", cwd=cwd)
-    folders = {name: cwd / "sweep" / str(job) for job, name in enumerate(("fast", "overfit", "profile"))}
-    return folders, process.stdout
-
-
-def test_debug_fast_takes_two_batches_of_everything(debug):
-    run = debug[0]["fast"]
-    assert steps(run) == 2 and len(rows(run / "metrics.csv")) == 1
-    with numpy.load(run / "artifacts" / "test.npz") as test:
+def test_debug_fast_takes_two_batches_and_debug_profile_prints_the_time_of_every_hook(tmp_path):
+    quick = [word for word in ACTIVE_IN_A_LOOP if not word.startswith(("trainer.max_epochs", "data.batch_size"))]
+    process = done("train.py", "-m", *quick, "debug=fast,profile", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, taken in enumerate((2, 41)):
+        run = tmp_path / "sweep" / str(job)
+        assert steps(run) == taken and len(rows(run / "metrics.csv")) == 1
+    with numpy.load(tmp_path / "sweep/0/artifacts/test.npz") as test:
         assert test["confusion"].sum() == 2 * 32
+    assert "run_training_epoch" in process.stdout and "optimizer_step" in process.stdout
 
 
-def test_debug_overfit_learns_two_batches_by_heart(debug):
-    run = debug[0]["overfit"]
-    table = rows(run / "metrics.csv")
-    assert steps(run) == 200 and len(table) == 100
+def test_debug_overfit_learns_two_batches_by_heart(tmp_path):
+    more = ("debug=overfit", "trainer.max_epochs=30", "data.batch_size=32", "hydra.run.dir=run")
+    done("train.py", *ACTIVE_IN_A_LOOP, *more, cwd=tmp_path)
+    table = rows(tmp_path / "run/metrics.csv")
+    assert steps(tmp_path / "run") == 60 and len(table) == 30
     assert float(table[-1]["train/acc"]) > 0.95
-
-
-def test_debug_profile_prints_the_time_of_every_hook(debug):
-    folders, output = debug
-    assert len(rows(folders["profile"] / "metrics.csv")) == 1 and steps(folders["profile"]) == 41
-    assert "run_training_epoch" in output and "optimizer_step" in output
 
 
 @pytest.mark.slow

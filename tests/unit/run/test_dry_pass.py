@@ -91,7 +91,7 @@ def test_a_metric_of_a_callback_that_is_left_out_is_refused_and_one_of_anothers_
 
 def test_the_dry_pass_and_fine_tuning_leave_out_plugins_that_conflict_with_theirs(tmp_path):
     pytorch = "lightning.pytorch.plugins"
-    config = settings("~trainer.precision")
+    config = settings("~trainer.precision", "neuron.backend=torch")
     config["trainer"]["plugins"] = [
         {"_target_": f"{pytorch}.environments.SLURMEnvironment", "auto_requeue": False},
         {"_target_": f"{pytorch}.precision.DoublePrecision"},
@@ -115,7 +115,7 @@ def test_the_dry_pass_leaves_the_task_and_every_generator_unchanged():
 
 def test_a_run_with_and_without_a_dry_pass_is_equal_to_the_last_bit(tmp_path, monkeypatch):
     def trained(folder: Path) -> dict:
-        overrides = [text for text in SMALL if not text.startswith("paths")]
+        overrides = [*(text for text in SMALL if not text.startswith("paths")), "neuron.backend=torch"]
         run(compose(overrides), folder, overrides)
         return json.loads((folder / "results.json").read_text())["hex"]
 

@@ -224,19 +224,6 @@ def test_callbacks_watch_the_monitored_metric(choice, tmp_path):
     assert [(callback.monitor, callback.mode) for callback in watching] == [("val/loss", "min")]
 
 
-@pytest.mark.parametrize("logger", groups()["logger"])
-def test_every_logger_writes_into_the_run_folder_or_one_file_for_all_runs(logger, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    (tmp_path / "logs").mkdir()
-    config = check(compose([f"logger={logger}", f"paths.run={tmp_path}", f"paths.runs={tmp_path}/logs"]))
-    built = instantiate(config["logger"])
-    built.log_metrics({"train/loss": 1.0}, step=0)
-    built.save()
-    if logger == "wandb":
-        built.experiment.finish()  # or the next WandbLogger of this process would go on with it
-    assert [path for path in (tmp_path / "logs").rglob("*") if path.is_file()] != []
-
-
 def test_nested_keys_are_set_without_a_plus():
     config = check(compose(["neuron.v_threshold=0.5", "trainer.accumulate_grad_batches=2", "neuron.store_v_seq=true"]))
     assert config["neuron"]["v_threshold"] == 0.5 and config["neuron"]["store_v_seq"] is True

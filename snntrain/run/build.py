@@ -68,7 +68,9 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
     shape = net_shape(config)
     with refusing("model"), within_memory():
         if "layers" in config["model"]:
-            return builder.build_model(config, shape, step_mode=_step_mode(config))
+            with refusing("task"):
+                step_mode = getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
+            return builder.build_model(config, shape, step_mode=step_mode)
         facts = {
             "sample_shape": shape,
             "num_classes": config["data"]["num_classes"],
@@ -97,12 +99,6 @@ def _check_task(task: pl.LightningModule) -> None:
                 f"task: {type(task).__name__} keeps no {name}, which a run needs. Derive it from "
                 "snntrain.task.Classification."
             )
-
-
-def _step_mode(config: Mapping[str, Any]) -> str:
-    """The step mode that the config's task trains in."""
-    with refusing("task"):
-        return getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
 
 
 def _check_output(net: nn.Module, num_classes: int) -> None:
@@ -269,17 +265,13 @@ def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
             )
 
 
-def fit_end_of(callbacks: Sequence[pl.Callback]) -> list[FitEnd]:
-    """Those that work on the trained net, in their order."""
-    return [callback for callback in callbacks if isinstance(callback, FitEnd)]
-
-
 def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     """Let each fit-end callback look, before training, at the network that it is to work on."""
     net = task.net
-    for callback in fit_end_of(callbacks):
-        with refusing(f"callbacks.{callback.name}", type(callback).__name__):
-            net = callback.check(net, task, net_shape(config))
+    for callback in callbacks:
+        if isinstance(callback, FitEnd):
+            with refusing(f"callbacks.{callback.name}", type(callback).__name__):
+                net = callback.check(net, task, net_shape(config))
 
 
 def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) -> Run:
@@ -307,4 +299,5 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     if config["trainer"].get("sync_batchnorm"):
         with refusing():
             refuse_unshared_statistics(task)
-    return Run(config, folder, task, data, trainer, history, throughput, fit_end_of(chosen), resume_point)
+    fit_end = [callback for callback in chosen if isinstance(callback, FitEnd)]
+    return Run(config, folder, task, data, trainer, history, throughput, fit_end, resume_point)

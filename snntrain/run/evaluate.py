@@ -50,7 +50,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
     check_bounds(config, f"checkpoint {checkpoint}")
     check_resolved(config)
-    output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
+    beside = RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
+    output = Path(own.get("output", beside))
     config["paths"]["run"] = str(output)
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
@@ -106,10 +107,6 @@ def _checkpoint(own: dict[str, str]) -> Path:
             "folder."
         )
     return checkpoint
-
-
-def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
-    return RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:

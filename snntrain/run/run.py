@@ -142,7 +142,9 @@ def train(
     metrics: dict[str, float] = {}
     try:
         with interruptible():
-            _fit(built, checkpoint, seconds)
+            began = time.perf_counter()
+            built.trainer.fit(built.task, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
+            seconds["fit"] = round(time.perf_counter() - began, 3)
             metrics |= _test(built, seconds)
             device, test_batches = built.trainer.strategy.root_device, _test_batches(built)
             if built.trainer.world_size > 1:
@@ -229,12 +231,6 @@ def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]
         size, world = built.data.batch_size, built.trainer.world_size
         console.print(f"{world} processes, batches of {world} × {size} = {world * size} samples")
     console.print(layer_table(layers))
-
-
-def _fit(built: Run, checkpoint: Path | None, seconds: dict[str, float]) -> None:
-    began = time.perf_counter()
-    built.trainer.fit(built.task, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
-    seconds["fit"] = round(time.perf_counter() - began, 3)
 
 
 def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:

@@ -29,7 +29,8 @@ def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int
             f"model: its weights and their gradients take {in_words(weights)}, more than the {in_words(memory)} of "
             f"{where}. Use a smaller model."
         )
-    activations = samples * task.T * _largest_output(task, config) * _bytes_per_value(config)
+    bytes_of_a_value = 4 if str(config["trainer"].get("precision") or "32-true").startswith(("32", "64")) else 2
+    activations = samples * task.T * _largest_output(task, config) * bytes_of_a_value
     if activations <= memory:
         return
     key = f"T={task.T}" if samples == 1 else f"data.batch_size={config['data'].get('batch_size')} with T={task.T}"
@@ -46,10 +47,6 @@ def _largest_output(task: pl.LightningModule, config: Mapping[str, Any]) -> int:
     if not shapes or getattr(task, "step_mode", "m") == "s" or getattr(task, "chunk", None) is not None:
         return config["data"]["num_classes"]
     return max(map(prod, shapes))
-
-
-def _bytes_per_value(config: Mapping[str, Any]) -> int:
-    return 4 if str(config["trainer"].get("precision") or "32-true").startswith(("32", "64")) else 2
 
 
 def _memory(trainer: Mapping[str, Any]) -> tuple[int, str]:

@@ -109,7 +109,8 @@ class QuantizationAware(FitEnd):
         freeze(net)
         integers = to_integer(net.eval())
         result |= self._compare(original, net, integers, task, trained, console)
-        result |= {"size_bytes": integers.size_in_bytes, "float_bytes": _bytes(original), "layers": _rows(net, result)}
+        float_bytes = sum(parameter.numel() * parameter.element_size() for parameter in original.parameters())
+        result |= {"size_bytes": integers.size_in_bytes, "float_bytes": float_bytes, "layers": _rows(net, result)}
         integers.save(folder / "net.safetensors")
         write_json(folder / "quantization.json", result)
         _print(result, console)
@@ -237,10 +238,6 @@ def _settings(quant: str | dict[str, Any], layers: dict[str, Any]) -> QuantSetti
 def _bits_of(quant: QuantSettings, path: str) -> dict[str, Any]:
     params = quant.of(path)
     return {kind: {"bits": params.kind(kind).bits} for kind in ("w", "v")}
-
-
-def _bytes(net: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
 
 
 def _rows(net: QuantizedNet, result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -42,7 +42,10 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _render(run: RunFiles) -> str:
-    sections = [_section(key, section, run) for key, section in _sections_of(run).items()]
+    made = {name: registry.build("report section", name) for name in registry.names("report section")}
+    shown = {name: section for name, section in made.items() if section.is_shown(run)}
+    ordered = sorted(shown.items(), key=lambda item: item[1].place)
+    sections = [_section(key, section, run) for key, section in ordered]
     results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}})
     name, status = run.folder.path.resolve().name, str(results.get("status") or "incomplete")
     return render(
@@ -55,13 +58,6 @@ def _render(run: RunFiles) -> str:
         message=str(results.get("message") or ""),
         sections=sections,
     )
-
-
-def _sections_of(run: RunFiles) -> dict[str, Section]:
-    """Name → section of all that this run has, in the order of the page."""
-    made = {name: registry.build("report section", name) for name in registry.names("report section")}
-    shown = {name: section for name, section in made.items() if section.is_shown(run)}
-    return dict(sorted(shown.items(), key=lambda item: item[1].place))
 
 
 def _section(key: str, section: Section, run: RunFiles) -> dict[str, str]:

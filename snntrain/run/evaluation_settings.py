@@ -126,12 +126,7 @@ def _refuse_several_devices(changes: DictConfig) -> None:
 
 
 def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
-    """Refuse changes that the saved net has no place for.
-
-    Args:
-        request: of the command line.
-        config: the saved one.
-    """
+    """Refuse changes that the net of the saved config has no place for."""
     model = config["model"]
     if not isinstance(model, Mapping) or "layers" not in model:
         return  # a registered model: its arguments are checked with its signature

@@ -15,13 +15,7 @@ _WEIGHTS_AND_GRADIENTS = 2
 
 
 def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int = 1) -> None:
-    """Refuse a net or a batch that cannot fit into the memory.
-
-    Args:
-        task: as built.
-        config: checked.
-        samples: of the largest batch.
-    """
+    """Refuse a net, or a batch of so many samples, that cannot fit into the memory."""
     memory, where = _memory(config["trainer"])
     weights = _WEIGHTS_AND_GRADIENTS * sum(p.numel() * p.element_size() for p in task.net.parameters())
     if weights > memory and not is_sharded(config["trainer"]):

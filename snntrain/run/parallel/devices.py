@@ -89,11 +89,7 @@ def one_device(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_devices(config: Mapping[str, Any]) -> None:
-    """Refuse what several processes cannot do, before any data are read.
-
-    Args:
-        config: checked.
-    """
+    """Refuse what several processes cannot do, before any data are read."""
     trainer = config["trainer"]
     on_cpu = _accelerator(trainer) == "cpu"
     if on_cpu and trainer.get("sync_batchnorm"):

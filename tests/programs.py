@@ -128,6 +128,14 @@ def complete(program: str, *arguments: str, cwd: Path, **environment: str) -> su
     return Program(program, *last_of_each(arguments), cwd=cwd, **environment).end()
 
 
+def succeed(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """As `complete`; the program must end well."""
+    process = complete(program, *arguments, cwd=cwd)
+    said = process.stdout + process.stderr
+    assert process.returncode == 0 and "Traceback" not in said, said
+    return process
+
+
 def complete_anew(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """As `complete`, in a new process of Python: what a user starts."""
     command = [sys.executable, str(ROOT / program), *last_of_each(arguments)]

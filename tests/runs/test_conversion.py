@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from programs import Program, complete, results
+from programs import Program, complete, results, succeed
 
 from snntrain.error import UsageError
 from snntrain.run.build import build_data
@@ -21,8 +21,7 @@ CHAIN = (*SMALL, *INTEGERS, "T=8", "neuron=relu", "callbacks=[default,ann2snn,qa
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     where = tmp_path_factory.mktemp("conversion")
-    process = complete("train.py", *CHAIN, "hydra.run.dir=run", cwd=where)
-    assert process.returncode == 0, process.stdout + process.stderr
+    process = succeed("train.py", *CHAIN, "hydra.run.dir=run", cwd=where)
     assert "ann2snn   ANN" in process.stdout and "T=8" in process.stdout
     return where / "run"
 
@@ -74,8 +73,7 @@ def test_a_file_that_holds_no_converted_net_is_refused(folder, tmp_path):
 def test_stages_run_on_a_finished_run(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
     more = ("resume=run", "callbacks.qat.quant=w4v8", "callbacks.qat.epochs=0")
-    process = complete("train.py", *CHAIN, *more, cwd=tmp_path)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("train.py", *CHAIN, *more, cwd=tmp_path)
     before, after = results(folder)["hex"], results(tmp_path / "run")["hex"]
     assert before["test/acc"] == after["test/acc"] and before["ann2snn/acc_T8"] == after["ann2snn/acc_T8"]
     assert "qat/acc_qat" not in after and after["qat/acc_ptq"] == after["qat/acc_int"]
@@ -97,8 +95,7 @@ LIF = (*SMALL, "T=2", "callbacks=[default,qat]", "callbacks.qat.epochs=6")
 
 @pytest.mark.slow
 def test_an_interrupted_fine_tuning_resumes_to_the_same_numbers(tmp_path):
-    process = complete("train.py", *LIF, "hydra.run.dir=whole", cwd=tmp_path)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("train.py", *LIF, "hydra.run.dir=whole", cwd=tmp_path)
     process = Program("train.py", *LIF, "hydra.run.dir=run", cwd=tmp_path)
     process.wait_for("epoch 2/6")
     process.send(signal.SIGINT)
@@ -106,7 +103,6 @@ def test_an_interrupted_fine_tuning_resumes_to_the_same_numbers(tmp_path):
     assert done.returncode == 130, done.stdout + done.stderr
     interrupted = results(tmp_path / "run")
     assert interrupted["status"] == "interrupted" and "test/acc" in interrupted["metrics"]
-    process = complete("train.py", *LIF, "resume=run", cwd=tmp_path)
-    assert process.returncode == 0, process.stdout + process.stderr
+    process = succeed("train.py", *LIF, "resume=run", cwd=tmp_path)
     assert "resumed from" in process.stdout and "1/6" not in process.stdout
     assert results(tmp_path / "run")["hex"] == results(tmp_path / "whole")["hex"]

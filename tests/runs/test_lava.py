@@ -1,7 +1,7 @@
 """Whole runs that end in a file for Loihi; with Lava installed its simulator takes part."""
 
 import pytest
-from programs import complete, results
+from programs import results, succeed
 
 from snntrain.lava_exchange.lava_shim import installed_lava
 
@@ -11,8 +11,7 @@ WITHOUT = "Lava is not installed: make lava, or SNNTRAIN_LAVA=FOLDER"
 
 
 def exported(where, *arguments: str) -> dict[str, float]:
-    process = complete("train.py", *SMALL, *arguments, "hydra.run.dir=run", cwd=where)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("train.py", *SMALL, *arguments, "hydra.run.dir=run", cwd=where)
     assert "Export to Loihi" in (where / "run/report.html").read_text(encoding="utf-8")
     return results(where / "run")["metrics"]
 

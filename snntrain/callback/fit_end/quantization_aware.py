@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
 from snntrain.callback.fit_end.drift import Drift
-from snntrain.callback.fit_end.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
+from snntrain.callback.fit_end.evaluation import (
+    accuracy,
+    drawn_batches,
+    scores_of,
+    sequences,
+    share_right,
+    test_sequences,
+)
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.callback.spike_statistics import watching
 from snntrain.files import write_json
@@ -96,7 +103,7 @@ class QuantizationAware(FitEnd):
         result["acc_float"] = accuracy(task, original, trained, console, "qat float")
         source = torch.Generator().manual_seed(trained.seed)
         drawn = drawn_batches(trained.data, self.batches, source)
-        inputs = [encoded(task, [part.to(trained.device) for part in batch]) for batch in drawn]
+        inputs = [x_seq for x_seq, _ in sequences(task, drawn, trained.device)]
         net = self._quantized(original, self.quant, inputs, trained)
         result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantized")
         _say(console, f"float {result['acc_float']:.4f}   quantized {result['acc_ptq']:.4f}")
@@ -144,8 +151,7 @@ class QuantizationAware(FitEnd):
         samples = trained.data.splits["val"]
         count = min(self.sensitivity_batches * trained.data.batch_size, len(samples))
         batches = [samples.__getitems__(list(part)) for part in torch.arange(count).split(trained.data.batch_size)]
-        batches = [tuple(part.to(trained.device) for part in batch) for batch in batches]
-        whole, lost = share_right(task, original, batches), {}
+        whole, lost = share_right(task, original, sequences(task, batches, trained.device)), {}
         for junction in net.junctions:
             own = {
                 path: _bits_of(self.quant, path)
@@ -157,7 +163,7 @@ class QuantizationAware(FitEnd):
                 alone = self._quantized(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
-            lost[junction.layers[0]] = whole - share_right(task, alone, batches)
+            lost[junction.layers[0]] = whole - share_right(task, alone, sequences(task, batches, trained.device))
         return lost
 
     @torch.no_grad()
@@ -174,8 +180,7 @@ class QuantizationAware(FitEnd):
         right = total = differing = compared = 0
         headroom: dict[str, dict[str, int]] = {}
         drift = Drift(original, net)
-        for batch in test_batches(trained, console, "qat integer"):
-            x_seq = encoded(task, batch)
+        for x_seq, label in test_sequences(task, trained, console, "qat integer"):
             record = compared < self.verify_samples
             found = integers.run(x_seq, record=record)
             if record:
@@ -183,15 +188,15 @@ class QuantizationAware(FitEnd):
                     y_seq = scores_of(net, x_seq)
                     scores_of(original, x_seq)
                 differing += _differing(kept, found)
-                compared += len(batch[1])
+                compared += len(label)
             else:
                 y_seq = scores_of(net, x_seq)
             differing += int((found.logits != y_seq.to(found.logits.device)).sum())
             for name, values in found.headroom.items():
                 before = headroom.get(name, {"largest": 0})
                 headroom[name] = values | {"largest": max(values["largest"], before["largest"])}
-            right += int((task.scores(found.logits.to(trained.device)).argmax(1) == batch[1]).sum())
-            total += len(batch[1])
+            right += int((task.scores(found.logits.to(trained.device)).argmax(1) == label).sum())
+            total += len(label)
         return {
             "acc_int": right / total,
             "samples": total,

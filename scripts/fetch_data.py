@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from rich.filesize import decimal
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -60,7 +61,7 @@ def _table(root: Path) -> Table:
     listed = table("name", "license", "to download", f"in {root}")
     for one in map(source.find, source.names()):
         sizes = [file.size for file in one.files]
-        size = "nothing" if not sizes else source.readable(sum(sizes)) if all(sizes) else "size not published"
+        size = "nothing" if not sizes else decimal(sum(sizes)) if all(sizes) else "size not published"
         there = sum((root / one.folder / file.name).is_file() for file in one.files)
         listed.add_row(one.name, one.license, size, f"{there} of {len(sizes)} files" if sizes else "")
     return listed

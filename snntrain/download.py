@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from snntrain.arguments import invalid
+from snntrain.error import one_line
 from snntrain.files import naming
 
 _CHUNK = 1 << 18
@@ -36,10 +37,9 @@ def download_url(url: str, dst: str | Path) -> int:
         if total is not None and size_of(path) < total:
             raise OSError(f"the connection ended before byte {total:,}")
     except (OSError, http.client.HTTPException) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise OSError(
-            f"download_url: the download of {url} failed ({reason}). {size_of(path):,} bytes are kept in {path}; call "
-            "it again to go on, or bring the file by hand."
+            f"download_url: the download of {url} failed ({one_line(error)}). {size_of(path):,} bytes are kept in "
+            f"{path}; call it again to go on, or bring the file by hand."
         ) from error
     if total is not None and size_of(path) > total:
         raise OSError(

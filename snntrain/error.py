@@ -15,3 +15,8 @@ class MissingFile(FileNotFoundError, UsageError):
 
 class Diverged(RuntimeError):
     """Raised when numbers in training are no longer finite; the text says where, when and the likely cause."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -44,6 +44,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
     Raises: UsageError with the nearest name and the allowed ones.
     """
+    has_plugins = any(argument.lstrip("+").startswith("plugins=") for argument in arguments)
     for argument in arguments:
         try:
             override = OverridesParser.create().parse_override(argument)
@@ -52,10 +53,10 @@ def check_overrides(arguments: Sequence[str]) -> None:
                 f"{argument!r} is not an override: {str(error).splitlines()[-1 if '=' not in argument else 0]}. "
                 "Write key=value; quote what the shell or Hydra would read otherwise, e.g. 'name=\"a b\"'."
             ) from error
-        _check_override(override, argument)
+        _check_override(override, argument, has_plugins)
 
 
-def _check_override(override: Override, argument: str) -> None:
+def _check_override(override: Override, argument: str, has_plugins: bool) -> None:
     key = override.key_or_group
     root = re.split(r"[./]", key)[0]
     choices = groups()
@@ -90,7 +91,7 @@ def _check_override(override: Override, argument: str) -> None:
                 if value == "None":
                     value, suggestion = "null", _instead_of_null(key, choices[key])
                 else:
-                    suggestion = did_you_mean(str(value), choices[key])
+                    suggestion = did_you_mean(str(value), choices[key]) + _by_name(key, value) * has_plugins
                 raise UsageError(
                     f"{argument}: {value!r} is not a choice of the group {key}.{suggestion} "
                     f"Choices: {', '.join(choices[key])}."
@@ -131,6 +132,15 @@ def _instead_of_null(group: str, choices: list[str]) -> str:
     if group == "experiment":
         return " Leave it out for a run of none."
     return f" Write ~{group} for a run without it." if group in _MAY_BE_LEFT_OUT else ""
+
+
+def _by_name(group: str, value: object) -> str:
+    """How to choose what a plugin registers, which has no file in the group."""
+    if group == "callbacks":
+        return f" A plugin's callback is chosen with callbacks.{value}.name=<its class>."
+    if group in ("neuron", "surrogate", "encoder", "data", "task"):
+        return f" A plugin's {group} is chosen with {group}.name=<its class>."
+    return ""
 
 
 def _values(override: Override, choices: list[str]) -> list[object]:

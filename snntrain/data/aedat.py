@@ -75,7 +75,6 @@ def read_aedat(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
     """Read the polarity events of an AEDAT 2.0 or 3.1 file.
 
     Args:
-        path: the file.
         columns: unused; all readers have the same signature.
         camera: which camera wrote it, one of CAMERAS; None: the one that the header names.
 

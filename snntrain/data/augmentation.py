@@ -12,6 +12,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from snntrain.binding import check_call
 from snntrain.data import transform_ranges  # noqa: F401  states the ranges that check_call reads
+from snntrain.error import one_line
 from snntrain.randomness import seeded
 from snntrain.registry import did_you_mean
 
@@ -91,9 +92,9 @@ class Augmentation:
                 try:
                     y = transform(y)
                 except (TypeError, ValueError, RuntimeError) as error:
-                    reason, name = " ".join(str(error).split()), type(transform).__name__
+                    name, shape = type(transform).__name__, list(y.shape)
                     raise ValueError(
-                        f"data.augment: {name} fails on samples of shape {list(y.shape)}: {reason}"
+                        f"data.augment: {name} fails on samples of shape {shape}: {one_line(error)}"
                     ) from error
         if y.shape != x.shape and not self.takes_any_size:
             raise self._wrong_shape(x.shape, y.shape)
@@ -124,7 +125,7 @@ class Augmentation:
         try:
             return target(**{key: _converted(target, key, value) for key, value in arguments.items()})
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {name}: {' '.join(str(error).split())}") from error
+            raise ValueError(f"{path}: {name}: {one_line(error)}") from error
 
     def _check_sample(self, x: Tensor) -> None:
         shape = list(x.shape)

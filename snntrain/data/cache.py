@@ -21,13 +21,13 @@ import os
 import shutil
 import warnings
 import zlib
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
@@ -78,12 +78,16 @@ def open_cache(
     """
     caching.check("data")
     integer("data", "count", count, at_least=1)
+    if caching.cache == "off":
+        return None
     limit = int(caching.cache_gb * _GB)
-    samples = {"count": count, "shape": tuple(shape), "dtype": np.dtype(dtype)}
     try:
+        cache = FrameCache(count, tuple(shape), np.dtype(dtype))
         if caching.cache == "disk":
-            return DiskCache(root, key, limit=limit, **samples)
-        return MemoryCache(limit=limit, **samples) if caching.cache == "memory" else None
+            cache.open_on_disk(root, key, limit)
+        else:
+            cache.open_in_memory(limit)
+        return cache
     except _NoRoomError as reason:
         _warn(f"{reason} Frames are made again in every epoch.")
     except OSError as error:
@@ -106,20 +110,46 @@ def frames_folder(data: Path) -> Path:
 
 
 class FrameCache:
-    """Keeps samples by their position in the source.
+    """Keeps samples by their position in the source, once it is opened on disk or in memory.
 
-    Args:
-        count: number of samples.
-        shape, dtype: of one sample.
+    Forked loader workers share it. A spawned worker opens the files on disk itself, or keeps samples of its own.
     """
 
-    _samples: np.ndarray  # [count, *shape], read only
-    _checksums: np.ndarray  # uint32 [count], as all processes see them
-
-    def __init__(self, *, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.count, self.shape, self.dtype = count, shape, dtype
+        self.folder: Path | None = None
         self.sample_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self._verified = np.zeros(count, dtype=bool)  # by this process
+        self._bytes = count * (self.sample_bytes + 4)
+
+    def open_in_memory(self, limit: int) -> None:
+        """Keep samples as long as the process lives."""
+        free = psutil.virtual_memory().available
+        if self._bytes > limit:
+            raise _NoRoomError(_needs_more(self._bytes, limit))
+        if self._bytes > free:
+            raise _NoRoomError(
+                f"all frames take {_gb(self._bytes)} of memory, but only {_gb(free)} are free: use data.cache=disk."
+            )
+        self._open()
+
+    def open_on_disk(self, root: Path, key: Mapping[str, Any], limit: int) -> None:
+        """Keep samples in a folder, as the module's docstring describes it."""
+        whole = {"format": FORMAT, "count": self.count, "shape": list(self.shape), "dtype": self.dtype.str, **key}
+        name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
+        self.folder = root / f"frames_{name}"
+        root.mkdir(parents=True, exist_ok=True)
+        with lock(root / "lock"):
+            if not _describes(self.folder, whole) and not _remove(self.folder):
+                raise _NoRoomError(
+                    f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
+                    "or it is another user's."
+                )
+            _make_room(root, self.folder, self._bytes, limit)
+            self.folder.mkdir(exist_ok=True)
+            if not _describes(self.folder, whole):
+                write_json(self.folder / "key.json", whole)
+            self._open()
+        os.utime(self.folder / "in_use")
 
     def get(self, place: int) -> np.ndarray | None:
         """The sample, read-only; None if it is missing or damaged."""
@@ -143,106 +173,13 @@ class FrameCache:
                 f"data: frames of shape {list(frames.shape)}, {frames.dtype}, do not fit the cache, which holds "
                 f"{list(self.shape)}, {self.dtype}."
             )
-        frames = np.ascontiguousarray(frames)
-        self._store(place, frames, _checksum(frames))
-
-    def __len__(self) -> int:
-        """How many samples are kept."""
-        return int(np.count_nonzero(self._checksums))
-
-    @abstractmethod
-    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None: ...
-
-    def _view(self, samples: mmap.mmap, checksums: mmap.mmap) -> None:
-        self._samples = np.frombuffer(samples, self.dtype).reshape(self.count, *self.shape)
-        self._samples.flags.writeable = False
-        self._checksums = np.frombuffer(checksums, np.uint32)
-
-    @property
-    def _bytes(self) -> int:
-        return self.count * (self.sample_bytes + 4)
-
-
-class MemoryCache(FrameCache):
-    """A cache in memory that forked loader workers share. A spawned worker keeps samples of its own."""
-
-    def __init__(self, *, limit: int, **samples: Any) -> None:
-        super().__init__(**samples)
-        if self._bytes > limit:
-            raise _NoRoomError(_needs_more(self._bytes, limit))
-        if self._bytes > _free_memory():
-            raise _NoRoomError(
-                f"all frames take {_gb(self._bytes)} of memory, but only {_gb(_free_memory())} are free: use "
-                "data.cache=disk."
-            )
-        self._allocate()
-
-    def _allocate(self) -> None:
-        # Anonymous, because /dev/shm is small in containers; the system allocates pages on the first write.
-        self._memory = mmap.mmap(-1, self.count * self.sample_bytes), mmap.mmap(-1, self.count * 4)
-        self._view(*self._memory)
-
-    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None:
-        start = place * self.sample_bytes
-        self._memory[0][start : start + self.sample_bytes] = frames.tobytes()
-        self._checksums[place] = checksum
-
-    def __getstate__(self) -> dict[str, Any]:
-        mapped = ("_memory", "_samples", "_checksums", "_verified")
-        return {name: value for name, value in self.__dict__.items() if name not in mapped}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._verified = np.zeros(self.count, dtype=bool)
-        self._allocate()
-
-
-class DiskCache(FrameCache):
-    """A cache in a folder, as the module's docstring describes it."""
-
-    def __init__(self, root: Path, key: Mapping[str, Any], *, limit: int, **samples: Any) -> None:
-        super().__init__(**samples)
-        whole = {"format": FORMAT, "count": self.count, "shape": list(self.shape), "dtype": self.dtype.str, **key}
-        name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
-        self.folder = root / f"frames_{name}"
-        root.mkdir(parents=True, exist_ok=True)
-        with lock(root / "lock"):
-            if not _describes(self.folder, whole) and not _remove(self.folder):
-                raise _NoRoomError(
-                    f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
-                    "or it is another user's."
-                )
-            _make_room(root, self.folder, self._bytes, limit)
-            self.folder.mkdir(exist_ok=True)
-            if not _describes(self.folder, whole):
-                write_json(self.folder / "key.json", whole)
-            self._open()
-        os.utime(self.folder / "in_use")
-
-    def _open(self) -> None:
-        # The files stay open and locked as long as the object lives, also in forked workers.
-        self._in_use = _File(self.folder / "in_use")
-        fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
-        self._files = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
-        # A new file or one that was cut off grows: reading a map beyond the end of its file kills the process, and so
-        # does reading a hole on a full tmpfs. A hole in samples.bin is never read.
-        samples, checksums = self._files
-        os.ftruncate(samples.number, self.count * self.sample_bytes)
-        os.ftruncate(checksums.number, min(os.fstat(checksums.number).st_size, self.count * 4))
-        kept = os.fstat(checksums.number).st_size
-        checksums.write(np.zeros(self.count * 4 - kept, np.uint8), kept)
-        maps = [mmap.mmap(file.number, 0, access=mmap.ACCESS_READ) for file in self._files]
-        self._view(*maps)
-        self._is_full = mmap.mmap(-1, 1)  # shared by forked workers, so that only one of them warns
-
-    def _store(self, place: int, frames: np.ndarray, checksum: int) -> None:
         if self._is_full[0]:
             return
-        samples, checksums = self._files
+        frames = np.ascontiguousarray(frames)
+        samples, checksums = self._stores
         try:
-            # Not through the map: on a full disk that would kill the process instead of raising an error.
             samples.write(frames, place * self.sample_bytes)
-            checksums.write(np.uint32(checksum), place * 4)
+            checksums.write(np.uint32(_checksum(frames)), place * 4)
         except OSError as error:
             self._is_full[0] = 1
             _warn(
@@ -251,13 +188,47 @@ class DiskCache(FrameCache):
                 "every epoch. Make room there, or set data.cache to memory or off."
             )
 
+    def __len__(self) -> int:
+        """How many samples are kept."""
+        return int(np.count_nonzero(self._checksums))
+
+    def _open(self) -> None:
+        sizes = self.count * self.sample_bytes, self.count * 4
+        if self.folder is None:
+            self._stores = tuple(map(_Memory, sizes))
+        else:  # The files stay open and locked as long as the object lives, also in forked workers.
+            self._in_use = _File(self.folder / "in_use")
+            fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
+            self._stores = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
+            _extend(*self._stores, *sizes)
+        samples, checksums = (np.frombuffer(store.map(), np.uint8) for store in self._stores)
+        self._samples = samples.view(self.dtype).reshape(self.count, *self.shape)
+        self._samples.flags.writeable = False
+        self._checksums = checksums.view(np.uint32)  # as all processes see them
+        self._verified = np.zeros(self.count, dtype=bool)  # by this process
+        self._is_full = mmap.mmap(-1, 1)  # shared by forked workers, so that only one of them warns
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("count", "shape", "dtype", "sample_bytes", "folder")}
+        opened = ("_in_use", "_stores", "_samples", "_checksums", "_verified", "_is_full")
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._verified = np.zeros(self.count, dtype=bool)
         self._open()
+
+
+class _Memory:
+    """Bytes that forked processes share, all 0 at first."""
+
+    def __init__(self, size: int) -> None:
+        # Anonymous, because /dev/shm is small in containers; the system allocates pages on the first write.
+        self._map = mmap.mmap(-1, size)
+
+    def map(self) -> mmap.mmap:
+        return self._map
+
+    def write(self, value: np.ndarray | np.generic, offset: int) -> None:
+        self._map[offset : offset + value.nbytes] = value.tobytes()
 
 
 class _File:
@@ -266,7 +237,11 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
+    def map(self) -> mmap.mmap:
+        return mmap.mmap(self.number, 0, access=mmap.ACCESS_READ)
+
     def write(self, value: np.ndarray | np.generic, offset: int) -> None:
+        # Not through the map: on a full disk that would kill the process instead of raising an error.
         rest = memoryview(value.tobytes())
         while rest:  # a disk that is filling up writes only a part
             written = os.pwrite(self.number, rest, offset)
@@ -275,6 +250,18 @@ class _File:
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):
             os.close(self.number)
+
+
+def _extend(samples: _File, checksums: _File, sample_bytes: int, checksum_bytes: int) -> None:
+    """Give files that are new, or were cut off, their size.
+
+    Reading a map beyond the end of its file kills the process, and so does reading a hole on a full tmpfs. A hole in
+    the samples is never read.
+    """
+    os.ftruncate(samples.number, sample_bytes)
+    os.ftruncate(checksums.number, min(os.fstat(checksums.number).st_size, checksum_bytes))
+    kept = os.fstat(checksums.number).st_size
+    checksums.write(np.zeros(checksum_bytes - kept, np.uint8), kept)
 
 
 def _checksum(frames: np.ndarray) -> int:
@@ -305,7 +292,10 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
     if needed > limit:
         raise _NoRoomError(_needs_more(needed, limit))
     others = [folder for folder in root.glob("frames_*") if folder != own]
-    taken = {folder: _size(folder) for folder in sorted(others, key=_last_use)}
+    # The full size, including holes that may still be filled.
+    taken = {
+        folder: sum(path.stat().st_size for path in folder.glob("*.bin")) for folder in sorted(others, key=_last_use)
+    }
     for folder in list(taken):
         if sum(taken.values()) + needed > limit and _remove(folder):
             del taken[folder]
@@ -315,23 +305,10 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
         )
 
 
-def _size(folder: Path) -> int:
-    # The full size, including holes that may still be filled.
-    return sum(path.stat().st_size for path in folder.glob("*.bin"))
-
-
 def _last_use(folder: Path) -> float:
     with contextlib.suppress(OSError):
         return (folder / "in_use").stat().st_mtime
     return 0.0
-
-
-def _free_memory() -> float:
-    """Bytes available without swapping; infinity if the system does not report them."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
-    return float("inf")
 
 
 def _free_space(folder: Path) -> float:

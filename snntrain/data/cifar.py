@@ -11,10 +11,10 @@ from torchvision import datasets
 
 from snntrain.arguments import flag
 from snntrain.data import source
-from snntrain.data.damage import one_line
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
-from snntrain.data.normalized import NormalizedImages
+from snntrain.data.split import ImageSplit
+from snntrain.error import one_line
 from snntrain.registry import register
 
 
@@ -60,7 +60,7 @@ class VerifiedImages(ImageDataModule):
         elif by_hand and all(archive.is_file() for archive in by_hand):
             fetch(name, self.root, given=by_hand)  # only unpacks
 
-    def load(self) -> dict[str, NormalizedImages]:
+    def load(self) -> dict[str, ImageSplit]:
         name = type(self).__name__
         listed = [file.name for file in source.find(name).files]
         for path in self.files:
@@ -68,7 +68,7 @@ class VerifiedImages(ImageDataModule):
                 what = {"file": path.name} if path.name in listed else {"missing": f"{path.parent.name}/{path.name}"}
                 raise FileNotFoundError(source.missing_message(name, self.root, **what))
         try:
-            splits = {key: NormalizedImages(*self.read(train=key == "train")) for key in ("train", "test")}
+            splits = {key: ImageSplit(*self.read(train=key == "train")) for key in ("train", "test")}
         except RuntimeError as error:
             wrong = [str(path) for path, expected in self.files.items() if md5(path) != expected]
             if not wrong:
@@ -96,7 +96,6 @@ class VerifiedImages(ImageDataModule):
 class CIFAR10(VerifiedImages):
     """60,000 color pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
 
-    Args: as in VerifiedImages.
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
@@ -121,7 +120,6 @@ class CIFAR10(VerifiedImages):
 class CIFAR100(CIFAR10):
     """60,000 color pictures of 32×32 pixels in a hundred classes, 10,000 of them for testing.
 
-    Args: as in VerifiedImages.
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 

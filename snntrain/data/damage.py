@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from snntrain.error import one_line
 from snntrain.files import naming
 
 
@@ -35,8 +36,3 @@ def check_readable(path: Path) -> None:
     """Raise the system's own error if the disk fails; a library that decodes the file would call it corrupt."""
     with naming(path), path.open("rb") as file:
         file.read(1)
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks; its type where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

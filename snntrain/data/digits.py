@@ -13,7 +13,6 @@ from snntrain.registry import register
 class Digits(ImageDataModule):
     """1,797 handwritten digits of 8×8 pixels with 17 gray levels; a fifth, the same for every seed, is the test set.
 
-    Args: as in ImageDataModule.
     Source: Alpaydin & Kaynak, UCI Optical Recognition of Handwritten Digits, 1998.
     """
 

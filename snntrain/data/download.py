@@ -10,15 +10,16 @@ import shutil
 import tarfile
 import urllib.error
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from snntrain.data.damage import is_systems, one_line
-from snntrain.data.source import Source, SourceFile, find, readable
+from snntrain.data.damage import decoding
+from snntrain.data.source import Source, SourceFile, find
 from snntrain.download import DiskError, receive, size_of
+from snntrain.error import one_line
 from snntrain.files import naming, replacing, write_json
 
 ATTEMPTS = 5  # connections per address before giving up; each goes on where the last one broke
@@ -55,7 +56,7 @@ def _bring(source: Source, folder: Path, brought: dict[SourceFile, Path], say: C
         if file in brought:
             _take(brought[file], path)
             say(f"{path}: taken from {brought[file]}, {_verdict(file)}")
-        elif path.is_file() and _is_right(path, file):
+        elif path.is_file() and (file.md5 is None or md5(path) == file.md5):
             say(f"{path}: there, {_verdict(file)}")
         elif not path.is_file() and _unpacked(path):
             say(f"{path}: its content is there")
@@ -87,14 +88,15 @@ def download(file: SourceFile, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
-    with _progress() as bar:
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(TextColumn("{task.description}", markup=False), *columns) as bar:
         for url in file.urls:
             try:
                 _transfer_verified(file, url, part, bar)
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{url} failed ({' '.join(str(error).split()) or type(error).__name__})")
+                failures.append(f"{url} failed ({one_line(error)})")
                 if url == file.urls[-1] or isinstance(error, DiskError):
-                    kept = f" {readable(size_of(part))} of it are kept in {part}." if part.is_file() else ""
+                    kept = f" {decimal(size_of(part))} of it are kept in {part}." if part.is_file() else ""
                     raise OSError(
                         f"data: the download of {', that of '.join(failures)}. Run it again to go on, or put "
                         f"{file.name} into {part.parent} by hand.{kept}"
@@ -120,21 +122,16 @@ def _transfer(file: SourceFile, url: str, part: Path, bar: Progress) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             total = receive(url, part, lambda done, total: bar.update(task, completed=done, total=total))
-            _check_size(part, total)
-            return
+            if total is None or size_of(part) == total:
+                return
+            if size_of(part) < total:
+                raise OSError(f"the connection ended after {decimal(size_of(part))} of {decimal(total)}")
+            part.unlink()
+            raise OSError("the server's file is shorter than the part that was here")
         except (OSError, http.client.HTTPException) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if final or attempt == ATTEMPTS or isinstance(error, DiskError):
                 raise
-
-
-def _check_size(part: Path, total: int | None) -> None:
-    if total is None or size_of(part) == total:
-        return
-    if size_of(part) < total:
-        raise OSError(f"the connection ended after {readable(size_of(part))} of {readable(total)}")
-    part.unlink()
-    raise OSError("the server's file is shorter than the part that was here")
 
 
 def unpack(archive: Path) -> int:
@@ -171,7 +168,9 @@ def unpack(archive: Path) -> int:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    try:
+    with decoding(
+        lambda reason: ValueError(f"data: {archive} cannot be unpacked ({reason}). Move it away and fetch it again.")
+    ):
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as content:
                 _check_unpacked(sum(member.file_size for member in content.infolist()), archive)
@@ -183,20 +182,6 @@ def _extract(archive: Path, folder: Path) -> None:
                     total += member.size
                     _check_unpacked(total, archive)
                     content.extract(member, folder, filter="data")
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-        OSError,
-    ) as error:
-        if is_systems(error):
-            raise
-        raise ValueError(
-            f"data: {archive} cannot be unpacked ({one_line(error)}). Move it away and fetch it again."
-        ) from error
 
 
 def _check_unpacked(total: int, archive: Path) -> None:
@@ -222,10 +207,6 @@ def md5(path: Path) -> str:
     """The MD5 of a file, in hexadecimal."""
     with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _is_right(path: Path, file: SourceFile) -> bool:
-    return file.md5 is None or md5(path) == file.md5
 
 
 def _verdict(file: SourceFile) -> str:
@@ -262,13 +243,3 @@ def _take(path: Path, place: Path) -> None:
         return
     with replacing(place) as temporary:
         shutil.copyfile(path, temporary)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )

@@ -27,14 +27,13 @@ def read_numpy(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
     """Read the fields of a .npy or .npz file.
 
     Args:
-        path: the file.
         columns: order of the columns of an [n, 4] array.
         camera: unused; all readers have the same signature.
 
     Raises: ValueError for a file that is damaged, no recording, or declares far more than it holds.
     """
     content = path.read_bytes()
-    with decoding(_unreadable, _TooLarge):
+    with decoding(_unreadable, _Refused):
         if content[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 _check_archive(archive, len(content))
@@ -71,7 +70,7 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
     import h5py
 
     content = path.read_bytes()
-    with decoding(_unreadable_h5, _Refused, _TooLarge), h5py.File(io.BytesIO(content), "r") as file:
+    with decoding(_unreadable_h5, _Refused), h5py.File(io.BytesIO(content), "r") as file:
         if "spikes" in file and "labels" in file:
             raise _Refused("it holds many samples, in SHD's layout. Use data=shd or data=ssc.")
         found = [(group, nodes) for group, nodes in _groups(file) if _is_recording(nodes)]
@@ -95,11 +94,7 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
 
 
 class _Refused(ValueError):
-    """Raised for a sound file that is not read, for the reason in the text."""
-
-
-class _TooLarge(ValueError):
-    """Raised for a file that declares far more than it holds."""
+    """Raised for a file that could be decoded and is not, for the reason in the text."""
 
 
 def _unreadable(reason: str) -> ValueError:
@@ -154,7 +149,7 @@ def check_stored(nodes: Mapping[str, Any]) -> None:
 def check_ratio(declared: int, stored: int) -> None:
     """Refuse a file that declares far more bytes than it holds."""
     if declared > HARMLESS and declared > MOST_TO_ONE * stored:
-        raise _TooLarge(
+        raise _Refused(
             f"it declares {declared:,} bytes of events, but holds {stored:,}: no recording is compressed more than "
             f"{MOST_TO_ONE} to one. Replace or remove it."
         )

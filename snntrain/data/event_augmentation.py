@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import named_entries
@@ -108,6 +109,12 @@ def _naming(path: str) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def _of_tonic(name: str, *arguments: Any, **named: Any) -> Events:
+    from tonic import transforms  # takes seconds to import
+
+    return getattr(transforms, name)(*arguments, **named)
+
+
 def _tonic_size(sensor: SensorSize) -> tuple[int, int, int]:
     height, width = extent(sensor)
     return width, height, 2
@@ -123,34 +130,26 @@ def _part(owner: str, name: str, value: float) -> float:
 
 def time_jitter(sensor: SensorSize, /, std: float) -> Events:
     """Shift each event in time by a Gaussian of standard deviation std in ms."""
-    from tonic.transforms import TimeJitter
-
-    return TimeJitter(std=1e3 * real("time_jitter", "std", std, at_least=0), clip_negative=False)
+    return _of_tonic("TimeJitter", std=1e3 * real("time_jitter", "std", std, at_least=0), clip_negative=False)
 
 
 def time_skew(sensor: SensorSize, /, low: float, high: float) -> Events:
     """Stretch time by a factor drawn from [low, high). Frames of equal time or count do not change."""
-    from tonic.transforms import TimeSkew
-
     low = real("time_skew", "low", low, above=0)
-    return TimeSkew(coefficient=(low, real("time_skew", "high", high, at_least=low)))
+    return _of_tonic("TimeSkew", coefficient=(low, real("time_skew", "high", high, at_least=low)))
 
 
 def time_reversal(sensor: SensorSize, /, p: float = 0.5, flip_polarity: bool = True) -> Events:
     """With probability p play the recording backwards and swap ON and OFF."""
-    from tonic.transforms import RandomTimeReversal
-
     flag("time_reversal", "flip_polarity", flip_polarity)
-    return RandomTimeReversal(p=_probability("time_reversal", p), flip_polarities=flip_polarity)
+    return _of_tonic("RandomTimeReversal", p=_probability("time_reversal", p), flip_polarities=flip_polarity)
 
 
 def spatial_jitter(sensor: SensorSize, /, std: float) -> Events:
     """Move each event by a Gaussian of standard deviation std in pixels. Events that leave the sensor are dropped."""
-    from tonic.transforms import SpatialJitter
-
     height, width = extent(sensor)
     std = real("spatial_jitter", "std", std, at_least=0)
-    jitter = SpatialJitter(_tonic_size(sensor), var_x=std**2, var_y=0.0 if height == 1 else std**2)
+    jitter = _of_tonic("SpatialJitter", _tonic_size(sensor), var_x=std**2, var_y=0.0 if height == 1 else std**2)
 
     def move(events: np.ndarray) -> np.ndarray:
         # In floats and rounded here: tonic truncates, which would pull every event half a pixel to the corner.
@@ -167,24 +166,18 @@ def spatial_jitter(sensor: SensorSize, /, std: float) -> Events:
 
 def drop_events(sensor: SensorSize, /, p: float) -> Events:
     """Drop this part of the events, drawn at random."""
-    from tonic.transforms import DropEvent
-
-    return DropEvent(p=_probability("drop_events", p))
+    return _of_tonic("DropEvent", p=_probability("drop_events", p))
 
 
 def drop_time(sensor: SensorSize, /, part: float = 0.2) -> Events:
     """Drop the events of an interval that covers this part of the recording."""
-    from tonic.transforms import DropEventByTime
-
-    return DropEventByTime(duration_ratio=_part("drop_time", "part", part))
+    return _of_tonic("DropEventByTime", duration_ratio=_part("drop_time", "part", part))
 
 
 def drop_area(sensor: SensorSize, /, part: float = 0.2) -> Events:
     """Drop the events of a box whose sides are this part of the sensor's."""
-    from tonic.transforms import DropEventByArea
-
     _need_rows("drop_area", sensor)
-    return DropEventByArea(_tonic_size(sensor), area_ratio=_part("drop_area", "part", part))
+    return _of_tonic("DropEventByArea", _tonic_size(sensor), area_ratio=_part("drop_area", "part", part))
 
 
 def drop_pixels(sensor: SensorSize, /, p: float) -> Events:
@@ -201,39 +194,29 @@ def drop_pixels(sensor: SensorSize, /, p: float) -> Events:
 
 def event_drop(sensor: SensorSize, /) -> Events:
     """Apply drop_time, drop_area, drop_events or nothing, with parts as in Gu et al., IJCAI 2021."""
-    from tonic.transforms import EventDrop
-
     _need_rows("event_drop", sensor)
-    return EventDrop(_tonic_size(sensor))
+    return _of_tonic("EventDrop", _tonic_size(sensor))
 
 
 def flip_left_right(sensor: SensorSize, /, p: float = 0.5) -> Events:
     """Mirror the recording with probability p."""
-    from tonic.transforms import RandomFlipLR
-
-    return RandomFlipLR(_tonic_size(sensor), p=_probability("flip_left_right", p))
+    return _of_tonic("RandomFlipLR", _tonic_size(sensor), p=_probability("flip_left_right", p))
 
 
 def flip_up_down(sensor: SensorSize, /, p: float = 0.5) -> Events:
     """Turn the recording upside down with probability p."""
-    from tonic.transforms import RandomFlipUD
-
     _need_rows("flip_up_down", sensor)
-    return RandomFlipUD(_tonic_size(sensor), p=_probability("flip_up_down", p))
+    return _of_tonic("RandomFlipUD", _tonic_size(sensor), p=_probability("flip_up_down", p))
 
 
 def flip_polarity(sensor: SensorSize, /, p: float = 0.5) -> Events:
     """Swap ON and OFF in the whole recording with probability p."""
-    from tonic.transforms import RandomFlipPolarity
-
-    return RandomFlipPolarity(p=_probability("flip_polarity", p))
+    return _of_tonic("RandomFlipPolarity", p=_probability("flip_polarity", p))
 
 
 def noise(sensor: SensorSize, /, n: int) -> Events:
     """Add n events, spread evenly over the sensor and the recording."""
-    from tonic.transforms import UniformNoise
-
-    add = UniformNoise(_tonic_size(sensor), n=integer("noise", "n", n, at_least=0))
+    add = _of_tonic("UniformNoise", _tonic_size(sensor), n=integer("noise", "n", n, at_least=0))
 
     def scatter(events: np.ndarray) -> np.ndarray:
         # tonic draws polarities from [0, 2), which as bools would all be ON.
@@ -245,8 +228,6 @@ def noise(sensor: SensorSize, /, n: int) -> Events:
 
 def frame_shift(size: SensorSize, /, pixels: int) -> Frames:
     """Shift the frames by up to this many pixels in each direction and fill with zeros."""
-    from torchvision.transforms import v2
-
     height, width = extent(size)
     pixels = integer("frame_shift", "pixels", pixels, at_least=0)
     return v2.RandomCrop((height, width), padding=[pixels, 0 if height == 1 else pixels])
@@ -265,23 +246,17 @@ def frame_roll(size: SensorSize, /, pixels: int) -> Frames:
 
 def frame_flip(size: SensorSize, /, p: float = 0.5) -> Frames:
     """Mirror the frames with probability p."""
-    from torchvision.transforms import v2
-
     return v2.RandomHorizontalFlip(_probability("frame_flip", p))
 
 
 def frame_rotate(size: SensorSize, /, degrees: float) -> Frames:
     """Rotate the frames by up to this angle in each direction."""
-    from torchvision.transforms import v2
-
     _need_rows("frame_rotate", size)
     return v2.RandomRotation(real("frame_rotate", "degrees", degrees, at_least=0, at_most=180))
 
 
 def frame_cutout(size: SensorSize, /, side: int) -> Frames:
     """Set a square with this side in pixels to zero (DeVries & Taylor, arXiv 1708.04552)."""
-    from torchvision.transforms import v2
-
     _need_rows("frame_cutout", size)
     height, width = extent(size)
     side = integer("frame_cutout", "side", side, at_least=1)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,15 @@ SHORTEST, LONGEST = 1e-3, 600.0
 
 @dataclass
 class FrameReader:
-    """Reads a recording and frames it."""
+    """Reads a recording, augments its events as a seed says, if one is given, and frames them."""
 
     read: Callable[[Any], np.ndarray]
     framing: Framing
+    augmentation: EventChain | None = None
 
-    def __call__(self, recording: Any) -> np.ndarray:
-        return self.framing(self.read(recording))
-
-
-@dataclass
-class AugmentedReader:
-    """Reads a recording, augments its events as a seed says, and frames them."""
-
-    reader: FrameReader
-    augmentation: EventChain
-
-    def __call__(self, recording: Any, seed: int) -> np.ndarray:
-        return self.reader.framing(self.augmentation(self.reader.read(recording), seed))
+    def __call__(self, recording: Any, seed: int | None = None) -> np.ndarray:
+        events = self.read(recording)
+        return self.framing(events if seed is None else self.augmentation(events, seed))
 
 
 class EventDataModule(DataModule, groups=(Caching,)):
@@ -101,7 +92,7 @@ class EventDataModule(DataModule, groups=(Caching,)):
         super().setup(stage)
         train = self.splits["train"]
         if self.augment_events:
-            train.frame_augmented = AugmentedReader(train.frame, self.augment_events)
+            train.frame_augmented = replace(train.frame, augmentation=self.augment_events)
 
     def assumed(self) -> dict[str, str]:
         split, framing = self.splits["train"], self.framing
@@ -139,10 +130,8 @@ class EventDataModule(DataModule, groups=(Caching,)):
         Args:
             source: name in `hashes` of the hash of its content.
             recordings: as `read` takes them.
-            labels: of the recordings.
             read: recording → events.
             settings: everything besides the content that the events depend on, for the cache's key.
-            caches: folder of the caches.
 
         Raises: ValueError naming a recording that is damaged.
         """

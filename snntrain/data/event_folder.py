@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snntrain.arguments import choice, invalid, real
+from snntrain.arguments import invalid, real
 from snntrain.data.cache import frames_folder
 from snntrain.data.event_datamodule import EventDataModule
-from snntrain.data.events import CAMERAS, READERS, TIME_UNITS, UNIT_OPEN, ending, read_events
+from snntrain.data.events import READERS, UNIT_OPEN, ending, options, read_events
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.split import FrameSplit, held_out
 from snntrain.registry import register
@@ -65,14 +65,7 @@ class EventFolder(EventDataModule):
         self.formats = None if formats is None else [self._format(one) for one in formats]
         # Not in the root itself, where the cache would look like a class.
         self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))
-        if sorted(str(columns)) != sorted("xytp"):
-            raise invalid(self, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
-        self.reading = {
-            "columns": columns,
-            "time_unit": choice(self, "time_unit", time_unit, tuple(TIME_UNITS)),
-            "camera": None if camera is None else choice(self, "camera", camera, tuple(CAMERAS)),
-            "unsorted": self.unsorted,
-        }
+        self.reading = options(self, columns=columns, time_unit=time_unit, camera=camera, unsorted=self.unsorted)
 
     def load(self) -> dict[str, FrameSplit]:
         if not self.root.is_dir():
@@ -135,15 +128,15 @@ class EventFolder(EventDataModule):
         folders = _folders(folder)
         if not folders:
             raise ValueError(f"data: {folder} has no class folders. Put the recordings of each class into one.")
-        files = [self._recordings(one) for one in folders]
+        files = [
+            [path for path in _files(one) if self.formats is None or path.suffix.lower() in self.formats]
+            for one in folders
+        ]
         for one, recordings in zip(folders, files, strict=True):
             if not recordings:
                 kind = f"no {', '.join(self.formats)} file" if self.formats else "no recording"
                 raise ValueError(f"data: the class folder {one} holds {kind}. Fill it or remove it.")
         return tuple(one.name for one in folders), files
-
-    def _recordings(self, folder: Path) -> list[Path]:
-        return [path for path in _files(folder) if self.formats is None or path.suffix.lower() in self.formats]
 
     def _check_formats(self, folders: Sequence[Path]) -> None:
         first: dict[str, Path] = {}

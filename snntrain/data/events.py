@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,6 @@ def read_events(
     dataset), `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat). Field names may differ: see ALIASES.
 
     Args:
-        path: the file.
         sensor_size: [height, width], or the number of channels of a sensor with one row, whose events need neither y
             nor p; None: not checked.
         columns: order of the columns of an [n, 4] array.
@@ -52,12 +52,7 @@ def read_events(
         sensor, time going back; ImportError naming the package that a format needs; OSError for a disk that fails.
     """
     path = Path(path)
-    choice("read_events", "time_unit", time_unit, tuple(TIME_UNITS))
-    if camera is not None:
-        choice("read_events", "camera", camera, tuple(CAMERAS))
-    choice("read_events", "unsorted", unsorted, ("refuse", "sort"))
-    if sorted(columns) != sorted("xytp"):
-        raise invalid("read_events", "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
+    options("read_events", columns=columns, time_unit=time_unit, camera=camera, unsorted=unsorted)
     is_line = sensor_size is not None and np.ndim(sensor_size) == 0
     suffix = ending(path)
     try:
@@ -67,6 +62,18 @@ def read_events(
         return checked(structured(fields, unit, is_line), sensor_size, unsorted)
     except ValueError as error:
         raise BadRecording(f"data: {path}: {error}") from None
+
+
+def options(owner: object, *, columns: str, time_unit: str, camera: str | None, unsorted: str) -> dict[str, Any]:
+    """The options of read_events, once they are checked in the name of their owner."""
+    if sorted(str(columns)) != sorted("xytp"):
+        raise invalid(owner, "columns", "an order of the letters x, y, t, p such as 'xytp'", columns)
+    return {
+        "columns": columns,
+        "time_unit": choice(owner, "time_unit", time_unit, tuple(TIME_UNITS)),
+        "camera": None if camera is None else choice(owner, "camera", camera, tuple(CAMERAS)),
+        "unsorted": choice(owner, "unsorted", unsorted, ("refuse", "sort")),
+    }
 
 
 def ending(path: Path) -> str:

@@ -54,9 +54,8 @@ def content_hash(root: Path, paths: Iterable[Path]) -> str:
 
 
 def _hashes(paths: Sequence[Path]) -> list[bytes]:
-    return [_hash(path) for path in paths]
-
-
-def _hash(path: Path) -> bytes:
-    with naming(path), path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    found = []
+    for path in paths:
+        with naming(path), path.open("rb", buffering=0) as file:
+            found.append(hashlib.file_digest(file, "sha256").digest())
+    return found

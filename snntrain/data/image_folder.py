@@ -17,7 +17,6 @@ from torchvision.transforms.v2 import functional as images
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.fingerprint import content_hash, listing_hash
-from snntrain.data.normalized import Normalized
 from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
 from snntrain.data.split import Split, held_out
 from snntrain.registry import register
@@ -25,7 +24,7 @@ from snntrain.registry import register
 NAMED = 5  # files that an error or a warning names at most
 
 
-class PictureSplit(Normalized, Split):
+class PictureSplit(Split):
     """Decodes picture files, resizes them and crops a square each time they are read.
 
     Args:

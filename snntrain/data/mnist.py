@@ -172,7 +172,6 @@ def _idx(content: bytes, sizes: tuple[int, ...]) -> Tensor:
 class FashionMNIST(MNIST):
     """70,000 pictures of clothes, 28×28 pixels, 10,000 of them for testing.
 
-    Args: as in MNIST.
     Source: Xiao, Rasul & Vollgraf, arXiv 1708.07747.
     """
 

@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from snntrain.arguments import flag, real
 from snntrain.data.cache import frames_folder
-from snntrain.data.damage import check_readable, is_systems, one_line
+from snntrain.data.damage import check_readable, is_systems
 from snntrain.data.download import fetch
 from snntrain.data.event_arrays import check_stored
 from snntrain.data.event_datamodule import EventDataModule
@@ -19,7 +19,21 @@ from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
 from snntrain.data.tonic_reader import TonicReader
+from snntrain.error import one_line
 from snntrain.registry import register
+
+
+class Part(NamedTuple):
+    """A part of a data set that tonic reads as one."""
+
+    arguments: dict[str, Any]
+    """Of tonic's class."""
+    files: str
+    """Pattern of its files, relative to the data set's folder."""
+    count: int | None = None
+    """Recordings in it; None: nobody published it."""
+    archive: str = ""
+    """The archive that brings it; '': there is only one."""
 
 
 class NeuromorphicDataModule(EventDataModule):
@@ -38,10 +52,8 @@ class NeuromorphicDataModule(EventDataModule):
 
     TONIC: str  # name of the class in tonic.datasets
     SENSOR: SensorSize
-    #: split → arguments of tonic's class, and its number of recordings; None: nobody published it.
-    PARTS: Mapping[str, tuple[dict[str, Any], int | None]]
-    AT_LEAST = ""  # "at least " where that number is a lower bound
-    ENDING: str  # of the recordings
+    PARTS: Mapping[str, Part]  # by split
+    AT_LEAST = ""  # "at least " where a part's count is a lower bound
     #: What tonic does to the events, for show=data.
     CHANGED: Mapping[str, str] = {}
 
@@ -76,32 +88,19 @@ class NeuromorphicDataModule(EventDataModule):
 
     def _files(self, part: str) -> list[Path]:
         """The files that a part is read from."""
-        return [path for path in self._place(part).rglob(f"*{self.ENDING}") if not path.name.startswith(".")]
-
-    def _place(self, part: str) -> Path:
-        """The folder of a part."""
-        return self.folder
-
-    def _archive(self, part: str) -> str:
-        """The archive with a part; '': there is only one."""
-        return ""
-
-    def _missing(self, part: str) -> str:
-        """The files of a part, as a pattern relative to the data set's folder."""
-        return f"{(self._place(part) / '**').relative_to(self.folder)}/*{self.ENDING}"
+        return [path for path in self.folder.glob(self.PARTS[part].files) if not path.name.startswith(".")]
 
     def _is_short(self, part: str) -> bool:
-        whole = self.PARTS[part][1]
-        return len(self._files(part)) < (whole or 1)
+        return len(self._files(part)) < (self.PARTS[part].count or 1)
 
     def _check_present(self, part: str) -> list[Path]:
-        name, files = type(self).__name__, self._files(part)
+        name, one, files = type(self).__name__, self.PARTS[part], self._files(part)
         if not files:
-            raise FileNotFoundError(missing_message(name, self.root, self._missing(part), self._archive(part)))
+            raise FileNotFoundError(missing_message(name, self.root, one.files, one.archive))
         if self._is_short(part):
             count = (
-                f"{len(files):,} of {self.AT_LEAST}{self.PARTS[part][1]:,} recordings of {name}'s {part} set are in "
-                f"{self._place(part)}"
+                f"{len(files):,} of {self.AT_LEAST}{one.count:,} recordings of {name}'s {part} set are in "
+                f"{self.folder / one.files.partition('**')[0]}"
             )
             if not self.partial:
                 raise ValueError(
@@ -113,7 +112,7 @@ class NeuromorphicDataModule(EventDataModule):
 
     def _read(self, part: str) -> FrameSplit:
         files = self._check_present(part)
-        arguments, _ = self.PARTS[part]
+        arguments = self.PARTS[part].arguments
         reader = TonicReader(self.TONIC, str(self.root), arguments, sensor_size=self.SENSOR, unsorted=self.unsorted)
         labels = self._labels(reader.dataset)
         wrong = [number for number, label in enumerate(labels) if not 0 <= label < self.num_classes]
@@ -137,39 +136,25 @@ class NeuromorphicDataModule(EventDataModule):
         return [int(label) for label in dataset.targets]
 
 
-class _TrainAndTest(NeuromorphicDataModule):
-    """Base of data sets with a folder and an archive for each of training and testing."""
-
-    FOLDERS: Mapping[str, str]
-    ARCHIVES: Mapping[str, str]
-
-    def _place(self, part: str) -> Path:
-        return self.folder / self.FOLDERS[part]
-
-    def _archive(self, part: str) -> str:
-        return self.ARCHIVES[part]
-
-
 @register("data")
-class NMNIST(_TrainAndTest):
+class NMNIST(NeuromorphicDataModule):
     """N-MNIST: 70,000 recordings of MNIST's digits on a screen, 34×34, three saccades of 100 ms each.
 
-    Args: as in NeuromorphicDataModule.
     Source: Orchard et al., Frontiers in Neuroscience 2015.
     """
 
     CLASSES = tuple("0123456789")
-    TONIC, SENSOR, ENDING = "NMNIST", (34, 34), ".bin"
-    PARTS = {"train": ({"train": True}, 60_000), "test": ({"train": False}, 10_000)}
-    FOLDERS = {"train": "Train", "test": "Test"}
-    ARCHIVES = {"train": "train.zip", "test": "test.zip"}
+    TONIC, SENSOR = "NMNIST", (34, 34)
+    PARTS = {
+        "train": Part({"train": True}, "Train/**/*.bin", 60_000, "train.zip"),
+        "test": Part({"train": False}, "Test/**/*.bin", 10_000, "test.zip"),
+    }
 
 
 @register("data")
-class DVSGesture(_TrainAndTest):
+class DVSGesture(NeuromorphicDataModule):
     """DVS128 Gesture: 11 gestures of 29 people, 128×128, cut into samples and with times in ms, as tonic offers it.
 
-    Args: as in NeuromorphicDataModule.
     Source: Amir et al., CVPR 2017.
     """
 
@@ -177,12 +162,13 @@ class DVSGesture(_TrainAndTest):
         *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
         *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
     )
-    TONIC, SENSOR, ENDING = "DVSGesture", (128, 128), ".npy"
+    TONIC, SENSOR = "DVSGesture", (128, 128)
     CHANGED = {"unit of time": "ms in the files, made µs"}
-    PARTS = {"train": ({"train": True}, 100), "test": ({"train": False}, 100)}
+    PARTS = {
+        "train": Part({"train": True}, "ibmGestureTrain/**/*.npy", 100, "ibmGestureTrain.tar.gz"),
+        "test": Part({"train": False}, "ibmGestureTest/**/*.npy", 100, "ibmGestureTest.tar.gz"),
+    }
     AT_LEAST = "at least "  # tonic checks for 100
-    FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
-    ARCHIVES = {"train": "ibmGestureTrain.tar.gz", "test": "ibmGestureTest.tar.gz"}
 
 
 class _Undivided(NeuromorphicDataModule):
@@ -208,13 +194,12 @@ class CIFAR10DVS(_Undivided):
     As in the literature, the first recordings of each class by name are for training and the last ones for testing, 9:1
     unless test_fraction says otherwise.
 
-    Args: as in NeuromorphicDataModule.
     Source: Li et al., Frontiers in Neuroscience 2017; the split: Fang et al., ICCV 2021.
     """
 
     CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    TONIC, SENSOR, ENDING = "CIFAR10DVS", (128, 128), ".aedat4"
-    PARTS = {"all": ({}, 10_000)}
+    TONIC, SENSOR = "CIFAR10DVS", (128, 128)
+    PARTS = {"all": Part({}, "**/*.aedat4", 10_000)}
 
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         sides: tuple[list[int], list[int]] = ([], [])
@@ -230,16 +215,12 @@ class CIFAR10DVS(_Undivided):
 class NCaltech101(_Undivided):
     """N-Caltech101: 8,709 recordings of Caltech101's pictures on a screen, each moved into the corner of 180×240.
 
-    Args: as in NeuromorphicDataModule.
     Source: Orchard et al., Frontiers in Neuroscience 2015.
     """
 
-    TONIC, SENSOR, ENDING = "NCALTECH101", (180, 240), ".bin"
+    TONIC, SENSOR = "NCALTECH101", (180, 240)
     CHANGED = {"place": "each recording moved to the upper left corner: x and y less their smallest value"}
-    PARTS = {"all": ({}, 8_709)}
-
-    def _place(self, part: str) -> Path:
-        return self.folder / "Caltech101"
+    PARTS = {"all": Part({}, "Caltech101/**/*.bin", 8_709)}
 
     def _labels(self, dataset: Any) -> list[int]:
         self.CLASSES = tuple(sorted(set(dataset.targets)))
@@ -250,14 +231,13 @@ class NCaltech101(_Undivided):
 class ASLDVS(_Undivided):
     """ASL-DVS: 100,800 recordings of 24 letters of American Sign Language, 180×240; j and z, which move, are not in it.
 
-    Args: as in NeuromorphicDataModule.
     Source: Bi et al., ICCV 2019.
     """
 
     CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
-    TONIC, SENSOR, ENDING = "ASLDVS", (180, 240), ".mat"
+    TONIC, SENSOR = "ASLDVS", (180, 240)
     CHANGED = {"orientation": "y from the top; the files count it from the bottom"}
-    PARTS = {"all": ({}, 100_800)}
+    PARTS = {"all": Part({}, "**/*.mat", 100_800)}
 
     def _labels(self, dataset: Any) -> list[int]:
         return [self.CLASSES.index(dataset.classes[label]) for label in dataset.targets]
@@ -266,22 +246,8 @@ class ASLDVS(_Undivided):
 class _Heidelberg(NeuromorphicDataModule):
     """Base of data sets of spikes on 700 channels; each part is one HDF5 file."""
 
-    SENSOR, ENDING = 700, ".h5"
+    SENSOR = 700
     CHANGED = {"unit of time": "s in the files, made µs"}
-    SPLITS: Mapping[str, str]  # part → its name in the file name
-
-    def _file(self, part: str) -> str:
-        return f"{self.TONIC.lower()}_{self.SPLITS[part]}.h5"
-
-    def _files(self, part: str) -> list[Path]:
-        path = self.folder / self._file(part)
-        return [path] if path.is_file() else []
-
-    def _missing(self, part: str) -> str:
-        return self._file(part)
-
-    def _archive(self, part: str) -> str:
-        return f"{self._file(part)}.zip"
 
     def _read(self, part: str) -> FrameSplit:
         try:
@@ -290,10 +256,10 @@ class _Heidelberg(NeuromorphicDataModule):
         except (OSError, KeyError, ValueError) as error:
             if is_systems(error) or isinstance(error, FileNotFoundError) or str(error).startswith("data: "):
                 raise
+            _, file, _, archive = self.PARTS[part]
             raise ValueError(
-                f"data: {self.folder / self._file(part)} is damaged ({one_line(error)}). Unpack it again from "
-                f"{self._archive(part)}: python scripts/fetch_data.py name={type(self).__name__} --from "
-                f"{self._archive(part)}"
+                f"data: {self.folder / file} is damaged ({one_line(error)}). Unpack it again from {archive}: "
+                f"python scripts/fetch_data.py name={type(self).__name__} --from {archive}"
             ) from error
 
     def _check_file(self, part: str) -> None:
@@ -316,23 +282,25 @@ class _Heidelberg(NeuromorphicDataModule):
 class SHD(_Heidelberg):
     """Spiking Heidelberg Digits: 10,420 spoken digits, English and German, as spikes of 700 channels of a cochlea.
 
-    Args: as in NeuromorphicDataModule.
     Source: Cramer et al., IEEE TNNLS 2022.
     """
 
     TONIC = "SHD"
-    SPLITS = {"train": "train", "test": "test"}
-    PARTS = {"train": ({"train": True}, None), "test": ({"train": False}, None)}
+    PARTS = {
+        "train": Part({"train": True}, "shd_train.h5", archive="shd_train.h5.zip"),
+        "test": Part({"train": False}, "shd_test.h5", archive="shd_test.h5.zip"),
+    }
 
 
 @register("data")
 class SSC(_Heidelberg):
     """Spiking Speech Commands: 105,829 spoken words of 35 kinds as spikes of 700 channels, with a validation set.
 
-    Args: as in NeuromorphicDataModule.
     Source: Cramer et al., IEEE TNNLS 2022.
     """
 
     TONIC = "SSC"
-    SPLITS = {"train": "train", "val": "valid", "test": "test"}
-    PARTS = {part: ({"split": name}, None) for part, name in (("train", "train"), ("val", "valid"), ("test", "test"))}
+    PARTS = {
+        part: Part({"split": name}, f"ssc_{name}.h5", archive=f"ssc_{name}.h5.zip")
+        for part, name in (("train", "train"), ("val", "valid"), ("test", "test"))
+    }

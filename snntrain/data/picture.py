@@ -15,14 +15,11 @@ from snntrain.files import naming
 MOST_PIXELS = 64_000_000
 """Larger pictures are refused before decoding: a few kilobytes of PNG can describe gigabytes of a single color."""
 
-Background = str | Sequence[int] | None
-
 
 class BadPicture(ValueError):
     """Raised for a file that is not a usable picture.
 
     Attributes:
-        path: the file.
         reason: what is wrong, as the rest of a sentence that begins with the path.
     """
 
@@ -34,7 +31,7 @@ class BadPicture(ValueError):
 _NAMED = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
 
-def background_color(owner: object, background: Background) -> tuple[int, int, int] | None:
+def background_color(owner: object, background: str | Sequence[int] | None) -> tuple[int, int, int] | None:
     """The color behind transparent pixels as [red, green, blue]; None: transparency is ignored.
 
     Args:
@@ -56,7 +53,6 @@ def decode(path: Path, channels: int, background: tuple[int, int, int] | None) -
     """Decode a picture, turn it upright by its EXIF orientation and put it on a background.
 
     Args:
-        path: the file.
         channels: 3 for color, 1 for gray.
         background: as background_color gives it.
 
@@ -145,13 +141,7 @@ def _is_transparent(picture: Image.Image) -> bool:
 
 
 def _deep(path: Path, picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Scale gray values of more than 8 bits to [0, 1].
-
-    Args:
-        path: the file.
-        picture: the picture, upright.
-        source: the picture as opened, with the file's tags.
-    """
+    """Scale gray values of more than 8 bits of an upright picture to [0, 1]; the source, as opened, has the tags."""
     values = np.asarray(picture)
     if picture.mode == "F":
         low, high = float(values.min()), float(values.max())

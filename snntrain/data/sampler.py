@@ -17,10 +17,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     The epoch travels with the position because a persistent worker would not learn of it otherwise. Lightning calls
     set_epoch with the number of finished epochs, also on resume, so an interrupted epoch is repeated in the same order.
-
-    Args:
-        size: number of samples.
-        seed: the run's seed.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -50,9 +46,7 @@ class SharedBatches(BatchSampler):
     Args:
         sampler: the order, the same in every process.
         batch_size: samples per batch and process. With batch_size 1 the last batch may have 2.
-        drop_last: leave out a last batch that is not full.
-        rank: number of this process, from 0.
-        world: number of processes.
+        rank, world: number of this process, from 0, and of processes.
 
     Raises: ValueError if there are fewer samples than processes.
     """

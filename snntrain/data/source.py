@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from snntrain.registry import did_you_mean
 
 
@@ -30,7 +32,7 @@ class SourceFile:
     unpack: bool
 
     def __str__(self) -> str:
-        size = readable(self.size) if self.size else "size not published"
+        size = decimal(self.size) if self.size else "size not published"
         return (
             f"{self.name} ({' or '.join(self.urls)}, {size}, {f'MD5 {self.md5}' if self.md5 else 'no MD5 published'})"
         )
@@ -217,14 +219,6 @@ def missing_message(name: str, root: Path | str, missing: str = "", file: str = 
         f"data: {what} {verb} not in {folder}. Download {_listed(list(map(str, files)))} and {by_hand}; or let "
         f"`{fetch}` do it, run with data.download=true, or point paths.data at the folder that has {it}."
     )
-
-
-def readable(size: int) -> str:
-    """A number of bytes in readable form, such as 170.5 MB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _listed(items: list[str]) -> str:

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from torch.utils.data import Dataset
 from snntrain.data.cache import FrameCache
 from snntrain.data.sampler import Key
 from snntrain.randomness import derived_seed, generator
-
-Self = TypeVar("Self", bound="Split")
 
 
 class Split(Dataset):
@@ -32,6 +30,7 @@ class Split(Dataset):
         augment: (sample, seed) → sample of the same shape, applied to samples requested by (epoch, position), as in
             training; None: samples stay as they are.
         seed: the run's seed, for the augmentation.
+        mean, std: what batches are shifted and scaled by, [C, 1, 1]; None: values stay as they are.
     """
 
     def __init__(self, labels: Tensor, index: Tensor | None = None) -> None:
@@ -39,6 +38,8 @@ class Split(Dataset):
         self.index = torch.arange(len(labels)) if index is None else index
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.seed = 0
+        self.mean: Tensor | None = None
+        self.std: Tensor | None = None
 
     @property
     @abstractmethod
@@ -63,7 +64,11 @@ class Split(Dataset):
         """Whether training changes the samples."""
         return self.augment is not None
 
-    def subset(self: Self, positions: Tensor) -> Self:
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Make batches (x - mean) / std, per channel and after augmentation, from now on."""
+        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+
+    def subset(self, positions: Tensor) -> Self:
         """The samples at these positions, as a split of their own."""
         part = copy(self)
         part.labels, part.index = self.labels[positions], self.index[positions]
@@ -95,7 +100,7 @@ class Split(Dataset):
             ]
             x = self.read_augmented(positions, seeds)
         self._check_finite(x, positions)
-        return x, labels, index
+        return (x if self.mean is None else (x - self.mean) / self.std), labels, index
 
     def where(self, position: int) -> str:
         """The name of a sample in errors: its file if it has its own."""
@@ -139,7 +144,7 @@ class ImageSplit(Split):
     def read(self, positions: Sequence[int]) -> Tensor:
         return self.images[torch.as_tensor(positions)].float() / self.scale
 
-    def subset(self, positions: Tensor) -> "ImageSplit":
+    def subset(self, positions: Tensor) -> Self:
         part = super().subset(positions)
         part.images = self.images[positions]
         return part

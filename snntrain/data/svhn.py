@@ -14,7 +14,6 @@ from snntrain.registry import register
 class SVHN(VerifiedImages):
     """73,257 + 26,032 color pictures of digits, 32×32 pixels, from <root>/SVHN or <root>.
 
-    Args: as in VerifiedImages.
     Source: Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, NIPS workshop, 2011.
     """
 

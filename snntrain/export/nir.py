@@ -74,9 +74,10 @@ def _form_of(place: str, neuron: nn.Module) -> LinearForm:
         form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
     if form.v_reset != 0:
         raise ExportError(place, f"v_reset is {form.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
-    if any(value is not None for value in (form.height, form.bias, form.v_start)):
-        reason = "its spikes are not 1, or it has a bias or a start potential, and a CubaLIF node has neither"
-        raise ExportError(place, reason, remedy)
+    absent = {"height": "spikes that are not 1", "bias": "a bias", "v_start": "a start potential"}
+    extra = [words for name, words in absent.items() if getattr(form, name) is not None]
+    if extra:
+        raise ExportError(place, f"it has {' and '.join(extra)}, which a CubaLIF node has not", remedy)
     return form
 
 

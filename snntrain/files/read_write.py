@@ -147,11 +147,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """The value of a JSON file.
-
-    Args:
-        path: the file.
-        kind: dict or list, what the value must be.
+    """The value of a JSON file, which must be of a kind: dict or list.
 
     Raises: as read_text; DamagedFile for what is no JSON or of another kind.
     """
@@ -161,11 +157,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def read_yaml(path: Path, kind: type = dict) -> Any:
-    """The value of a YAML file; nothing in it can run code, or grow beyond memory by aliases.
-
-    Args:
-        path: the file.
-        kind: dict or list, what the value must be.
+    """The value of a YAML file, of a kind as for read_json; it can neither run code nor grow beyond memory by aliases.
 
     Raises: as read_text; DamagedFile for what is no YAML, of another kind, or too large.
     """

@@ -105,6 +105,8 @@ def _reason_against_call(node: Any, x: Tensor) -> str | None:
     if _is_traced(x):
         return "the call is being traced, compiled or transformed"
     for name in node.state_names:
+        if not hasattr(node, name):
+            return f"its state {name} was not registered with register_memory"
         value = getattr(node, name)
         if not isinstance(value, (float, Tensor)):
             return f"its state {name} is neither a number nor a tensor"
@@ -147,15 +149,39 @@ def _hashable(value: Any) -> Hashable:
 
 
 def _traced(node: Any, parameters: int, learnable: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
+    before = dict(vars(node))
+    vars(node)["_memories"] = _OutOfReach(node._memories)
     try:
         # Activation checkpointing, which a call may be part of, counts the tensors that autograd saves. Those saved by
         # tracing, at the first call only, are not its concern.
         with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):
-            return make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
+            plan = make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
+        _refuse_new_attributes(node, before)
+        return plan
     except Unsupported as error:
         if node.backend == "auto":
             _log.info("%s runs unfused: %s.", type(node).__name__, error)
         return str(error)
+    finally:
+        vars(node).clear()
+        vars(node).update(before)
+
+
+class _OutOfReach(dict):
+    """The states of a neuron whose step is being traced: a kernel would keep what it finds there for good."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise Unsupported(f"its step reads self.{name}; a step is given the states as arguments")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise Unsupported(f"its step writes self.{name}; a step returns the new states")
+
+
+def _refuse_new_attributes(node: Any, before: dict[str, Any]) -> None:
+    """A kernel computes numbers and leaves the neuron's attributes as they are."""
+    for name, value in vars(node).items():
+        if name != "_memories" and (name not in before or value is not before[name]):
+            raise Unsupported(f"its step writes self.{name}; what lasts from step to step is a state that it returns")
 
 
 def _itself(tensor: Tensor) -> Tensor:

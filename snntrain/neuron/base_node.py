@@ -41,8 +41,10 @@ class BaseNode(StepHooks, MemoryModule):
     """Spiking neuron with a membrane potential v.
 
     A neuron defines a pure function: `charge(x, v, *parameters)`, or `step(x, *states, *parameters)` where charge →
-    fire → reset does not describe it; kernels are generated from these. Its constructor states its own arguments and
-    takes those of its base class as **common. Neurons written for SpikingJelly, which override `neuronal_charge(x)`
+    fire → reset does not describe it; kernels are generated from these. States are named in `state_names` and
+    registered with `register_memory`; parameters come from `step_parameters`. The function neither reads nor writes a
+    state through self, and chooses between values with torch.where, not with if. A constructor states its own arguments
+    and takes those of its base class as **common. Neurons written for SpikingJelly, which override `neuronal_charge(x)`
     and the like (snntrain.neuron.hook_adapter), run as well.
 
     Every constructor of a neuron raises ValueError for a bad value, naming the argument, the range and the value. Every
@@ -201,6 +203,11 @@ class BaseNode(StepHooks, MemoryModule):
 
     def _step_on_states(self, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         out, *states = self.step(x, *self._read_states(), *parameters)
+        if len(states) != len(self.state_names):
+            raise ValueError(
+                f"{self._title()}: step must return a tuple, the output and the new "
+                f"{', '.join(self.state_names)}; it returned {1 + len(states)} values."
+            )
         self._write_states(states)
         return out
 

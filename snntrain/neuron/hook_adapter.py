@@ -69,6 +69,12 @@ class StepHooks:
         self._write_states(self.reset_states(s, *self._read_states(), *self.parameters_for(s)))
 
     def _read_states(self) -> list[Tensor]:
+        for name in self.state_names:
+            if name not in self._memories and not hasattr(self, name):
+                raise AttributeError(
+                    f"{type(self).__name__}: state_names has {name!r}, which is no state yet. Call "
+                    f"self.register_memory({name!r}, 0.0) in __init__."
+                )
         return [getattr(self, name) for name in self.state_names]
 
     def _write_states(self, values: tuple[Tensor, ...]) -> None:

@@ -40,7 +40,8 @@ class LinearForm:
     output height·s
 
     A neuron that returns one from `linear_form()` can be quantized where its arithmetic allows, and exported to netx
-    and NIR; nothing else has to know its class.
+    and NIR; nothing else has to know its class. netx and NIR want v_reset = 0 and have no height, v_start or bias;
+    quantization (callbacks.qat) puts a height and a bias into the weights, so that netx takes them after it.
 
     Attributes:
         threshold: [1] or [C], float64.

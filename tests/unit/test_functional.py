@@ -82,7 +82,7 @@ def test_reset_net_resets_every_state():
     assert fresh["counting.queue"] == [] and fresh["first.v"] == 0.0
 
 
-def test_a_module_swapped_in_later_is_reset_too():
+def test_a_module_swapped_in_later_is_reset_too_and_one_that_is_used_twice_has_one_state():
     model = nn.Sequential(LIFNode())
     functional.reset_net(model)
     model[0] = IFNode()
@@ -90,12 +90,8 @@ def test_a_module_swapped_in_later_is_reset_too():
     model(torch.ones(2))
     functional.reset_net(model)
     assert [value for _, value in functional.named_states(model)] == [0.0, 0.0]
-
-
-def test_a_neuron_used_twice_is_one_module_with_one_state():
     node = IFNode()
-    model = nn.Sequential(node, node)
-    assert list(functional.get_states(model)) == ["0.v"]
+    assert list(functional.get_states(nn.Sequential(node, node))) == ["0.v"]
 
 
 def test_detach_net_cuts_every_graph_and_keeps_values():
@@ -113,7 +109,7 @@ def test_detach_net_cuts_every_graph_and_keeps_values():
 
 def test_truncated_backpropagation_equals_a_loop_that_starts_from_detached_values():
     x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    model = nn.Sequential(LIFNode(step_mode="m"), LIFNode(tau=3.0, step_mode="m"))
+    model = nn.Sequential(*(LIFNode(tau, step_mode="m", backend="torch") for tau in (2.0, 3.0)))
     total = model(x[:4]).sum()
     functional.detach_net(model)
     (truncated,) = torch.autograd.grad(total + model(x[4:]).sum(), x)
@@ -329,6 +325,9 @@ def test_a_repeated_step_is_recognized_by_its_time_stride_of_0():
         assert functional.repeated_step(x_seq) is x
     for x_seq in (torch.stack([x] * 4), functional.repeat(x, 4) + 0, functional.repeat(x, 1), torch.tensor(1.0)):
         assert functional.repeated_step(x_seq) is None
+    with torch.inference_mode():
+        x = torch.rand(2, 3)
+        assert torch.equal(functional.repeated_step(functional.repeat(x, 4)), x)
 
 
 def made_without_grad(x: torch.Tensor) -> torch.Tensor:
@@ -361,12 +360,6 @@ def test_the_gradient_of_a_repeated_step_reaches_what_it_was_made_of(make):
         assert step is x_seq._base, "its gradient is of the size of one step"
 
 
-def test_a_repeated_step_is_recognized_in_inference_mode():
-    with torch.inference_mode():
-        x = torch.rand(2, 3)
-        assert torch.equal(functional.repeated_step(functional.repeat(x, 4)), x)
-
-
 def test_multi_step_forward_hands_out_a_repeated_step_itself():
     step, seen = torch.rand(2, 3), []
     out = functional.multi_step_forward(functional.repeat(step, 4), lambda x: seen.append(x) or x + len(seen))
@@ -381,14 +374,10 @@ def test_multi_step_forward_refuses_a_sequence_without_steps():
 
 @pytest.mark.parametrize("kind", [list, tuple, nn.ModuleList, lambda modules: nn.Sequential(*modules)])
 @pytest.mark.parametrize("run", [functional.multi_step_forward, functional.seq_to_ann_forward])
-def test_several_modules_run_one_after_the_other(kind, run):
+def test_several_modules_run_one_after_the_other_and_none_are_refused(kind, run):
     x = torch.rand(4, 2, 3)
     conv, norm = nn.Conv1d(3, 5, 1), nn.BatchNorm1d(5).eval()
     y = run(x.unsqueeze(-1), kind([conv, norm]))
     assert torch.equal(y, torch.stack([norm(conv(step)) for step in x.unsqueeze(-1)]))
-
-
-@pytest.mark.parametrize("run", [functional.multi_step_forward, functional.seq_to_ann_forward])
-def test_no_modules_at_all_are_refused(run):
     with pytest.raises(ValueError, match=rf"^{run.__name__}: the list of modules is empty"):
         run(torch.rand(4, 2, 3), [])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 
 import pytest
 from processes import ticks_of
@@ -87,13 +88,19 @@ def test_a_process_is_named_by_what_is_known_of_it():
 
 
 def test_a_lock_keeps_others_out_and_ends_with_its_killed_holder(tmp_path):
-    program = "import sys; from pathlib import Path; from snntrain.process import lock\n"
-    program += "held = lock(Path(sys.argv[1])); held.acquire(); print(flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", program, tmp_path / "lock"], stdin=-1, stdout=-1)
-    holder.stdout.readline()
+    told, to_tell = Pipe(duplex=False)
+    holder = os.fork()
+    if holder == 0:
+        try:
+            with lock(tmp_path / "lock"):
+                to_tell.send(True)
+                signal.pause()
+        finally:
+            os._exit(1)
+    assert told.poll(60) and told.recv()
     with pytest.raises(TimeoutError):
         lock(tmp_path / "lock", seconds=0).acquire()
-    holder.kill()
-    holder.communicate()
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
     with lock(tmp_path / "lock", seconds=5):
         pass

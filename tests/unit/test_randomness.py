@@ -48,15 +48,12 @@ def test_keys_are_neither_joined_nor_mixed_up():
     assert len({derived_seed(seed, "order", epoch) for seed in range(50) for epoch in range(50)}) == 2500
 
 
-def test_numpys_numbers_and_strings_count_as_pythons():
+def test_numpys_numbers_and_strings_count_as_pythons_and_other_keys_are_refused():
     assert derived_seed(np.int64(3), np.str_("order"), np.int32(2)) == derived_seed(3, "order", 2)
     assert derived_seed(3, torch.tensor(2)) == derived_seed(3, True + 1) == derived_seed(3, 2)
-
-
-@pytest.mark.parametrize("key", [1.0, 0.5, None, (1, 2), b"order"])
-def test_a_key_that_is_neither_integer_nor_text_is_refused(key):
-    with pytest.raises(TypeError):
-        derived_seed(1, key)
+    for key in (1.0, 0.5, None, (1, 2), b"order"):
+        with pytest.raises(TypeError):
+            derived_seed(1, key)
 
 
 def test_a_generator_gives_the_same_numbers_every_time_and_leaves_the_global_one_alone():

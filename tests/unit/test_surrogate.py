@@ -73,19 +73,12 @@ def test_gradient_of_spikes_is_the_derivative_of_the_table(name, arguments, dtyp
 
 @over_dtypes
 @over_smooth_variants
-def test_value_without_spiking_is_the_primitive_of_the_table(name, arguments, dtype):
+def test_value_without_spiking_is_the_primitive_whose_gradient_is_the_derivative_at_kinks_too(name, arguments, dtype):
     x = torch.tensor(POINTS, dtype=dtype)
-    actual = build(name, arguments, spiking=False)(x)
-    assert actual.dtype == dtype
-    torch.testing.assert_close(actual, values(CASES[name].p, x, arguments), **DTYPES[dtype])
-
-
-@over_dtypes
-@over_smooth_variants
-def test_gradient_of_the_primitive_is_the_derivative_even_at_the_kinks(name, arguments, dtype):
-    x = torch.tensor(POINTS, dtype=dtype)
-    actual = gradient(build(name, arguments, spiking=False), x)
-    torch.testing.assert_close(actual, values(CASES[name].d, x, arguments), **DTYPES[dtype])
+    primitive = build(name, arguments, spiking=False)
+    assert primitive(x).dtype == dtype
+    torch.testing.assert_close(primitive(x), values(CASES[name].p, x, arguments), **DTYPES[dtype])
+    torch.testing.assert_close(gradient(primitive, x), values(CASES[name].d, x, arguments), **DTYPES[dtype])
 
 
 @over_smooth_variants
@@ -159,11 +152,7 @@ def test_spikes_at_and_above_the_threshold_only(name, dtype):
     for function in (build(name), heaviside):
         s = function(x)
         assert s.tolist() == [1, 1, 1, 0, 1, 0, 1, 0, 0] and s.dtype == dtype
-
-
-def test_the_smallest_float_below_zero_does_not_spike():
-    tiny = torch.tensor([5e-324, -5e-324], dtype=torch.float64)
-    assert heaviside(tiny).tolist() == [1, 0]
+    assert heaviside(torch.tensor([5e-324, -5e-324], dtype=torch.float64)).tolist() == [1, 0]  # the smallest floats
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 1, 2)])
@@ -234,14 +223,10 @@ def test_bad_value_is_refused_by_parameter_name(name, key, value):
     assert str(error.value).endswith(f", got {value!r}.")
 
 
-def test_every_parameter_is_among_the_refusals():
-    assert all(set(case.bad) == set(case.defaults) == set(case.drawn) for case in CASES.values())
-
-
-def test_error_names_range_and_value():
-    with pytest.raises(ValueError) as error:
+def test_error_names_range_and_value_and_every_parameter_is_among_the_refusals():
+    with pytest.raises(ValueError, match=r"^Sigmoid: alpha must be a finite number > 0, got -1\.0\.$"):
         surrogate.Sigmoid(-1.0)
-    assert str(error.value) == "Sigmoid: alpha must be a finite number > 0, got -1.0."
+    assert all(set(case.bad) == set(case.defaults) == set(case.drawn) for case in CASES.values())
 
 
 @pytest.mark.parametrize("window", [(0,), (0, 1, 2), 3, "ab", (2, 1), (0, NAN), (-INF, 0), (0, True), (0, None)])
@@ -263,7 +248,10 @@ def test_spiking_is_a_bool_at_construction_and_after(name, value):
     assert built.spiking is True
 
 
-def test_surrogate_without_primitive_cannot_stop_spiking():
+def test_spiking_stops_by_a_method_and_never_without_a_primitive():
+    node = surrogate.Sigmoid()
+    node.set_spiking_mode(False)
+    assert not node.spiking and node(torch.zeros(1)).item() == 0.5
     with pytest.raises(ValueError, match="FakeNumericalGradient: spiking must be True"):
         surrogate.FakeNumericalGradient(spiking=False)
     built = surrogate.FakeNumericalGradient()
@@ -282,14 +270,11 @@ def test_ints_serve_as_floats_and_parameters_are_plain_numbers(name):
 
 
 @over_variants
-def test_repr_shows_every_constructor_value(name, arguments):
+def test_repr_shows_every_constructor_value_in_the_order_of_the_table(name, arguments):
     text = repr(build(name, arguments))
     assert text.startswith(f"{name}(") and "spiking=True" in text
     assert all(f"{key}={value}" in text for key, value in arguments.items())
     assert "grad_window=(0.0, 4.0)" in repr(surrogate.MultiLevelSpikeCount(4))
-
-
-def test_positional_arguments_follow_the_table():
     assert surrogate.S2NN(3.0, 0.5, False).extra_repr() == "alpha=3.0, beta=0.5, spiking=False"
     assert surrogate.ATan(3.0, False).extra_repr() == "alpha=3.0, spiking=False"
 
@@ -392,9 +377,3 @@ def test_a_surrogate_can_be_applied_as_a_function(name, parameters):
 def test_every_surrogate_of_spikingjelly_is_there_as_a_function():
     functions = {value.surrogate.__name__ for value in vars(surrogate).values() if hasattr(value, "surrogate")}
     assert functions == set(registry.names("surrogate")) - {"MultiLevelSpikeCount"}
-
-
-def test_the_spiking_mode_can_be_set_by_a_method():
-    node = surrogate.Sigmoid()
-    node.set_spiking_mode(False)
-    assert not node.spiking and node(torch.zeros(1)).item() == 0.5

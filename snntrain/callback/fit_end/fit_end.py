@@ -63,7 +63,8 @@ class FitEnd(pl.Callback):
     Subclasses implement `check` and `run`; both work on whatever net they are handed.
 
     Attributes:
-        name: the callback's metrics begin with it, and its files lie in a folder of that name.
+        name: the callback's metrics begin with it, and its files lie in a folder of that name. train.py sets it to the
+            callback's key in the config.
         metrics: name → value, once it has run.
         net: the net it made, once it has run.
     """
@@ -115,10 +116,10 @@ class FitEnd(pl.Callback):
 
     @abstractmethod
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
-        """Do the work.
+        """Do the work. Gradients are recorded here, unless the method is decorated with @torch.no_grad().
 
         Args:
-            folder: for this callback's files.
+            folder: for this callback's files; a file written with snntrain.files makes it.
             console: for progress and results.
 
         Returns: the net for the next callback, and metrics without this callback's name. A callback that changes how

@@ -52,6 +52,21 @@ def test_choices_that_the_net_has_no_place_for_are_refused(overrides, said):
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("neuron=PausingNode", "A plugin's neuron is chosen with neuron.name=<its class>."),
+        ("callbacks=[default,size]", "A plugin's callback is chosen with callbacks.size.name=<its class>."),
+    ],
+)
+def test_a_name_that_a_plugin_may_have_registered_gets_the_key_for_it(override, said):
+    with pytest.raises(UsageError, match="is not a choice of the group") as with_plugin:
+        compose(["plugins=[mine]", override])
+    with pytest.raises(UsageError, match="is not a choice of the group") as without:
+        compose([override])
+    assert said in str(with_plugin.value) and "plugin" not in str(without.value)
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("trust=maybe", "trust=maybe cannot be set"),

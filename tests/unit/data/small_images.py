@@ -7,12 +7,15 @@ import pickle
 import struct
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 import torch
 from pytest import MonkeyPatch
 from torchvision import datasets
+
+from snntrain.data import DataModule
 
 MNIST_NAMES = (
     *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -29,6 +32,14 @@ def write(folder: Path, contents: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def loaded(kind: type[DataModule], root: Path, **more: Any) -> DataModule:
+    """A data set of the kind, read from a folder."""
+    data = kind(str(root), **{"num_classes": len(kind.CLASSES), "sample_shape": kind.SAMPLE_SHAPE, **more})
+    data.prepare_data()
+    data.setup()
+    return data
 
 
 def idx(array: torch.Tensor) -> bytes:

@@ -104,17 +104,13 @@ def test_all_frames_of_a_sample_are_changed_alike(name):
 
 
 @pytest.mark.parametrize(("name", "axis"), [("flip_left_right", "x"), ("flip_up_down", "y")])
-def test_flips_mirror_the_sensor(name, axis):
+def test_flips_mirror_the_sensor_and_swap_all_polarities(name, axis):
     events = stream(2, 100, SIZE)
     out = events_chain(name, p=1.0)(events, 0)
     size = SIZE[1] if axis == "x" else SIZE[0]
     assert np.array_equal(out[axis], size - 1 - events[axis])
     assert all(np.array_equal(out[other], events[other]) for other in "xytp" if other != axis)
     assert np.array_equal(events_chain(name, p=0.0)(events, 0), events)
-
-
-def test_polarity_is_flipped_for_all_events():
-    events = stream(2, 100, SIZE)
     assert np.array_equal(events_chain("flip_polarity", p=1.0)(events, 0)["p"], ~events["p"])
 
 
@@ -152,10 +148,7 @@ def test_events_that_are_jittered_off_the_sensor_are_dropped():
     out = events_chain("spatial_jitter", std=1.0)(events, 0)
     # An event stays if its shift of x is above -1/2: 69 % of them; those at the upper and lower edge may go as well.
     assert 0.55 < len(out) / 2000 < 0.7
-
-
-def test_a_sensor_without_rows_is_jittered_along_its_channels():
-    events = stream(2, 500, (1, 700))
+    events = stream(2, 500, (1, 700))  # a sensor without rows is jittered along its channels
     out = events_chain("spatial_jitter", size=700, std=3.0)(events, 0)
     assert (out["y"] == 0).all() and 480 < len(out) <= 500
 

@@ -123,17 +123,17 @@ def test_real_recordings_follow_the_equations(shared_data, mode):
     paths = sorted((shared_data / "NMNIST").rglob("*.bin"))[::350]
     assert len(paths) == 2
     for path in paths:
-        compare(Framing(10, [34, 34], mode, **SETTINGS[mode]), read_events(path))
+        compare(Framing(10, [34, 34], mode, **SETTINGS[mode]), read_events(path)[:1500])
 
 
-def test_no_event_of_any_real_recording_is_lost(shared_data):
-    paths = sorted((shared_data / "NMNIST").rglob("*.bin"))
+def test_no_event_of_real_recordings_is_lost(shared_data):
+    paths = sorted((shared_data / "NMNIST").rglob("*.bin"))[::7]
     framings = [
         Framing(10, [34, 34], mode, polarity=polarity, downsample=downsample)
         for mode in ("time", "count")
         for polarity, downsample in (("channels", 1), ("merge", 4))
     ]
-    assert len(paths) == 700
+    assert len(paths) == 100
     for path in paths:
         events = read_events(path)
         on = int(events["p"].sum())

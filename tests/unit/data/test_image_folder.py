@@ -1,22 +1,24 @@
 """Class folders of pictures: both layouts, what is read from them, and every wrong folder refused by name."""
 
 import os
+import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refused import message_of
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
-from snntrain.config import compose
-from snntrain.config.check import check
-from snntrain.error import UsageError
-from snntrain.run.build import build_data
+from snntrain.data import Augmentation, ImageFolder
 
 CLASSES = ("bird", "cat", "dog")
+SHIFT = Augmentation([{"name": "RandomCrop", "size": 16, "padding": 2}])
+CROP = Augmentation([{"name": "RandomResizedCrop", "size": 16}, "RandomHorizontalFlip"])
 
 
 def write(folder: Path, count: int = 10, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
@@ -33,9 +35,10 @@ def write(folder: Path, count: int = 10, classes: tuple[str, ...] = CLASSES, see
     return folder
 
 
-def made(folder: Path, *overrides: str):
-    settings = [f"data.folder={folder}", "data.num_classes=3", "data.size=16", "data.num_workers=0"]
-    return build_data(check(compose(["data=image_folder", *settings, *overrides])))
+def made(folder: Path, **more: Any) -> ImageFolder:
+    data = ImageFolder(str(folder), **{"num_classes": 3, "size": 16, "sample_shape": [3, 16, 16], **more})
+    data.setup()
+    return data
 
 
 def everything(split) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,7 +47,9 @@ def everything(split) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     write(tmp_path)
-    data = made(tmp_path, "data.test_fraction=0.2", "data.val_fraction=0.25")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is warned about in a clean folder
+        data = made(tmp_path, test_fraction=0.2, val_fraction=0.25)
     assert data.CLASSES == CLASSES
     assert {name: torch.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
         "train": [6] * 3,
@@ -53,14 +58,14 @@ def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     }
     places = torch.cat([split.index for split in data.splits.values()])
     assert sorted(places.tolist()) == list(range(30))
-    other = made(tmp_path, "data.test_fraction=0.2", "data.val_fraction=0.25", "seed=7")
+    other = made(tmp_path, test_fraction=0.2, val_fraction=0.25, seed=7)
     assert all(torch.equal(data.splits[name].index, other.splits[name].index) for name in data.splits)
 
 
 @pytest.mark.parametrize("crop_ratio", [0.875, 1.0])
 def test_pictures_are_those_that_torchvision_reads_resizes_and_crops(tmp_path, crop_ratio):
     write(tmp_path)
-    data = made(tmp_path, f"data.crop_ratio={crop_ratio}")
+    data = made(tmp_path, crop_ratio=crop_ratio)
     theirs = TorchvisionFolder(str(tmp_path))
     prepare = v2.Compose([v2.Resize(round(16 / crop_ratio)), v2.CenterCrop(16), v2.PILToTensor()])
     for split in data.splits.values():
@@ -69,7 +74,7 @@ def test_pictures_are_those_that_torchvision_reads_resizes_and_crops(tmp_path, c
             assert torch.equal(x, prepare(picture) / 255) and int(label) == expected
 
 
-@pytest.mark.parametrize("augment", ["none", "shift"])
+@pytest.mark.parametrize("augment", [None, SHIFT])
 def test_pictures_that_have_the_right_size_are_not_resampled(tmp_path, augment):
     random = np.random.default_rng(3)
     for name in CLASSES:
@@ -77,11 +82,11 @@ def test_pictures_that_have_the_right_size_are_not_resampled(tmp_path, augment):
         for number in range(6):
             noise = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tmp_path / name / f"{number}.png")
-    data = made(tmp_path, f"data/augment={augment}")
+    data = made(tmp_path, augment=augment)
     for split in data.splits.values():
         for x, path in zip(everything(split)[0], (split.where(place) for place in range(len(split))), strict=True):
             assert np.array_equal(x.permute(1, 2, 0) * 255, np.asarray(Image.open(path)))
-    if augment == "none":  # training, whose keys carry the epoch, as well
+    if augment is None:  # training, whose keys carry the epoch, as well
         x, _, _ = data.splits["train"].__getitems__([(0, 3)])
         assert np.array_equal(x[0].permute(1, 2, 0) * 255, np.asarray(Image.open(data.splits["train"].where(3))))
 
@@ -93,28 +98,25 @@ def test_pictures_of_16_bits_keep_their_values_and_cannot_be_told_from_those_of_
             (tmp_path / name).mkdir(exist_ok=True)
             deep = number % 2 == 1
             Image.fromarray(ramp.astype(np.uint16) * 257 if deep else ramp).save(tmp_path / name / f"{number}.png")
-    for overrides in ([], ["data/augment=imagenet"]):
-        data = made(tmp_path, *overrides)
+    for augment in (None, CROP):
+        data = made(tmp_path, augment=augment)
         x = torch.cat([everything(split)[0] for split in data.splits.values()])
         assert x.shape == (36, 3, 16, 16) and (x - x[0]).abs().max() < 0.01 and x.max() > 0.9
         x, _, _ = data.splits["train"].__getitems__([(0, place) for place in range(8)])
         assert x.shape == (8, 3, 16, 16) and x.min() >= 0 and x.max() <= 1
 
 
-def test_what_is_assumed_about_pictures_is_told(tmp_path):
-    said = made(write(tmp_path), "data.background=white").assumed()
+def test_what_is_assumed_about_pictures_is_told_and_gray_ones_have_one_channel(tmp_path):
+    data = made(write(tmp_path), background="white", sample_shape=[1, 16, 16])
+    said = data.assumed()
     assert "color, 8 bits" in said["pictures"] and "with transparency" in said["pictures"]
     assert said["transparency"] == "on white (data.background)" and "data.crop_ratio=0.875" in said["size"]
-
-
-def test_gray_pictures_are_read_with_one_channel(tmp_path):
-    x, _ = made(write(tmp_path), "data.sample_shape=[1,16,16]").splits["test"][0]
-    assert x.shape == (1, 16, 16)
+    assert data.splits["test"][0][0].shape == (1, 16, 16)
 
 
 def test_normalized_pictures_are_shifted_and_scaled_by_imagenets_numbers(tmp_path):
     write(tmp_path)
-    x, expected = (made(tmp_path, f"data.normalize={on}").splits["val"][0][0] for on in ("true", "false"))
+    x, expected = (made(tmp_path, normalize=on).splits["val"][0][0] for on in (True, False))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(x, v2.Normalize(mean.tolist(), std.tolist())(expected))
 
@@ -133,13 +135,12 @@ def test_imagenets_layout_is_split_by_folder(tmp_path):
 def test_without_a_validation_folder_a_part_of_each_class_of_training_validates(tmp_path):
     write(tmp_path / "train", 10)
     write(tmp_path / "test", 2, seed=1)
-    data = made(tmp_path, "data.val_fraction=0.3")
+    data = made(tmp_path, val_fraction=0.3)
     assert torch.bincount(data.splits["val"].labels).tolist() == [3, 3, 3] and len(data.splits["train"]) == 21
 
 
 def test_a_random_resized_crop_is_cut_from_the_whole_picture_and_depends_on_seed_epoch_and_index_alone(tmp_path):
     """In training alone, and the same for any number of workers."""
-    folder = tmp_path / "train"
     for split in ("train", "test"):
         for name in CLASSES:
             (tmp_path / split / name).mkdir(parents=True)
@@ -148,21 +149,19 @@ def test_a_random_resized_crop_is_cut_from_the_whole_picture_and_depends_on_seed
                 pixels[:, :8] = 255
                 Image.fromarray(pixels).save(tmp_path / split / name / f"{number}.png")
 
-    def epoch(*overrides: str) -> dict[int, torch.Tensor]:
-        data = made(tmp_path, "data/augment=imagenet", "data.batch_size=4", *overrides)
+    def epoch(workers: int) -> dict[int, torch.Tensor]:
+        data = made(tmp_path, augment=CROP, batch_size=4, num_workers=workers)
         loader = data.train_dataloader()
         list(loader)
         loader.batch_sampler.sampler.set_epoch(1)
         return {int(i): x for xs, _, index in loader for x, i in zip(xs, index, strict=True)}
 
-    alone = epoch()
+    alone, found = epoch(0), epoch(2)
     assert any(x.max() == 1 for x in alone.values())
     assert made(tmp_path).splits["train"][0][0].max() == 0
-    assert made(tmp_path, "data/augment=imagenet").splits["test"][0][0].max() == 0
-    for workers in (1, 2):
-        found = epoch(f"data.num_workers={workers}")
-        assert found.keys() == alone.keys() and all(torch.equal(found[i], alone[i]) for i in alone)
-    assert folder.is_dir() and len({x.numpy().tobytes() for x in alone.values()}) > 5
+    assert made(tmp_path, augment=CROP).splits["test"][0][0].max() == 0
+    assert found.keys() == alone.keys() and all(torch.equal(found[i], alone[i]) for i in alone)
+    assert len({x.numpy().tobytes() for x in alone.values()}) > 5
 
 
 def test_the_fingerprint_changes_with_the_files(tmp_path):
@@ -179,22 +178,16 @@ def test_the_fingerprint_changes_with_the_files(tmp_path):
     assert made(tmp_path).fingerprint() != before
 
 
-def refusal(folder: Path, *overrides: str) -> str:
-    with pytest.raises(UsageError) as refused:
-        made(folder, *overrides)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+def refusal(folder: Path, error: type[Exception] = ValueError, **more: Any) -> str:
+    return message_of(error, made, folder, **more)
 
 
-def test_an_empty_class_folder_is_refused_by_name(tmp_path):
+def test_an_empty_class_folder_and_what_is_no_picture_are_refused_by_name(tmp_path):
     write(tmp_path)
     (tmp_path / "eel").mkdir()
     (tmp_path / "eel/notes.txt").write_text("none yet")
-    assert f"no picture in {tmp_path / 'eel'}" in refusal(tmp_path, "data.num_classes=4")
-
-
-def test_what_is_no_picture_is_refused_by_name(tmp_path):
-    write(tmp_path)
+    assert f"no picture in {tmp_path / 'eel'}" in refusal(tmp_path, num_classes=4)
+    shutil.rmtree(tmp_path / "eel")
     (tmp_path / "dog/page.jpg").write_text("<html>not found</html>")
     (tmp_path / "cat/empty.png").write_bytes(b"")
     said = refusal(tmp_path)
@@ -220,23 +213,16 @@ def test_a_truncated_picture_is_named_when_it_is_read(tmp_path):
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
-    assert "nowhere is not a folder" in refusal(tmp_path / "nowhere")
+    assert "nowhere is not a folder" in refusal(tmp_path / "nowhere", FileNotFoundError)
     (tmp_path / "bare").mkdir()
-    assert "bare holds no folders" in refusal(tmp_path / "bare")
+    assert "bare holds no folders" in refusal(tmp_path / "bare", FileNotFoundError)
     write(tmp_path / "a/train")
-    assert "has train/ but neither val/ nor test/" in refusal(tmp_path / "a")
+    assert "has train/ but neither val/ nor test/" in refusal(tmp_path / "a", FileNotFoundError)
     write(tmp_path / "a/val", classes=("bird", "cat", "fish"))
     assert "differ in their classes: dog, fish" in refusal(tmp_path / "a")
-    assert "num_classes must be 3, which is what the data has, got 5" in refusal(tmp_path / "a", "data.num_classes=5")
+    assert "num_classes must be 3, which is what the data has, got 5" in refusal(tmp_path / "a", num_classes=5)
     write(tmp_path / "one", 1)
     assert "class bird has 1 sample(s), too few for a test split" in refusal(tmp_path / "one")
     assert "sample_shape must be [3, 16, 16], or [1, 16, 16] for gray" in refusal(
-        tmp_path / "a", "data.sample_shape=[3,224,224]"
+        tmp_path / "a", sample_shape=[3, 224, 224]
     )
-
-
-def test_nothing_is_warned_about_in_a_clean_folder(tmp_path):
-    write(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made(tmp_path)

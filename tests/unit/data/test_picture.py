@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from refused import message_of
 
 from snntrain.data.picture import BadPicture, background_color, decode, describe
 
@@ -25,10 +26,9 @@ def saved(path, array: np.ndarray, mode: str | None = None, **options):
 
 
 def refusal(path, **more) -> str:
-    with pytest.raises(BadPicture) as raised:
-        values(path, **more)
-    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
-    return str(raised.value)
+    said = message_of(BadPicture, values, path, **more)
+    assert str(path) in said
+    return said
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from small_images import cifar_archive, cifar_files, mnist_files, packed, svhn_files, write
+from small_images import cifar_archive, cifar_files, loaded, mnist_files, packed, svhn_files, write
 from torchvision import datasets
 
-from snntrain.config import compose
-from snntrain.config.check import check
+from snntrain import data as data_sets
 from snntrain.data import DataModule
-from snntrain.error import UsageError
-from snntrain.run.build import build_data
 
 NAMES = ("MNIST", "CIFAR10", "CIFAR100", "SVHN")
 
@@ -34,8 +31,8 @@ class Small:
     def __post_init__(self) -> None:
         self.downloads = self.downloads or {Path(path).name: content for path, content in self.files.items()}
 
-    def build(self, root: Path, *overrides: str) -> DataModule:
-        return build_data(check(compose([f"data={self.name.lower()}", f"paths.data={root}", *overrides])))
+    def build(self, root: Path, **more: bool) -> DataModule:
+        return loaded(getattr(data_sets, self.name), root, **more)
 
 
 @pytest.fixture(params=NAMES)
@@ -64,7 +61,7 @@ def test_a_missing_file_is_named_with_what_brings_it(tmp_path, small):
     for missing in small.files:
         folder = tmp_path / missing.replace("/", "_")
         write(folder, {path: content for path, content in small.files.items() if path != missing})
-        with pytest.raises(UsageError) as refused:
+        with pytest.raises(FileNotFoundError) as refused:
             small.build(folder)
         text, file = str(refused.value), Path(missing).name
         source = file if file in small.downloads else next(iter(small.downloads))
@@ -80,7 +77,7 @@ def test_a_missing_file_is_named_with_what_brings_it(tmp_path, small):
 def test_a_corrupt_file_is_named(tmp_path, small):
     corrupt, content = next(iter(small.files.items()))
     write(tmp_path, small.files | {corrupt: content[:-1]})
-    with pytest.raises(UsageError) as refused:
+    with pytest.raises(ValueError) as refused:
         small.build(tmp_path)
     text = str(refused.value)
     assert f"{tmp_path / corrupt} is corrupt" in text and "its MD5 is" in text and "Delete it, then" in text
@@ -96,6 +93,6 @@ def test_what_is_missing_is_downloaded_when_asked_for(tmp_path, small, monkeypat
         monkeypatch.setattr(theirs, "split_list", listed)
     else:
         monkeypatch.setattr(theirs, "url", f"{web_server.address}/{theirs.filename}")
-    data = small.build(tmp_path, "data.download=true")
+    data = small.build(tmp_path, download=True)
     assert data.fingerprint() == hashes(small.files) and len(data.splits["test"]) > 0
     assert sorted(name for name, _ in web_server.requests) == sorted(small.downloads)

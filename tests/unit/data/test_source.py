@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from rich.filesize import decimal
 from tonic import datasets as event_datasets
 from torchvision import datasets as image_datasets
 
@@ -22,7 +23,7 @@ def test_every_data_set_has_its_facts_and_a_message_that_says_all_it_takes(name)
     said = source.missing_message(name, "some/where")
     for file in one.files:
         assert re.fullmatch(r"[0-9a-f]{32}", file.md5) and all(url.startswith("http") for url in file.urls)
-        size = source.readable(file.size) if file.size else "size not published"
+        size = decimal(file.size) if file.size else "size not published"
         assert all(part in said for part in (file.name, *file.urls, file.md5, size))
     assert str(f"some/where/{one.folder}").rstrip("/") in said
     assert f"python scripts/fetch_data.py name={name}" in said and "data.download=true" in said and "\n" not in said
@@ -62,13 +63,6 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         ValueError, match=r"'dvs_gestures' is not a data set.*Did you mean DVSGesture\? Known: Digits, "
     ):
         source.find("dvs_gestures")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(999, "999 bytes"), (4542, "4.5 kB"), (170_498_071, "170.5 MB"), (10**9, "1.0 GB")]
-)
-def test_sizes_are_readable(size, text):
-    assert source.readable(size) == text
 
 
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])

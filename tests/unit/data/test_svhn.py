@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from small_images import svhn_arrays, svhn_files, write
+from small_images import loaded, svhn_arrays, svhn_files, write
 
-from snntrain.config import compose
-from snntrain.config.check import check
-from snntrain.run.build import build_data
+from snntrain.data import SVHN
 
 
 @pytest.fixture
@@ -15,12 +13,8 @@ def files(tmp_path, monkeypatch) -> None:
     write(tmp_path / "SVHN", svhn_files(monkeypatch))
 
 
-def svhn(root, *overrides: str):
-    return build_data(check(compose(["data=svhn", f"paths.data={root}", *overrides])))
-
-
 def test_pictures_and_digits_are_those_of_the_files(tmp_path, files):
-    data, arrays = svhn(tmp_path), svhn_arrays()
+    data, arrays = loaded(SVHN, tmp_path), svhn_arrays()
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 36, "val": 4, "test": 12}
     for name, source in (("train", "train"), ("val", "train"), ("test", "test")):
         x, y, index = data.splits[name].__getitems__(range(len(data.splits[name])))
@@ -34,4 +28,4 @@ def test_pictures_and_digits_are_those_of_the_files(tmp_path, files):
 def test_files_beside_the_folder_are_found_as_well(tmp_path, files):
     for path in (tmp_path / "SVHN").iterdir():
         path.rename(tmp_path / path.name)
-    assert len(svhn(tmp_path).splits["test"]) == 12
+    assert len(loaded(SVHN, tmp_path).splits["test"]) == 12

@@ -131,7 +131,7 @@ def test_what_an_arithmetic_has_not_is_refused():
         prepare(sequence(layer.Linear(4, 4), neuron.FloatCubaLIFNode(1.0, 0.5, v_reset=0.5)), {"bits": 8})
     tall = sequence(layer.Linear(3, 3), SpikingRectifier(2.0, hard_reset=True))
     assert "it has spikes that are not 1" in plan(tall, spikes(3, 2, 3)).problems[0]
-    with pytest.raises(ExportError, match="its spikes are not 1"):
+    with pytest.raises(ExportError, match="it has spikes that are not 1, which a CubaLIF node has not"):
         export_nir(tall, spikes(3, 2, 3))
 
 

@@ -49,6 +49,29 @@ class OldStyle(BaseNode):
         self.v = self.v + x
 
 
+class ReadsItself(BaseNode):
+    """Takes its potential from where SpikingJelly keeps it."""
+
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.v + x
+
+
+class WritesItself(BaseNode):
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
+        self.v = v + x
+        return v + x
+
+
+class Counts(BaseNode):
+    """Fires from its third step on."""
+
+    steps = 0
+
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
+        self.steps += 1
+        return v + x * (self.steps > 2)
+
+
 def outcome(node: BaseNode, x: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_()
     s = node(x)
@@ -110,8 +133,14 @@ def test_neurons_with_equal_settings_share_a_plan_and_the_state_is_their_own():
         (OldStyle, "replaces hooks"),
         (lambda: neuron.IFNode(surrogate_function=nn.Sigmoid()), "surrogate_function"),
         (lambda: neuron.RAFNode(num_neurons=3), "differ from neuron to neuron"),
+        (ReadsItself, "its step reads self.v"),
+        (WritesItself, "its step writes self.v"),
+        (Counts, "its step writes self.steps"),
     ],
-    ids=["not pointwise", "hooks", "foreign surrogate", "one parameter per neuron"],
+    ids=[
+        *("not pointwise", "hooks", "foreign surrogate", "one parameter per neuron"),
+        *("reads a state", "writes a state", "counts its steps"),
+    ],
 )
 def test_what_cannot_be_fused_runs_in_torch_and_is_refused_when_asked_for(make, reason):
     x = torch.randn(2, 3)
@@ -123,6 +152,12 @@ def test_what_cannot_be_fused_runs_in_torch_and_is_refused_when_asked_for(make, 
         node = make()
         node.backend = "fused"
         node(x)
+
+
+@pytest.mark.parametrize("make", [ReadsItself, WritesItself, Counts])
+def test_a_step_that_uses_its_neuron_as_memory_computes_what_the_loop_computes(make):
+    x = torch.full((6, 2), 0.4)
+    assert torch.equal(make(step_mode="m")(x), make(step_mode="m", backend="torch")(x))
 
 
 def test_an_unsupported_operator_is_logged_once(caplog):

@@ -91,3 +91,26 @@ def test_without_lava_dl_an_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "lava", None)
     with pytest.raises(ImportError, match=r"python scripts/install_lava\.py FOLDER, and set SNNTRAIN_LAVA=FOLDER"):
         lava_exchange.to_lava_block_dense(FC, IFNode())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lava_exchange.conv2d_to_lava_synapse_conv(conv2d_nn=nn.Conv2d(1, 1, 1)),
+        lambda: lava_exchange.to_lava_block_conv(conv2d_nn=nn.Conv2d(1, 1, 1), sj_ms_neuron=IFNode()),
+        lambda: lava_exchange.to_lava_block_dense(fc=nn.Linear(1, 1), sj_ms_neuron=IFNode()),
+        lambda: lava_exchange.avgpool2d_to_lava_synapse_pool(pool2d_nn=nn.AvgPool2d(2, padding=1)),
+        lambda: lava_exchange.to_lava_block_pool(pool2d_nn=nn.AvgPool2d(2, padding=1), sj_ms_neuron=IFNode()),
+        lambda: lava_exchange.to_lava_block_flatten(flatten_nn=nn.Flatten(0)),
+    ],
+)
+def test_spikingjellys_keywords_reach_the_checks(call):
+    with pytest.raises(ValueError, match=r"it has a bias|padding must be|start_dim must be"):
+        call()
+
+
+def test_a_container_takes_its_neuron_as_neu():
+    block = lava_exchange.BlockContainer(nn.Linear(2, 2, bias=False), neu=IFNode())
+    assert isinstance(block.neuron, lava_exchange.CubaLIFNode)
+    with pytest.raises(TypeError, match="neu and neuron are one argument"):
+        lava_exchange.BlockContainer(nn.Linear(2, 2, bias=False), neu=IFNode(), neuron=IFNode())

@@ -203,12 +203,9 @@ def test_what_lava_dl_cannot_do_is_refused(synapse, neuron, error, text):
         BlockContainer(synapse, neuron)
 
 
-def test_a_second_norm_is_refused():
+def test_a_second_norm_and_a_wrong_step_mode_are_refused():
     node = CubaLIFNode(0.5, 0.25, norm=BatchNorm2d(4))
     with pytest.raises(ValueError, match=r"^CubaLIFNode: norm must be a module .*, once"):
         BlockContainer(nn.Conv2d(2, 4, 3, bias=False), node, BatchNorm2d(4))
-
-
-def test_a_wrong_step_mode_is_refused():
     with pytest.raises(ValueError, match=r"^BlockContainer: step_mode must be"):
         BlockContainer(linear(), IFNode(), step_mode="x")

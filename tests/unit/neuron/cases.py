@@ -162,6 +162,8 @@ LEARNT = {
     **{f"RAF{form}": ["omega", "b_offset"] for form in ("", " unbalanced", " fixed")},
     "GLIF": ["alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct"],
 }
+#: Names of those that state a linear form.
+LINEAR = ("IF", "LIF", "PLIF", "Cuba", "Cuba learned", "Loihi", "Loihi learned", "Loihi odd", "ATIF")
 #: Neurons on backend 'torch' with the seven arguments of BaseNode and the reset of section 1 of the specification.
 PLAIN = {name: HOOKED[name] for name in ("IF", "LIF", "PLIF")}
 PLAIN |= {f"own {name}": NODES[f"own {name}"] for name in OWN}

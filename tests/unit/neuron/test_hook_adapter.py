@@ -82,6 +82,36 @@ def test_a_base_node_without_equations_says_what_to_define(step_mode):
         one_call(BaseNode(), torch.zeros(2), step_mode)
 
 
+class Unregistered(LIFNode):
+    """Names a state that it never registers."""
+
+    state_names = ("v", "pause")
+
+    def step(self, x: Tensor, v: Tensor, pause: Tensor, tau: Tensor) -> tuple[Tensor, ...]:
+        s = self.fire(self.charge(x, v, tau))
+        return s, v, s
+
+
+class Forgetful(StepIF):
+    """Does not return its second state."""
+
+    def step(self, x: Tensor, v: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+        return super().step(x, v, count)[:2]
+
+
+@over_modes
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_a_state_that_is_not_registered_or_not_returned_is_named(backend, step_mode):
+    with pytest.raises(
+        AttributeError, match=r"^Unregistered: state_names has 'pause'.*register_memory\('pause', 0\.0\)"
+    ):
+        one_call(Unregistered(backend=backend), torch.zeros(2), step_mode)
+    with pytest.raises(ValueError, match=r"^Forgetful: step must return .* the new v, count; it returned 2 values\."):
+        one_call(Forgetful(backend=backend), torch.zeros(2), step_mode)
+    with pytest.raises(ValueError, match=r"its state pause was not registered with register_memory"):
+        one_call(Unregistered(backend="fused"), torch.zeros(2), step_mode)
+
+
 def test_an_adaptive_base_without_equations_says_what_to_define():
     with pytest.raises(NotImplementedError, match=r"^AdaptBaseNode must define charge\(x, v, w, tau_w\) or neuronal_"):
         AdaptBaseNode(backend="torch")(torch.zeros(2))

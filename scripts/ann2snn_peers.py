@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark import installed
 from peers import spikingjelly_module
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -20,6 +19,7 @@ from snntrain.ann2snn import convert, make_method
 from snntrain.error import UsageError
 from snntrain.graph import trace, working_copy
 from snntrain.registry import did_you_mean
+from snntrain.run.provenance import version_of
 
 CALIBRATION_PASSES = 3  # for each correction
 QCFS_LEVELS = 4
@@ -107,7 +107,7 @@ RECIPES = {
 
 def missing_peers() -> str | None:
     """Why the recipes cannot be run, None if they can."""
-    version = installed("spikingjelly")
+    version = version_of("spikingjelly")
     if version is None:
         return "SpikingJelly is not installed: pip install -c constraints.txt -e '.[bench]'"
     if int(version.split(".")[0]) < 2:
@@ -134,14 +134,7 @@ def plain(net: nn.Module, x: Tensor) -> nn.Module:
 
 
 def convert_by_recipe(recipe: Recipe, net: nn.Module, data: list[Tensor]) -> Predict:
-    """Convert a copy of a net.
-
-    Args:
-        net: [N, *] → [N, K].
-        data: batches of calibration.
-
-    Raises: any error of SpikingJelly.
-    """
+    """Convert a copy of a net [N, *] → [N, K], calibrated on batches of data."""
     library, functional = spikingjelly_module("ann2snn"), spikingjelly_module("functional")
     passes = 1 if recipe.batches is None else math.ceil(recipe.batches / len(data))
     repeated = list(itertools.islice(itertools.chain(*[data] * passes), recipe.batches))
@@ -204,10 +197,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def chosen_contenders(text: str | None) -> dict[str, Contender]:
-    """The contenders named in a text such as 'channel_mse,qcfs'; None: all that can run here.
-
-    Raises: UsageError naming an unknown one, or the library that is missing.
-    """
+    """The contenders named in a text such as 'channel_mse,qcfs'; None: all that can run here."""
     known, missing = contenders(), missing_peers()
     if text is None:
         return {name: one for name, one in known.items() if not (one.is_peer and missing)}

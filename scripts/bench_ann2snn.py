@@ -50,10 +50,7 @@ OPTIONS = ("run", "T", "methods", "calibration_images", "test_images", "output",
 
 
 def load(run: Path, calibration_images: int, test_images: int) -> Source:
-    """Rebuild the ANN of a run folder from its best checkpoint, and its data.
-
-    Raises: UsageError naming the folder and what is wrong with it.
-    """
+    """Rebuild the ANN of a run folder from its best checkpoint, and its data."""
     content = read_checkpoint(run / "checkpoints" / "best.ckpt")
     config = content["snntrain"]["config"]
     if config["plugins"]:
@@ -91,14 +88,7 @@ def _test(data: DataModule, count: int) -> list[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def accuracy(predict: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
-    """Per cent of the images whose label has the largest output.
-
-    Args:
-        predict: x [N, *] → several outputs [S, N, K].
-        batches: (x, label).
-
-    Returns: S numbers.
-    """
+    """Percentage of the images whose label has the largest output, for each of the outputs [S, N, K] of `predict`."""
     hits = [predict(x).argmax(2) == labels for x, labels in batches]
     return (100 * torch.cat(hits, 1).double().mean(1)).tolist()
 

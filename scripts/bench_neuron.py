@@ -31,6 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 from snntrain import terminal
+from snntrain.run.provenance import version_of
 
 SHAPES = ((4, 64, 100352), (16, 64, 16384), (100, 64, 1024))
 CACHE_SIZED = 32 * 2**20  # bytes; the speed of larger sequences is limited by main memory, not by the cache
@@ -48,7 +49,7 @@ def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], d
         LOOP: partial(peers.ours, case, "torch", T, device),
     }
     missing: dict[str, str] = {}
-    if device == "cuda" and case.kernel and benchmark.installed("spikingjelly"):
+    if device == "cuda" and case.kernel and version_of("spikingjelly"):
         for provider, reason in peers.providers(case):
             title = f"{SPIKINGJELLY} {provider}"
             if reason is None:

@@ -48,6 +48,7 @@ from training_steps import (
 from snntrain import terminal
 from snntrain.error import UsageError
 from snntrain.run.memory import keep_freed_memory
+from snntrain.run.provenance import version_of
 from snntrain.run.run import quieten_lightning
 
 TITLES = {BARE: "snntrain, plain loop", FRAMEWORK: "snntrain, as train.py", SPIKINGJELLY: "SpikingJelly, plain loop"}
@@ -312,7 +313,7 @@ def read_options() -> argparse.Namespace:
 def available(names: list[str]) -> Iterator[str]:
     """Yield the variants that can be measured; print why another cannot."""
     for name in names:
-        if name == SPIKINGJELLY and not benchmark.installed("spikingjelly"):
+        if name == SPIKINGJELLY and not version_of("spikingjelly"):
             console.print(
                 "SpikingJelly: not installed; pip install -c constraints.txt -e '.[bench]'", style="dim", markup=False
             )

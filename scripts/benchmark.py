@@ -10,7 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import argparse
 import datetime
-import importlib.metadata
 import json
 import platform
 import shlex
@@ -22,14 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from snntrain.figure import new_figure
 from snntrain.files import write_json
+from snntrain.run.provenance import git, hardware, version_of
 
-ROOT = Path(__file__).resolve().parents[1]
 PEERS = ("spikingjelly", "snntorch", "norse")
 _PACKAGES = ("snntrain", "torch", "numba", "numpy", "lightning", *PEERS, "cupy-cuda12x", "cupy-cuda13x", "triton")
 
@@ -58,55 +58,25 @@ def begin(options: argparse.Namespace) -> dict[str, Any]:
 
 def describe_run(threads: int, device: str = "cpu") -> dict[str, Any]:
     """Everything a figure depends on besides the code that is measured."""
+    commit, machine = (git("rev-parse", "HEAD") or "").strip(), hardware()
     run = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["python", *sys.argv]),
-        "commit": _commit(),
-        "cpu": _first_value("/proc/cpuinfo", "model name") or platform.processor(),
-        "cores": os.cpu_count(),
+        "commit": f"{commit} with changes" if git("status", "--porcelain") else commit or None,
+        "cpu": machine["processor"],
+        "cores": machine["cores"],
         "threads": threads,
-        "ram_gib": _ram_gib(),
+        "ram_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average_before": [round(load, 2) for load in os.getloadavg()],
-        "platform": platform.platform(),
+        "platform": machine["platform"],
         "python": platform.python_version(),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
-        "versions": {package: version for package in _PACKAGES if (version := installed(package))},
+        "versions": {package: version for package in _PACKAGES if (version := version_of(package))},
     }
     if device == "cuda":
         run["gpu"] = torch.cuda.get_device_name()
         run["cuda"] = torch.version.cuda
     return run
-
-
-def installed(package: str) -> str | None:
-    """The version of an installed package, or None."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _first_value(file: str, key: str) -> str | None:
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), None)
-
-
-def _ram_gib() -> float | None:
-    kilobytes = _first_value("/proc/meminfo", "MemTotal")
-    return round(int(kilobytes.split()[0]) / 2**20, 1) if kilobytes else None
-
-
-def _commit() -> str | None:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 # --- timing ----------------------------------------------------------------------------------------------------------

@@ -12,10 +12,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,27 +64,10 @@ class OurNeuron(nn.Module):
         return [value for value in values if value is not None]
 
 
-@dataclass
-class Count:
-    """What a group of cases gave.
-
-    Attributes:
-        cases: how many there are.
-        crashes: cases in which the reference crashes; ours must give finite numbers.
-        values: outputs, potentials, hyper-parameters, fractional bits.
-        different: values that are not equal bit for bit.
-        gradients: how many were compared.
-        rounded: gradients that are not equal bit for bit.
-        wrong: gradients that differ by more than the tolerance, and numbers that are not finite.
-    """
-
-    cases: int = 0
-    crashes: int = 0
-    values: int = 0
-    different: int = 0
-    gradients: int = 0
-    rounded: int = 0
-    wrong: int = 0
+# What is counted in each group of cases, as the headers of the table.
+CRASHES, VALUES, DIFFERENT = "crash there", "values", "different values"
+GRADIENTS, ROUNDED, WRONG = "gradients", "different gradients", f"by more than {TOLERANCE:g}, or not finite"
+HEADERS = ("cases", CRASHES, VALUES, DIFFERENT, GRADIENTS, ROUNDED, WRONG)
 
 
 def main() -> None:
@@ -101,7 +82,7 @@ def main() -> None:
     run_reference(chosen.folder, path)
     counts = compare(path)
     show(counts)
-    sys.exit(any(count.different or count.wrong for count in counts.values()))
+    sys.exit(any(count[DIFFERENT] or count[WRONG] for count in counts.values()))
 
 
 def install(folder: Path) -> None:
@@ -118,9 +99,9 @@ def run_reference(folder: Path, output: Path) -> None:
     subprocess.run([sys.executable, script, folder, output], check=True, env=environment)
 
 
-def compare(path: Path) -> dict[str, Count]:
+def compare(path: Path) -> dict[str, Counter[str]]:
     """Run our side and compare it with the reference; group of cases → counts."""
-    counts: dict[str, Count] = defaultdict(Count)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     with np.load(path) as file:
         theirs: dict[int, Record] = defaultdict(dict)
         for key in file.files:
@@ -130,13 +111,13 @@ def compare(path: Path) -> dict[str, Count]:
         listed = json.loads(str(file["cases"]))
     for number, case in enumerate(listed):
         count = counts[case["group"]]
-        count.cases += 1
+        count["cases"] += 1
         ours = run_ours(case)
         if number in theirs:
             _count(count, ours, theirs[number])
         else:
-            count.crashes += 1
-            count.wrong += sum(int((~np.isfinite(array)).sum()) for array in ours.values())
+            count[CRASHES] += 1  # ours must give finite numbers
+            count[WRONG] += sum(int((~np.isfinite(array)).sum()) for array in ours.values())
     return dict(counts)
 
 
@@ -149,38 +130,27 @@ def run_ours(case: Case) -> Record:
         return record_neuron(OurNeuron(case))
 
 
-def _count(count: Count, ours: Record, theirs: Record) -> None:
+def _count(count: Counter[str], ours: Record, theirs: Record) -> None:
     if ours.keys() != theirs.keys():
         raise ValueError(f"compare_qualia: one side has {sorted(ours)}, the other {sorted(theirs)}.")
     for name, expected in theirs.items():
         different = ours[name] != expected
         if name.startswith("gradient"):
             error = np.abs(ours[name] - expected) / max(np.abs(expected).max(), np.finfo(np.float32).tiny)
-            count.gradients += expected.size
-            count.rounded += int(different.sum())
-            count.wrong += int((~(error <= TOLERANCE)).sum())
+            count[GRADIENTS] += expected.size
+            count[ROUNDED] += int(different.sum())
+            count[WRONG] += int((~(error <= TOLERANCE)).sum())
         else:
-            count.values += expected.size
-            count.different += int(different.sum())
+            count[VALUES] += expected.size
+            count[DIFFERENT] += int(different.sum())
 
 
-def show(counts: dict[str, Count]) -> None:
+def show(counts: dict[str, Counter[str]]) -> None:
     """Print a table."""
     console.print("qualia-plugin-snn 2.6.0 and snntrain, mode 'qualia'")
-    headers = (
-        "",
-        "cases",
-        "crash there",
-        "values",
-        "different",
-        "gradients",
-        "different",
-        f"by more than {TOLERANCE:g}",
-    )
-    table = terminal.table(*headers, texts=1)
+    table = terminal.table("", *HEADERS, texts=1)
     for group, count in counts.items():
-        cells: list[Any] = [count.cases, count.crashes, count.values, count.different]
-        table.add_row(group, *(f"{cell:,}" for cell in [*cells, count.gradients, count.rounded, count.wrong]))
+        table.add_row(group, *(f"{count[header]:,}" for header in HEADERS))
     console.print(table)
 
 

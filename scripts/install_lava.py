@@ -25,10 +25,7 @@ TRIALS = {
 
 
 def install(target: str) -> None:
-    """Install into a folder, or ('venv') into the environment of this Python.
-
-    Raises: subprocess.CalledProcessError if pip fails.
-    """
+    """Install into a folder, or ('venv') into the environment of this Python."""
     place = [] if target == "venv" else ["--target", str(Path(target).expanduser()), "--upgrade"]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", *place]
     # Without dependencies: the versions they require would replace those that everything else uses.
@@ -39,10 +36,7 @@ def install(target: str) -> None:
 
 
 def try_out(target: str) -> None:
-    """Import both halves through the shim.
-
-    Raises: SystemExit with the traceback of what fails.
-    """
+    """Import both halves through the shim; stop with the traceback of what fails."""
     folder = {} if target == "venv" else {"SNNTRAIN_LAVA": str(Path(target).expanduser())}
     for title, expression in TRIALS.items():
         program = f"import sys; sys.path.insert(0, {str(SHIM.parent)!r}); import lava_shim; {expression}"

@@ -10,15 +10,14 @@ a file that exists cannot be read, or a metric differs in any bit.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import runpy
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -67,9 +66,9 @@ class Scene(ABC):
     def begin(self) -> None:
         """Do the work. Called in a process of its own, whose working directory is the scene's folder."""
 
-    @abstractmethod
     def go_on(self) -> None:
-        """Do what a user does after a kill. Called in the same way."""
+        """Do what a user does after a kill, in the same way: the same again, unless a scene knows better."""
+        self.begin()
 
     @abstractmethod
     def results(self, folder: Path) -> Hex:
@@ -209,9 +208,6 @@ class Recording(Scene):
         overrides = ["model=mlp", "model.features=8", "T=2", "trainer.max_epochs=1", "data.batch_size=512"]
         record(self.experiment, [1, 2, 3], overrides, "0" * 40, Path("experiments"))
 
-    def go_on(self) -> None:
-        self.begin()
-
     def results(self, folder: Path) -> Hex:
         if not (folder / "experiments" / self.experiment).exists():
             return {}
@@ -252,9 +248,6 @@ sampler: {type: random, seed: 1}
     def begin(self) -> None:
         program("scripts/tune.py", "search=search.yaml")
 
-    def go_on(self) -> None:
-        self.begin()
-
     def results(self, folder: Path) -> Hex:
         trials = sorted(folder.glob("runs/studies/killed/trial_*"))
         return {f"{trial.name} {name}": value for trial in trials for name, value in metrics_of(trial).items()}
@@ -267,16 +260,7 @@ sampler: {type: random, seed: 1}
             raise Lost(f"{len(finished)} of 3 trials are finished")
 
 
-SCENES: tuple[type[Scene], ...] = (
-    Training,
-    Converting,
-    Exporting,
-    Sweeping,
-    Caching,
-    Recording,
-    Replacing,
-    Searching,
-)
+SCENES = (Training, Converting, Exporting, Sweeping, Caching, Recording, Replacing, Searching)
 
 
 def in_a_process(work: Callable[[], None], folder: Path, kill_after: float | None = None) -> bool:
@@ -286,43 +270,27 @@ def in_a_process(work: Callable[[], None], folder: Path, kill_after: float | Non
     Raises: RuntimeError with the end of its output if it failed; TimeoutError if it hangs.
     """
     log = folder / "output.txt"
-    child = os.fork()
-    if child == 0:
-        _become(work, folder, log)
-    began = time.perf_counter()
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            if code:
-                raise RuntimeError("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]))
-            return False
-        passed = time.perf_counter() - began
-        if passed > (LIMIT if kill_after is None else kill_after):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            if kill_after is None:
-                raise TimeoutError(f"it did not end within {LIMIT:.0f} seconds")
-            return True
-        time.sleep(0.002)
+    process = multiprocessing.get_context("fork").Process(target=_work_in, args=(work, folder, log))
+    process.start()
+    process.join(LIMIT if kill_after is None else kill_after)
+    was_running = process.exitcode is None
+    process.kill()
+    process.join()
+    if was_running and kill_after is None:
+        raise TimeoutError(f"it did not end within {LIMIT:.0f} seconds")
+    if process.exitcode and not was_running:
+        raise RuntimeError("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]))
+    return was_running
 
 
-def _become(work: Callable[[], None], folder: Path, log: Path) -> None:
-    code = 1
-    try:
-        os.chdir(folder)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _work_in(work: Callable[[], None], folder: Path, log: Path) -> None:
+    """Work in a folder, with all output in a file, also that of further processes."""
+    os.chdir(folder)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(output, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
+    work()
 
 
 def undisturbed(scene: Scene, folder: Path) -> tuple[Hex, float]:

@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,10 +136,7 @@ class Contender:
 
 
 def find(text: str) -> Case:
-    """The case of a name such as LIFNode, LIF or lif.
-
-    Raises: ValueError with the known names.
-    """
+    """The case of a name such as LIFNode, LIF or lif."""
     short = {name.removesuffix("Node").lower(): name for name in CASES}
     short |= {"plif": "ParametricLIFNode", "clif": "ComplementaryLIFNode"}
     key = text.removesuffix("Node").lower()
@@ -152,10 +150,7 @@ def find(text: str) -> Case:
 
 
 def ours(case: Case, backend: str, T: int, device: str = "cpu") -> Contender:
-    """The neuron in snntrain.
-
-    Raises: ValueError if the neuron refuses the backend.
-    """
+    """The neuron in snntrain. Raises: ValueError if the neuron refuses the backend."""
     target = getattr(neuron, case.name)
     arguments = _with_T(target, case.arguments, T)
     if case.surrogate:
@@ -183,10 +178,7 @@ def floor() -> Contender:
 
 
 def spikingjelly_module(name: str) -> Any:
-    """spikingjelly.activation_based.<name>.
-
-    Raises: ImportError if SpikingJelly is not installed.
-    """
+    """spikingjelly.activation_based.<name>."""
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # on a CPU it warns once per kernel
     return importlib.import_module(f"spikingjelly.activation_based.{name}")
 
@@ -194,10 +186,7 @@ def spikingjelly_module(name: str) -> Any:
 def spikingjelly_neuron(
     name: str, arguments: Mapping[str, Any], surrogate_function: Mapping[str, Any] | None
 ) -> nn.Module:
-    """A neuron of SpikingJelly.
-
-    Raises: ImportError if SpikingJelly is not installed.
-    """
+    """A neuron of SpikingJelly."""
     arguments = dict(arguments)
     if surrogate_function:
         arguments["surrogate_function"] = _build(spikingjelly_module("surrogate"), surrogate_function)
@@ -257,41 +246,27 @@ def _use_provider(case: Case, provider: str) -> None:
 
 
 def snntorch(device: str = "cpu") -> Contender:
-    """snnTorch's LIF neuron of the same time constant; the input is not scaled, the reset comes one step later.
-
-    Raises: ImportError if it is not installed.
-    """
+    """snnTorch's LIF neuron of the same time constant; the input is not scaled, the reset comes one step later."""
     library = importlib.import_module("snntorch")
     spike_grad = importlib.import_module("snntorch.surrogate").atan(ATAN["alpha"])
     node = library.Leaky(beta=0.5, spike_grad=spike_grad, reset_mechanism="zero").to(device)
-
-    def run(x_seq: Tensor) -> Tensor:
-        v, spikes = node.init_leaky(), []
-        for x in x_seq.unbind(0):
-            s, v = node(x, v)
-            spikes.append(s)
-        return torch.stack(spikes)
-
-    return Contender(run)
+    return Contender(partial(_step_by_step, node, node.init_leaky))
 
 
 def norse(device: str = "cpu") -> Contender:
-    """norse's LIF neuron without synaptic current, the same equations as LIFNode(tau=2); SuperSpike surrogate.
-
-    Raises: ImportError if it is not installed.
-    """
+    """norse's LIF neuron without synaptic current, the same equations as LIFNode(tau=2); SuperSpike surrogate."""
     library = importlib.import_module("norse.torch")
     parameters = library.LIFBoxParameters(tau_mem_inv=torch.tensor(0.5, device=device))
     node = library.LIFBoxCell(parameters, dt=1.0).to(device)
+    return Contender(partial(_step_by_step, node, lambda: None))
 
-    def run(x_seq: Tensor) -> Tensor:
-        state, spikes = None, []
-        for x in x_seq.unbind(0):
-            s, state = node(x, state)
-            spikes.append(s)
-        return torch.stack(spikes)
 
-    return Contender(run)
+def _step_by_step(node: nn.Module, start: Callable[[], Any], x_seq: Tensor) -> Tensor:
+    state, spikes = start(), []
+    for x in x_seq.unbind(0):
+        s, state = node(x, state)
+        spikes.append(s)
+    return torch.stack(spikes)
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

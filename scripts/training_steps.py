@@ -28,14 +28,7 @@ BARE, FRAMEWORK, SPIKINGJELLY = "bare", "framework", "spikingjelly"
 
 
 def settings_of(options: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]:
-    """The checked config that train.py would get.
-
-    Args:
-        folder: the run folder.
-        steps: of the one epoch.
-
-    Raises: UsageError.
-    """
+    """The checked config that train.py would get for one epoch of so many steps."""
     overrides = [
         "model=csnn",
         "data=fashion_mnist",
@@ -114,11 +107,7 @@ class StepClock(pl.Callback):
 
 
 class Framework:
-    """The Trainer, LightningModule, datamodule, callbacks and logger of train.py.
-
-    Args:
-        settings: the config, which holds the number of steps.
-    """
+    """The Trainer, LightningModule, datamodule, callbacks and logger of train.py."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -140,10 +129,7 @@ def some_batches(settings: Mapping[str, Any]) -> list[tuple[Tensor, Tensor]]:
 
 
 def spikingjelly_net(settings: Mapping[str, Any]) -> nn.Module:
-    """SpikingJelly's layers for the same list, with the same weights.
-
-    Raises: ImportError if it is not installed.
-    """
+    """SpikingJelly's layers for the same list, with the same weights."""
     ours = build_net(settings)
     neuron = dict(settings["neuron"])
     name, surrogate = neuron.pop("name"), neuron.pop("surrogate_function")

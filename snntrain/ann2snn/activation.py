@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import real
-from snntrain.graph import argument, call_before, carriers, free_path, module_at, note_place, operation, replace_node
+from snntrain.graph import argument, call_before, carriers, free_path, modules_of, note_place, operation, replace_node
 
 _RELU = {"relu", "relu_"}
 _CLAMP = {"clamp", "clamp_", "clip", "clip_"}
@@ -31,7 +31,6 @@ class Rectifier(nn.ReLU):
         cap: > 0; None: no upper bound.
 
     Shapes: any; output as input.
-    Raises: ValueError for a cap out of range.
     """
 
     def __init__(self, cap: float | None = None) -> None:
@@ -47,11 +46,7 @@ class Rectifier(nn.ReLU):
 
 def rectifiers(gm: fx.GraphModule) -> dict[str, Rectifier]:
     """Name → module of every activation of a prepared net, in order of execution."""
-    found = {}
-    for node in gm.graph.nodes:
-        if isinstance(module := module_at(gm, node), Rectifier):
-            found[node.target] = module
-    return found
+    return modules_of(gm, Rectifier)
 
 
 def resolve_in_place(gm: fx.GraphModule) -> None:

@@ -1,8 +1,7 @@
 """Correct a converted net until the mean outputs of its neurons are those of the ANN's activations."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 from snntrain.ann2snn.activation import rectifiers
 from snntrain.ann2snn.converted import SpikingNet
-from snntrain.ann2snn.method import by_channel, to_net
+from snntrain.ann2snn.method import by_channel, hooked, to_net
 from snntrain.arguments import integer, invalid
 from snntrain.base import state_dtype
 from snntrain.error import Diverged
@@ -54,7 +53,7 @@ def calibrate(
         steps: passes through the loader for each correction, ≥ 1.
         calibration: 'none', or corrections joined by '+', made one after the other: 'bias+potential'.
 
-    Raises: ValueError naming the argument, or if the loader has no batches; Diverged naming what is no longer finite.
+    Raises: Diverged naming what is no longer finite.
     Source: Li et al., ICML 2021, arXiv 2106.06984 (bias, potential); Wu et al., ECCV 2024, arXiv 2403.18388
     (bias of each step).
     """
@@ -190,10 +189,7 @@ CORRECTIONS: dict[str, type[Correction]] = {
 
 
 def corrections(calibration: str) -> list[type[Correction]]:
-    """The corrections that a text such as 'bias+potential' names.
-
-    Raises: ValueError for another text.
-    """
+    """The corrections that a text such as 'bias+potential' names."""
     names = [] if calibration == "none" else str(calibration).split("+")
     if not set(names) <= set(CORRECTIONS):
         expected = f"'none', or of {', '.join(map(repr, CORRECTIONS))} one or several joined by '+'"
@@ -214,22 +210,12 @@ def _correct_on(x: Tensor, ann: fx.GraphModule, snn: SpikingNet, T: int, correct
 
         return after
 
-    with _hooked({module: keep(name) for name, module in rectifiers(ann).items()}):
+    with hooked({module: keep(name) for name, module in rectifiers(ann).items()}):
         ann(x)
     reset_net(snn)
-    with _hooked(correct.watch | {module: compare(name) for name, module in snn.neurons.items()}):
+    with hooked(correct.watch | {module: compare(name) for name, module in snn.neurons.items()}):
         snn(repeat(x, T))
     reset_net(snn)
-
-
-@contextmanager
-def _hooked(hooks: dict[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _missing(y: Tensor, r: Tensor) -> Tensor:

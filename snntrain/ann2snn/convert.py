@@ -48,8 +48,7 @@ def convert(
         reset: of the neurons, see to_spiking; 'hard' for chips that know no other, at the price of accuracy.
 
     Returns: the converted net, its `report` filled in.
-    Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
-    be converted.
+    Raises: ConversionError naming a node that cannot be converted.
     """
     T = integer("convert", "T", T, at_least=1)
     check_reset("convert", reset, calibration)
@@ -72,10 +71,7 @@ def convert(
 
 
 def check_reset(owner: object, reset: str, calibration: str) -> str:
-    """Check that a reset is known, and that it leaves every correction something to correct.
-
-    Returns: reset. Raises: ValueError.
-    """
+    """The reset, if it is known and leaves every correction something to correct."""
     choice(owner, "reset", reset, RESETS)
     corrections(calibration)
     if reset == "hard" and "potential" in calibration.split("+"):

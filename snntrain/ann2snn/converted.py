@@ -3,36 +3,30 @@
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from snntrain.ann2snn.activation import Rectifier
+from snntrain.ann2snn.method import Setting
 from snntrain.ann2snn.node import RatePooling, RepeatedStep, SpikingRectifier
 from snntrain.ann2snn.scaler import scale_tensor
 from snntrain.arguments import choice, integer, invalid
 from snntrain.base import StepModule, state_dtype
 from snntrain.functional import repeat, repeated_step, reset_net
-from snntrain.graph import MAX_POOLS, carriers, free_path, library_name, module_at
+from snntrain.graph import MAX_POOLS, call_after, carriers, free_path, library_name, module_at, modules_of
 from snntrain.hooks import carries_state
 
 RESETS = ("soft", "hard")
 _STEPS_AT_ONCE = 64  # that predict runs together; more need more memory and are no faster
 
 
-class Settings(Protocol):
-    """What a method chose for one activation: threshold and start potential, numbers or tensors [C]."""
-
-    theta: Any
-    v_init: Any
-
-
 class ConversionWarning(UserWarning):
     """Something about a converted net that its user should know."""
 
 
-def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = None, reset: str = "soft") -> "SpikingNet":
+def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Setting] | None = None, reset: str = "soft") -> "SpikingNet":
     """Convert a prepared net: a SpikingRectifier for every Rectifier, under the same name.
 
     A threshold above the cap of an activation is lowered to it, the start potential in proportion. Where a threshold is
@@ -45,7 +39,6 @@ def to_spiking(gm: fx.GraphModule, settings: Mapping[str, Settings] | None = Non
         reset: 'soft', a spike subtracts the threshold; or 'hard', it takes the potential to 0, where all then start.
 
     Returns: the net, with `dead`: name → channels.
-    Raises: ValueError naming activations without settings.
     """
     is_hard = choice("to_spiking", "reset", reset, RESETS) == "hard"
     converted = copy.deepcopy(gm)
@@ -79,7 +72,7 @@ def _listing(channels: list[int]) -> str:
     return ", ".join(map(str, channels[:20])) + (f" … {len(channels)} in all" if len(channels) > 20 else "")
 
 
-def _neurons(rectifier: Rectifier, setting: Settings | None, hard_reset: bool) -> tuple[SpikingRectifier, list[int]]:
+def _neurons(rectifier: Rectifier, setting: Setting | None, hard_reset: bool) -> tuple[SpikingRectifier, list[int]]:
     """The neurons for an activation, and its dead channels."""
     if setting is None:
         return SpikingRectifier(1.0, hard_reset=hard_reset), []
@@ -107,7 +100,7 @@ def pool_rates(gm: fx.GraphModule) -> None:
     free = _spike_free(gm)
     for node in gm.graph.nodes:
         module = module_at(gm, node)
-        if module is not None and node not in free and library_name(module) in MAX_POOLS:
+        if node not in free and library_name(module) in MAX_POOLS:
             gm.add_submodule(node.target, RatePooling(module))
 
 
@@ -146,11 +139,9 @@ def _insert_repetitions(gm: fx.GraphModule, carrying: set[fx.Node], static: set[
             elif user not in static:
                 outside.append(user)
         if outside:
-            path = free_path(gm, f"{node.name}_repeated")
-            gm.add_submodule(path, RepeatedStep())
-            gm.get_submodule(path).follows_static = True
-            with gm.graph.inserting_after(node):
-                repeated = gm.graph.call_module(path, (node,))
+            step = RepeatedStep()
+            step.follows_static = True
+            repeated = call_after(gm, node, free_path(gm, f"{node.name}_repeated"), step)
             for user in outside:
                 user.replace_input_with(node, repeated)
     gm.recompile()
@@ -193,11 +184,7 @@ class SpikingNet(StepModule, nn.Module):
 
     @property
     def neurons(self) -> dict[str, SpikingRectifier]:
-        return {
-            node.target: module
-            for node in self.net.graph.nodes
-            if isinstance(module := module_at(self.net, node), SpikingRectifier)
-        }
+        return modules_of(self.net, SpikingRectifier)
 
     def step_graph(self) -> fx.GraphModule:
         """The graph of one step, which quantization and export begin with."""
@@ -219,28 +206,12 @@ class SpikingNet(StepModule, nn.Module):
         return self.net(step if once else x_seq.flatten(0, 1)).unflatten(0, (T, -1))
 
     def predict(self, x: Tensor, T: int) -> Tensor:
-        """The mean output over T steps of a static input, from reset neurons.
-
-        Args:
-            x: [N, *].
-            T: ≥ 1.
-
-        Returns: [N, K], never below float32.
-        Raises: ValueError for T < 1.
-        """
+        """The mean output over T steps of a static input [N, *], from reset neurons: [N, K], never below float32."""
         return self.predict_at(x, [integer(self, "T", T, at_least=1)])[0]
 
     @torch.no_grad()
     def predict_at(self, x: Tensor, steps: Sequence[int]) -> Tensor:
-        """What predict gives for each of several numbers of steps, from one run of the largest.
-
-        Args:
-            x: [N, *].
-            steps: numbers of steps, each ≥ 1.
-
-        Returns: [len(steps), N, K], never below float32.
-        Raises: ValueError if there are none, or one is < 1.
-        """
+        """What predict gives for each of several numbers of steps, from one run of the largest: [len(steps), N, K]."""
         steps = [integer(self, "steps", T, at_least=1) for T in steps]
         if not steps:
             raise invalid(self, "steps", "a list of at least one integer", steps)

@@ -11,9 +11,10 @@ from torch import fx, nn
 from snntrain.ann2snn.activation import Rectifier, separate_rectifiers
 from snntrain.ann2snn.converted import ConversionWarning, pool_rates
 from snntrain.ann2snn.graph import prepare
+from snntrain.ann2snn.method import to_net
 from snntrain.ann2snn.scaler import VoltageHook, VoltageScaler, parse_mode
 from snntrain.arguments import flag, real
-from snntrain.graph import fuse, input_of, module_at, tidy
+from snntrain.graph import call_after, call_before, fuse, input_of, module_at, replace_node, tidy
 from snntrain.neuron.integrate_and_fire import IFNode
 
 _TAILOR = "snn tailor"
@@ -36,8 +37,7 @@ class Converter(nn.Module):
         fuse_flag: join batch normalizations with the layers before them.
 
     Shapes: forward takes the net and returns a torch.fx.GraphModule; the net stays as it is.
-    Raises: ValueError naming the argument, the range and the value received; ConversionError naming a node that cannot
-    be converted.
+    Raises: ConversionError naming a node that cannot be converted.
     Source: Diehl et al., IJCNN 2015; Rueckauer et al., Front. Neurosci. 2017.
     """
 
@@ -68,14 +68,10 @@ class Converter(nn.Module):
             gm.to(self.device)
         self.set_voltagehook(gm, self.mode, self.momentum)
         hooks = [module for module in gm.modules() if isinstance(module, VoltageHook)]
-        weight = next(gm.parameters(), None)
         for hook in hooks:
             hook.train()
         for batch in itertools.chain([first], batches):
-            x = input_of(batch)
-            if weight is not None:
-                x = x.to(weight if x.is_floating_point() else weight.device)
-            gm(x)
+            gm(to_net(gm, batch))
         return self.replace_by_ifnode(gm).eval()
 
     @staticmethod
@@ -107,9 +103,8 @@ class Converter(nn.Module):
             if not isinstance(module_at(fx_model, node), Rectifier):
                 continue
             path = f"{_TAILOR}.{index}.0"
-            fx_model.add_submodule(path, VoltageHook(momentum=momentum, mode=mode).to(_device_of(fx_model)))
-            with fx_model.graph.inserting_after(node):
-                hook = fx_model.graph.call_module(path, (node,))
+            tracker = VoltageHook(momentum=momentum, mode=mode).to(_device_of(fx_model))
+            hook = call_after(fx_model, node, path, tracker)
             node.replace_all_uses_with(hook, delete_user_cb=lambda user, hook=hook: user is not hook)
             index += 1
         tidy(fx_model, dead_code=False)
@@ -138,11 +133,8 @@ class Converter(nn.Module):
             value = activation.args[0]
             for number, part in enumerate(parts):
                 path = f"{_TAILOR}.{index}.{number}"
-                fx_model.add_submodule(path, part.to(_device_of(fx_model)))
-                with fx_model.graph.inserting_before(hook):
-                    value = fx_model.graph.call_module(path, (value,))
-            hook.replace_all_uses_with(value)
-            fx_model.graph.erase_node(hook)
+                value = call_before(fx_model, hook, path, part.to(_device_of(fx_model)), value)
+            replace_node(fx_model, hook, value)
             if not activation.users:
                 fx_model.graph.erase_node(activation)
             index += 1

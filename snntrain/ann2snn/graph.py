@@ -99,9 +99,8 @@ def _prepared(ann: nn.Module, example: Tensor, fuse_norms: bool) -> fx.GraphModu
 def _drop_identities(gm: fx.GraphModule) -> None:
     """Take out dropout, which does nothing in evaluation, and identities."""
     for node in list(gm.graph.nodes):
-        module = module_at(gm, node)
         is_off = "dropout" in operation(node) and argument(node, 2, "training", True) is False
-        if is_off or (module is not None and library_name(module) in {*DROPOUTS, "Identity"}):
+        if is_off or library_name(module_at(gm, node)) in {*DROPOUTS, "Identity"}:
             note_place(gm, node, "", "removed")
             bypass(gm, node)
 
@@ -136,8 +135,7 @@ def _pool_first(gm: fx.GraphModule) -> None:
     while moved:
         moved = False
         for pool in list(gm.graph.nodes):
-            module = module_at(gm, pool)
-            if module is None or library_name(module) not in MAX_POOLS:
+            if library_name(module_at(gm, pool)) not in MAX_POOLS:
                 continue
             activation = pool.args[0]
             if not isinstance(module_at(gm, activation), Rectifier):

@@ -1,7 +1,8 @@
 """Methods that choose threshold and start potential of every activation from calibration data."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from snntrain.graph import input_of, per_channel
 from snntrain.registry import check_arguments, did_you_mean, register, table
 
 BINS = 2048  # of a histogram, per channel
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 METHODS = table("conversion method")
 """Name → class of every method, those of plugins included."""
@@ -57,7 +59,6 @@ class Method:
             device: where to compute, gm is moved there; None: where it is.
 
         Returns: one Setting for every name of rectifiers(gm).
-        Raises: ValueError if the loader has no batches.
         """
         if device is not None:
             gm.to(device)
@@ -69,10 +70,7 @@ class Method:
 
 
 def make_method(method: str | Method, **arguments: Any) -> Method:
-    """The method of a name in METHODS, or the one that is given.
-
-    Raises: ValueError for an unknown name or argument, and for arguments beside a ready-made method.
-    """
+    """The method of a name in METHODS, or the one that is given, which takes no arguments any more."""
     if isinstance(method, Method):
         if arguments:
             raise ValueError(f"ann2snn: {type(method).__name__} is made already, it takes no {', '.join(arguments)}.")
@@ -97,6 +95,17 @@ def to_net(gm: nn.Module, batch: Any) -> Tensor:
     return x.to(weight) if x.is_floating_point() else x.to(weight.device)
 
 
+@contextlib.contextmanager
+def hooked(hooks: dict[nn.Module, Hook]) -> Iterator[None]:
+    """Let forward hooks act on modules in the block."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @torch.no_grad()
 def observe(gm: fx.GraphModule, loader: Iterable[Any], see: Callable[[str, Tensor], Tensor | None]) -> int:
     """Run the net on all batches and show the output y of every activation, in order of execution, as see(name, y).
@@ -107,22 +116,18 @@ def observe(gm: fx.GraphModule, loader: Iterable[Any], see: Callable[[str, Tenso
     Raises: ValueError if there are none.
     """
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor | None]:
+    def hook(name: str) -> Hook:
         def after(module: nn.Module, arguments: tuple[Tensor], y: Tensor) -> Tensor | None:
             instead = see(name, y.to(state_dtype(y.dtype)))
             return None if instead is None else instead.to(y.dtype)
 
         return after
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in rectifiers(gm).items()]
     count = 0
-    try:
+    with hooked({module: hook(name) for name, module in rectifiers(gm).items()}):
         for batch in loader:
             gm(to_net(gm, batch))
             count += 1
-    finally:
-        for handle in handles:
-            handle.remove()
     if not count:
         raise ValueError(
             "ann2snn: the loader has no batches, or none in a second pass; calibration goes through the data several "
@@ -228,8 +233,11 @@ class MaxNorm(Method):
         self.v_init = choice(self, "v_init", v_init, ("zero", "half"))
 
     def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
+        return self._settings(self._tops(gm, loader))
+
+    def _tops(self, gm: fx.GraphModule, loader: Iterable[Any]) -> dict[str, Tensor]:
         tops = highest(gm, loader)
-        return self._settings(tops if self.channel_wise else {name: top.max() for name, top in tops.items()})
+        return tops if self.channel_wise else {name: top.max() for name, top in tops.items()}
 
     def _settings(self, thetas: dict[str, Tensor]) -> dict[str, Setting]:
         return {name: Setting(theta, _start(theta, self.v_init)) for name, theta in thetas.items()}
@@ -253,10 +261,7 @@ class RobustNorm(MaxNorm):
         self.percentile = real(self, "percentile", percentile, above=0, at_most=100)
 
     def choose(self, gm: fx.GraphModule, loader: Iterable[Any], T: int) -> dict[str, Setting]:
-        tops = highest(gm, loader)
-        if not self.channel_wise:
-            tops = {name: top.max() for name, top in tops.items()}
-        thetas = {}
+        tops, thetas = self._tops(gm, loader), {}
         for name, histogram in histograms(gm, loader, tops).items():
             thetas[name] = histogram.percentile(self.percentile).view(tops[name].shape).to(tops[name])
         return self._settings(thetas)

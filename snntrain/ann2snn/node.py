@@ -86,7 +86,6 @@ class SpikingRectifier(_OnFoldedTime):
         node: the neurons.
 
     Shapes: x [T·N, C, *] → [T·N, C, *], time before the batch; [N, C, *] where input_is_one_step.
-    Raises: ValueError naming the argument, the range and the value received, or shapes that do not fit.
     Source: Rueckauer et al., Front. Neurosci. 2017; Bu et al., AAAI 2022, arXiv 2202.01440 (start potential).
     """
 

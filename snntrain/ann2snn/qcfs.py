@@ -104,8 +104,7 @@ def fine_tune(
         loss: of output and target.
 
     Returns: mean loss of each epoch.
-    Raises: ValueError naming the argument, or for batches without targets; Diverged at the first step whose loss or
-    gradients are not finite.
+    Raises: Diverged at the first step whose loss or gradients are not finite.
     """
     epochs, lr = integer("fine_tune", "epochs", epochs, at_least=1), real("fine_tune", "lr", lr, above=0)
     parameters = [p for p in gm.parameters() if p.requires_grad]

@@ -29,7 +29,6 @@ class VoltageScaler(nn.Module):
         scale: a number, or a tensor [C] of one for each channel; kept in a buffer.
 
     Shapes: any, with C in dim 1 for a scale [C]; output as input.
-    Raises: ValueError if the scale is not finite.
     """
 
     scale: Tensor
@@ -46,10 +45,7 @@ class VoltageScaler(nn.Module):
 
 
 def parse_mode(owner: object, mode: Any) -> tuple[str, float]:
-    """('max', 1), ('percentile', 0 … 100) or ('fraction', 0 … 1].
-
-    Raises: ValueError naming the three forms.
-    """
+    """('max', 1), ('percentile', 0 … 100) or ('fraction', 0 … 1]."""
     expected = "'max', a percentage such as '99.9%', or a number 0 < x ≤ 1, a multiple of the maximum"
     if isinstance(mode, str):
         text = mode.strip()
@@ -68,12 +64,9 @@ def parse_mode(owner: object, mode: Any) -> tuple[str, float]:
 
 
 def percentile(x: Tensor, percentage: float) -> Tensor:
-    """The percentile of all elements, linear between the two nearest ranks, for any number of elements.
+    """The percentile (0 to 100) of all elements, linear between the two nearest ranks: 0-d.
 
-    Args:
-        percentage: 0 to 100.
-
-    Returns: a 0-d tensor.
+    Unlike torch.quantile it takes any number of elements.
     """
     flat = x.detach().flatten().to(state_dtype(x.dtype))
     if not flat.numel():

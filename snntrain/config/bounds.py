@@ -36,8 +36,6 @@ def check_bounds(config: Mapping[str, Any], source: str) -> None:
     Args:
         config: resolved.
         source: where it comes from, for the error.
-
-    Raises: UsageError naming the key, its value and the bound.
     """
     for path, _, value in walk(config):
         if not (type(value) is int or (type(value) is float and math.isfinite(value))):

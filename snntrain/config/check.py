@@ -157,16 +157,7 @@ def _import_plugins(plugins: list[str]) -> None:
 
 
 def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ()) -> None:
-    """Check a mapping {name: <registered class>, arguments…} and build it once if it is cheap to build.
-
-    Args:
-        kind: neuron, surrogate, encoder or layer.
-        node: the mapping.
-        path: its place in the config.
-        supplied: arguments that the program adds itself.
-
-    Raises: UsageError.
-    """
+    """Check a mapping {name: <registered class>, arguments…} and build it once if it is cheap to build."""
     check_mapping(node, path)
     arguments = dict(node)
     name = arguments.pop("name", None)

@@ -44,6 +44,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
     Raises: UsageError with the nearest name and the allowed ones.
     """
+    choices = groups()
     has_plugins = any(argument.lstrip("+").startswith("plugins=") for argument in arguments)
     for argument in arguments:
         try:
@@ -53,13 +54,12 @@ def check_overrides(arguments: Sequence[str]) -> None:
                 f"{argument!r} is not an override: {str(error).splitlines()[-1 if '=' not in argument else 0]}. "
                 "Write key=value; quote what the shell or Hydra would read otherwise, e.g. 'name=\"a b\"'."
             ) from error
-        _check_override(override, argument, has_plugins)
+        _check_override(override, argument, choices, has_plugins)
 
 
-def _check_override(override: Override, argument: str, has_plugins: bool) -> None:
+def _check_override(override: Override, argument: str, choices: dict[str, list[str]], has_plugins: bool) -> None:
     key = override.key_or_group
     root = re.split(r"[./]", key)[0]
-    choices = groups()
     if any(isinstance(value, Sweep) for value in getattr(override.value(), "list", ())):
         raise UsageError(f"{argument}: range(…) and the like cannot stand among other values. List all of them.")
     if root == "hydra":

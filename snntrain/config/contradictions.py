@@ -18,11 +18,7 @@ Settings = Mapping[str, Any]
 
 
 def check_together(config: Settings) -> None:
-    """Refuse settings that exclude each other. Each of them has passed its own check.
-
-    Args:
-        config: resolved.
-    """
+    """Refuse settings that exclude each other. Each of them has passed its own check."""
     for refusals in (_steps, _frames, _schedule, _clipping, _epochs, _validation):
         for refusal in refusals(config):
             raise UsageError(refusal)

@@ -61,11 +61,9 @@ def watchers(config: Mapping[str, Any], find: Callable[[str, str], Any]) -> Iter
 
 
 def check_direction(key: str, metric: str, mode_key: str, mode: str, suffix: str = "") -> None:
-    """Refuse a direction that would select the worst value of a metric.
+    """Refuse a direction, 'max' or 'min', that would select the worst value of a metric; both come with their keys.
 
     Args:
-        key, metric: the metric, and its key in the config.
-        mode_key, mode: 'max' or 'min', and its key in the config.
         suffix: what the config writes after the mode, "imize" in a search.
     """
     right = direction(metric)

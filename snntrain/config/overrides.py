@@ -66,12 +66,6 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
     """Refuse a surrogate gradient or normalization chosen for a net that has none.
 
     Do not call it for a sweep, where a choice may concern only some of the jobs.
-
-    Args:
-        config: composed, with interpolations.
-        overrides: of the command line.
-
-    Raises: UsageError naming the override.
     """
     raw = OmegaConf.to_container(config, resolve=False)
     reasons = {
@@ -94,13 +88,9 @@ def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
 
 
 def read_changes(overrides: Sequence[str], program: str) -> DictConfig:
-    """Overrides of a saved config as nested keys; those at the root have the types of the schema.
+    """Overrides key=value of a saved config as nested keys; those at the root have the types of the schema.
 
-    Args:
-        overrides: key=value.
-        program: the program that they were given to, for errors.
-
-    Raises: UsageError for an override that is not key=value, repeated, not a key of a config, or of the wrong type.
+    The program that they were given to is named in the error for one that is repeated, not a key, or of the wrong type.
     """
     refuse_repeated(overrides)
     for override in overrides:

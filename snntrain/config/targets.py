@@ -77,13 +77,7 @@ def check_dotted(dotted: str, path: str) -> None:
 
 
 def check_kind(target: Any, dotted: str, path: str) -> None:
-    """Refuse anything but a class of the kind that the place expects.
-
-    Args:
-        target: the object that our own look-up found under the name.
-        dotted: the name.
-        path: place in the config.
-    """
+    """Refuse anything but a class of the kind that the place expects, found by Hydra under the same name."""
     kinds = expected_kinds(path)
     if not (inspect.isclass(target) and issubclass(target, kinds)):
         listing = ", ".join(kind.__name__ for kind in kinds)
@@ -97,13 +91,7 @@ def check_kind(target: Any, dotted: str, path: str) -> None:
 
 
 def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> None:
-    """Refuse a data module or a task that lacks what a run needs, rather than fail after the training.
-
-    Args:
-        target: the class.
-        path: place in the config.
-        supplied: arguments that the program passes to it.
-    """
+    """Refuse a data module or a task that lacks what a run needs, rather than fail after the training."""
     if path not in _NEEDED or not inspect.isclass(target):
         return
     for name in _NEEDED[path]:

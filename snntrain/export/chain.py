@@ -51,6 +51,16 @@ def check_rows(rows: Sequence[Row]) -> None:
         raise ExportErrors(*problems)
 
 
+def step_shape(example: Tensor) -> tuple[int, ...]:
+    """The shape of one step of an example [T, N, *], [C, H, W] or [N].
+
+    Raises: ExportError for an example that has another.
+    """
+    if example.dim() not in (3, 5) or 0 in example.shape:
+        raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
+    return tuple(example.shape[2:])
+
+
 class Chain:
     """Receives the parts of a net in order, and folds poolings into the layers beside them.
 
@@ -65,8 +75,6 @@ class Chain:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        if len(shape) not in (1, 3):
-            raise ExportError("", f"one step of the input must be [C, H, W] or [N], got shape {list(shape)}")
         self.count = 0
         self.restart(shape)
 

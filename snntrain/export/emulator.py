@@ -117,8 +117,15 @@ def check_input(layers: Sequence[NetxLayer], shape: Sequence[int]) -> None:
         raise ExportError("", f"the input must be [T, N, {numbers}] with T, N ≥ 1, got shape {list(shape)}")
 
 
-def fractional_input(dtype: object) -> ExportError:
-    """The error for inputs that are not integers."""
+def integers(x: Tensor | np.ndarray) -> np.ndarray:
+    """An input as int64. Raises: ExportError if it holds other values."""
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if not np.array_equal(x, np.round(x)):
+        raise _fractional_input(x.dtype)
+    return x.astype(np.int64)
+
+
+def _fractional_input(dtype: object) -> ExportError:
     return ExportError(
         "",
         f"the input must hold integers (0 and 1 for spikes), got other values of dtype {dtype}",
@@ -143,10 +150,7 @@ class _NumpySteps(_Steps):
     """The arithmetic in numpy."""
 
     def integers(self, x: Tensor | np.ndarray) -> np.ndarray:
-        x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-        if not np.array_equal(x, np.round(x)):
-            raise fractional_input(x.dtype)
-        return x.astype(np.int64)
+        return integers(x)
 
     def layer(self, layer: NetxLayer, x: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
         x = x.astype(np.int64)
@@ -189,7 +193,7 @@ class _TorchSteps(_Steps):
     def integers(self, x: Tensor | np.ndarray) -> Tensor:
         x = torch.as_tensor(x).detach()
         if x.is_floating_point() and not torch.equal(x, x.round()):
-            raise fractional_input(x.dtype)
+            raise _fractional_input(x.dtype)
         return x
 
     @torch.no_grad()

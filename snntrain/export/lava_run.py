@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snntrain.arguments import real
-from snntrain.export.emulator import Emulation, check_input, fractional_input
+from snntrain.export.emulator import Emulation, check_input, integers
 from snntrain.export.netx_file import read
 from snntrain.files import naming
 from snntrain.lava_exchange.lava_shim import FOLDER, installed_lava
@@ -76,10 +76,8 @@ def run_in_lava(
     integers.
     """
     real("run_in_lava", "timeout", timeout, above=0)
-    x = x_seq.detach().cpu().numpy() if isinstance(x_seq, Tensor) else np.asarray(x_seq)
-    check_input(read(path), x.shape)
-    if not np.array_equal(x, np.round(x)):
-        raise fractional_input(x.dtype)
+    check_input(read(path), x_seq.shape)
+    x = integers(x_seq)
     largest = int(np.abs(x).max(initial=0))
     message_bits = 0 if largest <= 1 and x.min(initial=0) >= 0 else largest.bit_length() + 1
     folder = installed_lava() if folder is None and python is None else folder

@@ -51,13 +51,12 @@ class LoihiNeuron:
 def neuron_of(place: str, neuron: nn.Module) -> LoihiNeuron:
     """A neuron in Loihi's terms.
 
-    Raises: ExportError naming it, and what to use instead.
+    Raises: NetError naming it, and what to use instead.
     """
     remedy = (
         "Train with neuron=cuba_lif (CubaLIFNode) or neuron=if, or quantize the net with callbacks.qat.quant=loihi."
     )
-    with ExportError.instead():
-        form = linear_form_at(place, neuron, "its dynamics are not those of Loihi's CUBA neuron", remedy)
+    form = linear_form_at(place, neuron, "its dynamics are not those of Loihi's CUBA neuron", remedy)
     if form.v_reset is None:
         raise ExportError(place, "it subtracts the threshold (soft reset), and Loihi resets to 0", _RESET_TO_0)
     if form.v_reset != 0:

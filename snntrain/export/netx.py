@@ -16,7 +16,7 @@ from snntrain import __version__
 from snntrain.arguments import choice
 from snntrain.error import DamagedFile
 from snntrain.export import netx_file, quantized
-from snntrain.export.chain import check_rows
+from snntrain.export.chain import check_rows, step_shape
 from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
 from snntrain.export.loihi_neuron import neuron_of
@@ -55,10 +55,9 @@ def plan(
     Returns: the plan. Raises: ExportError where it does not come to one; ValueError naming an argument.
     """
     choice("plan", "max_pool", max_pool, MAX_POOLS)
-    if example.dim() not in (3, 5) or 0 in example.shape:
-        raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
+    shape = step_shape(example)
     if not isinstance(net, (IntegerNet, QuantizedNet)):
-        builder = PlanBuilder(tuple(example.shape[2:]), scale, max_pool)
+        builder = PlanBuilder(shape, scale, max_pool)
         builder.plan.input = _input_of(example)
         builder.plan.rows = walk(net, example, builder, neuron_of, append_neuron)
         if not builder.plan.problems:
@@ -72,7 +71,7 @@ def plan(
             net = copy.deepcopy(net)
             observe(net, [example])
         net = to_integer(net)
-    return quantized.plan_of(net, example, max_pool)
+    return quantized.plan_of(net, shape, max_pool)
 
 
 def _input_of(x: Tensor) -> InputSpec:

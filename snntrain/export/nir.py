@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import real
-from snntrain.export.chain import Chain, Row, check_rows
+from snntrain.export.chain import Chain, Row, check_rows, step_shape
 from snntrain.export.error import ExportError
 from snntrain.export.synapse import Pool, Synapse
 from snntrain.export.walker import walk
@@ -57,9 +57,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
     Raises: ExportError naming a layer that NIR has not; ImportError if the package nir is not installed.
     """
     nir = library()
-    if example.dim() not in (3, 5) or 0 in example.shape:
-        raise ExportError("", f"example must be [T, N, F] or [T, N, C, H, W], got shape {list(example.shape)}")
-    chain = _NirChain(tuple(example.shape[2:]), real("export_nir", "dt", dt, above=0), nir)
+    chain = _NirChain(step_shape(example), real("export_nir", "dt", dt, above=0), nir)
     check_rows(walk(net, example, chain, _form_of))
     graph = chain.graph()
     if path is not None:
@@ -70,8 +68,7 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
 
 def _form_of(place: str, neuron: nn.Module) -> LinearForm:
     remedy = "Use one of IFNode, LIFNode, ParametricLIFNode, FloatCubaLIFNode, CubaLIFNode."
-    with ExportError.instead():
-        form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
+    form = linear_form_at(place, neuron, "its dynamics are not those of a CubaLIF node", remedy)
     if form.v_reset != 0:
         raise ExportError(place, f"v_reset is {form.v_reset}, and importers know 0 only", "Use neuron.v_reset=0.")
     absent = {"height": "spikes that are not 1", "bias": "a bias", "v_start": "a start potential"}

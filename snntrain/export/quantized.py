@@ -19,9 +19,9 @@ _STATE_BITS = 24
 _REMEDY = "Quantize the net with callbacks.qat.quant=loihi."
 
 
-def plan_of(net: IntegerNet, example: Tensor, max_pool: str) -> Plan:
+def plan_of(net: IntegerNet, shape: tuple[int, ...], max_pool: str) -> Plan:
     """What becomes of a net of integers; see snntrain.export.plan."""
-    builder = PlanBuilder(tuple(example.shape[2:]), max_pool=max_pool)
+    builder = PlanBuilder(shape, max_pool=max_pool)
     builder.keeps_integers = True
     builder.plan.limits = (-STATE_LIMIT, STATE_LIMIT - 1)
     rows = [Row(operation["name"], operation["op"]) for operation in net.operations]
@@ -69,7 +69,7 @@ class _Visit:
         self.row.becomes = f"integers from {given['lowest']} to {given['highest']}, made by the host"
 
     def _linear(self) -> None:
-        self._weights(Synapse(self.row.name, self.double("weight"), self.double("bias")))
+        self.builder.weights(self.row, Synapse(self.row.name, self.double("weight"), self.double("bias")))
 
     def _conv(self) -> None:
         weight = self.double("weight")
@@ -77,7 +77,9 @@ class _Visit:
             raise ExportError(f"{self.row.name} (Conv1d)", "convolutions have two dims", "Use Conv2d.")
         stride, padding, dilation = self.pairs("stride", "padding", "dilation")
         groups = self.operation["groups"]
-        self._weights(Synapse(self.row.name, weight, self.double("bias"), stride, padding, dilation, groups))
+        self.builder.weights(
+            self.row, Synapse(self.row.name, weight, self.double("bias"), stride, padding, dilation, groups)
+        )
 
     def _scale(self) -> None:
         if self.own("bias") is not None:
@@ -85,15 +87,12 @@ class _Visit:
         weight = self.double("weight")
         if self.builder.flat:  # what is flattened holds channel after channel
             weight = weight.repeat_interleave(self.builder.now[0] // len(weight))
-        self._weights(diagonal(self.row.name, weight, self.builder.now))
+        self.builder.weights(self.row, diagonal(self.row.name, weight, self.builder.now))
 
     def _votes(self) -> None:
         size = self.operation["size"]
         weight = torch.eye(self.builder.now[-1] // size, dtype=torch.float64).repeat_interleave(size, 1)
-        self._weights(Synapse(self.row.name, weight))
-
-    def _weights(self, synapse: Synapse) -> None:
-        self.builder.weights(self.row, synapse)
+        self.builder.weights(self.row, Synapse(self.row.name, weight))
 
     def _sum_pool(self) -> None:
         self.builder.pool(self.row, Pool(*self.pairs("kernel", "stride", "padding"), average=False))

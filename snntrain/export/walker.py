@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,8 +15,17 @@ from snntrain import lava_exchange, layer
 from snntrain.export.chain import NO_NEURONS, Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import copy_net, set_backend
-from snntrain.graph import kind_of, replace_modules, shape_of, step_graph, title_of
+from snntrain.functional import copy_net
+from snntrain.graph import (
+    adaptive_window,
+    first_line,
+    kind_of,
+    library_name,
+    replace_modules,
+    shape_of,
+    step_graph,
+    title_of,
+)
 from snntrain.hooks import carries_state
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 
@@ -66,22 +76,17 @@ def walk(
 
 def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
     net = replace_modules(copy_net(net), _plain_form)
-    set_backend(net, "torch")  # no kernels are worth compiling for one step
     try:
         with ExportError.instead(), contextlib.redirect_stderr(io.StringIO()):  # where torch prints its errors as well
             return step_graph(net, example)
     except ExportError:
         raise
     except ValueError as error:
-        raise ExportError("", f"a chip computes step by step, and this net cannot: {_first_line(error)}") from None
+        raise ExportError("", f"a chip computes step by step, and this net cannot: {first_line(error)}") from None
     except RuntimeError as error:
-        text = _first_line(error.__cause__ or error)
+        text = first_line(error.__cause__ or error)
         step = list(example.shape[1:])
         raise ExportError("", f"the net does not take a step {step} of the example: {text}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _plain_form(path: str, module: nn.Module) -> nn.Module | None:
@@ -119,7 +124,8 @@ class _Walker:
     def attempt(self, row: Row, step: Callable[[], None], node: fx.Node | None = None) -> None:
         self.rows.append(("" if node is None else node.name, row))
         try:
-            step()
+            with ExportError.instead():
+                step()
         except ExportError as error:
             row.problem = error
             shape = None if node is None else shape_of(node)
@@ -156,7 +162,7 @@ class _Walker:
         self.module(row, module)
 
     def module(self, row: Row, module: nn.Module) -> None:
-        kind = _kind(module)
+        kind = library_name(module)
         if kind in ("Linear", "Conv2d"):
             self.chain.weights(row, _synapse(row, module))
         elif kind in ("AvgPool2d", "AdaptiveAvgPool2d"):
@@ -202,24 +208,14 @@ class _Walker:
         places: dict[str, tuple[str, str]] = self.gm.meta.get("places", {})
         order = {name: index for index, name in enumerate(origin)}
         known = {row.name for _, row in self.rows} | {name for name, _ in self.rows}
-        gone = []
+        keys = itertools.accumulate((order.get(name, -1) for name, _ in self.rows), max)
+        rows = list(zip(keys, (row for _, row in self.rows), strict=True))
         for name, (title, kind) in origin.items():
-            if name in known or title in known or kind == "flatten":
-                continue
-            place, _ = places.get(name, ("", ""))
-            gone.append((name, Row(title, kind, f"folded into {place}" if place else "nothing, in evaluation")))
-        found, rest = [], sorted(gone, key=lambda item: order[item[0]])
-        for name, row in self.rows:
-            while rest and order[rest[0][0]] < order.get(name, -1):
-                found.append(rest.pop(0)[1])
-            found.append(row)
-        return [*found, *(row for _, row in rest)]
-
-
-def _kind(module: nn.Module) -> str:
-    """Class name of a layer of torch or snntrain; '' for a user's own."""
-    kind = type(module)
-    return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", "snntrain.")) else ""
+            if name not in known and title not in known and kind != "flatten":
+                place, _ = places.get(name, ("", ""))
+                becomes = f"folded into {place}" if place else "nothing, in evaluation"
+                rows.append((order[name], Row(title, kind, becomes)))
+        return [row for _, row in sorted(rows, key=operator.itemgetter(0))]
 
 
 def _unknown_layer(row: Row) -> ExportError:
@@ -268,14 +264,9 @@ def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synaps
 
 
 def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
-    kind = _kind(module)
+    kind = library_name(module)
     if kind == "AdaptiveAvgPool2d":
-        expected = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * 2
-        sizes = [have if size is None else size for have, size in zip(shape[1:], expected, strict=True)]
-        if any(have % size for have, size in zip(shape[1:], sizes, strict=True)):
-            reason = f"{list(shape[1:])} is no multiple of {sizes}"
-            raise ExportError(row.place, reason, "Use AvgPool2d.")
-        window = tuple(have // size for have, size in zip(shape[1:], sizes, strict=True))
+        window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
         return Pool(window, window, (0, 0), average=True)
     kernel, padding = pair(module.kernel_size), pair(module.padding)
     stride = kernel if module.stride is None else pair(module.stride)
@@ -298,7 +289,7 @@ def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
             return torch.eye(shape[0], dtype=torch.float64)
         if isinstance(function, FeedbackSum):
             inner = _only(function.feedback)
-            if _kind(inner) == "Linear" and inner.bias is None:
+            if library_name(inner) == "Linear" and inner.bias is None:
                 return _double(inner.weight)
     reason = "feedback must be one matrix of weights between the neurons of a dense layer"
     raise ExportError(row.place, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -4,16 +4,19 @@ Conversion, quantization and export begin with it; it may import the net floor, 
 """
 
 from snntrain.graph.coverage import DROPOUTS, LINEAR_LAYERS, MAX_POOLS, carriers, check_coverage
-from snntrain.graph.error import NetError
+from snntrain.graph.error import NetError, first_line
 from snntrain.graph.fusion import ChannelAffine, fuse, per_channel
 from snntrain.graph.node import (
+    adaptive_window,
     argument,
     bypass,
+    call_after,
     call_before,
     free_path,
     kind_of,
     library_name,
     module_at,
+    modules_of,
     note_place,
     operation,
     place_of,
@@ -30,13 +33,16 @@ __all__ = [
     "MAX_POOLS",
     "ChannelAffine",
     "NetError",
+    "adaptive_window",
     "argument",
     "bypass",
+    "call_after",
     "call_before",
     "carriers",
     "check_coverage",
     "constant_arguments",
     "drop_hooks",
+    "first_line",
     "free_path",
     "fuse",
     "input_of",
@@ -44,6 +50,7 @@ __all__ = [
     "library_name",
     "linear_form_at",
     "module_at",
+    "modules_of",
     "note_place",
     "operation",
     "per_channel",

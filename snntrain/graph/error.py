@@ -41,3 +41,8 @@ class NetError(ValueError):
             if isinstance(error, cls):
                 raise
             raise cls(error.place, error.reason, error.remedy) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, as a clause."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -1,6 +1,7 @@
 """Batch normalization in evaluation is a scale and a shift per channel, which the layer beside it can take over."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, fx, nn
@@ -71,10 +72,7 @@ def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
     Args:
         forwards: do the second and the third too.
     """
-    for node in list(gm.graph.nodes):
-        norm = _norm_at(gm, node)
-        if norm is None:
-            continue
+    for node, norm in _norms(gm):
         source = node.args[0]
         if _is_own_layer(gm, source) and len(source.users) == 1 and _fits(gm, source, norm):
             gm.set_submodule(
@@ -84,10 +82,7 @@ def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
             bypass(gm, node)
     if not forwards:
         return
-    for node in list(gm.graph.nodes):
-        norm = _norm_at(gm, node)
-        if norm is None:
-            continue
+    for node, norm in _norms(gm):
         scale, shift = _scale_and_shift(norm)
         target = next(iter(node.users)) if len(node.users) == 1 else None
         if target is not None and _is_own_layer(gm, target) and _takes_affine(gm, node, target, shift):
@@ -98,16 +93,17 @@ def fuse(gm: fx.GraphModule, forwards: bool = True) -> None:
             gm.set_submodule(node.target, ChannelAffine(scale, shift).eval())
 
 
-def _norm_at(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    module = module_at(gm, node)
-    is_norm = module is not None and library_name(module) in _NORMS and module.running_mean is not None
-    return module if is_norm else None
+def _norms(gm: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
+    """The batch normalizations that have statistics."""
+    for node in list(gm.graph.nodes):
+        norm = module_at(gm, node)
+        if library_name(norm) in _NORMS and norm.running_mean is not None:
+            yield node, norm
 
 
 def _is_own_layer(gm: fx.GraphModule, node: object) -> bool:
     """Whether it is a convolution or Linear that nothing else in the graph uses."""
-    layer = module_at(gm, node)
-    if layer is None or library_name(layer) not in {*_CONVOLUTIONS, "Linear"}:
+    if library_name(module_at(gm, node)) not in {*_CONVOLUTIONS, "Linear"}:
         return False
     prefix = f"{node.target}."
     return not any(

@@ -7,6 +7,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from snntrain.graph.error import NetError
+
 #: Where the layers are that count as a library's, and not as a user's.
 OURS = ("snntrain.layer.", "snntrain.graph.fusion", "snntrain.ann2snn.")
 
@@ -44,7 +46,7 @@ def operation(node: fx.Node) -> str:
     return name if any(getattr(home, name, None) is node.target for home in homes) or node.target is getattr else ""
 
 
-def library_name(module: nn.Module) -> str:
+def library_name(module: nn.Module | None) -> str:
     """Class name of a layer of torch or snntrain that computes what torch's of that name does; '' for all others."""
     kind = type(module)
     return kind.__name__ if kind.__module__.startswith(("torch.nn.modules.", *OURS)) else ""
@@ -103,6 +105,30 @@ def call_before(gm: fx.GraphModule, node: fx.Node, path: str, module: nn.Module,
     gm.add_submodule(path, module)
     with gm.graph.inserting_before(node):
         return gm.graph.call_module(path, (source,))
+
+
+def call_after(gm: fx.GraphModule, node: fx.Node, path: str, module: nn.Module) -> fx.Node:
+    """Add a module, and a call of it with a node's output just after the node."""
+    gm.add_submodule(path, module)
+    with gm.graph.inserting_after(node):
+        return gm.graph.call_module(path, (node,))
+
+
+def modules_of(gm: fx.GraphModule, kind: type | tuple[type, ...]) -> dict[str, Any]:
+    """Path → module, of all modules of a kind that the graph calls, in order of execution."""
+    return {node.target: module for node in gm.graph.nodes if isinstance(module := module_at(gm, node), kind)}
+
+
+def adaptive_window(place: str, pool: nn.Module, sizes: tuple[int, ...], remedy: str) -> tuple[int, ...]:
+    """The window of an adaptive pooling over maps of these sizes.
+
+    Raises: NetError with the remedy where its windows would not be of one size.
+    """
+    expected = pool.output_size if isinstance(pool.output_size, tuple) else (pool.output_size,) * len(sizes)
+    counts = [have if count is None else count for have, count in zip(sizes, expected, strict=True)]
+    if any(have % count for have, count in zip(sizes, counts, strict=True)):
+        raise NetError(place, f"{list(sizes)} is no multiple of {counts}", remedy)
+    return tuple(have // count for have, count in zip(sizes, counts, strict=True))
 
 
 def note_origin(gm: fx.GraphModule) -> None:

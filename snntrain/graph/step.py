@@ -26,6 +26,7 @@ from snntrain.graph.node import (
 from snntrain.graph.trace import drop_hooks, tidy, trace, working_copy
 from snntrain.layer.branch import Residual
 from snntrain.layer.temporal_normalization import ThresholdDependentBatchNorm
+from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.linear_form import LinearForm, NoLinearForm, linear_form_of
 
 _IDENTITIES = {*DROPOUTS, "Identity", "RepeatedStep", "PrintShapeModule"}
@@ -98,8 +99,7 @@ def _plain_norm(norm: ThresholdDependentBatchNorm) -> nn.Module:
 
 def _drop_identities(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
-        module = module_at(gm, node)
-        if "dropout" in operation(node) or (module is not None and library_name(module) in _IDENTITIES):
+        if "dropout" in operation(node) or library_name(module_at(gm, node)) in _IDENTITIES:
             bypass(gm, node)
 
 
@@ -122,8 +122,13 @@ def _note_shapes(gm: fx.GraphModule, example: Tensor) -> None:
     if example.dim() < 2 or example.shape[0] == 0:
         raise NetError("", f"example must be an input [T, N, *], got shape {list(example.shape)}")
     x = example[0][:2].to(next((p.device for p in gm.parameters()), example.device))
+    backends = {module: module.backend for module in gm.modules() if isinstance(module, BaseNode)}
+    for module in backends:
+        module.backend = "torch"  # no kernels are worth compiling for one step
     ShapeProp(gm).propagate(x.to(state_dtype(x.dtype)) if x.is_floating_point() else x.float())
     reset_net(gm)
+    for module, backend in backends.items():
+        module.backend = backend
 
 
 def linear_form_at(place: str, neuron: nn.Module, reason: str, remedy: str) -> LinearForm:

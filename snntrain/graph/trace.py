@@ -17,7 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from snntrain.base import StepModule
 from snntrain.functional import copy_net, set_step_mode
-from snntrain.graph.error import NetError
+from snntrain.graph.error import NetError, first_line
 from snntrain.graph.node import OURS, note_origin
 from snntrain.hooks import carries_state
 from snntrain.layer.branch import Branches, Residual
@@ -60,7 +60,7 @@ def working_copy(net: nn.Module, form: Form | None = None) -> nn.Module:
     except RuntimeError as error:  # torch does not copy a weight that a hook computes
         raise NetError(
             f"the net ({type(net).__name__})",
-            f"torch cannot copy it ({_first_line(error)})",
+            f"torch cannot copy it ({first_line(error)})",
             "Remove weight norms that are hooks (torch.nn.utils.remove_weight_norm), and reset stateful modules.",
         ) from error
     net = copied if form is None else replace_modules(copied, form)
@@ -118,7 +118,7 @@ def trace(net: nn.Module) -> fx.GraphModule:
         place = f"module {tracer.deepest} in the net" if tracer.deepest else "the net"
         raise NetError(
             f"{place} ({tracer.deepest_type or type(net).__name__})",
-            f"its forward cannot be traced{_line_of(error)}: {_first_line(error)}",
+            f"its forward cannot be traced{_line_of(error)}: {first_line(error)}",
             "It must be the same operations for every input: no if, for or int() on values or shapes of tensors. Move "
             "the decision into __init__, or wrap the line in a module without it.",
         ) from error
@@ -219,11 +219,6 @@ class _Tracer(fx.Tracer):
         if m.join == "concat":
             return torch.cat([path(x) for path in paths], dim=1)
         return NotImplemented
-
-
-def _first_line(error: BaseException) -> str:
-    """What another library's error says, as a clause."""
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _line_of(error: BaseException) -> str:

@@ -37,13 +37,7 @@ _command_process: int | None = None
 
 
 def command(main: Callable[[], Any]) -> int:
-    """Run a function decorated with hydra.main.
-
-    Args:
-        main: what hydra.main returned.
-
-    Returns: the exit code, see snntrain.run.front; 1 if a job of a sweep failed.
-    """
+    """Run what hydra.main returned; the exit code, see snntrain.run.front, or 1 if a job of a sweep failed."""
     return run_program(partial(_command, main), sys.argv[1:], keeps_traceback=True)
 
 

@@ -178,13 +178,7 @@ def _natural(text: str) -> tuple[bool, float, str]:
 
 
 def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
-    """For the terminal: the runs, then means over seeds, then what went wrong.
-
-    Args:
-        rows: the runs.
-        first: header of the first column, e.g. "job".
-        width: of the terminal, in characters; it gets as many metrics as fit.
-    """
+    """For the terminal: the runs with as many metrics as fit its width, means over seeds, and what went wrong."""
     keys = varied(rows)
     metrics = metric_names(rows)[: _room(rows, keys, first, width)]
     runs = Table(box=None, header_style="bold", pad_edge=False)

@@ -1,6 +1,5 @@
 """The page of a sweep, and that of any set of runs: one HTML file that sorts, filters and compares by itself."""
 
-import json
 import math
 import os
 import pathlib
@@ -49,15 +48,9 @@ def write_sweep_report(folder: pathlib.Path) -> pathlib.Path:
 
 
 def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: str) -> pathlib.Path:
-    """Write a page of runs; it needs no server and loads nothing.
+    """Write a page of runs, which needs no server and loads nothing; returns its path.
 
-    Args:
-        path: of the page; links to reports are relative to it.
-        rows: the runs.
-        title: heading of the page.
-        first: header of the first column, e.g. "job".
-
-    Returns: the path.
+    Links to reports are relative to the page. `first` is the header of the first column, such as "job".
     """
     columns = _columns(rows, first)
     page = render(
@@ -112,39 +105,34 @@ def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
 def _columns(rows: Sequence[Row], first: str) -> list[dict[str, Any]]:
     keys = varied(rows)
     few = keys if first == "job" or len(keys) <= 6 else []  # runs of all kinds differ in too many to give each a column
-    columns = [{"key": "name", "title": first, "kind": "name"}, {"key": "status", "title": "status", "kind": "status"}]
-    columns += [{"key": key, "title": key, "kind": "given"} for key in few]
+    kinds = [("name", "name"), ("status", "status"), *((key, "given") for key in few)]
     if keys and not few:
-        columns.append({"key": "overrides", "title": "overrides", "kind": "overrides"})
-    columns += [{"key": name, "title": name, "kind": "metric"} for name in metric_names(rows)[:_MOST_METRICS]]
-    columns.append({"key": "seconds", "title": "seconds", "kind": "metric"})
+        kinds.append(("overrides", "overrides"))
+    kinds += [(name, "metric") for name in (*metric_names(rows)[:_MOST_METRICS], "seconds")]
     if first != "job":
-        columns.append({"key": "when", "title": "when", "kind": "given"})
-    return columns
+        kinds.append(("when", "when"))
+    return [{"key": key, "title": first if kind == "name" else key, "kind": kind} for key, kind in kinds]
 
 
 def _cells(row: Row, columns: Sequence[dict[str, Any]], page: pathlib.Path) -> dict[str, Any]:
-    cells = []
-    for column in columns:
-        key, kind = column["key"], column["kind"]
-        if kind == "metric":
-            value = row.seconds if key == "seconds" else row.metrics.get(key)
-            text = "" if value is None else f"{value:.1f}" if key == "seconds" else number(value)
-            cells.append(
-                {"kind": kind, "text": text, "value": "" if value is None or math.isnan(value) else repr(float(value))}
-            )
-            continue
-        text = {"name": row.name, "status": row.status, "when": row.when, "overrides": _joined(row)}.get(key)
-        text = value_of(row, key) if text is None or (kind == "given" and key != "when") else text
-        cells.append({"kind": kind, "text": text, "value": text})
     return {
         "name": row.name,
-        "cells": cells,
+        "cells": [_cell(row, column["key"], column["kind"]) for column in columns],
         "error": row.error,
         "status": row.status,
         "more": _joined(row),
         "report": _link(row, page),
     }
+
+
+def _cell(row: Row, key: str, kind: str) -> dict[str, str]:
+    """What a cell shows, and the value by which its column is sorted."""
+    if kind == "metric":
+        value = row.seconds if key == "seconds" else row.metrics.get(key)
+        text = "" if value is None else f"{value:.1f}" if key == "seconds" else number(value)
+        return {"kind": kind, "text": text, "value": "" if value is None or math.isnan(value) else repr(float(value))}
+    text = value_of(row, key) if kind == "given" else _joined(row) if kind == "overrides" else getattr(row, key)
+    return {"kind": kind, "text": text, "value": text}
 
 
 def _joined(row: Row) -> str:
@@ -170,4 +158,4 @@ def _configs(rows: Sequence[Row]) -> dict[str, Any]:
     runs = [
         {key: value for key, value in row.config.items() if key not in common} if row.config else None for row in rows
     ]
-    return json.loads(json.dumps({"common": common, "runs": runs}))
+    return {"common": common, "runs": runs}

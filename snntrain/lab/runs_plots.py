@@ -18,16 +18,10 @@ _SHARES = ("acc", "firing_rate")
 
 
 def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str]]:
-    """One figure for each varied parameter and metric.
+    """A (parameter, <svg> element) pair for each varied parameter and metric, from the runs that have the metric.
 
     Dots are runs, dashes the means of each value, joined where the values are numbers; colors tell the values of
     another varied parameter, where one has few enough. The seed is left out unless nothing else varies.
-
-    Args:
-        rows: runs; those without the metric are left out.
-        metrics: names.
-
-    Returns: (parameter, <svg> element) pairs.
     """
     keys = varied(rows)
     shown = [key for key in keys if key != "seed"] or keys

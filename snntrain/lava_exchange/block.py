@@ -1,10 +1,12 @@
 """Layers followed by neurons as blocks of lava-dl. The layers are only read.
 
+What lava-dl has not is a ValueError, an unknown neuron a NotImplementedError, and no lava-dl at all an ImportError.
 Blocks have no delay between layers (delay_shift), and start every sequence at rest. lava-dl has a surrogate of its own
 (an exponential), whatever that of the neuron was.
 """
 
 import warnings
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from snntrain.lava_exchange.neuron import CubaParameters, cuba_parameters, fires
 from snntrain.lava_exchange.normalization import BatchNorm2d
 from snntrain.lava_exchange.synapse import (
     AVERAGE,
+    CONV,
+    LINEAR,
+    POOL,
     check_conv,
     check_flatten,
     check_linear,
@@ -40,15 +45,12 @@ def to_lava_block_dense(fc: nn.Linear, neuron: nn.Module, quantize_to_8bit: bool
         fc: bias-free.
         neuron: IFNode, LIFNode, ParametricLIFNode, CubaLIFNode or FloatCubaLIFNode; v_reset = 0, no decay_input.
         quantize_to_8bit: the block runs with weights on the grid of 8 bits.
-
-    Raises: ValueError for a bias or settings of the neuron that lava-dl has not; NotImplementedError for another
-    neuron; ImportError if lava-dl is not installed.
     """
     check_linear(fc)
     parameters = cuba_parameters(neuron, on_grid=quantize_to_8bit)
     _warn(neuron, fc.weight, parameters, quantize_to_8bit)
     sizes = {"in_neurons": fc.in_features, "out_neurons": fc.out_features}
-    block = _cuba().Dense(parameters.of_lava(), **sizes, delay_shift=False, **_hook(quantize_to_8bit))
+    block = _cuba().Dense(asdict(parameters), **sizes, delay_shift=False, **_hook(quantize_to_8bit))
     with_weight_of(fc, block.synapse)
     return _with_norm_of(neuron, block)
 
@@ -60,7 +62,7 @@ def to_lava_block_conv(conv: nn.Conv2d, neuron: nn.Module, quantize_to_8bit: boo
     parameters = cuba_parameters(neuron, on_grid=quantize_to_8bit)
     _warn(neuron, conv.weight, parameters, quantize_to_8bit)
     arguments = conv_arguments(conv)
-    block = _cuba().Conv(parameters.of_lava(), **arguments, delay_shift=False, **_hook(quantize_to_8bit))
+    block = _cuba().Conv(asdict(parameters), **arguments, delay_shift=False, **_hook(quantize_to_8bit))
     with_weight_of(conv, block.synapse)
     return _with_norm_of(neuron, block)
 
@@ -71,8 +73,6 @@ def to_lava_block_pool(pool: nn.Module, neuron: nn.Module, quantize_to_8bit: boo
 
     lava-dl sums. For a mean the threshold is multiplied by the size of a window instead, so that the spikes are those
     of the mean. For the windows see avgpool2d_to_lava_synapse_pool, otherwise to_lava_block_dense.
-
-    Raises: also ValueError for a neuron's scale with which 1 is no weight.
     """
     check_pool(pool)
     gain = window_size(pool) if type(pool) in AVERAGE else 1
@@ -84,28 +84,22 @@ def to_lava_block_pool(pool: nn.Module, neuron: nn.Module, quantize_to_8bit: boo
         )
     _warn(neuron, one, parameters, quantize_to_8bit)
     arguments = pool_arguments(pool)
-    block = _cuba().Pool(parameters.of_lava(), **arguments, delay_shift=False, **_hook(quantize_to_8bit))
+    block = _cuba().Pool(asdict(parameters), **arguments, delay_shift=False, **_hook(quantize_to_8bit))
     with_whole_windows(block.synapse, pool)
     return _with_norm_of(neuron, block)
 
 
 @also_called(flatten_nn="flatten")
 def to_lava_block_flatten(flatten: nn.Flatten) -> nn.Module:
-    """slayer.block.cuba.Flatten.
-
-    Raises: ValueError unless it joins all dims but the batch's; ImportError if lava-dl is not installed.
-    """
+    """slayer.block.cuba.Flatten, for a layer that joins all dims but the batch's."""
     check_flatten(flatten)
     return _cuba().Flatten()
 
 
 def to_lava_block_input(neuron: nn.Module) -> nn.Module:
-    """slayer.block.cuba.Input: a neuron that turns the input itself, rounded to 8 bits, into spikes.
-
-    Raises: as to_lava_block_dense.
-    """
+    """slayer.block.cuba.Input: a neuron that turns the input itself, rounded to 8 bits, into spikes."""
     parameters = cuba_parameters(neuron)
-    return _with_norm_of(neuron, _cuba().Input(parameters.of_lava(), delay_shift=False))
+    return _with_norm_of(neuron, _cuba().Input(asdict(parameters), delay_shift=False))
 
 
 def to_lava_block_average(voting: nn.Module, blocks: list[nn.Module]) -> nn.Module:
@@ -113,15 +107,16 @@ def to_lava_block_average(voting: nn.Module, blocks: list[nn.Module]) -> nn.Modu
 
     Args:
         voting: VotingLayer.
-        blocks: those before it, the last of them dense.
-
-    Raises: ValueError if it is not, or has another number of neurons than votes.
+        blocks: those before it, the last of them dense, with as many neurons as votes.
     """
     last = blocks[-1] if blocks else None
     neurons = last.synapse.out_channels if isinstance(last, _cuba().Dense) else 0
     if not neurons or neurons % voting.voting_size:
         raise ValueError(f"VotingLayer must follow a dense block with a multiple of {voting.voting_size} neurons.")
     return _cuba().Average(num_outputs=neurons // voting.voting_size)
+
+
+WITH_NEURON = ((LINEAR, to_lava_block_dense), (CONV, to_lava_block_conv), (POOL, to_lava_block_pool))
 
 
 def _cuba() -> Any:

@@ -73,14 +73,10 @@ class BlockContainer(StepModule, nn.Module):
         return x.flatten(1) if type(synapse) in FLATTEN else synapse(x)
 
     def to_lava_block(self) -> nn.Module:
-        """The same as a block of lava-dl, with copies of the weights.
-
-        Raises: ValueError for pooling with windows that lava-dl has not; ImportError if lava-dl is not installed.
-        """
+        """The same as a block of lava-dl, with copies of the weights."""
         if type(self.synapse) in FLATTEN:
             return block.to_lava_block_flatten(self.synapse)
-        kinds = {LINEAR: block.to_lava_block_dense, CONV: block.to_lava_block_conv}
-        build = next((make for kind, make in kinds.items() if type(self.synapse) in kind), block.to_lava_block_pool)
+        build = next(build for kinds, build in block.WITH_NEURON if type(self.synapse) in kinds)
         return build(self.synapse, self.neuron)
 
     def extra_repr(self) -> str:

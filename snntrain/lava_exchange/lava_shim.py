@@ -23,10 +23,7 @@ _OF_SLAYER = ("lava.lib.dl.slayer", "lava.lib.dl.slayer.neuron", "lava.lib.dl.sl
 
 
 def slayer() -> ModuleType:
-    """lava.lib.dl.slayer: the half of lava-dl that trains with torch. It may share a process with anything.
-
-    Raises: ImportError that says how to install it.
-    """
+    """lava.lib.dl.slayer: the half of lava-dl that trains with torch. It may share a process with anything."""
     for name in _OF_SLAYER:
         if name in sys.modules and sys.modules[name].__spec__ is None:  # put there by netx()
             del sys.modules[name]
@@ -35,10 +32,7 @@ def slayer() -> ModuleType:
 
 
 def netx() -> ModuleType:
-    """lava.lib.dl.netx, which runs netx files in Lava. To be imported in a process of its own.
-
-    Raises: ImportError that says how to install it.
-    """
+    """lava.lib.dl.netx, which runs netx files in Lava. To be imported in a process of its own."""
     with _hashable_dataclass("ByteEncoder"):
         _imported("lava.magma.compiler.var_model")
     _let_ports_reshape(_imported("lava.magma.core.process.ports.ports").ReshapePort)

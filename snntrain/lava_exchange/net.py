@@ -6,18 +6,15 @@ from torch import nn
 
 from snntrain import layer
 from snntrain.lava_exchange.block import (
+    WITH_NEURON,
     to_lava_block_average,
-    to_lava_block_conv,
-    to_lava_block_dense,
     to_lava_block_flatten,
     to_lava_block_input,
-    to_lava_block_pool,
 )
 from snntrain.lava_exchange.container import BlockContainer
 from snntrain.lava_exchange.neuron import is_neuron
-from snntrain.lava_exchange.synapse import CONV, FLATTEN, LINEAR, POOL
+from snntrain.lava_exchange.synapse import FLATTEN
 
-_WITH_NEURON = [(LINEAR, to_lava_block_dense), (CONV, to_lava_block_conv), (POOL, to_lava_block_pool)]
 Block = nn.Module
 
 
@@ -29,8 +26,7 @@ def to_lava_blocks(net: Iterable[nn.Module]) -> list[Block]:
             BlockContainer; VotingLayer at the end; a neuron at the start, which turns the input into spikes. Containers
             nn.Sequential inside it are unpacked.
 
-    Raises: ValueError or NotImplementedError naming the layer by its place, for what lava-dl has no block for;
-    ImportError if lava-dl is not installed.
+    Raises: ValueError or NotImplementedError naming the layer by its place, for what lava-dl has no block for.
     """
     layers = list(_unpacked(net))
     blocks: list[Block] = []
@@ -56,7 +52,7 @@ def _append(blocks: list[Block], layers: list[nn.Module], place: int) -> int:
     """Append the block that starts at a place; returns how many layers it stands for."""
     module, following = layers[place], layers[place + 1 : place + 2]
     kind = type(module)
-    for kinds, build in _WITH_NEURON:
+    for kinds, build in WITH_NEURON:
         if kind in kinds:
             if not following or not is_neuron(following[0]):
                 after = type(following[0]).__name__ if following else "nothing"

@@ -1,8 +1,7 @@
 """Spiking neurons as lava-dl's CUBA neuron."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -29,10 +28,6 @@ class CubaParameters:
     voltage_decay: float
     scale: int = SCALE
     requires_grad: bool = False
-
-    def of_lava(self) -> dict[str, Any]:
-        """As lava-dl takes them, for a neuron that starts every sequence at rest."""
-        return asdict(self)
 
 
 @torch.no_grad()

@@ -32,7 +32,6 @@ class BatchNorm2d(nn.Module):
         pre_hook_fx: applied to the mean, e.g. a neuron's quantize_8bit, which that neuron puts there itself.
 
     Shapes: [N, C, H, W] → the same.
-    Raises: ValueError naming the argument, or for an input of another shape.
     Source: lava-dl's WgtScaleBatchNorm.
     """
 
@@ -80,10 +79,7 @@ class BatchNorm2d(nn.Module):
             running.lerp_(value.to(running.dtype), self.momentum)
 
     def to_lava(self) -> nn.Module:
-        """The same layer of lava-dl, with the same statistics.
-
-        Raises: ImportError if lava-dl is not installed.
-        """
+        """The same layer of lava-dl, with the same statistics."""
         norm: Any = slayer().neuron.norm.WgtScaleBatchNorm(
             self.num_features, self.momentum, self.weight_exp_bits, self.eps, self.pre_hook_fx
         )

@@ -16,7 +16,6 @@ class SumPool2d(nn.Module):
         kernel_size, stride, padding, dilation: as in AvgPool2d (stride None: kernel_size) and Conv2d.
 
     Shapes: [*, H, W] → [*, H', W'], with any dims in front, time among them.
-    Raises: ValueError naming the argument.
     """
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1) -> None:

@@ -1,10 +1,14 @@
-"""Layers of torch as synapses of lava-dl. Weights are copied; the layer itself is only read."""
+"""Layers of torch as synapses of lava-dl. Weights are copied; the layer itself is only read.
+
+What lava-dl has not is a ValueError, and no lava-dl at all an ImportError.
+"""
 
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
 from snntrain import layer
 from snntrain.arguments import also_called, invalid
@@ -20,20 +24,14 @@ FLATTEN = (nn.Flatten, layer.Flatten)
 
 
 def linear_to_lava_synapse_dense(fc: nn.Linear) -> nn.Module:
-    """slayer.synapse.Dense with the weights of a bias-free Linear.
-
-    Raises: ValueError for another layer or a bias; ImportError if lava-dl is not installed.
-    """
+    """slayer.synapse.Dense with the weights of a bias-free Linear."""
     check_linear(fc)
     return with_weight_of(fc, _synapse().Dense(fc.in_features, fc.out_features))
 
 
 @also_called(conv2d_nn="conv")
 def conv2d_to_lava_synapse_conv(conv: nn.Conv2d) -> nn.Module:
-    """slayer.synapse.Conv with the weights of a bias-free Conv2d that pads with zeros.
-
-    Raises: ValueError for another layer or such settings; ImportError if lava-dl is not installed.
-    """
+    """slayer.synapse.Conv with the weights of a bias-free Conv2d that pads with zeros."""
     check_conv(conv)
     return with_weight_of(conv, _synapse().Conv(**conv_arguments(conv)))
 
@@ -44,9 +42,6 @@ def avgpool2d_to_lava_synapse_pool(pool: nn.AvgPool2d) -> nn.Module:
 
     Its windows lie side by side and fill the input, or an error is raised when it runs: lava-dl joins channels and rows
     into one dim, and other windows would reach from one channel into the next.
-
-    Raises: ValueError for another layer, for overlapping windows, padding and ceil_mode; ImportError if lava-dl is not
-    installed.
     """
     check_pool(pool)
     return with_whole_windows(_synapse().Pool(**pool_arguments(pool)), pool)
@@ -100,10 +95,6 @@ def _of_kind(module: nn.Module, kinds: tuple[type, ...], expected: str) -> None:
 def _without_bias(module: nn.Module) -> None:
     if module.bias is not None:
         raise ValueError(f"{type(module).__name__}: it has a bias, which lava-dl's layers have not. Use bias=False.")
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 # --- its constructors' arguments, and its weights --------------------------------------------------------------------

@@ -96,8 +96,9 @@ def _settle_junction(net: QuantizedNet, junction: Junction) -> None:
     for neuron, theta in zip(neurons, thresholds, strict=True):
         neuron.shift = _best_shift(own, theta, neuron, noise, current.power_of_two)
     if not alike:
-        floor = torch.stack([_floor(n, theta) for n, theta in zip(neurons, thresholds, strict=True)]).amax(0)
-        current.settle(own, floor)
+        pairs = zip(neurons, thresholds, strict=True)
+        floors = [theta * (2.0**-neuron.shift / neuron.largest_threshold) for neuron, theta in pairs]
+        current.settle(own, torch.stack(floors).amax(0))
         return
     shift, most = max(neuron.shift for neuron in neurons), min(neuron.largest_threshold for neuron in neurons)
     for neuron in neurons:
@@ -116,10 +117,6 @@ def _in_steps(neuron: QuantizedNode, count: int) -> Tensor:
     """The neuron's threshold in units of the current, one for each of its steps: the largest where they are fewer."""
     theta = neuron.theta_value * neuron.divisor
     return theta.max().reshape(1) if count == 1 else theta.expand(count)
-
-
-def _floor(neuron: QuantizedNode, theta: Tensor) -> Tensor:
-    return theta * (2.0**-neuron.shift / neuron.largest_threshold)
 
 
 def _noise(module: IntegerLayer) -> float:

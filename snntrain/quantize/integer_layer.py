@@ -94,8 +94,8 @@ class IntegerLayer:
 
     def integer_weight(self) -> Tensor:
         """W, as float."""
-        step = self.current.value() / self.input_step
-        return _IntegerWeights.apply(self.weight.float(), along_rows(step, self.weight), self.w_params)
+        step = (self.current.value() / self.input_step).view(-1, *[1] * (self.weight.dim() - 1))
+        return _IntegerWeights.apply(self.weight.float(), step, self.w_params)
 
     def integer_bias(self) -> Tensor | None:
         """b, as float."""
@@ -143,11 +143,6 @@ class IntegerLayer:
         return common_fractional_bits(self.current.value() / self.input_step)
 
     weights_q = fractional_bits
-
-
-def along_rows(step: Tensor, weight: Tensor) -> Tensor:
-    """A step [1] or [rows] in the shape in which it meets a weight [rows, *]."""
-    return step.view(-1, *[1] * (weight.dim() - 1))
 
 
 def step_of_rows(rows: Tensor, params: QuantParams) -> Tensor:
@@ -219,35 +214,25 @@ class IntegerScale(IntegerLayer, StepModule, nn.Module):
         return y if self.bias is None else y + along_channels(self.integer_bias(), step).unsqueeze(0)
 
 
-class _Convolution:
-    """Forward of the convolutions, behind FoldedLayer."""
+class _IntegerConvolution(IntegerLayer, FoldedLayer):
+    """What torch's convolutions need to compute in integers."""
 
     _step_mode = "m"
 
-    def forward(self, x: Tensor) -> Tensor:
-        convolve = F.conv1d if x.dim() == 3 else F.conv2d
-        sizes = (self.stride, self.padding, self.dilation, self.groups)
-        with exact_products(x):
-            y = convolve(x.float(), self.integer_weight(), self.integer_bias(), *sizes)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        with exact_products(input):
+            y = super()._conv_forward(input.float(), self.integer_weight(), self.integer_bias())
         # cuDNN may choose an algorithm whose intermediate results are no integers.
         return straight_through(torch.round, y) if y.is_cuda else y
 
 
-class _PlainConv1d(_Convolution, nn.Conv1d):
-    pass
-
-
-class _PlainConv2d(_Convolution, nn.Conv2d):
-    pass
-
-
-class IntegerConv1d(IntegerLayer, FoldedLayer, _PlainConv1d):
+class IntegerConv1d(_IntegerConvolution, nn.Conv1d):
     """Conv1d of a prepared net: [T, N, C, L] ('m')."""
 
     step_shapes = ("N, C, L",)
 
 
-class IntegerConv2d(IntegerLayer, FoldedLayer, _PlainConv2d):
+class IntegerConv2d(_IntegerConvolution, nn.Conv2d):
     """Conv2d of a prepared net: [T, N, C, H, W] ('m')."""
 
     step_shapes = ("N, C, H, W",)

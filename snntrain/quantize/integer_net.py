@@ -17,6 +17,7 @@ from snntrain.files import replacing
 from snntrain.functional import repeat, repeated_step
 from snntrain.graph import operation as function_name
 from snntrain.quantize import integer_file, numpy_runner
+from snntrain.quantize.arithmetic import rounded
 from snntrain.quantize.calibration import check_exact
 from snntrain.quantize.current import along_channels
 from snntrain.quantize.integer_file import Arrays, Operation
@@ -28,6 +29,7 @@ from snntrain.quantize.integer_layer import (
     Readout,
 )
 from snntrain.quantize.node import QuantizedNode
+from snntrain.quantize.numpy_runner import neuron_steps
 from snntrain.quantize.pooling import RateMaxPool, SumOfVotes, SumPool
 from snntrain.quantize.quantized_net import QuantizedNet
 
@@ -54,8 +56,6 @@ class IntegerNet:
     Args:
         operations, arrays: see snntrain.quantize.integer_file.
         about: plain data that go with it; "readout_start" counts in predict.
-
-    Raises: DamagedNetError if they are not complete.
     """
 
     def __init__(self, operations: list[Operation], arrays: Arrays, about: dict[str, Any] | None = None) -> None:
@@ -100,10 +100,7 @@ class IntegerNet:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "IntegerNet":
-        """Read what save wrote.
-
-        Raises: DamagedNetError naming the file and what is wrong with it.
-        """
+        """Read what save wrote; a damaged file is a DamagedNetError."""
         return cls(*integer_file.read(path))
 
     def tensor(self, name: str, device: torch.device) -> Tensor | None:
@@ -258,7 +255,7 @@ class _TorchRun:
         return self.net.tensor(f"{operation['name']}.{part}", self.device)
 
     def input(self, operation: Operation, x: Tensor) -> Tensor:
-        q = _round(x * self.own(operation, "per_step"), operation["rounding"])
+        q = rounded(x * self.own(operation, "per_step"), operation["rounding"])
         return q.clamp(operation["lowest"], operation["highest"]).int()
 
     def products(self, operation: Operation, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -283,20 +280,15 @@ class _TorchRun:
         theta = along_channels(self.own(operation, "threshold"), x[0])
         start = self.own(operation, "start")
         u = torch.zeros_like(x[0]) if start is None else along_channels(start, x[0]).expand(x[0].shape).clone()
-        half, leak, soft = 1 << (operation["bits"] - 1), operation["leak"], operation["reset"] == "soft"
         spikes, potentials, largest = [], [], torch.zeros((), dtype=torch.int64, device=self.device)
-        for t in range(self.T):
-            current = _shift(x[t if len(x) > 1 else 0].long(), operation["shift"], operation["rounding"])
-            h = _leak(u.long(), leak) + current
-            largest = torch.maximum(largest, h.abs().max()) if h.numel() else largest
-            h = h.clamp(-half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
-            fired = h >= theta
-            u = (h - theta * fired if soft else h.masked_fill(fired, 0)).int()
+        currents = x.long().expand(self.T, *x.shape[1:])
+        for fired, after, total in neuron_steps(operation, currents, u.long(), theta):
+            largest = torch.maximum(largest, total.abs().max()) if total.numel() else largest
             spikes.append(fired)
             if self.record:
-                potentials.append(u)
+                potentials.append(after.int())
         name, fired = operation["name"], torch.stack(spikes).int()
-        self.result.headroom[name] = {"largest": int(largest), "range": half}
+        self.result.headroom[name] = {"largest": int(largest), "range": 1 << (operation["bits"] - 1)}
         if self.record:
             self.result.spikes[name], self.result.potentials[name] = fired, torch.stack(potentials)
         return fired
@@ -341,28 +333,3 @@ class _TorchRun:
 
     def output(self, operation: Operation, x: Tensor) -> Tensor:
         return x.float() * along_channels(self.own(operation, "scale"), x[0]).unsqueeze(0)
-
-
-def _round(a: Tensor, rounding: str) -> Tensor:
-    if rounding == "nearest":
-        return torch.floor(a + 0.5)
-    return {"floor": torch.floor, "ceil": torch.ceil, "zero": torch.trunc}[rounding](a)
-
-
-def _shift(a: Tensor, bits: int, rounding: str) -> Tensor:
-    """R(a/2^bits) of int64 values; bits below 0 multiply."""
-    if bits <= 0:
-        return a << -bits
-    if rounding == "nearest":
-        return (a + (1 << (bits - 1))) >> bits
-    if rounding == "zero":
-        return a.sign() * (a.abs() >> bits)
-    return a >> bits if rounding == "floor" else -(-a >> bits)
-
-
-def _leak(u: Tensor, leak: dict[str, Any] | None) -> Tensor:
-    if leak is None:
-        return u
-    if leak["form"] == "shift":
-        return u - _shift(u, leak["bits"], leak["rounding"])
-    return _shift(u * leak["factor"], leak["bits"], leak["rounding"])

@@ -1,4 +1,4 @@
-"""How prepare takes sums, products and concatenations."""
+"""How prepare takes sums, products and concatenations; what has no integer form is a QuantizationError."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def add(builder: "Builder", node: fx.Node) -> Signal:
-    """x + y: spikes and spikes, or currents, which then share a step; spikes are made a current beside one.
-
-    Raises: QuantizationError if the sides count in different steps.
-    """
+    """x + y: spikes and spikes, or currents, which then share a step; spikes are made a current beside one."""
     if len(node.args) != 2 or node.kwargs.get("alpha", 1) != 1 or not _known(builder, node.args):
         raise builder.error(node, "it adds something other than two outputs of layers", "Add tensors as they are.")
     node.kwargs = {}
@@ -45,10 +42,7 @@ def _add_currents(builder: "Builder", node: fx.Node, signals: list[Signal]) -> S
 
 
 def multiply(builder: "Builder", node: fx.Node) -> Signal:
-    """x·y of spikes.
-
-    Raises: QuantizationError for all else.
-    """
+    """x·y of spikes."""
     signals = [builder.signals[source] for source in node.args] if _known(builder, node.args) else []
     if len(signals) != 2 or not all(_is_plain(signal) for signal in signals):
         raise builder.error(node, "it is no product of spikes", "Multiply outputs of neurons only.")
@@ -56,10 +50,7 @@ def multiply(builder: "Builder", node: fx.Node) -> Signal:
 
 
 def subtract(builder: "Builder", node: fx.Node) -> Signal:
-    """1 − x of spikes.
-
-    Raises: QuantizationError for all else.
-    """
+    """1 − x of spikes."""
     constant, source = node.args
     signal = builder.signals[source] if _known(builder, [source]) else None
     if constant != 1 or signal is None or not _is_plain(signal) or signal.largest != 1:
@@ -68,10 +59,7 @@ def subtract(builder: "Builder", node: fx.Node) -> Signal:
 
 
 def concatenate(builder: "Builder", node: fx.Node) -> Signal:
-    """Spikes beside spikes, along the channels.
-
-    Raises: QuantizationError for all else.
-    """
+    """Spikes beside spikes, along the channels."""
     parts = node.args[0]
     dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
     signals = [builder.signals[part] for part in parts] if _known(builder, parts) else []

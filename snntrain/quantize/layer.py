@@ -153,7 +153,7 @@ class QuantizedLinear(QuantizedLayer, StepLayer, nn.Linear):
         return self.finished(F.linear(self.quantizer_input(x), *self.quantized_parameters()))
 
 
-class _Convolution(QuantizedLayer):
+class _Convolution(QuantizedLayer, FoldedLayer):
     """Constructor and forward of the convolutions."""
 
     def __init__(
@@ -175,26 +175,12 @@ class _Convolution(QuantizedLayer):
         self.set_up(quant_params, activation)
         self.step_mode = step_mode
 
-
-class _Forward:
-    """Forward of the convolutions, behind FoldedLayer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        convolve = F.conv1d if isinstance(self, nn.Conv1d) else F.conv2d
-        sizes = (self.stride, self.padding, self.dilation, self.groups)
-        return self.finished(convolve(self.quantizer_input(x), *self.quantized_parameters(), *sizes))
-
-
-class _FoldedConv1d(_Forward, nn.Conv1d):
-    pass
-
-
-class _FoldedConv2d(_Forward, nn.Conv2d):
-    pass
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self.finished(super()._conv_forward(self.quantizer_input(input), *self.quantized_parameters()))
 
 
 @register("layer")
-class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
+class QuantizedConv1d(_Convolution, nn.Conv1d):
     """Convolution over one spatial dim with quantized input, weights and output.
 
     Args:
@@ -209,7 +195,7 @@ class QuantizedConv1d(_Convolution, FoldedLayer, _FoldedConv1d):
 
 
 @register("layer")
-class QuantizedConv2d(_Convolution, FoldedLayer, _FoldedConv2d):
+class QuantizedConv2d(_Convolution, nn.Conv2d):
     """Convolution over two spatial dims with quantized input, weights and output.
 
     Args:

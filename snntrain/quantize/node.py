@@ -60,7 +60,6 @@ class QuantizedNode(BaseNode):
         v_start: what v − v_reset starts from, in the units of the input, or None for 0.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); output of the same shape.
-    Raises: ValueError naming the argument or the key, the value and what is allowed.
     """
 
     state_names = ("v", "theta")
@@ -262,10 +261,9 @@ class QuantizedNode(BaseNode):
         if self.mode == "integer":
             self._make_ready(x)
             super().neuronal_charge(x)
-        elif (p := self.hyperparameters()).tau is None:
-            self.v = qualia.if_charge(x, self.v)
         else:
-            self.v = qualia.lif_charge(x, self.v, p, self.decay_input, self.training)
+            decay_input = getattr(self, "decay_input", True)
+            self.v = qualia.charge(x, self.v, self.hyperparameters(), decay_input, self.training)
 
     def _qualia_step(self, x: Tensor) -> Tensor:
         s, self.v, values = qualia.neuron_step(

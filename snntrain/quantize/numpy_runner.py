@@ -7,6 +7,7 @@ two, copied to a machine without torch, are a program.
 """
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -52,23 +53,42 @@ def _rounded(a: np.ndarray, rounding: str) -> np.ndarray:
     return {"floor": np.floor, "ceil": np.ceil, "zero": np.trunc}[rounding](a)
 
 
-def _shifted(a: np.ndarray, bits: int, rounding: str) -> np.ndarray:
-    """R(a/2^bits) of int64 values; bits below 0 multiply."""
+def shifted(a: Any, bits: int, rounding: str) -> Any:
+    """R(a/2^bits) of int64 values, an array or a tensor; bits below 0 multiply."""
     if bits <= 0:
         return a << -bits
     if rounding == "nearest":
         return (a + (1 << (bits - 1))) >> bits
     if rounding == "zero":
-        return np.sign(a) * (np.abs(a) >> bits)
+        return (a + (a < 0) * ((1 << bits) - 1)) >> bits
     return a >> bits if rounding == "floor" else -(-a >> bits)
 
 
-def _leaked(u: np.ndarray, leak: dict[str, Any] | None) -> np.ndarray:
+def leaked(u: Any, leak: dict[str, Any] | None) -> Any:
+    """What is left of potentials after one step, an array or a tensor of int64."""
     if leak is None:
         return u
     if leak["form"] == "shift":
-        return u - _shifted(u, leak["bits"], leak["rounding"])
-    return _shifted(u * leak["factor"], leak["bits"], leak["rounding"])
+        return u - shifted(u, leak["bits"], leak["rounding"])
+    return shifted(u * leak["factor"], leak["bits"], leak["rounding"])
+
+
+def neuron_steps(operation: Operation, currents: Any, u: Any, theta: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """What neurons do step by step, on arrays or tensors.
+
+    Args:
+        currents: int64 [T, N, *].
+        u, theta: potentials before the first step, and thresholds.
+
+    Yields: spikes, potentials after reset, and what they were before they were made to fit.
+    """
+    half, is_soft = 1 << (operation["bits"] - 1), operation["reset"] == "soft"
+    for current in currents:
+        total = leaked(u, operation["leak"]) + shifted(current, operation["shift"], operation["rounding"])
+        h = total.clip(-half, half - 1) if operation["overflow"] == "saturate" else (total + half) % (2 * half) - half
+        fired = h >= theta
+        u = h - theta * fired if is_soft else h * ~fired
+        yield fired, u, total
 
 
 def _along_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,21 +104,13 @@ def _neuron(
     operation: Operation, x: np.ndarray, threshold: np.ndarray, start: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Spikes, potentials after reset, and the largest |h|."""
-    half = 1 << (operation["bits"] - 1)
     theta = _along_channels(threshold.astype(np.int64), x.shape[1:])
     u = np.zeros(x.shape[1:], np.int64)
     if start is not None:
         u += _along_channels(start, x.shape[1:])
-    spikes, potentials = np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32)
-    largest = 0
-    for t in range(len(x)):
-        h = _leaked(u, operation["leak"]) + _shifted(x[t].astype(np.int64), operation["shift"], operation["rounding"])
-        largest = max(largest, int(np.abs(h).max(initial=0)))
-        h = np.clip(h, -half, half - 1) if operation["overflow"] == "saturate" else (h + half) % (2 * half) - half
-        fired = h >= theta
-        u = h - theta * fired if operation["reset"] == "soft" else np.where(fired, 0, h)
-        spikes[t], potentials[t] = fired, u
-    return spikes, potentials, largest
+    spikes, potentials, totals = zip(*neuron_steps(operation, x.astype(np.int64), u, theta), strict=True)
+    largest = max(int(np.abs(total).max(initial=0)) for total in totals)
+    return np.stack(spikes).astype(np.int32), np.stack(potentials).astype(np.int32), largest
 
 
 def _input(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:

@@ -45,7 +45,6 @@ class QuantParams:
         margin: largest potential in thresholds that must at least fit, ≥ 1.
         act, v, input, w, bias: keys that are different for tensors of this kind; not mode, overflow, leak, margin.
 
-    Raises: ValueError naming the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (Qualia); Esser et al., ICLR 2020, arXiv 1902.08153 (LSQ).
     """
 

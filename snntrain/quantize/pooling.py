@@ -1,16 +1,15 @@
-"""Pooling in a prepared net: maxima stay maxima, and sums stand for means."""
+"""Pooling in a prepared net: maxima stay maxima, and sums stand for means; other settings are a QuantizationError."""
 
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from snntrain import layer
 from snntrain.ann2snn import RatePooling
-from snntrain.base import MemoryModule, StepModule
-from snntrain.graph import library_name, shape_of
+from snntrain.base import StepModule
+from snntrain.graph import adaptive_window, library_name, shape_of
 from snntrain.layer.fold import FoldedLayer
 from snntrain.quantize.signal import Signal
 
@@ -43,46 +42,28 @@ class SumOfVotes(StepModule, nn.Module):
         return x.unflatten(-1, (-1, self.size)).sum(-1)
 
 
-class RateMaxPool(MemoryModule):
-    """Max pooling of sums over time, the differences of which come out: snntrain.ann2snn.RatePooling on integers.
-
-    X[t] = x[1] + … + x[t],  y[t] = pool(X[t]) − pool(X[t−1]),  pool(X[0]) = 0.
-
-    Args:
-        pool: max pooling of one step.
-    """
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__("m")
-        self.pool = pool
-        self.register_memory("total", None)
-        self.register_memory("best", None)
-
-    keeps_children_in_s = True
+class RateMaxPool(RatePooling):
+    """RatePooling on sequences [T, N, *] of integers."""
 
     def forward(self, x_seq: Tensor) -> Tensor:
         self.check_input(x_seq)
-        totals = x_seq.double().cumsum(0)  # sums over time may leave the integers of float32
-        if self.total is not None:
-            totals = totals + self.checked_state("total", self.total, totals[0])
-        best = self.pool(totals.flatten(0, 1)).unflatten(0, totals.shape[:2])
-        before = torch.zeros_like(best[:1]) if self.best is None else self.best.unsqueeze(0)
-        self.total, self.best = totals[-1], best[-1]
-        return torch.diff(best, dim=0, prepend=before).to(x_seq.dtype)
+        self.T = len(x_seq)
+        y = self.run(x_seq.double().flatten(0, 1))  # sums over time may leave the integers of float32
+        return y.unflatten(0, x_seq.shape[:2]).to(x_seq.dtype)
 
 
 def pool(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:
-    """Replace a pooling.
-
-    Raises: QuantizationError for settings that have no integer form.
-    """
+    """Replace a pooling."""
     by_rate = isinstance(module, RatePooling)
     pooling = module.pool if by_rate else module
     name = library_name(pooling)
     if getattr(pooling, "return_indices", False) or getattr(pooling, "ceil_mode", False):
         raise builder.error(node, "it has return_indices or ceil_mode", "Use False for both.")
     if name.startswith("Adaptive"):
-        kernel = stride = _adaptive_window(builder, node, pooling)
+        before = shape_of(node.args[0])
+        if before is None:
+            raise builder.error(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
+        kernel = stride = adaptive_window(builder.place(node), pooling, before[-2:], "Use a fixed window.")
         padding: Size = 0
     else:
         kernel, stride, padding = pooling.kernel_size, pooling.stride, pooling.padding
@@ -112,23 +93,8 @@ def _sum_pool(
     return replace(source, largest=source.largest * area, divisor=source.divisor * divisor)
 
 
-def _adaptive_window(builder: "Builder", node: fx.Node, pooling: nn.Module) -> tuple[int, ...]:
-    before = shape_of(node.args[0])
-    if before is None:
-        raise builder.error(node, "its window depends on the input", "Give prepare an example, an input [T, N, *].")
-    sizes = before[-2:]
-    expected = pooling.output_size if isinstance(pooling.output_size, tuple) else (pooling.output_size,) * 2
-    expected = tuple(have if size is None else size for size, have in zip(expected, sizes, strict=True))
-    if any(have % size for have, size in zip(sizes, expected, strict=True)):
-        raise builder.error(node, f"{list(sizes)} is no multiple of {list(expected)}", "Use a fixed window.")
-    return tuple(have // size for have, size in zip(sizes, expected, strict=True))
-
-
 def votes(builder: "Builder", node: fx.Node, module: nn.Module, source: Signal) -> Signal:
-    """Replace a VotingLayer.
-
-    Raises: QuantizationError if the channels count in different steps.
-    """
+    """Replace a VotingLayer."""
     if source.is_current or (source.height is not None and source.height.numel() > 1):
         raise builder.error(node, "what it averages does not count in one step", "Put a neuron before it.")
     builder.replace(node, SumOfVotes(module.voting_size))

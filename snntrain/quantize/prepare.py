@@ -10,6 +10,7 @@ from snntrain import layer
 from snntrain.ann2snn import RatePooling
 from snntrain.base import StepModule
 from snntrain.graph import (
+    call_after,
     free_path,
     library_name,
     linear_form_at,
@@ -160,10 +161,7 @@ class Builder:
     # --- kinds of nodes ----------------------------------------------------------------------------------------------
 
     def _insert_after(self, node: fx.Node, path: str, module: nn.Module, users: list[fx.Node]) -> fx.Node:
-        path = free_path(self.gm, path)
-        self.gm.add_submodule(path, module)
-        with self.gm.graph.inserting_after(node):
-            new = self.gm.graph.call_module(path, (node,))
+        new = call_after(self.gm, node, free_path(self.gm, path), module)
         new.meta = dict(node.meta)
         for user in users:
             user.replace_input_with(node, new)

@@ -136,16 +136,15 @@ def quantize_together(
     return v, hyperparameters.replaced(values)
 
 
-def if_charge(x: Tensor, v: Tensor) -> Tensor:
-    """h = v + x."""
-    return v + x
+def charge(x: Tensor, v: Tensor, p: Hyperparameters, decay_input: bool, training: bool) -> Tensor:
+    """h = v + x of an IF neuron; of a LIF neuron with r = v_reset, or 0 for soft reset,
 
-
-def lif_charge(x: Tensor, v: Tensor, p: Hyperparameters, decay_input: bool, training: bool) -> Tensor:
-    """h = v + (x − (v − r))/tau, or without decay_input h = v − (v − r)/tau + x; r = v_reset, or 0 for soft reset.
+    h = v + (x − (v − r))/tau, or without decay_input h = v − (v − r)/tau + x.
 
     With r = 0 the latter is computed as h = v·(1 − 1/tau) + x, in evaluation with soft reset only.
     """
+    if p.tau is None:
+        return v + x
     if decay_input:
         return v + (x - (v if p.v_reset is None else v - p.v_reset)) / p.tau
     if p.v_reset is None or (training and p.v_reset == 0):
@@ -181,7 +180,7 @@ def neuron_step(
     """
     x = quantizers.quantizer_input(x)
     v, p = quantize_together(v, p, quantizers.quantizer_v)
-    v = if_charge(x, v) if p.tau is None else lif_charge(x, v, p, decay_input, training)
+    v = charge(x, v, p, decay_input, training)
     if training:
         v, p = quantize_together(v, p, quantizers.quantizer_v)
     s = surrogate(v - p.v_threshold)

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from snntrain.arguments import integer
 from snntrain.base import StepModule
 from snntrain.functional import repeat, reset_net
+from snntrain.graph import modules_of
 from snntrain.quantize.integer_layer import InputQuantizer, IntegerLayer
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.settings import QuantSettings
@@ -63,16 +64,12 @@ class QuantizedNet(StepModule, nn.Module):
     @property
     def layers(self) -> dict[str, IntegerLayer]:
         """Path → layer with weights, in order of execution."""
-        return self._modules_of(IntegerLayer)
+        return modules_of(self.net, IntegerLayer)
 
     @property
     def neurons(self) -> dict[str, QuantizedNode]:
         """Path → neurons, in order of execution."""
-        return self._modules_of(QuantizedNode)
-
-    def _modules_of(self, kind: type) -> dict[str, Any]:
-        called = [node.target for node in self.net.graph.nodes if node.op == "call_module"]
-        return {path: module for path in called if isinstance(module := self.net.get_submodule(path), kind)}
+        return modules_of(self.net, QuantizedNode)
 
     def forward(self, x_seq: Tensor) -> Tensor:
         if not self.is_observed:

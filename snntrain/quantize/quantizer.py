@@ -35,7 +35,6 @@ class Quantizer(nn.Module):
         kind: of the tensors: 'act', 'v', 'input', 'w' or 'bias', whose own keys in quant_params then hold.
 
     Shapes: a tensor of any shape, and optionally a second one, of any other, that shares the step; floating point.
-    Raises: ValueError naming the key, the value and what is allowed.
     Source: Novac et al., Sensors 2021, 10.3390/s21092984 (Qualia); Esser et al., ICLR 2020, arXiv 1902.08153 (LSQ).
     """
 
@@ -69,10 +68,7 @@ class Quantizer(nn.Module):
         return quantize(w) if bias_tensor is None else (quantize(w), quantize(bias_tensor))
 
     def freeze(self, frozen: bool = True) -> None:
-        """Keep range and step as they are from now on, in training too; False: let them go again.
-
-        Raises: RuntimeError if there is none yet.
-        """
+        """Keep range and step, which must be known, as they are from now on, in training too; False: let them go."""
         if frozen and self.params.quant_enable and not self._is_step_known():
             raise RuntimeError("Quantizer.freeze: no range was seen yet; run data through the net in train() first.")
         self.frozen.fill_(frozen)

@@ -35,10 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str) -> dict[str, Any]:
-    """A copy of the settings of that name.
-
-    Raises: ValueError with the nearest name if there is none.
-    """
+    """A copy of the settings of that name."""
     if name not in PRESETS:
         raise ValueError(f"{name!r} is not a preset.{did_you_mean(name, PRESETS)} Presets: {', '.join(PRESETS)}.")
     return {key: dict(value) if isinstance(value, dict) else value for key, value in PRESETS[name].items()}
@@ -53,14 +50,10 @@ class QuantSettings:
                 a shell, matched with the paths of layers and neurons; of several, later ones win.
             target: 'generic'; or 'loihi': leaks of 12 bits rounded to 0, potentials 128 steps of the weights' currents,
                 thresholds 64·k + 1, as Lava computes.
-
-    Raises: ValueError naming key, value and what is allowed.
     """
 
     def __init__(self, quant: "Mapping[str, Any] | QuantParams | QuantSettings") -> None:
-        if isinstance(quant, QuantSettings):
-            quant = quant.as_dict()
-        if isinstance(quant, QuantParams):
+        if isinstance(quant, (QuantSettings, QuantParams)):
             quant = quant.as_dict()
         if not isinstance(quant, Mapping):
             raise invalid("quant", "the value", "a mapping such as {bits: 8}, or a preset", quant)

@@ -1,10 +1,12 @@
 """The neuron of lava_exchange beside lava-dl 0.6.0 and the chip's integers: the same spikes and states."""
 
 import itertools
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 import pytest
 import torch
+from seeded_inputs import normal
 from torch import Tensor
 
 from snntrain import lava_exchange
@@ -23,14 +25,19 @@ POWERS_OF_TWO = (1, 16, 64, 128, 256)
 OTHERS = (37, 50, 85, 100)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def inputs(scale: int, on_grid: bool, T: int = 40) -> Tensor:
     """[T, 3, 8]; on the grid of the weights, or anywhere."""
-    x = 0.2 + torch.randn(T, 3, 8, generator=generator(scale))
+    x = 0.2 + normal(T, 3, 8, seed=scale)
     return torch.round(x * scale) / scale if on_grid else x
+
+
+def cases(scales: Sequence[int], turn: int = 0) -> Iterator[tuple[int, tuple[float, float, float]]]:
+    """Every scale with all decays and the thresholds in turn, so that over the scales all decays meet all thresholds.
+
+    Yields: scale, (threshold, current decay, voltage decay).
+    """
+    for place, (scale, decays) in enumerate(itertools.product(scales, DECAYS)):
+        yield scale, (THRESHOLDS[(place + turn) % len(THRESHOLDS)], *decays)
 
 
 def integers(x: Tensor, scale: float) -> Tensor:
@@ -68,40 +75,37 @@ def ours(x: Tensor, scale: int, v_threshold: float, *decays: float, backend: str
     return spikes, neuron.current_state, neuron.voltage_state, neuron.chip_parameters()
 
 
-@pytest.mark.parametrize("backend", ["torch", "fused"])
 @pytest.mark.parametrize("on_grid", [True, False])
-@pytest.mark.parametrize("scale", POWERS_OF_TWO)
-def test_spikes_and_states_are_lava_dls_for_all_decays_and_thresholds(slayer, scale, on_grid, backend):
-    x, fired = inputs(scale, on_grid), 0
-    for (current_decay, voltage_decay), v_threshold in itertools.product(DECAYS, THRESHOLDS):
-        case = (scale, v_threshold, current_decay, voltage_decay)
-        *found, told = ours(x, *case, backend=backend)
-        *expected, to_chip = theirs(slayer, x, *case)
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), case
-        assert told == {name: int(to_chip[name]) for name in told}
-        fired += int(found[0].sum())
+def test_spikes_and_states_are_lava_dls_for_all_decays_and_thresholds(slayer, on_grid):
+    fired = 0
+    for scale, case in cases(POWERS_OF_TWO, turn=on_grid):
+        x = inputs(scale, on_grid)
+        *expected, to_chip = theirs(slayer, x, scale, *case)
+        for backend in ("torch", "fused"):
+            *found, told = ours(x, scale, *case, backend=backend)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), (backend, scale, *case)
+            assert told == {name: int(to_chip[name]) for name in told}
+            fired += int(found[0].sum())
     assert fired > 0
 
 
-@pytest.mark.parametrize("scale", OTHERS)
-def test_with_other_scales_it_is_the_chip_that_is_met_and_lava_dl_is_off(slayer, scale):
+def test_with_other_scales_it_is_the_chip_that_is_met_and_lava_dl_is_off(slayer):
     """lava-dl truncates what a float32 makes of k/scale·64·scale; ours takes the integer that is meant."""
-    x, off = inputs(scale, on_grid=True), 0
-    for (current_decay, voltage_decay), v_threshold in itertools.product(DECAYS, THRESHOLDS):
-        case = (scale, v_threshold, current_decay, voltage_decay)
-        spikes, i, v, told = ours(x, *case)
+    off = dict.fromkeys(OTHERS, 0)
+    for scale, case in cases(OTHERS):
+        x = inputs(scale, on_grid=True)
+        spikes, i, v, told = ours(x, scale, *case)
         expected = chip(integers(x, scale), told)
-        for found, wanted in zip(
-            (spikes.int(), *(integers(state, 64 * scale) for state in (i, v))), expected, strict=True
-        ):
-            assert torch.equal(found, wanted), case
-        _, i, v, _ = theirs(slayer, x, *case)
-        off += int((integers(i, 64 * scale) != expected[1]).sum() + (integers(v, 64 * scale) != expected[2]).sum())
-    assert off > 0
+        found = (spikes.int(), *(integers(state, 64 * scale) for state in (i, v)))
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), (scale, *case)
+        _, i, v, _ = theirs(slayer, x, scale, *case)
+        off[scale] += int((integers(i, 64 * scale) != expected[1]).sum())
+        off[scale] += int((integers(v, 64 * scale) != expected[2]).sum())
+    assert all(off.values())
 
 
 def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer):
-    x, g = inputs(64, on_grid=True, T=20), torch.randn(20, 3, 8, generator=generator(1))
+    x, g = inputs(64, on_grid=True, T=20), normal(20, 3, 8, seed=1)
     neuron = slayer.neuron.cuba.Neuron(500.0, 0.3, 0.1)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     _, v = neuron.dynamics(TNX_to_NXT(a))
@@ -114,13 +118,13 @@ def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer
 
 
 def test_quantizers_are_lava_dls(slayer):
-    x = 3 * torch.randn(2000, generator=generator())
+    x = 3 * normal(2000)
     neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.25)
     for descale in (False, True):
         assert torch.equal(lava_exchange.quantize_8b(x, 64, descale), neuron.quantize_8bit(x, descale))
     for step in (1.0, 0.25):
         assert torch.equal(lava_exchange.step_quantize(x, step), slayer.utils.quantize(x, step))
-    whole = torch.randint(-(2**30), 2**30, (2000,), generator=generator())
+    whole = torch.randint(-(2**30), 2**30, (2000,), generator=torch.Generator().manual_seed(0))
     expected = slayer.utils.int_utils.right_shift_to_zero(whole, 12)
     assert torch.equal(lava_exchange.right_shift_to_zero(whole, 12), expected)
 
@@ -146,7 +150,7 @@ def test_the_norm_is_lava_dls(slayer, training):
     norm.running_mean, norm.running_var = torch.tensor([0.3, -0.2, 1.0]), torch.tensor([2.0])
     twin = norm.to_lava()
     for seed in range(3):
-        x = 2 * torch.randn(4, 3, 5, 5, generator=generator(seed))
+        x = 2 * normal(4, 3, 5, 5, seed=seed)
         torch.testing.assert_close(norm(x), twin(x))
         for name, value in twin.state_dict().items():
             torch.testing.assert_close(norm.state_dict()[name], value)

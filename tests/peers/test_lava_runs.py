@@ -83,6 +83,7 @@ def with_half_of_them_firing(layers: list[NetxLayer], x: np.ndarray) -> NetxLaye
     return choices[int(np.argmin(np.abs(np.array(rates) - 0.5)))]
 
 
+@pytest.mark.slow
 def test_large_sums_and_thresholds_for_each_neuron(tmp_path):
     """Sums far beyond 16 bits, close to the 24 bits of u and v."""
     rng = np.random.default_rng(1)

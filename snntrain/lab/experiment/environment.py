@@ -51,12 +51,7 @@ def read_lock(text: str) -> dict[str, str]:
 
 
 def hardware_class(facts: Mapping[str, Any], accelerator: str | None = "cpu") -> dict[str, Any]:
-    """The part of the recorded hardware on which rounding depends.
-
-    Args:
-        facts: as in provenance.json.
-        accelerator: of the trainer; the GPUs of a run on the CPU do not count.
-    """
+    """The part of the hardware in provenance.json on which rounding depends; no GPUs for a run on the CPU."""
     keys = [key for key in _CLASS if key in facts and (key != "gpus" or accelerator != "cpu")]
     return {key: facts[key] for key in keys}
 

@@ -54,12 +54,7 @@ def samples_behind(metric: str, sizes: Mapping[str, int]) -> int:
 
 
 def sizes_of_splits(splits: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:
-    """How many samples of each split a run uses, given the limits of its trainer.
-
-    Args:
-        splits: as in artifacts/splits.json.
-        config: resolved.
-    """
+    """How many samples of each split of artifacts/splits.json a run uses, given the limits of its trainer."""
     batch_size, sizes = config["data"].get("batch_size", 1), {}
     for name, split in splits.items():
         count, limit = int(split["count"]), config["trainer"].get(f"limit_{name}_batches")
@@ -70,12 +65,7 @@ def sizes_of_splits(splits: Mapping[str, Any], config: Mapping[str, Any]) -> dic
 
 
 def summary(values: Mapping[int, Mapping[str, float]], sizes: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """Metric → mean, std and tolerance.
-
-    Args:
-        values: seed → metrics, the same ones for every seed, of at least two seeds.
-        sizes: samples of each split.
-    """
+    """Metric → mean, std and tolerance, from the metrics of at least two seeds."""
     found: dict[str, dict[str, float]] = {}
     for name in next(iter(values.values())):
         if is_timed(name):

@@ -14,22 +14,13 @@ _WITH_FOLDERS = ("data", "callbacks", "logger", "trainer")
 
 
 def portable(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A resolved config with the default folders instead of its own.
-
-    Args:
-        config: resolved, of a run or composed.
-        name: of the experiment; its run folder is called runs/<name>.
-    """
+    """A resolved config with the default folders instead of its own; its run folder is runs/<name>."""
     default = Paths(run=f"runs/{name}")
     return relocated(config, asdict(default))
 
 
 def relocated(config: Mapping[str, Any], paths: Mapping[str, str | None]) -> dict[str, Any]:
-    """A resolved config with its folders replaced wherever it names them.
-
-    Args:
-        paths: data, runs, run.
-    """
+    """A resolved config with the folders `paths` (data, runs, run) wherever it names its own."""
     own = config["paths"]
     moves = [(own.get(key), paths[key]) for key in ("run", "runs", "data")]
     moved = {key: _moved(value, moves) if key in _WITH_FOLDERS else value for key, value in config.items()}
@@ -49,10 +40,7 @@ def _moved(node: Any, moves: list[tuple[str | None, str | None]]) -> Any:
 
 
 def refuse_local_places(config: Mapping[str, Any]) -> None:
-    """Refuse a portable config that still names a folder of one machine.
-
-    Raises: UsageError naming the key.
-    """
+    """Refuse a portable config that still names a folder of one machine."""
     for group in _WITH_FOLDERS:
         for path, _, value in walk(config.get(group) or {}, group):
             if isinstance(value, str) and names_a_place_outside(value, ()):

@@ -126,10 +126,7 @@ def recorded_names(experiments: Path = EXPERIMENTS) -> list[str]:
 
 
 def read_record(folder: Path) -> Reference:
-    """Read a record.
-
-    Raises: UsageError naming the file that is missing or damaged.
-    """
+    """Read a record; a file that is missing or damaged is named in a UsageError."""
     _put_back(folder.parent)
     record = Record(folder)
     expected, facts = record.read(Record.expected), record.read(Record.provenance)
@@ -160,10 +157,7 @@ def read_record(folder: Path) -> Reference:
 
 
 def read_run(folder: Path) -> Reference:
-    """Read a run folder of train.py in order to repeat the run.
-
-    Raises: UsageError naming what is missing or damaged, or saying that the run did not finish.
-    """
+    """Read a run folder of train.py in order to repeat the run, which must have finished."""
     run = RunFolder(folder)
     found, facts = run.read(RunFolder.results), run.read(RunFolder.provenance)
     verify_run(run)
@@ -193,7 +187,7 @@ def read_run(folder: Path) -> Reference:
 
 
 def verify_run(run: RunFolder) -> None:
-    """Compare the files of a run folder with its checksums. Raises: DamagedFile."""
+    """Compare the files of a run folder with its checksums."""
     if remark := run.verify():
         console.print(remark, soft_wrap=True)
 

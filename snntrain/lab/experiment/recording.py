@@ -45,12 +45,13 @@ _NOT_HERE = {
     **dict.fromkeys(("resume", "show", "sweep", "launch", "hydra"), ""),
 }
 _TABLE = "experiments/README.md"
+_OF_A_SEED = ("metrics", "hex", "seconds", "best_epoch")  # what a record keeps of results.json
 
 console = terminal()
 
 
 def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-    """Refuse a request that is wrong before anything runs. Raises: UsageError."""
+    """Refuse a request that is wrong before anything runs."""
     check_experiment(name)
     _check_seeds(seeds)
     split_overrides(overrides)
@@ -59,7 +60,7 @@ def check_request(name: str, seeds: Sequence[int], overrides: Sequence[str]) -> 
 
 
 def check_experiment(name: str) -> None:
-    """Refuse an experiment without a file in conf/experiment. Raises: UsageError with the nearest name."""
+    """Refuse an experiment without a file in conf/experiment."""
     known = groups().get("experiment", [])
     if name not in known:
         raise UsageError(
@@ -68,10 +69,7 @@ def check_experiment(name: str) -> None:
 
 
 def clean_commit(name: str, root: Path = ROOT) -> str:
-    """The commit of a checkout in which nothing except the experiment's own record has changed.
-
-    Raises: UsageError naming the changed files.
-    """
+    """The commit of a checkout in which nothing except the experiment's own record has changed."""
     commit = git("rev-parse", "HEAD", root=root)
     if commit is None:
         raise UsageError(f"record: {root} is not a git checkout with a commit, so a record could not name its code.")
@@ -89,15 +87,12 @@ def _refuse_changes(changed: Sequence[str], name: str, what: str) -> None:
 
 
 def composed(name: str, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved config of an experiment, with the run folder that records use. Raises: UsageError."""
+    """The resolved config of an experiment, with the run folder that records use."""
     return check(compose([f"experiment={name}", *overrides, f"seed={seed}", f"paths.run=runs/{name}"]))
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate the overrides that belong to the experiment from those of folders, which do not.
-
-    Raises: UsageError for what cannot be overridden here.
-    """
+    """Separate the overrides that belong to the experiment from those of folders, which do not."""
     ours, folders = [], []
     for override in overrides:
         root = root_of(override)
@@ -112,18 +107,9 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def record(
     name: str, seeds: Sequence[int], overrides: Sequence[str], commit: str, experiments: Path = EXPERIMENTS
 ) -> Path:
-    """Run an experiment with every seed and write its record.
+    """Run an experiment with every seed and write its record; returns the record's folder.
 
-    Args:
-        name: of a file in conf/experiment.
-        seeds: at least three different ones.
-        overrides: as on the command line of train.py.
-        commit: of the code.
-        experiments: where records lie.
-
-    Returns: the record's folder.
-    Raises: UsageError before any training if name, seeds or overrides are wrong; whatever a run raises. The earlier
-    record then stays unchanged.
+    Wrong names, seeds and overrides are refused before any training. If a run fails, the earlier record stays as it is.
     """
     check_request(name, seeds, overrides)
     ours, folders = split_overrides(overrides)
@@ -144,15 +130,7 @@ def record(
 def record_from(
     name: str, folders: Sequence[Path], overrides: Sequence[str], commit: str, experiments: Path = EXPERIMENTS
 ) -> Path:
-    """Write the record of an experiment from runs that are finished.
-
-    Args:
-        name, overrides, commit, experiments: as in record.
-        folders: run folders of the experiment at this commit, each with a different seed.
-
-    Returns: the record's folder.
-    Raises: UsageError naming the folder and what is wrong with it.
-    """
+    """Write the record of an experiment from finished runs at this commit, each with another seed."""
     check_experiment(name)
     ours, _ = split_overrides(overrides)
     runs: dict[int, Path] = {}
@@ -173,7 +151,7 @@ def record_from(
 
 
 def refuse_several_devices(settings: Mapping[str, Any], what: str) -> None:
-    """Refuse several devices: batches and the order of sums would differ between machines. Raises: UsageError."""
+    """Refuse several devices: batches and the order of sums would differ between machines."""
     devices, nodes = settings["trainer"].get("devices", 1), settings["trainer"].get("num_nodes", 1)
     if (isinstance(devices, list) and len(devices) != 1) or (not isinstance(devices, list) and str(devices) != "1"):
         raise UsageError(f"trainer.devices={devices}: {what} runs on one device. Write trainer.devices=1.")
@@ -190,7 +168,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -> int:
-    """Check that a run folder belongs to the experiment, and return its seed. Raises: UsageError."""
+    """Check that a run folder belongs to the experiment, and return its seed."""
     run = RunFolder(folder)
     verify_run(run)
     status, facts = run.read(RunFolder.results).get("status"), run.read(RunFolder.provenance)
@@ -238,7 +216,7 @@ def _write(
         "samples": sizes,
         "not_compared": [metric for metric in next(iter(metrics.values())) if is_timed(metric)],
         "metrics": summary(metrics, sizes),
-        "seeds": {str(seed): _of_seed(results) for seed, results in found.items()},
+        "seeds": {str(seed): {key: kept[key] for key in _OF_A_SEED if key in kept} for seed, kept in found.items()},
     }
     origin = facts[next(iter(runs))]
     provenance = {
@@ -265,11 +243,6 @@ def _write(
     }
     write_record(folder, files)
     return folder
-
-
-def _of_seed(results: dict[str, Any]) -> dict[str, Any]:
-    keys = ("metrics", "hex", "seconds", "best_epoch")
-    return {key: results[key] for key in keys if key in results}
 
 
 def _refuse_unequal(what: str, of_seeds: dict[int, Any], runs: dict[int, Path]) -> None:

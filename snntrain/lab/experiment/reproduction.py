@@ -53,17 +53,12 @@ console = terminal()
 
 
 def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments: Path = EXPERIMENTS) -> int:
-    """Repeat one seed of a recorded experiment.
+    """Repeat one seed of a recorded experiment, the first one for None.
 
-    Args:
-        name: of the record.
-        seed: one of the recorded ones; None: the first.
-        overrides: folders (paths.data=…); anything else makes it another experiment, and the differences are printed.
-        experiments: where records lie.
+    Overrides may name folders (paths.data=…); anything else makes it another experiment, whose differences are printed.
 
     Returns: 0 if every compared metric agrees, 1 if one does not, 3 (without training) if the experiment's config is
     not the recorded one.
-    Raises: UsageError.
     """
     known = recorded_names(experiments)
     if name not in known:
@@ -84,7 +79,9 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
         console.print("Nothing was trained. Undo the change, or record the experiment anew: scripts/record.py.")
         return OTHER_CONFIG
     words = [f"experiment={name}", *given, f"seed={seed}"]
-    settings = check(_placed(compose(words), name, seed))
+    config = compose(words)
+    config.paths.run = str(_new_folder(config.paths.runs, f"{name}_seed{seed}"))
+    settings = check(config)
     command = shlex.join(["python", "scripts/reproduce.py", name, "--seed", str(seed)])
     return _repeat(reference, seed, settings, words, command, RULE)
 
@@ -92,13 +89,9 @@ def reproduce(name: str, seed: int | None, overrides: Sequence[str], experiments
 def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> int:
     """Repeat a run folder, or the first seed of a record, from its files alone, which may come from anywhere.
 
-    Args:
-        folder: with config.yaml and results.json, or with config.yaml and expected.json.
-        seed: None or that of the folder.
-        overrides: paths.data=…, paths.runs=…, data.num_workers=…, trust=true.
+    Overrides may be paths.data, paths.runs, data.num_workers and trust=true, without which no code of its own is run.
 
     Returns: 0 if every compared metric agrees, 1 if one does not.
-    Raises: UsageError, also for a config that would run code of its own and is not trusted.
     """
     if not folder.is_dir():
         raise UsageError(f"--from: {folder} is not a folder. Give a run folder of train.py, or a recorded experiment.")
@@ -128,18 +121,13 @@ def _seed_of(reference: Reference, seed: int | None) -> int:
     return seed
 
 
-def _placed(config: Any, name: str, seed: int) -> Any:
-    config.paths.run = str(_new_folder(config.paths.runs, f"{name}_seed{seed}"))
-    return config
-
-
 def _new_folder(runs: str, title: str) -> Path:
     began = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
     return Path(runs) / "reproductions" / f"{began}_{title}"
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides of a run from elsewhere, as nested keys. Raises: UsageError for those that would change the run."""
+    """Overrides of a run from elsewhere, as nested keys; those that would change the run are refused."""
     allowed = ("paths.data", "paths.runs", "data.num_workers", "trust")
     for override in overrides:
         key = key_of(override)

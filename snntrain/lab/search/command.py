@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snntrain.config.compose import compose
+from snntrain.config.compose import groups
 from snntrain.config.overrides import refuse_repeated
+from snntrain.config.schema import top_level_keys
 from snntrain.error import UsageError
 from snntrain.lab.search.settings import Search, load_search, searches
 from snntrain.registry import did_you_mean
@@ -44,11 +46,7 @@ class Command:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the program.
-
-    Returns: exit code: 0 if the study is done; 1 if workers failed before that.
-    Raises: UsageError for a wrong command line, file or storage; Interrupted.
-    """
+    """Run the program; the exit code: 0 if the study is done, 1 if workers failed before that."""
     if not arguments or set(arguments) & {"-h", "--help"}:
         _help()
         return 0
@@ -62,10 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Parse a command line.
-
-    Raises: UsageError.
-    """
+    """Parse and check a command line."""
     command = Command(name="")
     refuse_repeated(arguments)
     for argument in arguments:
@@ -87,19 +82,12 @@ def parse(arguments: Sequence[str]) -> Command:
             command.changed[key] = value
         else:
             near = did_you_mean(key, _OWN)
-            if near and "." not in key and "/" not in key and key.lower() not in _keys_of_runs():
+            if near and "." not in key and "/" not in key and key.lower() not in (*top_level_keys(), *groups()):
                 raise UsageError(f"{argument!r} is not a setting.{near}")
             command.overrides.append(argument)
     if not command.name:
         raise UsageError(f"search=… is missing. Searches: {', '.join(searches())}, or the path of a .yaml file.")
     return command
-
-
-def _keys_of_runs() -> set[str]:
-    from snntrain.config.compose import groups
-    from snntrain.config.schema import top_level_keys
-
-    return {*top_level_keys(), *groups()}
 
 
 def _count(key: str, value: str) -> int:
@@ -110,14 +98,8 @@ def _count(key: str, value: str) -> int:
 
 def _search(command: Command, arguments: list[str]) -> int:
     search = load_search(command.name, command.changed, command.overrides)
-    from snntrain.lab.search.storage import (
-        open_storage,
-        without_password,
-    )  # raises an error that says how to install Optuna if it is missing
-
-    runs = compose([text for text in search.overrides if text.lstrip("+").startswith("paths.")]).paths.runs
-    folder = Path(runs) / "studies" / search.study
-    where = search.storage or str(folder / "study.journal")
+    # First, because its error says how to install Optuna if that is missing.
+    from snntrain.lab.search.storage import open_storage, without_password  # isort: split
     from snntrain.lab.search.report import best_rows
     from snntrain.lab.search.space import rehearse, try_ends
     from snntrain.lab.search.study import has_trials, number_finished, open_study
@@ -126,6 +108,8 @@ def _search(command: Command, arguments: list[str]) -> int:
 
     quieten_lightning()
     config = try_ends(search)
+    folder = Path(config["paths"]["runs"]) / "studies" / search.study
+    where = search.storage or str(folder / "study.journal")
     storage = open_storage(where)
     if not has_trials(search, storage):
         if any(folder.glob("trial_*")):
@@ -140,21 +124,19 @@ def _search(command: Command, arguments: list[str]) -> int:
         console.print(bold(search.study, done), soft_wrap=True)
     try:
         if command.workers == 1:
-            work(search, study, folder, _say, command.parent)
+            work(search, study, folder, partial(console.print, soft_wrap=True), command.parent)
         elif number_finished(study) < search.n_trials:
             _supervise(command.workers, arguments)
     except TooManyFailures as failure:
-        return _fail(str(failure), 1)
+        print_error(str(failure))
+        return 1
     if command.parent:
         return 0
     return _conclude(search, number_finished(study), best_rows(search, study), folder)
 
 
 def _supervise(workers: int, arguments: list[str]) -> None:
-    """Run the same command in several processes; the others replace the trial of one that dies.
-
-    Raises: Interrupted after the workers have ended.
-    """
+    """Run the same command in several processes; the others replace the trial of one that dies."""
     again = [argument for argument in arguments if not argument.startswith("workers=")]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}  # otherwise each would start a thread for every core
@@ -189,12 +171,8 @@ def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) 
         console.print(row.command, soft_wrap=True)
     console.print(f"report: {folder / 'study.html'}", soft_wrap=True)
     if finished < search.n_trials:
-        return _fail(f"{finished} of {search.n_trials} trials are done; the same command continues the study.", 1)
-    return 0
-
-
-def _say(line: str) -> None:
-    console.print(line, soft_wrap=True)
+        print_error(f"{finished} of {search.n_trials} trials are done; the same command continues the study.")
+    return int(finished < search.n_trials)
 
 
 def _help() -> None:
@@ -204,8 +182,3 @@ def _help() -> None:
     for name, summary in searches().items():
         console.print(f"  {name:<16} {summary}")
     console.print(f"\nExamples:\n{_EXAMPLES}", soft_wrap=True)
-
-
-def _fail(message: str, code: int) -> int:
-    print_error(message)
-    return code

@@ -25,6 +25,9 @@ from snntrain.figure import (
 )
 from snntrain.lab.search.settings import Objective, Parameter, Search
 
+_SMALL = {"textcoords": "offset points", "fontsize": 7.5}
+_PALE_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.75}
+
 
 def history_plot(trials: Sequence[FrozenTrial], index: int, objective: Objective) -> str:
     """Draw an objective of every trial over its number, and the best value so far."""
@@ -110,7 +113,7 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
             axes.scatter(across, up, s=30, color=BLUE, label=" Pareto front", zorder=3)
             for trial in front:
                 place = (trial.values[index], trial.values[0])
-                axes.annotate(f"{trial.number}", place, (4, -10), textcoords="offset points", fontsize=8, color=INK)
+                axes.annotate(f"{trial.number}", place, (4, -10), color=INK, **_SMALL)
             axes.grid()
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
         return svg(figure, "front")
@@ -136,16 +139,7 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
         for column, (_, _, ticks) in enumerate(scales):
             axes.axvline(column, color=MUTED, linewidth=0.8, zorder=0)
             for height, text in ticks:
-                axes.annotate(
-                    text,
-                    (column, height),
-                    (4, 0),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    va="center",
-                    zorder=5,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.75},
-                )
+                axes.annotate(text, (column, height), (4, 0), va="center", zorder=5, bbox=_PALE_BOX, **_SMALL)
         axes.set_xticks(range(len(scales)), [name for name, _, _ in scales])
         axes.set_xlim(-0.05, len(scales) - 0.75)
         axes.set_ylim(-0.06, 1.06)

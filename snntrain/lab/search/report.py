@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from snntrain.files import write_json, write_text
 from snntrain.lab.search import plots
 from snntrain.lab.search.settings import Search
-from snntrain.lab.search.study import FINISHED, counted, trials_of
+from snntrain.lab.search.study import FINISHED, trials_of
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import render
 from snntrain.spreadsheet import csv_text
@@ -48,11 +48,7 @@ class Row:
 
 
 def write_study(search: Search, study: optuna.Study, folder: Path) -> None:
-    """Write the three files.
-
-    Args:
-        folder: of the study; reports of runs are linked where they are in it.
-    """
+    """Write the three files into the study's folder; reports of runs are linked where they are in it."""
     trials = trials_of(study)
     rows = [_row(trial, len(search.objectives)) for trial in trials]
     write_text(folder / "study.csv", _csv(search, rows))
@@ -93,12 +89,10 @@ def _tiles(search: Search, rows: Sequence[Row], best: Sequence[Row], finished: i
 
 def best_rows(search: Search, study: optuna.Study) -> list[Row]:
     """The best trial; of several objectives the Pareto front, best in the first objective first."""
-    if not counted(study)["complete"]:
-        return []
     sign = -1 if search.objectives[0].direction == "maximize" else 1
-    best = study.best_trials if len(search.objectives) > 1 else [study.best_trial]
-    best = sorted(best, key=lambda trial: (sign * trial.values[0], trial.number))
-    return [_row(trial, len(search.objectives)) for trial in best]
+    best = sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
+    objectives = len(search.objectives)
+    return [_row(trial, objectives) for trial in (best if objectives > 1 else best[:1])]
 
 
 def show(value: Any) -> str:

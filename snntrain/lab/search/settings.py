@@ -1,33 +1,31 @@
 """The settings of a search, conf/search/<name>.yaml, all checked before anything runs."""
 
 import math
-import string
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.arguments import choice, integer
 from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping
 from snntrain.config.compose import SEARCHES, check_overrides
 from snntrain.config.error import refusing
 from snntrain.config.monitor import check_direction
 from snntrain.error import UsageError
+from snntrain.ranges import OneOf, set_ranges, whole
 from snntrain.registry import did_you_mean
 
-TYPES = ("float", "int", "categorical")
-DIRECTIONS = ("maximize", "minimize")
 Value = float | int | str | bool | None
+_Part = TypeVar("_Part")
 
 # Keys that a study sets itself, or with which nothing would be trained.
 _NOT_OF_A_RUN = ("paths.run", "resume", "show", "hydra")
-_OF_A_FOLDER = string.ascii_letters + string.digits + ".,+-_"
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,20 @@ class Search:
     max_failures: int = 3
 
 
+set_ranges(Parameter, "Optuna's distributions", type=OneOf("float", "int", "categorical"))
+set_ranges(Objective, "optuna.create_study", direction=OneOf("maximize", "minimize"))
+set_ranges(Sampler, "optuna.samplers.TPESampler", type=OneOf("tpe", "random"), seed=whole(0), n_startup_trials=whole(1))
+set_ranges(
+    Pruner,
+    "optuna.pruners.MedianPruner",
+    type=OneOf("median"),
+    n_startup_trials=whole(1),
+    n_warmup_steps=whole(0),
+    interval_steps=whole(1),
+)
+set_ranges(Search, "snntrain.lab.search.worker", n_trials=whole(1), max_failures=whole(1))
+
+
 def searches() -> dict[str, str]:
     """The searches of conf/search: name → the first line of its file."""
     found = {}
@@ -134,14 +146,12 @@ def searches() -> dict[str, str]:
 
 
 def load_search(name: str, changed: Mapping[str, Any], overrides: Sequence[str] = ()) -> Search:
-    """Read and check a search.
+    """Read and check a search; what is wrong is named with its place in the file.
 
     Args:
         name: of a file in conf/search, or the path of a .yaml file.
         changed: study, n_trials and storage, from the command line.
         overrides: for every run, after those of the file.
-
-    Raises: UsageError naming the place in the file.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else SEARCHES / f"{name}.yaml"
     if not file.is_file():
@@ -167,21 +177,19 @@ def _search(content: dict[str, Any], overrides: Sequence[str]) -> Search:
     parameters, objectives = content["parameters"], content["objectives"]
     if not parameters or not objectives:
         raise UsageError("search: parameters and objectives need at least one entry each.")
-    own = content.get("overrides", [])
+    own, pruner = content.get("overrides", []), content.get("pruner", {} if len(objectives) == 1 else None)
     search = Search(
         **content
         | {
             "parameters": {str(path): _parameter(path, node) for path, node in parameters.items()},
             "objectives": [_objective(index, node) for index, node in enumerate(objectives)],
             "overrides": _overrides([*map(str, own), *overrides], parameters),
-            "sampler": _sampler(content.get("sampler", {})),
-            "pruner": _pruner(content.get("pruner", {} if len(objectives) == 1 else None)),
+            "sampler": _part(Sampler, content.get("sampler", {}), "sampler"),
+            "pruner": None if pruner is None else _part(Pruner, pruner, "pruner"),
         }
     )
-    if not search.study or not set(search.study) <= set(_OF_A_FOLDER):
+    if not re.fullmatch(r"[A-Za-z0-9.,+_-]+", search.study):
         raise UsageError(f"study becomes a folder's name: letters, digits and . , + - _ only, got {search.study!r}.")
-    integer("search", "n_trials", search.n_trials, at_least=1)
-    integer("search", "max_failures", search.max_failures, at_least=1)
     metrics = [objective.metric for objective in search.objectives]
     if len(set(metrics)) < len(metrics):
         raise UsageError(f"objectives: {', '.join(metrics)} name a metric twice.")
@@ -192,12 +200,16 @@ def _search(content: dict[str, Any], overrides: Sequence[str]) -> Search:
     return search
 
 
+def _part(kind: type[_Part], node: Any, place: str) -> _Part:
+    """A part of the search from its mapping, whose names, types and ranges are checked."""
+    check_mapping(node, place)
+    check_call(kind, node, place)
+    return kind(**node)
+
+
 def _parameter(path: Any, node: Any) -> Parameter:
     place = f"parameters.{path}"
-    check_mapping(node, place)
-    check_call(Parameter, node, place)
-    made = Parameter(**node)
-    choice(place, "type", made.type, TYPES)
+    made = _part(Parameter, node, place)
     numbers = [key for key in ("low", "high", "log", "step") if key in node]
     if made.type == "categorical":
         if numbers:
@@ -237,33 +249,9 @@ def _check_range(place: str, made: Parameter) -> None:
 
 def _objective(index: int, node: Any) -> Objective:
     place = f"objectives[{index}]"
-    check_mapping(node, place)
-    check_call(Objective, node, place)
-    choice(place, "direction", node["direction"], DIRECTIONS)
-    mode = node["direction"].removesuffix("imize")
-    check_direction(f"{place}.metric", node["metric"], f"{place}.direction", mode, suffix="imize")
-    return Objective(**node)
-
-
-def _sampler(node: Any) -> Sampler:
-    check_mapping(node, "sampler")
-    check_call(Sampler, node, "sampler")
-    made = Sampler(**node)
-    choice("sampler", "type", made.type, ("tpe", "random"))
-    integer("sampler", "seed", made.seed, at_least=0)
-    integer("sampler", "n_startup_trials", made.n_startup_trials, at_least=1)
-    return made
-
-
-def _pruner(node: Any) -> Pruner | None:
-    if node is None:
-        return None
-    check_mapping(node, "pruner")
-    check_call(Pruner, node, "pruner")
-    made = Pruner(**node)
-    choice("pruner", "type", made.type, ("median",))
-    for key, least in (("n_startup_trials", 1), ("n_warmup_steps", 0), ("interval_steps", 1)):
-        integer("pruner", key, getattr(made, key), at_least=least)
+    made = _part(Objective, node, place)
+    mode = made.direction.removesuffix("imize")
+    check_direction(f"{place}.metric", made.metric, f"{place}.direction", mode, suffix="imize")
     return made
 
 

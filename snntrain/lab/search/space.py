@@ -47,11 +47,7 @@ def as_overrides(values: Mapping[str, Value]) -> list[str]:
 
 
 def try_ends(search: Search) -> dict[str, Any]:
-    """Compose and check a config for both ends, or every choice, of each parameter.
-
-    Returns: the resolved config with the first end of each.
-    Raises: UsageError naming the parameter that does not fit.
-    """
+    """Check a config for both ends, or every choice, of each parameter; returns that of the first ends."""
     first = {path: parameter.ends()[0] for path, parameter in search.parameters.items()}
     config = _checked([*search.overrides, *as_overrides(first)], "the runs of this search")
     for path, parameter in search.parameters.items():
@@ -89,10 +85,7 @@ def _refuse_other_monitor(search: Search, config: Mapping[str, Any]) -> None:
 
 
 def rehearse(search: Search) -> None:
-    """Run two batches in a temporary folder, to see whether the runs have the metrics of the objectives.
-
-    Raises: UsageError naming a metric that they do not have, or why the run failed.
-    """
+    """Run two batches in a temporary folder, to see whether the runs have the metrics of the objectives."""
     from snntrain.run.front import describe
     from snntrain.run.run import run
 

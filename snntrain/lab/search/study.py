@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.error import UsageError
-from snntrain.lab.search.settings import Sampler, Search
+from snntrain.lab.search.settings import Pruner, Sampler, Search
 from snntrain.randomness import derived_seed
 from snntrain.run.differences import RESUMABLE, differences
 
@@ -23,10 +24,6 @@ class SeededByNumber(BaseSampler):
 
     So no two workers draw the same values, and a study that one worker stops and continues gets the trials that it
     would have got without the stop.
-
-    Args:
-        make: seed → sampler.
-        seed: of the study.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
@@ -56,23 +53,25 @@ def has_trials(search: Search, storage: Any) -> bool:
 
 
 def open_study(search: Search, storage: Any, config: Mapping[str, Any]) -> optuna.Study:
-    """Open the study of a search, or make it if there is none.
+    """Open the study of a search, or make it if there is none; one that searched something else is refused.
 
     Args:
-        storage: from open_storage.
         config: resolved, with the first end of every parameter.
-
-    Raises: UsageError if its study searched something else.
     """
     study = optuna.create_study(
         storage=storage,
         sampler=SeededByNumber(_sampler_of(search.sampler), search.sampler.seed),
-        pruner=_pruner_of(search),
+        pruner=_pruner_of(search.pruner),
         study_name=search.study,
         directions=[objective.direction for objective in search.objectives],
         load_if_exists=True,
     )
-    content = json.loads(json.dumps(_content(search, config)))
+    content = {
+        "parameters": {path: asdict(parameter) for path, parameter in search.parameters.items()},
+        "objectives": [asdict(objective) for objective in search.objectives],
+        "config": dict(config),
+    }
+    content = json.loads(json.dumps(content))  # as the storage gives it back
     if not study.get_trials(deepcopy=False):
         study.set_user_attr("content", content)
     elif "content" not in study.user_attrs:
@@ -82,34 +81,17 @@ def open_study(search: Search, storage: Any, config: Mapping[str, Any]) -> optun
 
 
 def _sampler_of(settings: Sampler) -> Callable[[int], BaseSampler]:
+    """Seed → sampler."""
     if settings.type == "random":
-        return lambda seed: RandomSampler(seed=seed)
-    return lambda seed: TPESampler(
-        seed=seed,
-        n_startup_trials=settings.n_startup_trials,
-        multivariate=settings.multivariate,
-        constant_liar=settings.constant_liar,
-    )
+        return RandomSampler
+    arguments = {key: value for key, value in asdict(settings).items() if key not in ("type", "seed")}
+    return lambda seed: TPESampler(seed=seed, **arguments)
 
 
-def _pruner_of(search: Search) -> optuna.pruners.BasePruner:
-    pruner = search.pruner
-    if pruner is None:
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(
-        n_startup_trials=pruner.n_startup_trials,
-        n_warmup_steps=pruner.n_warmup_steps,
-        interval_steps=pruner.interval_steps,
-    )
-
-
-def _content(search: Search, config: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = {path: asdict(parameter) for path, parameter in search.parameters.items()}
-    return {
-        "parameters": parameters,
-        "objectives": [asdict(objective) for objective in search.objectives],
-        "config": dict(config),
-    }
+def _pruner_of(settings: Pruner | None) -> BasePruner:
+    if settings is None:
+        return NopPruner()
+    return MedianPruner(**{key: value for key, value in asdict(settings).items() if key != "type"})
 
 
 def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, Any]) -> None:
@@ -129,14 +111,6 @@ def _refuse_differences(search: Search, study: optuna.Study, content: dict[str, 
             f"study={search.study} searched something else: {'; '.join(map(str, found))}. "
             "Search the same again, or choose another name: study=…"
         )
-
-
-def counted(study: optuna.Study) -> dict[str, int]:
-    """How many trials there are of each outcome, without surplus ones, which never began."""
-    counts = {state.name.lower(): 0 for state in TrialState}
-    for trial in trials_of(study):
-        counts[trial.state.name.lower()] += 1
-    return counts
 
 
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:

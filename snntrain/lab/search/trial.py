@@ -54,13 +54,7 @@ def run_folder(folder: Path, number: int) -> RunFolder:
 
 
 def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: Path) -> Outcome:
-    """Run a claimed trial and report its outcome to the study.
-
-    Args:
-        folder: of the study.
-
-    Raises: Interrupted after the outcome was reported.
-    """
+    """Run a claimed trial in the study's folder and report its outcome, also that of an interruption, to the study."""
     place = run_folder(folder, trial.number)
     began, values, interruption = time.perf_counter(), [], None
     try:
@@ -147,15 +141,10 @@ def _report(
 
 
 def settle_orphan(search: Search, study: optuna.Study, orphan: FrozenTrial, folder: Path) -> str:
-    """Report the outcome of a trial whose worker died.
+    """Report the outcome of a trial whose worker died; returns it in words, '' if another worker was faster.
 
     A worker can die after its run has ended and before it reports so. Such a trial counts, with the results in its run
-    folder. Any other one failed, and its place becomes free.
-
-    Args:
-        folder: of the study; the run folder lies in it if the worker ran on this machine.
-
-    Returns: the outcome in words; '' if another worker was faster.
+    folder, if the worker ran on this machine. Any other one failed, and its place becomes free.
     """
     place = run_folder(folder, orphan.number)
     left = place.usable_outcome() if orphan.user_attrs.get("folder") == place.path.name else {}

@@ -28,8 +28,6 @@ def work(search: Search, study: optuna.Study, folder: Path, say: Callable[[str],
         folder: of the study.
         say: prints a line, called for each trial.
         parent: process that started this one; when it is gone, no further trial begins.
-
-    Raises: Interrupted; TooManyFailures.
     """
     reports, failures = _Reports(search, study, folder), 0
     try:

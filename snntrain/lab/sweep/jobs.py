@@ -83,10 +83,7 @@ def write_sweep(folder: Path, overrides: Sequence[str], jobs: Sequence[Job], mon
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
-    """The content of sweep.json.
-
-    Raises: FileNotFoundError if it is missing; DamagedFile naming it.
-    """
+    """The content of sweep.json. Raises: FileNotFoundError if it is missing; DamagedFile naming it."""
     path = folder / SWEEP
     content = read_json(path)
     with damage(path):
@@ -101,10 +98,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """The jobs of a sweep with their states, from its folder alone; killed jobs and damaged records have a row too.
-
-    Raises: as read_sweep.
-    """
+    """The jobs of a sweep with their states, from its folder alone; killed jobs and damaged records have a row too."""
     return [_read_job(folder, job["number"], job["overrides"]) for job in read_sweep(folder)["jobs"]]
 
 
@@ -137,7 +131,7 @@ def _read_job(folder: Path, number: int, overrides: list[str]) -> Job:
 
 
 def _fill(job: Job, content: dict[str, Any]) -> None:
-    """Fill in what a record says. Raises: what damage does to its reader."""
+    """Fill in what a record says."""
     status, error = content["status"], content["error"]
     metrics = {str(name): float(value) for name, value in content["metrics"].items()}
     seconds, folder, process = content["seconds"], content["folder"], content["process"]

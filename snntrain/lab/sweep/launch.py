@@ -29,10 +29,7 @@ _held: list[filelock.BaseFileLock] = []  # the lock of this process's GPU, held 
 
 
 def check_launchers(overrides: Sequence[str]) -> None:
-    """Refuse a launcher whose package is not installed, or a sweep over launchers.
-
-    Raises: UsageError with the pip command.
-    """
+    """Refuse a launcher whose package is not installed, with the pip command, or a sweep over launchers."""
     for override in overrides:
         key, _, choice = override.lstrip("+").partition("=")
         if key != "launch":
@@ -64,16 +61,10 @@ def announce_gpus() -> None:
 
 
 def take_gpu(config: DictConfig, folder: Path) -> str | None:
-    """Let this process see only one GPU: the first that no other process of the sweep uses.
+    """Let this process see only one GPU, whose name is returned: the first that no other process of the sweep uses.
 
     With more processes than GPUs, some share one. On the CPU, outside joblib's processes, and for a run on several
-    devices there is nothing to choose, and nothing happens.
-
-    Args:
-        config: of the job.
-        folder: of the sweep; the locks lie in it.
-
-    Returns: the GPU's name in CUDA_VISIBLE_DEVICES, None if none was chosen.
+    devices there is nothing to choose, and nothing happens. The locks lie in the sweep's folder.
     """
     gpus = [gpu for gpu in os.environ.get(_GPUS_VARIABLE, "").split(",") if gpu]
     may_use_gpu = config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto")

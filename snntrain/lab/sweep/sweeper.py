@@ -1,7 +1,7 @@
 """Hydra's basic sweeper with a folder for every sweep, records of its jobs, and resuming after a stop."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -205,20 +205,12 @@ def _choose_folder(config: DictConfig) -> Path:
 
 
 def _take_earlier(folder: Path, is_named: bool) -> None:
-    """Take the folder of an earlier sweep in order to continue it.
-
-    Raises: UsageError if a living process owns it or, unless the user named it, one that may live elsewhere.
-    """
+    """Take the folder of an earlier sweep in order to continue it, unless a process owns it that may be alive."""
     sweep = SweepFolder(folder)
     earlier = sweep.owner
     holder = sweep.take_over(is_named=is_named)
-    if holder is not None and is_alive(holder):
-        raise UsageError(f"sweep.resume=true: {folder} is still being run by {named(holder)}.")
     if holder is not None:
-        raise UsageError(
-            f"sweep.resume=true: {folder} belongs to {named(holder)}, and it cannot be seen from here whether that "
-            f"still runs. If it does not, name the sweep: hydra.sweep.dir={folder}."
-        )
+        raise _still_running(holder, f"{folder} is run by {named(holder)}", folder)
     if earlier is not None and is_alive(earlier) is None:
         console.print(f"{folder} is taken over from {named(earlier)}.", soft_wrap=True)
 
@@ -227,17 +219,22 @@ def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
     """Refuse to start a job again that is still running, though its sweep was killed."""
     if job.status != "running":
         return
-    where = f"job {job.number} runs as {named(job.process)}"
-    if is_alive(job.process):
-        raise UsageError(f"sweep.resume=true: {where}. Wait for it, or stop it first.")
-    if not is_named:
-        raise UsageError(
-            f"sweep.resume=true: {where}, and it cannot be seen from here whether that still runs. If it does not, "
-            f"name the sweep: hydra.sweep.dir={folder}."
-        )
+    where = f"job {job.number} is run by {named(job.process)}"
+    if is_alive(job.process) or not is_named:
+        raise _still_running(job.process, where, folder)
     console.print(
         f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
         soft_wrap=True,
+    )
+
+
+def _still_running(process: Mapping[str, Any] | None, where: str, folder: Path) -> UsageError:
+    """The error for a process that is alive, or of which that cannot be known and whose sweep the user did not name."""
+    if is_alive(process):
+        return UsageError(f"sweep.resume=true: {where}. Wait for it, or stop it first.")
+    return UsageError(
+        f"sweep.resume=true: {where}, and it cannot be seen from here whether that still runs. If it does not, name "
+        f"the sweep: hydra.sweep.dir={folder}."
     )
 
 

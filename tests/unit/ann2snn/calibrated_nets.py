@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from watched_nets import outputs_of
 
 from snntrain.ann2snn import SpikingNet, prepare, rectifiers, to_spiking
 from snntrain.ann2snn.method import make_method
@@ -51,16 +52,7 @@ def converted(net: nn.Module, x: Tensor = X, T: int = 4, method: str = "channel_
 
 def responses(gm: nn.Module, snn: SpikingNet, x: Tensor, T: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Name → output of the ANN's activation, mean output of the neurons."""
-    analog: dict[str, Tensor] = {}
-    spiking: dict[str, Tensor] = {}
-    handles = [
-        module.register_forward_hook(lambda m, i, y, name=name, into=into: into.__setitem__(name, y.float()))
-        for modules, into in ((rectifiers(gm), analog), (snn.neurons, spiking))
-        for name, module in modules.items()
-    ]
-    with torch.no_grad():
+    with torch.no_grad(), outputs_of(rectifiers(gm)) as analog, outputs_of(snn.neurons) as spiking:
         gm(x)
         snn.predict(x, T)
-    for handle in handles:
-        handle.remove()
-    return {name: (analog[name], spiking[name].unflatten(0, (T, -1)).mean(0)) for name in analog}
+    return {name: (y.float(), spiking[name][-1].float().unflatten(0, (T, -1)).mean(0)) for name, (y,) in analog.items()}

@@ -1,11 +1,11 @@
 """Conversion with the largest activations as thresholds, and the error that remains: what several test files need."""
 
-import hashlib
 import warnings
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
+from watched_nets import outputs_of
 
 from snntrain.ann2snn.converted import ConversionWarning, SpikingNet, to_spiking
 from snntrain.ann2snn.graph import prepare, rectifiers
@@ -13,16 +13,9 @@ from snntrain.ann2snn.graph import prepare, rectifiers
 
 def largest_activations(gm: nn.Module, x: Tensor) -> dict[str, float]:
     """Name → maximum of the output of every Rectifier."""
-    largest: dict[str, float] = {}
-    hooks = [
-        module.register_forward_hook(lambda m, i, out, name=name: largest.__setitem__(name, out.max().item()))
-        for name, module in rectifiers(gm).items()
-    ]
-    with torch.no_grad():
+    with torch.no_grad(), outputs_of(rectifiers(gm)) as seen:
         gm(x)
-    for hook in hooks:
-        hook.remove()
-    return largest
+    return {name: y.max().item() for name, (y,) in seen.items()}
 
 
 def convert_by_maximum(ann: nn.Module, x: Tensor, v_init: float = 0.5) -> SpikingNet:
@@ -49,19 +42,6 @@ def error(found: Tensor, wanted: Tensor) -> float:
     """‖found − wanted‖ / ‖wanted‖."""
     found, wanted = found.detach().double(), wanted.detach().double()
     return float((found - wanted).norm() / wanted.norm())
-
-
-def fingerprint(net: nn.Module) -> str:
-    """A hash of all parameters, buffers and training flags."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict(keep_vars=True).items():
-        digest.update(f"{name}{value.dtype}{value.requires_grad}{value.grad}".encode())
-        digest.update(
-            value.detach().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else str(value).encode()
-        )
-    for name, module in net.named_modules():
-        digest.update(f"{name}{type(module).__name__}{module.training}".encode())
-    return digest.hexdigest()
 
 
 def settled(net: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:

@@ -116,7 +116,7 @@ def test_a_wrong_command_line_says_what_is_wrong(runs, tmp_path, monkeypatch):
         bench(monkeypatch, ann, "methods=chanel_mse", f"output={tmp_path}")
     with pytest.raises(SystemExit, match="does not exist"):
         bench(monkeypatch, f"run={tmp_path}", f"output={tmp_path}")
-    monkeypatch.setattr(ann2snn_peers, "installed", lambda package: "0.0.0.0.14")
+    monkeypatch.setattr(ann2snn_peers, "version_of", lambda package: "0.0.0.0.14")
     with pytest.raises(UsageError, match=r"sj_ltb cannot be run.*2\.0"):
         ann2snn_peers.chosen_contenders("sj_ltb")
     assert not any(one.is_peer for one in ann2snn_peers.chosen_contenders(None).values())

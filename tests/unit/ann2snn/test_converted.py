@@ -1,7 +1,6 @@
 """Converted nets as modules: sequences, single steps, prediction, saving; and what becomes of odd thresholds."""
 
 import copy
-import io
 from types import SimpleNamespace
 
 import pytest
@@ -99,10 +98,8 @@ def test_saved_nets_predict_the_same(tmp_path):
     fresh = to_spiking(prepare(net, X))
     assert not torch.allclose(fresh.predict(X, 12), wanted, atol=1e-2)
     fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    file = io.BytesIO()
-    torch.save(snn, file)
-    file.seek(0)
-    for other in (fresh, torch.load(file, weights_only=False), copy.deepcopy(snn)):
+    torch.save(snn, tmp_path / "net.pt")
+    for other in (fresh, torch.load(tmp_path / "net.pt", weights_only=False), copy.deepcopy(snn)):
         assert torch.equal(other.predict(X, 12), wanted)
 
 

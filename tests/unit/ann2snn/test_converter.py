@@ -6,9 +6,10 @@ import importlib.metadata
 import numpy as np
 import pytest
 import torch
-from small_conversion import error, fingerprint, in_evaluation, settled
+from small_conversion import error, in_evaluation, settled
 from torch import fx, nn
 from torch.nn import functional as F
+from watched_nets import fingerprint
 
 from snntrain.ann2snn.converted import ConversionWarning
 from snntrain.ann2snn.converter import Converter

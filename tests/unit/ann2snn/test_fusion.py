@@ -29,7 +29,7 @@ def checked(*layers: nn.Module, x: torch.Tensor = X) -> list[str]:
     return kinds(gm)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(
     groups=st.sampled_from([1, 2, 4]), bias=st.booleans(), affine=st.booleans(), stride=st.integers(1, 2),
     dilation=st.integers(1, 2), eps=st.sampled_from([1e-5, 0.1]),

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_conversion import convert_by_maximum, error, fingerprint, in_evaluation, settled
+from small_conversion import convert_by_maximum, error, in_evaluation, settled
 from torch import nn
 from torch.nn import functional as F
+from watched_nets import fingerprint
 
 from snntrain import layer
 from snntrain.ann2snn.graph import ConversionError
@@ -186,7 +187,7 @@ def check(drawn: tuple) -> str:
 OPTIONS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
 
 
-@settings(max_examples=25, **OPTIONS)
+@settings(max_examples=12, **OPTIONS)
 @given(nets)
 def test_random_nets(drawn):
     check(drawn)

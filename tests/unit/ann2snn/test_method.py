@@ -71,7 +71,7 @@ def test_every_activation_of_a_net_has_its_own_setting():
         assert found["1"].theta == net[:2](x).max() and found["3"].theta == net(x).max()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     shape=st.sampled_from([(5, 2), (40, 3), (9, 2, 4), (6, 3, 5, 5)]),
     percentage=st.sampled_from([1.0, 50.0, 75.0, 90.0, 99.0, 99.9, 100.0]),
@@ -108,7 +108,7 @@ def rate_error(z: Tensor, theta: float, T: int) -> float:
     return (rate - z.clamp_min(0)).square().mean().sqrt().item()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     shape=st.sampled_from([(60, 2), (12, 3, 3, 3)]),
     T=st.integers(1, 32),

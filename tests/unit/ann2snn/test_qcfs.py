@@ -1,12 +1,15 @@
 """QCFS: the function and its gradients as in the paper, the neurons that follow from it, and fine-tuning."""
 
+import copy
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_conversion import fingerprint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
+from watched_nets import fingerprint, outputs_of
 
 from snntrain.ann2snn.convert import convert
 from snntrain.ann2snn.converted import to_spiking
@@ -27,6 +30,14 @@ def two_moons(n: int = 512) -> tuple[Tensor, Tensor]:
 
 
 def trained() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """A net of one's own, and the data that it was trained on."""
+    net, data = _trained()
+    torch.manual_seed(0)
+    return copy.deepcopy(net), data
+
+
+@functools.cache
+def _trained() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 24), nn.ReLU(), nn.Linear(24, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 2))
     x, y = two_moons()
@@ -60,7 +71,7 @@ def test_the_levels_and_the_gradients_of_the_paper():
         assert dz[index].item() == (1 if inside else 0) and dz.count_nonzero() == inside
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(levels=st.integers(1, 16), scale=st.floats(0.01, 50), z=st.lists(st.floats(-100, 100), min_size=1, max_size=8))
 def test_the_formula_with_one_scale_and_with_one_per_channel(levels, scale, z):
     z = torch.tensor(z, dtype=torch.double)
@@ -115,15 +126,11 @@ def test_for_t_equal_to_l_the_first_neurons_give_the_same_and_the_net_nearly_so(
     replace_by_qcfs(gm, {name: torch.full((24,), 3.0) for name in rectifiers(gm)}, 8)
     snn = to_spiking(gm, qcfs_settings(gm))
     set_backend(snn, "torch")
-    outputs: dict[str, list[Tensor]] = {}
-    for owner in (rectifiers(gm), snn.neurons):
-        for name, module in owner.items():
-            module.register_forward_hook(lambda m, i, y, name=name: outputs.setdefault(name, []).append(y))
-    x = torch.cat([a for a, _ in data])
-    with torch.no_grad():
+    x, first = torch.cat([a for a, _ in data]), next(iter(rectifiers(gm)))
+    with torch.no_grad(), outputs_of({"ann": rectifiers(gm)[first], "snn": snn.neurons[first]}) as outputs:
         wanted = gm(x)
         found = snn.predict(x, 8)
-    analog, spiking = next(iter(outputs.values()))
+    (analog,), (spiking,) = outputs["ann"], outputs["snn"]
     torch.testing.assert_close(spiking.unflatten(0, (8, -1)).mean(0), analog)
     assert (found - wanted).norm() < 0.25 * wanted.norm()
 

@@ -55,29 +55,18 @@ def test_lists_of_a_group_are_combined_in_order():
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "group": ("modle=csnn", ["modle is not a config group or key", "Did you mean model?", "neuron"]),
     "added group": ("+modle=csnn", ["modle", "Did you mean model?"]),
     "removed group": ("~loger", ["loger", "Did you mean logger?"]),
-    "choice": ("neuron=lfi", ["neuron=lfi", "'lfi' is not a choice", "Did you mean lif?", "plif, "]),
     "choice in capitals": ("neuron=LIF", ["Did you mean lif?"]),
     "choice in quotes": ("neuron='lfi'", ["Did you mean lif?"]),
     "choice that is a number": ("neuron=3", ["'3' is not a choice of the group neuron"]),
     "choice that is nothing": ("neuron=null", ["'null' is not a choice of the group neuron"]),
     "choice that is a mapping": ("neuron={name: LIFNode}", ["neuron is a group", "neuron.name=LIFNode"]),
-    "choice in a list": ("callbacks=[default,earlystopping]", ["'earlystopping'", "Did you mean early_stopping?"]),
-    "choice in a sweep": ("neuron=lif,plfi", ["'plfi'", "Did you mean plif?"]),
     "choice in a sweep by function": ("neuron=choice(lif,plfi)", ["'plfi'", "Did you mean plif?"]),
     "choice in a sweep of lists": ("callbacks=[default],[defalt]", ["'defalt'", "Did you mean default?"]),
     "pattern without match": ("neuron=glob(x*)", ["'x*' is not a choice of the group neuron"]),
-    "nested group": ("optim/schedul=step", ["optim/schedul is not a config group", "Did you mean optim/schedule?"]),
     "nested choice": ("optim/schedule=cosin", ["Did you mean cosine?"]),
-    "group with a dot": ("optim.schedule=step", ["write optim/schedule=<one of cosine, none, step>"]),
-    "key": ("sed=3", ["sed is not a config group or key", "Did you mean seed?"]),
-    "key with a plus": ("+sed=3", ["Did you mean seed?"]),
-    "no override": ("neuron", ["'neuron' is not an override", "key=value"]),
     "no key": ("=3", ["=3 is not a config group or key"]),
-    "open bracket": ("neuron.tau=[1", ["'neuron.tau=[1' is not an override", "quote"]),
-    "type": ("T=many", ["T", "many", "Integer"]),
     "type of a list": ("plugins=os", ["plugins", "list"]),
     "type of a section": ("paths=x", ["paths"]),
     "range among values": ("seed=range(1,3),7", ["range(…) and the like cannot stand among other values"]),
@@ -145,12 +134,16 @@ def test_only_plain_nested_keys_may_be_new(given, passed_on):
     assert allow_new_nested_keys([given]) == [passed_on]
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 3)) | st.booleans() | st.sampled_from(["a", "b c"]))
-def test_a_new_nested_key_holds_what_was_written(value):
-    text = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
-    kept = compose([f"neuron.extra={text}"]).neuron.extra
-    assert kept == value and type(kept) is type(value)
+NUMBERS = st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 3))
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(NUMBERS | st.booleans() | st.sampled_from(["a", "b c"]), min_size=10, max_size=10))
+def test_a_new_nested_key_holds_what_was_written(values):
+    quoted = (f"'{v}'" if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else repr(v) for v in values)
+    neuron = compose([f"neuron.extra_{place}={text}" for place, text in enumerate(quoted)]).neuron
+    kept = [neuron[f"extra_{place}"] for place in range(len(values))]
+    assert kept == values and list(map(type, kept)) == list(map(type, values))
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

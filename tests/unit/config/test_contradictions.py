@@ -2,8 +2,8 @@
 
 import pytest
 import yaml
+from checked import checked, composed
 
-from snntrain.config import compose
 from snntrain.config.check import check
 from snntrain.config.contradictions import check_together
 from snntrain.config.monitor import direction
@@ -57,7 +57,7 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("overrides", CONTRADICTIONS)
 def test_settings_that_exclude_each_other_are_refused_by_both_names(overrides):
     schedule = overrides.removeprefix("optim.schedule=")
-    config = compose([] if schedule != overrides else overrides.split())
+    config = composed(*([] if schedule != overrides else overrides.split()))
     if schedule != overrides:
         config.optim.schedule = yaml.safe_load(schedule)
     with pytest.raises(UsageError) as error:
@@ -75,7 +75,7 @@ def test_settings_that_exclude_each_other_are_refused_by_both_names(overrides):
     ],
 )
 def test_the_direction_follows_from_the_metric_and_stands_in_the_checked_config(overrides, mode):
-    config = check(compose(overrides.split()))
+    config = checked(*overrides.split())
     assert config["monitor"]["mode"] == mode
     assert {c["mode"] for c in config["callbacks"].values() if "mode" in c} == {mode}
 
@@ -118,7 +118,7 @@ def test_a_class_that_lacks_what_a_run_needs_is_refused_by_what_is_missing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     keep = "num_classes: 10, sample_shape: [1, 8, 8]" if group == "data" else ""
-    config = compose([f"plugins=[{name}]"])
+    config = composed(f"plugins=[{name}]")
     config[group] = {"_target_": f"{name}.Plain", **({"num_classes": 10, "sample_shape": [1, 8, 8]} if keep else {})}
     with pytest.raises(UsageError, match=rf"{group}\._target_: Plain .*{missing}"):
         check(config)
@@ -127,7 +127,7 @@ def test_a_class_that_lacks_what_a_run_needs_is_refused_by_what_is_missing(
 def test_a_function_that_makes_a_schedule_or_the_data_is_no_contradiction(tmp_path, monkeypatch):
     (tmp_path / "their_makers.py").write_text("def schedule(optimizer): ...\ndef data(): ...\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    config = check(compose([]))
+    config = checked()
     for settings, name in ((config["optim"]["schedule"], "schedule"), (config["data"], "data")):
         settings["_target_"] = f"their_makers.{name}"
     check_together(config)

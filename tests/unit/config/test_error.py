@@ -10,6 +10,7 @@ from snntrain.error import UsageError
 def said(error: BaseException, prefix: str = "neuron") -> str:
     with pytest.raises(UsageError) as raised, refusing(prefix):
         raise error
+    assert raised.value.__cause__ is error  # for the traceback
     return str(raised.value)
 
 
@@ -18,17 +19,17 @@ def test_what_a_constructor_says_is_passed_on_with_its_place(kind):
     assert said(kind("LIFNode: tau must be > 1.")) == "neuron: LIFNode: tau must be > 1."
 
 
-def test_the_place_is_not_named_twice():
-    assert said(ValueError("neuron: tau is wrong.")) == "neuron: tau is wrong."
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (["neuron: tau is wrong."], "neuron: tau is wrong."),  # the place is not named twice
+        (["Error(s):\n\tMissing key(s): a\n"], "neuron: Error(s): Missing key(s): a"),
+        ([], "neuron: ValueError"),
+    ],
+)
+def test_an_error_becomes_one_line_that_names_its_place_once(text, message):
+    assert said(ValueError(*text)) == message
     assert said(ValueError("tau is wrong."), prefix="") == "tau is wrong."
-
-
-def test_an_error_of_many_lines_becomes_one_line():
-    assert said(RuntimeError("Error(s):\n\tMissing key(s): a\n")) == "neuron: Error(s): Missing key(s): a"
-
-
-def test_an_error_without_words_is_named():
-    assert said(ValueError()) == "neuron: ValueError"
 
 
 def test_an_error_of_usage_passes_unchanged():
@@ -52,10 +53,3 @@ def test_behind_hydras_wrapping_the_constructors_own_words_are_found():
 def test_errors_of_the_program_itself_are_left_alone(error):
     with pytest.raises(type(error)), refusing("neuron"):
         raise error
-
-
-def test_the_original_error_is_kept_for_the_traceback():
-    original = ValueError("x")
-    with pytest.raises(UsageError) as raised, refusing():
-        raise original
-    assert raised.value.__cause__ is original

@@ -3,38 +3,26 @@
 import lightning.pytorch as pl
 import pytest
 import torch
-from refused import message_of
+from checked import checked, refusal
 from torchvision.transforms import v2
 
-from snntrain.config import compose
-from snntrain.config.check import check
 from snntrain.config.ranges import check_finite
 from snntrain.error import UsageError
 from snntrain.ranges import RANGES, check_ranges
-
-
-def refusal(*overrides: str) -> str:
-    return message_of(UsageError, lambda: check(compose(overrides)))
-
 
 # overrides → how the message begins
 REFUSED = {
     "optim.lr=inf": "optim.lr must be a finite number, got inf",
     "optim.lr=null": "optim.lr must be a finite number ≥ 0, got null",
-    "optim.lr=fast": "optim.lr must be a finite number ≥ 0, got 'fast'",
     "optim.lr=true": "optim.lr must be a finite number ≥ 0, got true",
     "optim.betas=[0.9,true]": "optim.betas[1] must be a finite number ≥ 0 and < 1, got true",
     "optim.eps=0": "optim.eps must be a finite number > 0",
     "optim=sgd optim.momentum=-0.5": "optim.momentum must be a finite number ≥ 0",
-    "optim.weight_decay=inf": "optim.weight_decay must be a finite number",
     "optim.schedule.T_max=0": "optim.schedule.T_max must be an integer ≥ 1, got 0",
-    "optim.schedule.eta_min=nan": "optim.schedule.eta_min must be a finite number, got nan",
     "optim/schedule=step optim.schedule.step_size=0": "optim.schedule.step_size must be an integer ≥ 1",
     "trainer.max_epochs=x": "trainer.max_epochs must be an integer ≥ 1, got 'x'",
-    "trainer.max_epochs=nan": "trainer.max_epochs must be a finite number",
     "trainer.max_epochs=0": "trainer.max_epochs must be an integer ≥ 1",
     "trainer.max_time=-1": "trainer.max_time must be a time days:hours:minutes:seconds",
-    "trainer.max_time=soon": "trainer.max_time must be a time",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches must be an integer ≥ 1",
     "trainer.gradient_clip_val=0": "trainer.gradient_clip_val must be a finite number > 0 or null",
     "trainer.gradient_clip_algorithm=x": "trainer.gradient_clip_algorithm must be norm or value or null",
@@ -47,10 +35,7 @@ REFUSED = {
     "callbacks.best_checkpoint.mode=best": "callbacks.best_checkpoint.mode must be min or max",
     "data.batch_size=100000000000000000000": "data.batch_size must be an integer below 2^63",
     "neuron.v_threshold=1e400": "neuron.v_threshold must be a finite number, got inf",
-    "surrogate.alpha=inf": "surrogate.alpha must be a finite number",
-    "neuron.tau=0.5": "neuron.tau must be a finite number > 1",
     "model.features=0": "model.layers[9].out_features must be an integer ≥ 1",
-    "model.channels=-1": "model.layers[0].out_channels must be an integer ≥ 1",
     "T=1000000000 neuron=psn": "neuron: a tensor of shape [1000000000, 1000000000] would take 4 EB",
 }
 
@@ -76,7 +61,7 @@ def test_a_number_out_of_its_range_is_refused_by_its_key(overrides):
     ],
 )
 def test_what_the_libraries_document_passes(overrides):
-    check(compose(overrides.split()))
+    checked(*overrides.split())
 
 
 def test_a_subclass_has_the_ranges_of_its_base():

@@ -4,15 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from refused import message_of
+from checked import checked, refusal
+from hydra.utils import instantiate
 
-from snntrain.config import compose
-from snntrain.config.check import check, check_resolved
+from snntrain.config.check import check_resolved
 from snntrain.error import UsageError
-
-
-def refusal(*overrides: str) -> str:
-    return message_of(UsageError, lambda: check(compose(overrides)))
 
 
 class Payload:
@@ -81,19 +77,13 @@ def test_a_target_where_nothing_is_built_from_one_is_refused(override):
 
 
 def test_a_placeholder_left_in_a_resolved_config_is_refused(tmp_path):
-    """Hydra would resolve it once more when it builds, behind the check."""
+    """Hydra would resolve it once more when it builds, behind the check, as the last lines show."""
     ran = tmp_path / "ran"
     hidden = f"${{oc.create:{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{ran}]}}}}}}"
-    config = check(compose())
+    config = checked()
     config["trainer"]["profiler"] = hidden
     with pytest.raises(UsageError, match=r"trainer\.profiler holds"):
         check_resolved(config)
     assert not ran.exists()
-
-
-def test_such_a_placeholder_would_run():
-    """What the test before is for: without the check Hydra builds what the text describes."""
-    from hydra.utils import instantiate
-
     built = instantiate({"_target_": "builtins.dict", "x": "${oc.create:{_target_: builtins.list}}"})
     assert built == {"x": []}

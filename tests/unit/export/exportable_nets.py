@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from seeded_inputs import spikes
 from torch import Tensor, nn
+from watched_nets import outputs_of
 
 from snntrain import functional, layer, neuron
 from snntrain.lava_exchange import BlockContainer, CubaLIFNode, SumPool2d
@@ -14,15 +15,11 @@ Rng = np.random.Generator
 
 
 def sequence(*parts: nn.Module) -> nn.Sequential:
-    """A net in evaluation and step mode 'm'."""
+    """A net in evaluation and step mode 'm', for which no kernels have to be compiled."""
     net = nn.Sequential(*parts).eval()
     functional.set_step_mode(net, "m")
+    functional.set_backend(net, "torch")
     return net
-
-
-def fingerprint(net: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers."""
-    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 PICTURES = spikes(4, 2, 2, 8, 8)
@@ -54,8 +51,7 @@ def random_case(seed: int) -> Case:
         features = shape[0]
     for _ in range(int(rng.integers(1, 3))):
         features = _add_dense(rng, parts, features, is_recurrent)
-    net = nn.Sequential(*parts)
-    functional.set_step_mode(net, "m")
+    net = sequence(*parts).train()
     high = int(rng.choice([1, 1, 1, 3, 15]))
     x = rng.integers(0, high + 1, (T, N, *shape)) * (rng.random((T, N, *shape)) < 0.5)
     return Case(net, torch.from_numpy(x).float())
@@ -135,16 +131,10 @@ def pairs(rng: Rng, low: int, high: int) -> tuple[int, int]:
 def spikes_of(net: nn.Module, x: Tensor) -> list[Tensor]:
     """What every layer of neurons puts out, in order, and at the end the output of the net."""
     kinds = (neuron.IFNode, neuron.FloatCubaLIFNode, CubaLIFNode, layer.ElementWiseRecurrentContainer)
-    inner = {id(part) for module in net.modules() if isinstance(module, kinds) for part in list(module.modules())[1:]}
-    found: list[Tensor] = []
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
-        for module in net.modules()
-        if isinstance(module, kinds) and id(module) not in inner
-    ]
+    layers = {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
+    inner = {name for name in layers for other in layers if name.startswith(f"{other}.")}
     functional.reset_net(net)
-    net(x)
+    with outputs_of({name: module for name, module in layers.items() if name not in inner}) as seen:
+        net(x)
     functional.reset_net(net)
-    for hook in hooks:
-        hook.remove()
-    return found
+    return [output for outputs in seen.values() for output in outputs]

@@ -55,7 +55,7 @@ def test_random_damage_is_named_or_does_no_harm(tmp_path, kind):
     make, reader = READERS[kind]
     make(tmp_path / "net")
     content, source, refused = (tmp_path / "net").read_bytes(), random.Random(kind), 0
-    for number in range(60):
+    for number in range(40):
         path = tmp_path / f"{number}.file"
         path.write_bytes(damaged(content, source))
         began = time.monotonic()
@@ -65,7 +65,7 @@ def test_random_damage_is_named_or_does_no_harm(tmp_path, kind):
             assert path.name in str(error), error
             refused += 1
         assert time.monotonic() - began < 20
-    assert refused > 20
+    assert refused > 13
 
 
 def holding(path: Path, name: str):

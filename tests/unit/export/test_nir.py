@@ -20,6 +20,7 @@ DT = 1e-4
 @torch.no_grad()
 def output(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     functional.reset_net(net)
+    functional.set_backend(net, "torch")
     return net(x)
 
 

@@ -44,7 +44,7 @@ def test_shapes_are_those_of_torch():
     assert Synapse("", random(0, 4, 7)).output_shape((7,)) == (4,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, pair, pair, pair, pair, pair, pair, st.booleans(), st.sampled_from([1, 2]))
 def test_convolution_then_pooling_is_one_convolution(
     seed, kernel, stride, padding, dilation, window, step, mean, groups
@@ -58,7 +58,7 @@ def test_convolution_then_pooling_is_one_convolution(
     assert one.area == (pool.area if mean else 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, pair, pair, pair, pair, pair, pair, st.booleans(), st.sampled_from([1, 2]))
 def test_pooling_then_convolution_is_one_convolution(
     seed, kernel, stride, padding, dilation, window, step, mean, groups
@@ -95,7 +95,7 @@ def test_pooling_that_pads_is_not_folded_into_the_convolution_before_it():
         conv_before_pool(Synapse("", random(0, 1, 1, 3, 3)), Pool((2, 2), (2, 2), (1, 1), True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, pair, pair, pair, st.booleans())
 def test_pooling_then_a_dense_layer_is_one_dense_layer(seed, window, step, padding, mean):
     pool = Pool(window, step, tuple(min(pads, size // 2) for pads, size in zip(padding, window, strict=True)), mean)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exportable_nets import sequence
 from seeded_inputs import spikes
 from torch import Tensor, nn
 
@@ -38,13 +39,6 @@ class Bent(neuron.LIFNode):
 
 class Renamed(neuron.LIFNode):
     """A subclass that computes the same."""
-
-
-def sequence(*parts: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(*parts).eval()
-    functional.set_step_mode(net, "m")
-    functional.set_backend(net, "torch")
-    return net
 
 
 @torch.no_grad()
@@ -102,6 +96,7 @@ def test_the_form_of_a_rectifier_has_threshold_height_start_and_bias():
     node, x = rectifier(), torch.randint(0, 64, (30, 2, 3)) / 64
     expected = simulated(linear_form_of(node), x)
     node.T = 30
+    functional.set_backend(node, "torch")
     with torch.no_grad():
         found = node(x.flatten(0, 1)).unflatten(0, (30, -1))
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
@@ -176,7 +171,7 @@ def test_a_plugin_neuron_goes_to_nir_and_back(tmp_path):
     torch.manual_seed(0)
     net, x = sequence(layer.Linear(8, 9), Plugin(v_threshold=0.3), layer.Linear(9, 3)), spikes(30, 4, 8)
     export_nir(net, x, tmp_path / "net.nir")
-    back = import_nir(tmp_path / "net.nir")
+    back = sequence(import_nir(tmp_path / "net.nir"))
     with torch.no_grad():
         expected, found = net(x), back(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

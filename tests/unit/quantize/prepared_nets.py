@@ -1,17 +1,11 @@
 """Small nets and pictures for the tests of prepare."""
 
-import hashlib
-
 import torch
 from torch import Tensor, nn
 
 from snntrain.functional import reset_net
 from snntrain.model import build
-from snntrain.quantize import (
-    QuantizedNet,
-    observe,
-    prepare,
-)
+from snntrain.quantize import QuantizedNet, observe, prepare
 
 INT16 = {"bits": 8, "quantype": "fake", "w": {"bits": 12}, "v": {"bits": 20}}
 
@@ -54,11 +48,3 @@ def prepared(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
     quantized = prepare(net, quant, x)
     observe(quantized, [x])
     return quantized
-
-
-def fingerprint(net: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in net.state_dict(keep_vars=True).items():
-        digest.update(f"{name}{value.dtype}{value.requires_grad}".encode() + value.detach().numpy().tobytes())
-    digest.update(str([(n, type(m), m.training) for n, m in net.named_modules()]).encode())
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from watched_nets import outputs_of
 
 from snntrain import layer, neuron
 from snntrain.functional import reset_net, set_backend, set_step_mode
@@ -104,6 +105,7 @@ def random_net(seed: int) -> tuple[nn.Sequential, Tensor]:
         modules += [layer.Flatten(), layer.Dropout()]
     net = nn.Sequential(*modules)
     set_step_mode(net, "m")
+    set_backend(net, "torch")  # kernels would have to be compiled
     x = _input(rng, (T, 2, *shape))
     with torch.no_grad():
         features = net.eval()(x).shape[-1]
@@ -121,7 +123,7 @@ def random_net(seed: int) -> tuple[nn.Sequential, Tensor]:
                 if rng.random() < 0.05:
                     parameter.zero_()
     set_step_mode(net, "m")
-    set_backend(net, "torch")  # kernels would have to be compiled
+    set_backend(net, "torch")
     reset_net(net)
     return net.eval(), x
 
@@ -159,21 +161,16 @@ def random_quant(seed: int) -> dict[str, Any]:
 
 def in_integers(net: QuantizedNet, x: Tensor) -> tuple[dict[str, int], IntegerNet]:
     """Names of what differs between a quantized net and both runners of its integer form → how many values do."""
-    spikes: dict[str, Tensor] = {}
-    handles = []
-    for name, node in net.neurons.items():
+    for node in net.neurons.values():
         node.store_v_seq = True
-        handles.append(node.register_forward_hook(lambda m, i, y, name=name: spikes.__setitem__(name, y)))
     reset_net(net)
-    with torch.no_grad():
+    with torch.no_grad(), outputs_of(net.neurons) as spikes:
         y = net(x)
-    for handle in handles:
-        handle.remove()
     integers, different = to_integer(net), {}
     for runner in ("torch", "numpy"):
         found = integers.run(x, record=True, runner=runner)
         pairs = {"logits": (y, found.logits)}
-        pairs |= {f"spikes {name}": (spikes[name], found.spikes[name]) for name in spikes}
+        pairs |= {f"spikes {name}": (ours, found.spikes[name]) for name, (ours,) in spikes.items()}
         pairs |= {f"v {name}": (node.v_seq, found.potentials[name]) for name, node in net.neurons.items()}
         for name, (ours, theirs) in pairs.items():
             assert ours.shape == theirs.shape, name

@@ -44,7 +44,7 @@ def with_operations(path: Path, change) -> None:
     write(path, header, data)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_file_gives_the_same_net(seed, tmp_path):
     original, x = random_net(seed)
     quantized = prepare(original, random_quant(seed), x)
@@ -194,7 +194,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(net, tmp_path):
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     for end in (8 + length, len(whole)):  # as many in the header alone
-        for _ in range(200):
+        for _ in range(100):
             place, bit = rng.randrange(end), 1 << rng.randrange(8)
             path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
             with pytest.raises(DamagedNetError, match=r"net\.safetensors: "):

@@ -5,12 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from prepared_nets import prepared
 from random_nets import in_integers
-from torch import Tensor, nn
+from seeded_inputs import spikes
+from torch import nn
 
 from snntrain import layer, neuron
 from snntrain.functional import repeat, set_step_mode
-from snntrain.quantize import IntegerNet, QuantizedNet, observe, prepare, preset, to_integer
+from snntrain.quantize import IntegerNet, prepare, preset, to_integer
 from snntrain.quantize.numpy_runner import run
 
 
@@ -27,20 +29,10 @@ def dense_net(kind: type[nn.Module] = neuron.LIFNode, **arguments: object) -> nn
     return net
 
 
-def spikes(T: int, N: int) -> Tensor:
-    return (torch.rand(T, N, 20, generator=torch.Generator().manual_seed(0)) < 0.4).float()
-
-
-def quantized(net: nn.Module, quant: object, x: Tensor) -> QuantizedNet:
-    prepared = prepare(net, quant, x)
-    observe(prepared, [x])
-    return prepared
-
-
 def test_a_dense_net_is_what_its_description_says():
     """Run from its operations and arrays alone, in Python integers: nothing of either runner is used."""
-    x = spikes(6, 2)
-    net = quantized(dense_net(v_reset=None), {"bits": 6, "quantype": "fake"}, x)
+    x = spikes(6, 2, 20)
+    net = prepared(dense_net(v_reset=None), {"bits": 6, "quantype": "fake"}, x)
     integers = to_integer(net)
     found = integers.run(x, record=True)
     kinds = [operation["op"] for operation in integers.operations]
@@ -80,8 +72,8 @@ def _affine(net: IntegerNet, name: str, a: list[int]) -> list[int]:
 @pytest.mark.parametrize("kind, tau", [(neuron.IFNode, None), (neuron.LIFNode, 3.0)])
 def test_the_preset_loihi_obeys_lavas_equations(kind, tau):
     """v ← trunc(v·(4096 − vDecay)/4096) + (Σ w·s + bias)·64 in 24 bits, spike v > vThMant·64; even weights w = 2·W."""
-    x = spikes(12, 3)
-    net = quantized(dense_net(kind, **({"tau": tau} if tau else {})), preset("loihi"), x)
+    x = spikes(12, 3, 20)
+    net = prepared(dense_net(kind, **({"tau": tau} if tau else {})), preset("loihi"), x)
     integers = to_integer(net)
     found, a = integers.run(x, record=True), x.numpy().astype(np.int64)
     for name, neurons in (("0", "1"), ("2", "3")):
@@ -101,9 +93,9 @@ def test_the_preset_loihi_obeys_lavas_equations(kind, tau):
 
 
 def test_weights_take_a_byte_and_everything_an_integer():
-    x = spikes(2, 1)
+    x = spikes(2, 1, 20)
     for bits, dtype in ((2, np.int8), (8, np.int8), (9, np.int16)):
-        integers = to_integer(quantized(dense_net(), {"bits": 8, "w": {"bits": bits}}, x))
+        integers = to_integer(prepared(dense_net(), {"bits": 8, "w": {"bits": bits}}, x))
         for name, array in integers.arrays.items():
             kind = name.rpartition(".")[2]
             wanted = {"weight": dtype, "bias": np.int32, "threshold": np.int32}.get(kind, np.float32)
@@ -111,27 +103,27 @@ def test_weights_take_a_byte_and_everything_an_integer():
         largest = max(np.abs(integers.arrays[f"{name}.weight"]).max() for name in "024")
         assert largest <= 2 ** (bits - 1)
     weights = 16 * 20 + 12 * 16 + 4 * 12
-    integers = to_integer(quantized(dense_net(), {"bits": 8}, x))
+    integers = to_integer(prepared(dense_net(), {"bits": 8}, x))
     assert weights < integers.size_in_bytes < weights + 400
     assert "7 operations" in repr(integers)
 
 
 def test_headroom_says_how_far_potentials_went():
-    x = spikes(8, 4)
-    net = quantized(dense_net(neuron.IFNode, v_reset=None), {"bits": 8, "quantype": "fake", "margin": 1.0}, x)
+    x = spikes(8, 4, 20)
+    net = prepared(dense_net(neuron.IFNode, v_reset=None), {"bits": 8, "quantype": "fake", "margin": 1.0}, x)
     integers = to_integer(net)
     for runner in ("torch", "numpy"):
         found = integers.run(x, runner=runner)
         assert found.spikes == found.potentials == {}
         assert set(found.headroom) == {"1", "3"}
         assert all(room["range"] == 128 < room["largest"] for room in found.headroom.values())  # it saturated
-    wide = to_integer(quantized(dense_net(neuron.IFNode), {"bits": 8, "v": {"bits": 24}}, x)).run(x)
+    wide = to_integer(prepared(dense_net(neuron.IFNode), {"bits": 8, "v": {"bits": 24}}, x)).run(x)
     assert all(room["largest"] > 0 for room in wide.headroom.values())
 
 
 def test_predictions_are_means_over_time_of_a_static_input():
-    x = spikes(1, 5)[0]
-    net = quantized(dense_net(), {"bits": 8}, repeat(x, 6))
+    x = spikes(1, 5, 20)[0]
+    net = prepared(dense_net(), {"bits": 8}, repeat(x, 6))
     integers = to_integer(net)
     mean = integers(x.expand(6, *x.shape)).mean(0)
     assert torch.equal(integers.predict(x, 6), mean) and torch.equal(net.predict(x, 6), mean)
@@ -141,8 +133,8 @@ def test_predictions_are_means_over_time_of_a_static_input():
 
 
 def test_a_repeated_step_gives_the_same_in_both_runners():
-    x = spikes(1, 5)[0]
-    integers = to_integer(quantized(dense_net(), {"bits": 8}, repeat(x, 4)))
+    x = spikes(1, 5, 20)[0]
+    integers = to_integer(prepared(dense_net(), {"bits": 8}, repeat(x, 4)))
     whole = integers.run(x.expand(4, *x.shape), record=True)
     for runner in ("torch", "numpy"):
         found = integers.run(repeat(x, 4), record=True, runner=runner)
@@ -151,28 +143,28 @@ def test_a_repeated_step_gives_the_same_in_both_runners():
 
 
 def test_fused_kernels_give_the_integers_too():
-    x = spikes(9, 40)
+    x = spikes(9, 40, 20)
     net = dense_net(backend="auto")
-    prepared = quantized(net, {"bits": 5, "quantype": "fake"}, x)
-    assert all(node.backend == "auto" for node in prepared.neurons.values())
-    for node in prepared.neurons.values():
+    quantized = prepared(net, {"bits": 5, "quantype": "fake"}, x)
+    assert all(node.backend == "auto" for node in quantized.neurons.values())
+    for node in quantized.neurons.values():
         node.backend = "fused"
-    assert not in_integers(prepared, x)[0]
+    assert not in_integers(quantized, x)[0]
 
 
 def test_a_difference_would_be_found():
     """The comparison that other tests rely on: any number that is changed shows."""
-    x = spikes(6, 8)
-    prepared = quantized(dense_net(), {"bits": 5}, x)
-    reference = to_integer(prepared).run(x, record=True)
+    x = spikes(6, 8, 20)
+    quantized = prepared(dense_net(), {"bits": 5}, x)
+    reference = to_integer(quantized).run(x, record=True)
     for name, change in (("0.weight", 1), ("2.bias", 1), ("1.threshold", 1)):
-        integers = to_integer(prepared)
+        integers = to_integer(quantized)
         integers.arrays[name] = integers.arrays[name].copy()
         integers.arrays[name].flat[:3] += change
         found = integers.run(x, record=True)
         assert any((found.potentials[key] != reference.potentials[key]).any() for key in ("1", "3")), name
     for key, value in (("shift", 1), ("bits", -1), ("rounding", "floor"), ("reset", "soft")):
-        integers = to_integer(prepared)
+        integers = to_integer(quantized)
         integers.operations = copy.deepcopy(integers.operations)
         operation = next(operation for operation in integers.operations if operation["op"] == "neuron")
         operation[key] = operation[key] + value if isinstance(value, int) else value
@@ -184,13 +176,13 @@ def test_a_difference_would_be_found():
 def test_a_net_that_was_not_observed_has_no_integers():
     with pytest.raises(RuntimeError, match="call observe"):
         to_integer(prepare(dense_net(), {"bits": 8}))
-    x = spikes(2, 1)
+    x = spikes(2, 1, 20)
     with pytest.raises(ValueError, match="runner must be one of 'torch', 'numpy'"):
-        to_integer(quantized(dense_net(), {"bits": 8}, x)).run(x, runner="jax")
+        to_integer(prepared(dense_net(), {"bits": 8}, x)).run(x, runner="jax")
 
 
 def test_the_numpy_runner_takes_numpy():
-    x = spikes(3, 2)
-    integers = to_integer(quantized(dense_net(), {"bits": 8}, x))
+    x = spikes(3, 2, 20)
+    integers = to_integer(prepared(dense_net(), {"bits": 8}, x))
     found = run(integers.operations, integers.arrays, x.numpy())
     assert found["logits"].dtype == np.float32 and (found["logits"] == integers(x).numpy()).all()

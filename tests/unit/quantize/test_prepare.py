@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
-from prepared_nets import INT16, fingerprint, pictures, prepared, small_net
+from prepared_nets import INT16, pictures, prepared, small_net
 from random_nets import in_integers
 from torch import Tensor, nn
+from watched_nets import fingerprint
 
 from snntrain import layer, neuron
 from snntrain.ann2snn import SpikingRectifier, convert
@@ -116,7 +117,7 @@ def test_gradients_of_many_bits_are_those_of_the_float_net():
             assert nn.functional.cosine_similarity(ours.weight.grad.flatten(), theirs.flatten(), 0) > 0.95, path
 
 
-def test_a_state_dict_gives_the_same_net_again():
+def test_a_state_dict_gives_the_same_net_again(tmp_path):
     net, x = small_net(), pictures(4, 3)
     quant = {"bits": 4, "LSQ": True, "v": {"bits": 6}}
     quantized = prepared(net, quant, x)
@@ -126,7 +127,8 @@ def test_a_state_dict_gives_the_same_net_again():
     other = prepare(net, quant, x)
     with pytest.raises(RuntimeError, match="Call observe"):
         other(x)
-    other.load_state_dict(torch.load(_saved(quantized.state_dict()), weights_only=True))
+    torch.save(quantized.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert torch.equal(other(x), quantized(x))
     for name, value in quantized.state_dict().items():
         if isinstance(value, Tensor):
@@ -134,15 +136,6 @@ def test_a_state_dict_gives_the_same_net_again():
     again = copy.deepcopy(quantized)
     reset_net(again), reset_net(other)
     assert torch.equal(again(x), other(x))
-
-
-def _saved(state: dict) -> object:
-    import io
-
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return file
 
 
 def test_frozen_steps_are_not_trained_on():
@@ -174,7 +167,7 @@ def test_observing_more_batches_widens_the_range_and_the_steps_follow():
 
 def test_steps_of_one_channel_do_not_depend_on_the_others():
     torch.manual_seed(0)
-    net = nn.Sequential(layer.Linear(5, 3, bias=False), neuron.IFNode(), layer.Linear(3, 2))
+    net = nn.Sequential(layer.Linear(5, 3, bias=False), neuron.IFNode(backend="torch"), layer.Linear(3, 2))
     set_step_mode(net, "m")
     with torch.no_grad():
         net[0].weight[1] *= 100
@@ -235,6 +228,7 @@ def test_layers_that_are_added_share_one_step():
         first, layer.Residual(path, shortcut), neuron.IFNode(), layer.Flatten(), layer.Linear(4 * 144, 3)
     )
     set_step_mode(net.eval(), "m")
+    set_backend(net, "torch")
     x = pictures(3, 2)
     quantized = prepared(net, {"bits": 8, "quantype": "fake"}, x)
     assert quantized.junctions[1].layers == ("1.residual.0", "1.shortcut.0")

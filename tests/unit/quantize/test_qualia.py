@@ -68,7 +68,7 @@ def test_a_lif_neuron_leaks_by_a_rounded_rate():
 )
 def test_the_leak_without_decayed_input_has_two_forms(v_reset, training, factored):
     x, v = uniform(2000), uniform(2000, seed=1)
-    h = qualia.lif_charge(x, v, Hyperparameters(1.0, v_reset, tau=3.0), False, training)
+    h = qualia.charge(x, v, Hyperparameters(1.0, v_reset, tau=3.0), False, training)
     product, difference = v * (1 - 1 / 3.0) + x, v - v / 3.0 + x
     assert torch.equal(h, product if factored else difference) and not torch.equal(product, difference)
 

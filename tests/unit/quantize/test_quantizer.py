@@ -54,7 +54,7 @@ VALUES = st.lists(st.integers(-(2**17), 2**17).map(lambda k: k / 4096), min_size
     roundtype=st.sampled_from(sorted(ROUNDING)),
     force_q=st.none() | st.integers(-2, 8),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_values_are_rounded_and_clipped_as_in_exact_arithmetic(mode, values, bits, roundtype, force_q):
     q = quantizer(bits=bits, roundtype=roundtype, force_q=force_q, mode=mode)
     fractional = bits - 1 - (math.floor(math.log2(max(map(abs, values)))) + 1) if force_q is None else force_q
@@ -98,7 +98,7 @@ def test_a_free_step_divides_the_range_by_the_number_of_integers_less_one():
 
 
 @given(values=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), bits=st.integers(2, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_zero_point_covers_the_range_and_keeps_zero(values, bits):
     q = quantizer(bits=bits, quantype="fake", is_asymmetric=True)
     x = torch.tensor([*values, 0.0])

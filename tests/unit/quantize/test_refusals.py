@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from exportable_nets import sequence
 from prepared_nets import pictures, prepared, small_net
 from random_nets import in_integers
 from torch import Tensor, nn
 
 from snntrain import layer, neuron
-from snntrain.functional import set_step_mode
 from snntrain.quantize import (
     PRESETS,
     QuantizationError,
@@ -15,12 +15,6 @@ from snntrain.quantize import (
     prepare,
     preset,
 )
-
-
-def chain(*modules: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(*modules)
-    set_step_mode(net, "m")
-    return net
 
 
 class _Several(nn.Module):
@@ -35,32 +29,31 @@ SHARED = layer.Linear(4, 4)
 @pytest.mark.parametrize(
     "net, text",
     [
-        (chain(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
-        (chain(layer.Linear(4, 4), neuron.KLIFNode()), "1 (KLIFNode) cannot be quantized: its dynamics"),
-        (chain(layer.Linear(4, 4), neuron.FloatCubaLIFNode()), "its current has a memory of its own"),
-        (chain(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
-        (chain(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
-        (chain(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
-        (chain(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
-        (chain(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
-        (chain(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
-        (chain(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
-        (chain(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
+        (sequence(layer.Linear(4, 4), layer.Linear(4, 2)), "1 (Linear) cannot be quantized: it follows another layer"),
+        (sequence(layer.Linear(4, 4), neuron.FloatCubaLIFNode()), "its current has a memory of its own"),
+        (sequence(layer.Linear(4, 4), IF(v_threshold=0.0)), "its threshold is not above 0"),
+        (sequence(layer.Linear(4, 4), nn.GELU(), IF()), "1 (GELU) cannot be quantized: it is not known in integers"),
+        (sequence(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
+        (sequence(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
+        (sequence(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
+        (sequence(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
+        (sequence(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
+        (sequence(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
+        (sequence(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
+        (sequence(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, dilation=2)), "it has a dilation"),
         (
-            chain(layer.Conv2d(1, 2, 3), IF(), layer.AvgPool2d(3, 1, 1, count_include_pad=False)),
+            sequence(layer.Conv2d(1, 2, 3), IF(), layer.AvgPool2d(3, 1, 1, count_include_pad=False)),
             "it averages over fewer values at the border",
         ),
-        (chain(layer.Linear(4, 4), layer.VotingLayer(2)), "what it averages does not count in one step"),
-        (chain(layer.Flatten()), "the output of the net is its input"),
+        (sequence(layer.Linear(4, 4), layer.VotingLayer(2)), "what it averages does not count in one step"),
+        (sequence(layer.Flatten()), "the output of the net is its input"),
         (_Several(), "the net returns several values"),
         (
-            chain(layer.Conv2d(1, 2, 1), IF(), layer.Residual(layer.AvgPool2d(3, 1, 1))),
+            sequence(layer.Conv2d(1, 2, 1), IF(), layer.Residual(layer.AvgPool2d(3, 1, 1))),
             "its two sides count in different steps",
         ),
-        (chain(layer.Linear(4, 4), layer.Residual(nn.Identity(), None, "and")), "it is no product of spikes"),
-        (chain(layer.Linear(4, 4), neuron.PSN(T=2)), "PSN"),
+        (sequence(layer.Linear(4, 4), layer.Residual(nn.Identity(), None, "and")), "it is no product of spikes"),
+        (sequence(layer.Linear(4, 4), neuron.PSN(T=2)), "PSN"),
     ],
 )
 def test_what_has_no_integer_form_is_refused_by_name(net, text):
@@ -95,7 +88,7 @@ def test_soft_reset_has_no_form_on_loihi():
 
 
 def test_too_large_a_fan_in_is_refused_with_the_layers_name():
-    net = chain(layer.Linear(3000, 2, bias=False), IF())
+    net = sequence(layer.Linear(3000, 2, bias=False), IF())
     with torch.no_grad():
         net[0].weight.fill_(1.0)
     quantized = prepare(net, {"bits": 8, "w": {"bits": 12}, "v": {"bits": 12}})

@@ -3,10 +3,10 @@
 import hashlib
 import io
 import os
-import runpy
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from torchvision import datasets as image_datasets
 
 from snntrain.data import download
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts/fetch_data.py"
 PICTURES = {"cifar-10-batches-py/data_batch_1": os.urandom(300_000), "cifar-10-batches-py/readme.html": b"<html>"}
 
 
@@ -38,18 +37,10 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 @pytest.fixture
-def fetch(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Run the script: exit code, stdout, stderr."""
+def fetch(tmp_path, monkeypatch, script) -> Callable[..., tuple[int, str, str]]:
+    """Run the script in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *arguments])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        return end.value.code, *capsys.readouterr()
-
-    return run
+    return partial(script, "fetch_data.py")
 
 
 @pytest.fixture
@@ -226,7 +217,7 @@ WRONG = {
     "file without a name": (["--from", "x"], ["--from needs name="]),
     "file that is not there": (["name=svhn", "--from", "no.mat"], ["no.mat is not a file"]),
     "file of another data set": (
-        ["name=svhn", "--from", str(SCRIPT)],
+        ["name=svhn", "--from", __file__],
         ["is not a file of SVHN: its MD5", "test_32x32.mat"],
     ),
 }

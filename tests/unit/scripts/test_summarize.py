@@ -1,28 +1,12 @@
 """scripts/summarize.py and scripts/browse.py on folders in any state."""
 
 import csv
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
-from programs import ROOT
 from run_folders import make_run, make_sweep
 
 from snntrain.lab.sweep.jobs import Job
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    def run(name: str, *arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
-        out, err = capsys.readouterr()
-        return end.value.code, out + err
-
-    return run
 
 
 @pytest.fixture
@@ -37,7 +21,7 @@ def runs(tmp_path):
 
 
 def test_runs_are_listed_the_best_first_and_written_where_asked(script, runs, tmp_path):
-    code, text = script(
+    code, text, _ = script(
         "summarize.py", runs, "--sort", "test/acc", "--csv", tmp_path / "o/t.csv", "--html", tmp_path / "t.html"
     )
     assert code == 0 and "no such T" in text and "notes" not in text
@@ -47,7 +31,7 @@ def test_runs_are_listed_the_best_first_and_written_where_asked(script, runs, tm
 
 
 def test_a_sweep_is_listed_by_its_jobs(script, runs):
-    code, text = script("summarize.py", runs / "s")
+    code, text, _ = script("summarize.py", runs / "s")
     assert code == 0 and text.lstrip().startswith("job") and "waiting" in text
 
 
@@ -55,13 +39,13 @@ def test_damage_is_named_and_the_table_goes_on(script, runs):
     (runs / "a/results.json").write_text("[]")
     (runs / "s/sweep.json").write_text("{")
     (runs / "b").rename(runs / "b[x]")
-    code, text = script("summarize.py", runs)
+    code, text, _ = script("summarize.py", runs)
     assert code == 0 and "a damaged: results.json is damaged" in text and "s damaged: sweep.json is damaged" in text
     assert "b[x]" in text
-    code, text = script("browse.py", runs)
+    code, text, _ = script("browse.py", runs)
     assert code == 0 and "results.json is damaged" in (runs / "index.html").read_text(encoding="utf-8")
     (runs / "s/0").mkdir()
-    code, text = script("summarize.py", runs / "s")
+    code, text, _ = script("summarize.py", runs / "s")
     assert code == 0 and "sweep.json is damaged" in text
 
 
@@ -77,22 +61,22 @@ def test_damage_is_named_and_the_table_goes_on(script, runs):
 )
 def test_wrong_arguments_are_refused_by_name(script, runs, monkeypatch, arguments, named):
     monkeypatch.chdir(runs.parent)
-    code, text = script("summarize.py", *arguments)
+    code, _, text = script("summarize.py", *arguments)
     assert code == 2 and named in text
 
 
 def test_the_browser_page_lists_every_folder_and_spares_files_of_others(script, runs, monkeypatch):
     monkeypatch.chdir(runs.parent)
     for _ in range(2):  # its own page may be written over, and is no run
-        code, text = script("browse.py", "runs")
+        code, text, _ = script("browse.py", "runs")
         assert code == 0 and text.startswith("6 runs")
     page = (runs / "index.html").read_text(encoding="utf-8")
     for name in ("a", "b", "c", "notes", "s/0", "s/1"):
         assert f'data-name="{name}"' in page
     assert 'href="./a/report.html"' in page
     (runs / "index.html").write_text("mine")
-    code, text = script("browse.py", "runs")
+    code, _, text = script("browse.py", "runs")
     assert code == 2 and "not written by this program" in text and (runs / "index.html").read_text() == "mine"
-    code, text = script("browse.py", "runs", "--out", "elsewhere/page.html")
+    code, text, _ = script("browse.py", "runs", "--out", "elsewhere/page.html")
     assert code == 0 and 'href="./../runs/a/report.html"' in Path("elsewhere/page.html").read_text(encoding="utf-8")
     assert script("browse.py", "nowhere")[0] == 2

@@ -63,7 +63,7 @@ WRONG = {
     ),
     "n_trials": ({"n_trials": 0}, "n_trials must be an integer ≥ 1, got 0"),
     "study": ({"study": "a/b"}, "study becomes a folder's name"),
-    "sampler": ({"sampler": {"type": "grid"}}, "sampler: type must be"),
+    "sampler": ({"sampler": {"type": "grid"}}, r"sampler\.type must be tpe or random, got 'grid'"),
     "override is a parameter": ({"overrides": ["neuron.tau=3"]}, "neuron.tau is a parameter of this search"),
     "override of the folder": ({"overrides": ["resume=auto"]}, "resume cannot be set for the runs of a search"),
     "sweep": ({"overrides": ["seed=1,2"]}, r"several are choices: parameters\.seed"),

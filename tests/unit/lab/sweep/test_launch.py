@@ -1,14 +1,13 @@
 """What jobs in other processes need: an installed launcher, a GPU each, a file for their output."""
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from programs import Program
 
 from snntrain.error import UsageError
 from snntrain.lab.sweep import launch
@@ -56,6 +55,7 @@ def test_the_output_of_a_job_goes_into_its_file_and_afterwards_to_the_terminal(t
         "    print('told', file=terminal)\nprint('after')"
     )
     path = tmp_path / "jobs/0.txt"
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120)
+    (tmp_path / "program.py").write_text(program)
+    done = Program(str(tmp_path / "program.py"), str(path), cwd=tmp_path).end()
     assert done.stdout.split() == ["before", "told", "after"], done.stderr
     assert sorted(path.read_text().split()) == sorted(["inside", "of", "a", "child"])

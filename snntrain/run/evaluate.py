@@ -25,6 +25,7 @@ from snntrain.run.evaluation_settings import Request, read_request, refuse_unrea
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
+from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
 from snntrain.terminal import terminal
@@ -49,7 +50,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
     check_bounds(config, f"checkpoint {checkpoint}")
     check_resolved(config)
-    output = Path(own["output"]) if "output" in own else _default_output(own, checkpoint)
+    beside = RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
+    output = Path(own.get("output", beside))
     config["paths"]["run"] = str(output)
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,7 @@ def _test(
 ) -> dict[str, float]:
     trainer.test(task, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-    hexadecimal = {name: value.hex() for name, value in metrics.items()}
-    write_json(output / "eval_test.json", {"metrics": metrics, "hex": hexadecimal})
+    write_json(output / "eval_test.json", in_both_forms(metrics))
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
     return metrics
@@ -106,10 +107,6 @@ def _checkpoint(own: dict[str, str]) -> Path:
             "folder."
         )
     return checkpoint
-
-
-def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
-    return RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:

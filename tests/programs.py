@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-# A run that takes a second of training.
-SMALL = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
+# A run that takes a second of training; its neurons need no kernel to be compiled.
+SMALL_ANN = ("model=mlp", "model.features=32", "T=2", "trainer.max_epochs=2", "data.batch_size=128")
+SMALL = (*SMALL_ANN, "neuron.backend=torch")
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "PYTHONPATH": str(ROOT)}
 
 
@@ -125,6 +126,14 @@ class GainNode(BaseNode):
 def complete(program: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run a program to its end. A key may be given twice: the last one counts."""
     return Program(program, *last_of_each(arguments), cwd=cwd, **environment).end()
+
+
+def succeed(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """As `complete`; the program must end well."""
+    process = complete(program, *arguments, cwd=cwd)
+    said = process.stdout + process.stderr
+    assert process.returncode == 0 and "Traceback" not in said, said
+    return process
 
 
 def complete_anew(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from rich.console import Console
-from small_training import SGD, Patches
+from small_training import SGD, Patches, in_a_loop
 from torch import nn
 
 from snntrain.callback.fit_end import FitEnd, Trained
@@ -20,6 +20,7 @@ from snntrain.task import Classification
 
 def check_before_training(*overrides: str) -> None:
     config = check(compose(overrides))
+    config["neuron"] = in_a_loop(config["neuron"])
     check_fit_end(build_callbacks(config), build_task(config), config)
 
 

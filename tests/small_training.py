@@ -1,5 +1,6 @@
 """A data set, a network and a trainer that need a fraction of a second, for tests of what happens around a batch."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from snntrain import registry
 from snntrain.data import ImageDataModule, ImageSplit
 from snntrain.encoding import DirectEncoder, PoissonEncoder
 from snntrain.model import build
@@ -77,6 +79,12 @@ def trainer(folder: Path, *callbacks: pl.Callback, **settings: Any) -> pl.Traine
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     settings = {**quiet, "max_epochs": 2, "enable_checkpointing": any(map(is_checkpoint, callbacks)), **settings}
     return pl.Trainer(default_root_dir=folder, accelerator="cpu", callbacks=list(callbacks), **settings)
+
+
+def in_a_loop(neuron: dict[str, Any]) -> dict[str, Any]:
+    """Settings that spare the compiling of a kernel where the neuron has kernels, which have tests of their own."""
+    has_backend = "backend" in inspect.signature(registry.get("neuron", neuron["name"])).parameters
+    return {**neuron, "backend": "torch"} if has_backend else neuron
 
 
 def is_checkpoint(callback: pl.Callback) -> bool:

@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from snntrain.arguments import flag
+from snntrain.callback.spike_statistics import watching
 from snntrain.error import Diverged
 from snntrain.registry import register
 from snntrain.terminal import terminal, warn
@@ -238,25 +239,20 @@ def _first_output(pl_module: pl.LightningModule, batch: Any) -> str | None:
         return None
     found: list[str] = []
 
-    def look(path: str, module: nn.Module, output: Any) -> None:
+    def look(path: str, layer: nn.Module, output: Any) -> None:
         if not found and isinstance(output, Tensor) and output.is_floating_point() and not output.isfinite().all():
-            found.append(f"{path} ({type(module).__name__}), its output")
+            found.append(f"{path} ({type(layer).__name__}), its output")
 
-    leaves = [(path, module) for path, module in net.named_modules() if not any(module.children())]
-    handles = [
-        module.register_forward_hook(lambda module, inputs, output, path=path: look(path, module, output))
-        for path, module in leaves
-    ]
+    leaves = {path: module for path, module in net.named_modules() if not any(module.children())}
     was_training = pl_module.training
     try:
-        pl_module.eval()(x)
+        with watching(leaves, look):
+            pl_module.eval()(x)
     except Exception:
         # The forward may take more than x. Naming the layer is optional; another error would hide the cause.
         return None
     finally:
         pl_module.train(was_training)
-        for handle in handles:
-            handle.remove()
     return found[0] if found else None
 
 

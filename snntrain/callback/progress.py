@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from torchmetrics import Metric
 
+from snntrain.callback.history import EpochMetrics
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
 from snntrain.registry import register
@@ -19,7 +20,7 @@ _SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device
 
 
 @register("callback")
-class Progress(ProgressBar):
+class Progress(EpochMetrics, ProgressBar):
     """Rich progress bar with loss, accuracy, firing rate and images per second."""
 
     def __init__(self) -> None:
@@ -29,7 +30,6 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._updated = 0.0
-        self._validated = False
 
     def disable(self) -> None:
         self._enabled = False
@@ -60,16 +60,16 @@ class Progress(ProgressBar):
             fields = {} if metrics is None else {"metrics": metrics}
             self._bar.update(self._task, completed=batches, **fields)
 
-    def _stop(self) -> None:
+    def _stop(self, *arguments: Any) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
         self._updated = time.monotonic()
-        self._validated = False
         self._start(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", self.total_train_batches)
 
     def on_train_batch_end(
@@ -105,7 +105,7 @@ class Progress(ProgressBar):
         self._stop()
         if not self._enabled:
             return
-        metrics = trainer.callback_metrics
+        metrics = self.metrics_of_epoch(trainer)
         shown = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
         for name, label in (
             ("train/loss", "loss"),
@@ -114,8 +114,8 @@ class Progress(ProgressBar):
             ("val/acc", "val acc"),
             ("val/firing_rate", "firing"),
         ):
-            if name in metrics and (self._validated or not name.startswith("val/")):  # else an older epoch's
-                shown.append(f"{label} {float(metrics[name]):.4f}")
+            if name in metrics:
+                shown.append(f"{label} {metrics[name]:.4f}")
         self.console.print("   ".join([*shown, *_speed(trainer)]), soft_wrap=True)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
@@ -129,27 +129,16 @@ class Progress(ProgressBar):
     def on_predict_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._start("predict", sum(trainer.num_predict_batches))
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def _batch_ended(self, trainer: pl.Trainer, *args: Any) -> None:
         self._advance(args[3] + 1)
 
-    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._advance(args[3] + 1)
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _batch_ended
 
-    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._advance(args[3] + 1)
-
-    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._validated = True
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
         self._stop()
 
-    def on_test_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._stop()
-
-    def on_predict_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._stop()
-
-    def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._stop()
+    on_test_end = on_predict_end = on_exception = _stop
 
 
 def _of_this_process(metric: Metric) -> Metric:

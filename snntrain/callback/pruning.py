@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import lightning.pytorch as pl
 
+from snntrain.callback.history import EpochMetrics
 from snntrain.registry import did_you_mean
 
 
@@ -13,7 +13,7 @@ class Pruned(Exception):
     """The run is not worth finishing; the text says in which epoch and why."""
 
 
-class Pruning(pl.Callback):
+class Pruning(EpochMetrics):
     """Report the metric of every epoch and raise Pruned if the answer is to stop.
 
     The last epoch is reported but never pruned, which would save nothing. An epoch without validation has no
@@ -29,19 +29,18 @@ class Pruning(pl.Callback):
     def __init__(self, metric: str, is_hopeless: Callable[[int, float], bool]) -> None:
         self.metric = metric
         self.is_hopeless = is_hopeless
-        self._validated = False
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = False
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = True
 
     # Not at the end of the validation: the history of the run is to have this epoch too.
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.metric.startswith("val/") and not self._validated:
+        if self.metric.startswith("val/") and not self._is_validated:
             return
-        value, epoch = self._value(trainer.callback_metrics), trainer.current_epoch + 1
+        metrics, epoch = self.metrics_of_epoch(trainer), trainer.current_epoch + 1
+        if self.metric not in metrics:
+            raise ValueError(
+                f"Pruning: {self.metric!r} is not a metric of an epoch.{did_you_mean(self.metric, metrics)} "
+                f"Metrics: {', '.join(sorted(metrics))}."
+            )
+        value = metrics[self.metric]
         stop = self.is_hopeless(epoch, value)
         if epoch == trainer.max_epochs:
             return
@@ -51,13 +50,3 @@ class Pruning(pl.Callback):
             raise Pruned(
                 f"after epoch {epoch} of {trainer.max_epochs}: {self.metric} {value:.6g} is behind the other runs"
             )
-
-    def _value(self, metrics: dict[str, Any]) -> float:
-        for name in (self.metric, f"{self.metric}_epoch"):
-            if name in metrics:
-                return float(metrics[name])
-        known = sorted(name.removesuffix("_epoch") for name in metrics if not name.endswith("_step"))
-        raise ValueError(
-            f"Pruning: {self.metric!r} is not a metric of an epoch.{did_you_mean(self.metric, known)} "
-            f"Metrics: {', '.join(known)}."
-        )

@@ -39,15 +39,11 @@ class Seeding(pl.Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.set_rng_state(self._training_states[1], pl_module.device)
 
-    def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._seed_evaluation(trainer, "val", args[2])
-
-    def on_test_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._seed_evaluation(trainer, "test", args[2])
-
-    def on_predict_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._seed_evaluation(trainer, "test", args[2])  # as in test: predictions are those that were tested
-
-    def _seed_evaluation(self, trainer: pl.Trainer, stage: str, batch_idx: int) -> None:
-        if batch_idx == 0:
+    def _seed_evaluation(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int, *_: int
+    ) -> None:
+        if idx == 0:
+            stage = "test" if trainer.testing or trainer.predicting else "val"  # predictions are those that were tested
             torch.manual_seed(derived_seed(self.seed, stage, trainer.global_rank))
+
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _seed_evaluation

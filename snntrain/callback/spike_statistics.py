@@ -1,11 +1,12 @@
 """How much the neurons fire."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from snntrain.arguments import integer
 from snntrain.registry import register
@@ -14,6 +15,20 @@ from snntrain.registry import register
 def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     """Path → neuron layer, in the order of the network."""
     return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
+
+
+@contextlib.contextmanager
+def watching(layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
+    """Show what layers return inside the block, as see(path, layer, output) each time that one is called."""
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, output, path=path: see(path, layer, output))
+        for path, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @register("callback")
@@ -32,35 +47,31 @@ class SpikeStatistics(pl.Callback):
         self.training_rate: float | None = None
         self._fired: dict[str, Tensor] = {}
         self._seen: dict[str, int] = {}
-        self._handles: list[RemovableHandle] = []
+        self._while_watching = contextlib.ExitStack()
 
     def _watch(self, net: nn.Module) -> None:
         self._fired, self._seen = {}, {}
-        for path, layer in spiking_layers(net).items():
-            self._handles.append(layer.register_forward_hook(self._counter(path)))
+        self._while_watching.enter_context(watching(spiking_layers(net), self._count))
 
-    def _counter(self, path: str) -> Any:
-        @torch.no_grad()
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | list[Tensor]) -> None:
-            if torch._C._current_graph_task_id() != -1:
-                return  # a forward that checkpointing repeats in backward was counted the first time
-            output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
-            self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
-            self._seen[path] = self._seen.get(path, 0) + output.numel()
+    @torch.no_grad()
+    def _count(self, path: str, layer: nn.Module, output: Tensor | list[Tensor]) -> None:
+        if torch._C._current_graph_task_id() != -1:
+            return  # a forward that checkpointing repeats in backward was counted the first time
+        output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
+        self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
+        self._seen[path] = self._seen.get(path, 0) + output.numel()
 
-        return count
-
-    def _stop(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _stop(self, *arguments: Any) -> None:
+        self._while_watching.close()
 
     def _rates(self) -> tuple[float | None, dict[str, float]]:
         per_layer = {path: float(self._fired[path]) / seen for path, seen in self._seen.items() if seen}
         seen = sum(self._seen.values())
         return (sum(map(float, self._fired.values())) / seen if seen else None), per_layer
 
-    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _stop_and_log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+        stage = "test" if trainer.testing else "val"
         if trainer.world_size > 1 and self._seen:
             self._add_up(trainer, pl_module.device)
         overall, per_layer = self._rates()
@@ -80,24 +91,16 @@ class SpikeStatistics(pl.Callback):
         if idx % self.every_n_batches == 0:
             self._watch(pl_module.net)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        if self._handles:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, idx: int
+    ) -> None:
+        if idx % self.every_n_batches == 0:
             self.training_rate, _ = self._rates()
             self._stop()
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _watch_the_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._watch(pl_module.net)
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-        self._log(trainer, pl_module, "val")
-
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._watch(pl_module.net)
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-        self._log(trainer, pl_module, "test")
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop()
+    on_validation_epoch_start = on_test_epoch_start = _watch_the_epoch
+    on_validation_epoch_end = on_test_epoch_end = _stop_and_log
+    on_exception = _stop

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
-from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.files import replacing
 
 
@@ -31,22 +31,16 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, pr
     """
     fired: dict[str, list[Tensor]] = {}  # a layer is called once per step, per chunk or for the whole sequence
 
-    def collect(name: str, module: nn.Module, output: Tensor) -> None:
-        steps = output if module.step_mode == "m" else output.unsqueeze(0)
+    def collect(name: str, layer: nn.Module, output: Tensor) -> None:
+        steps = output if layer.step_mode == "m" else output.unsqueeze(0)
         fired.setdefault(f"spikes/{name}", []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
 
-    handles = [
-        layer.register_forward_hook(lambda module, inputs, output, name=name: collect(name, module, output))
-        for name, layer in spiking_layers(task.net).items()
-    ]
     was_training = task.training
     try:
-        with precision.forward_context():
+        with watching(spiking_layers(task.net), collect), precision.forward_context():
             y_seq = task.eval()(precision.convert_input(x.unsqueeze(0).to(task.device))).float()
     finally:
         task.train(was_training)
-        for handle in handles:
-            handle.remove()
     predicted = int(task.scores(y_seq).argmax())
     output = y_seq[:, 0].cpu().numpy()
     spikes = {name: torch.cat(steps).numpy() for name, steps in fired.items()}

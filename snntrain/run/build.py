@@ -1,4 +1,7 @@
-"""Build the objects of a run from its checked config."""
+"""Build the objects of a run from its checked config.
+
+Each function raises a UsageError that names what it cannot use: a key, a layer, a class, a file.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,15 +68,14 @@ class Run:
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a config, its weights drawn from the config's seed.
-
-    Raises: UsageError naming the layer that does not fit.
-    """
+    """Build the network of a config, its weights drawn from the config's seed."""
     torch.manual_seed(derived_seed(config["seed"], "weights"))
     shape = net_shape(config)
     with refusing("model"), within_memory():
         if "layers" in config["model"]:
-            return builder.build_model(config, shape, step_mode=_step_mode(config))
+            with refusing("task"):
+                step_mode = getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
+            return builder.build_model(config, shape, step_mode=step_mode)
         facts = {
             "sample_shape": shape,
             "num_classes": config["data"]["num_classes"],
@@ -107,12 +109,6 @@ def takes_index(task: pl.LightningModule) -> bool:
     return hasattr(task, "encoding_seeds")
 
 
-def _step_mode(config: Mapping[str, Any]) -> str:
-    """The step mode that the config's task trains in."""
-    with refusing("task"):
-        return getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
-
-
 def _check_output(net: nn.Module, num_classes: int) -> None:
     shape = net.output_shapes[-1] if isinstance(net, builder.Net) else (num_classes,)
     if shape != (num_classes,):
@@ -125,10 +121,7 @@ def _check_output(net: nn.Module, num_classes: int) -> None:
 
 
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
-    """Build the LightningModule of a config, with its network, encoder and optimizer settings.
-
-    Raises: UsageError.
-    """
+    """Build the LightningModule of a config, with its network, encoder and optimizer settings."""
     net = build_net(config)
     _check_output(net, config["data"]["num_classes"])
     is_ann = not getattr(net, "is_stateful", True)
@@ -153,8 +146,6 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
         net: [T, N, *] → [T, N, K].
         T: time steps.
         changed: constructor arguments that replace those of the config.
-
-    Raises: UsageError.
     """
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
@@ -169,20 +160,14 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
 
 
 def build_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
-    """Build the datamodule of a config and read its files.
-
-    Raises: UsageError naming the missing or corrupt file.
-    """
+    """Build the datamodule of a config and read its files."""
     data = make_data(config)
     read_data(data)
     return data
 
 
 def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
-    """Build the datamodule of a config without reading its files.
-
-    Raises: UsageError naming an argument.
-    """
+    """Build the datamodule of a config without reading its files."""
     section = config["data"]
     with refusing("data", _class_of(section)):
         data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
@@ -190,10 +175,7 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
 
 def read_data(data: pl.LightningDataModule) -> None:
-    """Find and read the files of a datamodule.
-
-    Raises: UsageError naming the missing or corrupt file.
-    """
+    """Find and read the files of a datamodule."""
     with refusing("data"):
         data.prepare_data()
         data.setup()
@@ -202,10 +184,7 @@ def read_data(data: pl.LightningDataModule) -> None:
 def build_trainer(
     config: Mapping[str, Any], callbacks: list[pl.Callback], logger: Any, dry: bool = False
 ) -> pl.Trainer:
-    """Build the Trainer of a config; a dry one writes no checkpoints.
-
-    Raises: UsageError, for a missing accelerator as well.
-    """
+    """Build the Trainer of a config; a dry one writes no checkpoints."""
     with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
         return instantiate(
             {"num_sanity_val_steps": 0, **config["trainer"]},
@@ -254,8 +233,6 @@ def trainer_for_more(config: Mapping[str, Any], epochs: int, folder: Path) -> pl
 
     It computes in single precision, in which integers are exact, even if the run uses half or double precision or a
     Precision plugin. Mixed precision (autocast) stays.
-
-    Raises: UsageError.
     """
     callbacks = [
         Seeding(config["seed"]),
@@ -279,10 +256,7 @@ def trainer_for_more(config: Mapping[str, Any], epochs: int, folder: Path) -> pl
 
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """Build the callbacks that a config names.
-
-    Raises: UsageError naming one and its argument.
-    """
+    """Build the callbacks that a config names."""
     made = []
     for name, settings in config["callbacks"].items():
         with refusing(f"callbacks.{name}", _class_of(settings)):
@@ -304,18 +278,12 @@ def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
             )
 
 
-def fit_end_of(callbacks: Sequence[pl.Callback]) -> list[FitEnd]:
-    """Those that work on the trained net, in their order."""
-    return [callback for callback in callbacks if isinstance(callback, FitEnd)]
-
-
 def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, config: Mapping[str, Any]) -> None:
-    """Let each fit-end callback look, before training, at the network that it is to work on.
-
-    Raises: UsageError naming the callback.
-    """
+    """Let each fit-end callback look, before training, at the network that it is to work on."""
     net = task.net
-    for callback in fit_end_of(callbacks):
+    for callback in callbacks:
+        if not isinstance(callback, FitEnd):
+            continue
         if not hasattr(task, "scores"):
             raise UsageError(
                 f"callbacks.{callback.name}: {type(task).__name__} has no method scores, [T, N, K] → [N, K], by which "
@@ -331,8 +299,6 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     Args:
         config: checked, with paths.run set.
         more_callbacks: in addition to those of the config.
-
-    Raises: UsageError.
     """
     folder = RunFolder(Path(config["paths"]["run"]))
     task = build_task(config)
@@ -356,4 +322,5 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     if config["trainer"].get("sync_batchnorm"):
         with refusing():
             refuse_unshared_statistics(task)
-    return Run(config, folder, task, data, trainer, history, throughput, fit_end_of(chosen), resume_point)
+    fit_end = [callback for callback in chosen if isinstance(callback, FitEnd)]
+    return Run(config, folder, task, data, trainer, history, throughput, fit_end, resume_point)

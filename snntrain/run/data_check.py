@@ -16,15 +16,7 @@ _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "
 
 
 def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, config: Mapping[str, Any]) -> None:
-    """Refuse settings that do not suit these data, before anything is written.
-
-    Args:
-        task: as built.
-        data: whose setup has run.
-        config: checked.
-
-    Raises: UsageError naming the key.
-    """
+    """Refuse settings that do not suit these data, whose setup has run, before anything is written."""
     splits: Mapping[str, Sized] = getattr(data, "splits", {})
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
     for name, split in splits.items():

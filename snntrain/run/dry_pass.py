@@ -62,10 +62,6 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
 
     Does nothing for a task whose weights are sharded: no single process may have the memory for all of them.
 
-    Args:
-        task: as built.
-        config: checked.
-
     Raises: UsageError naming the group or layer at fault; also for a monitored metric that was not logged, unless a
     callback that is not ours could log it: those do not run here.
     """

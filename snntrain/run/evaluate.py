@@ -25,6 +25,7 @@ from snntrain.run.evaluation_settings import Request, read_request, refuse_unrea
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
+from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
 from snntrain.terminal import terminal
@@ -59,7 +60,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         Progress(),
     ]
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
-    console.print(f"{_checkpoint(own)}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
+    console.print(f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     with interruptible():
         return (_test if own["mode"] == "test" else _predict)(trainer, task, data, output)
 
@@ -70,7 +71,8 @@ def rebuild(arguments: Sequence[str]) -> tuple[Request, dict[str, Any], pl.Light
     Args:
         arguments: as in evaluate.
 
-    Returns: the parsed arguments, the config, whose paths.run is the folder for output, and the task.
+    Returns: the parsed arguments, with the checkpoint that was found; the config, whose paths.run is the folder for
+    output; and the task.
     Raises: UsageError.
     """
     request = read_request(arguments)
@@ -79,8 +81,10 @@ def rebuild(arguments: Sequence[str]) -> tuple[Request, dict[str, Any], pl.Light
     config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
     check_bounds(config, f"checkpoint {checkpoint}")
     check_resolved(config)
-    output = request.own.get("output")
-    config["paths"]["run"] = str(_default_output(request.own, checkpoint) if output is None else Path(output))
+    own = request.own
+    beside = RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
+    config["paths"]["run"] = str(Path(own.get("output", beside)))
+    own["checkpoint"] = str(checkpoint)
     with memory_for(content["state_dict"]):
         task = build_task(config)
     load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
@@ -92,8 +96,7 @@ def _test(
 ) -> dict[str, float]:
     trainer.test(task, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-    hexadecimal = {name: value.hex() for name, value in metrics.items()}
-    write_json(output / "eval_test.json", {"metrics": metrics, "hex": hexadecimal})
+    write_json(output / "eval_test.json", in_both_forms(metrics))
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
     return metrics
@@ -128,10 +131,6 @@ def _checkpoint(own: dict[str, str]) -> Path:
             "folder."
         )
     return checkpoint
-
-
-def _default_output(own: dict[str, str], checkpoint: Path) -> Path:
-    return RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
 
 
 def _override(config: Any, request: Request, source: str) -> dict[str, Any]:

@@ -75,10 +75,7 @@ class Request:
 
 
 def read_request(arguments: Sequence[str]) -> Request:
-    """Parse a command line and refuse what would do nothing.
-
-    Raises: UsageError.
-    """
+    """Parse a command line and refuse what would do nothing."""
     own: dict[str, str] = {}
     words: list[str] = []
     refuse_repeated(arguments)
@@ -131,14 +128,7 @@ def _refuse_several_devices(changes: DictConfig) -> None:
 
 
 def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
-    """Refuse changes that the saved net has no place for.
-
-    Args:
-        request: of the command line.
-        config: the saved one.
-
-    Raises: UsageError naming the key and those that there are.
-    """
+    """Refuse changes that the net of the saved config has no place for."""
     model = config["model"]
     if not isinstance(model, Mapping) or "layers" not in model:
         return  # a registered model: its arguments are checked with its signature

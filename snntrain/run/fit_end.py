@@ -70,12 +70,7 @@ def fine_tune(
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Train a net in place with a run's task, data, optimizer and Trainer; the learning rate falls as a cosine.
-
-    Args:
-        config, data: of the run.
-        is_resumed, net, T, epochs, lr, folder, say: as in handed_over and Trained.
-    """
+    """Do what Trained.fine_tune promises, with a run's config and data; the learning rate falls as a cosine."""
     optim = dict(config["optim"])
     optim["lr"] = optim["lr"] / 10 if lr is None else lr
     optim["schedule"] = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": epochs}

@@ -9,7 +9,6 @@
 Every reader raises a MissingFile for a missing file and a DamagedFile for one that cannot be used, which name it.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
 from snntrain.run.contents import BY_SUFFIX, parse_arrays, parse_epochs, parse_layers, parse_operations, parse_overrides
 from snntrain.run.ownership import OWNER_NOTE, OwnedFolder
-from snntrain.run.results import best_epoch, monitor_of, parse_results
+from snntrain.run.results import best_epoch, in_both_forms, monitor_of, parse_results
 
 _CHECKPOINTS, _ARTIFACTS = "checkpoints", "artifacts"
 
@@ -159,6 +158,13 @@ class RunFolder(OwnedFolder):
             )
         return written_in
 
+    def read_or(self, file: RunFile, default: Any) -> Any:
+        """The content of a file, or the default where it is missing or damaged."""
+        try:
+            return self.read(file)
+        except UsageError:
+            return default
+
     def outcome(self) -> dict[str, Any]:
         """The content of results.json, {} if the run has not ended. Raises: DamagedFile."""
         try:
@@ -168,10 +174,7 @@ class RunFolder(OwnedFolder):
 
     def usable_outcome(self) -> dict[str, Any]:
         """The same for callers that are about to write the file again: {} for a damaged one, too."""
-        try:
-            return self.outcome()
-        except UsageError:
-            return {}
+        return self.read_or(RunFolder.results, {})
 
     def status(self) -> str | None:
         """How the run ended; None if it has not. Raises: DamagedFile."""
@@ -179,17 +182,11 @@ class RunFolder(OwnedFolder):
 
     def monitor(self) -> tuple[str, str]:
         """The metric that chooses the best epoch and its direction; the usual one if the config cannot be read."""
-        try:
-            return monitor_of(self.read(RunFolder.config))
-        except UsageError:
-            return monitor_of({})
+        return monitor_of(self.read_or(RunFolder.config, {}))
 
     def epochs(self) -> list[dict[str, float]]:
         """The metrics of every epoch so far; [] if they cannot be read."""
-        try:
-            return self.read(RunFolder.metrics)
-        except UsageError:
-            return []
+        return self.read_or(RunFolder.metrics, [])
 
     def best_epoch(self) -> Mapping[str, float]:
         """The metrics of the best epoch, see snntrain.run.results.best_epoch."""
@@ -230,11 +227,7 @@ class RunFolder(OwnedFolder):
 
         Args:
             status: finished, interrupted, pruned or failed.
-            metrics: name → value; written as decimal and, under "hex", as float.hex, which loses nothing.
+            metrics: name → value.
             more: further entries, such as seconds or message.
         """
-        exact = {name: float(value) for name, value in sorted(metrics.items())}
-        hexadecimal = {name: value.hex() for name, value in exact.items()}
-        # JSON has no NaN and no infinity; under "hex" they stand by name.
-        values = {name: value if math.isfinite(value) else None for name, value in exact.items()}
-        write_json(self.results, {"status": status, "metrics": values, "hex": hexadecimal, **more})
+        write_json(self.results, {"status": status, **in_both_forms(metrics), **more})

@@ -29,6 +29,18 @@ class ProcessError(RuntimeError):
     """Raised when one of a run's processes failed and the others were stopped; says which, why, and what to do."""
 
 
+def how_to_continue(folder: os.PathLike, epoch: int, epochs: int, remark: str = "") -> str:
+    """The end of a sentence that says why a run stopped: where it did, and how the user continues it.
+
+    Args:
+        epoch: how many epochs were completed.
+        epochs: how many there were to be.
+        remark: what else happened.
+    """
+    where = " after the last epoch" if epoch == epochs else f" in epoch {epoch + 1} of {epochs}"
+    return f"{where}{remark}. Continue with the same command and resume={folder}"
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Raise Interrupted at the first SIGINT or SIGTERM inside the block; a second signal ends the process as usual."""

@@ -94,8 +94,7 @@ def hardware() -> dict[str, Any]:
     """The hardware of this machine, as far as results may depend on it."""
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
-        "processor": _processor(),
-        "model": _processor_model(),
+        **_processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),  # what torch's kernels use, e.g. AVX2
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -106,21 +105,12 @@ def hardware() -> dict[str, Any]:
     return hardware
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def _processor_model() -> str | None:
-    """Family, model and stepping: in a virtual machine the name of the processor often says little."""
+def _processor() -> dict[str, str | None]:
+    """Its name, and family, model and stepping: in a virtual machine the name often says little."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return None
-    facts = dict(re.findall(r"^(cpu family|model|stepping)\s*: (.*)$", text, re.M))
-    return ", ".join(f"{key} {value}" for key, value in facts.items()) or None
+        text = ""
+    facts = dict(re.findall(r"^(model name|cpu family|model|stepping)\s*: (.*)$", text, re.M))
+    name = facts.pop("model name", platform.processor()).strip()
+    return {"processor": name, "model": ", ".join(f"{key} {value}" for key, value in facts.items()) or None}

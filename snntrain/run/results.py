@@ -43,6 +43,11 @@ def best_epoch(rows: Sequence[Row], metric: str, mode: str) -> Row:
     return max(scored, key=lambda row: sign * row[metric])
 
 
+def metrics_of(row: Row) -> dict[str, float]:
+    """The metrics of an epoch, without its number and its learning rate."""
+    return {name: value for name, value in row.items() if "/" in name}
+
+
 def _has_finite_losses(row: Row) -> bool:
     return all(math.isfinite(value) for name, value in row.items() if name.endswith("/loss"))
 
@@ -77,6 +82,14 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is {value!r}, not a number")
     return float(value)
+
+
+def in_both_forms(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Metrics as files hold them: as decimals and, under "hex", as float.hex, which loses nothing."""
+    exact = {name: float(value) for name, value in sorted(metrics.items())}
+    # JSON has no NaN and no infinity; under "hex" they stand by name.
+    decimals = {name: value if math.isfinite(value) else None for name, value in exact.items()}
+    return {"metrics": decimals, "hex": {name: value.hex() for name, value in exact.items()}}
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> RunFolder | N
     given = RunFolder(folder)
     for run in [given, *RunFolder.below(Path(config["paths"]["runs"]))]:
         try:
-            if not _is_unfinished(config, run, is_given=run == given):
+            if not _is_unfinished(config, run, ended=() if run == given else ("finished",)):
                 continue
         except (UsageError, OSError) as error:
             _say(f"resume=auto skips {run}: {error}")
@@ -134,14 +134,9 @@ def _newest_unfinished(config: Mapping[str, Any], folder: Path) -> RunFolder | N
     return None
 
 
-def _is_unfinished(config: Mapping[str, Any], run: RunFolder, *, is_given: bool) -> bool:
-    """Whether a folder holds a run of this config that did not finish and left a checkpoint.
-
-    Raises: UsageError naming the file that cannot be read.
-    """
-    if not os.path.lexists(run.last_checkpoint):
-        return False
-    if run.status() == "finished" and not is_given:
+def _is_unfinished(config: Mapping[str, Any], run: RunFolder, ended: Collection[str]) -> bool:
+    """Whether a folder holds a run of this config that left a checkpoint and did not end in one of these ways."""
+    if not os.path.lexists(run.last_checkpoint) or run.status() in ended:
         return False
     if differences(run.read_config(), config, free=RESUMABLE):
         return False
@@ -153,14 +148,8 @@ def _is_unfinished(config: Mapping[str, Any], run: RunFolder, *, is_given: bool)
 
 def _can_continue(config: Mapping[str, Any], run: RunFolder) -> bool:
     """Whether a folder holds a run of this config that was cut off and left a checkpoint."""
-    if not run.last_checkpoint.is_file():
-        return False
     try:
-        if run.status() in ("finished", "failed"):
-            return False
-        run.verify()
-        read_checkpoint(run.last_checkpoint)
-        return not differences(run.read_config(), config, free=RESUMABLE)
+        return _is_unfinished(config, run, ended=("finished", "failed")) and bool(read_checkpoint(run.last_checkpoint))
     except (OSError, UsageError) as error:  # what cut it off has damaged it, so the job starts anew
         _say(f"{run} is not resumed: {error}")
         return False
@@ -173,8 +162,6 @@ def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapp
         content: of the checkpoint.
         checkpoint: its file; in a run folder, provenance.json names the data too.
         hashes: file → SHA-256 of the present data.
-
-    Raises: UsageError naming what changed.
     """
     saved = content["snntrain"].get("data")
     if saved is None:

@@ -44,8 +44,6 @@ def check_state(
         task, trainer: of the run that is to continue; the task gets the checkpoint's weights.
         config: of the run.
         source: the checkpoint's file.
-
-    Raises: UsageError naming the file and the part of it that does not fit.
     """
     lacking = [key for key in _NEEDED if key not in content]
     if lacking:

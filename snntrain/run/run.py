@@ -28,7 +28,7 @@ from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.fit_end import handed_over, task_with_best_weights
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
-from snntrain.run.interruption import Interrupted, interruptible
+from snntrain.run.interruption import Interrupted, how_to_continue, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.parallel.agent import launch
@@ -36,7 +36,7 @@ from snntrain.run.parallel.devices import check_devices, in_group, leave_group, 
 from snntrain.run.provenance import provenance
 from snntrain.run.report.layer_table import layer_table
 from snntrain.run.report.report import write_report
-from snntrain.run.results import best_epoch, even_on_a_full_disk
+from snntrain.run.results import best_epoch, even_on_a_full_disk, metrics_of
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -105,9 +105,7 @@ def run_checked(
     Args:
         settings: a config that was checked.
         checkpoint: to continue from.
-        overrides, command, more_callbacks: as in run.
-
-    Returns, Raises: as run.
+        Others, and what is returned and raised, as in run.
     """
     try:
         if processes(settings["trainer"]) > 1 and not in_group():
@@ -127,14 +125,7 @@ def train(
     command: str | None = None,
     more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
-    """Train, test and report in this process, which may be one of several.
-
-    Args:
-        settings, checkpoint, overrides, command, more_callbacks: as in run_checked.
-
-    Returns: the metrics of results.json, in the first of several processes; {} in others.
-    Raises: as run.
-    """
+    """Train, test and report in this process; as run_checked, but {} in all but the first of several processes."""
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     built = build(settings, more_callbacks)
     layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
@@ -152,7 +143,9 @@ def train(
     metrics: dict[str, float] = {}
     try:
         with interruptible():
-            _fit(built, checkpoint, seconds)
+            began = time.perf_counter()
+            built.trainer.fit(built.task, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
+            seconds["fit"] = round(time.perf_counter() - began, 3)
             metrics |= _test(built, seconds)
             device, test_batches = built.trainer.strategy.root_device, _test_batches(built)
             if built.trainer.world_size > 1:
@@ -167,17 +160,18 @@ def train(
                 run_in_turn(built.fit_end, trained, metrics, seconds, console)
     except Interrupted as interruption:
         if is_first:
-            interruption.message = _interruption_message(built, interruption)
-            metrics = metrics or _metrics_of_best_epoch(built)
+            where = how_to_continue(built.folder, len(built.history.rows), built.trainer.max_epochs)
+            interruption.message = f"Interrupted ({interruption}){where}"
+            metrics = metrics or metrics_of(_best_row(built))
             _conclude_early(built, "interrupted", metrics, seconds, interruption.message)
         raise
     except Pruned as pruned:
-        _conclude(built, "pruned", _metrics_of_best_epoch(built), seconds, f"Pruned {pruned}.")
+        _conclude(built, "pruned", metrics_of(_best_row(built)), seconds, f"Pruned {pruned}.")
         raise
     except Exception as error:
         if not is_first:
             raise
-        metrics = metrics or _metrics_of_best_epoch(built)
+        metrics = metrics or metrics_of(_best_row(built))
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
     _conclude(built, "finished", metrics, seconds)
@@ -241,12 +235,6 @@ def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]
     console.print(layer_table(layers))
 
 
-def _fit(built: Run, checkpoint: Path | None, seconds: dict[str, float]) -> None:
-    began = time.perf_counter()
-    built.trainer.fit(built.task, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
-    seconds["fit"] = round(time.perf_counter() - began, 3)
-
-
 def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     best = best_checkpoint(built.trainer)
     began = time.perf_counter()
@@ -261,7 +249,7 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder.operations, callback.result)
-    return {**_metrics_of_best_epoch(built), **tested}
+    return {**metrics_of(_best_row(built)), **tested}
 
 
 def _test_batches(built: Run) -> int:
@@ -292,10 +280,6 @@ def _best_row(built: Run) -> dict[str, float]:
     return best_epoch(built.history.rows, **built.config["monitor"])
 
 
-def _metrics_of_best_epoch(built: Run) -> dict[str, float]:
-    return {name: value for name, value in _best_row(built).items() if "/" in name}
-
-
 def _conclude(
     built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str | None = None
 ) -> None:
@@ -323,12 +307,6 @@ def _conclude_early(
         _conclude(built, status, metrics, seconds, message)
         if trace:
             write_text(built.folder.traceback, trace)
-
-
-def _interruption_message(built: Run, interruption: Interrupted) -> str:
-    epoch, epochs = len(built.history.rows), built.trainer.max_epochs
-    where = "after the last epoch" if epoch == epochs else f"in epoch {epoch + 1} of {epochs}"
-    return f"Interrupted ({interruption}) {where}. Continue with the same command and resume={built.folder}"
 
 
 def _summarize(built: Run, metrics: dict[str, float]) -> None:

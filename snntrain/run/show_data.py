@@ -22,9 +22,6 @@ console = terminal()
 def show_data(settings: dict[str, Any]) -> Path:
     """Print counts per class, shapes, ranges, license and citation, and draw samples of the training split.
 
-    Args:
-        settings: checked.
-
     Returns: the figure's file in paths.runs, named after the data set's class.
     Raises: UsageError naming a missing or corrupt file.
     """

@@ -15,15 +15,7 @@ _WEIGHTS_AND_GRADIENTS = 2
 
 
 def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int = 1) -> None:
-    """Refuse a net or a batch that cannot fit into the memory.
-
-    Args:
-        task: as built.
-        config: checked.
-        samples: of the largest batch.
-
-    Raises: UsageError naming the key and the bytes.
-    """
+    """Refuse a net, or a batch of so many samples, that cannot fit into the memory."""
     memory, where = _memory(config["trainer"])
     weights = _WEIGHTS_AND_GRADIENTS * sum(p.numel() * p.element_size() for p in task.net.parameters())
     if weights > memory and not is_sharded(config["trainer"]):
@@ -31,7 +23,8 @@ def check_size(task: pl.LightningModule, config: Mapping[str, Any], samples: int
             f"model: its weights and their gradients take {in_words(weights)}, more than the {in_words(memory)} of "
             f"{where}. Use a smaller model."
         )
-    activations = samples * task.T * _largest_output(task, config) * _bytes_per_value(config)
+    bytes_of_a_value = 4 if str(config["trainer"].get("precision") or "32-true").startswith(("32", "64")) else 2
+    activations = samples * task.T * _largest_output(task, config) * bytes_of_a_value
     if activations <= memory:
         return
     key = f"T={task.T}" if samples == 1 else f"data.batch_size={config['data'].get('batch_size')} with T={task.T}"
@@ -48,10 +41,6 @@ def _largest_output(task: pl.LightningModule, config: Mapping[str, Any]) -> int:
     if not shapes or getattr(task, "step_mode", "m") == "s" or getattr(task, "chunk", None) is not None:
         return config["data"]["num_classes"]
     return max(map(prod, shapes))
-
-
-def _bytes_per_value(config: Mapping[str, Any]) -> int:
-    return 4 if str(config["trainer"].get("precision") or "32-true").startswith(("32", "64")) else 2
 
 
 def _memory(trainer: Mapping[str, Any]) -> tuple[int, str]:

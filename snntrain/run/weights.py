@@ -19,10 +19,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def check_tree(tree: Any, source: str) -> None:
-    """Refuse a state that holds more than plain containers, numbers, texts and tensors, or is larger than its file.
-
-    Raises: DamagedFile.
-    """
+    """Refuse a state that holds more than plain containers, numbers, texts and tensors, or is larger than its file."""
     if values_in(tree) > MOST_VALUES:
         raise DamagedFile(f"{source} is damaged: it has more than {MOST_VALUES:,} values or {DEEPEST} levels.")
     for path, _, value in walk(tree):
@@ -36,17 +33,10 @@ def check_tree(tree: Any, source: str) -> None:
             raise DamagedFile(f"{source} is damaged: {path} holds {type(value).__name__}, which no run writes.")
 
 
-def check_weights(saved: Any, own: Mapping[str, Any], source: str) -> None:
+def _check_kinds(saved: Any, own: Mapping[str, Any], source: str) -> None:
     """Refuse a state whose entries hold another kind of number than the network's: torch would convert them silently.
 
     Names and shapes are left to the modules: some accept those of earlier versions or of other libraries.
-
-    Args:
-        saved: the state.
-        own: state_dict() of the network.
-        source: for the error.
-
-    Raises: UsageError naming the entry.
     """
     if not isinstance(saved, Mapping):
         raise DamagedFile(f"{source} is damaged: its weights are {type(saved).__name__}, not a mapping.")
@@ -76,7 +66,7 @@ def load_weights(module: nn.Module, saved: Any, source: str) -> None:
     holds NaN now and did not before (infinity may be intended, in a mask).
     """
     with refusing(f"{source} does not fit the config"):
-        check_weights(saved, module.state_dict(), source)
+        _check_kinds(saved, module.state_dict(), source)
         unset = {name for name, buffer in module.named_buffers() if bool(torch.isnan(buffer).any())}
         module.load_state_dict(saved)
     parameters = [name for name, value in module.named_parameters() if not bool(torch.isfinite(value).all())]

@@ -13,6 +13,7 @@ from snntrain.arguments import flag, real
 from snntrain.hooks import step_mode_of, supported_step_modes
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.registry import register
+from snntrain.signature import merge_signature
 from snntrain.task.classification import Batch, Classification
 
 
@@ -30,7 +31,7 @@ class OnlineClassification(Classification):
             steps' gradients.
         gradient_clip_val: largest norm of the gradients at an update, > 0; None: any. It stands for the trainer's
             argument, which Lightning cannot serve here.
-        Others as in Classification.
+        common: as in Classification, without chunks and the arguments of 'tet'.
 
     Shapes: as in Classification.
     Raises: ValueError naming the module that needs whole sequences.
@@ -41,22 +42,12 @@ class OnlineClassification(Classification):
 
     def __init__(
         self,
+        *,
         net: nn.Module,
-        encoder: nn.Module,
-        T: int,
-        num_classes: int,
-        optim: dict[str, Any],
-        readout: str | Mapping[str, Any] = "rate",
-        readout_tau: float = 2.0,
         loss: str | Mapping[str, Any] = "cross_entropy",
-        label_smoothing: float = 0.0,
         online_step: bool = False,
         gradient_clip_val: float | None = None,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        compile: bool = False,
-        seed: int = 0,
-        metrics: Sequence[str | Mapping[str, Any]] = (),
+        **common: Any,
     ) -> None:
         _refuse_sequences_only(net)
         functional.set_step_mode(net, self.step_mode)
@@ -65,10 +56,7 @@ class OnlineClassification(Classification):
                 "OnlineClassification: loss 'tet' is a mean over the steps, as every loss is here; use 'cross_entropy' "
                 "or 'mse'."
             )
-        more = {"mixup": mixup, "cutmix": cutmix, "compile": compile, "seed": seed, "metrics": metrics}
-        super().__init__(
-            net, encoder, T, num_classes, optim, readout, readout_tau, loss, label_smoothing=label_smoothing, **more
-        )
+        super().__init__(net=net, loss=loss, **common)
         self.automatic_optimization = False
         self.online_step = flag(self, "online_step", online_step)
         self.gradient_clip_val = (
@@ -136,6 +124,13 @@ class OnlineClassification(Classification):
                 "OnlineClassification: trainer.accumulate_grad_batches must be 1 in online training, got "
                 f"{trainer.accumulate_grad_batches}. Use a larger data.batch_size."
             )
+
+
+merge_signature(
+    OnlineClassification,
+    positional=True,
+    without=("tet_weight", "tet_potential", "chunk", "chunk_gradient"),
+)
 
 
 def _refuse_sequences_only(net: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """Every YAML in conf/ composes, passes the check, and builds what it says."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from small_training import in_a_loop
 
 from snntrain import registry
 from snntrain.config import CONF, compose
@@ -24,7 +24,20 @@ from snntrain.run.build import build_net, build_task
 from snntrain.task.optimizer import configure
 
 FILES = sorted(CONF.rglob("*.yaml"))
-CHOICES = {f"{group}={choice}": (group, choice) for group, choices in groups().items() for choice in choices}
+# The choices of these groups have nothing to do with each other: the n-th ones of each are composed together. Models,
+# neurons and surrogates are composed where nets are built of them.
+INDEPENDENT = ("data", "norm", "optim", "optim/schedule", "logger", "trainer")
+TOGETHER = [
+    [(group, choices[place % len(choices)]) for group in INDEPENDENT if (choices := groups()[group])]
+    for place in range(max(len(groups()[group]) for group in INDEPENDENT))
+]
+ONE_BY_ONE = [
+    [(group, choice)]
+    for group, choices in groups().items()
+    if group not in (*INDEPENDENT, "model", "neuron", "surrogate")
+    for choice in choices
+]
+CHOICES = {" ".join("=".join(chosen) for chosen in choices): choices for choices in (*TOGETHER, *ONE_BY_ONE)}
 # Files whose name says it all, and the keys they may hold without a word of explanation at the top.
 SELF_EXPLANATORY = {
     "callbacks/default": ["best_checkpoint", "spike_statistics", "progress"],
@@ -47,27 +60,27 @@ SMALLER = {"vgg5": ["model.features=64"], "vgg9": ["model.features=64"]}
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 
 
-def in_a_loop(neuron: str) -> list[str]:
-    """An override that spares the compiling of a kernel where the neuron has kernels, which have tests of their own."""
-    name = yaml.safe_load((CONF / "neuron" / f"{neuron}.yaml").read_text(encoding="utf-8"))["name"]
-    has_backend = "backend" in inspect.signature(registry.get("neuron", name)).parameters
-    return ["neuron.backend=torch"] if has_backend else []
-
-
 def choose(group: str, choice: str) -> list[str]:
     if (group, choice) == ("encoder", "frames"):
         return ["encoder=frames", "data=nmnist"]  # pictures have no frames
     return [f"{group}=[{choice}]"] if group == "callbacks" else [f"{group}={choice}"]
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES.values(), ids=CHOICES)
-def test_every_choice_composes_and_passes_the_check(group, choice):
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_every_choice_composes_and_passes_the_check(choices):
+    overrides = [override for chosen in choices for override in choose(*chosen)]
     try:
-        check_launchers(choose(group, choice))
+        check_launchers(overrides)
     except UsageError as missing:
         pytest.skip(str(missing))
-    config = check(compose(choose(group, choice)))
+    config = check(compose(overrides))
     config["hydra"] = OmegaConf.to_container(HydraConfig.get(), resolve=False, enum_to_str=True)
+    for group, choice in choices:
+        check_covered(config, group, choice)
+
+
+def check_covered(config: dict, group: str, choice: str) -> None:
+    """What the file of a choice says must stand in the composed config."""
     text = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
     file, node = yaml.safe_load(text), config
     for part in [] if text.startswith("# @package _global_") else group.split("/"):
@@ -120,9 +133,14 @@ def test_every_registered_class_has_a_file_of_its_own(kind, group):
     assert sorted(named) == registry.names(kind)
 
 
-# The small ones with every neuron and data set; the others once: tests/unit/model/test_zoo.py tries their neurons.
+# The small ones with every neuron, which gets both data sets; the others once: tests/unit/model/test_zoo.py tries their
+# neurons.
 COMBINATIONS = [
-    *((model, neuron, data) for model in ("csnn", "mlp") for neuron in groups()["neuron"] for data in SHAPES),
+    *(
+        (model, neuron, list(SHAPES)[(place + number) % 2])
+        for place, neuron in enumerate(groups()["neuron"])
+        for number, model in enumerate(("csnn", "mlp"))
+    ),
     *(
         (model, "cuba_lif" if model == "csnn_loihi" else "lif", "digits")
         for model in groups()["model"]
@@ -133,11 +151,10 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize(("model", "neuron", "data"), COMBINATIONS)
 def test_every_model_takes_every_neuron_and_data_set_through_one_training_step(model, neuron, data):
-    config = check(
-        compose(
-            [f"model={model}", f"neuron={neuron}", f"data={data}", "T=2", *SMALLER.get(model, ()), *in_a_loop(neuron)]
-        )
-    )
+    config = check(compose([f"model={model}", f"neuron={neuron}", f"data={data}", "T=2", *SMALLER.get(model, ())]))
+    check_covered(check(compose([f"model={model}"])) if model in SMALLER else config, "model", model)
+    check_covered(config, "neuron", neuron)
+    config["neuron"] = in_a_loop(config["neuron"])
     assert tuple(config["data"]["sample_shape"]) == SHAPES[data]
     if "m" not in build_neuron(config["neuron"]).supported_step_mode():
         with pytest.raises(UsageError, match=r"model\.layers\[\d\] neuron: \w+: step_mode"):
@@ -157,20 +174,26 @@ def test_every_model_takes_every_neuron_and_data_set_through_one_training_step(m
     assert not torch.equal(before[last], dict(task.named_parameters())[last])
 
 
-@pytest.mark.parametrize("neuron", ["if", "lif", "plif"])
+@pytest.fixture(scope="module")
+def with_sigmoid() -> dict[str, dict]:
+    """Name → settings of neurons with another surrogate than the default."""
+    composed = {name: check(compose([f"neuron={name}", "surrogate=sigmoid"])) for name in ("if", "lif", "plif")}
+    return {name: in_a_loop(config["neuron"]) for name, config in composed.items()}
+
+
 @pytest.mark.parametrize("surrogate", groups()["surrogate"])
-def test_every_surrogate_carries_a_gradient_through_every_spiking_neuron(surrogate, neuron):
-    config = check(
-        compose(
-            ["model=mlp", "model.features=64", f"neuron={neuron}", f"surrogate={surrogate}", "T=3", *in_a_loop(neuron)]
-        )
-    )
-    net = build_net(config)
-    assert type(net.layers[2].surrogate_function).__name__ == config["surrogate"]["name"]
-    torch.manual_seed(0)
-    net(4 * torch.rand(3, 5, 1, 8, 8)).square().mean().backward()
-    gradient = net.layers[1].weight.grad
-    assert gradient.isfinite().all() and gradient.count_nonzero() > 0
+def test_every_surrogate_carries_a_gradient_through_every_spiking_neuron(surrogate, with_sigmoid):
+    config = check(compose(["model=mlp", "model.features=64", f"surrogate={surrogate}", "T=3"]))
+    check_covered(config, "surrogate", surrogate)
+    assert config["neuron"]["surrogate_function"] == config["surrogate"]
+    for neuron in with_sigmoid.values():
+        assert neuron["surrogate_function"]["name"] == "Sigmoid"
+        net = build_net({**config, "neuron": {**neuron, "surrogate_function": config["surrogate"]}})
+        assert type(net.layers[2].surrogate_function).__name__ == config["surrogate"]["name"]
+        torch.manual_seed(0)
+        net(4 * torch.rand(3, 5, 1, 8, 8)).square().mean().backward()
+        gradient = net.layers[1].weight.grad
+        assert gradient.isfinite().all() and gradient.count_nonzero() > 0
 
 
 @pytest.mark.parametrize("optim", groups()["optim"])
@@ -204,19 +227,6 @@ def test_callbacks_watch_the_monitored_metric(choice, tmp_path):
     assert [(callback.monitor, callback.mode) for callback in watching] == [("val/loss", "min")]
 
 
-@pytest.mark.parametrize("logger", groups()["logger"])
-def test_every_logger_writes_into_the_run_folder_or_one_file_for_all_runs(logger, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    (tmp_path / "logs").mkdir()
-    config = check(compose([f"logger={logger}", f"paths.run={tmp_path}", f"paths.runs={tmp_path}/logs"]))
-    built = instantiate(config["logger"])
-    built.log_metrics({"train/loss": 1.0}, step=0)
-    built.save()
-    if logger == "wandb":
-        built.experiment.finish()  # or the next WandbLogger of this process would go on with it
-    assert [path for path in (tmp_path / "logs").rglob("*") if path.is_file()] != []
-
-
 def test_nested_keys_are_set_without_a_plus():
     config = check(compose(["neuron.v_threshold=0.5", "trainer.accumulate_grad_batches=2", "neuron.store_v_seq=true"]))
     assert config["neuron"]["v_threshold"] == 0.5 and config["neuron"]["store_v_seq"] is True
@@ -239,6 +249,7 @@ def test_a_debug_choice_changes_the_trainer_and_nothing_else():
 
 
 def test_an_override_on_the_command_line_wins_over_a_debug_choice():
+    assert check(compose(["debug=overfit"]))["trainer"]["max_epochs"] == 100
     assert check(compose(["debug=overfit", "trainer.max_epochs=3"]))["trainer"]["max_epochs"] == 3
 
 

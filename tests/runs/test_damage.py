@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import SMALL, last_of_each
+from programs import SMALL, SMALL_ANN, last_of_each
 
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -23,11 +23,11 @@ from snntrain.run.run import run as run_training
 TINY = tuple(last_of_each((*SMALL, "trainer.max_epochs=1")))
 # The stages' files: a checkpoint, pictures, JSON, safetensors; and another library's log.
 STAGES = ("neuron=relu", "callbacks=[default,ann2snn,qat]", "callbacks.qat.epochs=1", "logger=tensorboard")
+WITH_STAGES = tuple(last_of_each((*SMALL_ANN, *STAGES, "trainer.max_epochs=1")))
 
 
-def train(folder: Path, *arguments: str) -> Path:
-    overrides = [*TINY, *arguments]
-    run_training(compose(overrides), folder, overrides)
+def train(folder: Path, *overrides: str) -> Path:
+    run_training(compose(overrides), folder, list(overrides))
     return folder
 
 
@@ -48,7 +48,7 @@ def every_file(run: Path) -> list[str]:
 def trained(tmp_path_factory) -> Path:
     """A folder with two finished runs."""
     base = tmp_path_factory.mktemp("runs")
-    train(base / "sound")
+    train(base / "sound", *TINY)
     shutil.copytree(base / "sound", base / "run")
     return base
 
@@ -100,17 +100,17 @@ def test_a_resumed_run_is_sound_again(trained, tmp_path, program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), STAGES], ids=["plain", "stages"])
-def test_every_file_is_named_by_every_program(tmp_path, program, more):
+@pytest.mark.parametrize("overrides", [TINY, WITH_STAGES], ids=["plain", "stages"])
+def test_every_file_is_named_by_every_program(tmp_path, program, overrides):
     runs = tmp_path / "runs"
-    train(runs / "sound", *more)
+    train(runs / "sound", *overrides)
     shutil.copytree(runs / "sound", runs / "run")
     run, unnamed = runs / "run", []
     for seed, name in enumerate(every_file(run)):
         whole = flip(run / name, seed)
         for name_of_program, *words in (
             ("eval.py", f"run={run}"),
-            ("train.py", *TINY, *more, f"resume={run}"),
+            ("train.py", *overrides, f"resume={run}"),
             ("scripts/reproduce.py", "--from", str(run)),
             ("scripts/browse.py", str(runs)),
             ("scripts/summarize.py", str(runs)),
@@ -122,4 +122,4 @@ def test_every_file_is_named_by_every_program(tmp_path, program, more):
         (run / name).write_bytes(whole)
         checked = program("eval.py", f"run={runs / 'sound'}", f"output={tmp_path / 'out'}")
         assert checked.returncode == 0, checked.stderr
-    assert len(every_file(run)) > (20 if more else 12) and unnamed == []
+    assert len(every_file(run)) > (20 if overrides is WITH_STAGES else 12) and unnamed == []

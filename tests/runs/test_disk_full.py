@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from event_files import stream, write_bin
-from programs import SMALL, last_of_each
+from programs import SMALL_ANN, last_of_each
 
 from snntrain.config import compose
 from snntrain.files import checksums
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small file system"),
 ]
 
-TINY = tuple(last_of_each((*SMALL, "model.features=8", "data.batch_size=512")))
+TINY = tuple(last_of_each((*SMALL_ANN, "model.features=8", "data.batch_size=512")))
 SIZES = (4, 16, 40, 72, 112, 160, 240, 340, 480, 900)  # KiB, beside the earlier run
 
 

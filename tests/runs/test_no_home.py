@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from programs import SMALL, complete_anew, results
+from programs import SMALL_ANN, complete_anew, results
 
 
 @pytest.mark.slow
@@ -15,7 +15,7 @@ def test_a_run_without_a_home_or_a_cache_ends_well_with_one_warning(tmp_path: Pa
     (tmp_path / "tmp").mkdir()
     for name, value in (environment | {"TMPDIR": str(tmp_path / "tmp")}).items():
         monkeypatch.setenv(name, value)
-    done = complete_anew("train.py", *SMALL, "hydra.run.dir=run", cwd=tmp_path)
+    done = complete_anew("train.py", *SMALL_ANN, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("UserWarning") == 1 and "Set SNNTRAIN_CACHE" in done.stderr
     assert results(tmp_path / "run")["status"] == "finished"

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import SMALL, Program, complete, last_of_each, results
+from programs import SMALL, Program, last_of_each, results, succeed
 
 # Random draws inside the model (Poisson spikes) and a schedule, so that order, generator and learning rate all matter.
 CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "data.batch_size=64", "optim.lr=0.02")
@@ -15,8 +15,7 @@ CONFIG = (*SMALL, "trainer.max_epochs=4", "encoder=poisson", "neuron=plif", "dat
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = complete("train.py", *CONFIG, "hydra.run.dir=run", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed("train.py", *CONFIG, "hydra.run.dir=run", cwd=folder)
     return results(folder / "run")["hex"]
 
 
@@ -42,8 +41,7 @@ def test_resuming_after_ctrl_c_repeats_the_run(tmp_path, uninterrupted, workers)
     assert results(run)["status"] == "interrupted"
     assert (run / "report.html").is_file()
     assert (run / "checkpoints" / "last.ckpt").is_file()
-    done = complete("train.py", *CONFIG, *more, "hydra.run.dir=run", "resume=auto", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed("train.py", *CONFIG, *more, "hydra.run.dir=run", "resume=auto", cwd=tmp_path)
     assert results(run)["status"] == "finished"
     assert results(run)["hex"] == uninterrupted
     assert [row.split(",")[0] for row in (run / "metrics.csv").read_text().splitlines()] == [
@@ -60,8 +58,7 @@ def test_resuming_after_a_kill_repeats_the_run(tmp_path, uninterrupted, workers)
     more = [f"data.num_workers={workers}"]
     code, output = interrupt(tmp_path, signal.SIGKILL, 2, 0.0, *more)
     assert code == -signal.SIGKILL, output
-    done = complete("train.py", *CONFIG, *more, "resume=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed("train.py", *CONFIG, *more, "resume=run", cwd=tmp_path)
     assert results(tmp_path / "run")["hex"] == uninterrupted
     assert not (tmp_path / "runs").exists()  # the run continued in its own folder
 

@@ -11,12 +11,13 @@ import numpy
 import pytest
 import torch
 import yaml
-from programs import GAIN_NODE, SMALL, complete, complete_anew, results
+from programs import GAIN_NODE, SMALL, SMALL_ANN, complete, complete_anew, results, succeed
 
 from snntrain.config.folders import groups
 
 # Neurons that fire, and random draws inside the model.
-ACTIVE = (*SMALL, "encoder=poisson", "neuron.v_threshold=0.3", "optim.lr=0.02")
+ACTIVE = (*SMALL_ANN, "encoder=poisson", "neuron.v_threshold=0.3", "optim.lr=0.02")
+ACTIVE_IN_A_LOOP = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
 RUN_FOLDER = {
     "config.yaml",
     "overrides.yaml",
@@ -31,13 +32,6 @@ RUN_FOLDER = {
     "checksums.json",
     ".checksums.lock",
 }
-
-
-def done(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    process = complete(name, *arguments, cwd=cwd)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert "Traceback" not in process.stdout + process.stderr
-    return process
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -153,7 +147,7 @@ def test_the_program_says_where_it_works_what_it_got_and_nothing_on_stderr(train
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory) -> Path:
     cwd = tmp_path_factory.mktemp("seeds")
-    done("train.py", "-m", *ACTIVE, "seed=2,1", "hydra.sweep.dir=sweep", cwd=cwd)
+    succeed("train.py", "-m", *ACTIVE, "seed=2,1", "hydra.sweep.dir=sweep", cwd=cwd)
     return cwd / "sweep"
 
 
@@ -172,86 +166,55 @@ def test_another_seed_gives_other_metrics(trained, seeds):
 # --- choices ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def neurons(tmp_path_factory) -> dict[str, Path]:
-    cwd = tmp_path_factory.mktemp("neurons")
-    done("train.py", "-m", *SMALL, "optim.lr=0.05", "neuron=relu,plif,if", "hydra.sweep.dir=sweep", cwd=cwd)
-    return dict(zip(("relu", "plif", "if"), (cwd / "sweep" / str(job) for job in range(3)), strict=True))
-
-
-@pytest.mark.parametrize("neuron", ["relu", "plif", "if"])
-def test_every_neuron_learns(neurons, neuron):
-    found = results(neurons[neuron])
-    assert found["status"] == "finished" and found["metrics"]["test/acc"] > 0.2
-    assert ("test/firing_rate" in found["metrics"]) == (neuron != "relu")
-    assert (neurons[neuron] / "report.html").is_file()
-
-
-def test_the_learnable_time_constant_learns(neurons):
-    saved = torch.load(neurons["plif"] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+def test_nets_of_relus_and_of_learnable_neurons_learn(tmp_path):
+    """tests/runs/test_sweep.py has those of the other neurons."""
+    succeed("train.py", "-m", *SMALL_ANN, "optim.lr=0.05", "neuron=relu,plif", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, neuron in enumerate(("relu", "plif")):
+        found = results(tmp_path / "sweep" / str(job))
+        assert found["status"] == "finished" and found["metrics"]["test/acc"] > 0.2
+        assert ("test/firing_rate" in found["metrics"]) == (neuron != "relu")
+        assert (tmp_path / "sweep" / str(job) / "report.html").is_file()
+    saved = torch.load(tmp_path / "sweep/1/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert saved["net.layers.2.w"] != 0.0  # where init_tau = 2 starts it
 
 
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory) -> Path:
-    cwd = tmp_path_factory.mktemp("tasks")
-    variations = ("task.loss=tet,mse", "task.readout=membrane,last", "logger=tensorboard", "neuron.v_threshold=0.3")
-    done("train.py", "-m", *SMALL, *variations, "optim.lr=0.02", "hydra.sweep.dir=sweep", cwd=cwd)
-    return cwd / "sweep"
+def test_losses_readouts_and_loggers_are_chosen_by_name(tmp_path):
+    """tests/unit/task/test_classification.py has the numbers of each pair."""
+    variations = ("task.loss=tet,mse", "task.readout=membrane", "logger=tensorboard", *ACTIVE_IN_A_LOOP)
+    succeed("train.py", "-m", *variations, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, loss in enumerate(("tet", "mse")):
+        run = tmp_path / "sweep" / str(job)
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        assert (config["task"]["loss"], config["task"]["readout"]) == (loss, "membrane")
+        assert results(run)["metrics"]["test/acc"] > 0.2
+        assert list((run / "logs").rglob("events.out.tfevents.*")) != []
+        assert {path.name for path in run.iterdir()} == RUN_FOLDER
 
 
-@pytest.mark.parametrize(("job", "loss", "readout"), [(0, "tet", "membrane"), (3, "mse", "last")])
-def test_losses_and_readouts_are_chosen_by_name(tasks, job, loss, readout):
-    config = yaml.safe_load((tasks / str(job) / "config.yaml").read_text(encoding="utf-8"))
-    assert (config["task"]["loss"], config["task"]["readout"]) == (loss, readout)
-    assert results(tasks / str(job))["metrics"]["test/acc"] > 0.2
-
-
-def test_losses_and_readouts_make_a_difference(tasks):
-    tet_membrane, tet_last, mse_membrane, mse_last = (results(tasks / str(job))["hex"] for job in range(4))
-    assert tet_membrane["test/loss"] == tet_last["test/loss"]  # the loss of every step knows no readout
-    assert len({tet_last["test/loss"], mse_membrane["test/loss"], mse_last["test/loss"]}) == 3
-
-
-def test_tensorboard_gets_its_events(tasks):
-    assert list((tasks / "0" / "logs").rglob("events.out.tfevents.*")) != []
-    assert {path.name for path in (tasks / "0").iterdir()} == RUN_FOLDER
-
-
-@pytest.fixture(scope="module")
-def debug(tmp_path_factory) -> tuple[dict[str, Path], str]:
-    cwd = tmp_path_factory.mktemp("debug")
-    small = ("model=mlp", "model.features=32", "T=2", "neuron.v_threshold=0.3", "optim.lr=0.02")
-    process = done("train.py", "-m", *small, "debug=fast,overfit,profile", "hydra.sweep.dir=sweep", cwd=cwd)
-    folders = {name: cwd / "sweep" / str(job) for job, name in enumerate(("fast", "overfit", "profile"))}
-    return folders, process.stdout
-
-
-def test_debug_fast_takes_two_batches_of_everything(debug):
-    run = debug[0]["fast"]
-    assert steps(run) == 2 and len(rows(run / "metrics.csv")) == 1
-    with numpy.load(run / "artifacts" / "test.npz") as test:
+def test_debug_fast_takes_two_batches_and_debug_profile_prints_the_time_of_every_hook(tmp_path):
+    quick = [word for word in ACTIVE_IN_A_LOOP if not word.startswith(("trainer.max_epochs", "data.batch_size"))]
+    process = succeed("train.py", "-m", *quick, "debug=fast,profile", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    for job, taken in enumerate((2, 41)):
+        run = tmp_path / "sweep" / str(job)
+        assert steps(run) == taken and len(rows(run / "metrics.csv")) == 1
+    with numpy.load(tmp_path / "sweep/0/artifacts/test.npz") as test:
         assert test["confusion"].sum() == 2 * 32
+    assert "run_training_epoch" in process.stdout and "optimizer_step" in process.stdout
 
 
-def test_debug_overfit_learns_two_batches_by_heart(debug):
-    run = debug[0]["overfit"]
-    table = rows(run / "metrics.csv")
-    assert steps(run) == 200 and len(table) == 100
+def test_debug_overfit_learns_two_batches_by_heart(tmp_path):
+    more = ("debug=overfit", "trainer.max_epochs=30", "data.batch_size=32", "hydra.run.dir=run")
+    succeed("train.py", *ACTIVE_IN_A_LOOP, *more, cwd=tmp_path)
+    table = rows(tmp_path / "run/metrics.csv")
+    assert steps(tmp_path / "run") == 60 and len(table) == 30
     assert float(table[-1]["train/acc"]) > 0.95
-
-
-def test_debug_profile_prints_the_time_of_every_hook(debug):
-    folders, output = debug
-    assert len(rows(folders["profile"] / "metrics.csv")) == 1 and steps(folders["profile"]) == 41
-    assert "run_training_epoch" in output and "optimizer_step" in output
 
 
 @pytest.mark.slow
 def test_early_stopping_stops(tmp_path):
     """A learning rate of almost 0: no epoch is better than the first."""
     stopping = ("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1,3", "optim.lr=1e-12")
-    done("train.py", "-m", *SMALL, *stopping, "trainer.max_epochs=20", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    succeed("train.py", "-m", *SMALL, *stopping, "trainer.max_epochs=20", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert [len(rows(tmp_path / "sweep" / job / "metrics.csv")) for job in "01"] == [2, 4]
     assert [results(tmp_path / "sweep" / job)["status"] for job in "01"] == ["finished"] * 2
 
@@ -283,14 +246,14 @@ def test_a_neuron_and_a_model_of_the_users_train_and_are_evaluated(tmp_path):
     neuron = ("plugins=[mine]", "neuron.name=GainNode", "~neuron.tau", "neuron.gain=3.0")
     model = ("model=mlp", "~model.layers", "~model.features", "model.name=MyNet", "model.width=24")
     small = [argument for argument in SMALL if not argument.startswith("model")]
-    done("train.py", *small, *neuron, *model, "optim.lr=0.05", "hydra.run.dir=run", cwd=tmp_path)
+    succeed("train.py", *small, *neuron, *model, "optim.lr=0.05", "hydra.run.dir=run", cwd=tmp_path)
     found = results(tmp_path / "run")
     assert found["metrics"]["test/acc"] > 0.2 and found["metrics"]["test/firing_rate"] > 0
     layers = json.loads((tmp_path / "run" / "layers.json").read_text(encoding="utf-8"))
     assert ("GainNode", 0) in [(layer["name"], layer["parameters"]) for layer in layers]
     untrusted = complete("eval.py", "run=run", cwd=tmp_path)
     assert untrusted.returncode == 2 and "imports mine" in untrusted.stderr and "trust=true" in untrusted.stderr
-    evaluated = done("eval.py", "run=run", "trust=true", cwd=tmp_path)
+    evaluated = succeed("eval.py", "run=run", "trust=true", cwd=tmp_path)
     assert f"test/acc {found['metrics']['test/acc']:.4f}" in evaluated.stdout
     assert json.loads((tmp_path / "run/artifacts/eval_test.json").read_text())["hex"] == hex_of_test(found)
 
@@ -303,7 +266,7 @@ def hex_of_test(found: dict) -> dict[str, str]:
 
 
 def test_help_lists_every_group_with_its_choices_and_every_key(tmp_path):
-    text = done("train.py", "--help", cwd=tmp_path).stdout
+    text = succeed("train.py", "--help", cwd=tmp_path).stdout
     for group, choices in groups().items():
         listed = re.search(rf"^{group}: (.*)$", text, re.MULTILINE)
         assert listed, group
@@ -314,7 +277,7 @@ def test_help_lists_every_group_with_its_choices_and_every_key(tmp_path):
 
 
 def test_help_of_the_evaluation_lists_its_keys(tmp_path):
-    text = done("eval.py", "--help", cwd=tmp_path).stdout
+    text = succeed("eval.py", "--help", cwd=tmp_path).stdout
     for key in ("run=", "checkpoint=", "mode=", "predict", "output=", "T=8"):
         assert key in text
 
@@ -325,7 +288,7 @@ def test_help_of_the_evaluation_lists_its_keys(tmp_path):
 def test_testing_a_run_again_gives_equal_metrics_to_the_last_bit(trained):
     run, _ = trained
     before = (run / "results.json").read_bytes()
-    process = done("eval.py", f"run={run}", cwd=run.parent)
+    process = succeed("eval.py", f"run={run}", cwd=run.parent)
     found = json.loads((run / "artifacts" / "eval_test.json").read_text(encoding="utf-8"))
     assert found["hex"] == hex_of_test(results(run)) and process.stderr == ""
     (run / "artifacts" / "eval_test.json").unlink()
@@ -335,7 +298,7 @@ def test_testing_a_run_again_gives_equal_metrics_to_the_last_bit(trained):
 def test_a_checkpoint_alone_is_enough(trained, tmp_path):
     run, _ = trained
     shutil.copy(run / "checkpoints" / "best.ckpt", tmp_path / "copy.ckpt")
-    done("eval.py", "checkpoint=copy.ckpt", "output=there/inside", cwd=tmp_path)
+    succeed("eval.py", "checkpoint=copy.ckpt", "output=there/inside", cwd=tmp_path)
     found = json.loads((tmp_path / "there" / "inside" / "eval_test.json").read_text(encoding="utf-8"))
     assert found["hex"] == hex_of_test(results(run))
     assert {name: float.fromhex(value) for name, value in found["hex"].items()} == found["metrics"]
@@ -344,7 +307,7 @@ def test_a_checkpoint_alone_is_enough(trained, tmp_path):
 
 def test_predictions_have_the_accuracy_of_the_test(trained, tmp_path):
     run, _ = trained
-    done("eval.py", f"run={run}", "mode=predict", f"output={tmp_path}", cwd=tmp_path)
+    succeed("eval.py", f"run={run}", "mode=predict", f"output={tmp_path}", cwd=tmp_path)
     table = rows(tmp_path / "predictions.csv")
     assert len(table) == 359 and [int(row["index"]) for row in table] == list(range(359))
     assert list(table[0]) == ["index", "label", "predicted", *(f"score {digit}" for digit in range(10))]
@@ -359,7 +322,7 @@ def test_predictions_have_the_accuracy_of_the_test(trained, tmp_path):
 def test_an_evaluation_may_override_the_saved_config(trained, tmp_path):
     run, _ = trained
     arguments = (f"run={run}", "T=8", "data.batch_size=32", f"output={tmp_path}")
-    assert "T = 8" in done("eval.py", *arguments, cwd=tmp_path).stdout
+    assert "T = 8" in succeed("eval.py", *arguments, cwd=tmp_path).stdout
     found = json.loads((tmp_path / "eval_test.json").read_text(encoding="utf-8"))
     assert found["hex"]["test/loss"] != results(run)["hex"]["test/loss"]
     assert found["metrics"]["test/acc"] > 0.3

@@ -45,11 +45,12 @@ def table(lines: list[str]) -> list[str]:
 
 
 def test_every_combination_runs_and_the_results_list_them(tmp_path):
-    code, lines = sweep(tmp_path, "neuron=if,lif", "seed=range(1,3)", "neuron.v_threshold=0.3")
+    code, lines = sweep(tmp_path, "neuron=if,lif", "seed=range(1,3)", "neuron.v_threshold=0.3", "optim.lr=0.02")
     assert code == 0, "\n".join(lines)
     runs = [tmp_path / "sweep" / str(job) for job in range(4)]
     assert [results(run)["status"] for run in runs] == ["finished"] * 4
     assert len({results(run)["hex"]["test/loss"] for run in runs}) == 4
+    assert all(results(run)["metrics"]["test/acc"] > 0.2 for run in runs)  # chance is a tenth
     ended = table(lines)
     for job, (row, overrides, run) in enumerate(zip(ended, OVERRIDES, runs, strict=True)):
         metrics = results(run)["metrics"]

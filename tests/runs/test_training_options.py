@@ -7,22 +7,20 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from programs import SMALL, complete, results
+from programs import SMALL, results, succeed
 
 ACTIVE = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
 CONVOLUTIONAL = (*ACTIVE, "model=csnn", "model.channels=8")
 
 
 def train(folder: Path, *arguments: str) -> dict:
-    process = complete("train.py", *arguments, "hydra.run.dir=run", cwd=folder)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("train.py", *arguments, "hydra.run.dir=run", cwd=folder)
     return results(folder / "run")
 
 
 def check_evaluation(folder: Path, found: dict, *arguments: str) -> None:
     """eval.py finds what the run's test found, to the last bit."""
-    process = complete("eval.py", "run=run", "output=again", *arguments, cwd=folder)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("eval.py", "run=run", "output=again", *arguments, cwd=folder)
     again = json.loads((folder / "again/eval_test.json").read_text(encoding="utf-8"))["hex"]
     assert {"test/acc", "test/loss", "test/firing_rate"} <= again.keys()
     assert again.items() <= found["hex"].items()
@@ -46,8 +44,7 @@ def test_online_training_learns(tmp_path, neuron, steps):
 @pytest.mark.slow
 def test_exact_chunks_train_as_the_whole_sequence(tmp_path):
     arguments = ("-m", *ACTIVE, "task.chunk=null,1", "hydra.sweep.dir=sweep")
-    process = complete("train.py", *arguments, cwd=tmp_path)
-    assert process.returncode == 0, process.stdout + process.stderr
+    succeed("train.py", *arguments, cwd=tmp_path)
     whole, chunks = (results(tmp_path / "sweep" / job)["metrics"] for job in "01")
     for name in ("train/loss", "train/acc", "val/loss", "test/loss", "test/acc", "test/firing_rate"):
         assert chunks[name] == pytest.approx(whole[name], rel=1e-3, abs=1e-3), name

@@ -1,6 +1,7 @@
 """AnnToSnn: turn the trained net of ReLUs into a spiking one and measure it over time steps."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, invalid
 from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
+from snntrain.callback.spike_statistics import watching
 from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.files.archive import write_checkpoint
@@ -97,7 +99,7 @@ class AnnToSnn(FitEnd):
         snn = self._convert(ann, trained, console)
         result = self._measure(ann, snn, trained, console)
         result |= {"T": self.T, "report": snn.report.to_dict(), "remarks": snn.report.all_warnings}
-        _save(snn, trained.description, folder / "net.pt")
+        write_checkpoint(folder / "net.pt", {"snntrain": dict(trained.description), "state_dict": snn.state_dict()})
         write_json(folder / "conversion.json", result)
         write_text(folder / "report.txt", f"{snn.report}\n")
         with replacing(folder / "accuracy.png") as temporary:
@@ -126,7 +128,15 @@ class AnnToSnn(FitEnd):
         """Accuracy of both nets on the test set, and firing rates over the T steps of the conversion."""
         steps = sorted({*self.eval_T, self.T})
         right, right_ann, total = torch.zeros(len(steps), dtype=torch.long), 0, 0
-        with _Rates(snn, self.T) as rates:
+        fired, seen = Counter(), Counter()
+
+        def count(name: str, neurons: nn.Module, y: Tensor) -> None:
+            left = self.T - (neurons.clock - neurons.T)  # of the T steps, as this call began
+            steps = y.unflatten(0, (neurons.T, -1))[: max(left, 0)]
+            fired[name] += int(torch.count_nonzero(steps))
+            seen[name] += steps.numel()
+
+        with watching(snn.neurons, count):
             for x, label, *_ in test_batches(trained, console, "ann2snn test"):
                 with torch.no_grad():
                     right_ann += int((ann(x).argmax(1) == label).sum())
@@ -137,8 +147,8 @@ class AnnToSnn(FitEnd):
             "samples": total,
             "acc_ann": right_ann / total,
             "acc": {T: value for T, value in accuracy.items() if int(T) in self.eval_T},
-            "firing_rate": rates.mean(),
-            "firing_rates": rates.of_layers(),
+            "firing_rate": fired.total() / max(seen.total(), 1),
+            "firing_rates": {name: fired[name] / max(seen[name], 1) for name in snn.neurons},
         }
 
 
@@ -166,44 +176,6 @@ class _Watched:
         for batch in self.loader:
             yield batch
             self.progress.advance(self.bar)
-
-
-class _Rates:
-    """Firing rates of a converted net in the first T steps of each run."""
-
-    def __init__(self, snn: SpikingNet, T: int) -> None:
-        self.neurons, self.T = snn.neurons, T
-        self.fired = dict.fromkeys(self.neurons, 0)
-        self.seen = dict.fromkeys(self.neurons, 0)
-        self.handles: list[Any] = []
-
-    def __enter__(self) -> "_Rates":
-        for name, neurons in self.neurons.items():
-            self.handles.append(neurons.register_forward_hook(self._counter(name)))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _counter(self, name: str) -> Any:
-        def count(module: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
-            left = self.T - (module.clock - module.T)  # of the T steps, as this call began
-            steps = y.unflatten(0, (module.T, -1))[: max(left, 0)]
-            self.fired[name] += int(torch.count_nonzero(steps))
-            self.seen[name] += steps.numel()
-
-        return count
-
-    def of_layers(self) -> dict[str, float]:
-        return {name: self.fired[name] / max(self.seen[name], 1) for name in self.neurons}
-
-    def mean(self) -> float:
-        return sum(self.fired.values()) / max(sum(self.seen.values()), 1)
-
-
-def _save(snn: SpikingNet, description: Mapping[str, Any], path: Path) -> None:
-    write_checkpoint(path, {"snntrain": dict(description), "state_dict": snn.state_dict()})
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:

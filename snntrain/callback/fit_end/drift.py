@@ -1,14 +1,12 @@
 """How firing rates change when a net is quantized."""
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from snntrain.ann2snn import SpikingNet, SpikingRectifier
-from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.quantize import QuantizedNet
 
 
@@ -21,61 +19,40 @@ class Drift:
     """
 
     def __init__(self, original: nn.Module, quantized: QuantizedNet) -> None:
-        before = original.neurons if isinstance(original, SpikingNet) else spiking_layers(original)
-        self.before = _Rates(list(before.values()))
-        self.after = _Rates(list(quantized.neurons.values()))
-        self.names = list(quantized.neurons)
+        neurons = original.neurons if isinstance(original, SpikingNet) else spiking_layers(original)
+        self._before = dict(zip(quantized.neurons, neurons.values(), strict=False))
+        self._after = quantized.neurons
+        self._fired: dict[nn.Module, Tensor] = {}
+        self._seen: dict[nn.Module, int] = {}
 
-    @contextmanager
-    def watching(self, active: bool) -> Iterator[None]:
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
         """Count what both nets fire inside the block."""
-        handles = [*self.before.hooks(), *self.after.hooks()] if active else []
-        try:
+        with watching(self._before, self._count), watching(self._after, self._count):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
+
+    def _count(self, name: str, layer: nn.Module, y: Tensor) -> None:
+        y_seq = y.unflatten(0, (layer.T, -1)) if isinstance(layer, SpikingRectifier) else y
+        self._fired[layer] = self._fired.get(layer, 0.0) + (y_seq != 0).sum((0, 1)).flatten().double().cpu()
+        self._seen[layer] = self._seen.get(layer, 0) + y_seq.shape[0] * y_seq.shape[1]
 
     def rows(self) -> dict[str, dict[str, float]]:
         """Neurons → mean rates, earth mover's distance of the rates, share of neurons that never fired."""
-        found = {}
-        for place, name in enumerate(self.names):
-            if place not in self.after.fired or place not in self.before.fired:
-                continue
-            before, after = self.before.of(place), self.after.of(place)
-            found[name] = {
+        rates = {layer: fired / self._seen[layer] for layer, fired in self._fired.items()}
+        pairs = {name: (rates.get(layer), rates.get(self._after[name])) for name, layer in self._before.items()}
+        return {
+            name: {
                 "rate_float": float(before.mean()),
                 "rate": float(after.mean()),
                 "distance": earth_movers_distance(before, after),
                 "dead_float": float((before == 0).double().mean()),
                 "dead": float((after == 0).double().mean()),
             }
-        return found
+            for name, (before, after) in pairs.items()
+            if before is not None and after is not None
+        }
 
 
 def earth_movers_distance(a: Tensor, b: Tensor) -> float:
     """Between two sets of as many numbers: the mean distance of what has the same rank (1-d Wasserstein distance)."""
     return float((a.sort().values - b.sort().values).abs().mean())
-
-
-class _Rates:
-    def __init__(self, layers: list[nn.Module]) -> None:
-        self.layers = layers
-        self.fired: dict[int, Tensor] = {}
-        self.seen: dict[int, int] = {}
-
-    def hooks(self) -> list[Any]:
-        return [layer.register_forward_hook(self._counter(place)) for place, layer in enumerate(self.layers)]
-
-    def _counter(self, place: int) -> Any:
-        @torch.no_grad()
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
-            y_seq = y.unflatten(0, (module.T, -1)) if isinstance(module, SpikingRectifier) else y
-            fired = (y_seq != 0).sum((0, 1)).flatten().double().cpu()
-            self.fired[place] = self.fired.get(place, 0.0) + fired
-            self.seen[place] = self.seen.get(place, 0) + y_seq.shape[0] * y_seq.shape[1]
-
-        return count
-
-    def of(self, place: int) -> Tensor:
-        return self.fired[place] / self.seen[place]

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from snntrain.callback.fit_end.fit_end import Trained
-from snntrain.callback.spike_statistics import spiking_layers
+from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.functional import reset_net
 
 
@@ -39,42 +39,39 @@ def scores_of(net: nn.Module, x_seq: Tensor) -> Tensor:
 def spikes_and_scores(net: nn.Module, x_seq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Spikes [T, N, *] of every layer of neurons, in the order in which they fire, and scores_of the net."""
     spikes: dict[str, Tensor] = {}
-    handles = [
-        layer.register_forward_hook(lambda module, inputs, y, name=name: spikes.__setitem__(name, y))
-        for name, layer in spiking_layers(net).items()
-    ]
-    try:
+    with watching(spiking_layers(net), lambda name, layer, y: spikes.update({name: y})):
         return spikes, scores_of(net, x_seq)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def encoded(task: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:
-    """The sequence [T, N, *] that a network gets of a batch (x, label, …) when it is tested."""
-    return task.encoded(batch[0], task.encoding_seeds("test", batch))
+def sequences(
+    task: pl.LightningModule, batches: Iterable[Sequence[Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a network gets of batches (x, label, …) when it is tested, and the labels: (x_seq [T, N, *], label)."""
+    for batch in batches:
+        batch = [part.to(device) for part in batch]
+        yield task.encoded(batch[0], task.encoding_seeds("test", batch)), batch[1]
+
+
+def test_sequences(
+    task: pl.LightningModule, trained: Trained, console: Console, description: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The sequences of the test set, behind a progress bar."""
+    return sequences(task, test_batches(trained, console, description), trained.device)
 
 
 @torch.no_grad()
-def share_right(task: pl.LightningModule, net: nn.Module, batches: Iterable[Sequence[Tensor]]) -> float:
-    """Share of samples whose label has the highest score.
-
-    Args:
-        task: the LightningModule that encodes and reads out.
-        net: [T, N, *] → [T, N, K].
-        batches: (x, label, …) on the network's device.
-    """
+def share_right(task: pl.LightningModule, net: nn.Module, samples: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of the samples (x_seq, label) whose label has the highest score, as the task reads the net out."""
     right = total = 0
-    for batch in batches:
-        scores = task.scores(scores_of(net, encoded(task, batch)))
-        right += int((scores.argmax(1) == batch[1]).sum())
-        total += len(batch[1])
+    for x_seq, label in samples:
+        right += int((task.scores(scores_of(net, x_seq)).argmax(1) == label).sum())
+        total += len(label)
     return right / total
 
 
 def accuracy(task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str) -> float:
     """The share on the test set, behind a progress bar with that description."""
-    return share_right(task, net, test_batches(trained, console, description))
+    return share_right(task, net, test_sequences(task, trained, console, description))
 
 
 def drawn_batches(data: pl.LightningDataModule, count: int, source: torch.Generator) -> list[tuple[Tensor, ...]]:

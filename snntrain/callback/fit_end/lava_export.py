@@ -1,6 +1,7 @@
 """LavaExport: write the net as a netx file for Loihi and prove that the file computes what the net does."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import choice, flag, integer, real
-from snntrain.callback.fit_end.evaluation import drawn_batches, encoded, spikes_and_scores, test_batches
+from snntrain.callback.fit_end.evaluation import drawn_batches, sequences, spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
@@ -90,13 +91,9 @@ class LavaExport(FitEnd):
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
         net = trained.net.eval()
         task = trained.task_for(net, trained.T)
-        sequences = _sequences(task, trained, console)
-        first = next(sequences)[0]
-        source = generator(trained.seed, "lava calibration")
-        drawn = (
-            encoded(task, [part.to(trained.device) for part in batch])
-            for batch in drawn_batches(trained.data, CALIBRATION_BATCHES, source)
-        )
+        first, _ = next(test_sequences(task, trained, console, "lava"))
+        batches = drawn_batches(trained.data, CALIBRATION_BATCHES, generator(trained.seed, "lava calibration"))
+        drawn = (x_seq for x_seq, _ in sequences(task, batches, trained.device))
         exported = export(net, folder / "net.h5", first, calibration=drawn, max_pool=self.max_pool)
         write_text(folder / "plan.txt", f"{plan(net, first, max_pool=self.max_pool)}\n")
         began = time.perf_counter()
@@ -131,10 +128,8 @@ class LavaExport(FitEnd):
         integers = to_integer(net) if isinstance(net, QuantizedNet) else None
         right = total = compared = 0
         headroom = dict(exported.headroom)
-        differing: dict[str, int] = {}
-        spikes: dict[str, float] = {}
-        operations: dict[str, float] = {}
-        for x_seq, label in _sequences(task, trained, console):
+        differing, spikes, operations = Counter(), Counter(), Counter()
+        for x_seq, label in test_sequences(task, trained, console, "lava emulator"):
             emulation = exported.run(x_seq)
             headroom = most_used(headroom, exported.layers, emulation)
             right += int((task.scores(exported.outputs(emulation.output)).argmax(1) == label.cpu()).sum())
@@ -143,19 +138,18 @@ class LavaExport(FitEnd):
                 continue
             compared += len(label)
             expected = integers.run(x_seq, record=True).spikes if integers else spikes_and_scores(net, x_seq)[0]
-            for name, count in _differences(exported, emulation, expected).items():
-                differing[name] = differing.get(name, 0) + count
+            differing.update(_differences(exported, emulation, expected))
             for name, (fired, operated) in _costs(exported, emulation, x_seq).items():
-                spikes[name] = spikes.get(name, 0.0) + fired
-                operations[name] = operations.get(name, 0.0) + operated
+                spikes[name] += fired
+                operations[name] += operated
         return {
             "T": trained.T,
             "samples": total,
             "compared_samples": compared,
             "acc": right / total,
-            "mismatches": sum(differing.values()),
-            "spikes": sum(spikes.values()) / compared,
-            "sops": sum(operations.values()) / compared,
+            "mismatches": differing.total(),
+            "spikes": spikes.total() / compared,
+            "sops": operations.total() / compared,
             "headroom": headroom,
             "layers": [
                 {
@@ -180,7 +174,7 @@ class LavaExport(FitEnd):
             console.print(f"lava   {_NOT_INSTALLED}", soft_wrap=True)
             return {"skipped": _NOT_INSTALLED}
         parts, count = [], 0
-        for x_seq, _ in _sequences(task, trained, console):
+        for x_seq, _ in test_sequences(task, trained, console, "lava simulator"):
             parts.append(exported.input.encode(x_seq.cpu()))
             count += x_seq.shape[1]
             if count >= self.lava_samples:
@@ -202,12 +196,6 @@ _NOT_INSTALLED = (
     "Lava is not installed, so its simulator did not run: `make lava` installs it into .lava, or "
     "`python scripts/install_lava.py FOLDER` anywhere (callbacks.lava.folder=FOLDER)."
 )
-
-
-def _sequences(task: pl.LightningModule, trained: Trained, console: Console) -> Any:
-    """(x_seq [T, N, *], label) of the test set."""
-    for batch in test_batches(trained, console, "lava emulator"):
-        yield encoded(task, batch), batch[1]
 
 
 def _differences(exported: Exported, emulation: Emulation, expected: Mapping[str, Tensor]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """NirExport: write the net as a NIR graph, read it back, and count the spikes that differ."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from snntrain.arguments import integer, real
-from snntrain.callback.fit_end.evaluation import encoded, spikes_and_scores, test_batches
+from snntrain.callback.fit_end.evaluation import spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
@@ -54,14 +55,13 @@ class NirExport(FitEnd):
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
         net = trained.net.eval()
         task = trained.task_for(net, trained.T)
-        batches = test_batches(trained, console, "nir")
-        first = next(batches)
+        samples_left = test_sequences(task, trained, console, "nir")
+        first = next(samples_left)
         folder.mkdir(parents=True, exist_ok=True)
-        graph = export_nir(net, encoded(task, first), folder / "net.nir", self.dt)
+        graph = export_nir(net, first[0], folder / "net.nir", self.dt)
         copy = import_nir(folder / "net.nir", self.dt).to(trained.device).eval()
         differing = spikes = right = right_copy = samples = 0
-        for batch in (first, *batches):
-            x_seq, label = encoded(task, batch), batch[1]
+        for x_seq, label in itertools.chain([first], samples_left):
             (expected, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
             pairs = zip(expected.values(), found.values(), strict=True)
             differing += sum(int((ours != theirs).sum()) for ours, theirs in pairs)

@@ -1,6 +1,7 @@
 """QuantizationAware: fine-tune a copy of the net in integer arithmetic and turn it into an integer-only net."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,16 @@ from torch import Tensor, nn
 from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
 from snntrain.callback.fit_end.drift import Drift
-from snntrain.callback.fit_end.evaluation import accuracy, drawn_batches, encoded, scores_of, share_right, test_batches
+from snntrain.callback.fit_end.evaluation import (
+    accuracy,
+    drawn_batches,
+    scores_of,
+    sequences,
+    share_right,
+    test_sequences,
+)
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
+from snntrain.callback.spike_statistics import watching
 from snntrain.files import write_json
 from snntrain.model.builder import is_stateful
 from snntrain.quantize import (
@@ -94,7 +103,7 @@ class QuantizationAware(FitEnd):
         result["acc_float"] = accuracy(task, original, trained, console, "qat float")
         source = torch.Generator().manual_seed(trained.seed)
         drawn = drawn_batches(trained.data, self.batches, source)
-        inputs = [encoded(task, [part.to(trained.device) for part in batch]) for batch in drawn]
+        inputs = [x_seq for x_seq, _ in sequences(task, drawn, trained.device)]
         net = self._quantized(original, self.quant, inputs, trained)
         result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantized")
         _say(console, f"float {result['acc_float']:.4f}   quantized {result['acc_ptq']:.4f}")
@@ -107,7 +116,8 @@ class QuantizationAware(FitEnd):
         freeze(net)
         integers = to_integer(net.eval())
         result |= self._compare(original, net, integers, task, trained, console)
-        result |= {"size_bytes": integers.size_in_bytes, "float_bytes": _bytes(original), "layers": _rows(net, result)}
+        float_bytes = sum(parameter.numel() * parameter.element_size() for parameter in original.parameters())
+        result |= {"size_bytes": integers.size_in_bytes, "float_bytes": float_bytes, "layers": _rows(net, result)}
         integers.save(folder / "net.safetensors")
         write_json(folder / "quantization.json", result)
         _print(result, console)
@@ -141,8 +151,7 @@ class QuantizationAware(FitEnd):
         samples = trained.data.splits["val"]
         count = min(self.sensitivity_batches * trained.data.batch_size, len(samples))
         batches = [samples.__getitems__(list(part)) for part in torch.arange(count).split(trained.data.batch_size)]
-        batches = [tuple(part.to(trained.device) for part in batch) for batch in batches]
-        whole, lost = share_right(task, original, batches), {}
+        whole, lost = share_right(task, original, sequences(task, batches, trained.device)), {}
         for junction in net.junctions:
             own = {
                 path: _bits_of(self.quant, path)
@@ -154,7 +163,7 @@ class QuantizationAware(FitEnd):
                 alone = self._quantized(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
-            lost[junction.layers[0]] = whole - share_right(task, alone, batches)
+            lost[junction.layers[0]] = whole - share_right(task, alone, sequences(task, batches, trained.device))
         return lost
 
     @torch.no_grad()
@@ -171,23 +180,23 @@ class QuantizationAware(FitEnd):
         right = total = differing = compared = 0
         headroom: dict[str, dict[str, int]] = {}
         drift = Drift(original, net)
-        for batch in test_batches(trained, console, "qat integer"):
-            x_seq = encoded(task, batch)
+        for x_seq, label in test_sequences(task, trained, console, "qat integer"):
             record = compared < self.verify_samples
-            with drift.watching(record), _Potentials(net, record) as watched:
-                y_seq = scores_of(net, x_seq)
-                if record:
-                    scores_of(original, x_seq)
             found = integers.run(x_seq, record=record)
-            differing += int((found.logits != y_seq.to(found.logits.device)).sum())
             if record:
-                differing += watched.differing(found)
-                compared += len(batch[1])
+                with drift.watching(), _keeping(net) as kept:
+                    y_seq = scores_of(net, x_seq)
+                    scores_of(original, x_seq)
+                differing += _differing(kept, found)
+                compared += len(label)
+            else:
+                y_seq = scores_of(net, x_seq)
+            differing += int((found.logits != y_seq.to(found.logits.device)).sum())
             for name, values in found.headroom.items():
                 before = headroom.get(name, {"largest": 0})
                 headroom[name] = values | {"largest": max(values["largest"], before["largest"])}
-            right += int((task.scores(found.logits.to(trained.device)).argmax(1) == batch[1]).sum())
-            total += len(batch[1])
+            right += int((task.scores(found.logits.to(trained.device)).argmax(1) == label).sum())
+            total += len(label)
         return {
             "acc_int": right / total,
             "samples": total,
@@ -198,36 +207,32 @@ class QuantizationAware(FitEnd):
         }
 
 
-class _Potentials:
-    """Spikes and potentials of a quantized net, kept while the block runs."""
+@contextlib.contextmanager
+def _keeping(net: QuantizedNet) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Collect the spikes and potentials of each neuron of a net while the block runs."""
+    kept: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def __init__(self, net: QuantizedNet, record: bool) -> None:
-        self.neurons = net.neurons if record else {}
-        self.kept: dict[str, tuple[Tensor, Tensor]] = {}
-        self.handles: list[Any] = []
+    def keep(name: str, node: Any, spikes: Tensor) -> None:
+        kept[name] = spikes != 0, node.v_seq  # a reset empties v_seq
 
-    def __enter__(self) -> "_Potentials":
-        for name, node in self.neurons.items():
-            node.store_v_seq = True
-            self.handles.append(node.register_forward_hook(partial(self._keep, name)))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for handle in self.handles:
-            handle.remove()
-        for node in self.neurons.values():
+    for node in net.neurons.values():
+        node.store_v_seq = True
+    try:
+        with watching(net.neurons, keep):
+            yield kept
+    finally:
+        for node in net.neurons.values():
             node.store_v_seq = False
 
-    def _keep(self, name: str, node: Any, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-        self.kept[name] = spikes != 0, node.v_seq  # a reset empties v_seq
 
-    def differing(self, found: IntegerRun) -> int:
-        """How many spikes and potentials of a run are different."""
-        count = 0
-        for name, (spikes, potentials) in self.kept.items():
-            for ours, theirs in ((spikes, found.spikes[name]), (potentials, found.potentials[name])):
-                count += int((ours.to(theirs.device).double() != theirs.double()).sum())
-        return count
+def _differing(kept: Mapping[str, tuple[Tensor, Tensor]], found: IntegerRun) -> int:
+    """How many spikes and potentials of a run are different."""
+    pairs = (
+        pair
+        for name, (spikes, potentials) in kept.items()
+        for pair in ((spikes, found.spikes[name]), (potentials, found.potentials[name]))
+    )
+    return sum(int((ours.to(theirs.device).double() != theirs.double()).sum()) for ours, theirs in pairs)
 
 
 def _settings(quant: str | dict[str, Any], layers: dict[str, Any]) -> QuantSettings:
@@ -238,10 +243,6 @@ def _settings(quant: str | dict[str, Any], layers: dict[str, Any]) -> QuantSetti
 def _bits_of(quant: QuantSettings, path: str) -> dict[str, Any]:
     params = quant.of(path)
     return {kind: {"bits": params.kind(kind).bits} for kind in ("w", "v")}
-
-
-def _bytes(net: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
 
 
 def _rows(net: QuantizedNet, result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -27,11 +27,11 @@ from snntrain.files import checksums, write_json
 from snntrain.installation import IMPORT_FOLDER
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
-from snntrain.run.interruption import Interrupted, ProcessError
+from snntrain.run.interruption import Interrupted, ProcessError, how_to_continue
 from snntrain.run.parallel.devices import processes_per_node
 from snntrain.run.provenance import train_command
 from snntrain.run.report.report import write_report
-from snntrain.run.results import even_on_a_full_disk, exact_metrics
+from snntrain.run.results import even_on_a_full_disk, exact_metrics, metrics_of
 
 _WORKER = (
     "import sys; sys.path.insert(0, sys.argv[1]); from snntrain.run.parallel.worker import main; main(sys.argv[2])"
@@ -49,8 +49,7 @@ def launch(
     Args:
         config: checked, with paths.run set.
         checkpoint: to continue from.
-        overrides: the run's part of the command line, recorded.
-        command: recorded as the one that repeats the run; None: train with the overrides.
+        overrides, command: as in snntrain.run.run.run.
 
     Returns: the metrics of results.json.
     Raises: UsageError if a process refused the config; Diverged if the numbers are no longer finite; ProcessError if a
@@ -72,26 +71,22 @@ def launch(
         outcomes = _outcomes(exchange, count)
         if stopped_by is None and not failures:
             return outcomes[0]["metrics"]
-        refused = next((outcome["refused"] for outcome in outcomes.values() if "refused" in outcome), None)
         folder = RunFolder(Path(config["paths"]["run"]))
-        if refused is not None:
-            if _is_written_since(began, folder.config):
-                _conclude(folder, "failed", refused, began)
-            raise UsageError(refused)
-        diverged = next((outcome["diverged"] for outcome in outcomes.values() if "diverged" in outcome), None)
-        if diverged is not None:
-            _conclude(folder, "failed", diverged, began)
-            raise Diverged(diverged)
-        if stopped_by is None:
-            stopped_by, message = _cause(failures, outcomes, count, exchange)
+        recorded = {kind: value for outcome in reversed(outcomes.values()) for kind, value in outcome.items()}
+        if "refused" in recorded:
+            ending: BaseException = UsageError(recorded["refused"])
+        elif "diverged" in recorded:
+            ending = Diverged(recorded["diverged"])
         else:
-            message = f"Interrupted ({stopped_by.name})"
-        where = _how_to_continue(folder, config)
-        message += f" That was{where}" if message.endswith(".") else where
-        _conclude(folder, "failed" if stopped_by is None else "interrupted", message, began)
-        if stopped_by is None:
-            raise ProcessError(message)
-        raise Interrupted(stopped_by, message)
+            if stopped_by is None:
+                stopped_by, message = _cause(failures, outcomes, count, exchange)
+            else:
+                message = f"Interrupted ({stopped_by.name})"
+            message += " That was" * message.endswith(".") + _where(folder, config)
+            ending = ProcessError(message) if stopped_by is None else Interrupted(stopped_by, message)
+        if not isinstance(ending, UsageError) or _is_written_since(began, folder.config):
+            _conclude(folder, ending, began)
+        raise ending
     finally:
         shutil.rmtree(exchange, ignore_errors=True)
 
@@ -175,22 +170,22 @@ def _cause(
     return None, f"{name} ended with exit code {failure.exitcode}{last}"
 
 
-def _how_to_continue(folder: RunFolder, config: Mapping[str, Any]) -> str:
-    epoch, epochs = len(folder.epochs()), config["trainer"].get("max_epochs")
-    where = " after the last epoch" if epoch == epochs else f" in epoch {epoch + 1} of {epochs}"
-    if folder.last_checkpoint.is_file():
-        return f"{where}; all processes were stopped. Continue with the same command and resume={folder}"
-    return " before training began; all processes were stopped."
+def _where(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    stopped = "; all processes were stopped"
+    if not folder.last_checkpoint.is_file():
+        return f" before training began{stopped}."
+    return how_to_continue(folder, len(folder.epochs()), config["trainer"].get("max_epochs"), stopped)
 
 
-def _conclude(folder: RunFolder, status: str, message: str, began: float) -> None:
+def _conclude(folder: RunFolder, ending: BaseException, began: float) -> None:
     """Write results and report; what the first process recorded of its end stays, except for why it ended."""
     if not folder.config.is_file():
         return
+    is_interrupted = isinstance(ending, Interrupted)
+    status, message = ("interrupted", ending.message) if is_interrupted else ("failed", str(ending))
     with even_on_a_full_disk(status):
         found = folder.usable_outcome() if _is_written_since(began, folder.results) else {}
-        metrics = exact_metrics(found) if found else {}
-        metrics = metrics or {name: value for name, value in folder.best_epoch().items() if "/" in name}
+        metrics = (exact_metrics(found) if found else {}) or metrics_of(folder.best_epoch())
         more = {name: value for name, value in found.items() if name not in ("status", "metrics", "hex", "message")}
         folder.write_results(status, metrics, **{"seconds": {}, **more}, message=message)
         write_report(folder.path)

@@ -89,13 +89,7 @@ def one_device(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_devices(config: Mapping[str, Any]) -> None:
-    """Refuse what several processes cannot do, before any data are read.
-
-    Args:
-        config: checked.
-
-    Raises: UsageError with the reason and the remedy.
-    """
+    """Refuse what several processes cannot do, before any data are read."""
     trainer = config["trainer"]
     on_cpu = _accelerator(trainer) == "cpu"
     if on_cpu and trainer.get("sync_batchnorm"):
@@ -168,8 +162,6 @@ def check_launcher(launcher: Mapping[str, Any], trainer: Mapping[str, Any]) -> N
     Args:
         launcher: Hydra's section hydra.launcher.
         trainer: that section of the config.
-
-    Raises: UsageError.
     """
     target, count = str(launcher.get("_target_")), processes(trainer)
     if target.endswith("BasicLauncher") and count > 1:

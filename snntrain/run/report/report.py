@@ -11,7 +11,6 @@ from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.number_format import dotted, duration, format_metric, format_number, format_whole, percent
 from snntrain.run.report.page import environment, render
-from snntrain.run.report.rates import layer_rates
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
 
@@ -43,7 +42,10 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _render(run: RunFiles) -> str:
-    sections = [_section(key, section, run) for key, section in _sections_of(run).items()]
+    made = {name: registry.build("report section", name) for name in registry.names("report section")}
+    shown = {name: section for name, section in made.items() if section.is_shown(run)}
+    ordered = sorted(shown.items(), key=lambda item: item[1].place)
+    sections = [_section(key, section, run) for key, section in ordered]
     results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}})
     name, status = run.folder.path.resolve().name, str(results.get("status") or "incomplete")
     return render(
@@ -56,13 +58,6 @@ def _render(run: RunFiles) -> str:
         message=str(results.get("message") or ""),
         sections=sections,
     )
-
-
-def _sections_of(run: RunFiles) -> dict[str, Section]:
-    """Name → section of all that this run has, in the order of the page."""
-    made = {name: registry.build("report section", name) for name in registry.names("report section")}
-    shown = {name: section for name, section in made.items() if section.is_shown(run)}
-    return dict(sorted(shown.items(), key=lambda item: item[1].place))
 
 
 def _section(key: str, section: Section, run: RunFiles) -> dict[str, str]:
@@ -109,7 +104,7 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         yield "Time", duration(total), " · ".join(f"{name} {duration(time)}" for name, time in seconds.items())
     layers = run.read_or(RunFolder.layers, [])
     if layers:
-        spiking = len(layer_rates(run, columns)[1]) or sum(1 for layer in layers if layer["neuron"])
+        spiking = len(run.layer_rates()[1]) or sum(1 for layer in layers if layer["neuron"])
         parameters = sum(layer["parameters"] for layer in layers)
         yield "Parameters", f"{parameters:,}", f"{spiking} spiking layer{'s' * (spiking != 1)}"
     operations = run.read_or(RunFolder.operations, None)

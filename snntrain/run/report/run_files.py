@@ -52,6 +52,19 @@ class RunFiles:
         """The same, {} where there are none."""
         return curves_of(self.read_or(RunFolder.metrics, []))
 
+    def layer_rates(self) -> tuple[str, dict[str, Curve]]:
+        """('val' or 'train', path → firing rate per epoch), in the order of the net as far as it is known."""
+        columns, layers = self.curves_if_any(), self.read_or(RunFolder.layers, [])
+        split = "val" if any(name.startswith("val/firing_rate/") for name in columns) else "train"
+        prefix = f"{split}/firing_rate/"
+        curves = {name.removeprefix(prefix): curve for name, curve in columns.items() if name.startswith(prefix)}
+
+        def place(path: str) -> tuple[int, list[str]]:  # that of the listed layer that holds it, then 2 before 10
+            holders = [depth for depth, layer in enumerate(layers) if f"{path}.".startswith(f"{layer['path']}.")]
+            return max(holders, default=len(layers)), [part.zfill(9) for part in path.split(".")]
+
+        return split, {path: curves[path] for path in sorted(curves, key=place)}
+
     def _content_or_reason(self, file: RunFile) -> Any:
         try:
             return self.folder.read(file)

@@ -6,6 +6,7 @@ from small_training import SGD, Patches, small_task, trainer
 
 from snntrain.callback import Advice, SpikeStatistics
 
+LOOP = {"backend": "torch"}  # no kernel is compiled
 NORMALIZED = ["Flatten", {"name": "Linear", "out_features": 12}, "BatchNorm1d", "neuron"]
 
 
@@ -17,8 +18,14 @@ def said(tmp_path, capsys, task, epochs: int = 3, **data: object) -> list[str]:
 @pytest.mark.parametrize(
     ("neuron", "parts"),
     [
-        ({"name": "LIFNode", "v_threshold": 1e6}, ("hardly any neuron fires in layers.2", "Lower neuron.v_threshold")),
-        ({"name": "IFNode", "v_threshold": 1e-6}, ("nearly all neurons fire", "layers.2", "Raise neuron.v_threshold")),
+        (
+            {"name": "LIFNode", "v_threshold": 1e6, **LOOP},
+            ("hardly any neuron fires in layers.2", "Lower neuron.v_threshold"),
+        ),
+        (
+            {"name": "IFNode", "v_threshold": 1e-6, **LOOP},
+            ("nearly all neurons fire", "layers.2", "Raise neuron.v_threshold"),
+        ),
     ],
     ids=["silent", "saturated"],
 )

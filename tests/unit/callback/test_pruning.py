@@ -48,7 +48,7 @@ def test_a_value_that_is_not_finite_ends_the_run_whatever_the_answer(tmp_path):
     task = small_task()
     with pytest.raises(Pruned, match="in epoch 1 of 2: val/loss is nan"):
         pruning = Pruning("val/loss", lambda epoch, value: False)
-        pruning._value = lambda metrics: math.nan
+        pruning.metrics_of_epoch = lambda trainer: {"val/loss": math.nan}
         trainer(tmp_path, pruning).fit(task, Patches())
 
 

@@ -78,7 +78,7 @@ def test_hooks_go_when_training_breaks_off(tmp_path):
 def test_training_is_looked_at_every_n_batches(tmp_path):
     class Looks(SpikeStatistics):
         def on_train_batch_end(self, *args) -> None:
-            looked.append(bool(self._handles))
+            looked.append(any(module._forward_hooks for module in args[1].modules()))
             super().on_train_batch_end(*args)
             rates.append(self.training_rate)
 

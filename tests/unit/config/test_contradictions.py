@@ -108,7 +108,7 @@ def test_a_metric_is_good_when_large_or_small_as_its_name_says(metric, mode):
         ("task", "class Plain(pl.LightningModule):\n    def __init__(self, **more): ...", "training_step"),
         (
             "task",
-            "from snntrain.task import Classification\nclass Plain(Classification):\n    def __init__(self, model): ...",
+            "from snntrain.task import Classification\nclass Plain(Classification):\n    def __init__(self): ...",
             "net",
         ),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_training import in_a_loop
 
 from snntrain.config import compose
 from snntrain.config.check import check
@@ -24,7 +25,8 @@ def settings(*overrides: str) -> dict:
     given = {text.partition("=")[0] for text in overrides}
     if "model.layers" in given:
         given.add("model.features")  # which only the list of layers that is replaced reads
-    return check(compose([*(text for text in SMALL if text.partition("=")[0] not in given), *overrides]))
+    config = check(compose([*(text for text in SMALL if text.partition("=")[0] not in given), *overrides]))
+    return {**config, "neuron": in_a_loop(config["neuron"])}
 
 
 def tried(*overrides: str) -> str | None:
@@ -55,7 +57,7 @@ def tried(*overrides: str) -> str | None:
     ],
 )
 def test_what_can_train_passes(overrides):
-    assert tried(*overrides.split(), "neuron.backend=torch" if "relu" not in overrides else "T=2") is None
+    assert tried(*overrides.split()) is None
 
 
 REFUSED = {
@@ -75,7 +77,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("overrides", REFUSED)
 def test_what_cannot_train_is_refused_by_the_group_or_the_layer(overrides):
-    said = tried(*overrides.split(), "neuron.backend=torch")
+    said = tried(*overrides.split())
     assert said is not None and "\n" not in said
     assert [text for text in REFUSED[overrides] if text not in said] == [], said
 
@@ -102,7 +104,7 @@ def test_the_dry_pass_and_fine_tuning_leave_out_plugins_that_conflict_with_their
 
 
 def test_the_dry_pass_leaves_the_task_and_every_generator_unchanged():
-    config = settings("encoder=poisson", "neuron.backend=torch")
+    config = settings("encoder=poisson")
     task = build_task(config)
     before = {name: value.clone() for name, value in task.state_dict().items()}
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
@@ -115,7 +117,7 @@ def test_the_dry_pass_leaves_the_task_and_every_generator_unchanged():
 
 def test_a_run_with_and_without_a_dry_pass_is_equal_to_the_last_bit(tmp_path, monkeypatch):
     def trained(folder: Path) -> dict:
-        overrides = [text for text in SMALL if not text.startswith("paths")]
+        overrides = [*(text for text in SMALL if not text.startswith("paths")), "neuron.backend=torch"]
         run(compose(overrides), folder, overrides)
         return json.loads((folder / "results.json").read_text())["hex"]
 

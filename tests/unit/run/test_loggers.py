@@ -1,15 +1,26 @@
-"""What loggers get beside curves: config, metrics of fit-end callbacks, figures."""
+"""Where the loggers of conf/ write, and what they get beside curves: config, metrics of fit-end callbacks, figures."""
 
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 
+from snntrain.config import compose
+from snntrain.config.check import check
 from snntrain.figure import collected, new_figure, png, svg
 from snntrain.run.loggers import log_config, log_results
 
 CONFIG = {"T": 4, "neuron": {"name": "LIFNode", "tau": 2.0}}
 METRICS = {"test/acc": 0.5, "qat/acc_int": 0.75}
+
+
+def configured(name: str, folder: Path) -> Logger:
+    """A logger as the config makes it for the run folder `run`."""
+    (folder / "run/logs").mkdir(parents=True, exist_ok=True)
+    return instantiate(
+        check(compose([f"logger={name}", f"paths.run={folder / 'run'}", f"paths.runs={folder}"]))["logger"]
+    )
 
 
 def figures() -> dict:
@@ -34,37 +45,39 @@ def test_figures_are_collected_inside_the_block_only():
 
 def test_tensorboard_shows_config_metrics_and_figures(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    logger = TensorBoardLogger(tmp_path, name="logs")
+    logger = configured("tensorboard", tmp_path)
     log(logger)
+    assert Path(logger.log_dir).is_relative_to(tmp_path / "run/logs")
     events = accumulator.EventAccumulator(logger.log_dir).Reload()
     assert set(events.Tags()["images"]) == {"report/loss", "report/raster"}
     assert [event.value for event in events.Scalars("qat/acc_int")] == [0.75]
     assert "test/acc" not in events.Tags()["scalars"]  # which Lightning logs
 
 
-def test_mlflow_keeps_a_local_store(tmp_path, monkeypatch):
+def test_mlflow_keeps_a_local_store_for_all_runs(tmp_path):
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
-    monkeypatch.chdir(tmp_path)
-    logger = MLFlowLogger(tracking_uri="sqlite:///mlflow.db", artifact_location="mlflow", run_name="one")
+    logger = configured("mlflow", tmp_path)
     log(logger)
+    assert (tmp_path / "mlflow.db").is_file()
     kept = logger.experiment.get_run(logger.run_id)
     assert kept.data.params["neuron/tau"] == "2.0" and kept.data.metrics == {"qat/acc_int": 0.75}
-    assert {path.name for path in Path("mlflow").rglob("*.png")} == {"loss.png", "raster.png"}
+    assert {path.name for path in (tmp_path / "mlflow").rglob("*.png")} == {"loss.png", "raster.png"}
 
 
 def test_wandb_works_offline_and_each_run_gets_a_record_of_its_own(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    for name in ("one", "two"):
-        log(WandbLogger(save_dir=tmp_path, name=name, offline=True))
-    runs = list(tmp_path.glob("wandb/offline-run-*"))
+    for _ in range(2):
+        log(configured("wandb", tmp_path))
+    runs = list(tmp_path.glob("run/logs/wandb/offline-run-*"))
     assert len(runs) == 2
     for run in runs:
         assert len(list(run.glob("files/media/images/report/*.png"))) == 2
 
 
 def test_the_csv_logger_gets_the_metrics_of_fit_end_callbacks(tmp_path):
-    logger = CSVLogger(tmp_path, name="logs")
+    logger = configured("csv", tmp_path)
     log(logger)
+    assert Path(logger.log_dir).is_relative_to(tmp_path / "run/logs")
     assert "qat/acc_int" in (Path(logger.log_dir) / "metrics.csv").read_text(encoding="utf-8")

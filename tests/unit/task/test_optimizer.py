@@ -32,7 +32,7 @@ OPTIM = {
 
 @pytest.fixture
 def net() -> nn.Module:
-    return build(LAYERS, (1, 8, 8), "ParametricLIFNode")
+    return build(LAYERS, (1, 8, 8), {"name": "ParametricLIFNode", "backend": "torch"})
 
 
 def names_of(net: nn.Module, group: dict) -> set[str]:

@@ -24,11 +24,6 @@ def test_rate_is_the_mean_over_time(sizes):
     assert_close(read_out(y_seq, "rate"), torch.tensor(expected, dtype=torch.double))
 
 
-def test_the_rate_of_spikes_is_their_firing_rate():
-    spikes = torch.tensor([[[1.0, 0]], [[1, 1]], [[0, 0]], [[1, 0]]])
-    assert read_out(spikes, "rate").tolist() == [[0.75, 0.25]]
-
-
 @settings(max_examples=30, deadline=None)
 @given(SIZES, st.floats(1.01, 50))
 def test_membrane_is_the_potential_of_a_leaky_integrator_that_never_fires(sizes, tau):

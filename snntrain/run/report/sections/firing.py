@@ -3,7 +3,6 @@
 from typing import Any
 
 from snntrain.registry import register
-from snntrain.run.report.rates import layer_rates
 from snntrain.run.report.run_files import RunFiles, Unavailable
 from snntrain.run.report.section import Section
 
@@ -19,7 +18,7 @@ class FiringRates(Section):
         from snntrain.run.report import plots
 
         columns = run.curves()
-        split, layers = layer_rates(run, columns)
+        split, layers = run.layer_rates()
         if not layers:
             raise Unavailable("metrics.csv holds no firing rate of a layer: none spikes, or their statistics were off.")
         silent = [path for path, curve in layers.items() if curve[-1][1] == 0]

@@ -6,7 +6,6 @@ from snntrain.registry import register
 from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.layer_table import neuron_marks
-from snntrain.run.report.rates import layer_rates
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
 
@@ -21,12 +20,10 @@ class Layers(Section):
     def content(self, run: RunFiles) -> dict[str, Any]:
         layers = run.read(RunFolder.layers)
         tested = run.read_or(RunFolder.results, {"metrics": {}})["metrics"]
-        rates = {
-            path: as_number(tested.get(f"test/firing_rate/{path}")) for path in (layer["path"] for layer in layers)
-        }
+        rates = {layer["path"]: as_number(tested.get(f"test/firing_rate/{layer['path']}")) for layer in layers}
         stage = "test"
         if all(rate is None for rate in rates.values()):
-            _, curves = layer_rates(run, run.curves_if_any())
+            _, curves = run.layer_rates()
             rates, stage = {path: curve[-1][1] for path, curve in curves.items()}, "last epoch" if curves else ""
         operations = run.read_or(RunFolder.operations, None)
         counts = operations["layers"] if operations else {}

@@ -210,7 +210,14 @@ class Count(FitEnd):
 def test_a_plugins_fit_end_callback_runs_after_the_test(program, tmp_path):
     (tmp_path / "counting.py").write_text(COUNTING)
     mine = ["plugins=[counting]", "+callbacks.size={_target_: counting.Count, scale: 2.0}"]
-    small = ["model=mlp", "model.features=8", "T=2", "trainer.max_epochs=1", "data.batch_size=256"]
+    small = [
+        "model=mlp",
+        "neuron.backend=torch",
+        "model.features=8",
+        "T=2",
+        "trainer.max_epochs=1",
+        "data.batch_size=256",
+    ]
     done = program("train.py", *mine, *small, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "run/results.json").read_text())["metrics"]

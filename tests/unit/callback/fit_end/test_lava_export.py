@@ -19,7 +19,9 @@ CHAIN = ["callbacks=[default,qat,lava]", "callbacks.qat.quant=loihi", "model=csn
 
 def in_integers(folder: Path) -> Trained:
     """A small net in Loihi's integers."""
-    trained = handed_over(folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.4}, T=3).net)
+    trained = handed_over(
+        folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.4, "backend": "torch"}, T=3).net
+    )
     x, *_ = trained.data.splits["train"].__getitems__(range(64))
     net = prepare(trained.net, preset("loihi"), x.expand(3, *x.shape))
     observe(net, [x.expand(3, *x.shape)], 1)

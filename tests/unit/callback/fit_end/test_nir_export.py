@@ -15,7 +15,7 @@ nir = pytest.importorskip("nir")
 
 
 def spiking_net(folder: Path) -> Trained:
-    return handed_over(folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.2}, T=3).net)
+    return handed_over(folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.2, "backend": "torch"}, T=3).net)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Spiking(Analog):
     def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.encoder = encoder or DirectEncoder()
-        node = neuron.LIFNode(tau=2.0, v_threshold=0.3, step_mode="m")
+        node = neuron.LIFNode(tau=2.0, v_threshold=0.3, step_mode="m", backend="torch")
         self.net = nn.Sequential(
             layer.Linear(16, 12, bias=False, step_mode="m"), node, layer.Linear(12, 3, bias=False, step_mode="m")
         )

@@ -26,7 +26,7 @@ from snntrain.run.interruption import Interrupted
 SEARCH = {
     "study": "s",
     "n_trials": 3,
-    "overrides": [*SMALL, "neuron.backend=torch"],
+    "overrides": [*SMALL],
     "parameters": {"optim.lr": {"type": "categorical", "choices": [1.0e-9, 1.0e-2]}},
     "objectives": [{"metric": "val/acc", "direction": "maximize"}],
     "sampler": {"type": "random", "seed": 10},  # first a rate that learns, then one that does not
@@ -239,7 +239,7 @@ def test_without_arguments_it_lists_the_searches(capsys):
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_the_study_ends_with_exactly_its_trials(tmp_path):
-    settings = SEARCH | NUMBER | {"n_trials": 8, "overrides": [*SMALL, "neuron.backend=torch"]}
+    settings = SEARCH | NUMBER | {"n_trials": 8, "overrides": [*SMALL]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     command = [sys.executable, str(ROOT / "scripts/tune.py"), "search=mine.yaml", "workers=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}

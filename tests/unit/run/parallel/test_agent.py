@@ -9,8 +9,9 @@ import pytest
 
 from snntrain.error import UsageError
 from snntrain.run.folder import RunFolder
+from snntrain.run.interruption import Interrupted, ProcessError
 from snntrain.run.parallel import agent
-from snntrain.run.parallel.agent import _cause, _conclude, _how_to_continue, launch
+from snntrain.run.parallel.agent import _cause, _conclude, _where, launch
 
 CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
 
@@ -75,7 +76,7 @@ def a_run(folder, epochs: int) -> None:
 
 def test_an_end_without_results_gets_the_metrics_of_the_best_epoch(tmp_path):
     a_run(tmp_path, 3)
-    _conclude(RunFolder(tmp_path), "failed", "Process 1 was killed", time.time())
+    _conclude(RunFolder(tmp_path), ProcessError("Process 1 was killed"), time.time())
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["status"] == "failed" and found["message"] == "Process 1 was killed"
     assert found["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}  # the first of equals
@@ -88,28 +89,28 @@ def test_what_the_first_process_wrote_is_kept_and_an_earlier_end_is_not(tmp_path
     RunFolder(tmp_path).write_results(
         "failed", {"test/acc": 0.9}, seconds={"fit": 2.0}, message="Connection closed by peer"
     )
-    _conclude(RunFolder(tmp_path), "interrupted", "Interrupted", began)
+    _conclude(RunFolder(tmp_path), Interrupted(signal.SIGTERM, "Interrupted"), began)
     found = RunFolder(tmp_path).outcome()
     assert (found["status"], found["message"]) == ("interrupted", "Interrupted")
     assert found["metrics"] == {"test/acc": 0.9} and found["seconds"] == {"fit": 2.0}
-    _conclude(RunFolder(tmp_path), "failed", "killed", time.time() + 5)
+    _conclude(RunFolder(tmp_path), ProcessError("killed"), time.time() + 5)
     assert RunFolder(tmp_path).outcome()["metrics"] == {"train/loss": 0.1, "val/acc": 0.3}
 
 
 def test_nothing_is_written_where_no_run_began(tmp_path):
-    _conclude(RunFolder(tmp_path), "failed", "killed", time.time())
+    _conclude(RunFolder(tmp_path), ProcessError("killed"), time.time())
     assert list(tmp_path.iterdir()) == []
-    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" before training began")
+    assert _where(RunFolder(tmp_path), CONFIG).startswith(" before training began")
 
 
 def test_the_message_says_where_the_run_stopped_and_how_to_continue(tmp_path):
     a_run(tmp_path, 3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    text = _how_to_continue(RunFolder(tmp_path), CONFIG)
+    text = _where(RunFolder(tmp_path), CONFIG)
     assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
-    assert _how_to_continue(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
+    assert _where(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -135,5 +136,5 @@ def test_a_refusal_is_recorded_if_the_run_had_begun(tmp_path, monkeypatch, begin
 def test_an_end_that_cannot_be_recorded_is_printed_and_replaces_no_other_error(tmp_path, capsys):
     a_run(tmp_path, 1)
     (tmp_path / "results.json").mkdir()  # as a full disk: it cannot be written
-    _conclude(RunFolder(tmp_path), "failed", "killed", time.time())
+    _conclude(RunFolder(tmp_path), ProcessError("killed"), time.time())
     assert "this run failed, but that could not be recorded:" in capsys.readouterr().out

@@ -37,7 +37,7 @@ from snntrain.config.targets import (
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 from snntrain.signature import signature_of
-from snntrain.task.schedule import split
+from snntrain.task.schedule import MANY, split
 
 # Packages that a `_target_` may come from, because a config from somebody else must not run arbitrary code. From these
 # packages only classes of the kind that the place expects are allowed, see snntrain.config.targets.
@@ -299,7 +299,7 @@ def _check_schedule(schedule: Any, config: Mapping[str, Any]) -> None:
     place = "optim.schedule"
     check_mapping(schedule, place)
     with refusing():
-        ours, plain = split(schedule, {"epoch": 10**9, "step": 10**9})
+        ours, plain = split(schedule, MANY)
     supplied = SUPPLIED[place]
     _check_target(plain, place, config, (*supplied, "schedulers") if "schedules" in schedule else supplied)
     for index, part in enumerate(ours["schedules"]):

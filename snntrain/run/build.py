@@ -154,7 +154,7 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
     with refusing("task", _class_of(config["task"])):
         given = taken_by(get_object(config["task"]["_target_"]), arguments, arguments)
         task = instantiate(config["task"], **given, _recursive_=False, _convert_="all")
-    if not hasattr(task, "T"):  # a plain LightningModule
+    if isinstance(task, pl.LightningModule) and not hasattr(task, "T"):  # a plain one
         task.T = T
     return task
 

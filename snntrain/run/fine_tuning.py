@@ -14,7 +14,7 @@ from snntrain.registry import did_you_mean
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.parallel.devices import is_first
-from snntrain.run.weights import check_weights, load_weights
+from snntrain.run.weights import load_weights
 from snntrain.terminal import terminal
 
 _PREFIX = "net."  # of the network's weights in a task
@@ -48,7 +48,6 @@ def load_initial_weights(task: pl.LightningModule, place: str) -> None:
     fitting = {name: value for name, value in saved.items() if name in own and _shape(own[name]) == _shape(value)}
     if not fitting:
         raise UsageError(f"{source}: none of its weights has a name and shape of this net. Choose the same model.")
-    check_weights(fitting, own, source)
     load_weights(task.net, {**own, **fitting}, source)
     _say("loaded", fitting, saved, checkpoint)
     _say("another shape here, left as initialized", {name for name in saved if name in own} - fitting.keys())

@@ -191,10 +191,7 @@ class Classification(pl.LightningModule):
             super().backward(loss, *arguments, **named)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        if self._trainer is None:
-            return configure(self.net, self.optim)
-        totals = {"epoch": self.trainer.max_epochs, "step": self.trainer.estimated_stepping_batches}
-        return configure(self.net, self.optim, {unit: int(min(count, 10**9)) for unit, count in totals.items()})
+        return configure(self.net, self.optim, self._trainer)
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A batch as it is trained on: (x [N, *], labels [N]), or with mixing shares of the classes [N, K]."""

@@ -1,8 +1,8 @@
 """Optimizer and schedule from a config, with weight decay where it belongs."""
 
-from collections.abc import Mapping
 from typing import Any
 
+import lightning.pytorch as pl
 from hydra.utils import instantiate
 from torch import nn
 from torch.optim import Optimizer
@@ -11,7 +11,6 @@ from snntrain import registry
 from snntrain.layer import NeuNorm
 from snntrain.task.schedule import make_schedule
 
-_UNKNOWN = {"epoch": 10**9, "step": 10**9}
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, NeuNorm)
 
 
@@ -34,15 +33,15 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def configure(net: nn.Module, optim: dict[str, Any], totals: Mapping[str, int] = _UNKNOWN) -> dict[str, Any]:
+def configure(net: nn.Module, optim: dict[str, Any], trainer: pl.Trainer | None = None) -> dict[str, Any]:
     """What LightningModule.configure_optimizers returns.
 
     Args:
         net: whose parameters are trained.
         optim: `_target_` and arguments of the optimizer, and under `schedule` those of a learning-rate schedule, see
             snntrain.task.schedule.
-        totals: how many epochs and steps ("epoch", "step") the training has.
+        trainer: knows how many epochs and steps the training has; None: not known.
     """
     settings = {key: value for key, value in optim.items() if key != "schedule"}
     optimizer: Optimizer = instantiate(settings, parameter_groups(net), _convert_="all")
-    return {"optimizer": optimizer, "lr_scheduler": make_schedule(optim["schedule"], optimizer, totals)}
+    return {"optimizer": optimizer, "lr_scheduler": make_schedule(optim["schedule"], optimizer, trainer)}

@@ -195,7 +195,7 @@ def test_sweeps_of_the_same_second_get_folders_of_their_own_and_a_resumed_one_it
     with pytest.raises(UsageError, match=r"holds a sweep already.*sweep\.resume=true"):
         _choose_folder(sweep_config(tmp_path, chosen=second))
     SweepFolder(second).owner_note.write_text(json.dumps(this_process() | {"host": "another"}))
-    with pytest.raises(UsageError, match=rf"belongs to process .* on another.*hydra\.sweep\.dir={second}"):
+    with pytest.raises(UsageError, match=rf"is run by process .* on another.*hydra\.sweep\.dir={second}"):
         _choose_folder(sweep_config(tmp_path, resume=True))
     assert _choose_folder(sweep_config(tmp_path, chosen=second, resume=True)) == second
     assert "is taken over from process" in capsys.readouterr().out

@@ -8,7 +8,8 @@ import snntrain
 from snntrain.error import UsageError
 from snntrain.run.fine_tuning import freeze
 
-CSNN = ("model=csnn", "model.channels=4", "model.features=16", "T=2", "trainer.max_epochs=1", "data.batch_size=256")
+IN_A_LOOP = ("data.batch_size=256", "neuron.backend=torch")  # no kernel has to be compiled
+CSNN = ("model=csnn", "model.channels=4", "model.features=16", "T=2", "trainer.max_epochs=1", *IN_A_LOOP)
 
 
 @pytest.fixture(scope="module")

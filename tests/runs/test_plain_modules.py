@@ -67,7 +67,15 @@ class Plain(pl.LightningModule):
     def configure_optimizers(self):
         return torch.optim.Adam(self.net.parameters(), 0.01)
 """
-NET = ("plugins=[mine]", "model=mlp", "model.features=16", "T=2", "trainer.max_epochs=2", "hydra.run.dir=run")
+NET = (
+    "plugins=[mine]",
+    "model=mlp",
+    "model.features=16",
+    "T=2",
+    "trainer.max_epochs=2",
+    "hydra.run.dir=run",
+    "neuron.backend=torch",
+)
 FACTS = ("data.num_classes=3", "data.sample_shape=[1,4,4]")
 YAML = {
     "data/mine.yaml": "_target_: mine.Data\nsize: 24\nnum_classes: 3\nsample_shape: [1, 4, 4]\n",

@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
     """Train; the exit code, 1 if a job of a sweep failed."""
     global _command_process
     _command_process = os.getpid()
+    _failures.clear()  # of an earlier command in this process
+    JobSweeper.failures = None
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here instead of having Hydra print them
     register_schema()
     register_sweeper()

@@ -57,7 +57,6 @@ def sweep(*overrides: str | Mapping[str, Any], **settings: Any) -> Sweep:
 
     words = list(_words(*overrides, settings))
     arguments = list(sys.argv)
-    JobSweeper.failures = None
     try:
         main(["-m", *words])
     finally:

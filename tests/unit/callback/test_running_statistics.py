@@ -17,7 +17,8 @@ LAYERS = ["Flatten", {"name": "Linear", "out_features": 12}, "BatchNorm1d", "neu
 
 
 def task() -> pl.LightningModule:
-    return small_task(layers=[*LAYERS, {"name": "Linear", "out_features": 3}])
+    neuron = {"name": "IFNode", "v_threshold": 0.4, "backend": "torch"}
+    return small_task(neuron=neuron, layers=[*LAYERS, {"name": "Linear", "out_features": 3}])
 
 
 def norm_of(module: pl.LightningModule) -> nn.Module:

@@ -27,7 +27,7 @@ PROGRAMS = {
     "summarize": "one table of runs",
     "browse": "one page of all runs",
     "fetch-data": "download data sets, or install files that you have",
-    "show": "print a model (show model …) or a data set (show data …) instead of training",
+    "show": "print a model or a data set: show model …, show data …",
 }
 
 

@@ -51,7 +51,9 @@ def _start(name: str, arguments: list[str]) -> int:
         print(f"snntrain {__version__}")
         return 0
     if name not in PROGRAMS:
-        raise UsageError(f"{name!r} is no program of snntrain.{did_you_mean(name, PROGRAMS)} {_usage()}")
+        raise UsageError(
+            f"{name!r} is no program of snntrain.{did_you_mean(name, PROGRAMS)} Programs: {', '.join(PROGRAMS)}."
+        )
     if name == "show":
         what, *rest = arguments or [""]
         if what not in ("model", "data"):

@@ -49,6 +49,12 @@ def provenance(overrides: list[str], data_hashes: dict[str, str], command: str |
     }
 
 
+def continued(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a finished run to which something is added, with the command that does it."""
+    added = {key: now[key] for key in ("time", "command", "code", "versions")}
+    return {**before, "format": now["format"], "continued": [*before.get("continued", []), added]}
+
+
 def train_command(overrides: list[str]) -> str:
     """The command line that starts a run with these overrides here."""
     return f"{command_of('train')} {shlex.join([*search_path(), *overrides])}".rstrip()

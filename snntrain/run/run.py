@@ -33,10 +33,10 @@ from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.parallel.agent import launch
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
-from snntrain.run.provenance import provenance
+from snntrain.run.provenance import continued, provenance
 from snntrain.run.report.layer_table import layer_table
 from snntrain.run.report.report import write_report
-from snntrain.run.results import best_epoch, even_on_a_full_disk, metrics_of
+from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics, metrics_of
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
@@ -134,8 +134,11 @@ def train(
     built.resume_point.description["data"] = hashes
     if checkpoint is not None:
         _check_resumed(built, checkpoint, hashes)
+    done = _results_that_stay(built, checkpoint)
     if is_first:
         origin = provenance(overrides, hashes, command)
+        if done:
+            origin = continued(built.folder.read(RunFolder.provenance), origin)
         built.folder.write_inputs(built.config, overrides, origin, built.data.splits_record(), layers)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
@@ -174,9 +177,20 @@ def train(
         metrics = metrics or metrics_of(_best_row(built))
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
-    _conclude(built, "finished", metrics, seconds)
+    if done:
+        seconds = {**seconds, **done["seconds"]}
+        metrics = {**exact_metrics(done), **metrics}
+    _conclude(built, "finished", metrics, seconds, throughput=done.get("throughput"))
     _summarize(built, metrics)
     return metrics
+
+
+def _results_that_stay(built: Run, checkpoint: Path | None) -> dict[str, Any]:
+    """The outcome of a finished run of which nothing is trained again, when only callbacks follow; else {}."""
+    if checkpoint is None or len(built.folder.epochs()) < (built.trainer.max_epochs or 0):
+        return {}
+    outcome = built.folder.usable_outcome()
+    return outcome if outcome.get("status") == "finished" else {}
 
 
 def _check_show(show: str | None) -> None:
@@ -281,13 +295,16 @@ def _best_row(built: Run) -> dict[str, float]:
 
 
 def _conclude(
-    built: Run, status: str, metrics: dict[str, float], seconds: dict[str, float], message: str | None = None
+    built: Run,
+    status: str,
+    metrics: dict[str, float],
+    seconds: dict[str, float],
+    message: str | None = None,
+    throughput: dict[str, float] | None = None,
 ) -> None:
     speed = built.throughput.images_per_second
-    more: dict[str, Any] = {
-        "seconds": seconds,
-        "throughput": {} if speed is None else {"train_images_per_second": round(speed, 1)},
-    }
+    measured = {} if speed is None else {"train_images_per_second": round(speed, 1)}
+    more: dict[str, Any] = {"seconds": seconds, "throughput": measured or throughput or {}}
     if "epoch" in _best_row(built):
         more["best_epoch"] = int(_best_row(built)["epoch"])
     if message:

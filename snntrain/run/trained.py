@@ -22,6 +22,7 @@ from snntrain.run.build import build_data
 from snntrain.run.evaluate import rebuild
 from snntrain.run.folder import RunFolder
 from snntrain.run.results import exact_metrics
+from snntrain.run.saved_overrides import with_saved_overrides
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_/][\w./+-]*")
 _READ_AS_A_VALUE = ("null", "true", "false", "nan", "inf", "~")
@@ -97,7 +98,7 @@ def train(*overrides: str | Mapping[str, Any], **settings: Any) -> Trained:
     """
     from snntrain.run.run import run
 
-    words = list(overrides_of(*overrides, settings))
+    words = with_saved_overrides(list(overrides_of(*overrides, settings)))
     add_folder_beside_script()
     check_command(words, is_sweep=False)
     config = compose(words)

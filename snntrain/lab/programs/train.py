@@ -26,6 +26,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.front import WRONG, describe, exit_code, report
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
+from snntrain.run.saved_overrides import with_saved_overrides
 from snntrain.terminal import bold, terminal
 
 console = terminal()
@@ -53,6 +54,8 @@ def main(arguments: list[str]) -> int:
     if not options.completes:
         check_overrides(overrides)
         sweeps = sweeps or is_sweep(overrides)
+        if not sweeps:
+            overrides = with_saved_overrides(overrides)
         check_command(overrides, is_sweep=sweeps)
         check_launchers(overrides)
         if sweeps:

@@ -246,9 +246,13 @@ def library_classes() -> Iterator[tuple[str, type]]:
             yield name, getattr(v2, entry if isinstance(entry, str) else entry["name"])
 
 
-@pytest.mark.parametrize(("file", "owner"), [pytest.param(f, c, id=f"{f} {c.__name__}") for f, c in library_classes()])
-def test_every_numeric_argument_of_a_library_that_conf_names_has_a_range(file, owner):
+def test_every_numeric_argument_of_a_library_that_conf_names_has_a_range():
     supplied = (name for names in SUPPLIED.values() for name in names)
     checked_elsewhere = {"devices", "precision", *supplied}  # snntrain.run.parallel.devices; a list of words
-    without = [name for name in numeric_arguments(owner) if range_of(owner, name) is None]
-    assert set(without) - checked_elsewhere == set(), f"add them with snntrain.ranges.set_ranges, as {file} names it"
+    without = {
+        f"{file} {owner.__name__}.{name}"
+        for file, owner in library_classes()
+        for name in numeric_arguments(owner)
+        if range_of(owner, name) is None and name not in checked_elsewhere
+    }
+    assert without == set(), "add them with snntrain.ranges.set_ranges"

@@ -41,6 +41,7 @@ def test_random_nets(tmp_path, seed):
     compare(export(case.net, tmp_path / "net.h5", case.x), case.x)
 
 
+@pytest.mark.slow
 def test_a_quantized_net_that_sees_pictures(tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(

@@ -31,6 +31,7 @@ def test_an_ann_reaches_lava_in_one_command(tmp_path):
     assert metrics["lava/acc"] == metrics["qat/acc_int"] > 0.2
 
 
+@pytest.mark.slow
 def test_loihis_arithmetic_from_the_first_step(tmp_path):
     chosen = ("model=csnn_loihi", "neuron=cuba_lif", "encoder=poisson", "callbacks=[default,lava]")
     metrics = exported(tmp_path, *chosen, "T=4", "trainer.max_epochs=1", "callbacks.lava.lava_samples=0")

@@ -83,7 +83,7 @@ def outcome(node: BaseNode, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     "dtype",
-    [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow), torch.bfloat16, torch.float16],
+    [torch.float32, torch.bfloat16, *(pytest.param(x, marks=pytest.mark.slow) for x in (torch.float64, torch.float16))],
     ids=str,
 )
 def test_a_users_own_step_is_fused_as_ours_are(dtype):

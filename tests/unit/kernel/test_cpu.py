@@ -21,8 +21,11 @@ def fused(node: nn.Module, x: Tensor):
     return run(plan, x, [getattr(node, name) for name in node.state_names], parameters)
 
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("Izhikevich", "KLIF")]
+
+
 # test_backend.py runs the first three too: compiling a kernel takes seconds.
-@pytest.mark.parametrize("name", ["IF, soft reset", "LIF", "PLIF", "Izhikevich", "KLIF"])
+@pytest.mark.parametrize("name", ["IF, soft reset", "LIF", "PLIF", *SLOW])
 def test_a_kernel_computes_what_the_loop_computes(name):
     x = 1.5 * torch.randn(20, 3, 3000)  # three chunks of steps, several blocks of neurons
     assert_kernel_is_loop(NODES[name](), x, rtol=1e-4)

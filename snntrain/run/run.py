@@ -178,8 +178,10 @@ def train(
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
     if done:
-        seconds = {**seconds, **done["seconds"]}
-        metrics = {**exact_metrics(done), **metrics}
+        anew = {name.partition("/")[0] for name in metrics}  # a callback that ran again replaces all that it had said
+        stay = {name: value for name, value in exact_metrics(done).items() if name.partition("/")[0] not in anew}
+        metrics = {**stay, **metrics}
+        seconds = {**seconds, **{part: took for part, took in done["seconds"].items() if part not in anew - {"test"}}}
     _conclude(built, "finished", metrics, seconds, throughput=done.get("throughput"))
     _summarize(built, metrics)
     return metrics

@@ -61,7 +61,7 @@ class RunningStatistics(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._own, self._judged = {}, {}
-        if batch_idx == 0:  # later, frozen layers cannot be told from those that an evaluation put into its mode
+        if batch_idx == 0:  # a layer in evaluation mode now is frozen, and keeps its statistics
             self._trained = {name: module for name, module in _tracking(pl_module) if module.training}
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

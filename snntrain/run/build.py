@@ -45,7 +45,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
-from snntrain.run.plain_data import PlainData
+from snntrain.run.plain_data import PlainData, takes_index
 from snntrain.run.size_check import check_size
 from snntrain.task.optimizer import configure
 
@@ -102,11 +102,6 @@ def _check_task(task: pl.LightningModule) -> None:
         raise UsageError(
             f"task: {type(task).__name__} keeps no net, which a run needs. Write self.net = net in its constructor."
         )
-
-
-def takes_index(task: pl.LightningModule) -> bool:
-    """Whether a task's batches are (x, label, index); a plain LightningModule gets (x, label)."""
-    return hasattr(task, "encoding_seeds")
 
 
 def _check_output(net: nn.Module, num_classes: int) -> None:

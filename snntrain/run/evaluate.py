@@ -19,12 +19,13 @@ from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
 from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
-from snntrain.run.build import build_data, build_task, build_trainer, net_shape, takes_index
+from snntrain.run.build import build_data, build_task, build_trainer, net_shape
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
+from snntrain.run.plain_data import takes_index
 from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell

@@ -1,4 +1,4 @@
-"""A plain LightningDataModule of the user's in the place of one of ours."""
+"""Plain modules of Lightning: the user's LightningDataModule, or LightningModule, in the place of one of ours."""
 
 from collections.abc import Sized
 from typing import Any
@@ -12,6 +12,11 @@ from snntrain.terminal import terminal
 _STAGES = {"train": "fit", "val": "validate", "test": "test"}
 
 console = terminal()
+
+
+def takes_index(task: pl.LightningModule) -> bool:
+    """Whether a task's batches are (x, label, index); a plain LightningModule gets (x, label)."""
+    return hasattr(task, "encoding_seeds")
 
 
 class PlainData(pl.LightningDataModule):

@@ -19,7 +19,7 @@ MOST: dict[str, int] = {
     r"data\.batch_size": 1_000_000,
     r"data\.num_workers": max(64, 4 * (os.cpu_count() or 1)),
     r"data\.(prefetch|prefetch_factor)": 1_000,
-    r"data\.num_classes": 1_000_000,
+    r"data\.num_(classes|targets)|task\.outputs": 1_000_000,
     r"data\.size": 10_000,
     r"(.*\.)?seed": 2**32 - 1,
     r"encoder\..*": 100_000,

@@ -45,7 +45,7 @@ TRUSTED = ("snntrain", "torch", "torchvision", "tonic", "lightning")
 
 # Constructor arguments that snntrain.run.build adds to what the config says.
 SUPPLIED = {
-    "task": ("net", "encoder", "T", "num_classes", "optim", "seed"),
+    "task": ("net", "encoder", "T", "num_classes", "num_targets", "optim", "seed"),
     "optim": ("params",),
     "optim.schedule": ("optimizer",),
     "trainer": ("callbacks", "logger", "default_root_dir"),
@@ -62,6 +62,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     Raises: UsageError with the place in the config, what was received, and what is allowed or was probably meant.
     """
     _check_model_keys(config)
+    _check_outputs(config)
     config = config.copy()
     try:
         if "monitor" in config:
@@ -92,6 +93,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
     _check_data_facts(resolved["data"])
+    with refusing():
+        integer("config", "task.outputs", resolved["task"].get("outputs"), at_least=1)
     _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
@@ -247,9 +250,25 @@ def _check_model_keys(config: DictConfig) -> None:
             raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
 
 
+def _check_outputs(config: DictConfig) -> None:
+    """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
+    outputs = (OmegaConf.to_container(config.get("task"), resolve=False) or {}).get("outputs")
+    for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
+        if outputs == f"${{data.{count}}}" and count not in config.data and other in config.data:
+            remedy = "task=regression" if what == "values" else "task=classification or task=multilabel"
+            raise UsageError(f"task: its outputs are data.{count}, but these data have {what}. Use {remedy}.")
+
+
 def _check_data_facts(data: Mapping[str, Any]) -> None:
     with refusing():
-        integer("data", "num_classes", data.get("num_classes"), at_least=1)
+        counts = {key: data[key] for key in ("num_classes", "num_targets") if data.get(key) is not None}
+        if len(counts) != 1:
+            raise UsageError(
+                "data: a data set has either num_classes, of classes or labels, or num_targets, of values; got "
+                f"{' and '.join(counts) or 'neither'}."
+            )
+        for key, count in counts.items():
+            integer("data", key, count, at_least=1)
         shape = data.get("sample_shape")
         if not isinstance(shape, list) or not shape:
             raise UsageError(f"data.sample_shape must be a list of sizes such as [1, 28, 28], got {shape!r}.")
@@ -289,6 +308,7 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
     if path == "data":
         arguments = taken_by(target, arguments, FACTS)
     if path == "task":
+        arguments.pop("outputs", None)
         supplied = tuple(taken_by(target, dict.fromkeys(supplied), supplied))
     for key, value in arguments.items():
         _check_nested_targets(value, f"{path}.{key}", config)

@@ -11,6 +11,7 @@ from snntrain.config.binding import resolve_name
 from snntrain.config.monitor import check_direction, watchers
 from snntrain.data import ImageDataModule
 from snntrain.data.event_datamodule import EventDataModule
+from snntrain.data.target import Target
 from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
 from snntrain.error import UsageError
 from snntrain.task.schedule import ALL
@@ -20,7 +21,7 @@ Settings = Mapping[str, Any]
 
 def check_together(config: Settings) -> None:
     """Refuse settings that exclude each other. Each of them has passed its own check."""
-    for refusals in (_steps, _frames, _schedule, _clipping, _epochs, _validation):
+    for refusals in (_targets, _steps, _frames, _schedule, _clipping, _epochs, _validation):
         for refusal in refusals(config):
             raise UsageError(refusal)
     for key, metric, mode_key, mode in watchers(config, resolve_name):
@@ -30,6 +31,25 @@ def check_together(config: Settings) -> None:
 def _is(target: Callable[..., Any], *kinds: type) -> bool:
     """Whether a target is a class of one of these kinds. What a function returns is not known before the call."""
     return inspect.isclass(target) and issubclass(target, kinds)
+
+
+def _targets(config: Settings) -> Iterator[str]:
+    data, task = (resolve_name(config[group]["_target_"], group) for group in ("data", "task"))
+    given, wanted = getattr(data, "TARGET", None), getattr(task, "TARGET", None)
+    if given is None or wanted is None or given is wanted:
+        return
+    yield (
+        f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has {given.value}. "
+        f"Use {_TASKS[given]}, or other data."
+    )
+
+
+_TASKS = {
+    Target.CLASS: "task=classification",
+    Target.VALUES: "task=regression",
+    Target.LABELS: "task=multilabel",
+    Target.STEPS: "task=sequence",
+}
 
 
 def _encoder(config: Settings) -> Callable[..., Any]:

@@ -9,8 +9,8 @@ from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 _WORDS = {
-    "max": ("acc", "accuracy", "f1", "precision", "recall"),
-    "min": ("loss", "error", "energy", "sops", "macs", "mismatches"),
+    "max": ("acc", "accuracy", "f1", "precision", "recall", "auroc", "r2", "pearson"),
+    "min": ("loss", "error", "rmse", "mse", "mae", "energy", "sops", "macs", "mismatches"),
 }
 _USUAL = ("val/acc", "val/loss", "train/acc", "train/loss")
 

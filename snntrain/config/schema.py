@@ -64,7 +64,8 @@ class Config:
     surrogate: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    task: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=lambda: {"outputs": "${data.num_classes}"})
+    """What is learned. `outputs`: scores that the model ends with, from data and task; models refer to it."""
     optim: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)

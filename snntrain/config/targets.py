@@ -58,7 +58,7 @@ _BASES = {"data": "snntrain.data.DataModule", "task": "snntrain.task.Classificat
 # Of what the program passes to a task, the part that it cannot do without.
 _HAS_TO_TAKE = ("net",)
 #: Facts about the data that models refer to, which a plain LightningDataModule need not take.
-FACTS = ("num_classes", "sample_shape")
+FACTS = ("num_classes", "num_targets", "sample_shape")
 _OF_HYDRA = ("_args_", "_partial_", "_recursive_", "_convert_", "_mode_")
 _TRUST = "Set trust=true if you trust this config."
 

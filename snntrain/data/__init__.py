@@ -6,7 +6,7 @@ They may import the floors below, nothing of task, callback, config or run.
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.cifar import CIFAR10, CIFAR100
 from snntrain.data.custom import Datasets
-from snntrain.data.datamodule import DataModule, ImageDataModule
+from snntrain.data.datamodule import DataModule, ImageDataModule, ValuesDataModule
 from snntrain.data.digits import Digits
 from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_folder import EventFolder
@@ -17,6 +17,8 @@ from snntrain.data.neuromorphic import ASLDVS, CIFAR10DVS, NMNIST, SHD, SSC, DVS
 from snntrain.data.sampler import EpochSampler
 from snntrain.data.split import FrameSplit, ImageSplit, Split
 from snntrain.data.svhn import SVHN
+from snntrain.data.tabular import Diabetes, Friedman1
+from snntrain.data.target import Target
 
 __all__ = [
     "ASLDVS",
@@ -32,6 +34,7 @@ __all__ = [
     "DVSGesture",
     "DataModule",
     "Datasets",
+    "Diabetes",
     "Digits",
     "EpochSampler",
     "EventAugmentation",
@@ -39,9 +42,12 @@ __all__ = [
     "FashionMNIST",
     "FrameSplit",
     "Framing",
+    "Friedman1",
     "ImageDataModule",
     "ImageFolder",
     "ImageSplit",
     "NCaltech101",
     "Split",
+    "Target",
+    "ValuesDataModule",
 ]

@@ -19,6 +19,7 @@ from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.sampler import EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
+from snntrain.data.target import Target, check_targets
 from snntrain.randomness import generator
 from snntrain.signature import merge_signature
 
@@ -60,7 +61,9 @@ class Loading:
 
 
 class DataModule(pl.LightningDataModule):
-    """Base of the data sets: batches (x float32 [N, *shape], labels int64 [N], index int64 [N]), see Split.
+    """Base of the data sets: batches (x float32 [N, *shape], targets, index int64 [N]), see Split.
+
+    Targets are classes, int64 [N], unless TARGET says something else.
 
     A subclass defines `load` and `fingerprint` and says what its data is: CLASSES and SAMPLE_SHAPE on the class where
     they are known beforehand, else CLASSES on the object in `load`. Its constructor states its own arguments and takes
@@ -69,6 +72,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked. The
             shape is that of a sample at one time step.
+        num_targets: the same for values: how many a sample has. Data have either classes or values.
         val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
             effect where the data set has a validation split of its own.
         seed: of the order of the training samples and of their augmentation.
@@ -82,22 +86,29 @@ class DataModule(pl.LightningDataModule):
     Raises: ValueError naming an argument, or a file that is corrupt; FileNotFoundError naming one that is missing.
     """
 
+    #: Names of the classes, labels or values.
     CLASSES: tuple[str, ...]
     SAMPLE_SHAPE: tuple[int, ...]
+    TARGET: Target = Target.CLASS
     #: Whether the validation split takes the same fraction of every class, or of all samples together.
     VALIDATES_PER_CLASS = False
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         sample_shape: Sequence[int],
         *,
+        num_targets: int | None = None,
         val_fraction: float = 0.1,
         seed: int = 1,
         **loading: Any,
     ) -> None:
         super().__init__()
-        self.num_classes = integer(self, "num_classes", num_classes, at_least=1)
+        if (num_classes is None) == (num_targets is None):
+            raise invalid(self, "num_classes", "an integer, or else num_targets", num_classes)
+        self._count = ("num_classes", num_classes) if num_targets is None else ("num_targets", num_targets)
+        self.num_classes = None if num_classes is None else integer(self, *self._count, at_least=1)
+        self.num_targets = None if num_targets is None else integer(self, *self._count, at_least=1)
         if isinstance(sample_shape, str) or not isinstance(sample_shape, Sequence):
             raise invalid(self, "sample_shape", "a list of integers", sample_shape)
         self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
@@ -111,9 +122,9 @@ class DataModule(pl.LightningDataModule):
         self.gives_index = True
         self._has_validation = False
 
-    def __init_subclass__(cls, *, groups: Sequence[type] = (), **more: Any) -> None:
+    def __init_subclass__(cls, *, groups: Sequence[type] = (), without: Sequence[str] = (), **more: Any) -> None:
         super().__init_subclass__(**more)
-        merge_signature(cls, groups=groups)
+        merge_signature(cls, groups=groups, without=without)
 
     @property
     def batch_size(self) -> int:
@@ -154,7 +165,7 @@ class DataModule(pl.LightningDataModule):
         loaded = self.load()
         self._has_validation = "val" in loaded
         for name, split in loaded.items():
-            self._check_labels(name, split)
+            check_targets(self.TARGET, split.labels, self._count[1], split.where, name)
         if "val" not in loaded:
             train = loaded["train"]
             stay, out = held_out(
@@ -227,18 +238,9 @@ class DataModule(pl.LightningDataModule):
             generator=generator(self.seed, "workers"),  # torch's global one would advance with every loader that starts
         )
 
-    def _check_labels(self, name: str, split: Split) -> None:
-        wrong = ((split.labels < 0) | (split.labels >= self.num_classes)).nonzero().flatten()
-        if len(wrong):
-            first = int(wrong[0])
-            raise ValueError(
-                f"data: {split.where(first)} of the {name} split has the label {int(split.labels[first])}; labels must "
-                f"be from 0 to {self.num_classes - 1}, as data.num_classes is {self.num_classes}. Correct it."
-            )
-
     def _check_facts(self, classes: Sequence[str] | None, shape: Sequence[int] | None) -> None:
-        if classes is not None and self.num_classes != len(classes):
-            raise invalid(self, "num_classes", f"{len(classes)}, which is what the data has", self.num_classes)
+        if classes is not None and self._count[1] != len(classes):
+            raise invalid(self, self._count[0], f"{len(classes)}, which is what the data has", self._count[1])
         if shape is not None and self.sample_shape != tuple(shape):
             raise invalid(self, "sample_shape", f"{list(shape)}, which is what the data has", list(self.sample_shape))
 
@@ -246,6 +248,20 @@ class DataModule(pl.LightningDataModule):
 merge_signature(
     DataModule, groups=(Loading,), inherits=False
 )  # __init_subclass__ does not see the class that defines it
+
+
+class ValuesDataModule(DataModule, without=("num_classes",)):
+    """Base of the data sets whose samples have values instead of a class, float32 [n, num_targets].
+
+    Args:
+        num_targets: values of a sample, ≥ 1.
+        Others as in DataModule.
+    """
+
+    TARGET = Target.VALUES
+
+    def __init__(self, num_targets: int, sample_shape: Sequence[int], **common: Any) -> None:
+        super().__init__(None, sample_shape, num_targets=num_targets, **common)
 
 
 class ImageDataModule(DataModule):

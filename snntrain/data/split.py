@@ -19,11 +19,12 @@ from snntrain.randomness import derived_seed, generator
 class Split(Dataset):
     """The samples of one split. A subclass defines `read`, which loads them.
 
-    A batch is (x, label, index): x float32 [N, *shape], label int64 [N], index int64 [N]. The index is the sample's
+    A batch is (x, label, index): x float32 [N, *shape], labels of the data set's kind of targets, int64 [N] as a rule,
+    and index int64 [N]. The index is the sample's
     position in its source (the training file, the test file, the folder), whichever split the sample is in.
 
     Args:
-        labels: int64 [n].
+        labels: int64 [n] of classes, or targets [n, *] of another kind, see snntrain.data.target.
         index: int64 [n]; default: 0, 1, … n - 1.
 
     Attributes:

@@ -78,7 +78,7 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
             return builder.build_model(config, shape, step_mode=step_mode)
         facts = {
             "sample_shape": shape,
-            "num_classes": config["data"]["num_classes"],
+            "num_classes": config["task"]["outputs"],
             "neuron": lambda: builder.build_neuron(config["neuron"]),
         }
         return registry.build("model", **facts, **config["model"])
@@ -104,12 +104,12 @@ def _check_task(task: pl.LightningModule) -> None:
         )
 
 
-def _check_output(net: nn.Module, num_classes: int) -> None:
-    shape = net.output_shapes[-1] if isinstance(net, builder.Net) else (num_classes,)
-    if shape != (num_classes,):
+def _check_output(net: nn.Module, outputs: int) -> None:
+    shape = net.output_shapes[-1] if isinstance(net, builder.Net) else (outputs,)
+    if shape != (outputs,):
         raise UsageError(
-            f"model: the last layer gives {list(shape)} per sample, but the data has {num_classes} classes. End the "
-            "model with {name: Linear, out_features: ${data.num_classes}}."
+            f"model: the last layer gives {list(shape)} per sample, but task and data need {outputs} outputs. End the "
+            "model with {name: Linear, out_features: ${task.outputs}}."
         )
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise UsageError("model: it has no parameters to train. Add a layer that has, such as Linear.")
@@ -118,7 +118,7 @@ def _check_output(net: nn.Module, num_classes: int) -> None:
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     """Build the LightningModule of a config, with its network, encoder and optimizer settings."""
     net = build_net(config)
-    _check_output(net, config["data"]["num_classes"])
+    _check_output(net, config["task"]["outputs"])
     is_ann = not getattr(net, "is_stateful", True)
     if is_ann and config["encoder"]["name"] not in ("DirectEncoder", "FramesEncoder"):
         raise UsageError(
@@ -144,11 +144,13 @@ def task_around(net: nn.Module, config: Mapping[str, Any], T: int, **changed: An
     """
     with refusing("encoder"):
         encoder = registry.build("encoder", **config["encoder"])
-    arguments = {"num_classes": config["data"]["num_classes"], "optim": config["optim"], "seed": config["seed"]}
-    arguments = {"net": net, "encoder": encoder, "T": T, **arguments, **changed}
+    counts = {key: config["data"][key] for key in ("num_classes", "num_targets") if config["data"].get(key)}
+    arguments = {"net": net, "encoder": encoder, "T": T, "optim": config["optim"], "seed": config["seed"]}
+    arguments |= {**counts, **changed}
+    own = {key: value for key, value in config["task"].items() if key != "outputs"}
     with refusing("task", _class_of(config["task"])):
-        given = taken_by(get_object(config["task"]["_target_"]), arguments, arguments)
-        task = instantiate(config["task"], **given, _recursive_=False, _convert_="all")
+        given = taken_by(get_object(own["_target_"]), arguments, arguments)
+        task = instantiate(own, **given, _recursive_=False, _convert_="all")
     if isinstance(task, pl.LightningModule) and not hasattr(task, "T"):  # a plain one
         task.T = T
     return task
@@ -166,7 +168,7 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     section = config["data"]
     with refusing("data", _class_of(section)):
         data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
-    return data if isinstance(data, DataModule) else PlainData(data, section["num_classes"])
+    return data if isinstance(data, DataModule) else PlainData(data, section.get("num_classes"))
 
 
 def read_data(data: pl.LightningDataModule) -> None:

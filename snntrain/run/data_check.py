@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from snntrain.data.target import Target
 from snntrain.error import UsageError
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.parallel.devices import processes
@@ -20,7 +21,8 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
     splits: Mapping[str, Sized] = getattr(data, "splits", {})
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
     for name, split in splits.items():
-        _check_labels(name, split)
+        if getattr(task, "TARGET", Target.CLASS) is Target.CLASS:
+            _check_labels(name, split)
         if world > len(split):
             raise UsageError(
                 f"trainer.devices: {world} processes cannot share out the {len(split)} samples of the {name} split. "

@@ -17,6 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from hydra.utils import get_object
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from snntrain.callback import OwnHandlers, Resetting, SpikeStatistics
 from snntrain.config.binding import resolve_name
 from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
+from snntrain.data.target import Target
 from snntrain.encoding import FramesEncoder
 from snntrain.error import UsageError
 from snntrain.randomness import generator
@@ -103,7 +105,15 @@ def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tens
     if registry.get("encoder", config["encoder"]["name"]) is FramesEncoder:
         shape = (config["T"], *shape)
     x = torch.rand(samples, *shape, generator=generator(0, "dry pass"))
-    return x, torch.arange(samples) % config["data"]["num_classes"], torch.arange(samples)
+    return x, _made_up_targets(config, samples), torch.arange(samples)
+
+
+def _made_up_targets(config: Mapping[str, Any], samples: int) -> Tensor:
+    kind = getattr(get_object(config["data"]["_target_"]), "TARGET", Target.CLASS)
+    if kind is Target.CLASS:
+        return torch.arange(samples) % config["data"]["num_classes"]
+    values = torch.rand(samples, config["task"]["outputs"], generator=generator(0, "dry pass"))
+    return values if kind is Target.VALUES else (values > 0.5).float()
 
 
 @torch.no_grad()

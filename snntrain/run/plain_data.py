@@ -24,13 +24,13 @@ class PlainData(pl.LightningDataModule):
 
     Args:
         source: whose loaders give batches (x, y); x [N, *] as the encoder takes it, y [N].
-        num_classes: of the data, ≥ 1.
+        num_classes: of the data, ≥ 1; None if it has values.
     """
 
-    def __init__(self, source: pl.LightningDataModule, num_classes: int) -> None:
+    def __init__(self, source: pl.LightningDataModule, num_classes: int | None) -> None:
         super().__init__()
         self.source = source
-        self.CLASSES = tuple(getattr(source, "CLASSES", map(str, range(num_classes))))
+        self.CLASSES = tuple(getattr(source, "CLASSES", map(str, range(num_classes or 0))))
         self.splits: dict[str, Any] = {}
         self.batch_size: int | None = None
 

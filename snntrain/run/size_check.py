@@ -39,7 +39,7 @@ def _largest_output(task: pl.LightningModule, config: Mapping[str, Any]) -> int:
     """Values that certainly exist for one sample and step; a net that runs step by step keeps only its last outputs."""
     shapes = getattr(task.net, "output_shapes", None)
     if not shapes or getattr(task, "step_mode", "m") == "s" or getattr(task, "chunk", None) is not None:
-        return config["data"]["num_classes"]
+        return config["task"]["outputs"]
     return max(map(prod, shapes))
 
 

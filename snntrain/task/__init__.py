@@ -5,7 +5,10 @@ They may import the library and data, nothing of config or run.
 
 from snntrain.task.classification import Classification
 from snntrain.task.loss import LOSSES
+from snntrain.task.multilabel import MultiLabel
 from snntrain.task.online import OnlineClassification
 from snntrain.task.readout import READOUTS
+from snntrain.task.regression import Regression
+from snntrain.task.supervised import Supervised
 
-__all__ = ["LOSSES", "READOUTS", "Classification", "OnlineClassification"]
+__all__ = ["LOSSES", "READOUTS", "Classification", "MultiLabel", "OnlineClassification", "Regression", "Supervised"]

@@ -1,4 +1,4 @@
-"""Losses of a classifier over time. Targets are labels [N], or shares of the classes [N, K] where samples are mixed."""
+"""Losses over time, each for the kinds of targets that it compares with."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from snntrain.binding import bind_named
+from snntrain.data.target import Target
 from snntrain.registry import register, table
+from snntrain.task.suited import check_suited, suits
 
 LOSSES = table("loss")
 """Name → loss, those of plugins included."""
@@ -20,17 +22,19 @@ class Loss(nn.Module):
     """The loss that a setting describes.
 
     A registered loss is a function, or a class whose objects are called. It takes by name what it needs of `y_seq`, the
-    outputs [T, N, K], `scores` [N, K], what the readout makes of them, and `target`, labels [N] or shares [N, K].
+    outputs [T, N, K], `scores` [N, K], what the readout makes of them, and `target`, in the form of its kind.
 
     Args:
         setting: a name, or {name: …} with the loss's arguments.
+        kind: of the targets.
         offered: arguments for losses that take them and whose setting leaves them out.
 
-    Raises: ValueError with the nearest name or argument.
+    Raises: ValueError with the nearest name or argument, or for a loss of other targets.
     """
 
-    def __init__(self, setting: Any, offered: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, setting: Any, kind: Target, offered: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        check_suited("loss", setting, kind, "task.loss")
         self.loss = bind_named("loss", setting, "task.loss", ("y_seq", "scores", "target"), offered)
         call = self.loss.forward if isinstance(self.loss, nn.Module) else self.loss
         self.takes = frozenset(inspect.signature(call).parameters)
@@ -44,19 +48,43 @@ class Loss(nn.Module):
 
 
 @register("loss")
+@suits(Target.CLASS, Target.STEPS)
 def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the readout: scores [N, K], target [N] or [N, K]."""
+    """Cross-entropy of the readout: scores [N, K], target [N], or [N, K] with shares where samples are mixed."""
     return F.cross_entropy(scores, target, label_smoothing=label_smoothing)
 
 
 @register("loss")
+@suits(*Target)
 def mse(scores: Tensor, target: Tensor) -> Tensor:
-    """Mean squared distance of the readout from the one-hot target, used on firing rates (Fang et al., ICCV 2021)."""
+    """Mean squared distance of the readout from values, or from one-hot classes (Fang et al., ICCV 2021)."""
     expected = F.one_hot(target, scores.shape[1]) if target.dim() == 1 else target
     return F.mse_loss(scores, expected.to(scores.dtype))
 
 
 @register("loss")
+@suits(Target.VALUES, Target.STEPS)
+def mae(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute distance of the readout [N, D] from values [N, D]."""
+    return F.l1_loss(scores, target)
+
+
+@register("loss")
+@suits(Target.VALUES, Target.STEPS)
+def huber(scores: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+    """Half the squared distance of the readout from values, growing linearly beyond delta > 0 (Huber, 1964)."""
+    return F.huber_loss(scores, target, delta=delta)
+
+
+@register("loss")
+@suits(Target.LABELS)
+def bce(scores: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of each label: the readout [N, K] holds logits, the target [N, K] 0 or 1."""
+    return F.binary_cross_entropy_with_logits(scores, target)
+
+
+@register("loss")
+@suits(Target.CLASS)
 def tet(y_seq: Tensor, target: Tensor, tet_weight: float, tet_potential: float, label_smoothing: float = 0.0) -> Tensor:
     """Temporal efficient training: the mean over time of each step's own cross-entropy, plus a pull toward one
     potential.

@@ -17,7 +17,7 @@ from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, conver
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, invalid
-from snntrain.callback.fit_end.evaluation import bars, drawn_batches, test_batches
+from snntrain.callback.fit_end.evaluation import SHARES, Headline, bars, drawn_batches, long_name, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.callback.spike_statistics import watching
 from snntrain.encoding import DirectEncoder
@@ -33,7 +33,8 @@ from snntrain.registry import register
 class AnnToSnn(FitEnd):
     """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
 
-    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png.
+    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png or what else the headline
+    metric is called.
 
     Args:
         T: time steps that the net is to run, ≥ 1.
@@ -42,7 +43,7 @@ class AnnToSnn(FitEnd):
         calibration: corrections joined by '+', or 'none', see snntrain.ann2snn.calibrate.
         calibration_steps: passes through the calibration data for each correction, ≥ 1.
         batches: calibration batches, of the data's batch_size, drawn from the training samples, ≥ 1.
-        eval_T: numbers of steps after which accuracy is measured, each ≥ 1.
+        eval_T: numbers of steps after which the task's headline metric is measured, each ≥ 1.
         reset: of the neurons, 'soft' or 'hard', see snntrain.ann2snn.to_spiking.
 
     In a plain Trainer the module's net reads one static input [N, *].
@@ -93,7 +94,7 @@ class AnnToSnn(FitEnd):
         return snn
 
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
-        from snntrain.callback.fit_end.figure import accuracy_figure  # matplotlib, which few runs need here
+        from snntrain.callback.fit_end.figure import headline_figure  # matplotlib, which few runs need here
 
         ann = analog_net(trained.net).to(trained.device).eval()
         snn = self._convert(ann, trained, console)
@@ -102,14 +103,14 @@ class AnnToSnn(FitEnd):
         write_checkpoint(folder / "net.pt", {"snntrain": dict(trained.description), "state_dict": snn.state_dict()})
         write_json(folder / "conversion.json", result)
         write_text(folder / "report.txt", f"{snn.report}\n")
-        with replacing(folder / "accuracy.png") as temporary:
-            accuracy_figure(result["acc"], result["acc_ann"]).savefig(
-                temporary, format="png", dpi=192, facecolor="white"
-            )
+        name = result["headline"]
+        with replacing(folder / f"{long_name(name).lower()}.png") as temporary:
+            figure = headline_figure(result[name], result[f"{name}_ann"], name)
+            figure.savefig(temporary, format="png", dpi=192, facecolor="white")
         _print(result, console)
         trained.T = self.T
-        metrics = {f"acc_T{steps}": accuracy for steps, accuracy in result["acc"].items()}
-        return snn, {"acc_ann": result["acc_ann"], **metrics, "firing_rate": result["firing_rate"]}
+        metrics = {f"{name}_T{steps}": value for steps, value in result[name].items()}
+        return snn, {f"{name}_ann": result[f"{name}_ann"], **metrics, "firing_rate": result["firing_rate"]}
 
     def _convert(self, ann: nn.Module, trained: Trained, console: Console) -> SpikingNet:
         source = generator(trained.seed, "ann2snn calibration")
@@ -125,9 +126,10 @@ class AnnToSnn(FitEnd):
             return convert(ann, data, method, self.T, self.calibration, self.calibration_steps, reset=self.reset)
 
     def _measure(self, ann: nn.Module, snn: SpikingNet, trained: Trained, console: Console) -> dict[str, Any]:
-        """Accuracy of both nets on the test set, and firing rates over the T steps of the conversion."""
+        """The headline metric of both nets on the test set, and firing rates over the T steps of the conversion."""
         steps = sorted({*self.eval_T, self.T})
-        right, right_ann, total = torch.zeros(len(steps), dtype=torch.long), 0, 0
+        task, total = trained.task_for(ann, 1), 0
+        of_ann, of_steps = Headline(task), [Headline(task) for _ in steps]
         fired, seen = Counter(), Counter()
 
         def count(name: str, neurons: nn.Module, y: Tensor) -> None:
@@ -139,14 +141,16 @@ class AnnToSnn(FitEnd):
         with watching(snn.neurons, count):
             for x, label, *_ in test_batches(trained, console, "ann2snn test"):
                 with torch.no_grad():
-                    right_ann += int((ann(x).argmax(1) == label).sum())
-                right += (snn.predict_at(x, steps).argmax(2) == label).sum(1).cpu()
+                    of_ann.add(ann(x), label)
+                for headline, scores in zip(of_steps, snn.predict_at(x, steps), strict=True):
+                    headline.add(scores, label)
                 total += len(label)
-        accuracy = {str(T): count / total for T, count in zip(steps, right.tolist(), strict=True)}
+        values = {str(T): headline.value for T, headline in zip(steps, of_steps, strict=True)}
         return {
             "samples": total,
-            "acc_ann": right_ann / total,
-            "acc": {T: value for T, value in accuracy.items() if int(T) in self.eval_T},
+            "headline": of_ann.name,
+            f"{of_ann.name}_ann": of_ann.value,
+            of_ann.name: {T: value for T, value in values.items() if int(T) in self.eval_T},
             "firing_rate": fired.total() / max(seen.total(), 1),
             "firing_rates": {name: fired[name] / max(seen[name], 1) for name in snn.neurons},
         }
@@ -179,8 +183,9 @@ class _Watched:
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
-    ann = result["acc_ann"]
-    parts = [f"T={T} {accuracy:.4f} ({100 * (accuracy - ann):+.2f})" for T, accuracy in result["acc"].items()]
+    name = result["headline"]
+    ann, scale, digits = result[f"{name}_ann"], *((100, 2) if name in SHARES else (1, 4))
+    parts = [f"T={T} {value:.4f} ({scale * (value - ann):+.{digits}f})" for T, value in result[name].items()]
     console.print(f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts), soft_wrap=True)
     remarks = result["remarks"]
     for remark in remarks[:3]:

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from snntrain.callback.fit_end.fit_end import Trained
 from snntrain.callback.spike_statistics import spiking_layers, watching
@@ -59,19 +60,70 @@ def test_sequences(
     return sequences(task, test_batches(trained, console, description), trained.device)
 
 
+class Headline:
+    """Adds up, batch by batch, the metric by which a task judges nets.
+
+    Of a task that states none it is the share of samples whose label has the highest score, "acc".
+
+    Args:
+        task: a snntrain.task.Supervised, or another one with a method `scores`.
+
+    Attributes:
+        name: of the metric.
+        higher_is_better: the direction.
+    """
+
+    def __init__(self, task: pl.LightningModule) -> None:
+        self.task = task
+        self.name, mode = getattr(task, "HEADLINE", ("acc", "max"))
+        self.higher_is_better = mode == "max"
+        self._right = self._total = 0
+        self._metric: Metric | None = None
+
+    def add(self, scores: Tensor, target: Tensor) -> None:
+        """Add a batch of scores [N, K] and targets."""
+        if self.name == "acc":  # in whole numbers: exact for any number of samples
+            self._right += int((scores.argmax(1) == target.to(scores.device)).sum())
+            self._total += len(target)
+            return
+        if self._metric is None:
+            self._metric = self.task.new_headline().to(scores.device)
+        self._metric.update(*self.task.measurable(scores, target.to(scores.device)))
+
+    @property
+    def value(self) -> float:
+        """The metric of all samples that were added."""
+        return self._right / self._total if self._metric is None else float(self._metric.compute())
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares, from 0 to 1."""
+        return self.name in SHARES
+
+
+SHARES = ("acc",)
+"""Headline metrics that are shown in percent."""
+
+
+def long_name(headline: str) -> str:
+    """The name of a headline metric in a sentence."""
+    return {"acc": "accuracy", "f1": "F1", "rmse": "RMSE"}.get(headline, headline)
+
+
 @torch.no_grad()
-def share_right(task: pl.LightningModule, net: nn.Module, samples: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the samples (x_seq, label) whose label has the highest score, as the task reads the net out."""
-    right = total = 0
-    for x_seq, label in samples:
-        right += int((task.scores(scores_of(net, x_seq)).argmax(1) == label).sum())
-        total += len(label)
-    return right / total
+def judged(task: pl.LightningModule, net: nn.Module, samples: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The headline metric of a net on samples (x_seq, target), as the task reads the net out."""
+    headline = Headline(task)
+    for x_seq, target in samples:
+        headline.add(task.scores(scores_of(net, x_seq)), target)
+    return headline.value
 
 
-def accuracy(task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str) -> float:
-    """The share on the test set, behind a progress bar with that description."""
-    return share_right(task, net, test_sequences(task, trained, console, description))
+def judged_in_test(
+    task: pl.LightningModule, net: nn.Module, trained: Trained, console: Console, description: str
+) -> float:
+    """The same on the test set, behind a progress bar with that description."""
+    return judged(task, net, test_sequences(task, trained, console, description))
 
 
 def drawn_batches(data: pl.LightningDataModule, count: int, source: torch.Generator) -> list[tuple[Tensor, ...]]:

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snntrain.arguments import choice, flag, integer, real
-from snntrain.callback.fit_end.evaluation import drawn_batches, sequences, spikes_and_scores, test_sequences
+from snntrain.callback.fit_end.evaluation import (
+    Headline,
+    drawn_batches,
+    long_name,
+    sequences,
+    spikes_and_scores,
+    test_sequences,
+)
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
@@ -115,7 +122,7 @@ class LavaExport(FitEnd):
                 f"emulator and {found.get('mismatches', 0):,} of Lava's simulator; see {folder / 'lava.json'}. "
                 "The trained net is not affected."
             )
-        metrics = {name: float(result[name]) for name in ("acc", "mismatches", "spikes", "sops")}
+        metrics = {name: float(result[name]) for name in (result["headline"], "mismatches", "spikes", "sops")}
         if "mismatches" in found:
             metrics |= {"lava_mismatches": float(found["mismatches"]), "lava_samples": float(found["samples"])}
         return net, metrics
@@ -126,13 +133,14 @@ class LavaExport(FitEnd):
     ) -> dict[str, Any]:
         """The emulated file beside the net."""
         integers = to_integer(net) if isinstance(net, QuantizedNet) else None
-        right = total = compared = 0
+        total = compared = 0
+        headline = Headline(task)
         headroom = dict(exported.headroom)
         differing, spikes, operations = Counter(), Counter(), Counter()
         for x_seq, label in test_sequences(task, trained, console, "lava emulator"):
             emulation = exported.run(x_seq)
             headroom = most_used(headroom, exported.layers, emulation)
-            right += int((task.scores(exported.outputs(emulation.output)).argmax(1) == label.cpu()).sum())
+            headline.add(task.scores(exported.outputs(emulation.output)), label)
             total += len(label)
             if compared >= self.samples:
                 continue
@@ -146,7 +154,8 @@ class LavaExport(FitEnd):
             "T": trained.T,
             "samples": total,
             "compared_samples": compared,
-            "acc": right / total,
+            "headline": headline.name,
+            headline.name: headline.value,
             "mismatches": differing.total(),
             "spikes": spikes.total() / compared,
             "sops": operations.total() / compared,
@@ -251,8 +260,9 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
         if "mismatches" in lava
         else "Lava did not run"
     )
+    name = result["headline"]
     console.print(
-        f"lava   accuracy {result['acc']:.4f}   {result['mismatches']} mismatches on "
+        f"lava   {long_name(name)} {result[name]:.4f}   {result['mismatches']} mismatches on "
         f"{result['compared_samples']:,} samples in the emulator   {simulated}",
         soft_wrap=True,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from snntrain.arguments import integer, real
-from snntrain.callback.fit_end.evaluation import spikes_and_scores, test_sequences
+from snntrain.callback.fit_end.evaluation import Headline, long_name, spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
@@ -28,7 +28,7 @@ class NirExport(FitEnd):
     Files: net.nir, nir.json.
 
     Args:
-        samples: test samples on which spikes are compared, ≥ 1; accuracy is measured on the same.
+        samples: test samples on which spikes are compared, ≥ 1; the task's headline metric is measured on the same.
         dt: seconds that a step stands for, see snntrain.export.export_nir.
         tolerance: largest share of spikes that may differ, in [0, 1].
         common: T, encoder and readout in a plain Trainer, see FitEnd.
@@ -60,14 +60,15 @@ class NirExport(FitEnd):
         folder.mkdir(parents=True, exist_ok=True)
         graph = export_nir(net, first[0], folder / "net.nir", self.dt)
         copy = import_nir(folder / "net.nir", self.dt).to(trained.device).eval()
-        differing = spikes = right = right_copy = samples = 0
+        differing = spikes = samples = 0
+        of_net, of_copy = Headline(task), Headline(task)
         for x_seq, label in itertools.chain([first], samples_left):
             (expected, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
             pairs = zip(expected.values(), found.values(), strict=True)
             differing += sum(int((ours != theirs).sum()) for ours, theirs in pairs)
             spikes += sum(values.numel() for values in expected.values())
-            right += int((task.scores(y_seq).argmax(1) == label).sum())
-            right_copy += int((task.scores(y_seq_copy).argmax(1) == label).sum())
+            of_net.add(task.scores(y_seq), label)
+            of_copy.add(task.scores(y_seq_copy), label)
             samples += len(label)
             if samples >= self.samples:
                 break
@@ -77,14 +78,15 @@ class NirExport(FitEnd):
             "samples": samples,
             "mismatches": differing,
             "compared": spikes,
-            "acc_net": right / samples,
-            "acc": right_copy / samples,
+            "headline": of_net.name,
+            f"{of_net.name}_net": of_net.value,
+            of_net.name: of_copy.value,
             "nodes": {name: type(node).__name__ for name, node in graph.nodes.items()},
         }
         write_json(folder / "nir.json", result)
         console.print(
-            f"nir   accuracy {result['acc']:.4f} of {result['acc_net']:.4f}   {differing:,} of {spikes:,} spikes "
-            f"differ after export and import, {samples:,} samples",
+            f"nir   {long_name(of_net.name)} {of_copy.value:.4f} of {of_net.value:.4f}   {differing:,} of {spikes:,} "
+            f"spikes differ after export and import, {samples:,} samples",
             soft_wrap=True,
         )
         if differing > self.tolerance * spikes:
@@ -93,4 +95,4 @@ class NirExport(FitEnd):
                 f"share of callbacks.nir.tolerance={self.tolerance:g}; see {folder / 'nir.json'}. The trained net is "
                 "not affected."
             )
-        return net, {"acc": result["acc"], "mismatches": float(differing), "samples": float(samples)}
+        return net, {of_copy.name: of_copy.value, "mismatches": float(differing), "samples": float(samples)}

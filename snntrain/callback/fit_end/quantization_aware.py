@@ -16,11 +16,13 @@ from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
 from snntrain.callback.fit_end.drift import Drift
 from snntrain.callback.fit_end.evaluation import (
-    accuracy,
+    SHARES,
+    Headline,
     drawn_batches,
+    judged,
+    judged_in_test,
     scores_of,
     sequences,
-    share_right,
     test_sequences,
 )
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
@@ -100,19 +102,20 @@ class QuantizationAware(FitEnd):
         original = trained.net.to(trained.device).eval()
         task = trained.task_for(original, trained.T).to(trained.device)
         result: dict[str, Any] = {"T": trained.T, "quant": self.quant.as_dict(), "epochs": self.epochs}
-        result["acc_float"] = accuracy(task, original, trained, console, "qat float")
+        name = result["headline"] = Headline(task).name
+        result[f"{name}_float"] = judged_in_test(task, original, trained, console, "qat float")
         source = torch.Generator().manual_seed(trained.seed)
         drawn = drawn_batches(trained.data, self.batches, source)
         inputs = [x_seq for x_seq, _ in sequences(task, drawn, trained.device)]
         net = self._quantized(original, self.quant, inputs, trained)
-        result["acc_ptq"] = accuracy(task, net, trained, console, "qat quantized")
-        _say(console, f"float {result['acc_float']:.4f}   quantized {result['acc_ptq']:.4f}")
+        result[f"{name}_ptq"] = judged_in_test(task, net, trained, console, "qat quantized")
+        _say(console, f"float {result[f'{name}_float']:.4f}   quantized {result[f'{name}_ptq']:.4f}")
         if self.sensitivity_batches:
             result["sensitivity"] = self._sensitivity(original, net, inputs, task, trained)
         if self.epochs:
             trained.fine_tune(net.train(), trained.T, self.epochs, self.lr, folder, partial(_say, console))
             net.to(trained.device).eval()
-            result["acc_qat"] = accuracy(task, net, trained, console, "qat fine-tuned")
+            result[f"{name}_qat"] = judged_in_test(task, net, trained, console, "qat fine-tuned")
         freeze(net)
         integers = to_integer(net.eval())
         result |= self._compare(original, net, integers, task, trained, console)
@@ -126,7 +129,7 @@ class QuantizationAware(FitEnd):
                 f"qat: the integer net differs from the fine-tuned one in {result['mismatches']:,} values; see "
                 f"{folder / 'quantization.json'}. The trained net is not affected."
             )
-        names = ("acc_float", "acc_ptq", "acc_qat", "acc_int", "mismatches", "size_bytes")
+        names = (*(f"{name}_{kind}" for kind in _KINDS), "mismatches", "size_bytes")
         return net, {name: float(result[name]) for name in names if name in result}
 
     # --- steps -------------------------------------------------------------------------------------------------------
@@ -147,11 +150,12 @@ class QuantizationAware(FitEnd):
         task: pl.LightningModule,
         trained: Trained,
     ) -> dict[str, float]:
-        """First layer of each group → accuracy on validation samples that is lost if only that group has few bits."""
+        """First layer of each group → what validation samples lose of the headline if only that group has few bits."""
         samples = trained.data.splits["val"]
         count = min(self.sensitivity_batches * trained.data.batch_size, len(samples))
         batches = [samples.__getitems__(list(part)) for part in torch.arange(count).split(trained.data.batch_size)]
-        whole, lost = share_right(task, original, sequences(task, batches, trained.device)), {}
+        whole, lost = judged(task, original, sequences(task, batches, trained.device)), {}
+        sign = 1 if Headline(task).higher_is_better else -1
         for junction in net.junctions:
             own = {
                 path: _bits_of(self.quant, path)
@@ -163,7 +167,7 @@ class QuantizationAware(FitEnd):
                 alone = self._quantized(original, QuantSettings(settings), inputs, trained)
             except QuantizationError:  # sums of so many bits do not fit: nothing is known of this layer
                 continue
-            lost[junction.layers[0]] = whole - share_right(task, alone, sequences(task, batches, trained.device))
+            lost[junction.layers[0]] = sign * (whole - judged(task, alone, sequences(task, batches, trained.device)))
         return lost
 
     @torch.no_grad()
@@ -177,7 +181,8 @@ class QuantizationAware(FitEnd):
         console: Console,
     ) -> dict[str, Any]:
         """The integer net beside the one it was made of, on the test set; firing rates beside the float net's."""
-        right = total = differing = compared = 0
+        total = differing = compared = 0
+        headline = Headline(task)
         headroom: dict[str, dict[str, int]] = {}
         drift = Drift(original, net)
         for x_seq, label in test_sequences(task, trained, console, "qat integer"):
@@ -195,10 +200,10 @@ class QuantizationAware(FitEnd):
             for name, values in found.headroom.items():
                 before = headroom.get(name, {"largest": 0})
                 headroom[name] = values | {"largest": max(values["largest"], before["largest"])}
-            right += int((task.scores(found.logits.to(trained.device)).argmax(1) == label).sum())
+            headline.add(task.scores(found.logits.to(trained.device)), label)
             total += len(label)
         return {
-            "acc_int": right / total,
+            f"{headline.name}_int": headline.value,
             "samples": total,
             "mismatches": differing,
             "verified_samples": compared,
@@ -274,6 +279,7 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("layers", "neurons", "W bits", "V bits", "θ", "largest |h|", "EMD of rates", "dead", "alone"):
         table.add_column(header, overflow="fold")
+    scale, digits = (100, 2) if result["headline"] in SHARES else (1, 4)
     for row in result["layers"]:
         firing, room, theta = row.get("firing"), row.get("headroom"), row.get("theta")
         table.add_row(
@@ -285,10 +291,11 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
             "" if room is None else f"{room['largest']:,} of {room['range']:,}",
             "" if firing is None else f"{firing['distance']:.4f}",
             "" if firing is None else f"{firing['dead']:.1%}",
-            "" if row["sensitivity"] is None else f"{-100 * row['sensitivity']:+.2f}",
+            "" if row["sensitivity"] is None else f"{-scale * row['sensitivity']:+.{digits}f}",
         )
     console.print(table)
-    parts = [f"{label} {result[key]:.4f}" for key, label in _LABELS.items() if key in result]
+    named = {f"{result['headline']}_{kind}": label for kind, label in _KINDS.items()}
+    parts = [f"{label} {result[key]:.4f}" for key, label in named.items() if key in result]
     _say(
         console,
         "   ".join(parts) + f"   {result['size_bytes'] / 1024:,.0f} KiB of {result['float_bytes'] / 1024:,.0f}   "
@@ -296,4 +303,4 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     )
 
 
-_LABELS = {"acc_float": "float", "acc_ptq": "quantized", "acc_qat": "fine-tuned", "acc_int": "integer"}
+_KINDS = {"float": "float", "ptq": "quantized", "qat": "fine-tuned", "int": "integer"}

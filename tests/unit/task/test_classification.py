@@ -5,9 +5,11 @@ import torch
 from small_training import Patches, small_task, trainer, weights
 
 from snntrain import functional
-from snntrain.task import LOSSES, READOUTS, Classification
+from snntrain.data.target import Target
+from snntrain.task import READOUTS, Classification
 from snntrain.task.loss import cross_entropy, mse, tet
 from snntrain.task.readout import read_out
+from snntrain.task.suited import suited
 
 
 def all_of(data: Patches, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,7 +133,7 @@ def test_predictions_are_complete_and_those_that_were_tested(tmp_path):
 # --- learning --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
 @pytest.mark.parametrize("neuron", ["IFNode", "ReLU"])
 def test_a_network_learns_with_every_loss(tmp_path, loss, neuron):
     task, data = small_task(neuron=neuron, loss=loss, T=1 if neuron == "ReLU" else 3), Patches()
@@ -143,7 +145,7 @@ def test_a_network_learns_with_every_loss(tmp_path, loss, neuron):
 
 
 @pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
 def test_loss_and_scores_are_those_that_were_chosen(loss, readout):
     options = {"readout_tau": 3.0, "label_smoothing": 0.1, "tet_weight": 0.3, "tet_potential": 0.5}
     task = small_task(loss=loss, readout=readout, **options)

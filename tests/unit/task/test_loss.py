@@ -71,7 +71,11 @@ def test_tet_differs_from_the_cross_entropy_of_the_mean():
 @pytest.mark.parametrize("name", loss.LOSSES)
 def test_gradients_reach_every_output(name):
     y_seq, target = drawn((3, 2, 4))
+    values = torch.linspace(-1, 1, 8, dtype=y_seq.dtype).reshape(2, 4)
     compute = {
+        "mae": lambda y: loss.mae(y.mean(0), values),
+        "huber": lambda y: loss.huber(y.mean(0), values, 0.5),
+        "bce": lambda y: loss.bce(y.mean(0), (values > 0).to(values)),
         "cross_entropy": lambda y: loss.cross_entropy(y.mean(0), target),
         "mse": lambda y: loss.mse(y.mean(0), target),
         "tet": lambda y: loss.tet(y, target, 0.1, 1.0),

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from small_training import Patches, small_task, trainer, weights
 from torch.nn import functional as F
 
-from snntrain.task import LOSSES
+from snntrain.data.target import Target
 from snntrain.task.mixing import Mixing, dominant
+from snntrain.task.suited import suited
 
 LABELS = torch.tensor([0, 2, 1, 1])
 
@@ -77,7 +78,7 @@ def test_the_dominant_label_has_the_largest_share():
     assert dominant(LABELS) is LABELS
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
 @pytest.mark.parametrize("T", [1, 3])
 def test_every_loss_takes_shares_of_the_classes(loss, T):
     """Shares of 0 and 1 are labels. Between them the cross-entropies are linear in the target."""
@@ -93,7 +94,7 @@ def test_every_loss_takes_shares_of_the_classes(loss, T):
         torch.testing.assert_close(between, 0.3 * of_labels + 0.7 * task.compute_loss(y_seq, LABELS.roll(1)))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
 @pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}], ids=str)
 def test_mixing_changes_training_and_nothing_else(tmp_path, loss, alphas):
     data, task = Patches(), small_task(loss=loss, **alphas)
@@ -116,7 +117,7 @@ def test_training_accuracy_counts_the_dominant_label():
     torch.manual_seed(4)
     x, target = task.mixing(torch.rand(4, 1, 4, 4), LABELS)
     right = (task(x).mean(0).argmax(1) == target.argmax(1)).float().mean()
-    assert task.accuracy["train_acc"].compute() == right
+    assert task.headline["train_acc"].compute() == right
 
 
 @pytest.mark.parametrize("argument", ["mixup", "cutmix"])

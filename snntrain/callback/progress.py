@@ -94,8 +94,9 @@ class Progress(EpochMetrics, ProgressBar):
 
     def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
         parts = [f"loss {float(outputs['loss']):.3f}"]
-        if "train_acc" in getattr(pl_module, "accuracy", {}):
-            parts.append(f"acc {float(_of_this_process(pl_module.accuracy['train_acc']).compute()):.3f}")
+        name, _ = getattr(pl_module, "HEADLINE", ("acc", "max"))
+        if f"train_{name}" in getattr(pl_module, "headline", {}):
+            parts.append(f"{name} {float(_of_this_process(pl_module.headline[f'train_{name}']).compute()):.3f}")
         for callback in trainer.callbacks:
             if isinstance(callback, SpikeStatistics) and callback.training_rate is not None:
                 parts.append(f"firing {callback.training_rate:.3f}")
@@ -107,11 +108,12 @@ class Progress(EpochMetrics, ProgressBar):
             return
         metrics = self.metrics_of_epoch(trainer)
         shown = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
+        headline, _ = getattr(pl_module, "HEADLINE", ("acc", "max"))
         for name, label in (
             ("train/loss", "loss"),
-            ("train/acc", "acc"),
+            (f"train/{headline}", headline),
             ("val/loss", "val loss"),
-            ("val/acc", "val acc"),
+            (f"val/{headline}", f"val {headline}"),
             ("val/firing_rate", "firing"),
         ):
             if name in metrics:

@@ -14,9 +14,11 @@ from snntrain.lab.run_rows import Row, shared_monitor
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import csv_text
+from snntrain.task.headline import HEADLINES
 from snntrain.terminal import table
 
-MAIN = ("test/acc", "val/acc", "test/loss", "test/firing_rate", "test/energy_uJ")
+_HEADLINES = tuple(f"{stage}/{name}" for name in HEADLINES for stage in ("test", "val"))
+MAIN = (*_HEADLINES, "test/loss", "test/firing_rate", "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line

@@ -12,6 +12,7 @@ from rich.console import Console
 from snntrain.files import write_text
 from snntrain.lab.run_rows import Row, shared_monitor, sweep_rows
 from snntrain.lab.run_table import (
+    MAIN,
     by_seed,
     csv_of,
     metric_names,
@@ -97,7 +98,7 @@ def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
     present = {name for row in rows for name in row.metrics}
     monitor = shared_monitor(rows)
-    main = next((name for name in (monitor[0] if monitor else "", "val/acc", "test/acc") if name in present), None)
+    main = next((name for name in (monitor[0] if monitor else "", *MAIN) if name in present), None)
     drawn = [name for name in (main, "test/firing_rate") if name is not None]
     return sweep_plots(rows, drawn)
 

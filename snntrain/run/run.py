@@ -339,9 +339,15 @@ def _conclude_early(
             write_text(built.folder.traceback, trace)
 
 
+def _headline(built: Run) -> str:
+    """The metric by which the task judges nets, "acc" for one that does not say."""
+    return getattr(built.task, "HEADLINE", ("acc", "max"))[0]
+
+
 def _summarize(built: Run, metrics: dict[str, float]) -> None:
     speed = built.throughput.images_per_second
-    parts = [f"{name} {metrics[name]:.4f}" for name in ("test/acc", "test/loss", "test/firing_rate") if name in metrics]
+    names = dict.fromkeys((_headline(built), "loss", "firing_rate"))
+    parts = [f"test/{name} {metrics[f'test/{name}']:.4f}" for name in names if f"test/{name}" in metrics]
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
     console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)

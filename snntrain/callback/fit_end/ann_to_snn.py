@@ -17,7 +17,7 @@ from snntrain.ann2snn import QCFS, ConversionWarning, Method, SpikingNet, conver
 from snntrain.ann2snn.calibration import corrections
 from snntrain.ann2snn.convert import check_reset
 from snntrain.arguments import integer, invalid
-from snntrain.callback.fit_end.evaluation import SHARES, Headline, bars, drawn_batches, long_name, test_batches
+from snntrain.callback.fit_end.evaluation import Headline, bars, drawn_batches, test_batches
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.callback.spike_statistics import watching
 from snntrain.encoding import DirectEncoder
@@ -27,6 +27,7 @@ from snntrain.functional import copy_net, set_step_mode
 from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
 from snntrain.registry import register
+from snntrain.task.headline import SHARES, long_name
 
 
 @register("callback")

@@ -95,20 +95,6 @@ class Headline:
         """The metric of all samples that were added."""
         return self._right / self._total if self._metric is None else float(self._metric.compute())
 
-    @property
-    def is_share(self) -> bool:
-        """Whether its values are shares, from 0 to 1."""
-        return self.name in SHARES
-
-
-SHARES = ("acc",)
-"""Headline metrics that are shown in percent."""
-
-
-def long_name(headline: str) -> str:
-    """The name of a headline metric in a sentence."""
-    return {"acc": "accuracy", "f1": "F1", "rmse": "RMSE"}.get(headline, headline)
-
 
 @torch.no_grad()
 def judged(task: pl.LightningModule, net: nn.Module, samples: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from snntrain.callback.fit_end.evaluation import SHARES, long_name
 from snntrain.figure import BLUE, HALF_WIDTH, INK, MUTED, new_figure, style
+from snntrain.task.headline import SHARES, long_name
 
 
 def headline_figure(values: Mapping[str, float], ann: float, name: str = "acc") -> Figure:

@@ -17,7 +17,6 @@ from snntrain.arguments import choice, flag, integer, real
 from snntrain.callback.fit_end.evaluation import (
     Headline,
     drawn_batches,
-    long_name,
     sequences,
     spikes_and_scores,
     test_sequences,
@@ -32,6 +31,7 @@ from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
 from snntrain.registry import register
+from snntrain.task.headline import long_name
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 

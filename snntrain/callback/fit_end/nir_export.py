@@ -10,12 +10,13 @@ from rich.console import Console
 from torch import nn
 
 from snntrain.arguments import integer, real
-from snntrain.callback.fit_end.evaluation import Headline, long_name, spikes_and_scores, test_sequences
+from snntrain.callback.fit_end.evaluation import Headline, spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
 from snntrain.quantize import QuantizedNet
 from snntrain.registry import register
+from snntrain.task.headline import long_name
 
 
 @register("callback")

@@ -16,7 +16,6 @@ from snntrain.ann2snn import SpikingNet
 from snntrain.arguments import integer, real
 from snntrain.callback.fit_end.drift import Drift
 from snntrain.callback.fit_end.evaluation import (
-    SHARES,
     Headline,
     drawn_batches,
     judged,
@@ -42,6 +41,7 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.registry import register
+from snntrain.task.headline import SHARES
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 

@@ -15,6 +15,7 @@ from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_
 from snntrain.lab.run_table import binomial_error
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
+from snntrain.task.headline import HEADLINES, long_name
 
 REMARK = "remark.txt"
 """File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""
@@ -114,22 +115,25 @@ def _sizes(samples: Mapping[str, int]) -> str:
 
 
 def curves(runs: Mapping[int, Path]) -> bytes:
-    """Draw loss and accuracy over the epochs of each seed's run folder, as PNG."""
+    """Draw loss and headline metric over the epochs of each seed's run folder, as PNG."""
     from snntrain.figure import BLUE, FULL_WIDTH, GREEN, ORANGE, RED, new_figure, style
 
     colors = (BLUE, ORANGE, GREEN, RED)
     with style():
         figure = new_figure(FULL_WIDTH, 3.2)
-        for axis, metric in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
-            for number, (seed, folder) in enumerate(runs.items()):
-                columns = curves_of(RunFolder(folder).read(RunFolder.metrics))
+        found = {seed: curves_of(RunFolder(folder).read(RunFolder.metrics)) for seed, folder in runs.items()}
+        logged = {name for columns in found.values() for name in columns}
+        headline = next((name for name in HEADLINES if f"val/{name}" in logged), "acc")
+        for axis, metric in zip(figure.subplots(1, 2), ("loss", headline), strict=True):
+            for number, (seed, columns) in enumerate(found.items()):
                 for split, line in (("train", ":"), ("val", "-")):
                     points = columns.get(f"{split}/{metric}", [])
                     label = f"seed {seed}" if split == "val" else None
                     marker = "o" if len(points) < 4 else None
                     color = colors[number % len(colors)]
                     axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=color, label=label, marker=marker)
-            axis.set_title("Loss" if metric == "loss" else "Accuracy")
+            title = long_name(metric)
+            axis.set_title(title[:1].upper() + title[1:])
             axis.set_xlabel("epoch; dotted: training, solid: validation")
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axis.grid(True)

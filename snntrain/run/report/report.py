@@ -13,6 +13,7 @@ from snntrain.run.report.number_format import dotted, duration, format_metric, f
 from snntrain.run.report.page import environment, render
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
+from snntrain.task.headline import HEADLINES, long_name
 
 _FILTERS = {
     "percent": percent,
@@ -76,11 +77,12 @@ def _section(key: str, section: Section, run: RunFiles) -> dict[str, str]:
 def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(label, value, detail) of what the net reached."""
     metrics = results["metrics"]
-    for name, title in (("test/acc", "accuracy"), ("test/loss", "loss"), ("test/firing_rate", "firing rate")):
-        if name in metrics:
-            yield f"Test {title}", format_metric(metrics[name], name, digits=4), ""
+    for name, title in {**HEADLINES, "loss": "loss", "firing_rate": "firing rate"}.items():
+        if f"test/{name}" in metrics:
+            yield f"Test {title}", format_metric(metrics[f"test/{name}"], name, digits=4), ""
     monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
-    title = {"val/acc": "val accuracy", "val/loss": "val loss"}.get(monitored, monitored)
+    split, _, metric = monitored.partition("/")
+    title = f"{split} {long_name(metric)}" if metric in (*HEADLINES, "loss") else monitored
     if math.isfinite(best.get(monitored, math.nan)):
         detail = f"epoch {best['epoch']:g}"
         yield f"Best {title}", format_metric(best[monitored], monitored, digits=4), detail

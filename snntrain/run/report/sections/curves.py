@@ -9,11 +9,12 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.report.number_format import is_share
 from snntrain.run.report.run_files import RunFiles, Unavailable
 from snntrain.run.report.section import Section
+from snntrain.task.headline import HEADLINES, long_name
 
 
 @register("report section", "curves")
 class Curves(Section):
-    """Loss, accuracy and learning rate over the epochs."""
+    """Loss, metrics and learning rate over the epochs."""
 
     title = "Learning curves"
     place = 10
@@ -21,7 +22,7 @@ class Curves(Section):
     def content(self, run: RunFiles) -> dict[str, Any]:
         from snntrain.run.report import plots
 
-        panels: dict[str, dict[str, Curve]] = {"loss": {}, "acc": {}}  # these two first
+        panels: dict[str, dict[str, Curve]] = {"loss": {}, **{name: {} for name in HEADLINES}}  # these first
         rates, diverged = {}, []
         for column, curve in run.curves().items():
             split, _, metric = column.partition("/")
@@ -38,7 +39,7 @@ class Curves(Section):
         best_epoch = as_number(run.read_or(RunFolder.results, {}).get("best_epoch"))
         drawn = []
         for metric, curves in panels.items():
-            title = {"acc": "accuracy"}.get(metric, metric)
+            title = long_name(metric)
             style = {"percent": is_share(metric), "best_epoch": best_epoch}
             name = metric if metric.isidentifier() else f"curve{len(drawn)}"
             drawn.append(plots.curve_plot(name, curves, title=title, **style))

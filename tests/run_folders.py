@@ -50,7 +50,8 @@ def make_sweep(folder: Path, jobs: Sequence[Job]) -> Path:
 
 def whole_config(**changed: Any) -> dict[str, Any]:
     """A config with every key that the present format has, besides its other content."""
-    return {**asdict(Config()), "paths": {"data": "data", "runs": "runs", "run": None}, **changed}
+    paths = {"data": "data", "runs": "runs", "run": None}
+    return {**asdict(Config()), "task": {"outputs": 1}, "paths": paths, **changed}
 
 
 OLD_RUNS = Path(__file__).parent / "old_runs"

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from rich.console import Console
 from small_training import SGD, Patches, in_a_loop
@@ -33,7 +32,6 @@ def handed_over(
     net: nn.Module,
     *,
     T: int = 3,
-    task_for: Callable[..., pl.LightningModule] | None = task_for,
     fine_tune: Callable[..., None] | None = None,
 ) -> Trained:
     data = Patches()

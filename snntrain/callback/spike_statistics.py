@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import integer
+from snntrain.layer.padding import padding
 from snntrain.registry import register
 
 
@@ -58,6 +59,8 @@ class SpikeStatistics(pl.Callback):
         if torch._C._current_graph_task_id() != -1:
             return  # a forward that checkpointing repeats in backward was counted the first time
         output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
+        now = padding()
+        output = output if now is None else output[now.of(layer, output)]
         self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
         self._seen[path] = self._seen.get(path, 0) + output.numel()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snntrain import functional
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
+from snntrain.layer.padding import padding
 from snntrain.model.operands import whole_multiples
 from snntrain.model.profile import first_tensor, profile
 
@@ -130,7 +131,11 @@ class _Count:
         if x is None or not x.numel():
             return
         step = functional.repeated_step(x) if self.is_stateless else None
-        x, repeats = (x, 1) if step is None else (step, x.shape[0])
+        now = padding()
+        if now is not None:  # only real steps are computed with
+            x, repeats = x[now.of(self, x)], 1
+        else:
+            x, repeats = (x, 1) if step is None else (step, x.shape[0])
         self.values += x.numel()
         if self.may_accumulate:
             wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes

@@ -36,7 +36,7 @@ def _is(target: Callable[..., Any], *kinds: type) -> bool:
 def _targets(config: Settings) -> Iterator[str]:
     data, task = (resolve_name(config[group]["_target_"], group) for group in ("data", "task"))
     given, wanted = getattr(data, "TARGET", None), getattr(task, "TARGET", None)
-    if given is None or wanted is None or given is wanted:
+    if given is None or wanted is None or given in getattr(task, "TARGETS", (wanted,)):
         return
     yield (
         f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has {given.value}. "
@@ -48,7 +48,8 @@ _TASKS = {
     Target.CLASS: "task=classification",
     Target.VALUES: "task=regression",
     Target.LABELS: "task=multilabel",
-    Target.STEPS: "task=sequence",
+    Target.STEP_CLASSES: "task=sequence",
+    Target.STEP_VALUES: "task=sequence",
 }
 
 
@@ -70,6 +71,12 @@ def _steps(config: Settings) -> Iterator[str]:
 def _frames(config: Settings) -> Iterator[str]:
     data, encoder = resolve_name(config["data"]["_target_"], "data"), _encoder(config)
     name, has_frames = config["encoder"]["name"], encoder is FramesEncoder
+    if getattr(data, "HAS_STEPS", False) and not _is(data, EventDataModule):
+        steps = config["data"].get("steps", config["T"])
+        if not has_frames:
+            yield f"encoder: data ({data.__name__}) gives sequences, a value for each step. Use encoder=frames."
+        if steps != config["T"]:
+            yield f"data.steps={steps}, but T={config['T']}: each step gets a value. Leave out data.steps."
     if _is(data, EventDataModule):
         frames = (config["data"].get("framing") or {}).get("T", config["T"])
         if not has_frames and encoder.__module__.startswith("snntrain."):

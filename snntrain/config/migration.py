@@ -113,7 +113,7 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
         neuron["name"] = _CUBA[neuron["name"]]
     if isinstance(task, dict):
         ours = {"metrics": []} if str(task.get("_target_")).startswith("snntrain.task.") else {}
-        config["task"] = {"outputs": config["data"]["num_classes"], **task, **ours}
+        config["task"] = {"outputs": config["data"].get("num_classes"), **task, **ours}
     config = {"init_from": None, "freeze": [], **config}
     callbacks = {**(config.get("callbacks") or {}), **moved}
     if callbacks:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -91,6 +91,10 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
 
 
+def _first_of(*keys: str, _root_: DictConfig) -> Any:
+    return next((value for key in keys if (value := OmegaConf.select(_root_, key)) is not None), None)
+
+
 def top_level_keys() -> list[str]:
     """Keys that a config may have at its root."""
     return [f.name for f in fields(Config)]
@@ -99,8 +103,10 @@ def top_level_keys() -> list[str]:
 def register_schema() -> None:
     """Make the schema known to Hydra; conf/config.yaml names it first in its defaults list.
 
-    Also ${mul:a,b}, the product of two numbers, which OmegaConf does not have.
+    Also ${mul:a,b}, the product of two numbers, and ${first_of:a.b,c.d}, the value of the first key that the config
+    has, which OmegaConf does not have.
     """
     OmegaConf.register_new_resolver("mul", operator.mul, replace=True)
+    OmegaConf.register_new_resolver("first_of", _first_of, replace=True)
     ConfigStore.instance().store("schema", Config)
     ConfigStore.instance().store("snntrain", SweeperPlugin, group="hydra/sweeper")

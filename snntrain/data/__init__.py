@@ -12,6 +12,7 @@ from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_folder import EventFolder
 from snntrain.data.framing import Framing
 from snntrain.data.image_folder import ImageFolder
+from snntrain.data.made_sequences import Copy, NoisySine, Parity
 from snntrain.data.mnist import MNIST, FashionMNIST
 from snntrain.data.neuromorphic import ASLDVS, CIFAR10DVS, NMNIST, SHD, SSC, DVSGesture, NCaltech101
 from snntrain.data.sampler import EpochSampler
@@ -31,6 +32,7 @@ __all__ = [
     "SSC",
     "SVHN",
     "Augmentation",
+    "Copy",
     "DVSGesture",
     "DataModule",
     "Datasets",
@@ -47,6 +49,8 @@ __all__ = [
     "ImageFolder",
     "ImageSplit",
     "NCaltech101",
+    "NoisySine",
+    "Parity",
     "Split",
     "Target",
     "ValuesDataModule",

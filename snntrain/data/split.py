@@ -80,7 +80,7 @@ class Split(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         """(sample, label) of one position, to look at."""
-        x, labels, _ = self.__getitems__([key])
+        x, labels, *_ = self.__getitems__([key])
         return x[0], labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor, Tensor]:

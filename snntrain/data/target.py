@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-import torch
 from torch import Tensor
 
 
@@ -16,8 +15,10 @@ class Target(StrEnum):
     """float32 [n, D]."""
     LABELS = "several labels"
     """float32 [n, K], 1 where a label holds, else 0."""
-    STEPS = "a class or values at every step"
-    """int64 [n, T] or float32 [n, T, D], of sequences that may end before the last step."""
+    STEP_CLASSES = "a class at every step"
+    """int64 [n, T], from 0 to K − 1; 0 after the end of a sequence that has fewer steps."""
+    STEP_VALUES = "values at every step"
+    """float32 [n, T, D]; 0 after the end."""
 
 
 def check_targets(kind: Target, targets: Tensor, count: int, where: Callable[[int], str], split: str) -> None:
@@ -31,23 +32,30 @@ def check_targets(kind: Target, targets: Tensor, count: int, where: Callable[[in
         split: name of the split.
     """
     shape, is_real = list(targets.shape), targets.is_floating_point()
-    wanted = {Target.CLASS: "int64 [n]", Target.VALUES: f"float32 [n, {count}]", Target.LABELS: f"float32 [n, {count}]"}
-    fits = not is_real and len(shape) == 1 if kind is Target.CLASS else is_real and shape[1:] == [count]
-    if kind is not Target.STEPS and not fits:
+    is_class = kind in (Target.CLASS, Target.STEP_CLASSES)
+    dims = 2 if kind in (Target.VALUES, Target.LABELS, Target.STEP_CLASSES) else 3 if kind is Target.STEP_VALUES else 1
+    if is_real == is_class or len(shape) != dims or (not is_class and shape[-1] != count):
+        wanted = {
+            Target.CLASS: "int64 [n]",
+            Target.STEP_CLASSES: "int64 [n, T]",
+            Target.STEP_VALUES: f"float32 [n, T, {count}]",
+        }.get(kind, f"float32 [n, {count}]")
         raise ValueError(
-            f"data: the targets of the {split} split must be {kind.value}, {wanted[kind]}, but they have shape {shape} "
-            f"and type {targets.dtype}."
+            f"data: the targets of the {split} split must be {kind.value}, {wanted}, but they have shape {shape} and "
+            f"type {targets.dtype}."
         )
-    if kind is Target.CLASS:
+    if is_class:
         wrong, rule = (targets < 0) | (targets >= count), f"from 0 to {count - 1}, as data.num_classes is {count}"
     elif kind is Target.LABELS:
-        wrong, rule = ((targets != 0) & (targets != 1)).any(1), "0 or 1"
-    elif is_real:
-        wrong, rule = ~targets.flatten(1).isfinite().all(1), "finite numbers"
+        wrong, rule = (targets != 0) & (targets != 1), "0 or 1"
     else:
-        wrong, rule = torch.zeros(len(targets), dtype=torch.bool), ""
-    for place in wrong.nonzero().flatten()[:1].tolist():
+        wrong, rule = ~targets.isfinite(), "finite numbers"
+    for place in wrong.flatten(1).any(1).nonzero().flatten()[:1].tolist() if wrong.dim() > 1 else _first(wrong):
+        strange = targets[place][wrong[place]].flatten()[0].item() if wrong.dim() > 1 else int(targets[place])
         raise ValueError(
-            f"data: {where(place)} of the {split} split has the label {targets[place].tolist()}; labels must be {rule}"
-            ". Correct it."
+            f"data: {where(place)} of the {split} split has the label {strange}; labels must be {rule}. Correct it."
         )
+
+
+def _first(wrong: Tensor) -> list[int]:
+    return wrong.nonzero().flatten()[:1].tolist()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snntrain.layer.fold import FoldedLayer
+from snntrain.layer.padding import padding
 from snntrain.registry import register
 
 
@@ -21,6 +22,8 @@ class BatchStatistics(nn.Module):
     _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels  # called by its forward
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and (now := padding()) is not None:
+            return self._normalize_real_steps(x, now.of(self, x))
         if not (self.training and _in_backward()):
             return self._normalize(x)
         # The batch was counted the first time, so this time the running statistics are updated on copies.
@@ -30,6 +33,15 @@ class BatchStatistics(nn.Module):
             return self._normalize(x)
         finally:
             self._buffers = buffers
+
+    def _normalize_real_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Leave padded steps out of the statistics; they come out as 0."""
+        if not bool(mask.any()):
+            return torch.zeros_like(x)
+        found = self._normalize(x[mask])
+        return torch.zeros_like(x, dtype=found.dtype).masked_scatter(
+            mask.view(-1, *[1] * (x.dim() - 1)).expand_as(x), found
+        )
 
     def _normalize(self, x: Tensor) -> Tensor:
         return nn.SyncBatchNorm.forward(self, x) if self.synchronized else super().forward(x)

@@ -18,15 +18,15 @@ def write_confusion(confusion: Tensor, classes: tuple[str, ...], path: Path) -> 
 
 
 @torch.no_grad()
-def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, precision: Precision) -> None:
+def write_raster(task: pl.LightningModule, x: Tensor, label: int | None, path: Path, precision: Precision) -> None:
     """Write the spikes of every neuron for one sample.
 
     Args:
         task: holds the trained network, in the precision that it was tested in.
         x: one sample, e.g. [C, H, W].
-        label: its class.
-        path: of the .npz: input, label, predicted, output [T, K], and spikes/<layer> [T, neurons] for each spiking
-            layer.
+        label: its class; None for a task without classes.
+        path: of the .npz: input, with a label also label and predicted, output [T, K], and spikes/<layer> [T, neurons]
+            for each spiking layer.
         precision: of the trainer that tested it.
     """
     fired: dict[str, list[Tensor]] = {}  # a layer is called once per step, per chunk or for the whole sequence
@@ -41,10 +41,10 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, pr
             y_seq = task.eval()(precision.convert_input(x.unsqueeze(0).to(task.device))).float()
     finally:
         task.train(was_training)
-    predicted = int(task.scores(y_seq).argmax())
+    classes = {} if label is None else {"label": label, "predicted": int(task.scores(y_seq).argmax())}
     output = y_seq[:, 0].cpu().numpy()
     spikes = {name: torch.cat(steps).numpy() for name, steps in fired.items()}
-    _write_arrays(path, input=x.cpu().numpy(), label=label, predicted=predicted, output=output, **spikes)
+    _write_arrays(path, input=x.cpu().numpy(), **classes, output=output, **spikes)
 
 
 def _write_arrays(path: Path, **arrays: object) -> None:

@@ -105,15 +105,22 @@ def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tens
     if registry.get("encoder", config["encoder"]["name"]) is FramesEncoder:
         shape = (config["T"], *shape)
     x = torch.rand(samples, *shape, generator=generator(0, "dry pass"))
-    return x, _made_up_targets(config, samples), torch.arange(samples)
+    batch = (x, _made_up_targets(config, samples), torch.arange(samples))
+    if config["data"].get("shortest") is None:
+        return batch
+    return *batch, torch.full((samples,), config["T"])
 
 
 def _made_up_targets(config: Mapping[str, Any], samples: int) -> Tensor:
     kind = getattr(get_object(config["data"]["_target_"]), "TARGET", Target.CLASS)
+    source, outputs, steps = generator(0, "dry pass"), config["task"]["outputs"], config["T"]
     if kind is Target.CLASS:
-        return torch.arange(samples) % config["data"]["num_classes"]
-    values = torch.rand(samples, config["task"]["outputs"], generator=generator(0, "dry pass"))
-    return values if kind is Target.VALUES else (values > 0.5).float()
+        return torch.arange(samples) % outputs
+    if kind is Target.STEP_CLASSES:
+        return torch.randint(outputs, (samples, steps), generator=source)
+    shape = (samples, steps, outputs) if kind is Target.STEP_VALUES else (samples, outputs)
+    values = torch.rand(*shape, generator=source)
+    return (values > 0.5).float() if kind is Target.LABELS else values
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from snntrain.callback.fit_end import run_in_turn
 from snntrain.callback.fit_end.around import best_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import refusing
+from snntrain.data.target import Target
 from snntrain.error import UsageError
 from snntrain.figure import collected
 from snntrain.files import checksums, write_json, write_text
@@ -287,13 +288,14 @@ def _test_batches(built: Run) -> int:
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     x, label = _first_of_the_test(built)
+    has_class = getattr(built.task, "TARGET", Target.CLASS) is Target.CLASS
     if x is None or not hasattr(built.task, "scores"):
         console.print("no spike raster: it needs a task with `scores`, and a test set with items (tensor, label)")
         return
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
         task = precision.convert_module(best_task().to(built.trainer.strategy.root_device))
-    write_raster(task, x, int(label), built.folder.raster, precision)
+    write_raster(task, x, int(label) if has_class else None, built.folder.raster, precision)
 
 
 def _first_of_the_test(built: Run) -> tuple[Any, Any]:

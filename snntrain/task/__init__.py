@@ -9,6 +9,16 @@ from snntrain.task.multilabel import MultiLabel
 from snntrain.task.online import OnlineClassification
 from snntrain.task.readout import READOUTS
 from snntrain.task.regression import Regression
+from snntrain.task.sequence import SequencePrediction
 from snntrain.task.supervised import Supervised
 
-__all__ = ["LOSSES", "READOUTS", "Classification", "MultiLabel", "OnlineClassification", "Regression", "Supervised"]
+__all__ = [
+    "LOSSES",
+    "READOUTS",
+    "Classification",
+    "MultiLabel",
+    "OnlineClassification",
+    "Regression",
+    "SequencePrediction",
+    "Supervised",
+]

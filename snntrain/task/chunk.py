@@ -36,17 +36,25 @@ def refuse_unknown_states(owner: str, net: nn.Module, gradient: str) -> None:
         )
 
 
-def refuse_whole_sequence(owner: str, net: nn.Module) -> None:
-    """Raises: ValueError naming the first module that must see the whole sequence at once."""
+def whole_sequence_module(net: nn.Module) -> tuple[str, nn.Module] | None:
+    """(path, module) of the first module that must see the whole sequence at once; None if there is none."""
     for path, module in net.named_modules():
         if step_mode_of(module) is None:
             continue
         only_sequences = "s" not in supported_step_modes(module) and not keeps_children_in_s(module)
         if only_sequences or isinstance(getattr(module, "T", None), int):
-            raise ValueError(
-                f"{owner}: chunk cuts the sequence, but {path or 'the network'} ({type(module).__name__}) needs all of "
-                "it at once. Set chunk to null or choose another layer."
-            )
+            return path, module
+    return None
+
+
+def refuse_whole_sequence(owner: str, net: nn.Module) -> None:
+    """Raises: ValueError naming the first module that must see the whole sequence at once."""
+    if (found := whole_sequence_module(net)) is not None:
+        path, module = found
+        raise ValueError(
+            f"{owner}: chunk cuts the sequence, but {path or 'the network'} ({type(module).__name__}) needs all of "
+            "it at once. Set chunk to null or choose another layer."
+        )
 
 
 def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "exact") -> Tensor:

@@ -48,7 +48,7 @@ class Loss(nn.Module):
 
 
 @register("loss")
-@suits(Target.CLASS, Target.STEPS)
+@suits(Target.CLASS, Target.STEP_CLASSES)
 def cross_entropy(scores: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of the readout: scores [N, K], target [N], or [N, K] with shares where samples are mixed."""
     return F.cross_entropy(scores, target, label_smoothing=label_smoothing)
@@ -63,14 +63,14 @@ def mse(scores: Tensor, target: Tensor) -> Tensor:
 
 
 @register("loss")
-@suits(Target.VALUES, Target.STEPS)
+@suits(Target.VALUES, Target.STEP_VALUES)
 def mae(scores: Tensor, target: Tensor) -> Tensor:
     """Mean absolute distance of the readout [N, D] from values [N, D]."""
     return F.l1_loss(scores, target)
 
 
 @register("loss")
-@suits(Target.VALUES, Target.STEPS)
+@suits(Target.VALUES, Target.STEP_VALUES)
 def huber(scores: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     """Half the squared distance of the readout from values, growing linearly beyond delta > 0 (Huber, 1964)."""
     return F.huber_loss(scores, target, delta=delta)

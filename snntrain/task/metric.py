@@ -53,7 +53,8 @@ def make_metrics(settings: Sequence[Any], kind: Target, outputs: int, taken: Seq
     return nn.ModuleDict({stage: nn.ModuleDict(metrics) for stage, metrics in made.items()})
 
 
-_OF_CLASSES = (Target.CLASS, Target.LABELS)
+_OF_CLASSES = (Target.CLASS, Target.LABELS, Target.STEP_CLASSES)
+_OF_VALUES = (Target.VALUES, Target.STEP_VALUES)
 
 
 def _of_classes(metric: type[Metric], kind: Target, num_classes: int, **more: Any) -> Metric:
@@ -99,28 +100,28 @@ def average_precision(kind: Target, num_classes: int) -> Metric:
 
 
 @register("metric")
-@suits(Target.VALUES)
+@suits(*_OF_VALUES)
 def mae(num_outputs: int) -> Metric:
     """Mean absolute error over samples and values."""
     return MeanAbsoluteError()
 
 
 @register("metric")
-@suits(Target.VALUES)
+@suits(*_OF_VALUES)
 def mse(num_outputs: int) -> Metric:
     """Mean squared error over samples and values."""
     return MeanSquaredError()
 
 
 @register("metric")
-@suits(Target.VALUES)
+@suits(*_OF_VALUES)
 def r2(num_outputs: int) -> Metric:
     """Share of the targets' variance that the predictions explain, the mean over the values of a sample."""
     return R2Score()
 
 
 @register("metric")
-@suits(Target.VALUES)
+@suits(*_OF_VALUES)
 def pearson(num_outputs: int) -> Metric:
     """Correlation of predictions and targets; of one value per sample."""
     return PearsonCorrCoef(num_outputs=num_outputs)

@@ -12,15 +12,22 @@ from torchmetrics import Metric
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.data.target import Target
+from snntrain.layer.padding import padded
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
 from snntrain.task import loss as losses
-from snntrain.task.chunk import GRADIENTS, refuse_unknown_states, refuse_whole_sequence, run_in_chunks
+from snntrain.task.chunk import (
+    GRADIENTS,
+    refuse_unknown_states,
+    refuse_whole_sequence,
+    run_in_chunks,
+    whole_sequence_module,
+)
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import make_readout
 
-# (x, target) or (x, target, index)
+# (x, target), (x, target, index) or (x, target, index, lengths)
 Batch = tuple[Tensor, ...]
 STAGES = ("train", "val", "test")
 
@@ -91,6 +98,7 @@ class Supervised(pl.LightningModule):
         if self.chunk is not None:
             refuse_whole_sequence(type(self).__name__, net)
             refuse_unknown_states(type(self).__name__, net, self.chunk_gradient)
+        self._takes_padding = False
         self.optim = optim
         self.seed = integer(self, "seed", seed)
         self.headline = nn.ModuleDict({f"{stage}_{self.HEADLINE[0]}": self.new_headline() for stage in STAGES})
@@ -159,10 +167,11 @@ class Supervised(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)
-        y_seq = self.outputs("train", x, batch)
-        loss = self.compute_loss(y_seq, target)
-        self._log("train", loss, y_seq, target)
-        return loss * self.share(len(target))
+        with self.padded(batch):
+            y_seq = self.outputs("train", x, batch)
+            loss = self.compute_loss(y_seq, target)
+            self._log("train", loss, y_seq, target)
+            return loss * self.share(self.samples(target))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -172,7 +181,8 @@ class Supervised(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, target, *_ = batch
-        scores = self.scores(self.outputs("test", x, batch))  # of the sequences that were tested
+        with self.padded(batch):
+            scores = self.scores(self.outputs("test", x, batch))  # of the sequences that were tested
         return {"label": target, "predicted": self.predicted(scores), "scores": scores}
 
     def predicted(self, scores: Tensor) -> Tensor:
@@ -193,7 +203,32 @@ class Supervised(pl.LightningModule):
     def outputs(self, stage: str, x: Tensor, batch: Batch) -> Tensor:
         """The outputs [T, N, K] for x, the input of the batch or a mixture of it, at full precision."""
         seeds = self.encoding_seeds(stage, batch)
-        return (self(x) if seeds is None else self(x, seeds)).float()
+        with self.padded(batch):
+            return (self(x) if seeds is None else self(x, seeds)).float()
+
+    def padded(self, batch: Batch) -> AbstractContextManager:
+        """For whatever looks at a batch: tells the real steps of its sequences, see snntrain.layer.padding."""
+        lengths = batch[3] if len(batch) > 3 else None
+        if lengths is not None and not self._takes_padding:
+            self._refuse_padding()
+        return padded(lengths, self.T)
+
+    def _refuse_padding(self) -> None:
+        """Raises: ValueError naming what cannot tell real steps from padding."""
+        found = whole_sequence_module(self.net)
+        if self.chunk is not None:
+            raise ValueError(f"{type(self).__name__}: chunk needs sequences of one length. Set task.chunk to null.")
+        if found is not None:
+            path, module = found
+            raise ValueError(
+                f"{type(self).__name__}: the data have sequences of several lengths, but {path or 'the network'} "
+                f"({type(module).__name__}) looks at all steps at once, padding too. Choose another layer or neuron."
+            )
+        self._takes_padding = True
+
+    def samples(self, target: Tensor) -> int:
+        """What means over several batches count."""
+        return len(target)
 
     def share(self, samples: int) -> Tensor | float:
         """Factor that makes the mean of the processes' losses the mean over all samples of the step, 1 as a rule.
@@ -209,13 +244,14 @@ class Supervised(pl.LightningModule):
 
     def _evaluate(self, stage: str, batch: Batch) -> Tensor:
         x, target, *_ = batch
-        y_seq = self.outputs(stage, x, batch)
-        return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
+        with self.padded(batch):
+            y_seq = self.outputs(stage, x, batch)
+            return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
 
     def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:
         """Log loss and metrics of a batch; its scores."""
         scores = self.scores(y_seq.detach())
-        name, samples = self.HEADLINE[0], len(target)
+        name, samples = self.HEADLINE[0], self.samples(target)
         headline, mean_loss = self.headline[f"{stage}_{name}"], self.mean_loss[f"{stage}_loss"]
         measured = self.measurable(scores, target)
         with torch.no_grad():

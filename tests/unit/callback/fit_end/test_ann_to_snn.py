@@ -22,7 +22,7 @@ ANN = ["neuron=relu", "callbacks=[default,ann2snn]", "model.channels=4", "model.
 
 
 def relu_net(folder: Path) -> Trained:
-    return handed_over(folder, small_task(neuron="ReLU", T=1).net, T=1, task_for=None)
+    return handed_over(folder, small_task(neuron="ReLU", T=1).net, T=1)
 
 
 # --- before training -------------------------------------------------------------------------------------------------

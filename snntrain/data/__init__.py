@@ -14,6 +14,7 @@ from snntrain.data.framing import Framing
 from snntrain.data.image_folder import ImageFolder
 from snntrain.data.made_sequences import Copy, NoisySine, Parity
 from snntrain.data.mnist import MNIST, FashionMNIST
+from snntrain.data.mnist_pairs import MNISTPairs
 from snntrain.data.neuromorphic import ASLDVS, CIFAR10DVS, NMNIST, SHD, SSC, DVSGesture, NCaltech101
 from snntrain.data.sampler import EpochSampler
 from snntrain.data.split import FrameSplit, ImageSplit, Split
@@ -48,6 +49,7 @@ __all__ = [
     "ImageDataModule",
     "ImageFolder",
     "ImageSplit",
+    "MNISTPairs",
     "NCaltech101",
     "NoisySine",
     "Parity",

@@ -1,5 +1,6 @@
 """What fit-end callbacks measure of a net on the test set."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -47,10 +48,14 @@ def spikes_and_scores(net: nn.Module, x_seq: Tensor) -> tuple[dict[str, Tensor],
 def sequences(
     task: pl.LightningModule, batches: Iterable[Sequence[Tensor]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a network gets of batches (x, label, …) when it is tested, and the labels: (x_seq [T, N, *], label)."""
+    """What a network gets of batches (x, target, …) when it is tested, and the targets: (x_seq [T, N, *], target).
+
+    While the caller works on a batch, snntrain.layer.padding tells its real steps.
+    """
     for batch in batches:
         batch = [part.to(device) for part in batch]
-        yield task.encoded(batch[0], task.encoding_seeds("test", batch)), batch[1]
+        with task.padded(batch) if hasattr(task, "padded") else contextlib.nullcontext():
+            yield task.encoded(batch[0], task.encoding_seeds("test", batch)), batch[1]
 
 
 def test_sequences(
@@ -81,14 +86,17 @@ class Headline:
         self._metric: Metric | None = None
 
     def add(self, scores: Tensor, target: Tensor) -> None:
-        """Add a batch of scores [N, K] and targets."""
+        """Add a batch of scores and targets."""
+        target = target.to(scores.device)
+        if hasattr(self.task, "measurable"):
+            scores, target = self.task.measurable(scores, target)
         if self.name == "acc":  # in whole numbers: exact for any number of samples
-            self._right += int((scores.argmax(1) == target.to(scores.device)).sum())
+            self._right += int((scores.argmax(1) == target).sum())
             self._total += len(target)
             return
         if self._metric is None:
             self._metric = self.task.new_headline().to(scores.device)
-        self._metric.update(*self.task.measurable(scores, target.to(scores.device)))
+        self._metric.update(scores, target)
 
     @property
     def value(self) -> float:

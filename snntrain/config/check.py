@@ -29,6 +29,7 @@ from snntrain.config.targets import (
     check_interface,
     check_keys_of_hydra,
     check_kind,
+    check_no_passwords,
     check_no_placeholders,
     check_stray_targets,
     registered_kind,
@@ -73,6 +74,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     for key in top_level_keys():
         if key not in resolved:
             raise UsageError(f"{key} was taken out of the config (~{key}), but a run needs it. Leave out ~{key}.")
+    check_no_passwords(resolved)
     check_resolved(resolved)
     check_together(resolved)
     return resolved

@@ -14,7 +14,14 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    ProgrammingError,
+)
 
 from snntrain.error import one_line, without_password
 
@@ -25,6 +32,10 @@ _TIMES_TO_MAKE = 5  # attempts at making the tables, which another worker may be
 # A connection to a machine that has vanished fails within two minutes; by default the system waits for hours.
 _LIBPQ = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _LIBPQ |= {"tcp_user_timeout": 60_000}
+
+
+# What SQLAlchemy raises when a connection cannot be made or breaks; the third where Optuna goes on after it broke.
+_AWAY = (OperationalError, InterfaceError, PendingRollbackError)
 
 
 class StorageAway(ConnectionError):
@@ -115,11 +126,11 @@ class _Patience:
     def _bear(self, error: Exception) -> None:
         """Note that the server is away; raises the error if that is not why the call failed, or StorageAway."""
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-        if not isinstance(cause, (OperationalError, InterfaceError)) and not getattr(
-            cause, "connection_invalidated", False
-        ):
+        if not isinstance(cause, _AWAY) and not getattr(cause, "connection_invalidated", False):
             raise error
         said = one_line(getattr(cause, "orig", None) or cause).rstrip(".?")
+        if isinstance(cause, PendingRollbackError):  # whose text tells a programmer what to do
+            said = "the connection broke"
         if self._until is None:
             self._until = time.monotonic() + PATIENCE
             self._say(

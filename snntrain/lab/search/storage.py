@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from snntrain.error import UsageError, without_password
+from snntrain.error import UsageError, one_line, without_password
 from snntrain.files import naming
 from snntrain.process import lock
 from snntrain.terminal import print_error
@@ -97,7 +97,8 @@ def _refusing(shown: str) -> Iterator[None]:
     except Exception as error:  # SQLAlchemy, its drivers, alembic and the file system have no common class
         if missing := missing_driver(error):
             raise UsageError(f"storage={shown} cannot be used: {missing}.") from error
-        text = " ".join(without_password(str(error)).split()).rstrip(".")
+        said = getattr(error, "orig", None) or error  # what the driver said, without SQLAlchemy's links
+        text = without_password(one_line(said)).rstrip(".?")
         raise UsageError(
             f"storage={shown} cannot be used: {type(error).__name__}: {text[:300]}. Give a file, or a URL such as "
             "sqlite:///study.db or postgresql://user@host/base whose driver is installed."

@@ -106,8 +106,8 @@ def sequences_reach(layer: nn.Module) -> str:
         return ""
     path, part = parts[0]
     return (
-        f" {type(layer).__name__} holds {path} ({type(part).__name__}), which has step modes, so it gets whole sequences "
-        "[T, N, *]: inside, use the layers of snntrain.layer, which take them, in the place of torch's."
+        f" {type(layer).__name__} holds {path} ({type(part).__name__}), which has step modes, so it gets whole "
+        "sequences [T, N, *]: inside, use the layers of snntrain.layer, which take them, in the place of torch's."
     )
 
 
@@ -169,8 +169,8 @@ def _check_behavior(layer: nn.Module, name: str, step_shape: Sequence[int], trai
     outcome = _outcome(layer, x, training)
     if outcome.first.shape[:1] != (3,):
         raise ValueError(
-            f"{name} gives {list(outcome.first.shape)} for a step [N, *] = {list(x.shape)}: the first dim of its output "
-            f"must be that of its input. {_REMEDY}"
+            f"{name} gives {list(outcome.first.shape)} for a step [N, *] = {list(x.shape)}: the first dim of its "
+            f"output must be that of its input. {_REMEDY}"
         )
     is_same = _is_close(outcome.first, outcome.again)
     if not (is_same or training):

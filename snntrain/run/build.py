@@ -45,8 +45,10 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
-from snntrain.run.plain_data import PlainData, takes_index
+from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.task import Classification
+from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
 
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
@@ -169,6 +171,18 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     return data if isinstance(data, DataModule) else PlainData(data, section["num_classes"])
 
 
+def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:
+    """Let the data give the batches that the task wants. Raises: UsageError if they cannot."""
+    if (
+        wants_index(task) and isinstance(data, PlainData) and not isinstance(task, Classification)
+    ):  # which can do without
+        raise UsageError(
+            f"task: {type(task).__name__} says wants_index = True, but the batches of {type(data.source).__name__}, a "
+            "plain LightningDataModule, are (x, y). Use data=custom, or let the task do without the index."
+        )
+    data.gives_index = wants_index(task)
+
+
 def read_data(data: pl.LightningDataModule) -> None:
     """Find and read the files of a datamodule."""
     with refusing("data"):
@@ -279,10 +293,10 @@ def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, co
     for callback in callbacks:
         if not isinstance(callback, FitEnd):
             continue
-        if not hasattr(task, "scores"):
+        if missing := lacks_for_fit_end(task):
             raise UsageError(
-                f"callbacks.{callback.name}: {type(task).__name__} has no method scores, [T, N, K] → [N, K], by which "
-                "predictions are compared. Add it, or derive the task from snntrain.task.Classification."
+                f"callbacks.{callback.name}: {type(task).__name__} has no {missing}, by which samples are encoded and "
+                "the net is read out. Derive the task from snntrain.task.Classification, or leave the callback out."
             )
         with refusing(f"callbacks.{callback.name}", type(callback).__name__):
             net = callback.check(net, task, net_shape(config))
@@ -300,14 +314,14 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     chosen = build_callbacks(config)
     check_fit_end(chosen, task, config)
     data = make_data(config)
-    data.gives_index = takes_index(task)
+    match(task, data)
     prepare(task, config)
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
     history, throughput = History(folder.metrics), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
-    if not takes_index(task):
+    if not resets_net(task):
         callbacks.append(Resetting())
     resume_point = ResumePoint(folder.checkpoints, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]

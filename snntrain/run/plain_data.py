@@ -14,11 +14,6 @@ _STAGES = {"train": "fit", "val": "validate", "test": "test"}
 console = terminal()
 
 
-def takes_index(task: pl.LightningModule) -> bool:
-    """Whether a task's batches are (x, label, index); a plain LightningModule gets (x, label)."""
-    return hasattr(task, "encoding_seeds")
-
-
 class PlainData(pl.LightningDataModule):
     """Asks a LightningDataModule for its loaders, and says what a run has to do without.
 

@@ -40,6 +40,7 @@ from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics,
 from snntrain.run.resume import choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
+from snntrain.task.contract import lacks_for_scores
 from snntrain.terminal import bold, terminal
 
 SHOWN = ("model", "data")
@@ -276,8 +277,11 @@ def _test_batches(built: Run) -> int:
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     x, label = _first_of_the_test(built)
-    if x is None or not hasattr(built.task, "scores"):
-        console.print("no spike raster: it needs a task with `scores`, and a test set with items (tensor, label)")
+    if x is None or lacks_for_scores(built.task):
+        console.print(
+            "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
+            soft_wrap=True,
+        )
         return
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:

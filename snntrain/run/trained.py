@@ -23,6 +23,7 @@ from snntrain.run.evaluate import rebuild
 from snntrain.run.folder import RunFolder
 from snntrain.run.results import exact_metrics
 from snntrain.run.saved_overrides import with_saved_overrides
+from snntrain.task.contract import lacks_for_scores
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_/][\w./+-]*")
 _READ_AS_A_VALUE = ("null", "true", "false", "nan", "inf", "~")
@@ -66,8 +67,8 @@ class Trained:
         shape = tuple(self.settings["data"]["sample_shape"])
         if x.dim() < len(shape) + 1 or tuple(x.shape[x.dim() - len(shape) :]) != shape:
             raise UsageError(f"predict: samples of this run have the shape {list(shape)}, got x of {list(x.shape)}.")
-        if not hasattr(self.task, "scores"):
-            raise UsageError(f"predict: {type(self.task).__name__} has no method scores. Call its net instead.")
+        if missing := lacks_for_scores(self.task):
+            raise UsageError(f"predict: {type(self.task).__name__} has no method {missing}. Call its net instead.")
         self.task.eval()
         size = int(self.settings["data"].get("batch_size") or 64)
         with torch.no_grad():

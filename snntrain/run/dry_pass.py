@@ -76,6 +76,7 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
         resetting = [] if resets_net(task) else [Resetting()]
         trainer = _trainer(config, [OwnHandlers(), *resetting, *_statistics(config), first_loss])
+        trainer.is_trial = True  # its one step tells nothing of how long a warm-up may be
         if hasattr(tried, "check_trainer"):
             with refusing("trainer"):
                 tried.check_trainer(trainer)

@@ -11,7 +11,9 @@ from torch import Tensor
 from snntrain.error import UsageError
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.parallel.devices import processes
+from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.task import Classification
 
 _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
@@ -19,6 +21,12 @@ _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "
 def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, config: Mapping[str, Any]) -> None:
     """Refuse settings that do not suit these data, whose setup has run, before anything is written."""
     splits: Mapping[str, Sized] = getattr(data, "splits", {})
+    if isinstance(data, PlainData):
+        data.check_first_batches(
+            config["data"]["sample_shape"],
+            of_classes=isinstance(task, Classification),
+            of_doubles=str(config["trainer"].get("precision")).startswith("64"),
+        )
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
     for name, split in splits.items():
         _check_labels(name, split)

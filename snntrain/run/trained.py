@@ -17,6 +17,7 @@ from snntrain.config.compose import compose
 from snntrain.config.folders import add_folder_beside_script
 from snntrain.config.overrides import check_command
 from snntrain.error import UsageError
+from snntrain.functional import reset_net
 from snntrain.randomness import derived_seed
 from snntrain.run.build import build_data
 from snntrain.run.evaluate import rebuild
@@ -81,6 +82,7 @@ class Trained:
             indices = range(first, first + len(x))
             seeds = [derived_seed(self.settings["seed"], "encode", "test", index) for index in indices]
         x = x.to(task.device)
+        reset_net(task.net)
         return task.scores((task(x) if seeds is None else task(x, seeds)).float()).cpu()
 
 

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
 from lightning.fabric.plugins import CheckpointIO, Precision
-from torch import nn
+from torch import Tensor, nn
 
 from snntrain import __version__, registry
 from snntrain.callback import (
@@ -35,6 +35,7 @@ from snntrain.config.targets import FACTS, taken_by
 from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
+from snntrain.functional import reset_net
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
 from snntrain.run.checkpoint import WholeCheckpoints
@@ -51,6 +52,7 @@ from snntrain.task import Classification
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
 
+_IN_A_CHECKPOINT = (type(None), bool, int, float, str, list, tuple, dict, Tensor)
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
 
 
@@ -104,6 +106,13 @@ def _check_task(task: pl.LightningModule) -> None:
         raise UsageError(
             f"task: {type(task).__name__} keeps no net, which a run needs. Write self.net = net in its constructor."
         )
+    held = [name for name, value in task.hparams.items() if not isinstance(value, _IN_A_CHECKPOINT)]
+    if held:
+        names = ", ".join(held)
+        raise UsageError(
+            f"task: {type(task).__name__} keeps {names} with save_hyperparameters(), and a checkpoint with such an "
+            f"object cannot be read again. Write self.save_hyperparameters(ignore=[{', '.join(map(repr, held))}])."
+        )
 
 
 def _check_output(net: nn.Module, num_classes: int) -> None:
@@ -115,6 +124,32 @@ def _check_output(net: nn.Module, num_classes: int) -> None:
         )
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise UsageError("model: it has no parameters to train. Add a layer that has, such as Linear.")
+
+
+@torch.no_grad()
+def _check_outputs_of_model(task: Classification, config: Mapping[str, Any]) -> None:
+    """Refuse a registered model whose outputs a classification cannot read; one that fails is left to the dry pass."""
+    net, classes = task.net, config["data"]["num_classes"]
+    leading = (task.T, 2 if task.T != 2 else 3) if task.step_mode == "m" else (2,)
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            y = net.eval()(torch.zeros(*leading, *net_shape(config)))
+    except Exception:
+        return
+    finally:
+        for module, training in modes:
+            module.training = training
+        reset_net(net)
+    has_steps = isinstance(y, Tensor) and y.shape[: len(leading)] == leading
+    if has_steps and (task.step_mode != "m" or list(task.scores(y).shape) == [leading[-1], classes]):
+        return
+    found = list(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+    raise UsageError(
+        f"model: {config['model'].get('name')} gives {found} for an input of {[*leading, *net_shape(config)]}, but the "
+        f"task reads one score per class at each step, {[*leading, classes]}. Return that, or choose a task.readout of "
+        "your own that makes scores of it."
+    )
 
 
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
@@ -130,6 +165,8 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])
     _check_task(task)
+    if isinstance(task, Classification) and not isinstance(net, builder.Net):
+        _check_outputs_of_model(task, config)
     check_size(task, config)
     with refusing("optim"):
         configure(net, config["optim"])  # so that torch refuses a bad learning rate now and not in the first epoch

@@ -28,6 +28,12 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
             of_doubles=str(config["trainer"].get("precision")).startswith("64"),
         )
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
+    if world > 1 and isinstance(data, PlainData):
+        raise UsageError(
+            f"trainer.devices: the loaders of {type(data.source).__name__}, a plain LightningDataModule, would give "
+            f"all {world} processes the same samples. Use trainer.devices=1, data=custom, or derive it from "
+            "snntrain.data.DataModule."
+        )
     for name, split in splits.items():
         _check_labels(name, split)
         if world > len(split):

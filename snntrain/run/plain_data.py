@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from snntrain.error import UsageError
 from snntrain.terminal import terminal
@@ -49,7 +49,8 @@ class PlainData(pl.LightningDataModule):
             if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, Sized):
                 raise UsageError(
                     f"data: {type(self.source).__name__}.{name}_dataloader() must give a torch DataLoader over a data "
-                    f"set that has a length, got {type(loader).__name__}."
+                    f"set that has a length, got a {type(loader).__name__}"
+                    + (f" over {type(loader.dataset).__name__}." if isinstance(loader, DataLoader) else ".")
                 )
             if len(loader.dataset) == 0:
                 raise UsageError(f"data: {type(self.source).__name__}.{name}_dataloader() has a data set of 0 samples.")
@@ -140,7 +141,7 @@ def _first_batch(loader: DataLoader, place: str) -> Any:
     states = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
-            if not hasattr(dataset, "__getitem__"):
+            if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
                 return next(iter(loader))
             places = list(range(min(size, len(dataset))))
             several = getattr(dataset, "__getitems__", None)

@@ -1,5 +1,6 @@
 """What a user's data module, task and model have to give is looked at before any training."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,7 +10,7 @@ from checked import checked
 from refused import message_of
 from small_training import SGD, Patches
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 from snntrain import registry
 from snntrain.data.custom import DatasetSplit
@@ -18,6 +19,7 @@ from snntrain.error import UsageError
 from snntrain.layer import Linear
 from snntrain.model import build
 from snntrain.run.build import build_task, match
+from snntrain.run.data_check import check_with_data
 from snntrain.run.plain_data import PlainData
 from snntrain.task import Classification
 from snntrain.task.contract import lacks_for_fit_end, lacks_for_scores, resets_net, wants_index
@@ -75,6 +77,31 @@ def test_what_a_task_of_the_users_may_take_passes_and_nothing_is_drawn():
     torch.manual_seed(0)
     read(Drawing())
     assert torch.equal(torch.rand(3), expected)
+
+
+class Stream(IterableDataset):
+    """Samples that come one after the other."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(zip(X, Y, strict=True))
+
+
+class Counted(Stream):
+    """The same, and how many there are."""
+
+    def __len__(self) -> int:
+        return len(X)
+
+
+def test_a_stream_needs_a_length():
+    assert "that has a length, got a DataLoader over Stream." in message_of(UsageError, read, Stream())
+    assert read(Counted()).batch_size == 8
+
+
+def test_processes_would_share_nothing_out():
+    config = checked("trainer=ddp", "data.num_classes=3", "data.sample_shape=[1,4,4]")
+    said = message_of(UsageError, check_with_data, Plain(nn.Identity()), read(TensorDataset(X, Y)), config)
+    assert "a plain LightningDataModule, would give all 2 processes the same samples" in said
 
 
 class Drawing:

@@ -76,6 +76,7 @@ def test_wandb_offline_holds_the_metrics_and_asks_no_server(tmp_path, monkeypatc
     assert tested["test/acc"] == found["metrics"]["test/acc"]
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_larger_batch(tmp_path):
     name = "test_accumulated_gradients_are_those_of_the_larger_batch"
     few = ("trainer.max_epochs=1", "neuron.v_threshold=0.3")

@@ -210,6 +210,7 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
     from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS
 
     arguments = dict(layer.arguments)
@@ -221,13 +222,7 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
         if layer.name == "norm":
             target, arguments = chosen_norm(resolved["norm"], arguments)
         else:
-            known = registry.names("layer")
-            if layer.name not in known:
-                near = did_you_mean(layer.name, [*known, *(resolved["model"].get("blocks") or {}), *PLACEHOLDERS])
-                raise ValueError(
-                    f"{layer.name!r} is not a registered layer.{near} Known: {', '.join((*PLACEHOLDERS, *known))}."
-                )
-            target = registry.get("layer", layer.name)
+            target = layer_class(layer.name, [*PLACEHOLDERS, *(resolved["model"].get("blocks") or {})])
     check_call(target, arguments, layer.path, inferred=inferred_arguments(target))
 
 

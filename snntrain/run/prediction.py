@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from snntrain.config.error import refusing
 from snntrain.data import DataModule, Split
@@ -37,6 +36,11 @@ def check_predicts(task: pl.LightningModule) -> None:
     """Refuse a task that cannot say what it predicts."""
     if not hasattr(task, "scores"):
         raise UsageError(f"eval: mode=predict needs a task with a method scores; {type(task).__name__} has none.")
+    if type(task).predict_step is pl.LightningModule.predict_step:
+        raise UsageError(
+            "eval: mode=predict needs a task whose predict_step returns a dict of label [N], predicted [N] and scores "
+            f"[N, K], as that of snntrain.task.Classification; {type(task).__name__} has none."
+        )
 
 
 def read_files(data: pl.LightningDataModule, folder: Path, classes: Sequence[str] | None) -> Files:
@@ -88,12 +92,10 @@ def predict_test_split(
 
 
 def _predicted(batches: Any, *columns: str) -> dict[str, list[Any]]:
-    if not all(isinstance(batch, dict) and set(columns) <= batch.keys() for batch in batches):
-        raise UsageError(
-            f"eval: mode=predict needs a predict_step that returns a dict of {', '.join(columns)}, as that of "
-            "snntrain.task.Classification does."
-        )
-    return {key: torch.cat([batch[key] for batch in batches]).tolist() for key in columns}
+    for batch in batches:
+        if not isinstance(batch, dict) or not set(columns) <= batch.keys():
+            raise UsageError(f"eval: the predict_step of the task must return a dict with {', '.join(columns)}.")
+    return {key: [value for batch in batches for value in batch[key].tolist()] for key in columns}
 
 
 def _write(output: Path, header: list[str], rows: Iterable[list[Any]]) -> None:

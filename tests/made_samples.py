@@ -83,3 +83,20 @@ def write_recordings(folder: Path, per_class: int, seed: int = 1, moves: tuple[s
         for number in range(per_class):
             write_bin(folder / move / f"{number:04}.bin", moving_bar(move, random))
     return folder
+
+
+def write_mnist(folder: Path, train: int, test: int, seed: int = 1) -> Path:
+    """Unpacked files as Fashion-MNIST's, with ten kinds of patterns, shifted and noisy."""
+    random = np.random.default_rng(seed)
+    coarse = random.random((10, 7, 7)) > 0.5
+    patterns = 160 * coarse.repeat(4, 1).repeat(4, 2)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", train), ("t10k", test)):
+        labels = random.permutation(np.arange(count) % 10)
+        shifts = random.integers(-2, 3, (count, 2))
+        images = [np.roll(patterns[label], shift, (0, 1)) for label, shift in zip(labels, shifts, strict=True)]
+        images = (images + random.integers(0, 96, (count, 28, 28))).astype(np.uint8)
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels.astype(np.uint8))):
+            sizes = b"".join(int(size).to_bytes(4, "big") for size in values.shape)
+            (folder / f"{name}-{kind}-ubyte").write_bytes(bytes((0, 0, 8, values.ndim)) + sizes + values.tobytes())
+    return folder

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from made_samples import write_mnist, write_pictures, write_recordings
-from programs import ROOT, Program, complete, results
+from programs import ROOT, Program, results
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOW_TOS = README[README.index("## How to") : README.index("## From Python")]
@@ -89,7 +89,7 @@ def run(command: str, folder: Path, *more: str, **replaced: str) -> str:
     places = {"/my/data": "data", **replaced}
     for place, own in places.items():
         words = [word.replace(place, own) for word in words]
-    done = complete(program, *words, *more, cwd=folder)
+    done = Program(program, *words, *more, cwd=folder).end(timeout=3600)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
     return done.stdout
 

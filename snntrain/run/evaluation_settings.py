@@ -146,7 +146,10 @@ def _refuse_several_devices(changes: DictConfig) -> None:
 
 
 def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
-    """Refuse changes that the net of the saved config has no place for."""
+    """Refuse changes that the net or the data of the saved config have no place for."""
+    for word in request.words:
+        if key_of(word) == "data.folder" and "folder" not in config["data"]:
+            raise UsageError(f"{word}: to predict the files of a folder, add mode=predict.")
     model = config["model"]
     if not isinstance(model, Mapping) or "layers" not in model:
         return  # a registered model: its arguments are checked with its signature

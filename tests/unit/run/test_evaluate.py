@@ -108,6 +108,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
         ("optim/schedule=step", "optim/schedule=step"),
         ("~T", "'~T' is not key=value"),
         ("output=", "output= names no folder"),
+        ("data.folder=x", "data.folder=x: to predict the files of a folder, add mode=predict"),
     ],
 )
 def test_a_wrong_override_is_refused(tmp_path, override, said):

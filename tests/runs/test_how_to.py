@@ -58,6 +58,7 @@ SHOWN = {
 IN_A_STORY = (
     "train.py resume=auto",
     "train.py resume=runs/2026-01-31/12-00-00_digits_csnn_lif",
+    "train.py resume=runs/2026-01-31/12-00-00_digits_csnn_lif trainer.max_epochs=40",
     "train.py init_from=runs/2026-01-31/12-00-00_mnist_csnn data=fashion_mnist",
     "train.py init_from=best.ckpt 'freeze=[layers.0,layers.1,layers.4*]' model.features=64",
     "eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif",
@@ -159,6 +160,9 @@ def test_a_run_is_stopped_twice_resumed_tested_and_predicted(folder):
     ):
         run(command, folder, more, **{"runs/2026-01-31/12-00-00_mnist_csnn": str(made)})
         check_learned(results(newest(folder))["metrics"]["test/acc"], classes=10, samples=200)
+    longer = {**place, "max_epochs=40": "max_epochs=22"}
+    run("train.py resume=runs/2026-01-31/12-00-00_digits_csnn_lif trainer.max_epochs=40", folder, **longer)
+    assert len((made / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 1 + 22
     run("train.py resume=runs/… callbacks=[default,qat]", folder, **{"runs/…": str(made)})
     check_learned(results(made)["metrics"]["qat/acc_int"], classes=10, samples=359)
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from event_files import stream, write_aedat2, write_aedat3, write_aedat4, write_
 from made_samples import draw_shape
 from PIL import Image
 from refused import message_of
+from small_training import small_task
 
 import snntrain
 from snntrain.config import compose
@@ -21,6 +23,8 @@ from snntrain.data import EventFolder, ImageFolder
 from snntrain.error import DamagedFile, UsageError
 from snntrain.run.build import build_task
 from snntrain.run.evaluate import evaluate
+from snntrain.run.plain_data import PlainData
+from snntrain.run.prediction import check_predicts, read_files
 
 SHAPES = ("cross", "disc", "triangle")
 PICTURES = ("data=image_folder", "data.num_classes=3", "data.size=16", "data.num_workers=0", "data.normalize=true")
@@ -216,3 +220,14 @@ def test_a_data_set_that_reads_no_single_files_says_so(tmp_path):
     line = ("data=shd", "data.root=/no/such/place")
     said = refusal(saved(tmp_path, *line, classes=None), tmp_path / "new")
     assert "SHD does not say how a file becomes a sample" in said and "snntrain.load(…).predict(x)" in said
+
+
+def test_modules_of_the_users_that_cannot_predict_say_what_is_missing(tmp_path):
+    task = pl.LightningModule()
+    assert "a method scores; LightningModule has none" in message_of(UsageError, check_predicts, task)
+    task.scores = torch.mean
+    assert "whose predict_step returns a dict" in message_of(UsageError, check_predicts, task)
+    check_predicts(small_task())
+    data = PlainData(pl.LightningDataModule(), num_classes=3)
+    said = message_of(UsageError, read_files, data, tmp_path, None)
+    assert "plain LightningDataModule" in said and "snntrain.load(…).predict(x)" in said

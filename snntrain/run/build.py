@@ -171,7 +171,7 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
 def read_data(data: pl.LightningDataModule) -> None:
     """Find and read the files of a datamodule."""
-    with refusing("data"):
+    with refusing("data", type(data).__name__):
         data.prepare_data()
         data.setup()
 

@@ -52,7 +52,7 @@ EXPORTED = (
     "train.py experiment=fmnist_ann2lava paths.data=/my/data",
 )
 SHOWN = {
-    "train.py debug=fast": "test/acc",
+    "train.py debug=fast": "report:",
     "train.py show=model model=sew_resnet18": "sew_resnet18",
 }
 IN_A_STORY = (

@@ -56,6 +56,8 @@ class NeuromorphicDataModule(EventDataModule):
     AT_LEAST = ""  # "at least " where a part's count is a lower bound
     #: What tonic does to the events, for show=data.
     CHANGED: Mapping[str, str] = {}
+    #: Options with which read_events gives the same events for one of its files as tonic; None: there are none.
+    SINGLE: Mapping[str, Any] | None = None
 
     def __init__(
         self, *, partial: bool = False, download: bool = False, test_fraction: float = 0.1, **common: Any
@@ -67,6 +69,8 @@ class NeuromorphicDataModule(EventDataModule):
                 f"{type(self).__name__}: framing.sensor_size must be {sensor}, which is what the data has, got "
                 f"{self.framing.sensor_size}. To make frames smaller, use framing.downsample."
             )
+        if self.SINGLE is not None:
+            self.reading = {**self.SINGLE, "unsorted": self.unsorted}
         self.partial = flag(self, "partial", partial)
         self.download = flag(self, "download", download)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
@@ -144,7 +148,7 @@ class NMNIST(NeuromorphicDataModule):
     """
 
     CLASSES = tuple("0123456789")
-    TONIC, SENSOR = "NMNIST", (34, 34)
+    TONIC, SENSOR, SINGLE = "NMNIST", (34, 34), {}
     PARTS = {
         "train": Part({"train": True}, "Train/**/*.bin", 60_000, "train.zip"),
         "test": Part({"train": False}, "Test/**/*.bin", 10_000, "test.zip"),
@@ -162,7 +166,7 @@ class DVSGesture(NeuromorphicDataModule):
         *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
         *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
     )
-    TONIC, SENSOR = "DVSGesture", (128, 128)
+    TONIC, SENSOR, SINGLE = "DVSGesture", (128, 128), {"columns": "xypt", "time_unit": "ms"}
     CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {
         "train": Part({"train": True}, "ibmGestureTrain/**/*.npy", 100, "ibmGestureTrain.tar.gz"),
@@ -198,7 +202,7 @@ class CIFAR10DVS(_Undivided):
     """
 
     CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    TONIC, SENSOR = "CIFAR10DVS", (128, 128)
+    TONIC, SENSOR, SINGLE = "CIFAR10DVS", (128, 128), {}
     PARTS = {"all": Part({}, "**/*.aedat4", 10_000)}
 
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

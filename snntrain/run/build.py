@@ -222,7 +222,7 @@ def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:
 
 def read_data(data: pl.LightningDataModule) -> None:
     """Find and read the files of a datamodule."""
-    with refusing("data"):
+    with refusing("data", type(data).__name__):
         data.prepare_data()
         data.setup()
 

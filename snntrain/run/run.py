@@ -134,7 +134,7 @@ def train(
     layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
     console.quiet = not is_first
     hashes = built.data.fingerprint() if is_first else {}
-    built.resume_point.description["data"] = hashes
+    built.resume_point.description |= {"data": hashes, "classes": [str(name) for name in built.data.CLASSES]}
     if checkpoint is not None:
         _check_resumed(built, checkpoint, hashes)
     done = _results_that_stay(built, checkpoint)

@@ -124,7 +124,7 @@ def load(place: str | Path, *, trust: bool = False) -> Trained:
     path = Path(place)
     folder = RunFolder(path) if path.is_dir() else RunFolder.of_checkpoint(path)
     arguments = [f"run={path}" if path.is_dir() else f"checkpoint={path}", *(["trust=true"] if trust else [])]
-    _, settings, task = rebuild(arguments)
+    _, settings, task, _ = rebuild(arguments)
     task.eval()
     is_in_folder = folder.config.is_file()
     metrics = exact_metrics(folder.outcome()) if is_in_folder and folder.outcome() else {}

@@ -38,7 +38,13 @@ COMMAND = "python scripts/test_ranges.py"
 ONLY_WHEELS = ("numpy", "scipy", "scikit-learn", "matplotlib", "h5py", "numba", "pillow", "torch", "torchvision")
 EXTRAS = ("events", "aedat4", "nir", "tune")
 # Of the packages that are not installed with snntrain, what its tests need.
-FOR_TESTS = (
+FOR_TESTS = ("pytest>=8", "hypothesis>=6.100")
+SHOWN = (
+    *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn"),
+    *("matplotlib", "rich", "numba", "jinja2", "h5py", "filelock", "psutil", "tonic", "nir", "optuna"),
+)
+# They touch what depends on versions most: signatures of torch and Lightning, kernels, readers of recordings, NIR.
+TESTS = (
     *("tests/unit/config", "tests/unit/neuron/test_lif.py"),
     *("tests/unit/data/test_events.py", "tests/unit/export/test_nir.py"),
 )

@@ -42,7 +42,7 @@ SCRIPT = f"""
 import os, select, signal, sys, time
 import snntrain  # which lets torchvision load
 import filelock, hydra, lightning.pytorch, matplotlib.pyplot, numba, psutil, sklearn.datasets, torch
-import torch.distributed.elastic.multiprocessing
+import torch.distributed.launcher.api, torch.distributed.elastic.multiprocessing.errors
 sys.modules.update(dict.fromkeys({MODULES!r}))
 for module, names in {ABSENT!r}.items():
     for name in names:

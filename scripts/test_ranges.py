@@ -45,8 +45,8 @@ SHOWN = (
 )
 # They touch what depends on versions most: signatures of torch and Lightning, kernels, readers of recordings, NIR.
 TESTS = (
-    *("tests/unit/config", "tests/unit/neuron/test_lif.py"),
     *("tests/unit/data/test_events.py", "tests/unit/export/test_nir.py"),
+    *("tests/unit/neuron/test_lif.py", "tests/unit/config"),
 )
 SMALL = ("T=2", "data.batch_size=128")
 
@@ -186,10 +186,10 @@ def smoke(environment: Environment, programs: Path, folder: Path) -> Iterator[St
     yield step("continue", "train", "resume=run", "trainer.max_epochs=2", says="test/acc")
     yield step("evaluate", "eval", "run=run", says="test/acc")
     quantize = ("callbacks=[default,qat,lava]", "callbacks.qat.quant=loihi", "callbacks.lava.lava_samples=0")
-    yield step("quantize and export to Loihi", "train", *mlp, *quantize, says="lava/")
+    yield step("quantize and export to Loihi", "train", *mlp, *quantize, says="lava")
     yield step("sweep", "train", "-m", *mlp, "neuron=if,plif", says="val/acc")
     if "nir" in environment.extras:
-        yield step("export to NIR", "train", *mlp, "callbacks=[default,nir]", says="nir/")
+        yield step("export to NIR", "train", *mlp, "callbacks=[default,nir]", says="nir")
     if "tune" in environment.extras:
         yield step("search", "tune", "search=lif_tau", "n_trials=2", *mlp)
     if "events" not in environment.extras:

@@ -1,6 +1,7 @@
 """Refuses tensors larger than the memory, before the operating system kills the process."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -18,7 +19,10 @@ _BY_A_LENGTH = (torch.arange, torch.eye)
 
 def machine_memory() -> int:
     """Bytes of memory that this process may use: the machine's, or its container's."""
-    sizes = [psutil.virtual_memory().total]
+    if hasattr(os, "sysconf"):
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    else:
+        sizes = [psutil.virtual_memory().total]
     for file in map(Path, _OF_A_CONTAINER):
         with contextlib.suppress(OSError, ValueError):
             sizes.append(int(file.read_text(encoding="ascii")))

@@ -34,6 +34,7 @@ USED = {
     ("lava_run.py", "signal.SIGKILL"): "as above",
     ("environment.py", "os.sched_getaffinity"): "asked for first",
     ("process.py", "os.sysconf"): "asked for first",
+    ("size.py", "os.sysconf"): "asked for first",
     ("front.py", "select.poll"): "an AttributeError that is expected",
     ("worker.py", "os.register_at_fork"): "several devices are refused",
 }
@@ -46,7 +47,7 @@ import torch.distributed.launcher.api, torch.distributed.elastic.multiprocessing
 sys.modules.update(dict.fromkeys({MODULES!r}))
 for module, names in {ABSENT!r}.items():
     for name in names:
-        if hasattr(sys.modules[module], name):
+        if hasattr(sys.modules[module], name) and name != "SIGKILL":  # torch asks which system it is before it uses it
             delattr(sys.modules[module], name)
 for name in [name for name in sys.modules if name.partition(".")[0] == "snntrain"]:
     del sys.modules[name]

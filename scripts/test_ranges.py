@@ -200,7 +200,7 @@ def smoke(environment: Environment, programs: Path, folder: Path) -> Iterator[St
         [str(programs / "python"), "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *TESTS],
         ROOT,
         0,
-        " passed",
+        "100%",
     )
 
 

@@ -15,6 +15,7 @@ from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
 from snntrain.data.split import ImageSplit, Split
 from snntrain.error import one_line
+from snntrain.installation import command_of
 from snntrain.registry import register
 
 
@@ -75,7 +76,7 @@ class VerifiedImages(ImageDataModule):
                 raise ValueError(f"data: {name} in {self.root} cannot be read ({one_line(error)}).") from error
             raise ValueError(
                 f"data: {', '.join(wrong)} is corrupt, its MD5 is not the published one. Delete it, then "
-                f"run `python scripts/fetch_data.py name={name}` or train with data.download=true."
+                f"run `{command_of('fetch-data')} name={name}` or train with data.download=true."
             ) from error
         for split in splits.values():
             self._normalize(split)

@@ -18,8 +18,10 @@ from snntrain.data.events import SensorSize
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
+from snntrain.data.tonic_package import check_tonic
 from snntrain.data.tonic_reader import TonicReader
 from snntrain.error import one_line
+from snntrain.installation import command_of
 from snntrain.registry import register
 
 
@@ -47,7 +49,7 @@ class NeuromorphicDataModule(EventDataModule):
         Others as in EventDataModule.
 
     Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
-        an incomplete data set or a damaged recording.
+        an incomplete data set or a damaged recording; ImportError where tonic is not installed.
     """
 
     TONIC: str  # name of the class in tonic.datasets
@@ -62,6 +64,7 @@ class NeuromorphicDataModule(EventDataModule):
     def __init__(
         self, *, partial: bool = False, download: bool = False, test_fraction: float = 0.1, **common: Any
     ) -> None:
+        check_tonic(f"data: {type(self).__name__}")
         super().__init__(**common)
         sensor = list(self.SENSOR) if np.ndim(self.SENSOR) else self.SENSOR
         if self.framing.sensor_size != sensor:
@@ -108,7 +111,7 @@ class NeuromorphicDataModule(EventDataModule):
             )
             if not self.partial:
                 raise ValueError(
-                    f"data: only {count}. Fetch the rest with `python scripts/fetch_data.py name={name}`, or run with "
+                    f"data: only {count}. Fetch the rest with `{command_of('fetch-data')} name={name}`, or run with "
                     "data.partial=true to use what is there."
                 )
             warnings.warn(f"data: only {count}: results are not those of the whole set.", stacklevel=2)
@@ -263,7 +266,7 @@ class _Heidelberg(NeuromorphicDataModule):
             _, file, _, archive = self.PARTS[part]
             raise ValueError(
                 f"data: {self.folder / file} is damaged ({one_line(error)}). Unpack it again from {archive}: "
-                f"python scripts/fetch_data.py name={type(self).__name__} --from {archive}"
+                f"{command_of('fetch-data')} name={type(self).__name__} --from {archive}"
             ) from error
 
     def _check_file(self, part: str) -> None:

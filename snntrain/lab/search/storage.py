@@ -18,7 +18,8 @@ try:
     from optuna.storages.journal import JournalFileBackend
 except ImportError as error:
     raise UsageError(
-        "A search needs Optuna ≥ 4, which is not installed: pip install -c constraints.txt -e '.[tune]'"
+        "A search needs Optuna ≥ 4, which is not installed: pip install 'snntrain[tune]', or in a checkout "
+        "pip install -c constraints.txt -e '.[tune]'."
     ) from error
 
 from snntrain.lab.search.database import StorageAway, missing_driver, open_database  # isort: split

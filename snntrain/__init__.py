@@ -16,6 +16,7 @@ _HOMES = {
     "create_model": "snntrain.config.zoo",
     "list_models": "snntrain.config.zoo",
     "load": "snntrain.run.trained",
+    "load_converted": "snntrain.run.converted",
     "sweep": "snntrain.lab.sweep.from_python",
     "train": "snntrain.run.trained",
 }

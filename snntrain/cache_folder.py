@@ -104,11 +104,13 @@ def _temporary_root() -> Path | None:
             return None
     except OSError:
         return None
-    own = base / f"snntrain-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else ""  # Windows has a temporary folder for each user
+    own = base / f"snntrain-{user}".rstrip("-")
     with contextlib.suppress(OSError):
         own.mkdir(mode=0o700, exist_ok=True)
         found = own.lstat()
-        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        is_private = user == "" or (found.st_uid == user and not found.st_mode & 0o077)
+        is_ours = stat.S_ISDIR(found.st_mode) and is_private
         if is_ours and is_writable(own):
             return own
     # Somebody else owns that folder and could replace a compiled kernel with their own code.

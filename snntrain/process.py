@@ -13,6 +13,8 @@ import psutil
 # A PID alone identifies nothing: it is given to a new process later, and means another process in each container.
 _IDENTITY = ("pid", "host", "boot", "namespace", "started")
 
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # of the system's clock in a second
+
 
 def this_process() -> dict[str, Any]:
     """What identifies this process, as plain values that a file can hold.
@@ -121,6 +123,6 @@ def _started(pid: int) -> int | None:
                 return None
             created = process.create_time()
             if psutil.boot_time() == booted:  # else the clock was set between the two
-                return round((created - booted) * os.sysconf("SC_CLK_TCK"))
+                return round((created - booted) * _TICKS)
     except (psutil.NoSuchProcess, OverflowError):
         return None

@@ -129,12 +129,19 @@ class Progress(EpochMetrics, ProgressBar):
         self._start("test", sum(trainer.num_test_batches))
 
     def on_predict_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._updated = time.monotonic()
         self._start("predict", sum(trainer.num_predict_batches))
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._advance(args[3] + 1)
+        if self._bar is None and self._enabled and time.monotonic() - self._updated > _SECONDS_BETWEEN_LINES:
+            self._updated = time.monotonic()
+            self.console.print(f"  predict   batch {args[3] + 1}/{sum(trainer.num_predict_batches)}", soft_wrap=True)
 
     def _batch_ended(self, trainer: pl.Trainer, *args: Any) -> None:
         self._advance(args[3] + 1)
 
-    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _batch_ended
+    on_validation_batch_end = on_test_batch_end = _batch_ended
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)

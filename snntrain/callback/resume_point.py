@@ -22,7 +22,7 @@ class ResumePoint(Checkpoint):
 
     Args:
         folder: the run's checkpoint folder.
-        description: plain containers stored under the key "snntrain" (config, format version).
+        description: plain containers stored under the key "snntrain" (config, format version, classes).
     """
 
     # A Checkpoint, because Lightning calls those last: the state of the other callbacks belongs to the same epoch.

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from snntrain.config.folders import SEARCHES, config_folders, groups, search_path, take_search_path
 from snntrain.config.schema import register_schema, top_level_keys
 from snntrain.error import UsageError
-from snntrain.installation import CONF
+from snntrain.installation import CONF, command_of
 from snntrain.registry import did_you_mean
 
 _MAY_BE_LEFT_OUT = ("logger", "debug", "launch")  # by ~logger etc.
@@ -58,7 +58,7 @@ def _check_override(override: Override, argument: str, choices: dict[str, list[s
         now = argument.replace(root, _MOVED[root], 1)
         raise UsageError(f"{argument}: {root}.<name> is now {_MOVED[root]}.<name>. Write {now}.")
     if root == SEARCHES:
-        raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
+        raise UsageError(f"{argument}: a search is many runs; start it with {command_of('tune')} {argument}.")
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
         listing = ", ".join(known[:60]) + ", …" * (len(known) > 60)  # --config-dir may name a large folder by mistake

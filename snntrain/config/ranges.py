@@ -73,15 +73,16 @@ set_ranges(
     tolerance_change=_NOT_NEGATIVE,
     history_size=_COUNT,
 )
-set_ranges(
-    optim.Muon,
-    "torch.optim.Muon",
-    **_RATES,
-    momentum=_SHARE,
-    ns_coefficients=_ANY,
-    eps=_POSITIVE,
-    ns_steps=whole(1, at_most=99),
-)
+if hasattr(optim, "Muon"):  # since torch 2.9
+    set_ranges(
+        optim.Muon,
+        "torch.optim.Muon",
+        **_RATES,
+        momentum=_SHARE,
+        ns_coefficients=_ANY,
+        eps=_POSITIVE,
+        ns_steps=whole(1, at_most=99),
+    )
 
 # --- schedules: torch/optim/lr_scheduler.py, which checks few ------------------------------
 

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -18,7 +19,10 @@ _BY_A_LENGTH = (torch.arange, torch.eye)
 
 def machine_memory() -> int:
     """Bytes of memory that this process may use: the machine's, or its container's."""
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    if hasattr(os, "sysconf"):
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    else:
+        sizes = [psutil.virtual_memory().total]
     for file in map(Path, _OF_A_CONTAINER):
         with contextlib.suppress(OSError, ValueError):
             sizes.append(int(file.read_text(encoding="ascii")))

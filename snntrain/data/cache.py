@@ -13,7 +13,6 @@ leaves unfinished is made again. Processes fill a cache together without waiting
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import mmap
@@ -33,6 +32,11 @@ from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
 from snntrain.files import write_json
 from snntrain.process import lock
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 FORMAT = 1  # change it when the same data and settings give other frames, or are stored in other files
 MODES = ("disk", "memory", "off")
@@ -56,6 +60,11 @@ class Caching:
         """Refuse values out of range, in an error that names the data set."""
         choice(owner, "cache", self.cache, MODES)
         real(owner, "cache_gb", self.cache_gb, above=0)
+        if self.cache == "disk" and fcntl is None:
+            raise ValueError(
+                "data.cache=disk shares files under locks of POSIX, which this system does not have. Set data.cache to "
+                "memory or off."
+            )
 
 
 def open_cache(

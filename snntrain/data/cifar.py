@@ -13,8 +13,9 @@ from snntrain.arguments import flag
 from snntrain.data import source
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.download import fetch, md5
-from snntrain.data.split import ImageSplit
+from snntrain.data.split import ImageSplit, Split
 from snntrain.error import one_line
+from snntrain.installation import command_of
 from snntrain.registry import register
 
 
@@ -75,12 +76,16 @@ class VerifiedImages(ImageDataModule):
                 raise ValueError(f"data: {name} in {self.root} cannot be read ({one_line(error)}).") from error
             raise ValueError(
                 f"data: {', '.join(wrong)} is corrupt, its MD5 is not the published one. Delete it, then "
-                f"run `python scripts/fetch_data.py name={name}` or train with data.download=true."
+                f"run `{command_of('fetch-data')} name={name}` or train with data.download=true."
             ) from error
-        if self.normalize:
-            for split in splits.values():
-                split.normalize(self.MEAN, self.STD)
+        for split in splits.values():
+            self._normalize(split)
         return splits
+
+    def unlabeled(self, folder: Path) -> Split:
+        split = super().unlabeled(folder)
+        self._normalize(split)
+        return split
 
     def assumed(self) -> dict[str, str]:
         values = "v/255 of 8 bits"
@@ -90,6 +95,10 @@ class VerifiedImages(ImageDataModule):
 
     def fingerprint(self) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files}
+
+    def _normalize(self, split: Split) -> None:
+        if self.normalize:
+            split.normalize(self.MEAN, self.STD)
 
 
 @register("data")

@@ -1,11 +1,13 @@
 """Damaged content versus a failing disk or system: only damaged content makes a file corrupt."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from snntrain.error import one_line
 from snntrain.files import naming
+
+_NAMED = 5  # files that an error or a warning names at most
 
 
 def is_systems(error: BaseException) -> bool:
@@ -30,6 +32,12 @@ def decoding(describe: Callable[[str], Exception], *understood: type[Exception])
         if is_systems(error) or isinstance(error, understood):
             raise
         raise describe(one_line(error)) from error
+
+
+def some_of(items: Sequence[object]) -> str:
+    """The first of some files, for an error or a warning, and how many more there are."""
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(map(str, items[:_NAMED])) + more
 
 
 def check_readable(path: Path) -> None:

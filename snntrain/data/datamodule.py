@@ -7,6 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +15,15 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
+from snntrain.data.picture_split import PictureSplit
 from snntrain.data.sampler import EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
 from snntrain.data.target import Target, check_targets
+from snntrain.data.unlabeled import check_each, files_below, no_labels
 from snntrain.randomness import generator
 from snntrain.signature import merge_signature
 
@@ -152,6 +156,16 @@ class DataModule(pl.LightningDataModule):
         snntrain.data.fingerprint).
         """
 
+    def unlabeled(self, folder: Path) -> Split:
+        """The files in a folder, which have no labels, read as the samples of this data set are.
+
+        Raises: FileNotFoundError, ValueError naming files that cannot be used, or saying that it cannot read any.
+        """
+        raise ValueError(
+            f"data.folder: {type(self).__name__} does not say how a file becomes a sample. Read the files yourself and "
+            "give the samples to snntrain.load(…).predict(x)."
+        )
+
     def assumed(self) -> dict[str, str]:
         """What we assume about the data beyond what its files say, in words; show=data prints it."""
         if self._has_validation:
@@ -209,13 +223,17 @@ class DataModule(pl.LightningDataModule):
         return self._loader(split, sampler, self.loading.drop_last)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.splits["val"], SequentialSampler(self.splits["val"]))
+        return self.in_order(self.splits["val"])
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(self.splits["test"], SequentialSampler(self.splits["test"]))
+        return self.in_order(self.splits["test"])
 
     def predict_dataloader(self) -> DataLoader:
         return self.test_dataloader()
+
+    def in_order(self, split: Split) -> DataLoader:
+        """The batches of a split in the order of its samples."""
+        return self._loader(split, SequentialSampler(split))
 
     def _loader(self, split: Split, sampler: EpochSampler | SequentialSampler, drop_last: bool = False) -> DataLoader:
         rank, world, on_gpu = 0, 1, False
@@ -277,6 +295,14 @@ class ImageDataModule(DataModule):
         if augment:
             augment.check(self.sample_shape)
             self.augment = augment
+
+    def unlabeled(self, folder: Path) -> Split:
+        if self.sample_shape[0] not in (1, 3):
+            raise ValueError(f"data.folder: samples of {list(self.sample_shape)} are no gray or color pictures.")
+        paths = files_below(folder, IMG_EXTENSIONS, "pictures")
+        split = PictureSplit(paths, no_labels(paths), self.sample_shape, crop_ratio=None)
+        check_each(split)
+        return split
 
 
 def _silence_disconnects(worker: int) -> None:

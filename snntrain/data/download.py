@@ -1,7 +1,6 @@
 """Downloads that resume where they stopped, are verified, and unpack completely or not at all."""
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import json
@@ -21,6 +20,7 @@ from snntrain.data.source import Source, SourceFile, find
 from snntrain.download import DiskError, receive, size_of
 from snntrain.error import one_line
 from snntrain.files import naming, replacing, write_json
+from snntrain.process import lock
 
 ATTEMPTS = 5  # connections per address before giving up; each goes on where the last one broke
 HARMLESS = 2**30  # bytes that any archive may unpack to
@@ -228,14 +228,15 @@ def _owner(source: Source, path: Path) -> SourceFile:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from writing the same files. The system releases the lock when the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    alone = lock(folder / ".fetching", seconds=0)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
+        alone.acquire()
+    except TimeoutError as error:
         raise OSError(f"data: another process is fetching into {folder}. Wait for it.") from error
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        alone.release()
 
 
 def _take(path: Path, place: Path) -> None:

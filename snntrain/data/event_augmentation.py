@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.augmentation import named_entries
 from snntrain.data.events import SensorSize, extent
+from snntrain.data.tonic_package import import_tonic
 from snntrain.randomness import seeded
 from snntrain.registry import check_arguments
 
@@ -110,8 +111,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _of_tonic(name: str, *arguments: Any, **named: Any) -> Events:
-    from tonic import transforms  # takes seconds to import
-
+    transforms = import_tonic("transforms", f"data.augment: {name}")  # takes seconds to import
     return getattr(transforms, name)(*arguments, **named)
 
 

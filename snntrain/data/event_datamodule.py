@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from snntrain.arguments import choice, flag, invalid
 from snntrain.data.cache import Caching, open_cache
 from snntrain.data.datamodule import DataModule
 from snntrain.data.event_augmentation import EventAugmentation, EventChain
-from snntrain.data.events import describe
+from snntrain.data.events import READERS, describe, read_events
 from snntrain.data.framing import Framing
 from snntrain.data.split import FrameSplit
+from snntrain.data.unlabeled import check_each, files_below, no_labels
 from snntrain.signature import take
 
 #: Recordings read to estimate how many events a framing leaves out, if not all are read.
@@ -57,6 +59,10 @@ class EventDataModule(DataModule, groups=(Caching,)):
     """
 
     VALIDATES_PER_CLASS = True
+    #: Options of read_events with which a single file of the data set is read; None: it is read in another way.
+    reading: Mapping[str, Any] | None = None
+    #: Endings of its files; None: all that read_events reads.
+    formats: Sequence[str] | None = None
 
     def __init__(
         self,
@@ -85,6 +91,16 @@ class EventDataModule(DataModule, groups=(Caching,)):
 
     def fingerprint(self) -> dict[str, str]:
         return dict(self.hashes)
+
+    def unlabeled(self, folder: Path) -> FrameSplit:
+        if self.reading is None:
+            return super().unlabeled(folder)
+        paths = files_below(folder, self.formats or tuple(READERS), "recordings")
+        read = partial(read_events, sensor_size=self.framing.sensor_size, **self.reading)
+        split = FrameSplit(paths, no_labels(paths), FrameReader(read, self.framing), shape=self.framing.shape)
+        if self.verify:
+            check_each(split)
+        return split
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:

@@ -12,6 +12,7 @@ from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import READERS, UNIT_OPEN, ending, options, read_events
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.split import FrameSplit, held_out
+from snntrain.data.tonic_package import check_tonic
 from snntrain.registry import register
 
 #: Part of the cache's key: raise it when a reader changes, so that frames made from its earlier output are not reused.
@@ -43,7 +44,8 @@ class EventFolder(EventDataModule):
         Others as in EventDataModule.
 
     Raises: FileNotFoundError for a missing folder; ValueError naming an empty or missing class folder, mixed formats,
-        or a recording that is truncated, empty, from another sensor or not in the order of time.
+        or a recording that is truncated, empty, from another sensor or not in the order of time; ImportError naming the
+        package that a format needs.
     """
 
     def __init__(
@@ -152,6 +154,8 @@ class EventFolder(EventDataModule):
                 f"data: {self.root} mixes formats: {its} and {others}. Keep one of them, or list those to read: "
                 f"data.formats=[{one},{other}]."
             )
+        if ".bin" in (first or self.formats):
+            check_tonic("data: reading .bin")
         if left_out:
             warnings.warn(f"data: {left_out} files of {self.root} are not of data.formats: left out.", stacklevel=2)
 

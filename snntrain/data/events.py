@@ -11,6 +11,7 @@ from snntrain.arguments import choice, integer, invalid
 from snntrain.data.aedat import CAMERAS, read_aedat, read_aedat4
 from snntrain.data.event_arrays import by_column, read_h5, read_numpy
 from snntrain.data.event_fields import EVENT, TIME_UNITS, structured
+from snntrain.data.tonic_package import import_tonic
 from snntrain.files import naming
 from snntrain.registry import did_you_mean
 
@@ -32,9 +33,10 @@ def read_events(
 ) -> np.ndarray:
     """Read one recording.
 
-    Formats, by ending: `.bin` (N-MNIST's and N-Caltech101's 40-bit events), `.npy` and `.npz` (structured, [n, 4], or
-    in .npz one array per field), `.h5`/`.hdf5` (datasets x, y, t, p at the root or in one group, or one structured
-    dataset), `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat). Field names may differ: see ALIASES.
+    Formats, by ending: `.bin` (N-MNIST's and N-Caltech101's 40-bit events; needs the package tonic), `.npy` and `.npz`
+    (structured, [n, 4], or in .npz one array per field), `.h5`/`.hdf5` (datasets x, y, t, p at the root or in one
+    group, or one structured dataset), `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat). Field names
+    may differ: see ALIASES.
 
     Args:
         sensor_size: [height, width], or the number of channels of a sensor with one row, whose events need neither y
@@ -149,12 +151,11 @@ def as_events(array: np.ndarray) -> np.ndarray:
 
 
 def _read_bin(path: Path, columns: str, camera: str | None) -> Mapping[str, np.ndarray]:
-    from tonic.io import read_mnist_file
-
+    tonic_io = import_tonic("io", f"data: {path}: reading .bin")
     content = path.read_bytes()
     if len(content) % 5:  # tonic would fail on arrays of different lengths, or drop the rest
         raise ValueError(f"it is truncated: {len(content)} bytes are not a multiple of 5 per event.")
-    return by_column(read_mnist_file(io.BytesIO(content), dtype=EVENT, is_stream=True), columns)
+    return by_column(tonic_io.read_mnist_file(io.BytesIO(content), dtype=EVENT, is_stream=True), columns)
 
 
 READERS: dict[str, Callable[[Path, str, str | None], Mapping[str, np.ndarray]]] = {

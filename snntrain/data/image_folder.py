@@ -7,85 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-from torchvision.transforms.v2 import functional as images
 
 from snntrain.arguments import flag, integer, invalid, real
+from snntrain.data.damage import some_of
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.fingerprint import content_hash, listing_hash
 from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
+from snntrain.data.picture_split import PictureSplit
 from snntrain.data.split import Split, held_out
+from snntrain.data.unlabeled import check_each, files_below, no_labels
 from snntrain.registry import register
-
-NAMED = 5  # files that an error or a warning names at most
-
-
-class PictureSplit(Split):
-    """Decodes picture files, resizes them and crops a square each time they are read.
-
-    Args:
-        paths: all files of the source; subsets share them.
-        labels, index: as in Split; the index is the file's position in `paths`.
-        shape: [C, size, size] with C = 3, or 1 for gray.
-        crop_ratio: the square's side as a fraction of the shorter side. A picture of the right size is not resized.
-        background: color behind transparent pixels, see snntrain.data.picture.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: Tensor,
-        shape: Sequence[int],
-        *,
-        crop_ratio: float = 0.875,
-        background: tuple[int, int, int] | None = (0, 0, 0),
-        index: Tensor | None = None,
-    ) -> None:
-        super().__init__(labels, index)
-        self.paths, self.crop_ratio, self.background, self._shape = paths, crop_ratio, background, tuple(shape)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    def read(self, positions: Sequence[int]) -> Tensor:
-        return torch.stack([_from_0_to_1(self._square(self._picture(position))) for position in positions])
-
-    def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
-        if not getattr(self.augment, "takes_any_size", False):
-            return super().read_augmented(positions, seeds)
-        # The random crop is taken from the whole picture, not from the square that evaluation sees.
-        pictures = (self._values(self._picture(position)) for position in positions)
-        cut = [self.augment(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
-        return torch.stack([_from_0_to_1(picture) for picture in cut])
-
-    def where(self, position: int) -> str:
-        return str(self.paths[int(self.index[position])])
-
-    def _picture(self, position: int) -> Image.Image:
-        return decode(self.paths[int(self.index[position])], self._shape[0], self.background)
-
-    def _square(self, picture: Image.Image) -> Tensor:
-        size = self._shape[-1]
-        if picture.size == (size, size):
-            return self._values(picture)
-        resized = images.resize(picture, [max(size, round(size / self.crop_ratio))], antialias=True)
-        return self._values(images.center_crop(resized, [size, size]))
-
-    def _values(self, picture: Image.Image) -> Tensor:
-        """uint8 from 0 to 255, or float32 from 0 to 1 of a picture of more than 8 bits."""
-        if picture.mode != "F":
-            return images.pil_to_tensor(picture)
-        values = torch.from_numpy(np.array(picture, np.float32)).clamp_(0, 1)  # resizing may exceed 1 by rounding
-        return values.expand(self._shape[0], *values.shape)
-
-
-def _from_0_to_1(picture: Tensor) -> Tensor:
-    return picture if picture.is_floating_point() else picture.float() / 255
 
 
 @register("data")
@@ -153,11 +87,16 @@ class ImageFolder(ImageDataModule):
         by_folder = (self.folder / "train").is_dir()
         self.CLASSES = self._classes(self.folder / "train" if by_folder else self.folder)
         splits = self._by_folder() if by_folder else self._by_ratio()
-        if self.normalize:
-            mean, std = (self.MEAN, self.STD) if self.sample_shape[0] == 3 else ((0.449,), (0.226,))
-            for split in splits.values():
-                split.normalize(mean, std)
+        for split in splits.values():
+            self._normalize(split)
         return splits
+
+    def unlabeled(self, folder: Path) -> Split:
+        split = self._split(files_below(folder, IMG_EXTENSIONS, "pictures"), labels=None)
+        self._normalize(split)
+        if self.verify:
+            check_each(split)
+        return split
 
     def fingerprint(self) -> dict[str, str]:
         if self._hashes is None:
@@ -210,7 +149,7 @@ class ImageFolder(ImageDataModule):
         classes = self._classes(root)
         strange = sorted(set(classes) ^ set(self.CLASSES))
         if strange:
-            raise ValueError(f"data: {root} and {self.folder / 'train'} differ in their classes: {_some(strange)}.")
+            raise ValueError(f"data: {root} and {self.folder / 'train'} differ in their classes: {some_of(strange)}.")
         numbers = {name: number for number, name in enumerate(classes)}
         found = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
         labels = torch.tensor([label for _, label in found], dtype=torch.int64)
@@ -218,18 +157,26 @@ class ImageFolder(ImageDataModule):
         empty = [str(root / name) for name, count in zip(classes, counts, strict=True) if not count]
         if empty:
             endings = ", ".join(IMG_EXTENSIONS)
-            raise ValueError(f"data: no picture in {_some(empty)}. Add some ({endings}), or remove the folder.")
+            raise ValueError(f"data: no picture in {some_of(empty)}. Add some ({endings}), or remove the folder.")
         paths = [Path(path) for path, _ in found]
         self._check_files(root, paths, classes)
         self._sources[str(root)] = paths
+        return self._split(paths, labels)
+
+    def _split(self, paths: list[Path], labels: Tensor | None) -> PictureSplit:
+        labels = no_labels(paths) if labels is None else labels
         return PictureSplit(paths, labels, self.sample_shape, crop_ratio=self.crop_ratio, background=self.background)
+
+    def _normalize(self, split: Split) -> None:
+        if self.normalize:
+            split.normalize(*((self.MEAN, self.STD) if self.sample_shape[0] == 3 else ((0.449,), (0.226,))))
 
     def _check_files(self, root: Path, paths: list[Path], classes: Sequence[str]) -> None:
         known = set(paths)
         walked = (Path(place, name) for entry in classes for place, _, names in os.walk(root / entry) for name in names)
         others = sorted(str(path) for path in walked if path not in known and path.name[0] != ".")
         if others:
-            warnings.warn(f"left out, their endings are not those of pictures: {_some(others)}", stacklevel=2)
+            warnings.warn(f"left out, their endings are not those of pictures: {some_of(others)}", stacklevel=2)
         broken = []
         for path in paths if self.verify else ():
             try:
@@ -240,9 +187,4 @@ class ImageFolder(ImageDataModule):
             except BadPicture as error:
                 broken.append(f"{path} {error.reason}")
         if broken:
-            raise ValueError(f"data: {_some(broken)}. Replace or remove what cannot be used.")
-
-
-def _some(items: Sequence[Any]) -> str:
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(map(str, items[:NAMED])) + more
+            raise ValueError(f"data: {some_of(broken)}. Replace or remove what cannot be used.")

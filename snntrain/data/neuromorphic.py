@@ -18,8 +18,10 @@ from snntrain.data.events import SensorSize
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.source import missing_message
 from snntrain.data.split import FrameSplit, held_out
+from snntrain.data.tonic_package import check_tonic
 from snntrain.data.tonic_reader import TonicReader
 from snntrain.error import one_line
+from snntrain.installation import command_of
 from snntrain.registry import register
 
 
@@ -47,7 +49,7 @@ class NeuromorphicDataModule(EventDataModule):
         Others as in EventDataModule.
 
     Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
-        an incomplete data set or a damaged recording.
+        an incomplete data set or a damaged recording; ImportError where tonic is not installed.
     """
 
     TONIC: str  # name of the class in tonic.datasets
@@ -56,10 +58,13 @@ class NeuromorphicDataModule(EventDataModule):
     AT_LEAST = ""  # "at least " where a part's count is a lower bound
     #: What tonic does to the events, for show=data.
     CHANGED: Mapping[str, str] = {}
+    #: Options with which read_events gives the same events for one of its files as tonic; None: there are none.
+    SINGLE: Mapping[str, Any] | None = None
 
     def __init__(
         self, *, partial: bool = False, download: bool = False, test_fraction: float = 0.1, **common: Any
     ) -> None:
+        check_tonic(f"data: {type(self).__name__}")
         super().__init__(**common)
         sensor = list(self.SENSOR) if np.ndim(self.SENSOR) else self.SENSOR
         if self.framing.sensor_size != sensor:
@@ -67,6 +72,8 @@ class NeuromorphicDataModule(EventDataModule):
                 f"{type(self).__name__}: framing.sensor_size must be {sensor}, which is what the data has, got "
                 f"{self.framing.sensor_size}. To make frames smaller, use framing.downsample."
             )
+        if self.SINGLE is not None:
+            self.reading = {**self.SINGLE, "unsorted": self.unsorted}
         self.partial = flag(self, "partial", partial)
         self.download = flag(self, "download", download)
         self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
@@ -104,7 +111,7 @@ class NeuromorphicDataModule(EventDataModule):
             )
             if not self.partial:
                 raise ValueError(
-                    f"data: only {count}. Fetch the rest with `python scripts/fetch_data.py name={name}`, or run with "
+                    f"data: only {count}. Fetch the rest with `{command_of('fetch-data')} name={name}`, or run with "
                     "data.partial=true to use what is there."
                 )
             warnings.warn(f"data: only {count}: results are not those of the whole set.", stacklevel=2)
@@ -144,7 +151,7 @@ class NMNIST(NeuromorphicDataModule):
     """
 
     CLASSES = tuple("0123456789")
-    TONIC, SENSOR = "NMNIST", (34, 34)
+    TONIC, SENSOR, SINGLE = "NMNIST", (34, 34), {}
     PARTS = {
         "train": Part({"train": True}, "Train/**/*.bin", 60_000, "train.zip"),
         "test": Part({"train": False}, "Test/**/*.bin", 10_000, "test.zip"),
@@ -162,7 +169,7 @@ class DVSGesture(NeuromorphicDataModule):
         *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
         *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
     )
-    TONIC, SENSOR = "DVSGesture", (128, 128)
+    TONIC, SENSOR, SINGLE = "DVSGesture", (128, 128), {"columns": "xypt", "time_unit": "ms"}
     CHANGED = {"unit of time": "ms in the files, made µs"}
     PARTS = {
         "train": Part({"train": True}, "ibmGestureTrain/**/*.npy", 100, "ibmGestureTrain.tar.gz"),
@@ -198,7 +205,7 @@ class CIFAR10DVS(_Undivided):
     """
 
     CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    TONIC, SENSOR = "CIFAR10DVS", (128, 128)
+    TONIC, SENSOR, SINGLE = "CIFAR10DVS", (128, 128), {}
     PARTS = {"all": Part({}, "**/*.aedat4", 10_000)}
 
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -259,7 +266,7 @@ class _Heidelberg(NeuromorphicDataModule):
             _, file, _, archive = self.PARTS[part]
             raise ValueError(
                 f"data: {self.folder / file} is damaged ({one_line(error)}). Unpack it again from {archive}: "
-                f"python scripts/fetch_data.py name={type(self).__name__} --from {archive}"
+                f"{command_of('fetch-data')} name={type(self).__name__} --from {archive}"
             ) from error
 
     def _check_file(self, part: str) -> None:

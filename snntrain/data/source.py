@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from snntrain.data.tonic_package import import_tonic
+from snntrain.installation import command_of
 from snntrain.registry import did_you_mean
 
 
@@ -184,10 +186,15 @@ def names() -> list[str]:
     return list(_FACTS)
 
 
+def license_of(name: str) -> str:
+    """The license of a data set, one of names()."""
+    return _FACTS[name][1]
+
+
 def find(name: str) -> Source:
     """What is known about a data set; case, '_' and '-' in its name do not matter.
 
-    Raises: ValueError with the nearest name.
+    Raises: ValueError with the nearest name; ImportError for a data set of events where tonic is not installed.
     """
     plain = {_plain(known): known for known in _FACTS}
     if _plain(name) not in plain:
@@ -213,7 +220,7 @@ def missing_message(name: str, root: Path | str, missing: str = "", file: str = 
     it = "it" if len(files) == 1 else "them"
     what = missing or _listed([one.name for one in files])
     verb = "are" if not missing and len(files) > 1 else "is"
-    fetch = f"python scripts/fetch_data.py name={source.name}"
+    fetch = f"{command_of('fetch-data')} name={source.name}"
     by_hand = f"then unpack {it} with `{fetch} --from FILE`" if files[0].unpack else f"put {it} into that folder"
     return (
         f"data: {what} {verb} not in {folder}. Download {_listed(list(map(str, files)))} and {by_hand}; or let "
@@ -251,8 +258,7 @@ def _image_files(name: str) -> list[tuple[str, tuple[str, ...], str]]:
 
 
 def _event_files(name: str) -> list[tuple[str, tuple[str, ...], str]]:
-    from tonic import datasets  # seconds to import, and pictures do not need it
-
+    datasets = import_tonic("datasets", f"data: where {name} comes from")  # seconds to import; pictures do not need it
     theirs: Any = getattr(datasets, "NCALTECH101" if name == "NCaltech101" else name)
     if name in ("SHD", "SSC"):
         splits = ("train", "valid", "test") if name == "SSC" else ("train", "test")

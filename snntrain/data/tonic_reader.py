@@ -11,6 +11,7 @@ import numpy as np
 from snntrain.data.damage import check_readable, decoding
 from snntrain.data.event_arrays import check_array, check_ratio
 from snntrain.data.events import BadRecording, SensorSize, as_events, checked
+from snntrain.data.tonic_package import import_tonic
 
 
 @dataclass
@@ -32,9 +33,7 @@ class TonicReader:
 
     @cached_property
     def dataset(self) -> Any:
-        from tonic import datasets
-
-        theirs = getattr(datasets, self.kind)
+        theirs = getattr(import_tonic("datasets", f"data: {self.kind}"), self.kind)
         # Tonic would download the archive again where it is gone, even if everything it held is there. We have checked
         # for missing files before. The class's name decides in which folder tonic looks.
         present = type(self.kind, (theirs,), {"_check_exists": lambda dataset: True})

@@ -7,13 +7,17 @@ import contextlib
 import json
 import math
 import mmap
-import resource
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+
+try:
+    import resource
+except ImportError:  # on Windows, where check_heaps and size_of alone keep a file from using up the memory
+    resource = None
 
 MOST_BYTES = 2**31  # of all datasets, unpacked: more than a net for a chip can have
 _MOST_OBJECTS, _MOST_TO_ONE, _HARMLESS = 100_000, 1100, 2**16  # deflate packs 1032 to one at best
@@ -101,7 +105,7 @@ def reason(error: BaseException) -> str:
 
 def main() -> None:
     """Answer until stdin ends."""
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError, AttributeError):
         resource.setrlimit(resource.RLIMIT_AS, (3 * MOST_BYTES, resource.RLIM_INFINITY))
     for line in sys.stdin:
         try:

@@ -53,6 +53,18 @@ class LavaRun:
         return [int((ours != np.asarray(torch.as_tensor(theirs).cpu())).sum()) for ours, theirs in pairs]
 
 
+def check_system() -> None:
+    """Refuse to start Lava where it could outlive a run: only a group of processes can be killed with certainty.
+
+    Raises: LavaError.
+    """
+    if not hasattr(os, "killpg"):
+        raise LavaError(
+            "Lava's simulator runs in a group of processes, which this system does not have. Set "
+            "callbacks.lava.lava_samples=0 to compare the file with the net in the emulator only."
+        )
+
+
 def run_in_lava(
     path: str | os.PathLike,
     x_seq: Tensor | np.ndarray,
@@ -76,6 +88,7 @@ def run_in_lava(
     integers.
     """
     real("run_in_lava", "timeout", timeout, above=0)
+    check_system()
     check_input(read(path), x_seq.shape)
     x = integers(x_seq)
     largest = int(np.abs(x).max(initial=0))

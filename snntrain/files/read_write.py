@@ -75,7 +75,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR)  # Windows flushes only what is open for writing
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -12,8 +12,10 @@ cache    generated sources and compiled code on disk
 backend  whether a neuron's call can be fused, and the call itself
 """
 
+from snntrain.kernel import cuda_source, numba_source
+from snntrain.kernel.backend import plan_for
 from snntrain.kernel.graph import Unsupported
 from snntrain.kernel.plan import Plan, make_plan
 from snntrain.kernel.sequence import run
 
-__all__ = ["Plan", "Unsupported", "make_plan", "run"]
+__all__ = ["Plan", "Unsupported", "cuda_source", "make_plan", "numba_source", "plan_for", "run"]

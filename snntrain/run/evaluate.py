@@ -1,12 +1,10 @@
 """Test or predict with a trained network, rebuilt from a run folder or from a checkpoint alone."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
-import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,18 +15,18 @@ from snntrain.config.compose import explain
 from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
-from snntrain.error import UsageError
-from snntrain.files import replacing, write_json
-from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.error import DamagedFile, UsageError
+from snntrain.files import write_json
+from snntrain.run.build import build_data, build_task, build_trainer, make_data, match, net_shape
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
-from snntrain.run.plain_data import takes_index
+from snntrain.run.prediction import check_predicts, predict_files, predict_test_split, read_files
 from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
-from snntrain.spreadsheet import cell
+from snntrain.task.contract import resets_net
 from snntrain.terminal import terminal
 from snntrain.tree import values_in
 
@@ -44,18 +42,23 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     Returns: the test metrics; {} after predict.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
-    request, config, task = rebuild(arguments)
+    request, config, task, classes = rebuild(arguments)
     own, output = request.own, Path(config["paths"]["run"])
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
-    if own["mode"] == "predict" and not hasattr(task, "scores"):
-        raise UsageError(f"eval: mode=predict needs a task with a method scores; {type(task).__name__} has none.")
-    data = build_data(config)
-    data.gives_index = takes_index(task)
+    if own["mode"] == "predict":
+        check_predicts(task)
+    files = None
+    if request.folder is None:
+        data = build_data(config)
+    else:
+        data = make_data(config)
+        files = read_files(data, request.folder, classes)
+    match(task, data)
     operations = SynapticOperations(net_shape(config))
     callbacks = [
         Seeding(config["seed"]),
-        *([] if takes_index(task) else [Resetting()]),
+        *([] if resets_net(task) else [Resetting()]),
         operations,
         SpikeStatistics(),
         Progress(),
@@ -63,17 +66,34 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
     console.print(f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
     with interruptible():
-        return (_test if own["mode"] == "test" else _predict)(trainer, task, data, output)
+        if own["mode"] == "test":
+            return _test(trainer, task, data, output)
+        if files is None:
+            predict_test_split(trainer, task, data, output)
+        else:
+            predict_files(trainer, task, data, files, output)
+        return {}
 
 
-def rebuild(arguments: Sequence[str]) -> tuple[Request, dict[str, Any], pl.LightningModule]:
+class Rebuilt(NamedTuple):
+    """What a checkpoint and a command line make."""
+
+    request: Request
+    """The parsed arguments, with the checkpoint that was found."""
+    config: dict[str, Any]
+    """Its paths.run is the folder for output."""
+    task: pl.LightningModule
+    """With the checkpoint's weights."""
+    classes: tuple[str, ...] | None
+    """Names of the classes; None: the checkpoint is older and does not hold them."""
+
+
+def rebuild(arguments: Sequence[str]) -> Rebuilt:
     """Build the task of a checkpoint with its weights; nothing is written and no data are read.
 
     Args:
         arguments: as in evaluate.
 
-    Returns: the parsed arguments, with the checkpoint that was found; the config, whose paths.run is the folder for
-    output; and the task.
     Raises: UsageError.
     """
     request = read_request(arguments)
@@ -89,7 +109,17 @@ def rebuild(arguments: Sequence[str]) -> tuple[Request, dict[str, Any], pl.Light
     with memory_for(content["state_dict"]):
         task = build_task(config)
     load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
-    return request, config, task
+    return Rebuilt(request, config, task, _classes(content["snntrain"], config, checkpoint))
+
+
+def _classes(description: Mapping[str, Any], config: Mapping[str, Any], checkpoint: Path) -> tuple[str, ...] | None:
+    classes = description.get("classes")
+    if classes is None:
+        return None
+    is_list = isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
+    if not is_list or len(classes) != config["data"]["num_classes"]:
+        raise DamagedFile(f"checkpoint: {checkpoint} is damaged: its classes are no list of a name for each class.")
+    return tuple(classes)
 
 
 def _test(
@@ -101,22 +131,6 @@ def _test(
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
     return metrics
-
-
-def _predict(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
-) -> dict[str, float]:
-    batches = trainer.predict(task, datamodule=data) or []
-    columns = {key: torch.cat([batch[key] for batch in batches]).tolist() for key in ("label", "predicted", "scores")}
-    path = output / "predictions.csv"
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = [cell(str(name)) for name in data.CLASSES]
-        writer.writerow(["index", "label", "predicted", *(f"score {name}" for name in data.CLASSES)])
-        for index, (label, predicted, scores) in enumerate(zip(*columns.values(), strict=True)):
-            writer.writerow([index, names[label], names[predicted], *scores])
-    console.print(f"{len(columns['label']):,} predictions: {path}", soft_wrap=True)
-    return {}
 
 
 def _checkpoint(own: dict[str, str]) -> Path:

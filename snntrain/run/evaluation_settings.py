@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,10 +19,12 @@ USAGE = """Test or predict with a trained network.
 
     python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
     python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
+    python eval.py checkpoint=best.ckpt mode=predict data.folder=/pictures  all pictures or recordings in a folder
 
 Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
-checkpoint's folder). Other keys change the saved config where that changes an evaluation: T, seed, paths.data, plugins,
-trust, and those of data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256
+checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the files in
+that folder, which need no labels. Other keys change the saved config where that changes an evaluation: T, seed,
+paths.data, plugins, trust, and those of data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256
 trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
 
 _TRAINING = "only training looks at it"
@@ -67,11 +70,13 @@ class Request:
         own: run or checkpoint, mode, output.
         changes: of the saved config, nested.
         words: the same, as they were typed.
+        folder: whose files are to be predicted; None: the test split of the saved config.
     """
 
     own: dict[str, str]
     changes: DictConfig
     words: list[str]
+    folder: Path | None = None
 
 
 def read_request(arguments: Sequence[str]) -> Request:
@@ -97,11 +102,24 @@ def read_request(arguments: Sequence[str]) -> Request:
         raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
     if own.get("output") == "":
         raise UsageError("output= names no folder. Write output=FOLDER.")
+    folder = _folder_of_files(words) if own["mode"] == "predict" else None
     for word in words:
         _refuse_without_effect(word, own["mode"])
     changes = read_changes(words, "eval.py")
     _refuse_several_devices(changes)
-    return Request(own, changes, words)
+    return Request(own, changes, words, folder)
+
+
+def _folder_of_files(words: list[str]) -> Path | None:
+    """Take data.folder=… out of the words: to predict, it is a folder of any files, not a key of the data set."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "data.folder":
+            if not value:
+                raise UsageError("data.folder= names no folder. Write data.folder=FOLDER.")
+            words.remove(word)
+            return Path(value)
+    return None
 
 
 def _refuse_without_effect(word: str, mode: str) -> None:
@@ -128,7 +146,10 @@ def _refuse_several_devices(changes: DictConfig) -> None:
 
 
 def refuse_unread(request: Request, config: Mapping[str, Any]) -> None:
-    """Refuse changes that the net of the saved config has no place for."""
+    """Refuse changes that the net or the data of the saved config have no place for."""
+    for word in request.words:
+        if key_of(word) == "data.folder" and "folder" not in config["data"]:
+            raise UsageError(f"{word}: to predict the files of a folder, add mode=predict.")
     model = config["model"]
     if not isinstance(model, Mapping) or "layers" not in model:
         return  # a registered model: its arguments are checked with its signature

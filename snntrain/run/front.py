@@ -41,6 +41,7 @@ _WRONG_FILE = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LONGEST = 1000  # characters of an unexpected error
 _TRACEBACK = "debug.traceback"
+_SIGPIPE = 13  # Windows has no name for it
 
 
 def run_program(main: Callable[[list[str]], int], arguments: Sequence[str], *, keeps_traceback: bool = False) -> int:
@@ -85,13 +86,13 @@ def _names_traceback(word: str) -> bool:
 
 def _end(error: BaseException, with_traceback: bool) -> int:
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        return 128 + signal.SIGPIPE  # rich has handled the closed pipe already
+        return 128 + _SIGPIPE  # rich has handled the closed pipe already
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             print_error(error.code)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError) and _leave_closed_pipes():
-        return 128 + signal.SIGPIPE
+        return 128 + _SIGPIPE
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         if not getattr(error, "message", ""):  # Otherwise the run has already said where it stopped.
             terminal(stderr=True).print("Interrupted.")
@@ -146,7 +147,9 @@ def describe(error: BaseException, folder: Path | None = None, *, is_sweep: bool
         return str(error) or type(error).__name__
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
-    return f"{type(error).__name__}{': ' * bool(text)}{text} ({_TRACEBACK}=true shows where)"
+    place = getattr(error, "place_in_run", "")  # such as callbacks.mine
+    parts = [part for part in (place, type(error).__name__, text) if part]
+    return f"{': '.join(parts)} ({_TRACEBACK}=true shows where)"
 
 
 def _of_file(error: OSError, name: str, folder: Path | None, is_sweep: bool) -> str:
@@ -200,8 +203,8 @@ def _leave_closed_pipes() -> bool:
 
 
 def _is_closed_pipe(stream: TextIO) -> bool:
-    poll = select.poll()
     try:
+        poll = select.poll()  # Windows has none, which is an AttributeError
         poll.register(stream.fileno(), 0)
     except (OSError, ValueError, AttributeError):  # it is not a file
         return False

@@ -1,8 +1,14 @@
 """snntrain.train, load and sweep: as the programs, from Python."""
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
-from programs import SMALL, complete, results
+from PIL import Image
+from programs import ROOT, SMALL, complete, results
 
 import snntrain
 from snntrain.error import UsageError
@@ -43,6 +49,7 @@ def test_a_checkpoint_alone_is_enough(trained, tmp_path):
     alone.write_bytes((trained.folder / "checkpoints/best.ckpt").read_bytes())
     loaded = snntrain.load(alone)
     assert loaded.folder is None and loaded.metrics == {}
+    assert torch.load(alone, weights_only=True)["snntrain"]["classes"] == list("0123456789")  # for eval.py mode=predict
     for name, value in trained.net.state_dict().items():
         assert torch.equal(loaded.net.state_dict()[name], value), name
 
@@ -81,3 +88,20 @@ def test_a_sweep_gives_its_jobs_and_the_best_run(tmp_path):
     assert swept.best().metrics["val/acc"] == best.metrics["val/acc"]
     with pytest.raises(UsageError, match="no finished job"):
         swept.best("val/none")
+
+
+@pytest.mark.slow
+def test_the_script_of_the_readme_trains_loads_predicts_and_draws(tmp_path):
+    """As written, in a new process, as a user starts it; its imports are checked in tests/unit/test_examples.py."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (script,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "savefig" in code)
+    assert len(script.splitlines()) <= 30
+    (tmp_path / "script.py").write_text(script)
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    right = float(re.search(r"right: tensor\((.*)\)", done.stdout)[1])
+    assert right > 0.4  # of ten classes, in the first batch
+    with Image.open(tmp_path / "potential.png") as drawn:
+        assert drawn.size == (640, 480) and len(set(drawn.convert("RGB").getdata())) > 100  # curves, not an empty page

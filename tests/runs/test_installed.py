@@ -1,4 +1,4 @@
-"""The built wheel, installed into an empty folder and used from another one: every program, and a user's own conf/."""
+"""The built wheel in an environment of its own, used from another folder: every program, and a user's own conf/."""
 
 import os
 import subprocess
@@ -9,20 +9,41 @@ from pathlib import Path
 import pytest
 from programs import ROOT, results
 
+from snntrain import __version__
+
 pytestmark = pytest.mark.slow
 FAST = ("model=small", "trainer.max_epochs=1", "T=2", "--config-dir", "mine")
+PIP = ("-m", "pip", "--disable-pip-version-check", "-q")
+
+
+def plain_environment() -> dict[str, str]:
+    """Without what would let an installed program find the checkout."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SNNTRAIN_"))}
+    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+
+
+def call(*command: object) -> subprocess.CompletedProcess:
+    """A command that may fail, away from the checkout."""
+    words = list(map(str, command))
+    return subprocess.run(words, cwd="/", env=plain_environment(), text=True, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package as pip installs it; the libraries it needs are those of this environment."""
+    """The programs of a new environment, into which pip has installed the wheel and all that it needs."""
     pytest.importorskip("hatchling", reason="it builds the wheel: pip install hatchling")
     folder = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
-    wheel = next(folder.glob("snntrain-*.whl"))
-    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "packages", wheel], check=True)
-    return folder / "packages"
+    built = call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("snntrain-*.whl")
+    assert call(sys.executable, "-m", "venv", folder / "venv").returncode == 0
+    programs = folder / "venv" / "bin"
+    reached = call(programs / "python", *PIP, "download", "--no-deps", "-d", folder / "index", "filelock>=3.12")
+    if reached.returncode:
+        pytest.skip(f"pip reaches no package index: {reached.stderr.strip().splitlines()[-1]}")
+    done = call(programs / "python", *PIP, "install", "-c", ROOT / "constraints.txt", f"{wheel}[tune]")
+    assert done.returncode == 0, done.stderr
+    return programs
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +83,21 @@ def run(installed: Path, elsewhere: Path) -> Callable[..., subprocess.CompletedP
     """Run the installed command in the user's folder."""
 
     def run_command(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-        environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        command = [sys.executable, installed / "bin" / "snntrain", *arguments]
-        done = subprocess.run(command, cwd=elsewhere, env=environment, text=True, capture_output=True, check=False)
+        command = [installed / "snntrain", *arguments]
+        done = subprocess.run(
+            command, cwd=elsewhere, env=plain_environment(), text=True, capture_output=True, check=False
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
     return run_command
+
+
+def test_nothing_of_the_checkout_is_used(installed, elsewhere):
+    script = "import snntrain, sys; from snntrain.installation import CONF; print(snntrain.__file__, CONF)"
+    shown = call(installed / "python", "-c", script).stdout
+    assert str(ROOT) not in shown and shown.count("site-packages") == 2
+    assert call(installed / "python", "-c", "import tonic").returncode == 1  # pictures train without it
 
 
 def test_it_trains_evaluates_and_browses_from_any_folder(run, elsewhere):
@@ -91,9 +120,14 @@ def test_a_sweep_finds_the_users_model_and_data(run, elsewhere):
 
 
 def test_a_search_of_the_users_runs(run, elsewhere):
-    pytest.importorskip("optuna")
     run("tune", "search=rate", "hydra.searchpath=[mine]", *FAST[:3])
     assert (elsewhere / "runs/studies/rate/study.html").is_file()
+
+
+def test_a_record_is_reproduced_from_what_the_wheel_holds(run):
+    differing = run("reproduce", "digits_lif", "T=3", code=3)
+    assert "T is 3, was 4" in differing.stdout + differing.stderr
+    run("reproduce", "digits_lif")
 
 
 def test_records_come_with_it_but_none_can_be_made(run):
@@ -116,10 +150,17 @@ def test_a_script_of_the_users_finds_the_conf_beside_it(installed, elsewhere):
             "run = snntrain.train('model=small T=2', trainer={'max_epochs': 1}, data={'val_fraction': 0.2})\n"
             "print(run.metrics['test/acc'], run.net.layers[1].weight.shape)\n"
         )
-        environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, script], cwd=installed, env=environment, text=True, capture_output=True, check=False
-        )
+        done = call(installed / "python", script)
         assert done.returncode == 0 and "[16, 64]" in done.stdout, done.stdout + done.stderr
     finally:
         (elsewhere / "conf").rename(elsewhere / "mine")
+
+
+def test_an_editable_installation_leaves_no_copies(installed, tmp_path):
+    assert call(sys.executable, "-m", "venv", tmp_path).returncode == 0
+    done = call(tmp_path / "bin/python", *PIP, "install", "--no-deps", "-e", ROOT)
+    assert done.returncode == 0, done.stderr
+    (packages,) = tmp_path.glob("lib/*/site-packages")
+    assert [path.name for path in packages.glob("snntrain*")] == [f"snntrain-{__version__}.dist-info"]
+    script = "from snntrain.installation import CHECKOUT, CONF; print(CHECKOUT, CONF)"
+    assert call(tmp_path / "bin/python", "-c", script).stdout.split() == [str(ROOT), str(ROOT / "conf")]

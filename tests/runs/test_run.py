@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy
@@ -92,7 +93,7 @@ def test_provenance_names_code_versions_hardware_and_data(trained):
     run, _ = trained
     found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     assert found["command"] == "python train.py " + " ".join(ACTIVE)
-    assert found["versions"]["torch"] == torch.__version__ and found["hardware"]["cores"] >= 1
+    assert found["versions"]["torch"] == version("torch") and found["hardware"]["cores"] >= 1
     assert "commit" in found["code"]
     assert [len(digest) for digest in found["data"].values()] == [64] * 3
 

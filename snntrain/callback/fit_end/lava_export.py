@@ -24,6 +24,7 @@ from snntrain.callback.fit_end.evaluation import (
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.encoding import DirectEncoder
 from snntrain.export import Emulation, Exported, ExportError, LavaError, emulate, export, plan, run_in_lava
+from snntrain.export.lava_run import check_system
 from snntrain.export.netx import MAX_POOLS, most_used
 from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
@@ -93,6 +94,8 @@ class LavaExport(FitEnd):
             )
         if self.required and self.lava_samples and installed_lava(self.folder) is None:
             raise ValueError(_NOT_INSTALLED)
+        if self.lava_samples and installed_lava(self.folder) is not None:
+            check_system()
         return net
 
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:

@@ -1,5 +1,6 @@
 """Download a data set, or install files that you already have: verified, unpacked, ready for data=…"""
 
+import importlib.util
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
     if asked.given:
         raise UsageError("--from needs name=…, the data set that the file belongs to.")
     console.print(_table(Path(root)))
+    if importlib.util.find_spec("tonic") is None:
+        _say("Data sets of events need the package tonic: pip install 'snntrain[events]'")
     return 0
 
 
@@ -46,7 +49,7 @@ def _fetch(name: str, root: str, given: list[Path]) -> int:
 
     try:
         fetch(name, root, given, say=_say)
-    except ValueError as error:  # from a reader of data; its text is a whole sentence
+    except (ValueError, ImportError) as error:  # from a reader of data; its text is a whole sentence
         raise UsageError(" ".join(str(error).split())) from error
     except KeyboardInterrupt:
         _say("The same command resumes the download.")
@@ -58,7 +61,12 @@ def _table(root: Path) -> Table:
     from snntrain.data import source
 
     listed = table("name", "license", "to download", f"in {root}")
-    for one in map(source.find, source.names()):
+    for name in source.names():
+        try:
+            one = source.find(name)
+        except ImportError:
+            listed.add_row(name, source.license_of(name), "needs tonic", "")
+            continue
         sizes = [file.size for file in one.files]
         size = "nothing" if not sizes else decimal(sum(sizes)) if all(sizes) else "size not published"
         there = sum((root / one.folder / file.name).is_file() for file in one.files)

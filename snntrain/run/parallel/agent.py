@@ -38,7 +38,7 @@ _WORKER = (
 )
 _SECONDS_TO_STOP = 20
 _LOST_ANOTHER = re.compile(r"connection (closed|reset|refused)|broken pipe|gloo|nccl|peer", re.IGNORECASE)
-_ASKED_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ASKED_TO_STOP = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 def launch(

@@ -102,6 +102,11 @@ def check_devices(config: Mapping[str, Any]) -> None:
     count = processes(trainer)
     if count == 1:
         return
+    if not hasattr(os, "register_at_fork"):
+        raise UsageError(
+            f"trainer.devices={trainer.get('devices')} starts {count} processes, which end together by signals that "
+            "this system does not have. Use trainer.devices=1."
+        )
     strategy = trainer.get("strategy", "auto")
     if isinstance(strategy, str) and strategy not in STRATEGIES:
         raise UsageError(

@@ -152,3 +152,11 @@ def test_without_the_other_callbacks_their_figures_are_left_out(tmp_path):
     bar.console = Console(file=text, force_terminal=False, width=200)
     trainer(tmp_path, bar, max_epochs=1, enable_progress_bar=True).fit(small_task(), datamodule=Patches())
     assert re.fullmatch(r"epoch +1/1   loss \S+   acc \S+   val loss \S+   val acc \S+\n", text.getvalue())
+
+
+def test_a_long_prediction_without_a_terminal_prints_a_line_now_and_then(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1.0)
+    text, bar = io.StringIO(), Progress()
+    bar.console = Console(file=text, force_terminal=False, width=200)
+    trainer(tmp_path, bar, enable_progress_bar=True).predict(small_task(), datamodule=Patches(batch_size=9))
+    assert text.getvalue() == "".join(f"  predict   batch {number}/3\n" for number in (1, 2, 3))

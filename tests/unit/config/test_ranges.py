@@ -72,6 +72,7 @@ def test_a_subclass_has_the_ranges_of_its_base():
 
 
 def test_every_range_takes_the_default_of_its_class():
+    import enum
     import inspect
 
     for target, ranges in RANGES.items():
@@ -81,6 +82,7 @@ def test_every_range_takes_the_default_of_its_class():
             if allowed is None or default is parameter.empty or (target is pl.Trainer and default is None):
                 continue
             items = default if isinstance(default, (tuple, list)) else [default]
+            items = [item.value if isinstance(item, enum.Enum) else item for item in items]  # as a config writes it
             assert all(item is None or allowed.allow(item) for item in items), (target, name, default)
 
 

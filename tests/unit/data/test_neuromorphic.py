@@ -110,6 +110,24 @@ def test_nmnist_is_read_from_its_digit_folders(tmp_path):
     assert said["frames"] == "3 of mode time; OFF and ON a channel each"
 
 
+def test_a_single_file_without_a_label_is_read_as_those_of_the_set(tmp_path):
+    digits(tmp_path, per_class=4)
+    data = loaded(NMNIST, tmp_path, partial=True)
+    alone = data.unlabeled(tmp_path / "NMNIST" / "Test")
+    assert len(alone) == 40 and all(torch.equal(alone[n][0], data.splits["test"][n][0]) for n in range(40))
+    assert alone.labels.tolist() == [-1] * 40
+    events = stream(5, size=(128, 128))
+    write_gesture(tmp_path / "gesture" / "wave.npy", events)
+    gesture = module(DVSGesture, tmp_path, 11, framing=Framing(3, (128, 128), mode="window", window=20))
+    whole_ms = events.copy()
+    whole_ms["t"] = events["t"] // 1000 * 1000
+    (frames,) = gesture.unlabeled(tmp_path / "gesture").read([0])
+    assert np.array_equal(frames.numpy(), gesture.framing(whole_ms))
+    for kind in (NCaltech101, ASLDVS, SHD, SSC):
+        with pytest.raises(ValueError, match=f"{kind.__name__} does not say how a file becomes a sample"):
+            module(kind, tmp_path, len(getattr(kind, "CLASSES", range(10)))).unlabeled(tmp_path)
+
+
 def test_a_partial_set_is_refused_or_used_with_a_warning_that_counts_it(tmp_path):
     digits(tmp_path)
     said = refusal(ValueError, module(NMNIST, tmp_path))

@@ -108,6 +108,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
         ("optim/schedule=step", "optim/schedule=step"),
         ("~T", "'~T' is not key=value"),
         ("output=", "output= names no folder"),
+        ("data.folder=x", "data.folder=x: to predict the files of a folder, add mode=predict"),
     ],
 )
 def test_a_wrong_override_is_refused(tmp_path, override, said):
@@ -147,3 +148,11 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     assert "was not written by snntrain" in refusal(f"checkpoint={path}")
     torch.save({"state_dict": {}, "snntrain": {"format": FORMAT + 1, "version": "9.0"}}, path)
     assert "written by a newer snntrain (9.0)" in refusal(f"checkpoint={path}")
+
+
+def test_a_fact_about_the_data_that_is_wrong_is_named_by_its_key(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+    words = ("data=image_folder", "data.num_classes=3", "data.size=8", f"data.folder={tmp_path / 'pictures'}")
+    said = refusal(f"checkpoint={saved(tmp_path, *words)}")
+    assert said == "data.num_classes must be 2, which is what the data has, got 3."

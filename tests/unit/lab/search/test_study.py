@@ -228,7 +228,7 @@ def test_without_optuna_it_says_how_to_install_it(tune, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "snntrain.lab.search.storage", raising=False)
     code, _, err = tune()
-    assert code == 2 and "pip install -c constraints.txt -e '.[tune]'" in err
+    assert code == 2 and "snntrain[tune]" in err and "pip install -c constraints.txt -e '.[tune]'" in err
     assert not FOLDER.exists()
 
 

@@ -32,12 +32,13 @@ from snntrain.run.interruption import Interrupted, how_to_continue, interruptibl
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.parallel.agent import launch
+from snntrain.run.parallel.agreement import agree
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.run.provenance import continued, provenance
 from snntrain.run.report.layer_table import layer_table
 from snntrain.run.report.report import write_report
 from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics, metrics_of
-from snntrain.run.resume import choose_start, refuse_other_data
+from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
 from snntrain.terminal import bold, terminal
@@ -83,7 +84,7 @@ def run(
         show_data(settings)
         return {}
     check_devices(settings)
-    start = choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier)
+    start = Start.read(agree(lambda: choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier).written()))
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)

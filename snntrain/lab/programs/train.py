@@ -128,6 +128,7 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
 
 
 def _run_in_sweep(config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int) -> float | None:
+    from snntrain.run.parallel.devices import in_group
     from snntrain.run.run import run
 
     earlier = latest_folder(folder.parent, folder.name)
@@ -146,6 +147,8 @@ def _run_in_sweep(config: DictConfig, folder: Path, overrides: list[str], sweep:
             folder=folder,
             is_sweep=True,
         )
+        if in_group():
+            raise  # so that Slurm ends the other tasks of the job
         return None
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"

@@ -31,7 +31,7 @@ from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, how_to_continue, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.memory import keep_freed_memory
-from snntrain.run.parallel.agent import launch
+from snntrain.run.parallel.agent import concluded_as_lost, launch
 from snntrain.run.parallel.agreement import agree
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.run.provenance import continued, provenance
@@ -108,12 +108,18 @@ def run_checked(
         checkpoint: to continue from.
         Others, and what is returned and raised, as in run.
     """
+    began = time.time()
     try:
         if processes(settings["trainer"]) > 1 and not in_group():
             if more_callbacks:
                 raise UsageError("trainer.devices: a search runs its trials on one device each. Use trainer.devices=1.")
             return launch(settings, checkpoint, overrides, command)
         return train(settings, checkpoint, overrides, command, more_callbacks)
+    except RuntimeError as error:
+        lost = concluded_as_lost(error, settings, began) if in_group() else None
+        if lost is None:
+            raise
+        raise lost from error
     except Interrupted as interruption:
         console.print(interruption.message, soft_wrap=True)
         raise
@@ -227,6 +233,7 @@ def quieten_lightning() -> None:
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*in eval mode at the start of training.*",  # freeze=[…] asked for it
+        ".*The `srun` command is available on your system.*",  # torchrun or this program started the processes
         ".*It is recommended to use `self.log.*sync_dist=True.*",  # our metrics are reduced over all processes already
     ):
         warnings.filterwarnings("ignore", text)

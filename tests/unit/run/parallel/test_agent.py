@@ -107,10 +107,10 @@ def test_the_message_says_where_the_run_stopped_and_how_to_continue(tmp_path):
     a_run(tmp_path, 3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    text = _where(RunFolder(tmp_path), CONFIG)
-    assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
+    text = _where(RunFolder(tmp_path), CONFIG, "; all were stopped")
+    assert text.startswith(" in epoch 4 of 5; all were stopped.") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
-    assert _where(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
+    assert _where(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch.")
 
 
 @pytest.mark.parametrize("begins", [True, False])

@@ -54,8 +54,9 @@ def epochs(run: Path) -> int:
 
 
 def slurm_job(run: Path) -> str:
-    """The id in Slurm of the job that runs in a folder."""
-    return json.loads((run.parent / f"jobs/{run.name}.json").read_text())["process"]["job"]
+    """The id by which Slurm's programs know the job that runs in a folder: 7_2 in an array, else 7."""
+    own = [folder.name for folder in (run.parent / ".submitit").glob(f"*_{run.name}")]
+    return own[0] if own else json.loads((run.parent / f"jobs/{run.name}.json").read_text())["process"]["job"]
 
 
 def start_again(cluster: Cluster, run: Path) -> None:

@@ -1,21 +1,18 @@
-"""Warn in the terminal of settings that keep a net from learning without any error."""
+"""Warn in the terminal of layers that keep a net from learning without any error."""
 
 import lightning.pytorch as pl
-from torch import nn
 
 from snntrain.terminal import terminal, warn
 
 console = terminal()
 
 _SILENT, _SATURATED = 1e-4, 0.99  # firing rates of a layer in the validation
-_LEFT_OF_THE_START = 1e-3  # share of the initial values in running statistics that is worth a warning
 
 
 class Advice(pl.Callback):
-    """Warn of layers that never or always fire, and of running statistics that lag behind the weights.
+    """Warn of layers that never or always fire.
 
     A layer is named once: when its rate was out of bounds in two validations in a row, or at the end of the training.
-    Statistics are named at the end, where the validation sees less than half of the training's accuracy.
 
     Args:
         firing_rate: prefix of the metrics of each layer, as SpikeStatistics logs them.
@@ -48,7 +45,6 @@ class Advice(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._warn_of_layers(trainer, self._now)
-        self._warn_of_statistics(trainer, pl_module)
 
     def _warn_of_layers(self, trainer: pl.Trainer, odd: dict[str, str]) -> None:
         silent = [layer for layer, kind in odd.items() if kind == "silent" and layer not in self._named]
@@ -68,28 +64,6 @@ class Advice(pl.Callback):
                 f"{self._epoch}), so that their spikes tell nothing. Raise neuron.v_threshold, put a "
                 "normalization before the neurons, or have the encoder give smaller inputs.",
             )
-
-    def _warn_of_statistics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = trainer.callback_metrics
-        if "train/acc" not in metrics or "val/acc" not in metrics:
-            return
-        trained, validated = float(metrics["train/acc"]), float(metrics["val/acc"])
-        lagging = max(map(_left_of_the_start, pl_module.modules()), default=(0.0, 0))
-        if validated < trained / 2 and lagging[0] > _LEFT_OF_THE_START:
-            _warn(
-                trainer,
-                f"accuracy is {trained:.2f} in training and {validated:.2f} in validation, which uses the running "
-                f"statistics of normalization: after {lagging[1]} updates they still lag behind the weights. Train for "
-                "more epochs, use a smaller data.batch_size, or a larger norm.momentum, such as 0.3.",
-            )
-
-
-def _left_of_the_start(module: nn.Module) -> tuple[float, int]:
-    """The share of their first values that running statistics still have, and the number of their updates."""
-    updates, momentum = getattr(module, "num_batches_tracked", None), getattr(module, "momentum", None)
-    if getattr(module, "running_mean", None) is None or updates is None or not isinstance(momentum, float):
-        return 0.0, 0
-    return (1 - momentum) ** int(updates), int(updates)
 
 
 def _warn(trainer: pl.Trainer, text: str) -> None:

@@ -16,6 +16,7 @@ from snntrain.terminal import terminal, warn
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _FAR = 0.5  # standard deviations between two means that are worth a warning
+_FEW = 4  # training batches are enough to see that
 
 console = terminal()
 
@@ -31,7 +32,11 @@ class RunningStatistics(pl.Callback):
     moment in one more forward pass over them. Training goes on with its own moving averages. Checkpoints hold the
     statistics that were judged, and training's own beside them for a run that is resumed.
 
-    Nothing is drawn at random. With averaged weights (callbacks=[…,ema]) nothing is re-estimated.
+    After the training, a warning names the first layer whose moving averages are still far from the statistics of a few
+    training batches, since evaluation sees another net there than training.
+
+    Nothing is drawn at random. With averaged weights (callbacks=[…,ema]), and for a task that is a plain
+    LightningModule, nothing is re-estimated.
 
     Args:
         until: number of updates from which on the moving averages are used as they are, ≥ 0; 0 turns this off.
@@ -68,7 +73,7 @@ class RunningStatistics(pl.Callback):
         if trainer.sanity_checking or not self._has_few_updates() or not _can_estimate(trainer, pl_module):
             return
         self._own = _read(self._trained)
-        self._judged = self._estimate(trainer, pl_module)
+        self._judged = self._estimate(trainer, pl_module, self.batches)
         _write(pl_module, self._judged)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,12 +95,12 @@ class RunningStatistics(pl.Callback):
         updates = [int(module.num_batches_tracked) for module in self._trained.values()]
         return bool(updates) and max(updates) < self.until
 
-    def _estimate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Statistics:
+    def _estimate(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batches: int) -> Statistics:
         """The means of the batches' statistics over the first training batches of this epoch."""
         before = _read(self._trained)
         samples = 0
-        with torch.no_grad(), _averaging(self._trained), trainer.precision_plugin.forward_context():
-            for batch in islice(trainer.datamodule.train_dataloader(), self.batches):
+        with torch.no_grad(), _averaging(pl_module, self._trained), trainer.precision_plugin.forward_context():
+            for batch in islice(trainer.datamodule.train_dataloader(), batches):
                 batch = trainer.strategy.batch_to_device(batch)
                 samples += len(batch[0])
                 for module in self._trained.values():
@@ -109,7 +114,7 @@ class RunningStatistics(pl.Callback):
         return found | counts
 
     def _warn_of_a_difference(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        own, found = _read(self._trained), self._estimate(trainer, pl_module)
+        own, found = _read(self._trained), self._estimate(trainer, pl_module, min(self.batches, _FEW))
         for name in self._trained:
             mean, variance = f"{name}.{_BUFFERS[0]}", f"{name}.{_BUFFERS[1]}"
             distance = (own[mean] - found[mean]).abs() / found[variance].clamp_min(1e-12).sqrt()
@@ -152,16 +157,20 @@ def _write(pl_module: nn.Module, statistics: Statistics) -> None:
 
 
 @contextmanager
-def _averaging(modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Let layers of normalization use and average the statistics of each batch that they see inside the block."""
-    before = {name: (module.training, module.momentum) for name, module in modules.items()}
+def _averaging(pl_module: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Let these layers average the statistics of each batch inside the block; dropout and the like do nothing."""
+    training = {module: module.training for module in pl_module.modules()}
+    momentum = {module: module.momentum for module in modules.values()}
     try:
+        pl_module.eval()
         for module in modules.values():
             module.training = True
         yield
     finally:
-        for name, module in modules.items():
-            module.training, module.momentum = before[name]
+        for module, mode in training.items():
+            module.training = mode
+        for module, value in momentum.items():
+            module.momentum = value
 
 
 def _checked(saved: Mapping[str, Any], pl_module: nn.Module) -> Statistics:

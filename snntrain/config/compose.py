@@ -61,8 +61,9 @@ def _check_override(override: Override, argument: str, choices: dict[str, list[s
         raise UsageError(f"{argument}: a search is many runs; start it with python scripts/tune.py {argument}.")
     if root not in top_level_keys() and key not in choices:
         known = list(dict.fromkeys([*top_level_keys(), *choices]))
+        listing = ", ".join(known[:60]) + ", …" * (len(known) > 60)  # --config-dir may name a large folder by mistake
         raise UsageError(
-            f"{root or argument} is not a config group or key.{did_you_mean(root, known)} Known: {', '.join(known)}."
+            f"{root or argument} is not a config group or key.{did_you_mean(root, known)} Known: {listing}."
         )
     if override.is_delete():
         _check_delete(key, root, argument)

@@ -1,9 +1,11 @@
 """Where config groups are looked up: in the folder that comes with snntrain, and in those of the user."""
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 from snntrain.error import UsageError
 from snntrain.installation import CHECKOUT, CONF
@@ -81,18 +83,18 @@ def take_config_folders(arguments: Sequence[str]) -> list[str]:
 
     Raises: UsageError for a folder that does not exist, or an option without one.
     """
-    words, others = iter(arguments), []
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option != "--config-dir":
-            others.append(word)
-            continue
-        folder = value if equals else next(words, None)
-        if not folder:
-            raise UsageError("--config-dir needs a value. Give the folder with your own config groups.")
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = _refuse
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    found, others = parser.parse_known_args(list(arguments))
+    for folder in found.config_dir:
         add_config_folder(Path(folder))
     add_folder_beside_script()
     return take_search_path(others)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UsageError(f"{message}. Give the folder with your own config groups: --config-dir DIR.")
 
 
 def _folder_at(place: str) -> Path:

@@ -13,6 +13,7 @@ from snntrain.registry import did_you_mean
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.differences import RESUMABLE, differences
 from snntrain.run.folder import RunFolder
+from snntrain.run.longer import more_epochs, without_length
 from snntrain.run.parallel.devices import is_first
 from snntrain.terminal import terminal
 
@@ -198,10 +199,11 @@ def _say(line: str) -> None:
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:
-    different = differences(saved, config, free=RESUMABLE)
+    different = without_length(differences(saved, config, free=RESUMABLE), more_epochs(saved, config))
     if different:
+        remark = " (it may become larger only)" if any(item.key == "trainer.max_epochs" for item in different) else ""
         raise UsageError(
-            f"resume: {checkpoint} belongs to a run with another config: {'; '.join(map(str, different))}. "
+            f"resume: {checkpoint} belongs to a run with another config: {'; '.join(map(str, different))}{remark}. "
             f"Give the same overrides again{_overrides_of(checkpoint)}, or start a new run without resume."
         )
 

@@ -30,6 +30,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, how_to_continue, interruptible
 from snntrain.run.loggers import log_config, log_results
+from snntrain.run.longer import Replanned, check_longer, more_epochs
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.parallel.agent import concluded_as_lost, launch
 from snntrain.run.parallel.agreement import agree
@@ -144,7 +145,7 @@ def train(
     done = _results_that_stay(built, checkpoint)
     if is_first:
         origin = provenance(overrides, hashes, command)
-        if done:
+        if checkpoint is not None and built.folder.provenance.exists():
             origin = continued(built.folder.read(RunFolder.provenance), origin)
         built.folder.write_inputs(built.config, overrides, origin, built.data.splits_record(), layers)
     _introduce(built, checkpoint, layers)
@@ -245,6 +246,16 @@ def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None
     check_state(content, built.task, built.trainer, built.config, checkpoint)
     if built.trainer.is_global_zero:
         refuse_other_data(content, checkpoint, hashes)
+    epochs = more_epochs(content["snntrain"]["config"], built.config)
+    if epochs and content["lr_schedulers"]:
+        check_longer(content, built.task, built.config)
+        built.trainer.callbacks.append(Replanned())
+    if epochs:
+        console.print(
+            f"trainer.max_epochs was {epochs[0]}, is {epochs[1]}: the learning rate goes on where a run of {epochs[1]} "
+            "epochs has it, and the results will be those of the longer run",
+            soft_wrap=True,
+        )
 
 
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Learning-rate schedules from a config: per epoch or step, after a warm-up, of several parts, or on a plateau."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from hydra.utils import get_object, instantiate
 from torch.optim import Optimizer, lr_scheduler
 
 from snntrain.arguments import choice, integer, invalid
+from snntrain.error import DamagedFile
 
 INTERVALS = ("epoch", "step")
 #: Keys of optim.schedule that are no arguments of torch's class.
@@ -34,16 +36,15 @@ def split(schedule: Mapping[str, Any], total: int) -> tuple[dict[str, Any], dict
     left = total - warmup
     if left < 1:
         raise invalid(where, "warmup", f"less than the {total} {interval}s of the training", warmup)
-    ours = {"interval": interval, "warmup": warmup, "monitor": None, "schedules": []} | {
-        key: schedule[key] for key in OF_OURS if key in schedule
-    }
-    plain = {key: left if value == ALL else value for key, value in schedule.items() if key not in OF_OURS}
-    if not isinstance(ours["schedules"], list):
-        raise invalid(where, "schedules", "a list of schedules", ours["schedules"])
-    ours["schedules"] = [
-        {key: left if value == ALL else value for key, value in part.items()} for part in ours["schedules"]
+    parts = schedule.get("schedules", [])
+    if not isinstance(parts, list):
+        raise invalid(where, "schedules", "a list of schedules", parts)
+    plain, *parts = [
+        {key: left if value == ALL else value for key, value in part.items()} for part in (schedule, *parts)
     ]
-    return ours, plain
+    monitor = schedule.get("monitor")
+    ours = {"interval": interval, "warmup": warmup, "monitor": monitor, "schedules": parts}
+    return ours, {key: value for key, value in plain.items() if key not in OF_OURS}
 
 
 def make_schedule(
@@ -90,3 +91,31 @@ def _intervals(schedule: Mapping[str, Any], trainer: pl.Trainer | None) -> int:
     batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
     steps = epochs * max(1, math.ceil(batches / trainer.accumulate_grad_batches))
     return min(steps, MANY) if trainer.max_steps in (None, -1) else min(steps, trainer.max_steps)
+
+
+def replan(checkpoint: dict[str, Any], task: pl.LightningModule) -> None:
+    """Put the learning rate in a checkpoint where it would be had the run been planned as long as it is now.
+
+    A cosine over the epochs of the run would otherwise stay at its end, or rise again. A schedule that does not depend
+    on the length stays where it is, and ReduceLROnPlateau goes on as it was: the metrics that moved it are gone.
+
+    Args:
+        checkpoint: Lightning's, checked; "lr_schedulers" and the groups in "optimizer_states" are replaced.
+        task: configures the optimizer and the schedule for its trainer.
+
+    Raises: DamagedFile for a schedule that is further than the training can have brought it.
+    """
+    made = task.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        return
+    (saved,), most = checkpoint["lr_schedulers"], max(checkpoint["global_step"], checkpoint["epoch"] + 1)
+    if not 0 <= saved["last_epoch"] <= min(most, MANY):
+        raise DamagedFile(f"the checkpoint is damaged: its schedule is at {saved['last_epoch']} of {most} steps.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*lr_scheduler.step.*")  # the optimizer has not stepped, only the schedule
+        for _ in range(saved["last_epoch"]):
+            schedule.step()
+    checkpoint["lr_schedulers"] = [schedule.state_dict()]
+    for kept, group in zip(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups, strict=True):
+        kept |= {name: value for name, value in group.items() if name != "params"}

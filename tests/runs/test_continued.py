@@ -1,4 +1,4 @@
-"""resume=RUN alone takes the run's own overrides; what is added to a finished run leaves its results as they were."""
+"""resume=RUN alone takes the run's own overrides: to add to a finished run, or to train it for more epochs."""
 
 import json
 
@@ -22,6 +22,22 @@ def test_a_callback_is_added_to_a_finished_run_by_its_folder_alone(finished):
     assert "callbacks=" in origin_now["continued"][0]["command"]
     words = (finished / "overrides.yaml").read_text()
     assert "neuron=plif" in words and "nir" in words
+
+
+def test_a_finished_run_is_trained_longer_as_if_it_had_been_planned_so(tmp_path):
+    """With a constant learning rate, nothing but the number of epochs depends on the length."""
+    constant = (*SMALL, "optim/schedule=none")
+    succeed("train.py", *constant, "trainer.max_epochs=3", "hydra.run.dir=whole", cwd=tmp_path)
+    succeed("train.py", *constant, "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    first = json.loads((tmp_path / "run/provenance.json").read_text())
+    said = succeed("train.py", "resume=run", "trainer.max_epochs=3", cwd=tmp_path).stdout
+    assert "trainer.max_epochs was 1, is 3" in said
+    assert results(tmp_path / "run")["hex"] == results(tmp_path / "whole")["hex"]
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    origin = json.loads((tmp_path / "run/provenance.json").read_text())
+    assert origin["command"] == first["command"] and "resume=run" in origin["continued"][0]["command"]
+    refused = complete("train.py", "resume=run", "trainer.max_epochs=2", cwd=tmp_path)
+    assert refused.returncode == 2 and "trainer.max_epochs is 2, was 3 (it may become larger only)" in refused.stderr
 
 
 def test_saved_overrides_that_run_code_need_trust(finished):

@@ -16,6 +16,7 @@ from snntrain.config.compose import compose
 from snntrain.config.folders import groups
 from snntrain.config.overrides import check_command, root_of
 from snntrain.error import UsageError
+from snntrain.files import damage
 from snntrain.installation import CHECKOUT, CONF, EXPERIMENTS
 from snntrain.lab.experiment.environment import compared_versions, hardware_class, imported_packages, lock_text
 from snntrain.lab.experiment.measured import RULE, is_timed, sizes_of_splits, summary
@@ -177,11 +178,10 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
     status, facts = run.read(RunFolder.results).get("status"), run.read(RunFolder.provenance)
     if status != "finished":
         raise UsageError(f"{folder}: this run is {status!r}, not finished. Continue it: train.py resume={folder}.")
-    code = facts.get("code", {})
-    if code.get("commit") != commit:
-        raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
-    changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
-    _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
+    with damage(run.provenance):
+        codes = [dict(part["code"]) for part in (facts, *facts.get("continued", []))]
+    for code in codes:
+        _check_code(name, folder, code, commit)
     config = run.read_config()
     if not isinstance(config["seed"], int):
         raise UsageError(f"{run.config} is damaged: it has no seed.")
@@ -195,6 +195,13 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
         listing = ", ".join(f"{package} {then}, here {now}" for package, then, now in rows)
         raise UsageError(f"{folder} was run with other packages: {listing}. Run it again.")
     return config["seed"]
+
+
+def _check_code(name: str, folder: Path, code: Mapping[str, Any], commit: str) -> None:
+    if code.get("commit") != commit:
+        raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
+    changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
+    _refuse_changes(changed, name, f"{folder} was run with changes that are in no commit")
 
 
 def _write(

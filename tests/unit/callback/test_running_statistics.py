@@ -105,6 +105,23 @@ def test_enough_updates_and_frozen_layers_keep_their_own(tmp_path):
     assert torch.equal(watch.used[0][0], before)
 
 
+@pytest.mark.parametrize(("until", "warns"), [(1, True), (10**6, False), (0, False)])
+def test_statistics_that_still_lag_after_the_training_are_named_with_the_remedies(tmp_path, capsys, until, warns):
+    """Pictures far from mean 0, and twelve updates; dropout draws nothing for the look at them."""
+    module = small_task(
+        neuron={"name": "IFNode", "backend": "torch"},
+        layers=[*LAYERS, "Dropout", {"name": "Linear", "out_features": 3}],
+    )
+    module.encoder.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 100, *inputs[1:]))
+    draws: list[torch.Tensor] = []
+    watch = pl.Callback()
+    watch.on_train_epoch_end = lambda *_: draws.append(torch.get_rng_state())
+    trainer(tmp_path, RunningStatistics(until=until), watch, max_epochs=4).fit(module, datamodule=Patches())
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("warning: the running mean of net.layers.2 is" in said and "larger norm.momentum" in said) == warns
+    assert torch.equal(draws[-1], torch.get_rng_state()) and module.training
+
+
 def test_statistics_of_another_net_are_refused(tmp_path):
     callback = RunningStatistics()
     callback.load_state_dict({"own": {"net.layers.2.running_mean": torch.zeros(5)}})

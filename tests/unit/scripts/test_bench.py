@@ -89,6 +89,16 @@ def test_the_look_for_numbers_that_are_not_finite_is_timed_beside_steps_without_
 
 
 @pytest.mark.slow
+def test_statistics_are_compared_on_the_same_weights(tmp_path):
+    process = start("bench_running_statistics.py", "--samples", "100", "--epochs", "2", cwd=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    (size,) = json.loads((tmp_path / "out/running_statistics.json").read_text(encoding="utf-8"))["sizes"]
+    assert size["accuracy"]["batches"] == size["accuracy"]["whole"]  # two batches are all there is
+    assert 0 < size["share_of_time"] < 1
+
+
+@pytest.mark.slow
 def test_peak_memory_is_what_training_adds(tmp_path):
     found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
     for variant in found["variants"].values():

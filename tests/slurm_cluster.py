@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 _SBIN = "/usr/sbin:/sbin"  # not every user's PATH has it
 _SECONDS_TO_START = 30
 
@@ -122,8 +122,12 @@ def _daemon(command: Sequence[str], cluster: Cluster, has_started: Callable[[], 
     """Run a daemon in the foreground, with its output in <its name>.txt, and stop it afterwards."""
     log = cluster.folder / f"{command[0]}.txt"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, env=os.environ | cluster.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+        process = subprocess.Popen(  # setpriv: the daemon ends with this process even if that is killed
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            env=os.environ | cluster.environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
         )
     try:
         _wait(lambda: process.poll() is not None or has_started(), _SECONDS_TO_START)

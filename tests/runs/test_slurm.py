@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="hydra-submitit-launcher is not installed"),
 ]
 
-CONFIG = (*SMALL, "trainer.max_epochs=60", "data.batch_size=32", "neuron.v_threshold=0.3")
+CONFIG = (*SMALL, "trainer.max_epochs=40", "data.batch_size=32", "neuron.v_threshold=0.3")
 ON_SLURM = ("launch=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=20")
 
 
@@ -104,7 +104,7 @@ def test_requeued_failing_and_canceled_jobs(cluster, tmp_path):
     for text in ("Traceback", "submitit WARNING", "accounting", "sacct"):
         assert text not in output
     (log,) = folder.glob(".submitit/*_1/*_0_log.out")
-    assert "resumed from" in log.read_text(encoding="utf-8") and log.read_text().count("epoch   1/60") == 1
+    assert "resumed from" in log.read_text(encoding="utf-8") and log.read_text().count("epoch   1/40") == 1
 
     again = start(cluster, tmp_path, "neuron.tau=0.5,2.0,3.0,4.0", "sweep.resume=true").end(timeout=300)
     assert again.returncode == 1 and "2 jobs to run" in again.stdout, again.stdout
@@ -128,7 +128,7 @@ def test_a_requeued_job_of_two_tasks_continues_in_both(cluster, tmp_path):
 
 
 def test_when_one_task_of_a_job_is_killed_the_others_end_too(cluster, tmp_path):
-    process = start(cluster, tmp_path, "trainer=ddp", "hydra.launcher.tasks_per_node=2", "trainer.max_epochs=600")
+    process = start(cluster, tmp_path, "trainer=ddp", "hydra.launcher.tasks_per_node=2", "trainer.max_epochs=400")
     run = tmp_path / "sweep/0"
     wait(lambda: epochs(run) >= 2, process)
     job = slurm_job(run)

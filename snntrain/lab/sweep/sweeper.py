@@ -76,8 +76,11 @@ class JobSweeper(BasicSweeper):
             raise
         try:
             self._run([job for job in jobs if job.status != "finished"])
-        except (KeyboardInterrupt, Interrupted):
-            self._mark_interrupted()
+        except (KeyboardInterrupt, Interrupted) as stopped:
+            if self.queue is not None and (jobs := self.queue.submitted()):
+                console.print(f"The jobs stay in Slurm's queue. To end them: scancel {' '.join(jobs)}", soft_wrap=True)
+            if isinstance(stopped, KeyboardInterrupt):
+                self._mark_interrupted()
             raise
         finally:
             self._conclude()
@@ -186,10 +189,7 @@ class JobSweeper(BasicSweeper):
             write_job(self.folder, job)
 
     def _mark_interrupted(self) -> None:
-        """Record as interrupted what joblib killed on Ctrl-C; say how to end those that go on in Slurm."""
-        if self.queue is not None and self.queue.submitted():
-            jobs = " ".join(self.queue.submitted())
-            console.print(f"The jobs stay in Slurm's queue. To end them: scancel {jobs}", soft_wrap=True)
+        """Record as interrupted what joblib killed on Ctrl-C; jobs on a cluster continue."""
         if "joblib" not in type(self.launcher).__module__:
             return
         for job in read_jobs(self.folder):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from programs import ROOT, SMALL, results
+from programs import ROOT, SMALL, last_of_each, results
 from two_hosts import Host, two_hosts, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=f"two hosts: {why_not()}")]
 
-CONFIG = (*SMALL, "trainer=ddp_nodes", "trainer.strategy.timeout_min=0.25", "encoder=poisson", "data.batch_size=32")
+CONFIG = (*SMALL, "trainer=ddp_nodes", "trainer.strategy.timeout_min=0.5", "encoder=poisson", "data.batch_size=32")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def started() -> Iterator[list[subprocess.Popen]]:
 
 def train(hosts: tuple[Host, Host], started: list, cwd: Path, *arguments: str) -> list[subprocess.Popen]:
     """Start train.py on both hosts; their output goes to 0.txt and 1.txt."""
-    words = (str(ROOT / "train.py"), *(word for word in CONFIG if "max_epochs" not in word), *arguments)
-    both = [host.torchrun(*words, cwd=cwd, output=cwd / f"{host.place}.txt") for host in hosts]
+    words = last_of_each((*CONFIG, *arguments))
+    both = [host.torchrun(str(ROOT / "train.py"), *words, cwd=cwd, output=cwd / f"{host.place}.txt") for host in hosts]
     started.extend(both)
     return both
 
@@ -68,8 +68,8 @@ def test_a_host_that_is_cut_off_ends_the_run_which_then_continues_exactly(hosts,
     try:
         lost = "error: Another process of the run was stopped, or its host no longer answers"
         for place in (0, 1):
-            wait_for(lost, tmp_path / f"{place}.txt", seconds=60)
-        assert both[0].wait(60) == 1
+            wait_for(lost, tmp_path / f"{place}.txt", seconds=120)
+        assert both[0].wait(120) == 1
     finally:
         hosts[1].plug()
     both[1].kill()  # torchrun on the host that was cut off tries to reach the other one for minutes

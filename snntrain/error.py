@@ -1,5 +1,14 @@
 """The errors that users see as one sentence, without a traceback."""
 
+import re
+
+# A URL's password, up to the last @: SQLAlchemy takes a / in it, which in a URL of the web begins the path.
+_PASSWORD = re.compile(
+    r"(https?://[^:/@\s]*:)[^/@\s]+(?=@)"
+    r"|((?<!http)(?<!https)://[^:/@\s]*:)\S+(?=@)"
+    r"|([?&](?:password|passwd|sslpassword)=)[^&\s]+"
+)
+
 
 class UsageError(ValueError):
     """Raised for something the user wrote or named that is wrong; the text names it and the remedy."""
@@ -20,3 +29,8 @@ class Diverged(RuntimeError):
 def one_line(error: BaseException) -> str:
     """An error's text without line breaks; its type where it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text with *** for the passwords of the URLs in it, for messages."""
+    return _PASSWORD.sub(lambda found: f"{found[found.lastindex]}***", text)

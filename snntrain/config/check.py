@@ -29,6 +29,7 @@ from snntrain.config.targets import (
     check_interface,
     check_keys_of_hydra,
     check_kind,
+    check_no_passwords,
     check_no_placeholders,
     check_stray_targets,
     registered_kind,
@@ -73,6 +74,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     for key in top_level_keys():
         if key not in resolved:
             raise UsageError(f"{key} was taken out of the config (~{key}), but a run needs it. Leave out ~{key}.")
+    check_no_passwords(resolved)
     check_resolved(resolved)
     check_together(resolved)
     return resolved
@@ -208,6 +210,7 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
     from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS
 
     arguments = dict(layer.arguments)
@@ -219,13 +222,7 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
         if layer.name == "norm":
             target, arguments = chosen_norm(resolved["norm"], arguments)
         else:
-            known = registry.names("layer")
-            if layer.name not in known:
-                near = did_you_mean(layer.name, [*known, *(resolved["model"].get("blocks") or {}), *PLACEHOLDERS])
-                raise ValueError(
-                    f"{layer.name!r} is not a registered layer.{near} Known: {', '.join((*PLACEHOLDERS, *known))}."
-                )
-            target = registry.get("layer", layer.name)
+            target = layer_class(layer.name, [*PLACEHOLDERS, *(resolved["model"].get("blocks") or {})])
     check_call(target, arguments, layer.path, inferred=inferred_arguments(target))
 
 

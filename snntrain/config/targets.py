@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from snntrain.config.error import refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing
-from snntrain.error import UsageError
+from snntrain.error import UsageError, without_password
 from snntrain.tree import walk
 
 # Place in the config → classes allowed there; `callbacks` holds several, each under its name.
@@ -145,3 +145,14 @@ def check_no_placeholders(resolved: Mapping[str, Any]) -> None:
     for path, _, value in walk(resolved):
         if isinstance(value, str) and "${" in value:
             raise UsageError(f"{path} holds {value!r}: ${{…}} is not allowed in a config that is resolved already.")
+
+
+def check_no_passwords(resolved: Mapping[str, Any]) -> None:
+    """Refuse a URL with a password: the run folder, the report and the logger would show it."""
+    for path, _, value in walk(resolved):
+        if isinstance(value, str) and (shown := without_password(value)) != value:
+            raise UsageError(
+                f"{path}={shown} holds a password, which the files of the run would show. Leave it out of the URL. "
+                "PostgreSQL's driver reads it from ~/.pgpass or the environment, PGPASSWORD, MLflow from "
+                "MLFLOW_TRACKING_PASSWORD."
+            )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence, Sized
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -38,10 +39,7 @@ class DatasetSplit(Split):
         samples = [self._item(int(self.index[position]))[0] for position in positions]
         for position, sample in zip(positions, samples, strict=True):
             if tuple(sample.shape) != self._shape:
-                raise ValueError(
-                    f"data.{self.name}: {self.where(position)} has the shape {list(sample.shape)}, the first one "
-                    f"{list(self._shape)}. All samples need the same shape."
-                )
+                raise _another_shape(self.name, self.where(position), sample.shape, self._shape)
         return torch.stack(samples).float()
 
     def _item(self, index: int) -> tuple[Tensor, Any]:
@@ -59,11 +57,31 @@ def _pair(source: Any, index: int, name: str) -> tuple[Any, Any]:
 def _labels(source: Any, name: str) -> Tensor:
     """The labels: `targets`, as torchvision's data sets have it, or those of the items, each read once."""
     given = getattr(source, "targets", None)
-    labels = given if given is not None else [_pair(source, index, name)[1] for index in range(len(source))]
+    labels = given if given is not None else _labels_of_items(source, name)
     found = torch.as_tensor(labels)
     if found.dim() != 1 or len(found) != len(source) or found.is_floating_point():
         raise ValueError(f"data.{name}: labels must be one whole number per sample, got {list(found.shape)} values.")
     return found.long()
+
+
+def _labels_of_items(source: Any, name: str) -> list[Any]:
+    """The label of each item. Raises: ValueError for a sample of another shape, before any training."""
+    labels, first = [], None
+    for index in range(len(source)):
+        x, label = _pair(source, index, name)
+        labels.append(label)
+        shape = tuple(np.shape(x))
+        first = shape if first is None else first
+        if shape != first:
+            raise _another_shape(name, f"sample {index}", shape, first)
+    return labels
+
+
+def _another_shape(name: str, sample: str, shape: Sequence[int], first: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"data.{name}: {sample} has the shape {list(shape)}, the first one {list(first)}. All samples need the same "
+        "shape."
+    )
 
 
 @register("data")

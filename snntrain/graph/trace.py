@@ -23,6 +23,7 @@ from snntrain.hooks import carries_state
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.convolution import Conv2d
 from snntrain.layer.linear import Linear
+from snntrain.layer.per_step import PerStep, plain_class
 from snntrain.layer.weight_standardization import WSConv2d, WSLinear
 
 Form = Callable[[str, nn.Module], nn.Module | None]  # path and module → what takes its place, None: it stays
@@ -66,6 +67,9 @@ def working_copy(net: nn.Module, form: Form | None = None) -> nn.Module:
     net = copied if form is None else replace_modules(copied, form)
     net.eval()
     set_step_mode(net, "s")
+    for module in net.modules():
+        if isinstance(module, PerStep):  # of one step it is the layer that it was made of, whose inside is traced
+            module.__class__ = plain_class(module)
     for path, module in list(net.named_modules()):
         if isinstance(module, (WSConv2d, WSLinear)):
             _fix_standardized_weight(module)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snntrain.layer.fold import FoldedLayer
+from snntrain.layer.per_step import with_step_modes_of
 from snntrain.registry import register
 
 
@@ -102,7 +103,7 @@ def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
         model.synchronized = True
         return model
     if isinstance(model, nn.modules.batchnorm._BatchNorm) and not isinstance(model, nn.SyncBatchNorm):
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return with_step_modes_of(model, nn.SyncBatchNorm.convert_sync_batchnorm(model))
     for name, child in model.named_children():
         setattr(model, name, convert_sync_batchnorm(child))
     return model

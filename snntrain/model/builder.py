@@ -24,7 +24,9 @@ from snntrain.layer import (
     OTTTSequential,
     Residual,
 )
+from snntrain.layer.per_step import per_step, sequences_reach
 from snntrain.model.initializer import initialize
+from snntrain.model.layer_class import layer_class
 from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
 from snntrain.neuron import BaseNode, OTTTLIFNode
 
@@ -190,7 +192,8 @@ class _Builder:
         elif node.name == "norm":
             layer = self.registered(*chosen_norm(self.norm, node.arguments), shape)
         else:
-            layer = self.registered(registry.get("layer", node.name), node.arguments, shape)
+            layer = self.registered(layer_class(node.name), node.arguments, shape)
+        layer = per_step(layer, shape)
         for init in (self.init.get(node.name), node.init):
             if init is not None:
                 initialize(layer, init)
@@ -269,10 +272,12 @@ class _Builder:
             with torch.random.fork_rng(devices=[]):  # some layers draw, also in evaluation
                 out = layer.eval()(torch.zeros(*leading, *shape, device=device))
             if not isinstance(out, Tensor):
-                raise TypeError("it returns several tensors; a list of layers passes one on.")
+                what = "several tensors" if isinstance(out, (list, tuple)) else f"a {type(out).__name__}"
+                raise TypeError(f"it returns {what}; a list of layers passes one tensor on.")
         except Exception as error:
             received = ", ".join(map(str, ("T", "N", *shape) if self.step_mode == "m" else ("N", *shape)))
-            raise LayerError(f"{place} cannot take an input of shape [{received}]: {_first_line(error)}") from error
+            reason = _first_line(error).removesuffix(".") + "." + sequences_reach(layer)
+            raise LayerError(f"{place} cannot take an input of shape [{received}]: {reason}") from error
         finally:
             for module, training in modes:
                 module.training = training
@@ -336,7 +341,7 @@ def chosen_norm(norm: Choice, overrides: Mapping[str, Any]) -> tuple[Callable[..
     if callable(norm):
         return norm, {}
     arguments = {"name": norm} if isinstance(norm, str) else dict(norm)
-    target = registry.get("layer", arguments.pop("name", None))
+    target = layer_class(str(arguments.pop("name", None)))
     own = inspect.signature(target).parameters
     others = {
         name

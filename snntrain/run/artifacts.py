@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.files import replacing
+from snntrain.functional import reset_net
 
 
 def write_confusion(confusion: Tensor, classes: tuple[str, ...], path: Path) -> None:
@@ -36,11 +37,13 @@ def write_raster(task: pl.LightningModule, x: Tensor, label: int, path: Path, pr
         fired.setdefault(f"spikes/{name}", []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
 
     was_training = task.training
+    reset_net(task.net)
     try:
         with watching(spiking_layers(task.net), collect), precision.forward_context():
             y_seq = task.eval()(precision.convert_input(x.unsqueeze(0).to(task.device))).float()
     finally:
         task.train(was_training)
+        reset_net(task.net)
     predicted = int(task.scores(y_seq).argmax())
     output = y_seq[:, 0].cpu().numpy()
     spikes = {name: torch.cat(steps).numpy() for name, steps in fired.items()}

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
 from lightning.fabric.plugins import CheckpointIO, Precision
-from torch import nn
+from torch import Tensor, nn
 
 from snntrain import __version__, registry
 from snntrain.callback import (
@@ -35,6 +35,7 @@ from snntrain.config.targets import FACTS, taken_by
 from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
+from snntrain.functional import reset_net
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
 from snntrain.run.checkpoint import WholeCheckpoints
@@ -45,10 +46,13 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
-from snntrain.run.plain_data import PlainData, takes_index
+from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.task import Classification
+from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
 
+_IN_A_CHECKPOINT = (type(None), bool, int, float, str, list, tuple, dict, Tensor)
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16", 16)  # names of Lightning's
 
 
@@ -102,6 +106,13 @@ def _check_task(task: pl.LightningModule) -> None:
         raise UsageError(
             f"task: {type(task).__name__} keeps no net, which a run needs. Write self.net = net in its constructor."
         )
+    held = [name for name, value in task.hparams.items() if not isinstance(value, _IN_A_CHECKPOINT)]
+    if held:
+        names = ", ".join(held)
+        raise UsageError(
+            f"task: {type(task).__name__} keeps {names} with save_hyperparameters(), and a checkpoint with such an "
+            f"object cannot be read again. Write self.save_hyperparameters(ignore=[{', '.join(map(repr, held))}])."
+        )
 
 
 def _check_output(net: nn.Module, num_classes: int) -> None:
@@ -113,6 +124,32 @@ def _check_output(net: nn.Module, num_classes: int) -> None:
         )
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise UsageError("model: it has no parameters to train. Add a layer that has, such as Linear.")
+
+
+@torch.no_grad()
+def _check_outputs_of_model(task: Classification, config: Mapping[str, Any]) -> None:
+    """Refuse a registered model whose outputs a classification cannot read; one that fails is left to the dry pass."""
+    net, classes = task.net, config["data"]["num_classes"]
+    leading = (task.T, 2 if task.T != 2 else 3) if task.step_mode == "m" else (2,)
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            y = net.eval()(torch.zeros(*leading, *net_shape(config)))
+    except Exception:
+        return
+    finally:
+        for module, training in modes:
+            module.training = training
+        reset_net(net)
+    has_steps = isinstance(y, Tensor) and y.shape[: len(leading)] == leading
+    if has_steps and (task.step_mode != "m" or list(task.scores(y).shape) == [leading[-1], classes]):
+        return
+    found = list(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+    raise UsageError(
+        f"model: {config['model'].get('name')} gives {found} for an input of {[*leading, *net_shape(config)]}, but the "
+        f"task reads one score per class at each step, {[*leading, classes]}. Return that, or choose a task.readout of "
+        "your own that makes scores of it."
+    )
 
 
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
@@ -128,6 +165,8 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])
     _check_task(task)
+    if isinstance(task, Classification) and not isinstance(net, builder.Net):
+        _check_outputs_of_model(task, config)
     check_size(task, config)
     with refusing("optim"):
         configure(net, config["optim"])  # so that torch refuses a bad learning rate now and not in the first epoch
@@ -167,6 +206,18 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     with refusing("data", _class_of(section)):
         data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
     return data if isinstance(data, DataModule) else PlainData(data, section["num_classes"])
+
+
+def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:
+    """Let the data give the batches that the task wants. Raises: UsageError if they cannot."""
+    if (
+        wants_index(task) and isinstance(data, PlainData) and not isinstance(task, Classification)
+    ):  # which can do without
+        raise UsageError(
+            f"task: {type(task).__name__} says wants_index = True, but the batches of {type(data.source).__name__}, a "
+            "plain LightningDataModule, are (x, y). Use data=custom, or let the task do without the index."
+        )
+    data.gives_index = wants_index(task)
 
 
 def read_data(data: pl.LightningDataModule) -> None:
@@ -279,10 +330,10 @@ def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, co
     for callback in callbacks:
         if not isinstance(callback, FitEnd):
             continue
-        if not hasattr(task, "scores"):
+        if missing := lacks_for_fit_end(task):
             raise UsageError(
-                f"callbacks.{callback.name}: {type(task).__name__} has no method scores, [T, N, K] → [N, K], by which "
-                "predictions are compared. Add it, or derive the task from snntrain.task.Classification."
+                f"callbacks.{callback.name}: {type(task).__name__} has no {missing}, by which samples are encoded and "
+                "the net is read out. Derive the task from snntrain.task.Classification, or leave the callback out."
             )
         with refusing(f"callbacks.{callback.name}", type(callback).__name__):
             net = callback.check(net, task, net_shape(config))
@@ -300,14 +351,14 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     chosen = build_callbacks(config)
     check_fit_end(chosen, task, config)
     data = make_data(config)
-    data.gives_index = takes_index(task)
+    match(task, data)
     prepare(task, config)
     dry_pass(task, config)
     read_data(data)
     check_with_data(task, data, config)
     history, throughput = History(folder.metrics), Throughput()
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
-    if not takes_index(task):
+    if not resets_net(task):
         callbacks.append(Resetting())
     resume_point = ResumePoint(folder.checkpoints, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]

@@ -1,5 +1,6 @@
 """Checks that need the data: how many batches an epoch has, and how many samples the last batch holds."""
 
+import math
 from collections.abc import Mapping, Sized
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor
 from snntrain.error import UsageError
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.parallel.devices import processes
+from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.task import Classification
 
 _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
@@ -18,7 +21,19 @@ _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "
 def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, config: Mapping[str, Any]) -> None:
     """Refuse settings that do not suit these data, whose setup has run, before anything is written."""
     splits: Mapping[str, Sized] = getattr(data, "splits", {})
+    if isinstance(data, PlainData):
+        data.check_first_batches(
+            config["data"]["sample_shape"],
+            of_classes=isinstance(task, Classification),
+            of_doubles=str(config["trainer"].get("precision")).startswith("64"),
+        )
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
+    if world > 1 and isinstance(data, PlainData):
+        raise UsageError(
+            f"trainer.devices: the loaders of {type(data.source).__name__}, a plain LightningDataModule, would give "
+            f"all {world} processes the same samples. Use trainer.devices=1, data=custom, or derive it from "
+            "snntrain.data.DataModule."
+        )
     for name, split in splits.items():
         _check_labels(name, split)
         if world > len(split):
@@ -36,7 +51,9 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
             ". Use a smaller data.batch_size."
         )
     check_size(task, config, samples=min(size, max(map(len, splits.values()))))
-    _check_batches({name: -(-len(split) // (size * world)) for name, split in splits.items()}, config["trainer"])
+    batches = {name: -(-len(split) // (size * world)) for name, split in splits.items()}
+    per_epoch = _check_batches(batches, config["trainer"])
+    _check_warmup(config["optim"]["schedule"], per_epoch, config["trainer"])
     leaves_one = size * world > 1 and not drop_last and count % (size * world) == 1
     if leaves_one and world == 1 and (reason := refusal_of_one_sample(task, config)) is not None:
         raise UsageError(
@@ -54,7 +71,8 @@ def _check_labels(name: str, split: Any) -> None:
         )
 
 
-def _check_batches(batches: Mapping[str, int], trainer: Mapping[str, Any]) -> None:
+def _check_batches(batches: Mapping[str, int], trainer: Mapping[str, Any]) -> int:
+    """How many training batches an epoch has."""
     for name, key in _LIMITS.items():
         limit = trainer.get(key)
         if name in batches and isinstance(limit, float) and 0 < limit < 1 and int(batches[name] * limit) == 0:
@@ -76,4 +94,21 @@ def _check_batches(batches: Mapping[str, int], trainer: Mapping[str, Any]) -> No
     if every is not None and isinstance(interval, float) and int(per_epoch * interval) == 0:
         raise UsageError(
             f"trainer.val_check_interval={interval} is less than one of the {per_epoch} training batches. Raise it."
+        )
+    return per_epoch
+
+
+def _check_warmup(schedule: Mapping[str, Any], per_epoch: int, trainer: Mapping[str, Any]) -> None:
+    warmup, epochs = schedule.get("warmup", 0), trainer.get("max_epochs")
+    if not warmup or epochs in (None, -1):
+        return
+    steps = epochs * math.ceil(per_epoch / trainer.get("accumulate_grad_batches", 1))
+    most = trainer.get("max_steps") or -1
+    total, interval = (min(steps, most) if most > 0 else steps, "steps")
+    if schedule.get("interval", "epoch") == "epoch":
+        total, interval = epochs, "epochs"
+    if warmup >= total:
+        raise UsageError(
+            f"optim.schedule.warmup={warmup} is not less than the {total:,} {interval} of the training. Lower it, or "
+            "raise trainer.max_epochs."
         )

@@ -34,7 +34,7 @@ from snntrain.error import UsageError
 from snntrain.randomness import generator
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import in_group, is_on_cuda, is_sharded, one_device
-from snntrain.run.plain_data import takes_index
+from snntrain.task.contract import resets_net, wants_index
 
 # Arguments of the trainer that do not change how a step is computed.
 _NOT_OF_A_STEP = (
@@ -69,13 +69,14 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     if is_sharded(config["trainer"]):
         return
     batch = made_up_batch(config, min(2, config["data"].get("batch_size", 2)))
-    if not takes_index(task):
+    if not wants_index(task):
         batch = batch[:2]
     with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
         warnings.simplefilter("ignore")  # the run itself will show them, once
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
-        resetting = [] if takes_index(task) else [Resetting()]
+        resetting = [] if resets_net(task) else [Resetting()]
         trainer = _trainer(config, [OwnHandlers(), *resetting, *_statistics(config), first_loss])
+        trainer.is_trial = True  # its one step tells nothing of how long a warm-up may be
         if hasattr(tried, "check_trainer"):
             with refusing("trainer"):
                 tried.check_trainer(trainer)

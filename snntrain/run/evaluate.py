@@ -1,14 +1,17 @@
 """Test or predict with a trained network, rebuilt from a run folder or from a checkpoint alone."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from snntrain.callback import Progress, Resetting, Seeding, SpikeStatistics, SynapticOperations
 from snntrain.config.bounds import check_bounds
@@ -19,16 +22,16 @@ from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
 from snntrain.error import UsageError
 from snntrain.files import replacing, write_json
-from snntrain.run.build import build_data, build_task, build_trainer, net_shape
+from snntrain.run.build import build_data, build_task, build_trainer, match, net_shape
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
-from snntrain.run.plain_data import takes_index
 from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.spreadsheet import cell
+from snntrain.task.contract import lacks_for_scores, resets_net
 from snntrain.terminal import terminal
 from snntrain.tree import values_in
 
@@ -48,14 +51,16 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     own, output = request.own, Path(config["paths"]["run"])
     with refusing("output"):
         output.mkdir(parents=True, exist_ok=True)
-    if own["mode"] == "predict" and not hasattr(task, "scores"):
-        raise UsageError(f"eval: mode=predict needs a task with a method scores; {type(task).__name__} has none.")
+    if own["mode"] == "predict" and (missing := lacks_for_scores(task)):
+        raise UsageError(
+            f"eval: mode=predict needs a task with forward and scores; {type(task).__name__} lacks {missing}."
+        )
     data = build_data(config)
-    data.gives_index = takes_index(task)
+    match(task, data)
     operations = SynapticOperations(net_shape(config))
     callbacks = [
         Seeding(config["seed"]),
-        *([] if takes_index(task) else [Resetting()]),
+        *([] if resets_net(task) else [Resetting()]),
         operations,
         SpikeStatistics(),
         Progress(),
@@ -103,10 +108,24 @@ def _test(
     return metrics
 
 
+def _scores_of_a_batch(task: pl.LightningModule, batch: Sequence[Tensor], batch_idx: int) -> dict[str, Tensor]:
+    """What predict_step of snntrain's tasks gives, for a plain LightningModule."""
+    x, target, *_ = batch
+    scores = task.scores(task(x).float())
+    return {"label": target, "predicted": scores.argmax(1), "scores": scores}
+
+
 def _predict(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
 ) -> dict[str, float]:
+    if not is_overridden("predict_step", task):
+        task.predict_step = partial(_scores_of_a_batch, task)
     batches = trainer.predict(task, datamodule=data) or []
+    if not all(isinstance(batch, Mapping) and {"label", "predicted", "scores"} <= batch.keys() for batch in batches):
+        raise UsageError(
+            f"eval: mode=predict: predict_step of {type(task).__name__} must give a dict with label, predicted and "
+            "scores. Leave predict_step out: forward and scores are enough."
+        )
     columns = {key: torch.cat([batch[key] for batch in batches]).tolist() for key in ("label", "predicted", "scores")}
     path = output / "predictions.csv"
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

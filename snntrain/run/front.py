@@ -146,7 +146,9 @@ def describe(error: BaseException, folder: Path | None = None, *, is_sweep: bool
         return str(error) or type(error).__name__
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
-    return f"{type(error).__name__}{': ' * bool(text)}{text} ({_TRACEBACK}=true shows where)"
+    place = getattr(error, "place_in_run", "")  # such as callbacks.mine
+    parts = [part for part in (place, type(error).__name__, text) if part]
+    return f"{': '.join(parts)} ({_TRACEBACK}=true shows where)"
 
 
 def _of_file(error: OSError, name: str, folder: Path | None, is_sweep: bool) -> str:

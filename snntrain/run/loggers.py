@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from PIL import Image
 
 from snntrain.files import naming
+from snntrain.tree import walk
 
 
 def name_files(logger: Logger) -> Logger:
@@ -38,11 +40,56 @@ def _place(logger: Logger) -> Path:
     return place / "metrics.csv" if isinstance(logger, CSVLogger) else place
 
 
+# What the table of hyperparameters leaves out: where a run lies, what it shows, and what every run has.
+_NOT_COMPARED = (
+    *("paths.", "logger.", "debug.", "sweep."),
+    *(
+        f"callbacks.{name}."
+        for name in ("best_checkpoint", "finite", "progress", "running_statistics", "spike_statistics")
+    ),
+)
+
+
 def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
     """Pass the resolved config to all loggers except the CSV logger, in whose folder it lies anyway."""
     for logger in loggers:
-        if not isinstance(logger, CSVLogger):
+        if isinstance(logger, CSVLogger):
+            continue
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(dict(config), metrics={})  # in a file; without the metric -1 that it would make up
+            _log_hyperparameters(logger, config)
+        else:
             logger.log_hyperparams(dict(config))
+            _name(logger, config)
+
+
+@rank_zero_only
+def _log_hyperparameters(logger: TensorBoardLogger, config: Mapping[str, Any]) -> None:
+    """Fill TensorBoard's table of hyperparameters; its metrics are the monitored one, and that of the test."""
+    compared = {
+        path.replace(".", "/"): value if isinstance(value, (bool, int, float)) else str(value)
+        for path, _, value in walk(config)
+        if value is not None and not path.startswith(_NOT_COMPARED)
+    }
+    monitored = (config.get("monitor") or {}).get("metric", "val/acc")
+    metrics = dict.fromkeys((monitored, f"test/{monitored.split('/')[-1]}"))
+    from torch.utils.tensorboard.summary import hparams  # needs TensorBoard, which is an extra
+
+    for summary in hparams(compared, metrics):
+        logger.experiment._get_file_writer().add_summary(summary)
+
+
+@rank_zero_only
+def _name(logger: Logger, config: Mapping[str, Any]) -> None:
+    """Let the runs of a sweep or a search, which share one name, be told apart by their folders."""
+    name, folder = config.get("name"), Path((config.get("paths") or {}).get("run") or ".")
+    if not name or folder.name.endswith(name):
+        return
+    told = f"{name} {folder.parent.name}/{folder.name}"
+    if isinstance(logger, MLFlowLogger) and logger.experiment.get_run(logger.run_id).info.run_name == name:
+        logger.experiment.update_run(logger.run_id, name=told)
+    elif isinstance(logger, WandbLogger) and logger.experiment.name == name:
+        logger.experiment.name = told
 
 
 def log_results(loggers: Iterable[Logger], metrics: Mapping[str, float], figures: Mapping[str, Figure]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 from torch import Tensor
+from torchmetrics import Metric
 
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
@@ -42,6 +43,7 @@ from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics,
 from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
+from snntrain.task.contract import lacks_for_scores
 from snntrain.terminal import bold, terminal
 
 SHOWN = ("model", "data")
@@ -182,6 +184,7 @@ def train(
     except Exception as error:
         if not is_first:
             raise
+        error.place_in_run = _callback_at_fault(error, built.config)
         metrics = metrics or metrics_of(_best_row(built))
         _conclude_early(built, "failed", metrics, seconds, describe(error), traceback.format_exc())
         raise
@@ -276,7 +279,8 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    confusion = built.task.confusion.compute() if hasattr(built.task, "confusion") else None  # all processes take part
+    confusion = getattr(built.task, "confusion", None)
+    confusion = confusion.compute() if isinstance(confusion, Metric) else None  # all processes take part
     if not built.trainer.is_global_zero:
         return {}
     if confusion is not None:
@@ -295,8 +299,11 @@ def _test_batches(built: Run) -> int:
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     x, label = _first_of_the_test(built)
-    if x is None or not hasattr(built.task, "scores"):
-        console.print("no spike raster: it needs a task with `scores`, and a test set with items (tensor, label)")
+    if x is None or lacks_for_scores(built.task):
+        console.print(
+            "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
+            soft_wrap=True,
+        )
         return
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
@@ -309,6 +316,14 @@ def _first_of_the_test(built: Run) -> tuple[Any, Any]:
     item = built.data.splits["test"][0] if hasattr(built.data.splits["test"], "__getitem__") else None
     is_pair = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], Tensor)
     return tuple(item) if is_pair else (None, None)
+
+
+def _callback_at_fault(error: Exception, config: dict[str, Any]) -> str:
+    """The key of the config's callback in which an error was raised; '' if it was not raised in one."""
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised_in = {f"{type(owner).__module__}.{type(owner).__qualname__}" for owner in owners}
+    keys = [key for key, settings in config["callbacks"].items() if settings["_target_"] in raised_in]
+    return f"callbacks.{keys[-1]}" if keys else ""
 
 
 def _best_row(built: Run) -> dict[str, float]:

@@ -17,12 +17,14 @@ from snntrain.config.compose import compose
 from snntrain.config.folders import add_folder_beside_script
 from snntrain.config.overrides import check_command
 from snntrain.error import UsageError
+from snntrain.functional import reset_net
 from snntrain.randomness import derived_seed
 from snntrain.run.build import build_data
 from snntrain.run.evaluate import rebuild
 from snntrain.run.folder import RunFolder
 from snntrain.run.results import exact_metrics
 from snntrain.run.saved_overrides import with_saved_overrides
+from snntrain.task.contract import lacks_for_scores
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_/][\w./+-]*")
 _READ_AS_A_VALUE = ("null", "true", "false", "nan", "inf", "~")
@@ -66,8 +68,8 @@ class Trained:
         shape = tuple(self.settings["data"]["sample_shape"])
         if x.dim() < len(shape) + 1 or tuple(x.shape[x.dim() - len(shape) :]) != shape:
             raise UsageError(f"predict: samples of this run have the shape {list(shape)}, got x of {list(x.shape)}.")
-        if not hasattr(self.task, "scores"):
-            raise UsageError(f"predict: {type(self.task).__name__} has no method scores. Call its net instead.")
+        if missing := lacks_for_scores(self.task):
+            raise UsageError(f"predict: {type(self.task).__name__} has no method {missing}. Call its net instead.")
         self.task.eval()
         size = int(self.settings["data"].get("batch_size") or 64)
         with torch.no_grad():
@@ -80,6 +82,7 @@ class Trained:
             indices = range(first, first + len(x))
             seeds = [derived_seed(self.settings["seed"], "encode", "test", index) for index in indices]
         x = x.to(task.device)
+        reset_net(task.net)
         return task.scores((task(x) if seeds is None else task(x, seeds)).float()).cpu()
 
 

@@ -61,6 +61,8 @@ class Classification(pl.LightningModule):
     #: The step mode in which the network is called.
     step_mode = "m"
 
+    wants_index = resets_net = True  # see snntrain.task.contract
+
     def __init__(
         self,
         net: nn.Module,

@@ -58,7 +58,8 @@ def make_schedule(
             from lr/(warmup + 1) to lr before the schedule begins; monitor: the metric of ReduceLROnPlateau; schedules:
             the parts of SequentialLR, which take over from each other at its milestones.
         optimizer: whose rate changes.
-        trainer: knows how many epochs and steps the training has; None: not known, so 'all' is very many.
+        trainer: knows how many epochs and steps the training has; None, or one that says is_trial = True because it
+            runs a step only: not known, so 'all' is very many.
 
     Raises: ValueError naming a key.
     """
@@ -79,7 +80,7 @@ def _intervals(schedule: Mapping[str, Any], trainer: pl.Trainer | None) -> int:
 
     Lightning's own estimate sets the loaders up, which on resume is too early: their order depends on the epoch.
     """
-    if trainer is None:
+    if trainer is None or getattr(trainer, "is_trial", False):
         return MANY
     epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else MANY
     if schedule.get("interval") != "step":

@@ -1,5 +1,7 @@
 """A plain LightningDataModule, a plain LightningModule and torch data sets of the user's run to their report."""
 
+import csv
+
 import pytest
 from programs import complete, results
 
@@ -66,6 +68,26 @@ class Plain(pl.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.net.parameters(), 0.01)
+
+
+class Offering(Plain):
+    wants_index = True
+
+    def forward(self, x):
+        return self.net(x.expand(self.T, *x.shape))
+
+    def scores(self, y_seq):
+        return y_seq.mean(0)
+
+    def step(self, batch, stage):
+        x, y, index = batch
+        assert index.shape == y.shape
+        return super().step((x, y), stage)
+
+
+class Broken(pl.Callback):
+    def on_validation_end(self, trainer, pl_module):
+        raise RuntimeError("no more paper")
 """
 NET = (
     "plugins=[mine]",
@@ -80,6 +102,7 @@ FACTS = ("data.num_classes=3", "data.sample_shape=[1,4,4]")
 YAML = {
     "data/mine.yaml": "_target_: mine.Data\nsize: 24\nnum_classes: 3\nsample_shape: [1, 4, 4]\n",
     "task/plain.yaml": "_target_: mine.Plain\n",
+    "task/offering.yaml": "_target_: mine.Offering\n",
 }
 
 
@@ -87,7 +110,7 @@ YAML = {
 def mine(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     for name, text in YAML.items():
-        (tmp_path / "conf" / name).parent.mkdir(parents=True)
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "conf" / name).write_text(text)
     return tmp_path
 
@@ -111,3 +134,22 @@ def test_what_a_user_brings_runs_to_its_report(words, mine):
     found = results(mine / "run")
     assert found["status"] == "finished" and 0 <= found["metrics"]["test/acc"] <= 1
     assert (mine / "run/report.html").is_file()
+
+
+def test_a_plain_task_that_offers_more_gets_a_raster_and_predictions(mine):
+    done = complete("train.py", *NET, "task=offering", "--config-dir=conf", cwd=mine)
+    assert done.returncode == 0 and "no spike raster" not in done.stdout, done.stdout + done.stderr
+    assert (mine / "run/artifacts/raster.npz").is_file()
+    done = complete("eval.py", "run=run", "mode=predict", "trust=true", "output=here", cwd=mine)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (mine / "here/predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert right == pytest.approx(results(mine / "run")["metrics"]["test/acc"])
+
+
+def test_an_error_in_a_callback_names_its_key(mine):
+    words = ("callbacks.printer._target_=mine.Broken", "trainer.max_epochs=1")
+    done = complete("train.py", *NET, *words, cwd=mine)
+    assert done.returncode == 1 and "callbacks.printer: RuntimeError: no more paper" in done.stderr
+    assert results(mine / "run")["status"] == "failed"

@@ -57,6 +57,20 @@ def test_the_neuron_is_registered_fused_and_learns(monkeypatch):
         torch.testing.assert_close(ours, theirs)
 
 
+def test_the_layer_runs_at_every_step(monkeypatch):
+    registry.names("layer")
+    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
+    (code,) = (text for text in EXAMPLES if "class Gate" in text)
+    gate = example("class Gate")["Gate"]
+    (layers,) = re.findall(r"model\.layers=(\[.*\])'", code)
+    net = build(yaml.safe_load(layers.replace(":", ": ")), (2, 3, 3))
+    assert isinstance(net.layers[0], gate)
+    x = torch.rand(4, 2, 2, 3, 3)
+    opening = torch.sigmoid(net.layers[0].open(x.mean((3, 4))))
+    expected = net.layers[2](net.layers[1](x * opening[..., None, None]))
+    torch.testing.assert_close(net(x), expected)
+
+
 def test_the_focal_loss_is_the_cross_entropy_without_its_focus(monkeypatch):
     monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
     example("def focal")

@@ -15,23 +15,25 @@ BEAT = 20.0  # seconds between two signs of life
 SILENCE = 180.0  # seconds without one after which a worker on another machine counts as dead
 
 
-def is_alive(trial: FrozenTrial, now: float) -> bool:
+def is_alive(trial: FrozenTrial, now: float, answering_since: float = 0.0) -> bool:
     """Whether the worker of a running trial is alive: as far as that can be known from here, else by its signs of life.
 
-    A worker that has not said yet who it is has just asked for the trial, or died at that moment.
+    A worker that has not said yet who it is has just asked for the trial, or died at that moment. While the server of
+    the database was away, until `answering_since`, no worker could give a sign of life.
     """
     worker = trial.user_attrs.get("worker")
     alive = process.is_alive(worker)
     if alive is not None:
         return alive
     began = trial.datetime_start.timestamp() if trial.datetime_start else now
-    return now - float(trial.user_attrs.get("beat", began)) < SILENCE
+    return now - max(float(trial.user_attrs.get("beat", began)), answering_since) < SILENCE
 
 
 def orphaned_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Running trials whose worker is dead; each holds a place until its outcome is recorded."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if not is_alive(trial, time.time())]
+    answering_since = getattr(study._storage, "answering_since", 0.0)
+    return [trial for trial in running if not is_alive(trial, time.time(), answering_since)]
 
 
 def claim(study: optuna.Study, n_trials: int) -> optuna.Trial | None:
@@ -79,4 +81,4 @@ def beating(trial: optuna.Trial) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(timeout=1)  # it may be waiting for a server that is away

@@ -13,7 +13,7 @@ from typing import Any
 from snntrain.config.folders import groups, take_config_folders
 from snntrain.config.overrides import refuse_repeated
 from snntrain.config.schema import top_level_keys
-from snntrain.error import UsageError
+from snntrain.error import UsageError, without_password
 from snntrain.installation import CHECKOUT, command_of
 from snntrain.lab.search.settings import Search, load_search, searches
 from snntrain.registry import did_you_mean
@@ -101,7 +101,7 @@ def _count(key: str, value: str) -> int:
 def _search(command: Command, arguments: list[str]) -> int:
     search = load_search(command.name, command.changed, command.overrides)
     # First, because its error says how to install Optuna if that is missing.
-    from snntrain.lab.search.storage import open_storage, without_password  # isort: split
+    from snntrain.lab.search.storage import open_storage  # isort: split
     from snntrain.lab.search.report import best_rows
     from snntrain.lab.search.space import rehearse, try_ends
     from snntrain.lab.search.study import has_trials, number_finished, open_study
@@ -112,9 +112,12 @@ def _search(command: Command, arguments: list[str]) -> int:
     config = try_ends(search)
     folder = Path(config["paths"]["runs"]) / "studies" / search.study
     where = search.storage or str(folder / "study.journal")
-    storage = open_storage(where)
+    # A trial's own output goes into its folder; that the server is away is to be seen here.
+    say = partial(terminal(file=sys.stderr).print, soft_wrap=True)
+    storage = open_storage(where, say=say, waits=bool(command.parent))
+    has_runs = any(folder.glob("trial_*"))  # looked for first, as another worker may begin one at this moment
     if not has_trials(search, storage):
-        if any(folder.glob("trial_*")):
+        if has_runs:
             raise UsageError(
                 f"{folder} holds the runs of a study that {without_password(where)} does not know. Choose another "
                 "name, study=…, or move that folder away."

@@ -3,15 +3,15 @@
 import contextlib
 import json
 import os
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from snntrain.error import UsageError
+from snntrain.error import UsageError, one_line, without_password
 from snntrain.files import naming
 from snntrain.process import lock
+from snntrain.terminal import print_error
 
 try:
     import optuna
@@ -20,6 +20,8 @@ except ImportError as error:
     raise UsageError(
         "A search needs Optuna ≥ 4, which is not installed: pip install -c constraints.txt -e '.[tune]'"
     ) from error
+
+from snntrain.lab.search.database import StorageAway, missing_driver, open_database  # isort: split
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own output has a line for each trial already
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -68,40 +70,38 @@ class Journal(JournalFileBackend):
             super().append_logs(logs)
 
 
-def open_storage(where: str) -> Any:
+def open_storage(where: str, *, say: Callable[[str], None] = print_error, waits: bool = False) -> Any:
     """Open Optuna's storage at a file or database URL, making it if it does not exist.
+
+    Args:
+        say: prints a line when the server of a database does not answer, and when it does again.
+        waits: whether such a server is waited for now, too, not only once it has answered.
 
     Raises: UsageError, without the URL's password.
     """
-    shown = without_password(where)
-    with _refusing(shown):
+    with _refusing(without_password(where)):
         if "://" in where:
-            waiting = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {"pool_pre_ping": True}
-            if where.startswith("sqlite:///") and ":memory:" not in where:
-                Path(where.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            return optuna.storages.RDBStorage(where, engine_kwargs=waiting)
+            return open_database(where, say=say, waits=waits)
         journal = Path(where)
         journal.parent.mkdir(parents=True, exist_ok=True)
         _refuse_other_file(journal)
         return optuna.storages.JournalStorage(Journal(str(journal), lock_obj=JournalLock(journal)))
 
 
-def without_password(where: str) -> str:
-    """A storage without the password of its URL, for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", where)
-
-
 @contextlib.contextmanager
 def _refusing(shown: str) -> Iterator[None]:
     try:
         yield
-    except UsageError:
+    except (UsageError, StorageAway):
         raise
     except Exception as error:  # SQLAlchemy, its drivers, alembic and the file system have no common class
-        text = " ".join(without_password(str(error)).split()).rstrip(".")
+        if missing := missing_driver(error):
+            raise UsageError(f"storage={shown} cannot be used: {missing}.") from error
+        said = getattr(error, "orig", None) or error  # what the driver said, without SQLAlchemy's links
+        text = without_password(one_line(said)).rstrip(".?")
         raise UsageError(
             f"storage={shown} cannot be used: {type(error).__name__}: {text[:300]}. Give a file, or a URL such as "
-            "sqlite:///study.db or postgresql+psycopg://user@host/base whose driver is installed."
+            "sqlite:///study.db or postgresql://user@host/base whose driver is installed."
         ) from error
 
 

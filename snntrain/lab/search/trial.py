@@ -19,6 +19,7 @@ from snntrain.error import Diverged
 from snntrain.files import naming
 from snntrain.files.checksums import appending
 from snntrain.lab.search.claim import beating
+from snntrain.lab.search.database import StorageAway
 from snntrain.lab.search.settings import Search
 from snntrain.lab.search.space import as_overrides, suggest
 from snntrain.run.folder import RunFolder
@@ -77,7 +78,12 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial, folder: 
     if not place.usable_outcome():  # refused before anything was written
         place.write_results(status, {}, message=message)
         write_report(place.path)
-    status_in_study = _report(study, trial, status, values, message, seconds, place.usable_outcome().get("metrics", {}))
+    metrics_left = place.usable_outcome().get("metrics", {})
+    try:
+        status_in_study = _report(study, trial, status, values, message, seconds, metrics_left)
+    except StorageAway:
+        if interruption is None:
+            raise  # the next worker finds the outcome in the run folder
     if interruption is not None:
         raise interruption
     if status == "pruned":

@@ -1,5 +1,6 @@
 """A worker of a study: it claims and runs one trial after the other until the study is done."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import optuna
 
 from snntrain.lab.search.claim import claim, orphaned_trials
+from snntrain.lab.search.database import StorageAway
 from snntrain.lab.search.report import write_study
 from snntrain.lab.search.settings import Search
 from snntrain.lab.search.study import number_finished
@@ -46,7 +48,8 @@ def work(search: Search, study: optuna.Study, folder: Path, say: Callable[[str],
                 raise TooManyFailures(f"{failures} trials failed one after the other, the last one: {outcome.message}")
             reports.write()
     finally:
-        reports.write(now=True)
+        with contextlib.suppress(StorageAway):  # which the loop has raised already, or an interruption while waiting
+            reports.write(now=True)
 
 
 def _line(search: Search, trial: optuna.Trial, outcome: Outcome) -> str:

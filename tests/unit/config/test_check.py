@@ -275,3 +275,11 @@ def test_a_saved_config_with_a_key_of_another_version_is_refused():
 def test_a_saved_config_with_a_wrong_value_is_refused(key, value):
     with pytest.raises(UsageError, match=key):
         check_resolved({**checked(), key: value})
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/b", "http://me:secret@host:5000"])
+def test_a_url_with_a_password_is_refused_without_showing_it(url):
+    said = refusal("logger=mlflow", f"logger.tracking_uri={url}")
+    assert f"logger.tracking_uri={url.replace('secret', '***')} holds a password" in said and "secret" not in said
+    assert "PGPASSWORD" in said and "MLFLOW_TRACKING_PASSWORD" in said
+    assert checked("logger=mlflow", f"logger.tracking_uri={url.replace(':secret', '')}")["logger"]

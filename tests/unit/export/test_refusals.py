@@ -12,6 +12,7 @@ from watched_nets import fingerprint
 from snntrain import functional, layer, neuron
 from snntrain.export import ExportError, emulate, export, plan
 from snntrain.lava_exchange import BatchNorm2d, CubaLIFNode
+from snntrain.layer.per_step import per_step
 from snntrain.quantize import observe, prepare, preset, to_integer
 
 CONV = (lambda: layer.Conv2d(2, 3, 3)), neuron.IFNode
@@ -36,6 +37,10 @@ REFUSALS = {
     ),
     "group norm": (lambda: [layer.GroupNorm(1, 3)], "no convolution or linear layer comes just before it"),
     "activation": (lambda: [nn.ReLU()], "there is no such layer"),
+    "a layer that knows no time": (
+        lambda: [per_step(nn.GELU(), (3, 6, 6))],
+        "(GELU) cannot be exported: there is no such",
+    ),
     "unknown neuron": (
         lambda: [neuron.KLIFNode()],
         "Train with neuron=cuba_lif (CubaLIFNode) or neuron=if",

@@ -11,7 +11,13 @@ from snntrain.config.check import check
 from snntrain.figure import collected, new_figure, png, svg
 from snntrain.run.loggers import log_config, log_results
 
-CONFIG = {"T": 4, "neuron": {"name": "LIFNode", "tau": 2.0}}
+CONFIG = {
+    "T": 4,
+    "neuron": {"name": "LIFNode", "tau": 2.0},
+    "name": "digits",
+    "paths": {"run": "runs/2026-01-01/10-00-00_sweep/3"},
+    "callbacks": {"progress": {"_target_": "snntrain.callback.Progress"}},
+}
 METRICS = {"test/acc": 0.5, "qat/acc_int": 0.75}
 
 
@@ -51,7 +57,19 @@ def test_tensorboard_shows_config_metrics_and_figures(tmp_path):
     events = accumulator.EventAccumulator(logger.log_dir).Reload()
     assert set(events.Tags()["images"]) == {"report/loss", "report/raster"}
     assert [event.value for event in events.Scalars("qat/acc_int")] == [0.75]
-    assert "test/acc" not in events.Tags()["scalars"]  # which Lightning logs
+    assert set(events.Tags()["scalars"]) == {"qat/acc_int"}  # Lightning logs test/acc; no metric is made up
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+    told = events.SummaryMetadata(plugin.SESSION_START_INFO_TAG).plugin_data.content
+    shown = plugin.parse_session_start_info_plugin_data(told).hparams
+    assert {name: value.number_value or value.string_value for name, value in shown.items()} == {
+        "T": 4.0,
+        "neuron/name": "LIFNode",
+        "neuron/tau": 2.0,
+        "name": "digits",
+    }
+    experiment = events.SummaryMetadata(plugin.EXPERIMENT_TAG).plugin_data.content
+    metrics = plugin.parse_experiment_plugin_data(experiment).metric_infos
+    assert [metric.name.tag for metric in metrics] == ["val/acc", "test/acc"]
 
 
 def test_mlflow_keeps_a_local_store_for_all_runs(tmp_path):
@@ -61,8 +79,21 @@ def test_mlflow_keeps_a_local_store_for_all_runs(tmp_path):
     log(logger)
     assert (tmp_path / "mlflow.db").is_file()
     kept = logger.experiment.get_run(logger.run_id)
+    assert kept.info.run_name == "digits_csnn_lif"  # another name than the config's stays
     assert kept.data.params["neuron/tau"] == "2.0" and kept.data.metrics == {"qat/acc_int": 0.75}
     assert {path.name for path in (tmp_path / "mlflow").rglob("*.png")} == {"loss.png", "raster.png"}
+
+
+def test_a_run_of_a_sweep_is_named_after_its_folder_too(tmp_path):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    logger = configured("mlflow", tmp_path)
+    swept = CONFIG | {"name": "digits_csnn_lif"}
+    log_config([logger], swept)
+    assert logger.experiment.get_run(logger.run_id).info.run_name == "digits_csnn_lif 10-00-00_sweep/3"
+    alone = configured("mlflow", tmp_path)
+    log_config([alone], swept | {"paths": {"run": "runs/2026-01-01/10-00-00_digits_csnn_lif"}})
+    assert alone.experiment.get_run(alone.run_id).info.run_name == "digits_csnn_lif"
 
 
 def test_wandb_works_offline_and_each_run_gets_a_record_of_its_own(tmp_path, monkeypatch):

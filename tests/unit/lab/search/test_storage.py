@@ -3,15 +3,16 @@
 import fcntl
 import json
 import os
+import sys
 from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from snntrain.error import UsageError
+from snntrain.error import UsageError, without_password
 from snntrain.lab.search.settings import Objective, Parameter, Sampler, Search
-from snntrain.lab.search.storage import JournalLock, open_storage, without_password
+from snntrain.lab.search.storage import JournalLock, open_storage
 from snntrain.lab.search.study import has_trials, open_study
 
 SEARCH = Search(
@@ -76,9 +77,36 @@ def test_a_storage_that_cannot_be_used_is_refused(tmp_path, where, said):
     assert (tmp_path / "text").read_text(encoding="utf-8").startswith("a text")
 
 
-def test_a_password_is_not_shown():
-    assert without_password("postgresql+psycopg://me:p:w@host/base") == "postgresql+psycopg://me:***@host/base"
-    assert without_password("runs/s.journal") == "runs/s.journal"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql+psycopg://me:p:w@host/base", "postgresql+psycopg://me:***@host/base"),
+        ("postgresql://me:p/w@d@host:5432/base", "postgresql://me:***@host:5432/base"),
+        ("postgresql://host/base?user=me&password=pw&port=1", "postgresql://host/base?user=me&password=***&port=1"),
+        ("https://me:pw@host:5000/a@b", "https://me:***@host:5000/a@b"),
+        ("https://host:5000/a@b", "https://host:5000/a@b"),
+        ("postgresql://me@host:5432/base", "postgresql://me@host:5432/base"),
+        ("sqlite:////home/me:you@here/s.db", "sqlite:////home/me:you@here/s.db"),
+        ("runs/s.journal", "runs/s.journal"),
+    ],
+)
+def test_a_password_is_not_shown(text, shown):
+    assert without_password(text) == shown
+    assert without_password(f"storage={text} is away") == f"storage={shown} is away"
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/x", "postgresql+psycopg2://me:secret@host/x"])
+def test_a_missing_driver_is_named_with_how_to_install_it(monkeypatch, url):
+    for module in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=r"driver of PostgreSQL is not installed: pip install .* -e '.\[postgresql\]'"):
+        open_storage(url)
+
+
+def test_the_module_of_another_missing_driver_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    with pytest.raises(UsageError, match=r"the Python module MySQLdb, .* is not installed"):
+        open_storage("mysql://me:secret@host/x")
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.process import is_alive, named
@@ -34,6 +34,17 @@ class Start:
     checkpoint: Path | None = None
     fresh_folder: bool = True
 
+    def written(self) -> dict[str, Any]:
+        """As plain values, for other processes."""
+        checkpoint = None if self.checkpoint is None else str(self.checkpoint)
+        return {"folder": str(self.folder), "checkpoint": checkpoint, "fresh_folder": self.fresh_folder}
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Self:
+        """What `written` gave."""
+        checkpoint = written["checkpoint"]
+        return cls(Path(written["folder"]), None if checkpoint is None else Path(checkpoint), written["fresh_folder"])
+
 
 def choose_start(
     config: Mapping[str, Any], folder: Path, *, is_chosen: bool = True, earlier: Path | None = None
@@ -51,8 +62,6 @@ def choose_start(
     another run.
     """
     start = _find_start(config, folder, earlier)
-    if not is_first():  # of several processes, that one decides for all
-        return start
     if start.checkpoint is None or start.fresh_folder:
         return Start(_take_fresh(start.folder, is_chosen), start.checkpoint)
     _take_used(start.folder)

@@ -34,13 +34,14 @@ from snntrain.run.interruption import Interrupted, how_to_continue, interruptibl
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.longer import Replanned, check_longer, more_epochs
 from snntrain.run.memory import keep_freed_memory
-from snntrain.run.parallel.agent import launch
+from snntrain.run.parallel.agent import concluded_as_lost, launch
+from snntrain.run.parallel.agreement import agree
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.run.provenance import continued, provenance
 from snntrain.run.report.layer_table import layer_table
 from snntrain.run.report.report import write_report
 from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics, metrics_of
-from snntrain.run.resume import choose_start, refuse_other_data
+from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
 from snntrain.task.contract import lacks_for_scores
@@ -87,7 +88,7 @@ def run(
         show_data(settings)
         return {}
     check_devices(settings)
-    start = choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier)
+    start = Start.read(agree(lambda: choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier).written()))
     if start.folder != folder:
         config.paths.run = str(start.folder)
         settings = check(config)
@@ -111,12 +112,18 @@ def run_checked(
         checkpoint: to continue from.
         Others, and what is returned and raised, as in run.
     """
+    began = time.time()
     try:
         if processes(settings["trainer"]) > 1 and not in_group():
             if more_callbacks:
                 raise UsageError("trainer.devices: a search runs its trials on one device each. Use trainer.devices=1.")
             return launch(settings, checkpoint, overrides, command)
         return train(settings, checkpoint, overrides, command, more_callbacks)
+    except RuntimeError as error:
+        lost = concluded_as_lost(error, settings, began) if in_group() else None
+        if lost is None:
+            raise
+        raise lost from error
     except Interrupted as interruption:
         console.print(interruption.message, soft_wrap=True)
         raise
@@ -231,6 +238,7 @@ def quieten_lightning() -> None:
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*in eval mode at the start of training.*",  # freeze=[…] asked for it
+        ".*The `srun` command is available on your system.*",  # torchrun or this program started the processes
         ".*It is recommended to use `self.log.*sync_dist=True.*",  # our metrics are reduced over all processes already
     ):
         warnings.filterwarnings("ignore", text)

@@ -232,7 +232,7 @@ def test_processes_that_torchrun_started_are_used(tmp_path):
     """Each of them runs the whole program; the first one writes."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
     process = subprocess.run(
-        [os.sys.executable, *command, *CONFIG, *TOGETHER, "hydra.run.dir=run"],
+        [os.sys.executable, *command, *last_of_each((*CONFIG, *TOGETHER)), "hydra.run.dir=run"],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -12,7 +12,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from snntrain.config.compose import allow_new_nested_keys, check_overrides, compose_with_hydra, without_hydra
 from snntrain.config.folders import add_config_folder, add_folder_beside_script, search_path, take_search_path
@@ -22,6 +21,7 @@ from snntrain.error import UsageError
 from snntrain.installation import CONF
 from snntrain.lab.sweep.jobs import JOB_VARIABLE, Job, begin, latest_folder, record_path, write_job
 from snntrain.lab.sweep.launch import check_launchers, output_in, take_gpu
+from snntrain.lab.sweep.slurm import check_slurm, is_slurm
 from snntrain.lab.sweep.sweeper import JobSweeper, register_sweeper
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import WRONG, describe, exit_code, report
@@ -60,7 +60,10 @@ def main(arguments: list[str]) -> int:
         check_command(overrides, is_sweep=sweeps)
         check_launchers(overrides)
         if sweeps:
-            _check_launcher(*_launcher_and_trainer(overrides))  # before any job is submitted anywhere
+            launcher, trainer = _launcher_and_trainer(overrides)
+            _check_launcher(launcher, trainer)  # before any job is submitted anywhere
+            if is_slurm(launcher):
+                check_slurm(OmegaConf.to_container(launcher, resolve=True))
         overrides = allow_new_nested_keys(overrides)
     sys.argv[1:] = [*overrides, *search_path(), *options.flags]  # where Hydra reads them
     try:
@@ -96,15 +99,13 @@ def run_job(config: DictConfig) -> float | None:
         return _run_alone(config, folder, overrides, is_chosen or _is_sweep())
     sweep, number = Path(hydra_config.sweep.dir), int(os.environ[JOB_VARIABLE])
     with contextlib.ExitStack() as stack:
-        shown = console
         if (
             os.getpid() != _command_process and "SUBMITIT_EXECUTOR" not in os.environ
         ):  # submitit keeps the output itself
-            stream = stack.enter_context(output_in(record_path(sweep, number).with_suffix(".txt")))
-            shown = terminal(file=stream)
-        shown.print(bold(f"\njob {number}", f": {' '.join(overrides)}"), soft_wrap=True)
+            stack.enter_context(output_in(record_path(sweep, number).with_suffix(".txt")))
+        console.print(bold(f"\njob {number}", f": {' '.join(overrides)}"), soft_wrap=True)
         take_gpu(config, sweep)
-        return _run_in_sweep(config, folder, overrides, sweep, number, shown)
+        return _run_in_sweep(config, folder, overrides, sweep, number)
 
 
 def _import_libraries() -> None:
@@ -143,9 +144,8 @@ def _run_alone(config: DictConfig, folder: Path, overrides: list[str], is_chosen
         _leave(config, folder)
 
 
-def _run_in_sweep(
-    config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int, shown: Console
-) -> float | None:
+def _run_in_sweep(config: DictConfig, folder: Path, overrides: list[str], sweep: Path, number: int) -> float | None:
+    from snntrain.run.parallel.devices import in_group
     from snntrain.run.run import run
 
     earlier = latest_folder(folder.parent, folder.name)
@@ -164,6 +164,8 @@ def _run_in_sweep(
             folder=folder,
             is_sweep=True,
         )
+        if in_group():
+            raise  # so that Slurm ends the other tasks of the job
         return None
     except (KeyboardInterrupt, Interrupted) as interruption:
         job.status, job.error = "interrupted", str(interruption) or "SIGINT"
@@ -174,8 +176,6 @@ def _run_in_sweep(
         _leave(config, folder)
         if job.status != "running":  # Still "running": Slurm is about to requeue it.
             _record(job, sweep, config, time.perf_counter() - began)
-            if shown is not console:
-                shown.print(f"job {number} {job.status}" + (f": {job.error}" if job.error else ""), soft_wrap=True)
 
 
 def _record(job: Job, sweep: Path, config: DictConfig, seconds: float) -> None:

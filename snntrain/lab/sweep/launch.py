@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import filelock
 from hydra.core.utils import JobReturn, JobStatus
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from snntrain.error import UsageError
 from snntrain.files import naming
+from snntrain.lab.sweep.slurm import Queue
 from snntrain.process import lock
 
 # launch=… → (the plugin's module, what pip calls it, the extra of pyproject.toml)
@@ -87,21 +88,17 @@ def _slot(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def output_in(path: Path) -> Iterator[TextIO]:
-    """Redirect what this process prints inside the block into a file; yields the stream it went to before."""
+def output_in(path: Path) -> Iterator[None]:
+    """Redirect what this process prints inside the block into a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     before = [os.dup(number) for number in (1, 2)]
-    with (
-        naming(path),
-        path.open("a", encoding="utf-8") as file,
-        os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal,
-    ):
+    with naming(path), path.open("a", encoding="utf-8") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:
-            yield terminal
+            yield
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -111,14 +108,19 @@ def output_in(path: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def every_result(launcher: object) -> Iterator[None]:
-    """Let submitit's launchers wait for all jobs inside the block, where they would stop at the first killed one."""
+def every_result(launcher: object) -> Iterator[Queue | None]:
+    """Let submitit's launchers wait for all jobs inside the block, where they would stop at the first killed one.
+
+    Yields: what Slurm says of the jobs; None for another launcher.
+    """
     if "submitit" not in type(launcher).__module__:
-        yield
+        yield None
         return
     from submitit.core.core import Job
+    from submitit.slurm.slurm import SlurmJob
 
-    results = Job.results
+    queue = Queue() if type(launcher).__name__ == "SlurmLauncher" else None
+    results, watcher = Job.results, SlurmJob.watcher
 
     def tolerant(job: Any) -> list[Any]:
         try:
@@ -129,7 +131,9 @@ def every_result(launcher: object) -> Iterator[None]:
             return [lost]
 
     Job.results = tolerant
+    if queue is not None:
+        SlurmJob.watcher = queue
     try:
-        yield
+        yield queue
     finally:
-        Job.results = results
+        Job.results, SlurmJob.watcher = results, watcher

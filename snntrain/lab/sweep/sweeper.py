@@ -1,7 +1,8 @@
 """Hydra's basic sweeper with a folder for every sweep, records of its jobs, and resuming after a stop."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,10 @@ from snntrain.lab.sweep.jobs import (
     write_sweep,
 )
 from snntrain.lab.sweep.launch import announce_gpus, every_result
+from snntrain.lab.sweep.progress import Progress
+from snntrain.lab.sweep.slurm import Queue, still_queued
 from snntrain.process import is_alive, named
+from snntrain.run.interruption import Interrupted
 from snntrain.terminal import terminal
 
 Plugins.instance()  # Hydra loads its plugins anew when it first looks for them: only then is this class the final one
@@ -56,6 +60,7 @@ class JobSweeper(BasicSweeper):
         """Choose and take the sweep's folder before the launcher learns of it."""
         self.folder = JobSweeper.ran_in = _choose_folder(config)
         self.is_named = _is_chosen(config)
+        self.queue: Queue | None = None  # what Slurm says of the jobs, once it has some
         self.given: dict[int, list[str]] = {}  # number → overrides as Hydra takes them
         with read_write(config.hydra):
             config.hydra.sweep.dir = str(self.folder)
@@ -71,8 +76,11 @@ class JobSweeper(BasicSweeper):
             raise
         try:
             self._run([job for job in jobs if job.status != "finished"])
-        except KeyboardInterrupt:
-            self._mark_interrupted()
+        except (KeyboardInterrupt, Interrupted) as stopped:
+            if self.queue is not None and (jobs := self.queue.submitted()):
+                console.print(f"The jobs stay in Slurm's queue. To end them: scancel {' '.join(jobs)}", soft_wrap=True)
+            if isinstance(stopped, KeyboardInterrupt):
+                self._mark_interrupted()
             raise
         finally:
             self._conclude()
@@ -105,6 +113,7 @@ class JobSweeper(BasicSweeper):
         console.print(f"sweep folder: {self.folder}   {len(jobs)} jobs to run", soft_wrap=True)
         for job in jobs:
             record_path(self.folder, job.number).unlink(missing_ok=True)  # it waits again
+        self.total, self.ended = len(jobs), 0
         if "joblib" in type(self.launcher).__module__:
             announce_gpus()
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size) if jobs else ():
@@ -115,20 +124,33 @@ class JobSweeper(BasicSweeper):
         while batch:
             broken = ""
             try:
-                with every_result(self.launcher):
+                with every_result(self.launcher) as self.queue, self._progress(batch):
                     ended = self.launcher.launch(
                         [self._arguments(job) for job in batch], initial_job_idx=batch[0].number
                     )
             except Exception as error:
                 broken, ended = f"{type(error).__name__}: {error}".splitlines()[0], []
             waiting = [job for job in batch if not record_path(self.folder, job.number).exists()]
-            lost = {job.number: _reason(one) for job, one in zip(batch, ended, strict=False)}
+            lost = {job.number: _reason(one) for job, one in zip(batch, ended, strict=False)} | self._ends(batch)
             if not broken or len(waiting) == len(batch):
                 for job in waiting:
                     self._record_lost(job, lost.get(job.number) or broken)
                 waiting = []
             self._settle(batch)
             batch = waiting
+
+    @contextlib.contextmanager
+    def _progress(self, batch: Sequence[Job]) -> Iterator[None]:
+        """Say how far the jobs are, unless they run one after the other in this process and say so themselves."""
+        if "hydra._internal" in type(self.launcher).__module__:
+            yield
+            return
+        progress = Progress(self.folder, batch, total=self.total, done=self.ended, queue=self.queue)
+        try:
+            with progress:
+                yield
+        finally:
+            self.ended = progress.done
 
     def _arguments(self, job: Job) -> list[str]:
         """The words from which the launcher composes a job: its overrides, folder and number."""
@@ -145,14 +167,25 @@ class JobSweeper(BasicSweeper):
         job.status, job.error = "failed", f"it was never started: {reason or 'its launcher gave no reason'}"
         write_job(self.folder, job)
 
+    def _ends(self, batch: Sequence[Job]) -> dict[int, str]:
+        """What Slurm says of the jobs that it did not let come to their end: number → sentence."""
+        ids = {} if self.queue is None else {job.number: self.queue.of(i, len(batch)) for i, job in enumerate(batch)}
+        states = {number: (self.queue.states[name], name) for number, name in ids.items() if name is not None}
+        return {
+            number: f"Slurm ended its job {name} as {state}" + " (scancel)" * (state == "CANCELLED")
+            for number, (state, name) in states.items()
+            if state not in ("UNKNOWN", "COMPLETED")
+        }
+
     def _settle(self, batch: Sequence[Job]) -> None:
-        """Record as killed what still counts as running after the launcher has returned."""
-        numbers = {job.number for job in batch}
+        """Record as killed what still counts as running after the launcher has returned, and what Slurm says of it."""
+        numbers, ends = {job.number for job in batch}, self._ends(batch)
         for job in read_jobs(self.folder):
-            if job.number not in numbers or job.status not in ("running", "killed"):
+            if job.number not in numbers or job.status not in ("running", "killed", "interrupted"):
                 continue
             if job.status == "running":
                 job.status, job.error = "killed", "its process left no outcome: it was killed, or ran out of memory"
+            job.error = ends.get(job.number, job.error)
             write_job(self.folder, job)
 
     def _mark_interrupted(self) -> None:
@@ -209,6 +242,11 @@ def _take_earlier(folder: Path, is_named: bool) -> None:
     """Take the folder of an earlier sweep in order to continue it, unless a process owns it that may be alive."""
     sweep = SweepFolder(folder)
     earlier = sweep.owner
+    if queued := still_queued(folder):
+        raise UsageError(
+            f"sweep.resume=true: Slurm still has jobs of {folder} in its queue: {', '.join(queued)}. Wait for them, or "
+            f"scancel {' '.join(queued)}."
+        )
     holder = sweep.take_over(is_named=is_named)
     if holder is not None:
         raise _still_running(holder, f"{folder} is run by {named(holder)}", folder)

@@ -28,7 +28,7 @@ from snntrain.installation import IMPORT_FOLDER
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import Interrupted, ProcessError, how_to_continue
-from snntrain.run.parallel.devices import processes_per_node
+from snntrain.run.parallel.devices import is_first, processes_per_node
 from snntrain.run.provenance import train_command
 from snntrain.run.report.report import write_report
 from snntrain.run.results import even_on_a_full_disk, exact_metrics, metrics_of
@@ -82,13 +82,35 @@ def launch(
                 stopped_by, message = _cause(failures, outcomes, count, exchange)
             else:
                 message = f"Interrupted ({stopped_by.name})"
-            message += " That was" * message.endswith(".") + _where(folder, config)
+            message += " That was" * message.endswith(".") + _where(folder, config, "; all processes were stopped")
             ending = ProcessError(message) if stopped_by is None else Interrupted(stopped_by, message)
         if not isinstance(ending, UsageError) or _is_written_since(began, folder.config):
             _conclude(folder, ending, began)
         raise ending
     finally:
         shutil.rmtree(exchange, ignore_errors=True)
+
+
+def concluded_as_lost(error: Exception, config: Mapping[str, Any], began: float) -> ProcessError | None:
+    """Say why this process of several failed, if it was because it lost another one; results and report say it, too.
+
+    Args:
+        error: with which the training ended.
+        config: checked, with paths.run set.
+        began: when the run was started, in seconds since 1970.
+
+    Returns: None if the error has another reason.
+    """
+    if not _LOST_ANOTHER.search(str(error)):
+        return None
+    folder, detail = RunFolder(Path(config["paths"]["run"])), " ".join(str(error).split())[:200]
+    message = (
+        f"Another process of the run was stopped, or its host no longer answers ({type(error).__name__}: {detail})."
+    )
+    ending = ProcessError(f"{message} That was{_where(folder, config)}")
+    if is_first():
+        _conclude(folder, ending, began)
+    return ending
 
 
 def _run_processes(count: int, exchange: Path) -> tuple[signal.Signals | None, dict[int, ProcessFailure]]:
@@ -170,11 +192,10 @@ def _cause(
     return None, f"{name} ended with exit code {failure.exitcode}{last}"
 
 
-def _where(folder: RunFolder, config: Mapping[str, Any]) -> str:
-    stopped = "; all processes were stopped"
+def _where(folder: RunFolder, config: Mapping[str, Any], remark: str = "") -> str:
     if not folder.last_checkpoint.is_file():
-        return f" before training began{stopped}."
-    return how_to_continue(folder, len(folder.epochs()), config["trainer"].get("max_epochs"), stopped)
+        return f" before training began{remark}."
+    return how_to_continue(folder, len(folder.epochs()), config["trainer"].get("max_epochs"), remark)
 
 
 def _conclude(folder: RunFolder, ending: BaseException, began: float) -> None:

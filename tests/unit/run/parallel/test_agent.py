@@ -6,12 +6,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from checked import checked
 
 from snntrain.error import UsageError
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import Interrupted, ProcessError
 from snntrain.run.parallel import agent
-from snntrain.run.parallel.agent import _cause, _conclude, _where, launch
+from snntrain.run.parallel.agent import _cause, _conclude, _where, concluded_as_lost, launch
+from snntrain.run.parallel.bounded import BoundedDDP
 
 CONFIG = {"trainer": {"max_epochs": 5}, "monitor": {"metric": "val/acc", "mode": "max"}}
 
@@ -107,10 +109,10 @@ def test_the_message_says_where_the_run_stopped_and_how_to_continue(tmp_path):
     a_run(tmp_path, 3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    text = _where(RunFolder(tmp_path), CONFIG)
-    assert text.startswith(" in epoch 4 of 5;") and text.endswith(f"resume={tmp_path}")
+    text = _where(RunFolder(tmp_path), CONFIG, "; all were stopped")
+    assert text.startswith(" in epoch 4 of 5; all were stopped.") and text.endswith(f"resume={tmp_path}")
     a_run(tmp_path, 5)
-    assert _where(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch;")
+    assert _where(RunFolder(tmp_path), CONFIG).startswith(" after the last epoch.")
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -138,3 +140,23 @@ def test_an_end_that_cannot_be_recorded_is_printed_and_replaces_no_other_error(t
     (tmp_path / "results.json").mkdir()  # as a full disk: it cannot be written
     _conclude(RunFolder(tmp_path), ProcessError("killed"), time.time())
     assert "this run failed, but that could not be recorded:" in capsys.readouterr().out
+
+
+def test_a_process_that_lost_another_says_so_in_its_results(tmp_path):
+    a_run(tmp_path, 3)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    config = {**CONFIG, "paths": {"run": str(tmp_path)}}
+    lost = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 18000ms for recv operation")
+    ending = concluded_as_lost(lost, config, time.time())
+    for text in ("its host no longer answers", "Timed out waiting 18000ms", "in epoch 4 of 5", f"resume={tmp_path}"):
+        assert text in str(ending)
+    assert RunFolder(tmp_path).outcome()["message"] == str(ending)
+    assert concluded_as_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), config, time.time()) is None
+
+
+def test_how_long_a_process_of_several_nodes_waits_for_another():
+    assert checked("trainer=ddp_nodes")["trainer"]["strategy"]["timeout_min"] == 10
+    assert BoundedDDP(timeout_min=0.5)._timeout.total_seconds() == 30  # what Lightning passes to init_process_group
+    with pytest.raises(ValueError, match=r"timeout_min must be > 0, got 0"):
+        BoundedDDP(timeout_min=0)

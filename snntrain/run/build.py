@@ -48,7 +48,7 @@ from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
-from snntrain.task import Classification
+from snntrain.task import Supervised
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
 
@@ -127,9 +127,9 @@ def _check_output(net: nn.Module, outputs: int) -> None:
 
 
 @torch.no_grad()
-def _check_outputs_of_model(task: Classification, config: Mapping[str, Any]) -> None:
-    """Refuse a registered model whose outputs a classification cannot read; one that fails is left to the dry pass."""
-    net, classes = task.net, config["data"]["num_classes"]
+def _check_outputs_of_model(task: Supervised, config: Mapping[str, Any]) -> None:
+    """Refuse a registered model whose outputs the task cannot read; one that fails is left to the dry pass."""
+    net, outputs = task.net, config["task"]["outputs"]
     leading = (task.T, 2 if task.T != 2 else 3) if task.step_mode == "m" else (2,)
     modes = [(module, module.training) for module in net.modules()]
     try:
@@ -142,14 +142,19 @@ def _check_outputs_of_model(task: Classification, config: Mapping[str, Any]) -> 
             module.training = training
         reset_net(net)
     has_steps = isinstance(y, Tensor) and y.shape[: len(leading)] == leading
-    if has_steps and (task.step_mode != "m" or list(task.scores(y).shape) == [leading[-1], classes]):
+    if has_steps and (task.step_mode != "m" or _ends(task.scores(y)) == (leading[-1], outputs)):
         return
     found = list(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
     raise UsageError(
         f"model: {config['model'].get('name')} gives {found} for an input of {[*leading, *net_shape(config)]}, but the "
-        f"task reads one score per class at each step, {[*leading, classes]}. Return that, or choose a task.readout of "
-        "your own that makes scores of it."
+        f"task reads one score per class or value at each step, {[*leading, outputs]}. Return that, or choose a "
+        "task.readout of your own that makes scores of it."
     )
+
+
+def _ends(scores: Tensor) -> tuple[int, int]:
+    """Samples and outputs of scores [N, K], or [N, T, K] of sequences."""
+    return scores.shape[0], scores.shape[-1]
 
 
 def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
@@ -165,7 +170,7 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])
     _check_task(task)
-    if isinstance(task, Classification) and not isinstance(net, builder.Net):
+    if isinstance(task, Supervised) and not isinstance(net, builder.Net):
         _check_outputs_of_model(task, config)
     check_size(task, config)
     with refusing("optim"):
@@ -212,9 +217,7 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
 
 def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:
     """Let the data give the batches that the task wants. Raises: UsageError if they cannot."""
-    if (
-        wants_index(task) and isinstance(data, PlainData) and not isinstance(task, Classification)
-    ):  # which can do without
+    if wants_index(task) and isinstance(data, PlainData) and not isinstance(task, Supervised):  # which can do without
         raise UsageError(
             f"task: {type(task).__name__} says wants_index = True, but the batches of {type(data.source).__name__}, a "
             "plain LightningDataModule, are (x, y). Use data=custom, or let the task do without the index."

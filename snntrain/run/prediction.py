@@ -1,6 +1,6 @@
 """Predict the test split of a run, or files without labels, and write predictions.csv."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from snntrain.config.error import refusing
-from snntrain.data import DataModule, Split
+from snntrain.data import DataModule, Split, Target
 from snntrain.error import UsageError
 from snntrain.files import write_text
 from snntrain.spreadsheet import csv_text
@@ -78,27 +78,61 @@ def read_files(data: pl.LightningDataModule, folder: Path, classes: Sequence[str
 
 
 def predict_files(trainer: pl.Trainer, task: pl.LightningModule, data: DataModule, files: Files, output: Path) -> None:
-    """Write the class and the scores of each file."""
+    """Write what the task predicts of each file."""
     data.trainer = trainer
     found = _predicted(trainer.predict(task, dataloaders=data.in_order(files.split)), "predicted", "scores")
-    header = ["file", "predicted", "predicted index", *(f"score {name}" for name in files.classes)]
     names = files.names[: len(found["scores"])]  # trainer.limit_predict_batches leaves some out
-    rows = zip(names, found["predicted"], found["scores"], strict=True)
-    _write(output, header, ([name, files.classes[index], index, *scores] for name, index, scores in rows))
+    _write(output, _rows(_kind(task), files.classes, [{"file": name} for name in names], found))
 
 
 def predict_test_split(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
 ) -> None:
-    """Write the label, the class and the scores of each sample of the test split."""
+    """Write the targets of each sample of the test split, and what the task predicts."""
     found = _predicted(trainer.predict(task, datamodule=data), "label", "predicted", "scores")
-    names = [str(name) for name in data.CLASSES]
-    rows = enumerate(zip(*found.values(), strict=True))
-    _write(
-        output,
-        ["index", "label", "predicted", *(f"score {name}" for name in names)],
-        ([index, names[label], names[predicted], *scores] for index, (label, predicted, scores) in rows),
-    )
+    keys = [{"index": index} for index in range(len(found["label"]))]
+    _write(output, _rows(_kind(task), [str(name) for name in data.CLASSES], keys, found))
+
+
+def _kind(task: pl.LightningModule) -> Target:
+    return getattr(task, "TARGET", Target.CLASS)
+
+
+def _rows(
+    kind: Target, names: Sequence[str], keys: Sequence[dict[str, Any]], found: Mapping[str, list[Any]]
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table, column → cell: one for each sample, or for each step of a sequence.
+
+    Args:
+        kind: of the targets.
+        names: of the classes, labels or values.
+        keys: first cells of each sample.
+        found: label (of the test split), predicted and scores of each sample; steps of sequences of several lengths.
+    """
+    steps = found.get("steps", [None] * len(keys))
+    parts = {name: found[name] for name in ("label", "predicted", "scores") if name in found}
+    for key, length, *sample in zip(keys, steps, *parts.values(), strict=True):
+        if kind not in (Target.STEP_CLASSES, Target.STEP_VALUES):
+            yield {**key, **_cells(kind, names, dict(zip(parts, sample, strict=True)))}
+            continue
+        kind_of_step = Target.CLASS if kind is Target.STEP_CLASSES else Target.VALUES
+        for step, of_step in enumerate(zip(*(values[:length] for values in sample), strict=True)):
+            yield {**key, "step": step, **_cells(kind_of_step, names, dict(zip(parts, of_step, strict=True)))}
+
+
+def _cells(kind: Target, names: Sequence[str], sample: Mapping[str, Any]) -> dict[str, Any]:
+    if kind is Target.CLASS:
+        of_classes = {part: names[sample[part]] for part in ("label", "predicted") if part in sample}
+        if "label" not in sample:
+            of_classes["predicted index"] = sample["predicted"]
+        return {**of_classes, **{f"score {name}": score for name, score in zip(names, sample["scores"], strict=True)}}
+    shown = ("label", "predicted", "scores") if kind is Target.LABELS else ("label", "predicted")
+    return {
+        f"{part.removesuffix('s') if part == 'scores' else part} {name}": value
+        for part in shown
+        if part in sample
+        for name, value in zip(names, sample[part], strict=True)
+    }
 
 
 def _predicted(batches: Any, *columns: str) -> dict[str, list[Any]]:
@@ -108,10 +142,13 @@ def _predicted(batches: Any, *columns: str) -> dict[str, list[Any]]:
                 f"eval: mode=predict: predict_step of the task must give a dict with {', '.join(columns)}. Leave "
                 "predict_step out: forward and scores are enough."
             )
+    if batches and "steps" in batches[0]:
+        columns = (*columns, "steps")
     return {key: [value for batch in batches for value in batch[key].tolist()] for key in columns}
 
 
-def _write(output: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
+def _write(output: Path, rows: Iterable[dict[str, Any]]) -> None:
     lines = list(rows)
-    write_text(output / "predictions.csv", csv_text([header, *lines]))
+    header = list(lines[0]) if lines else []
+    write_text(output / "predictions.csv", csv_text([header, *(list(line.values()) for line in lines)]))
     console.print(f"{len(lines):,} predictions: {output / 'predictions.csv'}", soft_wrap=True)

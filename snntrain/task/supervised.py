@@ -183,7 +183,8 @@ class Supervised(pl.LightningModule):
         x, target, *_ = batch
         with self.padded(batch):
             scores = self.scores(self.outputs("test", x, batch))  # of the sequences that were tested
-        return {"label": target, "predicted": self.predicted(scores), "scores": scores}
+        found = {"label": target, "predicted": self.predicted(scores), "scores": scores}
+        return found if len(batch) < 4 else {**found, "steps": batch[3]}
 
     def predicted(self, scores: Tensor) -> Tensor:
         """What the task takes scores [N, K] for, in the form of its targets."""

@@ -1,6 +1,7 @@
 """The built wheel in an environment of its own, used from another folder: every program, and a user's own conf/."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable

@@ -77,7 +77,14 @@ IN_A_STORY = (
     "scripts/reproduce.py digits_lif",
     "train.py resume=runs/… callbacks=[default,qat]",
 )
+#: Tasks other than classification: command → (a metric of the test, what it is better than, margin).
+OTHER_TASKS = {
+    "train.py task=regression data=diabetes model=mlp": ("test/r2", 0.0, 0.3),
+    "train.py task=sequence data=parity T=12 model=recurrent neuron.v_threshold=0.5 neuron.decay_input=false "
+    "optim.lr=0.01": ("test/acc", 0.5, 0.4),
+}
 LEFT_OUT = {
+    "train.py task=multilabel data=mnist_pairs paths.data=/my/data": "the made files are too few for ten labels",
     "train.py --config-dir my_conf data=mine task=mine plugins=[mine]": "tests/runs/test_plain_modules.py runs it",
     "scripts/record.py mnist_csnn --seeds 1,2,3 paths.data=…": "it needs a clean checkout and writes into it",
     "train.py trainer=ddp trainer.accelerator=gpu trainer.devices=auto trainer.sync_batchnorm=true": "it needs GPUs",
@@ -118,8 +125,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_command_is_run_or_left_out_for_a_reason():
-    known = [*TRAINED, *CONVERTED, *EXPORTED, *SHOWN, *IN_A_STORY, *LEFT_OUT]
+    known = [*TRAINED, *CONVERTED, *EXPORTED, *SHOWN, *IN_A_STORY, *OTHER_TASKS, *LEFT_OUT]
     assert sorted(COMMANDS) == sorted(known)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", OTHER_TASKS)
+def test_values_and_sequences_are_learned(command, folder):
+    metric, chance, margin = OTHER_TASKS[command]
+    run(command, folder)
+    assert results(newest(folder))["metrics"][metric] >= chance + margin
 
 
 # --- 1. Train --------------------------------------------------------------------------------------------------------

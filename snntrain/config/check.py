@@ -96,6 +96,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     _check_norm(resolved["norm"])
     _check_data_facts(resolved["data"])
     with refusing():
+        if "population" in resolved["task"]:  # first, because the outputs follow from it
+            integer("config", "task.population", resolved["task"]["population"], at_least=1)
         integer("config", "task.outputs", resolved["task"].get("outputs"), at_least=1)
     _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
@@ -251,7 +253,7 @@ def _check_outputs(config: DictConfig) -> None:
     """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
     outputs = (OmegaConf.to_container(config.get("task"), resolve=False) or {}).get("outputs")
     for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
-        if outputs == f"${{data.{count}}}" and count not in config.data and other in config.data:
+        if f"${{data.{count}}}" in str(outputs) and count not in config.data and other in config.data:
             remedy = "task=regression" if what == "values" else "task=classification or task=multilabel"
             raise UsageError(f"task: its outputs are data.{count}, but these data have {what}. Use {remedy}.")
 

@@ -93,10 +93,8 @@ class Classification(Supervised):
         if is_trial or not self.trainer.is_global_zero or not self.label_smoothing:
             return
         if not any("label_smoothing" in part.takes for part in self.loss.parts):
-            text = (
-                f"task.label_smoothing={self.label_smoothing:g} has no effect: {self.loss.parts[-1].name} takes none."
-            )
-            warn(terminal(), f"{text} Set it to 0, or choose another task.loss.")
+            value, name = f"task.label_smoothing={self.label_smoothing:g}", self.loss.parts[-1].name
+            warn(terminal(), f"{value} has no effect, because the loss {name} takes none. Set it to 0 to silence this.")
 
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return scores, dominant(target)

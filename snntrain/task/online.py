@@ -56,8 +56,8 @@ class OnlineClassification(Classification):
         for part in self.loss.parts:
             if not getattr(part.target, "step_by_step", True):
                 raise ValueError(
-                    f"OnlineClassification: loss {part.name!r} looks at all steps, but online training learns from one at "
-                    f"a time. Use {', '.join(suited('loss', self.TARGET, 'step_by_step'))}, or task=classification."
+                    f"OnlineClassification: loss {part.name!r} looks at all steps, but online training learns from one "
+                    f"at a time. Use {', '.join(suited('loss', self.TARGET, 'step_by_step'))}, or task=classification."
                 )
         self.automatic_optimization = False
         self.online_step = flag(self, "online_step", online_step)

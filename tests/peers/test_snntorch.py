@@ -45,11 +45,18 @@ def test_mse_count_is_snntorchs(functional, correct, incorrect):
     equal(spike_loss.mse_count(y, target, 1, correct, incorrect), theirs(y, target), y)
 
 
-@pytest.mark.parametrize(("on", "off"), [(1.0, 0.0), (1.5, -0.25)])
+@pytest.mark.parametrize(("on", "off"), [(1.0, 0.0), (1.5, 0.25), (0.2, 0.8)])
 def test_mse_membrane_is_snntorchs(functional, on, off):
     y, target = outputs(K, spikes=False)
     theirs = functional.mse_membrane_loss(on_target=on, off_target=off)
     equal(spike_loss.mse_membrane(y, target, on, off), theirs(y, target), y)
+
+
+def test_snntorch_takes_an_off_target_below_zero_for_zero(functional):
+    y, target = outputs(K, spikes=False)
+    theirs = functional.mse_membrane_loss(on_target=1.5, off_target=-0.25)(y, target)
+    equal(spike_loss.mse_membrane(y, target, 1.5, 0.0), theirs, y)
+    assert not torch.isclose(spike_loss.mse_membrane(y, target, 1.5, -0.25), theirs)
 
 
 def test_populations_are_snntorchs(functional):

@@ -23,12 +23,13 @@ def folder(tmp_path):
 
 
 def test_the_task_trains_and_is_judged_and_reported_by_its_own_parts(folder):
-    succeed("train.py", *shlex.split(COMMAND), *SMALL, "trainer.max_epochs=4", "hydra.run.dir=run", cwd=folder)
+    few = ("trainer.max_epochs=3", "optim.lr=0.02")
+    succeed("train.py", *shlex.split(COMMAND), *SMALL, *few, "hydra.run.dir=run", cwd=folder)
     metrics = results(folder / "run")["metrics"]
     confusion = np.load(folder / "run/artifacts/test.npz")["confusion"]
     assert metrics["test/distance"] == pytest.approx((confusion * DISTANCE).sum() / confusion.sum())
     assert metrics["test/within_one"] == pytest.approx(confusion[DISTANCE <= 1].sum() / confusion.sum())
-    assert 0 < metrics["test/distance"] < 2.5 and 0 < metrics["train/loss"] < 0.15  # by chance: 3.3 and 0.17
+    assert 0 < metrics["test/distance"] < 2 and 0 < metrics["train/loss"] < 0.12  # by chance: 3.3 and 0.17
     page = html.unescape((folder / "run/report.html").read_text(encoding="utf-8"))
     section = page[page.index("How far off</h2>") :]
     assert all(f"<li>{off} off: {confusion[off == DISTANCE].sum()}</li>" in section for off in TENS)

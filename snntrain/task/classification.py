@@ -83,7 +83,7 @@ class Classification(Supervised):
         return self.loss_of(self.of_classes(y_seq), lambda _: self.scores(y_seq), target)
 
     def of_classes(self, y_seq: Tensor) -> Tensor:
-        """The outputs [T, N, K · population] summed up over the neurons of each class: [T, N, K]."""
+        """The outputs [*, K · population] summed up over the neurons of each class: [*, K]."""
         if self.population == 1:
             return y_seq
         return y_seq.unflatten(-1, (self.num_classes, self.population)).sum(-1)

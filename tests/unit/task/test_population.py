@@ -3,6 +3,7 @@
 import pytest
 import torch
 from checked import checked, refusal
+from programs import complete, results, succeed
 from small_training import SGD, Patches, small_task, trainer
 
 from snntrain.run.build import build_task
@@ -59,6 +60,19 @@ def test_models_end_with_the_neurons_of_all_classes():
     assert config["task"]["outputs"] == 40
     task = build_task(config)
     assert task.net.output_shapes[-1] == (40,) and task.scores(torch.rand(4, 2, 40)).shape == (2, 10)
+
+
+def test_a_converted_net_is_measured_by_the_sums(tmp_path):
+    """Of 30 outputs the largest is no class: it would be right for few samples."""
+    small = ("model.features=32", "trainer.max_epochs=2", "data.batch_size=128", "optim.lr=0.01", "T=16")
+    ann = ("neuron=relu", "task.population=3", "callbacks=[default,ann2snn]", "hydra.run.dir=run")
+    succeed("train.py", "model=mlp", *small, *ann, cwd=tmp_path)
+    found = results(tmp_path / "run")["metrics"]
+    assert found["ann2snn/acc_ann"] == pytest.approx(found["test/acc"]) and found["ann2snn/acc_T16"] > 0.6
+    refused = complete(
+        "train.py", "model=mlp", *small, *ann, "callbacks.ann2snn.method=qcfs", "hydra.run.dir=no", cwd=tmp_path
+    )
+    assert refused.returncode == 2 and "task.population=3 gives a class several of them" in refused.stderr
 
 
 @pytest.mark.parametrize(

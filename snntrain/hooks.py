@@ -1,13 +1,14 @@
-"""Find reset(), detach(), step_mode and backend of any module by their names.
+"""Find reset(), detach(), step_mode and backend of any module by their names, and watch what layers return.
 
 By name and not by a base class, so that snntrain.functional also serves modules of other libraries, and of plugins that
 carry a state of their own.
 """
 
+import contextlib
 import inspect
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -141,3 +142,22 @@ def keeps_children_in_s(module: nn.Module) -> bool:
         return True
     kind = type(module)
     return kind.__module__.partition(".")[0] == "spikingjelly" and kind.__name__ in _PEERS_CONTAINERS
+
+
+def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
+    """Path → neuron layer, in the order of the network."""
+    return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
+
+
+@contextlib.contextmanager
+def watching(layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
+    """Show what layers return inside the block, as see(path, layer, output) each time that one is called."""
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, output, path=path: see(path, layer, output))
+        for path, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,7 +1,6 @@
 """How much the neurons fire."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,27 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.arguments import integer
+from snntrain.hooks import spiking_layers, watching
 from snntrain.layer.padding import padding
 from snntrain.registry import register
-
-
-def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Path → neuron layer, in the order of the network."""
-    return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
-
-
-@contextlib.contextmanager
-def watching(layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
-    """Show what layers return inside the block, as see(path, layer, output) each time that one is called."""
-    handles = [
-        layer.register_forward_hook(lambda layer, inputs, output, path=path: see(path, layer, output))
-        for path, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @register("callback")

@@ -97,6 +97,9 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
     _check_data_facts(resolved["data"])
+    if "population" in resolved["task"]:  # before the model, whose outputs follow from it
+        with refusing():
+            integer("config", "task.population", resolved["task"]["population"], at_least=1)
     _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
@@ -253,7 +256,7 @@ def _check_outputs(config: DictConfig) -> None:
     """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
     outputs = (OmegaConf.to_container(config.get("task"), resolve=False) or {}).get("outputs")
     for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
-        if outputs == f"${{data.{count}}}" and count not in config.data and other in config.data:
+        if f"${{data.{count}}}" in str(outputs) and count not in config.data and other in config.data:
             remedy = "task=regression" if what == "values" else "task=classification or task=multilabel"
             raise UsageError(f"task: its outputs are data.{count}, but these data have {what}. Use {remedy}.")
 

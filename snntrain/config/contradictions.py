@@ -21,7 +21,7 @@ Settings = Mapping[str, Any]
 
 def check_together(config: Settings) -> None:
     """Refuse settings that exclude each other. Each of them has passed its own check."""
-    for refusals in (_targets, _steps, _frames, _schedule, _clipping, _epochs, _validation):
+    for refusals in (_targets, _outputs, _steps, _frames, _schedule, _clipping, _epochs, _validation):
         for refusal in refusals(config):
             raise UsageError(refusal)
     for key, metric, mode_key, mode in watchers(config, resolve_name):
@@ -42,6 +42,17 @@ def _targets(config: Settings) -> Iterator[str]:
         f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has {given.value}. "
         f"Use {_TASKS[given]}, or other data."
     )
+
+
+def _outputs(config: Settings) -> Iterator[str]:
+    task, classes = config["task"], config["data"].get("num_classes")
+    population, outputs = task.get("population", 1), task["outputs"]
+    if population != 1 and classes is not None and outputs != classes * population:
+        yield (
+            f"task.outputs={outputs}, but {classes} classes of task.population={population} neurons have "
+            f"{classes * population}. Leave out task.outputs, or write "
+            "task.outputs=${mul:${data.num_classes},${task.population}}."
+        )
 
 
 _TASKS = {

@@ -98,7 +98,7 @@ _CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was.
 
-    The name CubaLIFNode stood for the neuron in floating point, and tasks had no `metrics` and `outputs`.
+    The name CubaLIFNode stood for the neuron in floating point, and tasks had no `metrics`, `outputs` and `population`.
     """
     stages = dict(config.pop("stages"))
     moved = {
@@ -112,7 +112,7 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     if neuron.get("name") in _CUBA:
         neuron["name"] = _CUBA[neuron["name"]]
     if isinstance(task, dict):
-        ours = {"metrics": []} if str(task.get("_target_")).startswith("snntrain.task.") else {}
+        ours = {"metrics": [], "population": 1} if str(task.get("_target_")).startswith("snntrain.task.") else {}
         config["task"] = {"outputs": config["data"].get("num_classes"), **task, **ours}
     config = {"init_from": None, "freeze": [], **config}
     callbacks = {**(config.get("callbacks") or {}), **moved}

@@ -130,6 +130,7 @@ def _check_output(net: nn.Module, outputs: int) -> None:
 def _check_outputs_of_model(task: Supervised, config: Mapping[str, Any]) -> None:
     """Refuse a registered model whose outputs the task cannot read; one that fails is left to the dry pass."""
     net, outputs = task.net, config["task"]["outputs"]
+    scores = outputs // task.population
     leading = (task.T, 2 if task.T != 2 else 3) if task.step_mode == "m" else (2,)
     modes = [(module, module.training) for module in net.modules()]
     try:
@@ -142,7 +143,8 @@ def _check_outputs_of_model(task: Supervised, config: Mapping[str, Any]) -> None
             module.training = training
         reset_net(net)
     has_steps = isinstance(y, Tensor) and y.shape[: len(leading)] == leading
-    if has_steps and (task.step_mode != "m" or _ends(task.scores(y)) == (leading[-1], outputs)):
+    has_steps = has_steps and (task.population == 1 or y.shape[-1] == outputs)
+    if has_steps and (task.step_mode != "m" or _ends(task.scores(y)) == (leading[-1], scores)):
         return
     found = list(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
     raise UsageError(

@@ -14,7 +14,7 @@ from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.parallel.devices import processes
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
-from snntrain.task import Classification
+from snntrain.task import Classification, Supervised
 
 _LIMITS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
@@ -28,6 +28,8 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
             of_classes=isinstance(task, Classification),
             of_doubles=str(config["trainer"].get("precision")).startswith("64"),
         )
+    if isinstance(task, Supervised):
+        task.loss.count_classes(data)
     world, size = processes(config["trainer"]), getattr(data, "batch_size", None)
     if world > 1 and isinstance(data, PlainData):
         raise UsageError(

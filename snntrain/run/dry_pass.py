@@ -116,7 +116,7 @@ def _made_up_targets(config: Mapping[str, Any], samples: int) -> Tensor:
     kind = getattr(get_object(config["data"]["_target_"]), "TARGET", Target.CLASS)
     source, outputs, steps = generator(0, "dry pass"), config["task"]["outputs"], config["T"]
     if kind is Target.CLASS:
-        return torch.arange(samples) % outputs
+        return torch.arange(samples) % (outputs // config["task"].get("population", 1))
     if kind is Target.STEP_CLASSES:
         return torch.randint(outputs, (samples, steps), generator=source)
     shape = (samples, steps, outputs) if kind is Target.STEP_VALUES else (samples, outputs)

@@ -3,6 +3,7 @@
 They may import the library and data, nothing of config or run.
 """
 
+from snntrain.task import spike_loss  # noqa: F401  registers its losses
 from snntrain.task.classification import Classification
 from snntrain.task.loss import LOSSES
 from snntrain.task.multilabel import MultiLabel

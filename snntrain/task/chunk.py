@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import count
 
 import torch
@@ -106,11 +107,32 @@ def _run_twice(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
     states, earlier_calls = _States(net), count()
 
     def run(part: Tensor) -> Tensor:  # given the part, not closing over it: its device tells which generator to keep
-        with _leaving_no_trace(net) if next(earlier_calls) else nullcontext():
+        with _again(net) if next(earlier_calls) else nullcontext():
             states.put_back()
             return _run(net, part, repeats)
 
     return checkpoint(run, part, use_reentrant=False)
+
+
+_is_repeated: ContextVar[bool] = ContextVar("is_repeated", default=False)
+
+
+def is_repeated() -> bool:
+    """Whether a chunk runs that ran before, for whoever counts what the net does.
+
+    As a rule that is in backward, but what a graph saved may be asked for earlier.
+    """
+    return _is_repeated.get()
+
+
+@contextmanager
+def _again(net: nn.Module) -> Iterator[None]:
+    token = _is_repeated.set(True)
+    try:
+        with _leaving_no_trace(net):
+            yield
+    finally:
+        _is_repeated.reset(token)
 
 
 class _States:

@@ -6,12 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from snntrain.arguments import real
+from snntrain.arguments import integer, real
 from snntrain.data.target import Target
 from snntrain.registry import register
 from snntrain.signature import merge_signature
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.supervised import Batch, Supervised
+from snntrain.terminal import terminal, warn
 
 
 @register("task")
@@ -19,10 +20,13 @@ class Classification(Supervised):
     """Train a network to tell classes apart; resets the neurons before every batch.
 
     Args:
-        net: [T, N, *] → [T, N, num_classes].
+        net: [T, N, *] → [T, N, num_classes · population].
         num_classes: number of classes K.
-        loss: 'cross_entropy' or 'mse', of the readout; 'tet', of every step; one of a plugin, or {name: …} with its
-            arguments, see snntrain.task.loss.Loss.
+        loss: a registered one for classes, such as 'cross_entropy', 'mse' or 'focal', of the readout, 'tet' or
+            'ce_count', of the outputs over time, or one of a plugin; or {name: …} with its arguments, see
+            snntrain.task.loss.Loss.
+        population: output neurons of each class, one after another, ≥ 1. Their outputs are summed up before the loss,
+            the readout and the metrics get them.
         label_smoothing: of the cross-entropies, in [0, 1). This and the next two reach every loss with such arguments.
         tet_weight: λ of the TET loss, in [0, 1].
         tet_potential: potential that the TET loss pulls the outputs to.
@@ -47,6 +51,7 @@ class Classification(Supervised):
         optim: dict[str, Any],
         *,
         loss: str | Mapping[str, Any] = "cross_entropy",
+        population: int = 1,
         label_smoothing: float = 0.0,
         tet_weight: float = 0.05,
         tet_potential: float = 1.0,
@@ -54,7 +59,7 @@ class Classification(Supervised):
         cutmix: float = 0.0,
         **common: Any,
     ) -> None:
-        self.num_classes = num_classes
+        self.num_classes, self.population = num_classes, integer(self, "population", population, at_least=1)
         offered = {
             "label_smoothing": real(self, "label_smoothing", label_smoothing, at_least=0, below=1),
             "tet_weight": real(self, "tet_weight", tet_weight, at_least=0, at_most=1),
@@ -70,6 +75,26 @@ class Classification(Supervised):
 
     def new_headline(self) -> MulticlassAccuracy:
         return MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
+
+    def scores(self, y_seq: Tensor) -> Tensor:
+        return super().scores(self.of_classes(y_seq))
+
+    def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
+        return self.loss_of(self.of_classes(y_seq), lambda _: self.scores(y_seq), target)
+
+    def of_classes(self, y_seq: Tensor) -> Tensor:
+        """The outputs [*, K · population] summed up over the neurons of each class: [*, K]."""
+        if self.population == 1:
+            return y_seq
+        return y_seq.unflatten(-1, (self.num_classes, self.population)).sum(-1)
+
+    def on_fit_start(self) -> None:
+        is_trial = getattr(self.trainer, "is_trial", False)
+        if is_trial or not self.trainer.is_global_zero or not self.label_smoothing:
+            return
+        if not any("label_smoothing" in part.takes for part in self.loss.parts):
+            value, name = f"task.label_smoothing={self.label_smoothing:g}", self.loss.parts[-1].name
+            warn(terminal(), f"{value} has no effect, because the loss {name} takes none. Set it to 0 to silence this.")
 
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return scores, dominant(target)

@@ -21,7 +21,7 @@ class MultiLabel(Supervised):
     Args:
         net: [T, N, *] → [T, N, num_classes]; its last layer has no neuron as a rule, since spikes are ≥ 0.
         num_classes: number of labels K.
-        loss: 'bce', 'mse' or one of a plugin, or {name: …} with its arguments.
+        loss: 'bce', 'focal', 'mse' or one of a plugin, or {name: …} with its arguments.
         Others as in Supervised.
 
     Shapes: as in Supervised, with targets float32 [N, K], 0 or 1.

@@ -15,6 +15,7 @@ from snntrain.leftover import naming_what_was_not_reset
 from snntrain.registry import register
 from snntrain.signature import merge_signature
 from snntrain.task.classification import Batch, Classification
+from snntrain.task.suited import suited
 
 
 @register("task")
@@ -26,7 +27,7 @@ class OnlineClassification(Classification):
     constants. Normalization takes the statistics of one step.
 
     Args:
-        loss: 'cross_entropy', 'mse' or one of a plugin, of every step, whose scores are its outputs.
+        loss: 'cross_entropy', 'mse', 'focal' or one of a plugin, of every step, whose scores are its outputs.
         online_step: update the weights after each time step, T times per batch, instead of once with the sum of the
             steps' gradients.
         gradient_clip_val: largest norm of the gradients at an update, > 0; None: any. It stands for the trainer's
@@ -51,12 +52,13 @@ class OnlineClassification(Classification):
     ) -> None:
         _refuse_sequences_only(net)
         functional.set_step_mode(net, self.step_mode)
-        if (loss.get("name") if isinstance(loss, Mapping) else loss) == "tet":
-            raise ValueError(
-                "OnlineClassification: loss 'tet' is a mean over the steps, as every loss is here; use 'cross_entropy' "
-                "or 'mse'."
-            )
         super().__init__(net=net, loss=loss, **common)
+        for part in self.loss.parts:
+            if not getattr(part.target, "step_by_step", True):
+                raise ValueError(
+                    f"OnlineClassification: loss {part.name!r} looks at all steps, but online training learns from one "
+                    f"at a time. Use {', '.join(suited('loss', self.TARGET, 'step_by_step'))}, or task=classification."
+                )
         self.automatic_optimization = False
         self.online_step = flag(self, "online_step", online_step)
         self.gradient_clip_val = (
@@ -76,7 +78,7 @@ class OnlineClassification(Classification):
 
     def step_loss(self, y: Tensor, target: Tensor) -> Tensor:
         """The loss of one step's outputs [N, K]."""
-        return self.loss(y[None], lambda y_seq: y_seq[0], target)
+        return self.loss(self.of_classes(y)[None], lambda y_seq: y_seq[0], target)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)

@@ -26,8 +26,8 @@ class SequencePrediction(Supervised):
         net: [T, N, *] → [T, N, K], K = num_classes or num_targets; its last layer has no neuron as a rule.
         num_classes: classes of a step; None: it has values.
         num_targets: values of a step; None: it has a class.
-        loss: 'cross_entropy' of classes, 'mse', 'mae' or 'huber' of values, one of a plugin, or {name: …} with its
-            arguments; None: cross_entropy or mse.
+        loss: 'cross_entropy' or 'focal' of classes, 'mse', 'mae' or 'huber' of values, one of a plugin, or {name: …}
+            with its arguments; None: cross_entropy or mse.
         Others as in Supervised.
 
     Shapes: x [N, T, *]; targets int64 [N, T] of classes or float32 [N, T, D] of values; a batch with sequences of
@@ -72,7 +72,7 @@ class SequencePrediction(Supervised):
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
         """The mean loss of all real steps of outputs [T, N, K]."""
         scores, target = self.measurable(self.scores(y_seq), target)
-        return self.loss(scores[None], lambda y: y[0], target)
+        return self.loss_of(scores[None], lambda y: y[0], target)
 
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [P, K] and targets [P, *] of the real steps of all samples."""

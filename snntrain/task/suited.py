@@ -10,19 +10,31 @@ from snntrain.error import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def suits(*kinds: Target) -> Callable[[F], F]:
-    """Declare the kinds of targets of a loss or metric. One without a declaration, of a plugin, may have any."""
+def suits(*kinds: Target, step_by_step: bool = True, of_populations: bool = True) -> Callable[[F], F]:
+    """Declare the kinds of targets of a loss or metric. One without a declaration, of a plugin, may have any.
+
+    Args:
+        kinds: of targets.
+        step_by_step: whether a loss also makes sense of the outputs of a single step, which task=online learns from.
+        of_populations: whether a loss also makes sense of the summed outputs of several neurons (task.population).
+    """
 
     def declare(function: F) -> F:
         function.suits = kinds
+        function.step_by_step, function.of_populations = step_by_step, of_populations
         return function
 
     return declare
 
 
-def suited(what: str, kind: Target) -> list[str]:
-    """Names of the registered losses or metrics ("loss", "metric") that compare with a kind of targets."""
-    return [name for name, one in registry.table(what).items() if kind in getattr(one, "suits", Target)]
+def suited(what: str, kind: Target, also: str = "suits") -> list[str]:
+    """Names of the registered losses or metrics ("loss", "metric") that compare with a kind of targets.
+
+    Args:
+        also: what they must declare besides: "step_by_step" or "of_populations".
+    """
+    ours = registry.table(what).items()
+    return [name for name, one in ours if kind in getattr(one, "suits", Target) and getattr(one, also, True)]
 
 
 def check_suited(what: str, setting: Any, kind: Target, path: str) -> None:

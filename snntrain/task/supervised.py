@@ -1,6 +1,6 @@
 """What every task shares: samples or sequences in, scores out, and a loss against the targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from snntrain.task.chunk import (
     run_in_chunks,
     whole_sequence_module,
 )
+from snntrain.task.firing_rates import FiringRates
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import make_readout
@@ -66,6 +67,8 @@ class Supervised(pl.LightningModule):
     step_mode = "m"
     #: What the data set must have as targets.
     TARGET: ClassVar[Target]
+    #: Output neurons of each class, whose outputs are summed up.
+    population = 1
     #: The metric by which a net is judged, logged as <stage>/<name>, and whether it should be large or small.
     HEADLINE: ClassVar[tuple[str, str]]
 
@@ -92,7 +95,8 @@ class Supervised(pl.LightningModule):
         self.T = integer(self, "T", T, at_least=1)
         self.readout_tau = real(self, "readout_tau", readout_tau, above=1)
         self.read_out = make_readout(readout, {"readout_tau": self.readout_tau})
-        self.loss = losses.Loss(loss, self.TARGET, offered)
+        self.loss = losses.Loss(loss, self.TARGET, offered, count=outputs, population=self.population)
+        self._rates = FiringRates() if self.loss.takes_firing_rates else None
         self.chunk = None if chunk is None else integer(self, "chunk", chunk, at_least=1)
         self.chunk_gradient = choice(self, "chunk_gradient", chunk_gradient, GRADIENTS)
         if self.chunk is not None:
@@ -106,6 +110,11 @@ class Supervised(pl.LightningModule):
         self.metrics = make_metrics(metrics, self.TARGET, outputs, taken=("loss", self.HEADLINE[0]))
         self.is_compiled = flag(self, "compile", compile)
         if self.is_compiled:
+            if self._rates is not None:
+                raise ValueError(
+                    f"{type(self).__name__}: compile cannot serve a loss of firing rates, for which the layers of the "
+                    "net are watched. Use compile=false, or another loss."
+                )
             if self.chunk is not None and self.chunk_gradient == "exact":
                 raise ValueError(
                     f"{type(self).__name__}: compile cannot serve chunk_gradient 'exact', whose second run of each "
@@ -163,11 +172,27 @@ class Supervised(pl.LightningModule):
 
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
         """The loss of outputs [T, N, K] for the targets."""
-        return self.loss(y_seq, self.scores, target)
+        return self.loss_of(y_seq, self.scores, target)
+
+    def loss_of(self, y_seq: Tensor, read_out: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+        """The loss of outputs [T, N, K] that `read_out` makes scores [N, K] of, and of the net's firing rates."""
+        return self.loss(y_seq, read_out, target, None if self._rates is None else self._rates.means)
+
+    def watched(self) -> AbstractContextManager:
+        """For a forward and its loss: sees how much the net fires, if the loss asks for it."""
+        return nullcontext() if self._rates is None else self._rates.watched(self.net)
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        if getattr(self.trainer, "is_trial", False):  # on made-up data
+            self.loss.weigh_evenly()
+        else:
+            self.loss.count_classes(self.trainer.datamodule)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)
-        with self.padded(batch):
+        with self.padded(batch), self.watched():
             y_seq = self.outputs("train", x, batch)
             loss = self.compute_loss(y_seq, target)
             self._log("train", loss, y_seq, target)
@@ -245,7 +270,7 @@ class Supervised(pl.LightningModule):
 
     def _evaluate(self, stage: str, batch: Batch) -> Tensor:
         x, target, *_ = batch
-        with self.padded(batch):
+        with self.padded(batch), self.watched():
             y_seq = self.outputs(stage, x, batch)
             return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
 

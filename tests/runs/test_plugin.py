@@ -26,7 +26,7 @@ from snntrain.task import Classification
 
 
 @register("loss")
-def focal(scores, target, gamma: float = 2.0):
+def soft_focal(scores, target, gamma: float = 2.0):
     """Lin et al., ICCV 2017."""
     log_p = scores.log_softmax(1).gather(1, target[:, None])
     return -((1 - log_p.exp()) ** gamma * log_p).mean()
@@ -65,7 +65,7 @@ class Noted(Classification):
 
     def compute_loss(self, y_seq, target):
         loss = super().compute_loss(y_seq, target)
-        assert torch.equal(loss, focal(y_seq[-2:].mean(0), target, 0.5))
+        assert torch.equal(loss, soft_focal(y_seq[-2:].mean(0), target, 0.5))
         return loss
 
 
@@ -96,7 +96,7 @@ class broken(Section):
 '''
 PARTS = (
     "task.name=Noted",
-    "task.loss={name: focal, gamma: 0.5}",
+    "task.loss={name: soft_focal, gamma: 0.5}",
     "task.readout={name: late, steps: 2}",
     "task.metrics=[{name: top_two}]",
     "callbacks.count={name: Count, start: 10}",
@@ -135,10 +135,13 @@ def test_a_run_of_a_plugins_parts(train, tmp_path, program):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("task.loss=fokal", "task.loss: 'fokal' is not a registered loss. Did you mean focal?"),
-        ("task.loss={name: focal, gama: 1}", "task.loss.gama is not an argument of focal. Did you mean gamma?"),
-        ("task.loss={name: focal, scores: 1}", "task.loss.scores is filled in by the program"),
-        ("task.loss={name: focal, gamma: much}", "task.loss.gamma must be a number, got 'much'"),
+        ("task.loss=soft_fokal", "task.loss: 'soft_fokal' is not a registered loss. Did you mean soft_focal?"),
+        (
+            "task.loss={name: soft_focal, gama: 1}",
+            "task.loss.gama is not an argument of soft_focal. Did you mean gamma?",
+        ),
+        ("task.loss={name: soft_focal, scores: 1}", "task.loss.scores is filled in by the program"),
+        ("task.loss={name: soft_focal, gamma: much}", "task.loss.gamma must be a number, got 'much'"),
         ("task.loss={gamma: 1}", "task.loss must be the name of a registered loss"),
         ("task.readout=lat", "task.readout: 'lat' is not a registered readout. Did you mean late?"),
         ("task.readout={name: late, step: 1}", "task.readout.step is not an argument of late. Did you mean steps?"),

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from snntrain import functional, list_models, registry
 from snntrain.ann2snn import METHODS
 from snntrain.ann2snn.calibration import CORRECTIONS
+from snntrain.data.target import Target
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
 from snntrain.lab.experiment.record_page import mean_and_std
@@ -71,12 +72,12 @@ def test_the_layer_runs_at_every_step(monkeypatch):
     torch.testing.assert_close(net(x), expected)
 
 
-def test_the_focal_loss_is_the_cross_entropy_without_its_focus(monkeypatch):
+def test_the_loss_is_the_cross_entropy_without_its_own_term(monkeypatch):
     monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
-    example("def focal")
+    example("def poly")
     outputs, target = torch.randn(3, 4, 5), torch.tensor([0, 4, 2, 2])
     expected = torch.nn.functional.cross_entropy(outputs[-1], target)
-    found = Loss({"name": "focal", "gamma": 0.0})(outputs, lambda y_seq: y_seq[-1], target)
+    found = Loss({"name": "poly", "epsilon": 0.0}, Target.CLASS)(outputs, lambda y_seq: y_seq[-1], target)
     torch.testing.assert_close(found, expected)
 
 

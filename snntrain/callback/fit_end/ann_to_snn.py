@@ -89,6 +89,11 @@ class AnnToSnn(FitEnd):
                 f"it converts nets that read one static input, and {type(task.encoder).__name__} makes a sequence. Use "
                 "encoder=direct and data without a time axis."
             )
+        if getattr(task, "population", 1) > 1 and isinstance(self._make_method(), QCFS):
+            raise ValueError(
+                f"method {self.method} fine-tunes with a cross-entropy of the net's own outputs, and task.population="
+                f"{task.population} gives a class several of them. Use task.population=1, or another method."
+            )
         example = torch.rand(4, *sample_shape, generator=generator(0, "ann2snn example"))
         snn = to_spiking(prepare(analog_net(net), example), reset=self.reset)
         snn.readout_start = int(getattr(self._make_method(), "delayed_readout", False))  # more is known after fit
@@ -130,6 +135,7 @@ class AnnToSnn(FitEnd):
         """The headline metric of both nets on the test set, and firing rates over the T steps of the conversion."""
         steps = sorted({*self.eval_T, self.T})
         task, total = trained.task_for(ann, 1), 0
+        of_classes = getattr(task, "of_classes", lambda outputs: outputs)
         of_ann, of_steps = Headline(task), [Headline(task) for _ in steps]
         fired, seen = Counter(), Counter()
 
@@ -142,9 +148,9 @@ class AnnToSnn(FitEnd):
         with watching(snn.neurons, count):
             for x, label, *_ in test_batches(trained, console, "ann2snn test"):
                 with torch.no_grad():
-                    of_ann.add(ann(x), label)
-                for headline, scores in zip(of_steps, snn.predict_at(x, steps), strict=True):
-                    headline.add(scores, label)
+                    of_ann.add(of_classes(ann(x)), label)
+                for headline, outputs in zip(of_steps, snn.predict_at(x, steps), strict=True):
+                    headline.add(of_classes(outputs), label)
                 total += len(label)
         values = {str(T): headline.value for T, headline in zip(steps, of_steps, strict=True)}
         return {

@@ -65,7 +65,9 @@ def _section(key: str, section: Section, run: RunFiles) -> dict[str, str]:
     """A section for the page: its HTML, or a sentence that says why there is none."""
     html = note = ""
     try:
-        template = environment(section.folder(), filters=_FILTERS).get_template(f"{key}.html.j2")
+        templates = environment(section.folder(), filters=_FILTERS)
+        is_text = section.template is not None
+        template = templates.from_string(section.template) if is_text else templates.get_template(f"{key}.html.j2")
         html = template.render(content=section.content(run))
     except Unavailable as reason:
         note = str(reason)

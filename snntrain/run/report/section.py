@@ -19,19 +19,21 @@ class Section(ABC):
             def content(self, run):
                 return {"largest": …}
 
-    and write weights.html.j2 beside the file of the class, also in a plugin. The template shows `content`; its filters
-    are percent, number, whole, metric and dotted. A section that raises, or whose template does, costs the page nothing
-    else.
+    and write weights.html.j2 beside the file of the class, also in a plugin; or write its text into `template`. It
+    shows `content`; its filters are percent, number, whole, metric and dotted. A section that raises, or whose template
+    does, costs the page nothing else.
 
     Attributes:
         title: its heading.
         place: sections stand in ascending order: 10 learning curves, 50 fit-end callbacks, 60 layers, 80 config.
+        template: its text, Jinja2; None: it is in a file.
         callback: the callback that it reports on, by its key in `callbacks` of the config; other runs do not have the
             section. None: every run.
     """
 
     title: str
     place: float = 55
+    template: str | None = None
     callback: str | None = None
 
     @abstractmethod

@@ -60,5 +60,5 @@ def test_stages_of_format_2_are_fit_end_callbacks_in_the_order_in_which_they_ran
 @pytest.mark.parametrize("target", ["snntrain.task.Classification", "mine.Task"])
 def test_tasks_of_format_2_have_as_many_outputs_as_classes_and_no_further_metrics(target):
     old = {**asdict(Config()), "stages": {}, "task": {"_target_": target, "loss": "mse"}, "data": {"num_classes": 7}}
-    more = {"metrics": []} if target.startswith("snntrain") else {}
+    more = {"metrics": [], "population": 1} if target.startswith("snntrain") else {}
     assert migrate(old, 2, "a run")["task"] == {"_target_": target, "loss": "mse", "outputs": 7, **more}

@@ -7,9 +7,13 @@ from small_training import Patches, small_task, trainer, weights
 from snntrain import functional
 from snntrain.data.target import Target
 from snntrain.task import READOUTS, Classification
-from snntrain.task.loss import cross_entropy, mse, tet
+from snntrain.task.loss import cross_entropy, focal, mse, tet
 from snntrain.task.readout import read_out
+from snntrain.task.spike_loss import ce_count, ce_max_membrane, ce_rate, mse_count, mse_membrane
 from snntrain.task.suited import suited
+
+# The one that adds to another loss is in test_firing_rates.py.
+LOSSES = [name for name in suited("loss", Target.CLASS) if name != "rate_regularized"]
 
 
 def all_of(data: Patches, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +137,7 @@ def test_predictions_are_complete_and_those_that_were_tested(tmp_path):
 # --- learning --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("neuron", ["IFNode", "ReLU"])
 def test_a_network_learns_with_every_loss(tmp_path, loss, neuron):
     task, data = small_task(neuron=neuron, loss=loss, T=1 if neuron == "ReLU" else 3), Patches()
@@ -145,7 +149,7 @@ def test_a_network_learns_with_every_loss(tmp_path, loss, neuron):
 
 
 @pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
+@pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_scores_are_those_that_were_chosen(loss, readout):
     options = {"readout_tau": 3.0, "label_smoothing": 0.1, "tet_weight": 0.3, "tet_potential": 0.5}
     task = small_task(loss=loss, readout=readout, **options)
@@ -156,6 +160,12 @@ def test_loss_and_scores_are_those_that_were_chosen(loss, readout):
     assert torch.equal(task.scores(y_seq), scores)
     expected = {
         "cross_entropy": cross_entropy(scores, target, 0.1),
+        "focal": focal(scores, target, Target.CLASS, 2.0, 0.1),
+        "ce_rate": ce_rate(y_seq, target, 0.1),
+        "ce_count": ce_count(y_seq, target, 0.1),
+        "ce_max_membrane": ce_max_membrane(y_seq, target, 0.1),
+        "mse_count": mse_count(y_seq, target),
+        "mse_membrane": mse_membrane(y_seq, target),
         "mse": mse(scores, target),
         "tet": tet(y_seq, target, 0.3, 0.5, 0.1),
     }[loss]

@@ -12,6 +12,8 @@ from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.suited import suited
 
 LABELS = torch.tensor([0, 2, 1, 1])
+# The one that adds to another loss gets the same targets as that.
+LOSSES = [name for name in suited("loss", Target.CLASS) if name != "rate_regularized"]
 
 
 def distinct(*shape: int) -> torch.Tensor:
@@ -78,7 +80,7 @@ def test_the_dominant_label_has_the_largest_share():
     assert dominant(LABELS) is LABELS
 
 
-@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("T", [1, 3])
 def test_every_loss_takes_shares_of_the_classes(loss, T):
     """Shares of 0 and 1 are labels. Between them the cross-entropies are linear in the target."""
@@ -88,13 +90,19 @@ def test_every_loss_takes_shares_of_the_classes(loss, T):
     of_labels = task.compute_loss(y_seq, LABELS)
     torch.testing.assert_close(task.compute_loss(y_seq, hot), of_labels)
     between = task.compute_loss(y_seq, 0.3 * hot + 0.7 * other)
-    if loss == "mse":
-        torch.testing.assert_close(between, (y_seq.mean(0) - 0.3 * hot - 0.7 * other).square().mean())
+    if loss.startswith("mse"):
+        shares = 0.3 * hot + 0.7 * other
+        y, wanted, scale = {
+            "mse": (y_seq.mean(0), shares, 1),
+            "mse_count": (y_seq.sum(0), T * shares, T),
+            "mse_membrane": (y_seq, shares.expand(T, -1, -1), 1),
+        }[loss]
+        torch.testing.assert_close(between, (y - wanted).square().mean() / scale)
     else:
         torch.testing.assert_close(between, 0.3 * of_labels + 0.7 * task.compute_loss(y_seq, LABELS.roll(1)))
 
 
-@pytest.mark.parametrize("loss", suited("loss", Target.CLASS))
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse", "tet", "mse_count"])
 @pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}], ids=str)
 def test_mixing_changes_training_and_nothing_else(tmp_path, loss, alphas):
     data, task = Patches(), small_task(loss=loss, **alphas)

@@ -291,7 +291,7 @@ def test_trainer_settings_without_effect_are_refused(tmp_path, setting, wanted):
 @pytest.mark.parametrize(
     ("argument", "value", "wanted"),
     [
-        ("loss", "tet", "loss 'tet' is a mean over the steps"),
+        ("loss", "tet", "loss 'tet' looks at all steps"),
         ("online_step", 1, "online_step must be True or False, got 1"),
         ("gradient_clip_val", 0, "gradient_clip_val must be a finite number > 0 or None, got 0"),
         ("T", 0, "T must be an integer ≥ 1"),

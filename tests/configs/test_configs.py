@@ -67,6 +67,8 @@ def choose(group: str, choice: str) -> list[str]:
     if (group, choice) == ("data", "custom"):
         data = "{_target_: torch.utils.data.TensorDataset}"
         return ["data=custom", *(f"data.{key}={data}" for key in ("train", "test")), *FACTS, "trust=true"]
+    if (group, choice) == ("data", "timeseries_folder"):
+        return ["data=timeseries_folder", *FACTS]
     return [f"{group}=[{choice}]"] if group == "callbacks" else [f"{group}={choice}"]
 
 

@@ -32,7 +32,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("task", CASES)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=() if task == "regression" else pytest.mark.slow) for task in CASES]
+)
 def test_a_run_trains_tests_and_predicts(folder, tmp_path, task):
     settings = ("data.split=0.2", "data.inputs=[a,b]", "data.sample_shape=[2]", *CASES[task])
     run = tmp_path / "run"

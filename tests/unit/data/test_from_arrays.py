@@ -1,5 +1,8 @@
 """Arrays in memory become splits, and train with Lightning's Trainer and snntrain's tasks."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from snntrain.encoding import DirectEncoder, FramesEncoder
 from snntrain.model import build
 from snntrain.task import Classification, MultiLabel, Regression, SequencePrediction
 
+PAGE = Path(__file__).resolve().parents[3] / "docs/data.md"
 SOURCE = np.random.default_rng(0)
 X = SOURCE.normal(size=(40, 3))
 STEPS = SOURCE.normal(size=(40, 5, 3))
@@ -155,3 +159,20 @@ def test_labels_that_are_none_are_named_when_the_data_are_set_up():
         from_arrays(X, LABELS * 2, task="multilabel").setup()
     with pytest.raises(ValueError, match=r"has the label 2; labels must be from 0 to 1, as data\.num_classes is 2"):
         from_arrays(X, CLASSES, names=["a", "b"]).setup()
+
+
+def test_the_example_of_the_docs_learns(tmp_path, monkeypatch):
+    """The sum of sequences of 2 to 8 steps, in standard deviations: a constant would be off by 1."""
+    (example,) = re.findall(r"## Arrays in memory\n\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    source, found = np.random.default_rng(2), {}
+    x = [source.normal(size=(int(steps), 2)) for steps in source.integers(2, 9, 300)]
+    quiet = "logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator='cpu'"
+    exec(
+        example.replace("max_epochs=20", f"max_epochs=20, {quiet}").replace(
+            '"LIFNode"', '"IFNode", "backend": "torch"'
+        ),
+        found,
+    )
+    assert found["fit"](x, [one.sum() for one in x])[0]["test/rmse"] < 0.75

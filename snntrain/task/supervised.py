@@ -93,7 +93,7 @@ class Supervised(pl.LightningModule):
         self.encoder = encoder
         self.T = integer(self, "T", T, at_least=1)
         self.readout_tau = real(self, "readout_tau", readout_tau, above=1)
-        self._names = [one.get("name") if isinstance(one, Mapping) else one for one in (readout, loss)]
+        self._names = [_name_of(one) for one in (readout, loss)]
         self.read_out = make_readout(readout, {"readout_tau": self.readout_tau})
         self.loss = losses.Loss(loss, self.TARGET, offered)
         self.chunk = None if chunk is None else integer(self, "chunk", chunk, at_least=1)
@@ -280,6 +280,12 @@ class Supervised(pl.LightningModule):
             metric.update(*measured)
             self.log(f"{stage}/{extra}", metric, on_step=False, on_epoch=True, batch_size=samples)
         return scores
+
+
+def _name_of(setting: Any) -> str:
+    """The name in a setting of a readout or loss; that of a function or class which stands there itself."""
+    found = setting.get("name") if isinstance(setting, Mapping) else setting
+    return found if isinstance(found, str) else getattr(found, "__name__", type(found).__name__)
 
 
 def _is_watched(net: nn.Module) -> bool:

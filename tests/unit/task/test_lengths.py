@@ -1,5 +1,8 @@
 """One target per sequence, sequences of several lengths: a padded batch gives what its sequences give one by one."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,10 +15,10 @@ from snntrain import functional
 from snntrain.encoding import FramesEncoder
 from snntrain.layer.padding import padded
 from snntrain.model import build
-from snntrain.registry import register
 from snntrain.task import READOUTS, Classification, MultiLabel, OnlineClassification, Regression
 from snntrain.task.readout import make_readout, read_out, takes_lengths
 
+PAGE = Path(__file__).resolve().parents[3] / "docs/tasks.md"
 T, F_IN, K = 6, 2, 3
 OWN = ("rate", "membrane", "last", "max")
 LENGTHS = st.lists(st.integers(1, T), min_size=1, max_size=5)
@@ -26,18 +29,15 @@ TASKS = {
 }
 
 
-@register("readout", "all_steps_of_the_test")
 def all_steps(y_seq: Tensor) -> Tensor:
     return y_seq.sum(0)
 
 
-@register("readout", "real_steps_of_the_test")
 def real_steps(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
     mask = 1 if lengths is None else (torch.arange(len(y_seq))[:, None] < lengths)[..., None]
     return (y_seq * mask).sum(0)
 
 
-@register("loss", "every_step_of_the_test")
 def every_step(y_seq: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(y_seq.mean(0), target)
 
@@ -108,18 +108,18 @@ def test_what_stands_in_padded_steps_reaches_neither_loss_nor_gradients(readout)
 def test_a_readout_of_a_plugin_takes_lengths_or_is_refused_by_name():
     assert [name for name in OWN if takes_lengths(READOUTS[name])] == list(OWN)
     whole = batch(Classification, [2, 3], 0)
-    with pytest.raises(ValueError, match=r"task\.readout: all_steps_of_the_test reads all steps, .* several lengths"):
-        task(readout="all_steps_of_the_test").training_step(whole, 0)
-    module = task(readout="real_steps_of_the_test")
+    with pytest.raises(ValueError, match=r"task\.readout: all_steps reads all steps, .* several lengths"):
+        task(readout=all_steps).training_step(whole, 0)
+    module = task(readout=real_steps)
     with module.padded(whole):
         y_seq = module.outputs("val", whole[0], whole)
         assert torch.equal(module.scores(y_seq)[0], y_seq[:2, 0].sum(0))
-    task(readout="all_steps_of_the_test").training_step(whole[:3], 0)  # of one length it may read all steps
+    task(readout=all_steps).training_step(whole[:3], 0)  # of one length it may read all steps
 
 
-@pytest.mark.parametrize("loss", ["tet", "every_step_of_the_test"])
-def test_a_loss_of_all_steps_is_refused_by_name(loss):
-    with pytest.raises(ValueError, match=rf"task\.loss: {loss} reads the outputs of all steps"):
+@pytest.mark.parametrize(("loss", "name"), [("tet", "tet"), (every_step, "every_step")])
+def test_a_loss_of_all_steps_is_refused_by_name(loss, name):
+    with pytest.raises(ValueError, match=rf"task\.loss: {name} reads the outputs of all steps"):
         task(loss=loss).training_step(batch(Classification, [2, 3], 0), 0)
 
 
@@ -137,3 +137,13 @@ def test_outside_of_a_padded_batch_all_steps_count():
     with padded(torch.tensor([1, 2]), T):
         assert torch.equal(module.scores(y_seq)[0], y_seq[0, 0])
     torch.testing.assert_close(module.scores(y_seq), y_seq.mean(0))
+
+
+def test_the_readout_of_the_docs_reads_the_last_two_real_steps():
+    (example,) = re.findall(r"```python\n([^`]*def last_two.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found, y_seq = {}, torch.rand(T, 3, K)
+    exec(example.replace('@register("readout")', ""), found)
+    scores = found["last_two"](y_seq, lengths=torch.tensor([1, 3, T]))
+    expected = [y_seq[0, 0], y_seq[1:3, 1].mean(0), y_seq[-2:, 2].mean(0)]
+    torch.testing.assert_close(scores, torch.stack(expected))
+    torch.testing.assert_close(found["last_two"](y_seq), y_seq[-2:].mean(0))

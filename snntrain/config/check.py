@@ -256,7 +256,8 @@ def _check_outputs(config: DictConfig) -> None:
     """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
     outputs = (OmegaConf.to_container(config.get("task"), resolve=False) or {}).get("outputs")
     for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
-        if f"${{data.{count}}}" in str(outputs) and count not in config.data and other in config.data:
+        has_other = config.data.get(count) is None and config.data.get(other) is not None
+        if f"${{data.{count}}}" in str(outputs) and has_other:
             remedy = "task=regression" if what == "values" else "task=classification or task=multilabel"
             raise UsageError(f"task: its outputs are data.{count}, but these data have {what}. Use {remedy}.")
 
@@ -309,6 +310,7 @@ def _check_target(node: Any, path: str, config: Mapping[str, Any], supplied: Col
         _check_schedule(schedule, config)
     if path == "data":
         arguments = taken_by(target, arguments, FACTS)
+        supplied = ("kind",) if hasattr(target, "TARGETS") else ()
     if path == "task":
         arguments.pop("outputs", None)
         supplied = tuple(taken_by(target, dict.fromkeys(supplied), supplied))

@@ -9,6 +9,7 @@ from torch.optim import lr_scheduler
 from snntrain import registry
 from snntrain.config.binding import resolve_name
 from snntrain.config.monitor import check_direction, watchers
+from snntrain.config.targets import offered_targets, target_given
 from snntrain.data import ImageDataModule
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.target import Target
@@ -21,7 +22,7 @@ Settings = Mapping[str, Any]
 
 def check_together(config: Settings) -> None:
     """Refuse settings that exclude each other. Each of them has passed its own check."""
-    for refusals in (_targets, _outputs, _steps, _frames, _schedule, _clipping, _epochs, _validation):
+    for refusals in (_targets, _outputs, _sampler, _steps, _frames, _schedule, _clipping, _epochs, _validation):
         for refusal in refusals(config):
             raise UsageError(refusal)
     for key, metric, mode_key, mode in watchers(config, resolve_name):
@@ -35,12 +36,13 @@ def _is(target: Callable[..., Any], *kinds: type) -> bool:
 
 def _targets(config: Settings) -> Iterator[str]:
     data, task = (resolve_name(config[group]["_target_"], group) for group in ("data", "task"))
-    given, wanted = getattr(data, "TARGET", None), getattr(task, "TARGET", None)
-    if given is None or wanted is None or given in getattr(task, "TARGETS", (wanted,)):
+    offered, wanted = offered_targets(data, config["data"]), getattr(task, "TARGET", None)
+    if not offered or wanted is None or target_given(data, task, config["data"]) is not None:
         return
     yield (
-        f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has {given.value}. "
-        f"Use {_TASKS[given]}, or other data."
+        f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has "
+        f"{' or '.join(kind.value for kind in offered)}. Use {' or '.join(dict.fromkeys(map(_TASKS.get, offered)))}, "
+        "or other data."
     )
 
 
@@ -52,6 +54,14 @@ def _outputs(config: Settings) -> Iterator[str]:
             f"task.outputs={outputs}, but {classes} classes of task.population={population} neurons have "
             f"{classes * population}. Leave out task.outputs, or write "
             "task.outputs=${mul:${data.num_classes},${task.population}}."
+        )
+
+
+def _sampler(config: Settings) -> Iterator[str]:
+    if config["data"].get("sampler") is not None and config["trainer"].get("overfit_batches"):
+        yield (
+            f"data.sampler={config['data']['sampler']} draws other samples in every epoch, but trainer.overfit_batches="
+            f"{config['trainer']['overfit_batches']} repeats the same ones. Leave out one of the two."
         )
 
 

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from snntrain.config.error import refusing
-from snntrain.data import Augmentation, EventAugmentation, Framing
+from snntrain.data import Augmentation, EventAugmentation, Framing, Target
 from snntrain.error import UsageError, without_password
 from snntrain.tree import walk
 
@@ -122,6 +122,30 @@ def taken_by(target: Any, arguments: Mapping[str, Any], optional: Collection[str
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return dict(arguments)
     return {key: value for key, value in arguments.items() if key not in optional or key in parameters}
+
+
+def offered_targets(data: Any, section: Mapping[str, Any]) -> tuple[Target, ...]:
+    """The kinds of targets that a data set can give: one as a rule; () if it does not say.
+
+    Args:
+        data: its class. One with TARGETS gives the kind that the task learns, and takes it as its argument `kind`.
+        section: its settings, of which num_classes or num_targets chooses among the kinds.
+    """
+    several = getattr(data, "TARGETS", None)
+    if several is None:
+        return (data.TARGET,) if hasattr(data, "TARGET") else ()
+    has_values = section.get("num_targets") is not None
+    return tuple(kind for kind in several if kind.is_counted_in_values == has_values)
+
+
+def target_given(data: Any, task: Any, section: Mapping[str, Any]) -> Target | None:
+    """The kind of targets that a data set gives to a task, classes both; None if it has none that the task learns.
+
+    To a task that does not say what it learns it gives the first one that it has.
+    """
+    offered = offered_targets(data, section)
+    wanted = getattr(task, "TARGETS", (task.TARGET,)) if hasattr(task, "TARGET") else offered
+    return next((kind for kind in wanted if kind in offered), None)
 
 
 def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:

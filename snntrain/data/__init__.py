@@ -12,6 +12,7 @@ from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_folder import EventFolder
 from snntrain.data.framing import Framing
 from snntrain.data.image_folder import ImageFolder
+from snntrain.data.in_memory import from_arrays
 from snntrain.data.made_sequences import Copy, NoisySine, Parity
 from snntrain.data.mnist import MNIST, FashionMNIST
 from snntrain.data.mnist_pairs import MNISTPairs
@@ -21,6 +22,7 @@ from snntrain.data.split import FrameSplit, ImageSplit, Split
 from snntrain.data.svhn import SVHN
 from snntrain.data.tabular import Diabetes, Friedman1
 from snntrain.data.target import Target
+from snntrain.data.timeseries import TimeseriesFolder
 
 __all__ = [
     "ASLDVS",
@@ -55,5 +57,7 @@ __all__ = [
     "Parity",
     "Split",
     "Target",
+    "TimeseriesFolder",
     "ValuesDataModule",
+    "from_arrays",
 ]

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from snntrain.arguments import flag, integer, invalid, real
+from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
 from snntrain.data.picture_split import PictureSplit
-from snntrain.data.sampler import EpochSampler, SharedBatches
+from snntrain.data.sampler import SAMPLERS, BalancedSampler, EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
 from snntrain.data.target import Target, check_targets
 from snntrain.data.unlabeled import check_each, files_below, no_labels
@@ -54,14 +54,21 @@ class Loading:
     """Keep the workers from epoch to epoch."""
     drop_last: bool = False
     """Leave out a last training batch that is not full, on which some nets cannot learn."""
+    sampler: str | None = None
+    """Which samples an epoch of training has: None, each once; 'balanced', as many, but every class equally often."""
 
-    def check(self, owner: object) -> None:
+    def check(self, owner: "DataModule") -> None:
         """Refuse values out of range, in an error that names the data set."""
         integer(owner, "batch_size", self.batch_size, at_least=1)
         integer(owner, "num_workers", self.num_workers, at_least=0, at_most=MOST_WORKERS)
         integer(owner, "prefetch", self.prefetch, at_least=1)
         flag(owner, "persistent_workers", self.persistent_workers)
         flag(owner, "drop_last", self.drop_last)
+        if self.sampler is not None:
+            choice(owner, "sampler", self.sampler, SAMPLERS)
+            if owner.TARGET is not Target.CLASS:
+                allowed = f"None where a sample has {owner.TARGET.value}: only a class per sample can be balanced"
+                raise invalid(owner, "sampler", allowed, self.sampler)
 
 
 class DataModule(pl.LightningDataModule):
@@ -214,10 +221,10 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.splits["train"]
         if self.trainer is None:
-            return self._loader(split, EpochSampler(len(split), self.seed), self.loading.drop_last)
+            return self._loader(split, self._sampler(split), self.loading.drop_last)
         if self.trainer.overfit_batches > 0:  # the same batches in each epoch
             return self._loader(split, SequentialSampler(split), self.loading.drop_last)
-        sampler = EpochSampler(len(split), self.seed)
+        sampler = self._sampler(split)
         # Lightning sets the epoch only after the loader's workers have begun to fetch, which on resume is too late.
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return self._loader(split, sampler, self.loading.drop_last)
@@ -234,6 +241,11 @@ class DataModule(pl.LightningDataModule):
     def in_order(self, split: Split) -> DataLoader:
         """The batches of a split in the order of its samples."""
         return self._loader(split, SequentialSampler(split))
+
+    def _sampler(self, split: Split) -> EpochSampler:
+        if self.loading.sampler is None:
+            return EpochSampler(len(split), self.seed)
+        return BalancedSampler(split.labels, self.seed)
 
     def _loader(self, split: Split, sampler: EpochSampler | SequentialSampler, drop_last: bool = False) -> DataLoader:
         rank, world, on_gpu = 0, 1, False

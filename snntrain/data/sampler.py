@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, Sampler
 
 from snntrain.randomness import generator
 
 #: The key of a sample in a split: its position, or (epoch, position) in training.
 Key = int | tuple[int, int]
+
+#: What data.sampler may say besides None, which takes every sample once per epoch.
+SAMPLERS = ("balanced",)
+_ANOTHER_TIME = 2**32
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -33,6 +38,37 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         return self.size
+
+
+class BalancedSampler(EpochSampler):
+    """As many keys per epoch as there are samples, every class as often as each other one (± 1).
+
+    Of a large class some samples are left out, those of a small one come several times, each of them as often as the
+    others (± 1); which ones follows from (seed, epoch). What comes again counts as of another epoch, so that an
+    augmentation makes another sample of it.
+
+    Args:
+        labels: class of each sample, int64 [n].
+        seed: as in EpochSampler.
+    """
+
+    def __init__(self, labels: Tensor, seed: int) -> None:
+        super().__init__(len(labels), seed)
+        self.members = [labels.eq(label).nonzero().flatten() for label in labels.unique()]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch
+        source = generator(self.seed, "balanced order", epoch)
+        share, rest = divmod(self.size, len(self.members))
+        one_more = set(torch.randperm(len(self.members), generator=source)[:rest].tolist())
+        keys: list[tuple[int, int]] = []
+        for number, members in enumerate(self.members):
+            left, again = share + (number in one_more), 0
+            while left:
+                drawn = members[torch.randperm(len(members), generator=source)][:left]
+                keys += [(epoch + again * _ANOTHER_TIME, position) for position in drawn.tolist()]
+                left, again = left - len(drawn), again + 1
+        yield from (keys[place] for place in torch.randperm(len(keys), generator=source).tolist())
 
 
 class SharedBatches(BatchSampler):

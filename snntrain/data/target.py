@@ -20,6 +20,11 @@ class Target(StrEnum):
     STEP_VALUES = "values at every step"
     """float32 [n, T, D]; 0 after the end."""
 
+    @property
+    def is_counted_in_values(self) -> bool:
+        """Whether data state num_targets, not num_classes."""
+        return self in (Target.VALUES, Target.STEP_VALUES)
+
 
 def check_targets(kind: Target, targets: Tensor, count: int, where: Callable[[int], str], split: str) -> None:
     """Refuse targets that are not of a kind, naming the first sample at fault.

@@ -31,7 +31,7 @@ from snntrain.callback import (
 from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
-from snntrain.config.targets import FACTS, taken_by
+from snntrain.config.targets import FACTS, taken_by, target_given
 from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
@@ -213,7 +213,11 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     """Build the datamodule of a config without reading its files."""
     section = config["data"]
     with refusing("data", _class_of(section)):
-        data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
+        target = get_object(section["_target_"])
+        kind = {"kind": target_given(target, get_object(config["task"]["_target_"]), section)}
+        data = instantiate(
+            taken_by(target, section, FACTS), **(kind if hasattr(target, "TARGETS") else {}), _convert_="all"
+        )
     return data if isinstance(data, DataModule) else PlainData(data, section.get("num_classes"))
 
 

@@ -30,6 +30,7 @@ from snntrain.callback import OwnHandlers, Resetting, SpikeStatistics
 from snntrain.config.binding import resolve_name
 from snntrain.config.error import refusing
 from snntrain.config.monitor import check_logged, watchers
+from snntrain.config.targets import target_given
 from snntrain.data.target import Target
 from snntrain.encoding import FramesEncoder
 from snntrain.error import UsageError
@@ -113,7 +114,8 @@ def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tens
 
 
 def _made_up_targets(config: Mapping[str, Any], samples: int) -> Tensor:
-    kind = getattr(get_object(config["data"]["_target_"]), "TARGET", Target.CLASS)
+    data, task = (get_object(config[group]["_target_"]) for group in ("data", "task"))
+    kind = target_given(data, task, config["data"]) or Target.CLASS
     source, outputs, steps = generator(0, "dry pass"), config["task"]["outputs"], config["T"]
     if kind is Target.CLASS:
         return torch.arange(samples) % (outputs // config["task"].get("population", 1))

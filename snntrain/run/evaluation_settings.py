@@ -38,6 +38,7 @@ _WITHOUT_EFFECT = {
     "neuron.detach_reset": "only gradients use it",
     "model.init": "the weights are those of the checkpoint",
     "data.augment": _TRAINING,
+    "data.sampler": _TRAINING,
     "task.mixup": _TRAINING,
     "task.cutmix": _TRAINING,
     "task.chunk_gradient": _TRAINING,

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,11 +57,13 @@ class Trained:
         """The datamodule of the run; its files are read on first use."""
         return build_data(self.settings)
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores of samples, computed in batches of data.batch_size.
 
         Args:
             x: [N, *], samples as the data set gives them, before the encoder.
+            lengths: real steps of sequences that were padded to T, int64 [N], as in the batches of the data set; None:
+                all steps are real.
 
         Returns: [N, K], one score per class or output.
         Raises: UsageError if the samples have another shape than those of the run.
@@ -68,22 +71,28 @@ class Trained:
         shape = tuple(self.settings["data"]["sample_shape"])
         if x.dim() < len(shape) + 1 or tuple(x.shape[x.dim() - len(shape) :]) != shape:
             raise UsageError(f"predict: samples of this run have the shape {list(shape)}, got x of {list(x.shape)}.")
+        if lengths is not None and not hasattr(self.task, "padded"):
+            raise UsageError(f"predict: {type(self.task).__name__} takes no lengths. Leave them out.")
+        if lengths is not None and lengths.shape != x.shape[:1]:
+            raise UsageError(f"predict: lengths must be one for each of {len(x)} samples, got {list(lengths.shape)}.")
         if missing := lacks_for_scores(self.task):
             raise UsageError(f"predict: {type(self.task).__name__} has no method {missing}. Call its net instead.")
         self.task.eval()
         size = int(self.settings["data"].get("batch_size") or 64)
         with torch.no_grad():
-            return torch.cat([self._scores(x[first : first + size], first) for first in range(0, len(x), size)])
+            return torch.cat([self._scores(x, lengths, first, size) for first in range(0, len(x), size)])
 
-    def _scores(self, x: Tensor, first: int) -> Tensor:
-        task = self.task
+    def _scores(self, x: Tensor, lengths: Tensor | None, first: int, size: int) -> Tensor:
+        task, x = self.task, x[first : first + size]
         seeds = None
         if getattr(getattr(task, "encoder", None), "is_random", False):  # as in the test: of seed, stage and index
             indices = range(first, first + len(x))
             seeds = [derived_seed(self.settings["seed"], "encode", "test", index) for index in indices]
         x = x.to(task.device)
         reset_net(task.net)
-        return task.scores((task(x) if seeds is None else task(x, seeds)).float()).cpu()
+        real = None if lengths is None else (x, None, None, lengths[first : first + size].to(task.device))
+        with nullcontext() if real is None else task.padded(real):
+            return task.scores((task(x) if seeds is None else task(x, seeds)).float()).cpu()
 
 
 def train(*overrides: str | Mapping[str, Any], **settings: Any) -> Trained:

@@ -40,8 +40,6 @@ class Classification(Supervised):
     TARGET = Target.CLASS
     HEADLINE = ("acc", "max")
 
-    wants_index = resets_net = True  # see snntrain.task.contract
-
     def __init__(
         self,
         net: nn.Module,
@@ -102,6 +100,11 @@ class Classification(Supervised):
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A batch as it is trained on: (x [N, *], labels [N]), or with mixing shares of the classes [N, K]."""
         x, target, *_ = batch
+        if self.mixing is not None and len(batch) > 3:
+            raise ValueError(
+                f"{type(self).__name__}: mixup and cutmix mix samples step by step, but the data have sequences of "
+                "several lengths. Set task.mixup and task.cutmix to 0."
+            )
         return (x, target) if self.mixing is None else self.mixing(x, target)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -82,6 +82,8 @@ class OnlineClassification(Classification):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)
+        if len(batch) > 3:
+            self._refuse_padding()
         optimizer = self.optimizers()
         functional.reset_net(self.net)
         steps = self.encoded(x, self.encoding_seeds("train", batch)).unbind(0)
@@ -104,6 +106,12 @@ class OnlineClassification(Classification):
         loss = torch.stack(losses_so_far).sum()
         self._log("train", loss, torch.stack(outputs), target)
         return loss
+
+    def _refuse_padding(self) -> None:
+        raise ValueError(
+            f"{type(self).__name__}: the data have sequences of several lengths, and online training learns from every "
+            "step of a batch, padding too. Use task=classification."
+        )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         # Here and not beside optimizer.step(): only now are the gradients of 16-bit training unscaled.

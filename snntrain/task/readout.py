@@ -1,9 +1,15 @@
-"""From the output over time to one score per class."""
+"""From the output over time to one score per class or value.
 
+Where sequences have several lengths, a readout gets `lengths` as well, int64 [N], and looks at no step beyond them. One
+that does not take `lengths` is refused for such data.
+"""
+
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from snntrain.binding import bind_named
 from snntrain.neuron import NonSpikingLIFNode
@@ -14,27 +20,45 @@ READOUTS = table("readout")
 
 
 @register("readout")
-def rate(y_seq: Tensor) -> Tensor:
+def rate(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean over T: the firing rate if the outputs are spikes."""
-    return y_seq.mean(0)
+    if lengths is None:
+        return y_seq.mean(0)
+    return y_seq.masked_fill(_padded(y_seq, lengths), 0).sum(0) / lengths.view(-1, *[1] * (y_seq.dim() - 2))
 
 
 @register("readout")
-def membrane(y_seq: Tensor, readout_tau: float = 2.0) -> Tensor:
+def membrane(y_seq: Tensor, readout_tau: float = 2.0, lengths: Tensor | None = None) -> Tensor:
     """Potential at the last step of a leaky integrator that never fires: v' = v + (y − v)/readout_tau from v = 0."""
-    return NonSpikingLIFNode(readout_tau, decode="last-mem")(y_seq)
+    if lengths is None:
+        return NonSpikingLIFNode(readout_tau, decode="last-mem")(y_seq)
+    return last(NonSpikingLIFNode(readout_tau)(y_seq), lengths)
 
 
 @register("readout")
-def last(y_seq: Tensor) -> Tensor:
+def last(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The output of the last step."""
-    return y_seq[-1]
+    if lengths is None:
+        return y_seq[-1]
+    return y_seq[lengths - 1, torch.arange(y_seq.shape[1], device=y_seq.device)]
 
 
 @register("readout", "max")
-def largest(y_seq: Tensor) -> Tensor:
+def largest(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The largest output over T."""
-    return y_seq.amax(0)
+    return (y_seq if lengths is None else y_seq.masked_fill(_padded(y_seq, lengths), -torch.inf)).amax(0)
+
+
+def _padded(y_seq: Tensor, lengths: Tensor) -> Tensor:
+    """Whether a step is beyond the end of its sequence: bool [T, N, 1, …] for outputs [T, N, *]."""
+    beyond = torch.arange(y_seq.shape[0], device=y_seq.device)[:, None] >= lengths
+    return beyond.view(*beyond.shape, *[1] * (y_seq.dim() - 2))
+
+
+def takes_lengths(read_out: Callable[..., Tensor]) -> bool:
+    """Whether a readout can be told the lengths of sequences."""
+    call = read_out.forward if isinstance(read_out, nn.Module) else read_out
+    return "lengths" in inspect.signature(call).parameters
 
 
 def make_readout(
@@ -42,7 +66,8 @@ def make_readout(
 ) -> Callable[[Tensor], Tensor]:
     """Make the function outputs [T, N, K] → scores [N, K] that a setting describes.
 
-    A registered readout is a function of `y_seq`, or a class whose objects are called with it.
+    A registered readout is a function of `y_seq`, or a class whose objects are called with it, and of `lengths` if it
+    can read sequences of several lengths.
 
     Args:
         setting: a name, {name: …} with the readout's arguments, or the function itself.
@@ -51,7 +76,7 @@ def make_readout(
 
     Raises: ValueError with the nearest name or argument.
     """
-    return bind_named("readout", setting, path, ("y_seq",), offered)
+    return bind_named("readout", setting, path, ("y_seq", "lengths"), offered)
 
 
 def read_out(y_seq: Tensor, readout: Any, tau: float = 2.0) -> Tensor:

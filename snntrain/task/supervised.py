@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.data.target import Target
-from snntrain.layer.padding import padded
+from snntrain.layer.padding import padded, padding
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
 from snntrain.task import loss as losses
@@ -26,7 +26,7 @@ from snntrain.task.chunk import (
 from snntrain.task.firing_rates import FiringRates
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
-from snntrain.task.readout import make_readout
+from snntrain.task.readout import make_readout, takes_lengths
 
 # (x, target), (x, target, index) or (x, target, index, lengths)
 Batch = tuple[Tensor, ...]
@@ -63,6 +63,8 @@ class Supervised(pl.LightningModule):
     Raises: ValueError naming the module that chunk cannot serve.
     """
 
+    wants_index = resets_net = True  # see snntrain.task.contract
+
     #: The step mode in which the network is called.
     step_mode = "m"
     #: What the data set must have as targets.
@@ -94,6 +96,7 @@ class Supervised(pl.LightningModule):
         self.encoder = encoder
         self.T = integer(self, "T", T, at_least=1)
         self.readout_tau = real(self, "readout_tau", readout_tau, above=1)
+        self._names = [_name_of(one) for one in (readout, loss)]
         self.read_out = make_readout(readout, {"readout_tau": self.readout_tau})
         self.loss = losses.Loss(loss, self.TARGET, offered, count=outputs, population=self.population)
         self._rates = FiringRates() if self.loss.takes_firing_rates else None
@@ -168,7 +171,8 @@ class Supervised(pl.LightningModule):
 
     def scores(self, y_seq: Tensor) -> Tensor:
         """The scores from the outputs over time: [T, N, K] → [N, K]."""
-        return self.read_out(y_seq)
+        now = padding()
+        return self.read_out(y_seq) if now is None else self.read_out(y_seq, lengths=now.lengths)
 
     def compute_loss(self, y_seq: Tensor, target: Tensor) -> Tensor:
         """The loss of outputs [T, N, K] for the targets."""
@@ -250,6 +254,16 @@ class Supervised(pl.LightningModule):
                 f"{type(self).__name__}: the data have sequences of several lengths, but {path or 'the network'} "
                 f"({type(module).__name__}) looks at all steps at once, padding too. Choose another layer or neuron."
             )
+        if not takes_lengths(self.read_out):
+            raise ValueError(
+                f"task.readout: {self._names[0]} reads all steps, but the data have sequences of several lengths. Use "
+                "rate, membrane, last or max, or let yours take `lengths`, the real steps of each sequence."
+            )
+        if "y_seq" in self.loss.takes and self.TARGET not in (Target.STEP_CLASSES, Target.STEP_VALUES):
+            raise ValueError(
+                f"task.loss: {self._names[1]} reads the outputs of all steps, but the data have sequences of several "
+                "lengths. Use a loss of the readout, such as cross_entropy or mse."
+            )
         self._takes_padding = True
 
     def samples(self, target: Tensor) -> int:
@@ -291,6 +305,12 @@ class Supervised(pl.LightningModule):
             metric.update(*measured)
             self.log(f"{stage}/{extra}", metric, on_step=False, on_epoch=True, batch_size=samples)
         return scores
+
+
+def _name_of(setting: Any) -> str:
+    """The name in a setting of a readout or loss; that of a function or class which stands there itself."""
+    found = setting.get("name") if isinstance(setting, Mapping) else setting
+    return found if isinstance(found, str) else getattr(found, "__name__", type(found).__name__)
 
 
 def _is_watched(net: nn.Module) -> bool:

@@ -58,6 +58,13 @@ SELF_EXPLANATORY = {
 }
 SMALLER = {"vgg5": ["model.features=64"], "vgg9": ["model.features=64"]}
 FACTS = ("data.num_classes=10", "data.sample_shape=[1,8,8]")
+# Data whose samples have no single class → the task that learns what they have.
+TASKS = {
+    **dict.fromkeys(("copy", "noisy_sine", "parity"), "sequence"),
+    **dict.fromkeys(("diabetes", "friedman1"), "regression"),
+    "mnist_pairs": "multilabel",
+}
+DATA = {"sequence": ("data=parity",), "regression": ("data=diabetes",), "multilabel": ("data=mnist_pairs",)}
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 
 
@@ -67,6 +74,12 @@ def choose(group: str, choice: str) -> list[str]:
     if (group, choice) == ("data", "custom"):
         data = "{_target_: torch.utils.data.TensorDataset}"
         return ["data=custom", *(f"data.{key}={data}" for key in ("train", "test")), *FACTS, "trust=true"]
+    if (group, choice) == ("data", "timeseries_folder"):
+        return ["data=timeseries_folder", *FACTS]
+    if group == "data" and choice in TASKS:
+        return [f"data={choice}", f"task={TASKS[choice]}"]
+    if group == "task" and choice in DATA:
+        return [f"task={choice}", *DATA[choice]]
     return [f"{group}=[{choice}]"] if group == "callbacks" else [f"{group}={choice}"]
 
 
@@ -89,8 +102,9 @@ def check_covered(config: dict, group: str, choice: str) -> None:
     file, node = yaml.safe_load(text), config
     for part in [] if text.startswith("# @package _global_") else group.split("/"):
         node = node[part]
+    chosen = {"defaults", *(("num_classes",) if choice == "timeseries_folder" else ())}  # FACTS has another one
     written = {
-        key: value for key, value in file.items() if key != "defaults" and "${" not in str(value) and value != "???"
+        key: value for key, value in file.items() if key not in chosen and "${" not in str(value) and value != "???"
     }
     assert {key: value for key, value in written.items() if not covers(node.get(key), value)} == {}
 

@@ -3,13 +3,18 @@
 import pytest
 import yaml
 from checked import checked, composed
+from lightning.pytorch import LightningModule
 
 from snntrain.config.check import check
 from snntrain.config.contradictions import check_together
 from snntrain.config.monitor import direction
+from snntrain.config.targets import target_given
+from snntrain.data import Digits, Target, TimeseriesFolder
 from snntrain.error import UsageError
+from snntrain.task import Classification, MultiLabel, Regression, SequencePrediction
 
 SCHEDULES = "torch.optim.lr_scheduler"
+SERIES = "data=timeseries_folder data.sample_shape=[2]"
 CONTRADICTIONS = {
     "neuron=psn neuron.T=5": ["neuron.T=5", "T=4"],
     "norm=bntt norm.T=3": ["norm.T=3", "T=4"],
@@ -24,6 +29,9 @@ CONTRADICTIONS = {
         "optim.fused=true",
         "trainer.precision=16-mixed",
     ],
+    "data.sampler=balanced trainer.overfit_batches=2": ["data.sampler=balanced", "trainer.overfit_batches=2"],
+    f"{SERIES} data.num_classes=2 data.steps=7": ["data.steps=7", "T=4"],
+    f"{SERIES} data.num_classes=2 encoder=direct": ["TimeseriesFolder", "encoder=frames"],
     "trainer.min_epochs=30": ["trainer.min_epochs=30", "trainer.max_epochs=20"],
     "trainer.check_val_every_n_epoch=30": ["trainer.check_val_every_n_epoch=30", "trainer.max_epochs=20", "val/acc"],
     "trainer.check_val_every_n_epoch=null": ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval"],
@@ -134,3 +142,45 @@ def test_a_function_that_makes_a_schedule_or_the_data_is_no_contradiction(tmp_pa
     for settings, name in ((config["optim"]["schedule"], "schedule"), (config["data"], "data")):
         settings["_target_"] = f"their_makers.{name}"
     check_together(config)
+
+
+@pytest.mark.parametrize(
+    ("count", "task", "expected"),
+    [
+        ("num_classes", Classification, Target.CLASS),
+        ("num_classes", MultiLabel, Target.LABELS),
+        ("num_classes", SequencePrediction, Target.STEP_CLASSES),
+        ("num_targets", SequencePrediction, Target.STEP_VALUES),
+        ("num_targets", Regression, Target.VALUES),
+        ("num_targets", Classification, None),
+        ("num_classes", LightningModule, Target.CLASS),
+        ("num_targets", LightningModule, Target.VALUES),
+    ],
+)
+def test_data_that_offer_several_kinds_of_targets_give_the_one_that_the_task_learns(count, task, expected):
+    assert target_given(TimeseriesFolder, task, {count: 2}) is expected
+    assert target_given(Digits, Classification, {"num_classes": 10}) is Target.CLASS
+    assert target_given(Digits, Regression, {"num_classes": 10}) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (f"{SERIES} data.num_targets=1", "its outputs are data.num_classes, but these data have values"),
+        (
+            f"{SERIES} task=regression data.num_classes=2",
+            "its outputs are data.num_targets, but these data have classes",
+        ),
+        (
+            f"{SERIES} task=regression",
+            "either num_classes, of classes or labels, or num_targets, of values; got neither",
+        ),
+        (f"{SERIES} data.num_classes=2 data.kind=values", "data.kind is filled in by the program; remove it"),
+        ("data=diabetes", "its outputs are data.num_classes, but these data have values. Use task=regression"),
+        ("data=parity T=5", "but data (Parity) has a class at every step. Use task=sequence"),
+    ],
+)
+def test_a_task_that_does_not_learn_what_the_data_have_is_refused(overrides, named):
+    with pytest.raises(UsageError) as refusal:
+        check(composed(*overrides.split()))
+    assert named in str(refusal.value)

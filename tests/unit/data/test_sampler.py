@@ -1,16 +1,19 @@
 """The order of the training samples depends on (seed, epoch) and on nothing else; processes share it out."""
 
 import random
+from collections import Counter
 
 import numpy
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.callbacks import ModelCheckpoint
+from small_training import Patches, small_task, trainer, weights
 from torch.utils.data import SequentialSampler
 
-from snntrain.data import EpochSampler
-from snntrain.data.sampler import SharedBatches
+from snntrain.data import Diabetes, EpochSampler
+from snntrain.data.sampler import BalancedSampler, SharedBatches
 
 
 def order(size: int, seed: int, epoch: int) -> list[int]:
@@ -119,3 +122,71 @@ def test_without_the_last_batch_every_process_has_full_ones_only(world):
     ]
     assert [len(batch) for part in parts for batch in part] == [2] * (5 if world == 1 else 4)
     assert [len(part) for part in parts] == [len(parts[0])] * world
+
+
+LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
+
+
+def balanced(labels: torch.Tensor, seed: int, epoch: int) -> list[tuple[int, int]]:
+    sampler = BalancedSampler(labels, seed)
+    sampler.set_epoch(epoch)
+    assert len(sampler) == len(labels)
+    return list(sampler)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LABELS, st.integers(0, 2**32), st.integers(0, 1000))
+def test_balanced_classes_come_equally_often_and_so_do_the_samples_of_a_class(labels, seed, epoch):
+    keys = balanced(labels, seed, epoch)
+    assert len(keys) == len(labels) and len(set(keys)) == len(keys)
+    of_classes = Counter(int(labels[position]) for _, position in keys)
+    assert set(of_classes) == set(labels.tolist()) or len(keys) < len(set(labels.tolist()))
+    assert max(of_classes.values()) - min(of_classes.values()) <= 1
+    of_samples = Counter(position for _, position in keys)
+    for label in set(labels.tolist()):
+        times = [of_samples[position] for position in labels.eq(label).nonzero().flatten().tolist()]
+        assert max(times) - min(times) <= 1
+    # What comes again counts as of another epoch, whose augmentation is another one.
+    assert {number % 2**32 for number, _ in keys} == {epoch}
+    assert keys == balanced(labels, seed, epoch)
+
+
+def test_the_balanced_order_changes_with_epoch_and_seed_and_reaches_every_sample():
+    labels = torch.tensor([0] * 50 + [1] * 10)
+    orders = {(seed, epoch): tuple(balanced(labels, seed, epoch)) for seed in range(3) for epoch in range(3)}
+    assert len(set(orders.values())) == 9
+    reached = {position for epoch in range(30) for _, position in balanced(labels, 0, epoch)}
+    assert reached == set(range(60))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_balanced_order(world):
+    labels = torch.arange(47) % 5 % 3
+    processes = [SharedBatches(BalancedSampler(labels, 1), 4, rank=rank, world=world) for rank in range(world)]
+    together = SharedBatches(BalancedSampler(labels, 1), 4 * world)
+    found = [list(process) for process in processes]
+    for number, batch in enumerate(list(together)[:-1]):
+        assert sorted(key for own in found for key in own[number]) == sorted(batch)
+    assert sorted(key for own in found for batch in own for key in batch) == sorted(balanced(labels, 1, 0))
+
+
+def test_a_run_with_balanced_classes_is_resumed_bit_for_bit(tmp_path):
+    data, neuron = {"sampler": "balanced", "batch_size": 16}, {"name": "IFNode", "v_threshold": 0.4, "backend": "torch"}
+    straight = small_task(neuron=neuron)
+    trainer(tmp_path, max_epochs=3).fit(straight, datamodule=Patches(**data))
+    keeping = ModelCheckpoint(tmp_path, filename="one", save_last=False)
+    trainer(tmp_path, keeping, max_epochs=1).fit(small_task(neuron=neuron), datamodule=Patches(**data))
+    resumed = small_task(neuron=neuron)
+    trainer(tmp_path, max_epochs=3).fit(resumed, datamodule=Patches(**data), ckpt_path=tmp_path / "one.ckpt")
+    plain = small_task(neuron=neuron)
+    trainer(tmp_path, max_epochs=3).fit(plain, datamodule=Patches(batch_size=16))
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name])
+    assert any(not torch.equal(value, weights(plain)[name]) for name, value in weights(straight).items())
+
+
+def test_only_classes_of_samples_can_be_balanced():
+    with pytest.raises(ValueError, match=r"Patches: sampler must be one of 'balanced', got 'blanced'"):
+        Patches(sampler="blanced")
+    with pytest.raises(ValueError, match=r"Diabetes: sampler must be None where a sample has values.*got 'balanced'"):
+        Diabetes(num_targets=1, sample_shape=(10,), sampler="balanced")

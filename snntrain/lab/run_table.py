@@ -19,7 +19,7 @@ from snntrain.terminal import table
 
 _HEADLINES = tuple(f"{stage}/{name}" for name in HEADLINES for stage in ("test", "val"))
 MAIN = (*_HEADLINES, "test/loss", "test/firing_rate", "test/energy_uJ")
-_SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
+_SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error", "mse", "mae")  # rmse, too
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
 COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(

@@ -165,7 +165,7 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     if is_ann and config["encoder"]["name"] not in ("DirectEncoder", "FramesEncoder"):
         raise UsageError(
             f"encoder: {config['encoder']['name']} makes sequences of spikes, but a model without spiking neurons "
-            "reads the image itself in one step. Use encoder=direct."
+            "reads the sample itself in one step. Use encoder=direct."
         )
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])

@@ -330,7 +330,7 @@ def _conclude(
     throughput: dict[str, float] | None = None,
 ) -> None:
     speed = built.throughput.images_per_second
-    measured = {} if speed is None else {"train_images_per_second": round(speed, 1)}
+    measured = {} if speed is None else {f"train_{built.throughput.unit}_per_second": round(speed, 1)}
     more: dict[str, Any] = {"seconds": seconds, "throughput": measured or throughput or {}}
     if "epoch" in _best_row(built):
         more["best_epoch"] = int(_best_row(built)["epoch"])
@@ -359,12 +359,12 @@ def _headline(built: Run) -> str:
 
 
 def _summarize(built: Run, metrics: dict[str, float]) -> None:
-    speed = built.throughput.images_per_second
     names = dict.fromkeys((_headline(built), "loss", "firing_rate"))
     parts = [f"test/{name} {metrics[f'test/{name}']:.4f}" for name in names if f"test/{name}" in metrics]
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
-    console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)
+    speed = built.throughput.told
+    console.print(bold("   ".join(parts), f"   {speed}" if speed else ""), soft_wrap=True)
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
     console.print(f"report: {built.folder.report}", soft_wrap=True)

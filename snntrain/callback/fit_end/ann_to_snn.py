@@ -34,8 +34,8 @@ from snntrain.task.headline import SHARES, long_name
 class AnnToSnn(FitEnd):
     """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
 
-    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png or what else the headline
-    metric is called.
+    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png, or what else the
+    headline metric is called.
 
     Args:
         T: time steps that the net is to run, ≥ 1.
@@ -118,7 +118,7 @@ class AnnToSnn(FitEnd):
         batches = [batch[0] for batch in drawn_batches(trained.data, self.batches, source)]
         count = sum(map(len, batches))
         method = self._make_method()
-        console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
+        console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} samples")
         with bars(console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConversionWarning)  # they stand in the report
             if isinstance(method, QCFS):

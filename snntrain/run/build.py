@@ -212,7 +212,11 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
     section = config["data"]
     with refusing("data", _class_of(section)):
         data = instantiate(taken_by(get_object(section["_target_"]), section, FACTS), _convert_="all")
-    return data if isinstance(data, DataModule) else PlainData(data, section.get("num_classes"))
+    return (
+        data
+        if isinstance(data, DataModule)
+        else PlainData(data, section.get("num_targets") or section.get("num_classes"))
+    )
 
 
 def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:

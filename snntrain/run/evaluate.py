@@ -117,7 +117,8 @@ def _classes(description: Mapping[str, Any], config: Mapping[str, Any], checkpoi
     if classes is None:
         return None
     is_list = isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
-    if not is_list or len(classes) != config["data"]["num_classes"]:
+    data = config["data"]
+    if not is_list or len(classes) != (data.get("num_targets") or data.get("num_classes")):
         raise DamagedFile(f"checkpoint: {checkpoint} is damaged: its classes are no list of a name for each class.")
     return tuple(classes)
 

@@ -62,7 +62,7 @@ class Trained:
         Args:
             x: [N, *], samples as the data set gives them, before the encoder.
 
-        Returns: [N, K], one score per class or output.
+        Returns: [N, K], one score per class, label or value; [N, T, K] of sequences with one for each step.
         Raises: UsageError if the samples have another shape than those of the run.
         """
         shape = tuple(self.settings["data"]["sample_shape"])

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.error import DamagedFile, UsageError
+from snntrain.headline import HEADLINES
 from snntrain.lab.run_rows import Row, shared_monitor
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import csv_text
-from snntrain.task.headline import HEADLINES
 from snntrain.terminal import table
 
 _HEADLINES = tuple(f"{stage}/{name}" for name in HEADLINES for stage in ("test", "val"))

@@ -84,22 +84,21 @@ def write_raster(task: pl.LightningModule, sample: Sample, path: Path, precision
     real = slice(sample.steps)
     spikes = {name: torch.cat(steps).numpy()[real] for name, steps in fired.items()}
     x = sample.x if sample.steps is None else sample.x[real]
-    told = {name: value.cpu().numpy() for name, value in _told(task, sample, y_seq).items()}
+    told = _told(task, sample, y_seq)
     _write_arrays(path, input=x.cpu().numpy(), **told, output=y_seq[real, 0].cpu().numpy(), **spikes)
 
 
-def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, Any]:
-    """What the sample is and what the network takes it for, as arrays."""
+def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, np.ndarray]:
+    """What the sample is and what the network takes it for."""
     if sample.target is None:
         return {}
-    scores = task.scores(y_seq)
+    scores, target = task.scores(y_seq), sample.target.cpu().numpy()
     if sample.kind is Target.CLASS:
-        return {"label": torch.as_tensor(sample.target), "predicted": scores[0].argmax()}
-    real = slice(sample.steps)
-    found = {"target": sample.target, "prediction": task.predicted(scores)[0]}
-    return {name: value[real] if sample.kind in OVER_TIME else value for name, value in found.items()} | {
-        "kind": np.array(sample.kind.name)
-    }
+        return {"label": target.reshape(()), "predicted": scores[0].argmax().cpu().numpy()}
+    prediction = task.predicted(scores)[0].cpu().numpy()
+    if sample.kind in OVER_TIME:
+        target, prediction = target[: sample.steps], prediction[: sample.steps]
+    return {"target": target, "prediction": prediction, "kind": np.array(sample.kind.name)}
 
 
 def _write_arrays(path: Path, **arrays: object) -> None:

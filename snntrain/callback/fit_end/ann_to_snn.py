@@ -24,10 +24,10 @@ from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.files.archive import write_checkpoint
 from snntrain.functional import copy_net, set_step_mode
+from snntrain.headline import SHARES, long_name
 from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
 from snntrain.registry import register
-from snntrain.task.headline import SHARES, long_name
 
 
 @register("callback")

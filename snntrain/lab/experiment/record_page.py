@@ -10,12 +10,12 @@ import numpy as np
 
 from snntrain.error import UsageError
 from snntrain.files import damage, read_text, read_yaml
+from snntrain.headline import HEADLINES, headline_of, is_of_headline, long_name
 from snntrain.lab.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_names
 from snntrain.lab.run_table import binomial_error
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
-from snntrain.task.headline import HEADLINES, headline_of, is_of_headline, long_name
 
 REMARK = "remark.txt"
 """File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""

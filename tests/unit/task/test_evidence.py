@@ -34,7 +34,7 @@ def together(first: Metric, second: Metric) -> Tensor:
         return [state, torch.cat(other) if isinstance(other, list) else other]
 
     first.sync(dist_sync_fn=gather, distributed_available=lambda: True)
-    found = first.compute.__wrapped__(first)  # compute as it is, without synchronizing again
+    found = first.compute.__wrapped__()  # compute as it is, without synchronizing again
     first.unsync()
     return found
 

@@ -32,6 +32,6 @@ class Confusion(OfTheTest):
         cells.sort(key=lambda cell: -matrix[tuple(cell)])  # ties stay in class order
         mistakes = [(classes[i], classes[j], int(matrix[i, j]), int(matrix[i, j]) / totals[i]) for i, j in cells[:10]]
         plot = plots.confusion_plot(matrix, classes)
-        counted = "steps" if "steps" in arrays else "samples"
-        found = {"plot": plot, "rows": rows, "mistakes": mistakes, "counted": counted}
+        unit = "steps" if "steps" in arrays else "samples"
+        found = {"plot": plot, "rows": rows, "mistakes": mistakes, "unit": unit}
         return {**found, "right": sum(right), "total": sum(totals)}

@@ -35,7 +35,7 @@ class Errors(OfTheTest):
             "drawn": min(len(errors), plots.VALUES_DRAWN),
             "kept": len(pairs),
             "rows": rows,
-            "values": len(errors),
-            "count": int(errors[0, 0]),
-            "counted": "steps" if "steps" in arrays else "samples",
+            "of": len(errors),
+            "total": int(errors[0, 0]),
+            "unit": "steps" if "steps" in arrays else "samples",
         }

@@ -37,8 +37,6 @@ class Classification(Supervised):
     TARGET = Target.CLASS
     HEADLINE = ("acc", "max")
 
-    wants_index = resets_net = True  # see snntrain.task.contract
-
     def __init__(
         self,
         net: nn.Module,

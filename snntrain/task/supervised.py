@@ -62,6 +62,8 @@ class Supervised(pl.LightningModule):
     Raises: ValueError naming the module that chunk cannot serve.
     """
 
+    wants_index = resets_net = True  # see snntrain.task.contract
+
     #: The step mode in which the network is called.
     step_mode = "m"
     #: What the data set must have as targets.

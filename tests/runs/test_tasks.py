@@ -124,6 +124,7 @@ def test_sequences_from_training_to_predictions(folder, data):
     rows = predictions(folder)
     with np.load(run / "artifacts/test.npz") as test:
         counts, quality = test["steps"].T
+    assert 0 < counts[5] < counts[2] == 50, "padded steps are left out"
     assert len(rows) == counts.sum() and list(rows[0])[:2] == ["index", "step"]
     assert [sum(row["step"] == str(step) for row in rows) for step in range(6)] == counts.tolist()
     names = ("label value", "predicted value") if of_values else ("label", "predicted")

@@ -94,6 +94,7 @@ def test_a_regression_from_training_to_predictions(folder):
         assert [float(raster[name][0]) for name in ("target", "prediction")] == pytest.approx(found[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_from_training_to_predictions(folder):
     run, said = trained(folder, *OF_LABELS, *SMALL)
     page = (run / "report.html").read_text()
@@ -164,6 +165,7 @@ def test_two_processes_show_the_test_of_one(folder, chosen):
         assert (two["example"][:, 0] == one["example"][:, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(installed_lava() is None, reason="Lava is not installed: make lava, or SNNTRAIN_LAVA=FOLDER")
 def test_a_regression_reaches_lava(folder):
     """In Loihi's integers, with the chip's simulator, and its rmse that of the integer net."""

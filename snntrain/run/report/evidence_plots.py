@@ -72,7 +72,7 @@ def _panels(
         if values == 1:
             figure, columns, rows = new_figure(HALF_WIDTH, height), 1, 1
         else:
-            columns = min(_COLUMNS, values)
+            columns = 2 if values in (2, 4) else _COLUMNS
             rows = -(-values // columns)
             figure = new_figure(FULL_WIDTH, 2.9 * rows)
         for index in range(values):
@@ -107,12 +107,17 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
         above.plot(time, shown, color=GREEN if of_classes else BLUE, **_markers(time))
         above.set_title("accuracy of each step" if of_classes else "RMSE of each step")
         if of_classes:
-            above.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+            lowest = np.nanmin(shown, initial=1.0)
+            above.set_ylim(max(0.0, lowest - 0.05) - 0.01, 1.01)
+            above.yaxis.set_major_formatter(
+                FuncFormatter(lambda share, _: f"{100 * share:g}%" if share < 1.001 else "")
+            )
         else:
             above.set_ylim(bottom=0)
+        above.yaxis.set_major_locator(MaxNLocator(5))
         above.grid(axis="y")
         for axes in below:
-            axes.fill_between(time, counts, step="mid", color=MUTED, alpha=0.35, linewidth=0)
+            axes.stairs(counts, np.arange(len(counts) + 1) + 0.5, fill=True, color=MUTED, alpha=0.35)
             axes.set_ylim(bottom=0)
             axes.set_ylabel("sequences")
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))

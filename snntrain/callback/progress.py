@@ -16,12 +16,12 @@ from snntrain.registry import register
 from snntrain.terminal import terminal
 
 _SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal, in epochs longer than that
-_SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and accuracy waits for the device, so not after every batch
+_SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and metric waits for the device, so not after every batch
 
 
 @register("callback")
 class Progress(EpochMetrics, ProgressBar):
-    """Rich progress bar with loss, accuracy, firing rate and images per second."""
+    """Rich progress bar with loss, the task's headline metric, firing rate and images or samples per second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,6 +159,6 @@ def _of_this_process(metric: Metric) -> Metric:
 
 def _speed(trainer: pl.Trainer) -> list[str]:
     for callback in trainer.callbacks:
-        if isinstance(callback, Throughput) and callback.images_per_second is not None:
-            return [f"{callback.images_per_second:,.0f} img/s"]
+        if isinstance(callback, Throughput) and callback.told:
+            return [callback.told]
     return []

@@ -10,16 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from snntrain.error import DamagedFile, UsageError
+from snntrain.headline import HEADLINES
 from snntrain.lab.run_rows import Row, shared_monitor
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import csv_text
-from snntrain.task.headline import HEADLINES
 from snntrain.terminal import table
 
 _HEADLINES = tuple(f"{stage}/{name}" for name in HEADLINES for stage in ("test", "val"))
-MAIN = (*_HEADLINES, "test/loss", "test/firing_rate", "test/energy_uJ")
-_SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error")
+_IN_MEANS = (*_HEADLINES, "test/loss", "test/firing_rate")  # over seeds, which a terminal has room for
+MAIN = (*_IN_MEANS, "test/energy_uJ")
+_SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error", "mse", "mae")  # rmse, too
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
 COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
@@ -213,7 +214,7 @@ def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> i
 
 
 def _seed_table(groups: Sequence[Seeds]) -> Table:
-    names = [name for name in groups[0].metrics if name in MAIN[:4] or name == next(iter(groups[0].metrics))]
+    names = [name for name in groups[0].metrics if name in _IN_MEANS or name == next(iter(groups[0].metrics))]
     has_error = any(group.test_samples for group in groups)
     headers = [f"{_header(n)}\nmean ± std{' (binomial)' * (n == 'test/acc' and has_error)}" for n in names]
     seeds = table(*groups[0].values, "seeds", *headers, texts=len(groups[0].values) + 1)

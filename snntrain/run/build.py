@@ -167,7 +167,7 @@ def build_task(config: Mapping[str, Any]) -> pl.LightningModule:
     if is_ann and config["encoder"]["name"] not in ("DirectEncoder", "FramesEncoder"):
         raise UsageError(
             f"encoder: {config['encoder']['name']} makes sequences of spikes, but a model without spiking neurons "
-            "reads the image itself in one step. Use encoder=direct."
+            "reads the sample itself in one step. Use encoder=direct."
         )
     takes_one_step = is_ann and config["encoder"]["name"] == "DirectEncoder"
     task = task_around(net, config, T=1 if takes_one_step else config["T"])
@@ -218,7 +218,11 @@ def make_data(config: Mapping[str, Any]) -> pl.LightningDataModule:
         data = instantiate(
             taken_by(target, section, FACTS), **(kind if hasattr(target, "TARGETS") else {}), _convert_="all"
         )
-    return data if isinstance(data, DataModule) else PlainData(data, section.get("num_classes"))
+    return (
+        data
+        if isinstance(data, DataModule)
+        else PlainData(data, section.get("num_targets") or section.get("num_classes"))
+    )
 
 
 def match(task: pl.LightningModule, data: pl.LightningDataModule) -> None:

@@ -71,7 +71,8 @@ def _check_labels(name: str, split: Any) -> None:
     if isinstance(labels, Tensor) and (labels.dim() != 1 or labels.dtype not in (torch.int64, torch.int32)):
         raise UsageError(
             f"data: the labels of the {name} split must be one class number per sample, int64 [n], but they have shape "
-            f"{list(labels.shape)} and type {labels.dtype}. Several labels per sample are not supported."
+            f"{list(labels.shape)} and type {labels.dtype}. Several labels are learned by "
+            "task=multilabel, values by task=regression."
         )
 
 

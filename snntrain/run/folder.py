@@ -78,7 +78,7 @@ class RunFolder(OwnedFolder):
     report: ClassVar = RunFile("report.html", "it is written when a run ends", read_text)
     traceback: ClassVar = RunFile("traceback.txt", "it is written when a run fails", read_text)
     splits: ClassVar = RunFile(f"{_ARTIFACTS}/splits.json", "it is written before training starts", read_json)
-    test: ClassVar = RunFile(f"{_ARTIFACTS}/test.npz", "the test of a classifier writes it", parse_arrays)
+    test: ClassVar = RunFile(f"{_ARTIFACTS}/test.npz", "the test writes it", parse_arrays)
     raster: ClassVar = RunFile(f"{_ARTIFACTS}/raster.npz", "the test writes it for one sample", parse_arrays)
     operations: ClassVar = RunFile(f"{_ARTIFACTS}/synaptic_operations.json", "the test writes it", parse_operations)
 

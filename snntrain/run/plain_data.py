@@ -25,7 +25,7 @@ class PlainData(pl.LightningDataModule):
 
     Args:
         source: whose loaders give batches (x, y); x [N, *] as the encoder takes it, y [N].
-        num_classes: of the data, ≥ 1; None if it has values.
+        num_classes: names to be made up, of the classes or values of the data; None: it says neither.
     """
 
     def __init__(self, source: pl.LightningDataModule, num_classes: int | None) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig
-from torch import Tensor
-from torchmetrics import Metric
 
 from snntrain.callback import Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
@@ -24,7 +22,7 @@ from snntrain.figure import collected
 from snntrain.files import checksums, write_json, write_text
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
-from snntrain.run.artifacts import write_confusion, write_raster
+from snntrain.run.artifacts import first_sample, write_raster, write_test
 from snntrain.run.build import Run, build, build_task, net_shape
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.fit_end import handed_over, task_with_best_weights
@@ -44,7 +42,7 @@ from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics,
 from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
-from snntrain.task.contract import lacks_for_scores
+from snntrain.task.contract import lacks_for_scores, test_arrays
 from snntrain.terminal import bold, terminal
 
 SHOWN = ("model", "data")
@@ -280,12 +278,11 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     built.trainer.test(built.task, datamodule=built.data, ckpt_path=best, weights_only=True, verbose=False)
     seconds["test"] = round(time.perf_counter() - began, 3)
     tested = {name: float(value) for name, value in built.trainer.callback_metrics.items()}
-    confusion = getattr(built.task, "confusion", None)
-    confusion = confusion.compute() if isinstance(confusion, Metric) else None  # all processes take part
+    arrays = test_arrays(built.task)  # all processes take part
     if not built.trainer.is_global_zero:
         return {}
-    if confusion is not None:
-        write_confusion(confusion, built.data.CLASSES, built.folder.test)
+    if arrays:
+        write_test(arrays, built.data.CLASSES, built.folder.test)
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder.operations, callback.result)
@@ -299,9 +296,8 @@ def _test_batches(built: Run) -> int:
 
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
-    x, label = _first_of_the_test(built)
-    has_class = getattr(built.task, "TARGET", Target.CLASS) is Target.CLASS
-    if x is None or lacks_for_scores(built.task):
+    sample = first_sample(built.data.splits["test"], getattr(built.task, "TARGET", Target.CLASS))
+    if sample is None or lacks_for_scores(built.task):
         console.print(
             "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
             soft_wrap=True,
@@ -310,14 +306,7 @@ def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> No
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:
         task = precision.convert_module(best_task().to(built.trainer.strategy.root_device))
-    write_raster(task, x, int(label) if has_class else None, built.folder.raster, precision)
-
-
-def _first_of_the_test(built: Run) -> tuple[Any, Any]:
-    """The first sample of the test and its label; (None, None) if a data set of the user's has something else."""
-    item = built.data.splits["test"][0] if hasattr(built.data.splits["test"], "__getitem__") else None
-    is_pair = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], Tensor)
-    return tuple(item) if is_pair else (None, None)
+    write_raster(task, sample, built.folder.raster, precision)
 
 
 def _callback_at_fault(error: Exception, config: dict[str, Any]) -> str:
@@ -341,7 +330,7 @@ def _conclude(
     throughput: dict[str, float] | None = None,
 ) -> None:
     speed = built.throughput.images_per_second
-    measured = {} if speed is None else {"train_images_per_second": round(speed, 1)}
+    measured = {} if speed is None else {f"train_{built.throughput.unit}_per_second": round(speed, 1)}
     more: dict[str, Any] = {"seconds": seconds, "throughput": measured or throughput or {}}
     if "epoch" in _best_row(built):
         more["best_epoch"] = int(_best_row(built)["epoch"])
@@ -370,12 +359,12 @@ def _headline(built: Run) -> str:
 
 
 def _summarize(built: Run, metrics: dict[str, float]) -> None:
-    speed = built.throughput.images_per_second
     names = dict.fromkeys((_headline(built), "loss", "firing_rate"))
     parts = [f"test/{name} {metrics[f'test/{name}']:.4f}" for name in names if f"test/{name}" in metrics]
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
-    console.print(bold("   ".join(parts), f"   {speed:,.0f} img/s" if speed else ""), soft_wrap=True)
+    speed = built.throughput.told
+    console.print(bold("   ".join(parts), f"   {speed}" if speed else ""), soft_wrap=True)
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
     console.print(f"report: {built.folder.report}", soft_wrap=True)

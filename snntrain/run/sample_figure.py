@@ -15,6 +15,7 @@ from snntrain.files import replacing
 
 TOP, MARGIN = 0.95, 0.2  # inches above the samples, for the title, and around the figure
 STEPS_SHOWN, NAME_LENGTH = 10, 16
+_CHANNELS_AS_LINES = 4  # more of them are drawn as an image
 _STYLE = {"font.family": ["DejaVu Sans"], "font.size": 8.5, "text.color": INK, "text.parse_math": False}
 
 
@@ -29,7 +30,7 @@ def sample_figure(
         names: of the classes, a row each.
         rows: per class its samples [n, *shape]; of sequences the first sample is drawn.
         shape: [C, H, W] of pictures, [T, C, H, W] of event frames: time in columns, ON events blue, OFF events red; [F]
-            or [T, F] of channels: time from left to right, channels upwards.
+            of features: lines; [T, F] of channels: time from left to right, channels upwards, or lines of a few.
     """
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class name in another script
@@ -74,22 +75,25 @@ def _channels(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
         box = (0.6 + 2.0 * column, height - TOP - 1.75 * line - 1.3, 1.85, 1.3)
         axes = _axes(figure, box)
         axes.set_facecolor("#f6f8fb")
-        axes.imshow(
-            sample.T,
-            cmap=BLUES,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            vmin=0,
-            vmax=_strongest(sample),
-        )
+        across, up = _draw_channels(axes, sample)
         axes.set_title(name, loc="left", size=9, weight="bold", color=INK, pad=3)
         axes.tick_params(length=2, labelsize=7, labelcolor=MUTED, color=FAINT, labelleft=column == 0)
         if column == 0:
-            axes.set_ylabel("channel", size=8, color=MUTED)
+            axes.set_ylabel(up, size=8, color=MUTED)
         if number + columns >= len(samples):
-            axes.set_xlabel("time step", size=8, color=MUTED)
+            axes.set_xlabel(across, size=8, color=MUTED)
     return figure
+
+
+def _draw_channels(axes: Axes, sample: np.ndarray) -> tuple[str, str]:
+    """Draw [T, F]: few channels and the features of a single step as lines; returns the labels of the axes."""
+    if len(sample) == 1 or sample.shape[1] <= _CHANNELS_AS_LINES:
+        axes.plot(sample[0] if len(sample) == 1 else sample, linewidth=1.0)
+        return ("feature" if len(sample) == 1 else "time step"), "value"
+    lowest = min(0.0, float(sample.min()))
+    style = {"cmap": BLUES, "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    axes.imshow(sample.T, vmin=lowest, vmax=_strongest(sample), **style)
+    return "time step", "channel"
 
 
 def _grid(

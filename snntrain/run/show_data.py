@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
-from snntrain.data import Augmentation, DataModule, Split, source
+from snntrain.data import Augmentation, DataModule, Split, Target, source
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
 from snntrain.terminal import bold, terminal
@@ -47,25 +48,50 @@ def _form(split: Split) -> str:
 
 
 def _counts(data: DataModule) -> Table:
+    """Samples, or steps, of each class or label; mean and spread of each value."""
+    of_values = data.TARGET in (Target.VALUES, Target.STEP_VALUES)
+    unit = {Target.LABELS: "label", Target.STEP_CLASSES: "class, in steps"}.get(data.TARGET, "class")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("class", overflow="fold")
+    table.add_column("value, mean ± std" if of_values else unit, overflow="fold")
     for name in data.splits:
         table.add_column(name, justify="right", no_wrap=True)
-    per_class = {
-        name: torch.bincount(split.labels, minlength=len(data.CLASSES)).tolist() for name, split in data.splits.items()
-    }
+    found = [_values(split) if of_values else _per_class(data, split) for split in data.splits.values()]
     for number, label in enumerate(data.CLASSES[:CLASSES_LISTED]):
-        table.add_row(Text(str(label)), *(f"{counts[number]:,}" for counts in per_class.values()))
-    rest = [counts[CLASSES_LISTED:] for counts in per_class.values()]
-    if rest[0]:
+        cells = (f"{row[number][0]:.4g} ± {row[number][1]:.4g}" if of_values else f"{row[number]:,}" for row in found)
+        table.add_row(Text(str(label)), *cells)
+    rest = [counts[CLASSES_LISTED:] for counts in found]
+    if rest[0] and of_values:
+        table.add_row(f"{len(rest[0])} more", style="dim")
+    elif rest[0]:
         spans = (
             f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} – {max(counts):,}"
             for counts in rest
         )
         table.add_row(f"{len(rest[0])} more, each", *spans, style="dim")
     table.add_section()
-    table.add_row("all", *(f"{len(split):,}" for split in data.splits.values()), style="bold")
+    all_of = "all" if data.TARGET is Target.CLASS else "samples"
+    table.add_row(all_of, *(f"{len(split):,}" for split in data.splits.values()), style="bold")
     return table
+
+
+def _real(split: Split) -> Tensor:
+    """Targets of a split; of sequences those of all real steps, one after the other."""
+    lengths, labels = getattr(split, "lengths", None), split.labels
+    return labels.flatten(0, 1) if lengths is None else labels[torch.arange(labels.shape[1]) < lengths[:, None]]
+
+
+def _per_class(data: DataModule, split: Split) -> list[int]:
+    """How many samples, or steps, have each class or label."""
+    if data.TARGET is Target.LABELS:
+        return split.labels.sum(0).int().tolist()
+    classes = _real(split) if data.TARGET is Target.STEP_CLASSES else split.labels
+    return torch.bincount(classes, minlength=len(data.CLASSES)).tolist()
+
+
+def _values(split: Split) -> list[tuple[float, float]]:
+    """Mean and standard deviation of each value."""
+    values = (_real(split) if split.labels.dim() == 3 else split.labels).double()
+    return list(zip(values.mean(0).tolist(), values.std(0, correction=0).tolist(), strict=True))
 
 
 def _table(rows: Mapping[str, str]) -> Table:
@@ -99,22 +125,44 @@ def _ranges(data: DataModule) -> dict[str, tuple[float, float]]:
     found = {}
     for name, split in data.splits.items():
         count = min(SAMPLES_MEASURED, len(split))
-        x, _, _ = split.__getitems__(torch.linspace(0, len(split) - 1, count).long().tolist())
+        x, *_ = split.__getitems__(torch.linspace(0, len(split) - 1, count).long().tolist())
         found[name] = tuple(map(float, x.aminmax()))
     return found
 
 
 def _draw(data: DataModule, name: str, path: Path) -> None:
     split = data.splits["train"]
-    present = split.labels.unique()
-    drawn = present[torch.linspace(0, len(present) - 1, min(CLASSES_DRAWN, len(present))).long()].tolist()
+    names, places, which = _drawn(data, split)
     rows = []
-    for label in drawn:
-        positions = split.labels.eq(label).nonzero().flatten()[: SAMPLES_DRAWN if len(split.shape) == 3 else 1].tolist()
-        x, _, _ = split.__getitems__([(0, position) for position in positions])
+    for positions in places:
+        x, *_ = split.__getitems__([(0, position) for position in positions])
         rows.append(x.numpy())
-    which = "" if len(drawn) == len(present) else f"{len(drawn)} of {len(present)} classes, "
     note = f"{which}{_form(split)}" + (", changed as in the first epoch" if split.is_augmented else "")
     colors = ", ON blue, OFF red" if len(split.shape) == 4 else ""
-    classes = [str(data.CLASSES[label]) for label in drawn]
-    sample_figure(path, f"{name}: training samples", note + colors, classes, rows, split.shape)
+    sample_figure(path, f"{name}: training samples", note + colors, names, rows, split.shape)
+
+
+def _drawn(data: DataModule, split: Split) -> tuple[list[str], list[list[int]], str]:
+    """Names of the rows, positions of their samples, and a remark: those of a class or label, else one sample a row."""
+    many = SAMPLES_DRAWN if len(split.shape) == 3 else 1
+    if data.TARGET not in (Target.CLASS, Target.LABELS):
+        chosen = torch.linspace(0, len(split) - 1, min(CLASSES_DRAWN, len(split))).long().unique().tolist()
+        return [_titled(data, split.labels[one], one) for one in chosen], [[one] for one in chosen], ""
+    of_labels = data.TARGET is Target.LABELS
+    present = split.labels.any(0).nonzero().flatten() if of_labels else split.labels.unique()
+    chosen = present[torch.linspace(0, len(present) - 1, min(CLASSES_DRAWN, len(present))).long()].tolist()
+    which = (
+        ""
+        if len(chosen) == len(present)
+        else f"{len(chosen)} of {len(present)} {'labels' if of_labels else 'classes'}, "
+    )
+    has = [split.labels[:, one] > 0 if of_labels else split.labels.eq(one) for one in chosen]
+    places = [mask.nonzero().flatten()[:many].tolist() for mask in has]
+    return [str(data.CLASSES[one]) for one in chosen], places, which
+
+
+def _titled(data: DataModule, target: Tensor, position: int) -> str:
+    """The name of a row of one sample: its values, if it has a few."""
+    if data.TARGET is Target.VALUES and len(target) <= 2:
+        return f"{position}: " + ", ".join(f"{value:.3g}" for value in target.tolist())
+    return f"sample {position}"

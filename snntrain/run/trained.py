@@ -65,7 +65,7 @@ class Trained:
             lengths: real steps of sequences that were padded to T, int64 [N], as in the batches of the data set; None:
                 all steps are real.
 
-        Returns: [N, K], one score per class or output.
+        Returns: [N, K], one score per class, label or value; [N, T, K] of sequences with one for each step.
         Raises: UsageError if the samples have another shape than those of the run.
         """
         shape = tuple(self.settings["data"]["sample_shape"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from snntrain.arguments import integer, real
@@ -69,7 +70,6 @@ class Classification(Supervised):
         self.label_smoothing, self.tet_weight, self.tet_potential = offered.values()
         alphas = real(self, "mixup", mixup, at_least=0), real(self, "cutmix", cutmix, at_least=0)
         self.mixing = Mixing(*alphas, num_classes) if any(alphas) else None
-        self.confusion = MulticlassConfusionMatrix(num_classes)
 
     def new_headline(self) -> MulticlassAccuracy:
         return MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
@@ -94,6 +94,14 @@ class Classification(Supervised):
             value, name = f"task.label_smoothing={self.label_smoothing:g}", self.loss.parts[-1].name
             warn(terminal(), f"{value} has no effect, because the loss {name} takes none. Set it to 0 to silence this.")
 
+    def new_evidence(self, outputs: int) -> dict[str, Metric]:
+        return {"confusion": MulticlassConfusionMatrix(self.num_classes)}
+
+    @property
+    def confusion(self) -> Metric:
+        """Counts [K, K] of the last test, rows are true classes."""
+        return self.evidence["confusion"]
+
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return scores, dominant(target)
 
@@ -106,13 +114,6 @@ class Classification(Supervised):
                 "several lengths. Set task.mixup and task.cutmix to 0."
             )
         return (x, target) if self.mixing is None else self.mixing(x, target)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        scores = self._evaluate("test", batch)
-        self.confusion.update(scores.argmax(1), batch[1])
-
-    def on_test_epoch_start(self) -> None:
-        self.confusion.reset()
 
     def predicted(self, scores: Tensor) -> Tensor:
         return scores.argmax(1)

@@ -1,14 +1,16 @@
-"""Multi-label classification: images or sequences in, any number of labels out."""
+"""Multi-label classification: samples or sequences in, any number of labels out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics.classification import MultilabelF1Score
+from torchmetrics import Metric
+from torchmetrics.classification import MultilabelF1Score, MultilabelStatScores
 
 from snntrain.data.target import Target
 from snntrain.registry import register
 from snntrain.signature import merge_signature
+from snntrain.task.evidence import MOST_LABELS, Instead
 from snntrain.task.supervised import Supervised
 
 
@@ -47,9 +49,15 @@ class MultiLabel(Supervised):
     def new_headline(self) -> MultilabelF1Score:
         return MultilabelF1Score(self.num_classes, average="macro", validate_args=False)
 
-    def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def new_evidence(self, outputs: int) -> dict[str, Metric]:
+        counts = MultilabelStatScores(outputs, average=None, validate_args=False)
+        return {"labels": counts, **({"instead": Instead(outputs)} if outputs <= MOST_LABELS else {})}
+
+    def for_evidence(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         # As probabilities, because torchmetrics guesses from each batch whether it was given logits.
         return scores.sigmoid(), target.int()
+
+    measurable = for_evidence
 
     def predicted(self, scores: Tensor) -> Tensor:
         return (scores > 0).to(scores.dtype)

@@ -1,14 +1,15 @@
-"""Regression: images or sequences in, one or several values out."""
+"""Regression: samples or sequences in, one or several values out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanSquaredError, Metric
 
 from snntrain.data.target import Target
 from snntrain.registry import register
 from snntrain.signature import merge_signature
+from snntrain.task.evidence import Pairs, ValueErrors
 from snntrain.task.supervised import Supervised
 
 
@@ -46,6 +47,9 @@ class Regression(Supervised):
 
     def new_headline(self) -> MeanSquaredError:
         return MeanSquaredError(squared=False)
+
+    def new_evidence(self, outputs: int) -> dict[str, Metric]:
+        return {"errors": ValueErrors(outputs), "pairs": Pairs(outputs)}
 
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         # torchmetrics takes samples [N] of a single value, and warns of [N, 1] in some metrics.

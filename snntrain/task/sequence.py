@@ -5,13 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from snntrain.arguments import invalid
 from snntrain.data.target import Target
 from snntrain.layer.padding import padding
 from snntrain.registry import register
 from snntrain.signature import merge_signature
+from snntrain.task.evidence import Example, Pairs, Steps, ValueErrors
 from snntrain.task.supervised import Supervised
 
 
@@ -65,6 +66,15 @@ class SequencePrediction(Supervised):
             return MeanSquaredError(squared=False)
         return MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
 
+    def new_evidence(self, outputs: int) -> dict[str, Metric]:
+        of_classes = self.num_classes is not None
+        if of_classes:
+            of_all_steps = {"confusion": MulticlassConfusionMatrix(outputs)}
+        else:
+            of_all_steps = {"errors": ValueErrors(outputs), "pairs": Pairs(outputs)}
+        over_time = {"steps": Steps(self.T, of_classes=of_classes), "example": Example(self.T, of_classes=of_classes)}
+        return {**of_all_steps, **over_time}
+
     def scores(self, y_seq: Tensor) -> Tensor:
         """The scores of every step: [T, N, K] → [N, T, K]."""
         return y_seq.transpose(0, 1)
@@ -74,13 +84,15 @@ class SequencePrediction(Supervised):
         scores, target = self.measurable(self.scores(y_seq), target)
         return self.loss_of(scores[None], lambda y: y[0], target)
 
-    def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def for_evidence(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [P, K] and targets [P, *] of the real steps of all samples."""
         now = padding()
         if now is None:
             return scores.flatten(0, 1), target.flatten(0, 1)
         mask = now.mask.T
         return scores[mask], target[mask]
+
+    measurable = for_evidence
 
     def samples(self, target: Tensor) -> int:
         """Real steps, which the means over several batches count."""

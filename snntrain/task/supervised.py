@@ -36,8 +36,8 @@ STAGES = ("train", "val", "test")
 class Supervised(pl.LightningModule):
     """Base of the tasks: trains a network against the targets of a data set; resets the neurons before every batch.
 
-    A subclass says what its targets are (TARGET), by which metric a net is judged (HEADLINE, new_headline), and how
-    scores compare with targets (measurable).
+    A subclass says what its targets are (TARGET), by which metric a net is judged (HEADLINE, new_headline), how scores
+    compare with targets (measurable), and what the report shows of the test beside metrics (new_evidence).
 
     Args:
         net: [T, N, *] → [T, N, K].
@@ -111,6 +111,7 @@ class Supervised(pl.LightningModule):
         self.headline = nn.ModuleDict({f"{stage}_{self.HEADLINE[0]}": self.new_headline() for stage in STAGES})
         self.mean_loss = nn.ModuleDict({f"{stage}_loss": losses.MeanLoss() for stage in STAGES})
         self.metrics = make_metrics(metrics, self.TARGET, outputs, taken=("loss", self.HEADLINE[0]))
+        self.evidence = nn.ModuleDict(self.new_evidence(outputs))
         self.is_compiled = flag(self, "compile", compile)
         if self.is_compiled:
             if self._rates is not None:
@@ -165,6 +166,21 @@ class Supervised(pl.LightningModule):
         """The metric by which a net is judged, of (scores, targets) as `measurable` gives them."""
         raise NotImplementedError
 
+    def new_evidence(self, outputs: int) -> dict[str, Metric]:
+        """What the test shows beside its metrics: name → a metric of (scores, targets) that computes one small array.
+
+        The arrays are kept in artifacts/test.npz, where sections of the report read them, see snntrain.task.evidence.
+        """
+        return {}
+
+    def for_evidence(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and targets as the evidence takes them, whatever metrics take."""
+        return scores, target
+
+    def test_arrays(self) -> dict[str, Tensor]:
+        """The evidence of the last test, name → array; every process has to ask for it."""
+        return {name: evidence.compute() for name, evidence in self.evidence.items()}
+
     def measurable(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and targets as metrics take them."""
         return scores, target
@@ -206,7 +222,15 @@ class Supervised(pl.LightningModule):
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("test", batch)
+        scores = self._evaluate("test", batch)
+        with self.padded(batch):
+            shown = self.for_evidence(scores, batch[1])
+            for evidence in self.evidence.values():
+                evidence.update(*shown)
+
+    def on_test_epoch_start(self) -> None:
+        for evidence in self.evidence.values():
+            evidence.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, target, *_ = batch

@@ -72,6 +72,20 @@ def test_the_data_are_counted_and_drawn_and_nothing_is_trained(program, tmp_path
     assert all(50 < cell.mean() < 205 for cell in drawn)  # every column has black ground and white ink
 
 
+@pytest.mark.parametrize(
+    ("data", "row"),
+    [
+        (("task=regression", "data=friedman1", "data.samples=300"), r"value +\S+ ± \S+ +\S+ ± \S+ +\S+ ± \S+"),
+        (("task=sequence", "data=parity", "data.shortest=2", "T=5", "data.samples=50"), r"even +\d+ +\d+ +[\d,]+"),
+    ],
+)
+def test_values_and_sequences_are_counted_and_drawn(program, tmp_path, data, row):
+    done = program("train.py", "show=data", *data, "paths.runs=out")
+    assert done.returncode == 0, done.stderr
+    assert re.search(f"^{row}$", done.stdout, re.M) and re.search(r"^samples +\d+ ", done.stdout, re.M), done.stdout
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
 def test_names_with_brackets_and_colons_are_shown_as_they_are(program, tmp_path):
     for name in ("a[b]", "[bold]c", ":bug:"):
         (tmp_path / "pictures" / name).mkdir(parents=True)

@@ -16,7 +16,18 @@ ROOT = Path(snntrain.__file__).parent
 # From the ground up. The library half, plain torch, is everything up to "after training".
 FLOORS: dict[str, tuple[str, ...]] = {
     "ground": (
-        *("arguments", "binding", "cache_folder", "download", "error", "figure", "files", "installation", "process"),
+        *(
+            "arguments",
+            "binding",
+            "cache_folder",
+            "download",
+            "error",
+            "figure",
+            "files",
+            "headline",
+            "installation",
+            "process",
+        ),
         *("randomness", "ranges", "registry", "signature", "spreadsheet", "terminal", "torchvision_operators", "tree"),
     ),
     "net": (

@@ -24,18 +24,18 @@ from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.files.archive import write_checkpoint
 from snntrain.functional import copy_net, set_step_mode
+from snntrain.headline import SHARES, long_name
 from snntrain.model.builder import is_stateful
 from snntrain.randomness import generator
 from snntrain.registry import register
-from snntrain.task.headline import SHARES, long_name
 
 
 @register("callback")
 class AnnToSnn(FitEnd):
     """Convert the trained net, calibrate it for T steps, and test it beside the ANN.
 
-    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png or what else the headline
-    metric is called.
+    Files: net.pt (see snntrain.run.converted), conversion.json, report.txt, accuracy.png, or what else the
+    headline metric is called.
 
     Args:
         T: time steps that the net is to run, ≥ 1.
@@ -123,7 +123,7 @@ class AnnToSnn(FitEnd):
         batches = [batch[0] for batch in drawn_batches(trained.data, self.batches, source)]
         count = sum(map(len, batches))
         method = self._make_method()
-        console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} images")
+        console.print(f"ann2snn   {self.method}, calibration {self.calibration}, T = {self.T}, {count:,} samples")
         with bars(console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConversionWarning)  # they stand in the report
             if isinstance(method, QCFS):

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from snntrain.figure import BLUE, HALF_WIDTH, INK, MUTED, new_figure, style
-from snntrain.task.headline import SHARES, long_name
+from snntrain.headline import SHARES, long_name
 
 
 def headline_figure(values: Mapping[str, float], ann: float, name: str = "acc") -> Figure:

@@ -28,11 +28,11 @@ from snntrain.export.lava_run import check_system
 from snntrain.export.netx import MAX_POOLS, most_used
 from snntrain.export.plan import CAVEAT
 from snntrain.files import write_json, write_text
+from snntrain.headline import long_name
 from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
 from snntrain.registry import register
-from snntrain.task.headline import long_name
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 

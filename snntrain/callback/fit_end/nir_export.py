@@ -14,9 +14,9 @@ from snntrain.callback.fit_end.evaluation import Headline, spikes_and_scores, te
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
 from snntrain.files import write_json
+from snntrain.headline import long_name
 from snntrain.quantize import QuantizedNet
 from snntrain.registry import register
-from snntrain.task.headline import long_name
 
 
 @register("callback")

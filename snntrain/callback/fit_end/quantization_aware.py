@@ -27,6 +27,7 @@ from snntrain.callback.fit_end.evaluation import (
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.callback.spike_statistics import watching
 from snntrain.files import write_json
+from snntrain.headline import SHARES
 from snntrain.model.builder import is_stateful
 from snntrain.quantize import (
     IntegerNet,
@@ -41,7 +42,6 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.registry import register
-from snntrain.task.headline import SHARES
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 

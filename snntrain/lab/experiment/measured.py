@@ -43,8 +43,12 @@ def is_timed(metric: str) -> bool:
 
 
 def is_accuracy(metric: str) -> bool:
-    """Whether a metric is a share of samples: test/acc, ann2snn/acc_T8, qat/acc_int, test/recall/cat."""
-    return any(part == "recall" or part.split("_")[0] == "acc" for part in metric.split("/")[1:])
+    """Whether a metric is a share of samples: test/acc, ann2snn/acc_T8, qat/acc_int, test/recall/cat.
+
+    test/recall is none: it is the mean over the classes or labels.
+    """
+    _, *parts = metric.split("/")
+    return "recall" in parts[:-1] or any(part.split("_")[0] == "acc" for part in parts)
 
 
 def samples_behind(metric: str, sizes: Mapping[str, int]) -> int:

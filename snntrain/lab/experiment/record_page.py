@@ -10,12 +10,12 @@ import numpy as np
 
 from snntrain.error import UsageError
 from snntrain.files import damage, read_text, read_yaml
+from snntrain.headline import HEADLINES, headline_of, is_of_headline, long_name
 from snntrain.lab.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_names
 from snntrain.lab.run_table import binomial_error
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
-from snntrain.task.headline import HEADLINES, long_name
 
 REMARK = "remark.txt"
 """File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""
@@ -25,13 +25,14 @@ BINOMIAL = (
     "size would add to the spread over the seeds."
 )
 
-_SHARES = ("firing_rate", "sparsity")
+_SHARES = ("firing_rate", "sparsity", "precision", "recall")
 
 
 def main_metrics(names: list[str]) -> list[str]:
-    """Metrics of the whole net that the test and the stages measured, accuracies first."""
+    """Metrics of the whole net that the test and the callbacks measured, the headline metric first."""
+    headline = headline_of(names)
     whole = [name for name in names if name.count("/") == 1 and name.split("/")[0] not in ("train", "val")]
-    return sorted(whole, key=lambda name: (not is_accuracy(name), name.split("/")[0] != "test", name))
+    return sorted(whole, key=lambda name: (not is_of_headline(name, headline), name.split("/")[0] != "test", name))
 
 
 def shown(name: str, value: float | None) -> str:
@@ -70,6 +71,7 @@ def readme(
     """
     seeds, metrics = expected["seeds"], expected["metrics"]
     rows = main_metrics(list(metrics))
+    has_shares = any(map(is_accuracy, rows))
     heads = ["", *(f"seed {seed}" for seed in seeds), "mean ± std"]
     table = [_row(heads), _row(["---"] * len(heads))]
     for metric in rows:
@@ -96,8 +98,7 @@ def readme(
         f"lightning {versions['lightning']}; commit {facts['commit'][:12]}, {facts['time'][:10]}; "
         f"{_sizes(expected['samples'])}.",
         "",
-        BINOMIAL.format(samples=f"{expected['samples']['test']:,} test samples"),
-        "",
+        *([BINOMIAL.format(samples=f"{expected['samples']['test']:,} test samples"), ""] if has_shares else []),
         *([_cell(remark), ""] if remark else []),
         *(f"- {_claim(claim)}" for claim in claims),
         *([""] if claims else []),
@@ -173,7 +174,8 @@ def table_text(experiments: Path) -> str:
 
 def _table_row(name: str, expected: Mapping[str, Any], claims: list[dict[str, str]]) -> str:
     metrics, seeds = expected["metrics"], expected["seeds"]
-    rows = [metric for metric in main_metrics(list(metrics)) if is_accuracy(metric) or "mismatches" in metric]
+    headline = headline_of(metrics)
+    rows = [name for name in main_metrics(list(metrics)) if is_of_headline(name, headline) or "mismatches" in name]
     rows += [metric for metric in ("test/firing_rate", "test/loss") if metric in metrics and not rows]
     sizes = expected["samples"]
     measured = "<br>".join(f"{_cell(metric)} {mean_and_std(metric, metrics[metric], sizes)}" for metric in rows)

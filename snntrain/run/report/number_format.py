@@ -5,7 +5,7 @@ from typing import Any
 
 from snntrain.run.contents import as_number
 
-SHARES = ("acc", "firing_rate", "sparsity", "recall")
+SHARES = ("acc", "firing_rate", "sparsity", "recall", "precision")
 """Beginnings of the names of metrics that are shown as percentages."""
 
 

@@ -17,24 +17,24 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from snntrain.figure import (
     BLUE,
     BLUES,
-    FAINT,
     FULL_WIDTH,
     GREEN,
     HALF_WIDTH,
     INK,
     MUTED,
     ORANGE,
-    RED,
     new_figure,
     png,
     style,
     svg,
 )
+from snntrain.run.report.output_panel import Answer, draw_output, panel_title, shortened
 
 Curve = Sequence[tuple[float, float]]  # (epoch, value) pairs
 
 RASTER_WIDTH = 7.3  # inches
 NEURONS_SHOWN = 128  # rows of one raster panel
+_CHANNELS_AS_LINES = 4  # sequences of more channels are drawn as an image
 CLASSES_COUNTED = 20  # up to here a confusion matrix shows its counts
 
 SPLIT_COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
@@ -91,9 +91,7 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
         stride = math.ceil(len(layers) / 24)  # a deep net names every second, third, … layer
         for depth, (path, curve) in enumerate(layers.items()):
             color = matplotlib.colormaps["viridis"](0.88 * depth / max(1, len(layers) - 1))
-            label = (
-                f" {_shortened(path, 30)}" if depth % stride == 0 else None
-            )  # a label that starts with '_' is hidden
+            label = f" {shortened(path, 30)}" if depth % stride == 0 else None  # a label that starts with '_' is hidden
             _draw_curve(axes, curve, label=label, color=color, clip_on=False)
         if mean:
             _draw_curve(axes, mean, label=" all layers", color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
@@ -106,10 +104,11 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
         return svg(figure, name)
 
 
-def input_plot(sample: np.ndarray) -> str:
+def input_plot(sample: np.ndarray, *, is_sequence: bool = False) -> str:
     """One input sample, as an image or as a line over features.
 
     Args:
+        is_sequence: [T, F] is a sequence: lines over time, or channels over time if there are many.
         sample: [H, W], [C, H, W] or a sequence [T, C, H, W], which is summed; any other shape becomes a line. Three
             channels are shown as RGB, two as OFF (red) and ON (blue) events, any other number by their mean.
 
@@ -119,7 +118,10 @@ def input_plot(sample: np.ndarray) -> str:
     if sample.ndim == 4:
         sample = sample.sum(axis=0)
     with style():
-        if sample.ndim in (2, 3) and sample.size:
+        if is_sequence and sample.ndim == 2 and sample.size:
+            figure = new_figure(2.1, 1.9)
+            _draw_channels(figure.add_subplot(xlabel="time step"), sample)
+        elif sample.ndim in (2, 3) and sample.size:
             picture = _picture(sample)
             figure = new_figure(2.1, 2.1 * min(3.0, max(0.3, picture.shape[0] / picture.shape[1])), layout=None)
             axes = figure.add_axes((0, 0, 1, 1))
@@ -134,20 +136,13 @@ def input_plot(sample: np.ndarray) -> str:
         return png(figure, "input")
 
 
-def raster_plot(
-    spikes: Mapping[str, np.ndarray],
-    output: np.ndarray | None,
-    classes: Sequence[str],
-    label: int | None,
-    predicted: int | None,
-) -> str:
+def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, answer: Answer) -> str:
     """Spikes of one sample, a panel per layer over shared time steps, and the net's output per step below.
 
     Args:
         spikes: panel title → [T, n]; at most NEURONS_SHOWN evenly spaced neurons are drawn, and the title says so.
         output: [T, K], or None.
-        classes: names of the K classes; indices are shown where a name is missing.
-        label, predicted: class indices whose outputs are highlighted.
+        answer: what the sample is, and what the net takes it for.
 
     Returns: a PNG data URI.
     """
@@ -170,7 +165,7 @@ def raster_plot(
             if index < len(panels):
                 _draw_raster(axes, *panels[index], color=SPIKE_COLORS[index % len(SPIKE_COLORS)])
             else:
-                _draw_output(axes, np.atleast_2d(output), classes, label, predicted)
+                panel_title(axes, "output", draw_output(axes, np.atleast_2d(output), answer))
         if axes is not None:
             axes.set_xlabel("time step")
         return png(figure, "raster")
@@ -191,7 +186,7 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
             share, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
         )  # the root lifts rare mistakes
         shown = range(0, count, math.ceil(count / 25))
-        names = [_shortened(classes[i], 14) for i in shown]
+        names = [shortened(classes[i], 14) for i in shown]
         turned = max((len(name) for name in names), default=0) * len(names) > 40
         axes.set_xticks(shown, names, rotation=90 if turned else 0, fontsize=8)
         axes.set_yticks(shown, names, fontsize=8)
@@ -260,37 +255,23 @@ def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, color: str) -> None
     axes.set_facecolor("#8892a012")
     drawn = f"{len(chosen)} of {width:,} neurons" if len(chosen) < width else f"{width:,} neurons"
     rate = f"{np.count_nonzero(spikes) / max(1, spikes.size):.2%} spiking"
-    _panel_title(axes, title, f"{drawn} · {rate}")
+    panel_title(axes, title, f"{drawn} · {rate}")
 
 
-def _draw_output(
-    axes: Axes, output: np.ndarray, classes: Sequence[str], label: int | None, predicted: int | None
-) -> None:
-    output = output.reshape(len(output), -1)
-    time = np.arange(1, len(output) + 1)
-    style = {"marker": "o", "markersize": 3} if len(output) <= 40 else {}
-    for index in range(output.shape[1]):
-        if index not in (label, predicted):
-            axes.plot(time, output[:, index], color=FAINT, linewidth=1.0, zorder=1)
-    if label == predicted:
-        highlights = [(label, GREEN, "predicted and true")]
+def _draw_channels(axes: Axes, sample: np.ndarray) -> None:
+    """A sequence [T, F] over time."""
+    if sample.shape[1] <= _CHANNELS_AS_LINES:
+        axes.plot(
+            np.arange(1, len(sample) + 1), sample, linewidth=1.0, **({"color": BLUE} if sample.shape[1] == 1 else {})
+        )
+        axes.set_ylabel("value" if sample.shape[1] == 1 else "channels")
+        axes.grid(axis="y")
     else:
-        highlights = [(label, ORANGE, "true"), (predicted, RED, "predicted")]
-    for index, color, role in highlights:
-        if index is not None and 0 <= index < output.shape[1]:
-            name = classes[index] if index < len(classes) else index
-            text = f"{role}: {_shortened(str(name), 24)}"
-            axes.plot(time, output[:, index], color=color, label=text, zorder=2, **style)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.96), ncols=2, handlelength=1.6)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.grid(axis="y")
-    _panel_title(axes, "output", "other classes in gray" if output.shape[1] > len(highlights) else "")
-
-
-def _panel_title(axes: Axes, title: str, detail: str) -> None:
-    heading = axes.set_title(_shortened(title, 44), fontsize=8.5, pad=4)
-    axes.annotate(detail, (1, 0), xycoords=heading, xytext=(8, 0), textcoords="offset points", va="bottom", color=MUTED)
+        extent = (0.5, len(sample) + 0.5, -0.5, sample.shape[1] - 0.5)
+        axes.imshow(sample.T, cmap=BLUES, origin="lower", aspect="auto", interpolation="nearest", extent=extent)
+        axes.set_ylabel("channel")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _picture(sample: np.ndarray) -> np.ndarray:
@@ -305,7 +286,3 @@ def _picture(sample: np.ndarray) -> np.ndarray:
     picture = picture.mean(axis=0) if picture is sample and sample.ndim == 3 else picture
     low, high = picture.min(), picture.max()
     return (picture - low) / (high - low) if high > low else np.zeros_like(picture)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -7,13 +7,13 @@ from typing import Any
 
 from snntrain import registry
 from snntrain.files import write_text
+from snntrain.headline import HEADLINES, long_name
 from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.number_format import dotted, duration, format_metric, format_number, format_whole, percent
 from snntrain.run.report.page import environment, render
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
-from snntrain.task.headline import HEADLINES, long_name
 
 _FILTERS = {
     "percent": percent,

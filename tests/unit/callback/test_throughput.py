@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from small_training import Patches, small_task, trainer
 
 from snntrain.callback import Throughput, throughput
@@ -65,3 +66,15 @@ def test_epochs_of_one_batch_are_measured_from_the_second_epoch(measure):
 def test_there_is_no_speed_before_the_second_batch(measure):
     assert Throughput().images_per_second is None
     assert measure(90, 1).images_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"), [((2, 1, 4, 4), "img/s"), ((2, 5, 2, 4, 4), "img/s"), ((2, 5, 7), "samples/s")]
+)
+def test_what_is_no_picture_is_called_a_sample(shape, told):
+    measured, run = Throughput(), SimpleNamespace(world_size=1)
+    assert measured.told == ""
+    measured.on_train_epoch_start(run, None)
+    for _ in range(2):
+        measured.on_train_batch_end(run, None, None, (torch.zeros(shape), torch.zeros(2)), 0)
+    assert measured.told.endswith(f" {told}") and f"{measured.unit[:3]}" == {"img/s": "ima"}.get(told, "sam")

@@ -108,6 +108,16 @@ def test_rows_are_sorted_the_best_first_and_without_a_value_last(tmp_path):
         sort_rows(rows, "test/ac")
 
 
+def test_the_smaller_error_is_the_better_one(tmp_path):
+    for name, error in {"a": 0.5, "b": 0.9, "c": 0.1}.items():
+        make_run(
+            tmp_path / name, [f"T={len(name)}"], test_rmse=error, test_mae=error, test_r2=-error, qat_rmse_int=error
+        )
+    rows = find_rows([tmp_path])
+    for key in ("test/rmse", "test/mae", "test/r2", "qat/rmse_int"):
+        assert "".join(row.name[-1] for row in sort_rows(rows, key)) == "cab", key
+
+
 def test_folders_in_any_state_get_a_row_with_their_state(tmp_path):
     make_run(tmp_path / "good", test_acc=1.0)
     make_run(tmp_path / "stopped", status="interrupted")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from small_training import Patches, small_task, trainer
 
-from snntrain.run.artifacts import write_raster
+from snntrain.data import Target
+from snntrain.run.artifacts import first_sample, write_raster
 from snntrain.run.build import trainer_for_more
 
 PRECISIONS = ("32-true", "16-true", "bf16-true", "64-true", "16-mixed", "bf16-mixed")
@@ -17,8 +18,8 @@ def test_a_raster_is_drawn_in_the_precision_of_the_test(tmp_path, precision):
     task, data = small_task(neuron={"name": "IFNode", "v_threshold": 0.4, "backend": "torch"}), Patches()
     run = trainer(tmp_path, precision=precision)
     run.test(task, datamodule=data, verbose=False)
-    x, label, *_ = data.splits["test"][0]
-    write_raster(task, x, int(label), tmp_path / "raster.npz", run.precision_plugin)
+    sample = first_sample(data.splits["test"], Target.CLASS)
+    write_raster(task, sample, tmp_path / "raster.npz", run.precision_plugin)
     (tested,) = [part["scores"] for part in run.predict(task, data.test_dataloader())[:1]]
     with np.load(tmp_path / "raster.npz") as found:
         mean = found["output"].mean(0)

@@ -56,7 +56,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
     """Only the command line may say so, because the checkpoint may come from anywhere."""
     (tmp_path / "stranger.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef make(**more): ...")
     monkeypatch.syspath_prepend(tmp_path)
-    checkpoint = saved(tmp_path, trust=True, task={"_target_": "stranger.make"})
+    checkpoint = saved(tmp_path, trust=True, task={"_target_": "stranger.make", "outputs": 10})
     assert "'stranger.make' would run code of 'stranger'" in refusal(f"checkpoint={checkpoint}")
     assert "stranger" not in sys.modules and not (tmp_path / "ran").exists()
     with pytest.raises(UsageError, match="NoneType keeps no net"):  # it was run, and made nothing

@@ -1,6 +1,5 @@
 """A section of a run's report: Confusion matrix."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,15 +7,16 @@ import numpy as np
 from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
-from snntrain.run.report.section import Section
+from snntrain.run.report.tested import OfTheTest, class_names
 
 
 @register("report section", "confusion")
-class Confusion(Section):
+class Confusion(OfTheTest):
     """Which classes the net takes for which."""
 
     title = "Confusion matrix"
     place = 40
+    array = "confusion"
 
     def content(self, run: RunFiles) -> dict[str, Any]:
         from snntrain.run.report import plots
@@ -32,10 +32,6 @@ class Confusion(Section):
         cells.sort(key=lambda cell: -matrix[tuple(cell)])  # ties stay in class order
         mistakes = [(classes[i], classes[j], int(matrix[i, j]), int(matrix[i, j]) / totals[i]) for i, j in cells[:10]]
         plot = plots.confusion_plot(matrix, classes)
-        return {"plot": plot, "rows": rows, "mistakes": mistakes, "right": sum(right), "total": sum(totals)}
-
-
-def class_names(arrays: Mapping[str, np.ndarray], count: int) -> list[str]:
-    """Names of the classes, their indices where there are no names."""
-    names = [str(name) for name in arrays.get("classes", [])]
-    return names + [str(index) for index in range(len(names), count)]
+        unit = "steps" if "steps" in arrays else "samples"
+        found = {"plot": plot, "rows": rows, "mistakes": mistakes, "unit": unit}
+        return {**found, "right": sum(right), "total": sum(totals)}

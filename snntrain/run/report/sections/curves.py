@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
+from snntrain.headline import HEADLINES, long_name
 from snntrain.registry import register
 from snntrain.run.contents import Curve, as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.number_format import is_share
 from snntrain.run.report.run_files import RunFiles, Unavailable
 from snntrain.run.report.section import Section
-from snntrain.task.headline import HEADLINES, long_name
 
 
 @register("report section", "curves")

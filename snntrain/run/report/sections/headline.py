@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from snntrain.headline import SHARES, long_name
 from snntrain.run.report.number_format import format_number, percent
-from snntrain.task.headline import SHARES, long_name
 
 
 class Headline:

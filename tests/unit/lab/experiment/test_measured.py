@@ -38,7 +38,9 @@ def test_three_equal_accuracies_still_leave_room_for_a_sample():
 
 def test_what_is_an_accuracy_and_what_is_time():
     assert all(map(is_accuracy, ["test/acc", "ann2snn/acc_T8", "qat/acc_int", "test/recall/cat"]))
-    assert not any(map(is_accuracy, ["test/loss", "test/accumulated", "acc", "test/firing_rate"]))
+    assert not any(
+        map(is_accuracy, ["test/loss", "test/accumulated", "acc", "test/firing_rate", "test/recall", "test/rmse"])
+    )
     assert all(map(is_timed, ["lava/wall_seconds", "fit/seconds", "test/latency_ms", "train/images_per_second"]))
     assert not any(map(is_timed, ["lava/lava_samples", "test/sops", "stimes/atoms"]))
 

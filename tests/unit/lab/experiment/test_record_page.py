@@ -11,6 +11,7 @@ from snntrain.lab.experiment.record_page import (
     main_metrics,
     mean_and_std,
     pages,
+    readme,
     shown,
     table_text,
 )
@@ -92,3 +93,19 @@ def test_numbers_are_written_as_people_read_them():
     names = ["test/loss", "val/acc", "test/firing_rate/layers.2", "qat/acc_int", "test/acc"]
     assert main_metrics(names) == ["test/acc", "qat/acc_int", "test/loss"]
     assert json.loads(json_text({"a": [float("nan"), 1.5, {"b": float("inf")}]})) == {"a": [None, 1.5, {"b": None}]}
+
+
+def test_a_record_of_a_regression_speaks_of_its_own_metric(tmp_path):
+    """First and in the table of all; nothing is said of shares, of which it has none."""
+    content = expected(test__loss=0.5, test__mae=0.4, test__rmse=0.7071, qat__rmse_int=0.72, qat__mismatches=0.0)
+    assert main_metrics(list(content["metrics"]))[:2] == ["test/rmse", "qat/rmse_int"]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/expected.json").write_text(json.dumps(content))
+    (row,) = (row for row in table_text(tmp_path).splitlines() if row.startswith("| [x]"))
+    assert "test/rmse 0.7071 ± 0.007071<br>qat/rmse_int 0.72 ± 0.0072<br>qat/mismatches 0 ± 0" in row
+    versions = {"python": "3.11", "torch": "2.6", "lightning": "2.5"}
+    hardware = {"processor": "x", "instructions": "AVX2", "torch_threads": 1}
+    facts = {"command": "c", "commit": "0" * 40, "time": "2026-01-01", "versions": versions, "hardware": hardware}
+    page = readme("x", content, facts, has_notes=False)
+    assert "| test/rmse | 0.7071 |" in page and "inomial" not in page
+    assert "inomial" in readme("x", expected(test__acc=0.9), facts, has_notes=False)

@@ -1,0 +1,25 @@
+"""The metrics by which tasks judge nets, as tables and reports name them."""
+
+from collections.abc import Iterable
+
+HEADLINES = {"acc": "accuracy", "rmse": "RMSE", "f1": "F1"}
+"""Name in metrics → name in a sentence; those of our own tasks."""
+
+SHARES = ("acc",)
+"""Headlines that are shown in percent."""
+
+
+def headline_of(metrics: Iterable[str]) -> str:
+    """The headline metric of a run whose test logged these metrics; "acc" if it is none of ours."""
+    logged = set(metrics)
+    return next((name for name in HEADLINES if f"test/{name}" in logged), "acc")
+
+
+def is_of_headline(metric: str, headline: str) -> bool:
+    """Whether a metric is the headline metric of a net: for rmse test/rmse, qat/rmse_int, ann2snn/rmse_T8."""
+    return any(part.split("_")[0] == headline for part in metric.split("/")[1:])
+
+
+def long_name(headline: str) -> str:
+    """The name of a headline metric in a sentence; that of a plugin's task is the metric's own."""
+    return HEADLINES.get(headline, headline)

@@ -1,0 +1,41 @@
+"""A section of a run's report: Predictions."""
+
+from typing import Any
+
+from snntrain.registry import register
+from snntrain.run.folder import RunFolder
+from snntrain.run.report.run_files import RunFiles
+from snntrain.run.report.tested import ROWS_SHOWN, OfTheTest, class_names, numbers
+
+
+@register("report section", "errors")
+class Errors(OfTheTest):
+    """Predicted values against their targets, and how far they are off."""
+
+    title = "Predictions"
+    place = 40
+    array = "errors"
+    tasks = ("Regression",)
+
+    def content(self, run: RunFiles) -> dict[str, Any]:
+        from snntrain.run.report import evidence_plots as plots
+
+        arrays = run.read(RunFolder.test)
+        errors = numbers(arrays, "errors", "D", 4)
+        pairs = numbers(arrays, "pairs", "m", 2, len(errors))
+        names = class_names(arrays, len(errors))
+        rows = [
+            {"name": name, "rmse": rmse, "mae": mae, "r2": None if r2 != r2 else r2}
+            for name, (_, rmse, mae, r2) in zip(names, errors[:ROWS_SHOWN].tolist(), strict=False)
+        ]
+        return {
+            "scatter": plots.scatter_plot(pairs, names),
+            "residuals": plots.residual_plot(pairs, names),
+            "is_wide": len(errors) > 1,
+            "drawn": min(len(errors), plots.VALUES_DRAWN),
+            "kept": len(pairs),
+            "rows": rows,
+            "of": len(errors),
+            "total": int(errors[0, 0]),
+            "unit": "steps" if "steps" in arrays else "samples",
+        }

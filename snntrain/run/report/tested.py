@@ -1,0 +1,59 @@
+"""The base of the sections that show the arrays of the test, artifacts/test.npz."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from snntrain.run.folder import RunFolder
+from snntrain.run.report.run_files import RunFiles
+from snntrain.run.report.section import Section
+
+ROWS_SHOWN = 200
+"""Of longer tables the page has the first rows."""
+
+_OTHER_TASKS = ("Regression", "MultiLabel", "SequencePrediction")
+
+
+class OfTheTest(Section):
+    """A section that is there if the test wrote an array, or if the run's task would have written it.
+
+    Attributes:
+        array: its name.
+        tasks: classes of tasks that write it; () for every class that is not known to write something else.
+    """
+
+    array: str
+    tasks: tuple[str, ...] = ()
+
+    def is_shown(self, run: RunFiles) -> bool:
+        if found := set(run.read_or(RunFolder.test, {})) - {"classes"}:
+            return self.array in found
+        task = run.read_or(RunFolder.config, {}).get("task")
+        name = str(task.get("_target_")).rpartition(".")[2] if isinstance(task, dict) else ""
+        return name in self.tasks if self.tasks else name not in _OTHER_TASKS
+
+
+def numbers(arrays: Mapping[str, np.ndarray], name: str, *shape: int | str) -> np.ndarray:
+    """An array of numbers.
+
+    Args:
+        shape: a size, or a letter for any size, of each dim.
+
+    Raises: ValueError for one that is missing, of another shape or no array of numbers.
+    """
+    if name not in arrays:
+        raise ValueError(f"test.npz holds no {name}")
+    array = arrays[name]
+    fits = array.ndim == len(shape) and all(
+        isinstance(size, str) or found == size for size, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in "iuf" or not array.size:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name} must be numbers [{wanted}], got {array.dtype} {list(array.shape)}")
+    return array
+
+
+def class_names(arrays: Mapping[str, np.ndarray], count: int) -> list[str]:
+    """Names of the classes, labels or values, their indices where there are no names."""
+    names = [str(name) for name in arrays.get("classes", [])]
+    return names + [str(index) for index in range(len(names), count)]

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def write_evt3(path: Path, events: np.ndarray, header: str = "% format EVT3;heig
         x, y, t, p = rows[at]
         if t >> 12 != upper:
             upper, lower = t >> 12, 0
-            words += [0x8 << 12 | upper & 0xFFF, 0xA << 12 | 1]
+            words.append(0x8 << 12 | upper & 0xFFF)
         if t & 0xFFF != lower:
             lower = t & 0xFFF
             words += [0x6 << 12 | lower, 0x8 << 12 | upper & 0xFFF]  # the upper time is repeated, as cameras do
@@ -207,7 +208,7 @@ def write_evt3(path: Path, events: np.ndarray, header: str = "% format EVT3;heig
             words.append(y)
         side = [one for one in rows[at : at + 20] if one[1:] == rows[at][1:] and x <= one[0] < x + 20]
         run = [one for one, other in zip(side, rows[at:], strict=False) if one == other]
-        if len(run) > 1 and all(a[0] < b[0] for a, b in zip(run, run[1:], strict=False)):
+        if len(run) > 1 and all(a[0] < b[0] for a, b in pairwise(run)):
             bits = sum(1 << one[0] - x for one in run)
             words += [0x3 << 12 | int(p) << 11 | x, 0x4 << 12 | bits & 0xFFF, 0x5 << 12 | bits >> 12]
             at += len(run)

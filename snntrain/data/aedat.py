@@ -102,11 +102,11 @@ def comment_lines(content: bytes, *, mark: bytes, last: bytes) -> tuple[list[str
     An event may begin with the byte that marks a comment too, so a line counts as one only if it is text.
 
     Args:
-        mark: the byte that comments begin with.
+        mark: what comments begin with.
         last: what the last line holds, if the file says so.
     """
     lines, at = [], 0
-    while content[at : at + 1] == mark:
+    while content.startswith(mark, at):
         end = content.find(b"\n", at, at + 65_536) + 1
         line = content[at:end].rstrip(b"\r\n")
         if not end or re.search(rb"[\x00-\x08\x0b-\x1f]", line):

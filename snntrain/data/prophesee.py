@@ -156,7 +156,7 @@ def _check_kinds(kinds: np.ndarray, known: tuple[int, ...], encoding: str) -> No
 
 def _header(content: bytes) -> tuple[dict[str, str], int]:
     """What the lines "% key value" at the beginning state, and the offset where they end."""
-    lines, start = comment_lines(content, mark=b"%", last=b"% end")
+    lines, start = comment_lines(content, mark=b"% ", last=b"% end")
     if not lines:
         raise ValueError("it has no header of Prophesee's, which is of lines that begin with %.")
     pairs = (line[1:].strip().partition(" ") for line in lines)

@@ -49,7 +49,7 @@ def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     write(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is warned about in a clean folder
-        data = made(tmp_path, test_fraction=0.2, val_fraction=0.25)
+        data = made(tmp_path, split=0.2, val_fraction=0.25)
     assert data.CLASSES == CLASSES
     assert {name: torch.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
         "train": [6] * 3,
@@ -58,7 +58,7 @@ def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     }
     places = torch.cat([split.index for split in data.splits.values()])
     assert sorted(places.tolist()) == list(range(30))
-    other = made(tmp_path, test_fraction=0.2, val_fraction=0.25, seed=7)
+    other = made(tmp_path, split=0.2, val_fraction=0.25, seed=7)
     assert all(torch.equal(data.splits[name].index, other.splits[name].index) for name in data.splits)
 
 

@@ -103,7 +103,7 @@ def _frame_shape(key: str, *, _root_: DictConfig) -> list[int]:
     framing = OmegaConf.select(_root_, key)
     side, size = framing.get("downsample"), framing.get("sensor_size")
     sizes = list(size) if isinstance(size, ListConfig) else [size]
-    is_whole = all(type(one) is int for one in (*sizes, side)) and side > 0
+    is_whole = all(type(one) is int and one > 0 for one in (*sizes, side))
     sizes = [-(-one // side) for one in sizes] if is_whole else [1]
     return [2 if framing.get("polarity") == "channels" else 1, *sizes] if len(sizes) == 2 else sizes
 

@@ -21,8 +21,10 @@ from event_files import (
     write_heidelberg,
 )
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from refused import message_of
 
+from snntrain.config.schema import register_schema
 from snntrain.data import neuromorphic
 from snntrain.data.framing import Framing
 from snntrain.data.neuromorphic import (
@@ -328,6 +330,8 @@ def test_every_yaml_builds_its_data_set_and_names_the_files_that_are_not_there(n
     assert settings.pop("defaults") == [{"override /encoder@_global_.encoder": "frames"}]
     settings["framing"]["T"] = 4
     settings |= {"root": str(tmp_path), "seed": 1}
+    register_schema()
+    settings = OmegaConf.to_container(OmegaConf.create({"data": settings}), resolve=True)["data"]
     data = instantiate(settings, _convert_="all")
     assert type(data) is YAMLS[name] and data.framing.shape[1:] == tuple(settings["sample_shape"])
     said = refusal(FileNotFoundError, data)

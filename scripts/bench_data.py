@@ -62,8 +62,9 @@ def measure(recordings: Path, folder: Path, options: argparse.Namespace) -> tupl
     def loader(workers: int, cache: str, root: Path) -> DataLoader:
         classes = sum(path.is_dir() for path in recordings.iterdir())
         data = EventFolder(
-            str(recordings), Framing(options.T, list(SIZE)), classes, [2, *SIZE], split=0.05, formats=[".bin"],
-            cache=cache, verify=False, batch_size=options.batch, num_workers=workers,
+            root=str(recordings), framing=Framing(options.T, list(SIZE)), num_classes=classes,
+            sample_shape=[2, *SIZE], split=0.05, formats=[".bin"], cache=cache, verify=False,
+            batch_size=options.batch, num_workers=workers,
         )  # fmt: skip
         data.caches = root  # wherever SNNTRAIN_CACHE may point
         data.setup()

@@ -23,7 +23,7 @@ def read_es(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
         import faery
     except ImportError as error:
         raise ImportError(
-            f"data: {path}: reading .es needs the package faery. Install it: pip install faery."
+            f"data: {path}: reading .es needs the package faery. Install it: pip install 'snntrain[es]'."
         ) from error
     check_readable(path)
     with path.open("rb") as file:

@@ -18,16 +18,16 @@ def packed(frames: np.ndarray) -> bytes:
     places = (bits != 0).nonzero()[0]  # several times as fast as without the comparison
     values = bits[places]
     width = next(one for one in (1, 2, 4, 8) if not len(values) or int(values.max()) >> 8 * one == 0)
-    distances = np.diff(places, prepend=-1)
-    zeros = (distances - 1) // _LONGEST
-    ends = np.cumsum(zeros + 1) - 1
-    count = len(ends) + int(zeros.sum())
-    if 1 + count * (1 + width) > frames.nbytes:
+    kept, distances = values.astype(f"u{width}"), np.diff(places, prepend=-1)
+    if len(places) and int(distances.max()) > _LONGEST:
+        zeros = (distances - 1) // _LONGEST
+        ends = np.cumsum(zeros + 1) - 1
+        kept, steps = np.zeros(int(ends[-1]) + 1, kept.dtype), np.full(int(ends[-1]) + 1, _LONGEST)
+        kept[ends], steps[ends] = values, distances - _LONGEST * zeros
+        distances = steps
+    if 1 + len(kept) * (1 + width) > frames.nbytes:
         return b"\0" + bits.tobytes()
-    steps, kept = np.full(count, _LONGEST, np.uint8), np.zeros(count, f"u{width}")
-    steps[ends] = distances - _LONGEST * zeros
-    kept[ends] = values
-    return bytes([width]) + steps.tobytes() + kept.tobytes()
+    return bytes([width]) + distances.astype(np.uint8).tobytes() + kept.tobytes()
 
 
 def unpacked(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -41,7 +41,8 @@ def unpacked(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndar
     if width not in (1, 2, 4, 8) or (len(content) - 1) % (1 + width):
         raise ValueError("packed frames have another length.")
     count = (len(content) - 1) // (1 + width)
-    places = np.frombuffer(content, np.uint8, count, offset=1).astype(np.int64)
+    # The sums take half the time with 32 bits.
+    places = np.frombuffer(content, np.uint8, count, offset=1).astype(np.int32 if size < 2**31 else np.int64)
     np.cumsum(places, out=places)
     if count and not 0 < places[0] <= places[-1] <= size:
         raise ValueError("packed frames end outside of their shape.")

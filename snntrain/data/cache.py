@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from rich.filesize import decimal
 
 from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
@@ -145,7 +146,7 @@ class FrameCache:
         """Its size in words."""
         place, times = "in memory" if self.folder is None else "on disk", self.count * self.sample_bytes / self.expected
         some = "" if len(self) == self.count else f" once it is full; it has {len(self):,} of {self.count:,} samples"
-        return f"about {_gb(self.expected)} {place}, {times:.3g} times less than the frames{some}"
+        return f"about {decimal(self.expected)} {place}, {times:.3g} times less than the frames{some}"
 
     def open_in_memory(self, limit: int, some: Callable[[], Iterable[np.ndarray]]) -> None:
         """Keep samples as long as the process lives."""

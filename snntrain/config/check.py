@@ -63,8 +63,10 @@ def check(config: DictConfig) -> dict[str, Any]:
     Raises: UsageError with the place in the config, what was received, and what is allowed or was probably meant.
     """
     _check_model_keys(config)
-    _check_outputs(config)
     config = config.copy()
+    if "task" in config and "outputs" not in config.task:  # a task of the user's own
+        config.task.outputs = "${data.num_classes}"
+    _check_outputs(config)
     try:
         if "monitor" in config:
             config.monitor.mode = mode_of(config.monitor.metric, config.monitor.mode)
@@ -95,8 +97,6 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
     _check_data_facts(resolved["data"])
-    with refusing():
-        integer("config", "task.outputs", resolved["task"].get("outputs"), at_least=1)
     _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
@@ -108,6 +108,8 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         raise UsageError("logger has settings, but no logger was chosen. Choose one, logger=csv, or leave them out.")
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)
+    with refusing():
+        integer("config", "task.outputs", resolved["task"].get("outputs"), at_least=1)
 
 
 def _refuse_settings_without_callback(name: str) -> None:

@@ -64,7 +64,7 @@ class Config:
     surrogate: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    task: dict[str, Any] = field(default_factory=lambda: {"outputs": "${data.num_classes}"})
+    task: dict[str, Any] = field(default_factory=dict)
     """What is learned. `outputs`: scores that the model ends with, from data and task; models refer to it."""
     optim: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)

@@ -44,7 +44,7 @@ SELF_EXPLANATORY = {
     "debug/none": ["traceback"],
     "optim/adamw": ["defaults", "_target_", "lr", "weight_decay"],
     "optim/sgd": ["defaults", "_target_", "lr", "momentum", "weight_decay"],
-    "task/classification": ["_target_", "readout", "loss", "metrics", "label_smoothing"],
+    "task/classification": ["_target_", "outputs", "readout", "loss", "metrics", "label_smoothing"],
     "trainer/cpu": [
         "_target_",
         "accelerator",

@@ -81,6 +81,10 @@ LEFT_OUT = {
     "train.py --config-dir my_conf data=mine task=mine plugins=[mine]": "tests/runs/test_plain_modules.py runs it",
     "scripts/record.py mnist_csnn --seeds 1,2,3 paths.data=…": "it needs a clean checkout and writes into it",
     "train.py trainer=ddp trainer.accelerator=gpu trainer.devices=auto trainer.sync_batchnorm=true": "it needs GPUs",
+    "train.py -m seed=1,2,3 launch=slurm hydra.launcher.cpus_per_task=2": "tests/runs/test_slurm.py runs it",
+    "torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint host1 train.py trainer=ddp_nodes": (
+        "tests/runs/test_two_hosts.py runs it"
+    ),
 }
 
 

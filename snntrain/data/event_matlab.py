@@ -71,7 +71,7 @@ def _is_recording(fields: Mapping[str, Any]) -> bool:
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value.toarray() if hasattr(value, "toarray") and value.shape[0] == 1 else value)
+    array = np.asarray(value)  # a sparse matrix stays an object: it may declare any size
     if array.dtype.kind not in "buif":
         raise _Refused(f"{name} holds {array.dtype}, not numbers.")
     return array

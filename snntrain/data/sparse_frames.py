@@ -2,7 +2,7 @@
 
 A byte says what follows: 0 the frames as they are, or else the bytes of a value, v. Then come n steps of one byte, from
 one pixel that is not zero to the next, and n values of v bytes. Where there is none for 255 pixels, a zero is stored.
-zlib would make N-MNIST's frames half as large again, but takes four times as long to read them.
+General compression such as zlib's is smaller, but takes longer to read, and a cache is there to be read fast.
 """
 
 import math

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from event_files import refusal, stream, write_csv, write_es, write_mat
 from scipy.io import savemat
+from scipy.sparse import coo_array
 
 from snntrain.data.events import read_events
 
@@ -84,6 +85,10 @@ def test_a_file_of_matlab_that_is_no_recording_is_refused(tmp_path):
     assert "it holds several recordings (left, right)" in refusal(tmp_path / "b.mat")
     savemat(tmp_path / "c.mat", {"x": ["a"], "y": [1], "t": [1], "p": [1]})
     assert "x holds <U1, not numbers" in refusal(tmp_path / "c.mat")
+    savemat(
+        tmp_path / "sparse.mat", {"TD": {"x": coo_array(([1], ([0], [0])), (10**9, 1)), "t": [1], "y": [1], "p": [1]}}
+    )
+    assert "x holds object, not numbers" in refusal(tmp_path / "sparse.mat")
     savemat(tmp_path / "d.mat", {"names": ["left", "right"]})
     refusal(tmp_path / "d.mat")
 

@@ -4,10 +4,12 @@ python scripts/bench_data.py                                      random recordi
 python scripts/bench_data.py --recordings /data/NMNIST/Train      class folders of 40-bit .bin files of 34×34 pixels
 python scripts/bench_data.py --recordings … --rounds 5 --T 10
 
-Beside them: how fast the csnn learns from the same batches, which is the speed that a loader has to keep up with.
+Beside them: how much smaller the cache is than its frames, and how fast the csnn learns from the same batches, which
+is the speed that a loader has to keep up with.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recordings = options.recordings or random_recordings(Path(folder) / "recordings", options.count)
         seconds, samples = measure(recordings, Path(folder), options)
+        sizes = cache_sizes(Path(folder) / "filled")
     results = {name: benchmark.spread([samples / value for value in times]) for name, times in seconds.items()}
     ratios = compared(seconds)
     table = terminal.table("", "samples/s", texts=1)
@@ -45,8 +48,11 @@ def main() -> None:
         table.add_row(name, f"{values['median']:,.0f}")
     for name, value in ratios.items():
         table.add_row(name, f"{value:.2f}×")
+    table.add_row("frames / bytes of the cache", f"{sizes['ratio']:.2f}×")
+    table.add_row("size of the cache predicted / found", f"{sizes['predicted'] / sizes['found']:.3f}×")
     console.print(table)
-    benchmark.finish(options, "data", run, {"samples": samples, "samples_per_second": results, "ratios": ratios})
+    found = {"samples": samples, "samples_per_second": results, "ratios": ratios, "cache": sizes}
+    benchmark.finish(options, "data", run, found)
 
 
 def measure(recordings: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[str, list[float]], int]:
@@ -56,8 +62,9 @@ def measure(recordings: Path, folder: Path, options: argparse.Namespace) -> tupl
     def loader(workers: int, cache: str, root: Path) -> DataLoader:
         classes = sum(path.is_dir() for path in recordings.iterdir())
         data = EventFolder(
-            str(recordings), Framing(options.T, list(SIZE)), classes, [2, *SIZE], split=0.05, formats=[".bin"],
-            cache=cache, verify=False, batch_size=options.batch, num_workers=workers,
+            root=str(recordings), framing=Framing(options.T, list(SIZE)), num_classes=classes,
+            sample_shape=[2, *SIZE], split=0.05, formats=[".bin"], cache=cache, verify=False,
+            batch_size=options.batch, num_workers=workers,
         )  # fmt: skip
         data.caches = root  # wherever SNNTRAIN_CACHE may point
         data.setup()
@@ -76,6 +83,18 @@ def measure(recordings: Path, folder: Path, options: argparse.Namespace) -> tupl
         calls[f"cached, {workers} workers"] = partial(epoch, loader(workers, "disk", filled))
     calls["training the csnn"] = partial(training, create_model("csnn", (2, *SIZE), 10), loader(0, "memory", filled))
     return benchmark.interleaved(calls, options.rounds), len(paths)
+
+
+def cache_sizes(root: Path) -> dict[str, float]:
+    """Bytes that the cache was predicted to take, those that it takes, and how many times more its frames have."""
+    (folder,) = root.rglob("frames_*")
+    key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+    entries = np.fromfile(folder / "index.bin", "<u4").reshape(-1, 4)
+    kept = np.count_nonzero(entries[:, 3])
+    found = sum(path.stat().st_size for path in folder.glob("*.bin"))
+    frames = int(np.prod(key["shape"])) * np.dtype(key["dtype"]).itemsize * kept
+    predicted = json.loads((folder / "expected.json").read_text(encoding="utf-8")) * kept / len(entries)
+    return {"predicted": predicted, "found": found, "ratio": frames / found}
 
 
 def epoch(batches: DataLoader) -> float:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,77 @@ def write_asl(path: Path, events: np.ndarray, height: int = 180) -> Path:
 def write_gesture(path: Path, events: np.ndarray) -> Path:
     """A sample of DVS128 Gesture as tonic offers it: columns x, y, p and t in ms."""
     return write_npy(path, np.stack([events["x"], events["y"], events["p"], events["t"] // 1000], 1).astype(np.int64))
+
+
+def write_mat(path: Path, events: np.ndarray, structure: str = "") -> Path:
+    """MATLAB's columns x, y, ts, p, as variables or in a structure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fields = {
+        name: events[field].astype(np.float64).reshape(-1, 1)
+        for name, field in zip(("x", "y", "ts", "p"), "xytp", strict=True)
+    }
+    savemat(path, {structure: fields} if structure else fields, do_compression=True)
+    return path
+
+
+def write_csv(path: Path, events: np.ndarray, names: str = "", order: str = "xytp", divider: str = ",") -> Path:
+    """A line for each event."""
+    rows = [divider.join(str(int(event[field])) for field in order) for event in events]
+    return _write(path, "\n".join([*filter(None, [names]), *rows, ""]).encode())
+
+
+def write_dat(path: Path, events: np.ndarray, header: str = "% Version 2\n% Height 34\n% Width 34\n") -> Path:
+    """DAT 2: time 32 bits; x 14, y 14, polarity 4."""
+    t, x, y, p = (events[name].astype(np.uint32) for name in "txyp")
+    return _write(path, header.encode() + b"\x0c\x08" + np.stack([t, p << 28 | y << 14 | x], 1).astype("<u4").tobytes())
+
+
+def write_evt2(path: Path, events: np.ndarray, header: str = "% evt 2.0\n% geometry 34x34\n") -> Path:
+    """EVT 2.0: the upper 28 bits of the time where they change, a trigger, then the events with the lower 6."""
+    words, upper = [], None
+    for x, y, t, p in events.tolist():
+        if t >> 6 != upper:
+            upper = t >> 6
+            words += [0x8 << 28 | upper & 0xFFF_FFFF, 0xA << 28 | 1]
+        words.append(int(p) << 28 | (t & 63) << 22 | x << 11 | y)
+    return _write(path, header.encode() + np.array(words, "<u4").tobytes())
+
+
+def write_evt3(path: Path, events: np.ndarray, header: str = "% format EVT3;height=34;width=34\n") -> Path:
+    """EVT 3.0: times, y and x where they change; events of one time, row and polarity side by side become vectors."""
+    words, upper, lower, row = [], None, None, None
+    at, rows = 0, events.tolist()
+    while at < len(rows):
+        x, y, t, p = rows[at]
+        if t >> 12 != upper:
+            upper, lower = t >> 12, 0
+            words.append(0x8 << 12 | upper & 0xFFF)
+        if t & 0xFFF != lower:
+            lower = t & 0xFFF
+            words += [0x6 << 12 | lower, 0x8 << 12 | upper & 0xFFF]  # the upper time is repeated, as cameras do
+        if y != row:
+            row = y
+            words.append(y)
+        side = [one for one in rows[at : at + 20] if one[1:] == rows[at][1:] and x <= one[0] < x + 20]
+        run = [one for one, other in zip(side, rows[at:], strict=False) if one == other]
+        if len(run) > 1 and all(a[0] < b[0] for a, b in pairwise(run)):
+            bits = sum(1 << one[0] - x for one in run)
+            words += [0x3 << 12 | int(p) << 11 | x, 0x4 << 12 | bits & 0xFFF, 0x5 << 12 | bits >> 12]
+            at += len(run)
+        else:
+            words.append(0x2 << 12 | int(p) << 11 | x)
+            at += 1
+    return _write(path, header.encode() + np.array(words, "<u2").tobytes())
+
+
+def write_es(path: Path, events: np.ndarray, size: tuple[int, int] = (34, 34)) -> Path:
+    """Event Stream 2.0: the time since the last event in 7 bits and the polarity, x, and y from the bottom."""
+    content, before = b"Event Stream\x02\x00\x00\x01" + struct.pack("<HH", size[1], size[0]), 0
+    for x, y, t, p in events.tolist():
+        content += b"\xff" * ((t - before) // 127)
+        content += struct.pack("<BHH", (t - before) % 127 << 1 | int(p), x, size[0] - 1 - y)
+        before = t
+    return _write(path, content)
 
 
 def _write(path: Path, content: bytes) -> Path:

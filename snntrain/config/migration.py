@@ -98,7 +98,8 @@ _CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was.
 
-    The name CubaLIFNode stood for the neuron in floating point, and tasks had no `metrics`, `outputs` and `population`.
+    The name CubaLIFNode stood for the neuron in floating point, tasks had no `metrics`, `outputs` and `population`, and
+    data of which a part was held out for testing called it `test_fraction`.
     """
     stages = dict(config.pop("stages"))
     moved = {
@@ -114,11 +115,19 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(task, dict):
         ours = {"metrics": [], "population": 1} if str(task.get("_target_")).startswith("snntrain.task.") else {}
         config["task"] = {"outputs": config["data"].get("num_classes"), **task, **ours}
-    config = {"init_from": None, "freeze": [], **config}
+    config = {"init_from": None, "freeze": [], **config, "data": _data_of_2(config["data"])}
     callbacks = {**(config.get("callbacks") or {}), **moved}
     if callbacks:
         callbacks = {"running_statistics": _AS_THEY_ARE, **callbacks}
     return {**config, "neuron": neuron, "callbacks": callbacks}
+
+
+def _data_of_2(data: dict[str, Any]) -> dict[str, Any]:
+    module, _, name = str(data.get("_target_")).rpartition(".")
+    if not module.startswith("snntrain.data"):
+        return data
+    more = {"partial": False} if name in ("CIFAR10", "CIFAR100") else {}
+    return {"split" if key == "test_fraction" else key: value for key, value in data.items()} | more
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

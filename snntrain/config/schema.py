@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 @dataclass
@@ -95,6 +95,19 @@ def _first_of(*keys: str, _root_: DictConfig) -> Any:
     return next((value for key in keys if (value := OmegaConf.select(_root_, key)) is not None), None)
 
 
+def _frame_shape(key: str, *, _root_: DictConfig) -> list[int]:
+    """The shape of a frame under these settings of a framing, as Framing.shape says it without its first number.
+
+    Settings of no meaning count as none here: Framing refuses them by name.
+    """
+    framing = OmegaConf.select(_root_, key)
+    side, size = framing.get("downsample"), framing.get("sensor_size")
+    sizes = list(size) if isinstance(size, ListConfig) else [size]
+    is_whole = all(type(one) is int and one > 0 for one in (*sizes, side))
+    sizes = [-(-one // side) for one in sizes] if is_whole else [1]
+    return [2 if framing.get("polarity") == "channels" else 1, *sizes] if len(sizes) == 2 else sizes
+
+
 def top_level_keys() -> list[str]:
     """Keys that a config may have at its root."""
     return [f.name for f in fields(Config)]
@@ -103,10 +116,11 @@ def top_level_keys() -> list[str]:
 def register_schema() -> None:
     """Make the schema known to Hydra; conf/config.yaml names it first in its defaults list.
 
-    Also ${mul:a,b}, the product of two numbers, and ${first_of:a.b,c.d}, the value of the first key that the config
-    has, which OmegaConf does not have.
+    Also ${mul:a,b}, the product of two numbers, ${first_of:a.b,c.d}, the value of the first key that the config has,
+    and ${frame_shape:data.framing}, which OmegaConf does not have.
     """
     OmegaConf.register_new_resolver("mul", operator.mul, replace=True)
     OmegaConf.register_new_resolver("first_of", _first_of, replace=True)
+    OmegaConf.register_new_resolver("frame_shape", _frame_shape, replace=True)
     ConfigStore.instance().store("schema", Config)
     ConfigStore.instance().store("snntrain", SweeperPlugin, group="hydra/sweeper")

@@ -82,7 +82,7 @@ def read_aedat(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
         camera does not have.
     """
     content = path.read_bytes()
-    lines, start = _header(content)
+    lines, start = comment_lines(content, mark=b"#", last=b"!END-HEADER")
     version = next((found for line in lines if (found := re.search(r"!AER-DAT(\d+)\.(\d+)", line))), None)
     if version is None:
         raise ValueError("it has no AEDAT header (its first line is not #!AER-DAT2.0 or #!AER-DAT3.1).")
@@ -96,20 +96,24 @@ def read_aedat(path: Path, columns: str, camera: str | None) -> Mapping[str, np.
     raise ValueError(f"AEDAT {version[1]}.{version[2]} is not a version that a .aedat file is read in: 2.0 or 3.1.")
 
 
-def _header(content: bytes) -> tuple[list[str], int]:
+def comment_lines(content: bytes, *, mark: bytes, last: bytes) -> tuple[list[str], int]:
     """The comment lines at the beginning, and the offset where they end.
 
-    An address may begin with the byte '#' too, so a line counts as a comment only if it is text.
+    An event may begin with the byte that marks a comment too, so a line counts as one only if it is text.
+
+    Args:
+        mark: what comments begin with.
+        last: what the last line holds, if the file says so.
     """
     lines, at = [], 0
-    while content[at : at + 1] == b"#":
+    while content.startswith(mark, at):
         end = content.find(b"\n", at, at + 65_536) + 1
         line = content[at:end].rstrip(b"\r\n")
         if not end or re.search(rb"[\x00-\x08\x0b-\x1f]", line):
             break
         lines.append(line.decode("utf-8", errors="replace"))
         at = end
-        if b"!END-HEADER" in line:
+        if last in line:
             break
     return lines, at
 
@@ -209,12 +213,16 @@ def read_aedat4(path: Path, columns: str, camera: str | None) -> Mapping[str, np
     return fields
 
 
-def check_on_sensor(fields: Mapping[str, np.ndarray], height: int, width: int, sensor: str) -> None:
+def check_on_sensor(
+    fields: Mapping[str, np.ndarray],
+    height: int,
+    width: int,
+    sensor: str,
+    *,
+    remedy: str = "It is damaged, or of another camera: see data.camera.",
+) -> None:
     """Refuse events outside of the sensor."""
     for name, size in (("x", width), ("y", height)):
         if len(fields[name]) and not 0 <= fields[name].min() <= fields[name].max() < size:
             wrong = fields[name][(fields[name] < 0) | (fields[name] >= size)][0]
-            raise ValueError(
-                f"an event has {name} = {wrong}, which is outside of {sensor}. It is damaged, or of another camera: "
-                "see data.camera."
-            )
+            raise ValueError(f"an event has {name} = {wrong}, which is outside of {sensor}. {remedy}")

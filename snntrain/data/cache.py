@@ -4,12 +4,15 @@ A cache on disk is a folder named by the hash of its key, which holds everything
 set, framing or FORMAT gets another folder.
 
     key.json        the key, for people to read
-    samples.bin     all samples one after the other; a missing one is a hole in the file
-    checksums.bin   uint32 for each sample: its CRC-32 (1 in place of 0), or 0 if it is missing
+    expected.json   how many bytes it will take once it is full, predicted from some of the samples
+    samples.bin     the samples in the order in which they were made, see snntrain.data.sparse_frames
+    index.bin       uint32 [n, 4]: lower and upper half of the offset in samples.bin, length, and CRC-32 (1 in place of
+                    0), or 0 if the sample is missing
     in_use          locked by every process that has the cache open; its modification time is that of the last opening
 
-A sample is written before its checksum and is used only if both agree, so whatever a kill, a full disk or a bad sector
-leaves unfinished is made again. Processes fill a cache together without waiting, because they write the same bytes.
+A sample is written before its entry in the index and is used only if its checksum is right, so whatever a kill, a full
+disk or a bad sector leaves unfinished is made again. Processes fill a cache together; each waits only while another
+appends a sample.
 """
 
 import contextlib
@@ -20,16 +23,19 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from rich.filesize import decimal
 
 from snntrain.arguments import choice, integer, real
 from snntrain.cache_folder import is_writable, writable
+from snntrain.data.cache_store import ENTRY, DiskStore, MemoryStore, OpenFile
+from snntrain.data.sparse_frames import packed, unpacked
 from snntrain.files import write_json
 from snntrain.process import lock
 
@@ -38,7 +44,7 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-FORMAT = 1  # change it when the same data and settings give other frames, or are stored in other files
+FORMAT = 2  # change it when the same data and settings give other frames, or are stored in other files
 MODES = ("disk", "memory", "off")
 _GB = 10**9
 
@@ -75,6 +81,7 @@ def open_cache(
     count: int,
     shape: Sequence[int],
     dtype: np.dtype | type | str,
+    some: Callable[[], Iterable[np.ndarray]] = tuple,
 ) -> "FrameCache | None":
     """Open the cache of a data set's frames. If it cannot be opened, a warning says why and the result is None.
 
@@ -84,6 +91,8 @@ def open_cache(
         key: what the frames depend on: hash of the data, settings of the framing. Plain containers.
         count: samples, ≥ 1.
         shape, dtype: of one sample.
+        some: makes a few of the samples, from whose packed sizes that of all is predicted; it is called only if some
+            are missing. Without any, they are taken to be as large as they can be.
     """
     caching.check("data")
     integer("data", "count", count, at_least=1)
@@ -93,9 +102,9 @@ def open_cache(
     try:
         cache = FrameCache(count, tuple(shape), np.dtype(dtype))
         if caching.cache == "disk":
-            cache.open_on_disk(root, key, limit)
+            cache.open_on_disk(root, key, limit, some)
         else:
-            cache.open_in_memory(limit)
+            cache.open_in_memory(limit, some)
         return cache
     except _NoRoomError as reason:
         _warn(f"{reason} Frames are made again in every epoch.")
@@ -122,55 +131,79 @@ class FrameCache:
     """Keeps samples by their position in the source, once it is opened on disk or in memory.
 
     Forked loader workers share it. A spawned worker opens the files on disk itself, or keeps samples of its own.
+
+    Attributes:
+        expected: bytes that it takes once it is full, predicted or, of a full one, as they are.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.count, self.shape, self.dtype = count, shape, dtype
         self.folder: Path | None = None
         self.sample_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self._bytes = count * (self.sample_bytes + 4)
+        self.expected = self._limit = 0
 
-    def open_in_memory(self, limit: int) -> None:
+    def describe(self) -> str:
+        """Its size in words."""
+        place, times = "in memory" if self.folder is None else "on disk", self.count * self.sample_bytes / self.expected
+        some = "" if len(self) == self.count else f" once it is full; it has {len(self):,} of {self.count:,} samples"
+        return f"about {decimal(self.expected)} {place}, {times:.3g} times less than the frames{some}"
+
+    def open_in_memory(self, limit: int, some: Callable[[], Iterable[np.ndarray]]) -> None:
         """Keep samples as long as the process lives."""
         free = psutil.virtual_memory().available
-        if self._bytes > limit:
-            raise _NoRoomError(_needs_more(self._bytes, limit))
-        if self._bytes > free:
+        most = self.sample_bytes + 1  # small samples are not packed more densely in memory
+        self.expected, self._limit = self._predicted(some, min(most, mmap.PAGESIZE)), limit
+        if self.expected > limit:
+            raise _NoRoomError(_needs_more(self.expected, limit))
+        if self.expected > free:
             raise _NoRoomError(
-                f"all frames take {_gb(self._bytes)} of memory, but only {_gb(free)} are free: use data.cache=disk."
+                f"all frames take {_gb(self.expected)} of memory, but only {_gb(free)} are free: use data.cache=disk."
             )
         self._open()
 
-    def open_on_disk(self, root: Path, key: Mapping[str, Any], limit: int) -> None:
+    def open_on_disk(
+        self, root: Path, key: Mapping[str, Any], limit: int, some: Callable[[], Iterable[np.ndarray]]
+    ) -> None:
         """Keep samples in a folder, as the module's docstring describes it."""
         whole = {"format": FORMAT, "count": self.count, "shape": list(self.shape), "dtype": self.dtype.str, **key}
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
-        self.folder = root / f"frames_{name}"
+        self.folder, self._limit = root / f"frames_{name}", limit
         root.mkdir(parents=True, exist_ok=True)
         with lock(root / "lock"):
-            if not _describes(self.folder, whole) and not _remove(self.folder):
+            is_there = _describes(self.folder, whole)
+            if not is_there and not _remove(self.folder):
                 raise _NoRoomError(
                     f"the frame cache {self.folder} is damaged and cannot be removed: another process has it open, "
                     "or it is another user's."
                 )
-            _make_room(root, self.folder, self._bytes, limit)
+            if is_there:
+                self._open()
+            if is_there and len(self) == self.count:
+                self.expected = _written(self.folder)
+            else:
+                self.expected = max(_written(self.folder), self._predicted(some))
+            _make_room(root, self.folder, self.expected, limit)
             self.folder.mkdir(exist_ok=True)
-            if not _describes(self.folder, whole):
+            write_json(self.folder / "expected.json", self.expected)
+            if not is_there:
                 write_json(self.folder / "key.json", whole)
-            self._open()
+                self._open()
         os.utime(self.folder / "in_use")
 
     def get(self, place: int) -> np.ndarray | None:
         """The sample, read-only; None if it is missing or damaged."""
-        checksum = int(self._checksums[place])
+        low, high, length, checksum = self._index[place].tolist()
         if not checksum:
             return None
-        frames = self._samples[place]
+        content = self._store.read(low | high << 32, length)
         if not self._verified[place]:
-            if _checksum(frames) != checksum:
+            if len(content) != length or _checksum(content) != checksum:
                 return None
             self._verified[place] = True
-        return frames
+        try:
+            return unpacked(content, self.shape, self.dtype)
+        except (ValueError, IndexError):
+            return None
 
     def put(self, place: int, frames: np.ndarray) -> None:
         """Keep a sample. If the disk is full, warn and keep no more samples.
@@ -184,41 +217,45 @@ class FrameCache:
             )
         if self._is_full[0]:
             return
-        frames = np.ascontiguousarray(frames)
-        samples, checksums = self._stores
+        content = packed(frames)
         try:
-            samples.write(frames, place * self.sample_bytes)
-            checksums.write(np.uint32(_checksum(frames)), place * 4)
+            if not self._store.put(place, content, _checksum(content), self._limit):
+                self._is_full[0] = 1
+                _warn(
+                    f"the frames take more than the {_gb(self._limit)} of data.cache_gb, although {_gb(self.expected)} "
+                    "were expected: raise it to cache all of them. The others are made again in every epoch."
+                )
         except OSError as error:
             self._is_full[0] = 1
             _warn(
                 f"the frame cache {self.folder} cannot be written ({error.strerror}; {_gb(_free_space(self.folder))} "
-                f"free, all frames take {_gb(self._bytes)}). Its frames are used, the others are made again in "
+                f"free, all frames take about {_gb(self.expected)}). Its frames are used, the others are made again in "
                 "every epoch. Make room there, or set data.cache to memory or off."
             )
 
     def __len__(self) -> int:
         """How many samples are kept."""
-        return int(np.count_nonzero(self._checksums))
+        return int(np.count_nonzero(self._index[:, 3]))
+
+    def _predicted(self, some: Callable[[], Iterable[np.ndarray]], multiple: int = 1) -> int:
+        """Bytes of all samples and the index, from some of the samples, each rounded up to a multiple."""
+        sizes = [-(-len(packed(frames)) // multiple) * multiple for frames in some()]
+        each = sum(sizes) / len(sizes) if sizes else self.sample_bytes + 1
+        return round(self.count * (each + ENTRY))
 
     def _open(self) -> None:
-        sizes = self.count * self.sample_bytes, self.count * 4
         if self.folder is None:
-            self._stores = tuple(map(_Memory, sizes))
+            self._store = MemoryStore(self.count, self.sample_bytes + 1)
         else:  # The files stay open and locked as long as the object lives, also in forked workers.
-            self._in_use = _File(self.folder / "in_use")
+            self._in_use = OpenFile(self.folder / "in_use")
             fcntl.flock(self._in_use.number, fcntl.LOCK_SH)
-            self._stores = _File(self.folder / "samples.bin"), _File(self.folder / "checksums.bin")
-            _extend(*self._stores, *sizes)
-        samples, checksums = (np.frombuffer(store.map(), np.uint8) for store in self._stores)
-        self._samples = samples.view(self.dtype).reshape(self.count, *self.shape)
-        self._samples.flags.writeable = False
-        self._checksums = checksums.view(np.uint32)  # as all processes see them
+            self._store = DiskStore(self.folder, self.count)
+        self._index = np.frombuffer(self._store.index, "<u4").reshape(self.count, 4)  # as all processes see it
         self._verified = np.zeros(self.count, dtype=bool)  # by this process
         self._is_full = mmap.mmap(-1, 1)  # shared by forked workers, so that only one of them warns
 
     def __getstate__(self) -> dict[str, Any]:
-        opened = ("_in_use", "_stores", "_samples", "_checksums", "_verified", "_is_full")
+        opened = ("_in_use", "_store", "_index", "_verified", "_is_full")
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -226,55 +263,8 @@ class FrameCache:
         self._open()
 
 
-class _Memory:
-    """Bytes that forked processes share, all 0 at first."""
-
-    def __init__(self, size: int) -> None:
-        # Anonymous, because /dev/shm is small in containers; the system allocates pages on the first write.
-        self._map = mmap.mmap(-1, size)
-
-    def map(self) -> mmap.mmap:
-        return self._map
-
-    def write(self, value: np.ndarray | np.generic, offset: int) -> None:
-        self._map[offset : offset + value.nbytes] = value.tobytes()
-
-
-class _File:
-    """Keeps a file open for reading and writing as long as the object lives."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-    def map(self) -> mmap.mmap:
-        return mmap.mmap(self.number, 0, access=mmap.ACCESS_READ)
-
-    def write(self, value: np.ndarray | np.generic, offset: int) -> None:
-        # Not through the map: on a full disk that would kill the process instead of raising an error.
-        rest = memoryview(value.tobytes())
-        while rest:  # a disk that is filling up writes only a part
-            written = os.pwrite(self.number, rest, offset)
-            rest, offset = rest[written:], offset + written
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            os.close(self.number)
-
-
-def _extend(samples: _File, checksums: _File, sample_bytes: int, checksum_bytes: int) -> None:
-    """Give files that are new, or were cut off, their size.
-
-    Reading a map beyond the end of its file kills the process, and so does reading a hole on a full tmpfs. A hole in
-    the samples is never read.
-    """
-    os.ftruncate(samples.number, sample_bytes)
-    os.ftruncate(checksums.number, min(os.fstat(checksums.number).st_size, checksum_bytes))
-    kept = os.fstat(checksums.number).st_size
-    checksums.write(np.zeros(checksum_bytes - kept, np.uint8), kept)
-
-
-def _checksum(frames: np.ndarray) -> int:
-    return zlib.crc32(frames.data) or 1
+def _checksum(content: bytes) -> int:
+    return zlib.crc32(content) or 1
 
 
 def _describes(folder: Path, key: Mapping[str, Any]) -> bool:
@@ -289,7 +279,7 @@ def _remove(folder: Path) -> bool:
     if not folder.is_dir():
         return True
     with contextlib.suppress(OSError):  # locked, or owned by another user
-        in_use = _File(folder / "in_use")
+        in_use = OpenFile(folder / "in_use")
         fcntl.flock(in_use.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / "key.json").unlink(missing_ok=True)  # first, so that a half-removed folder is not taken for a cache
         shutil.rmtree(folder)
@@ -301,10 +291,7 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
     if needed > limit:
         raise _NoRoomError(_needs_more(needed, limit))
     others = [folder for folder in root.glob("frames_*") if folder != own]
-    # The full size, including holes that may still be filled.
-    taken = {
-        folder: sum(path.stat().st_size for path in folder.glob("*.bin")) for folder in sorted(others, key=_last_use)
-    }
+    taken = {folder: _size(folder) for folder in sorted(others, key=_last_use)}
     for folder in list(taken):
         if sum(taken.values()) + needed > limit and _remove(folder):
             del taken[folder]
@@ -312,6 +299,18 @@ def _make_room(root: Path, own: Path, needed: int, limit: int) -> None:
         raise _NoRoomError(
             f"{_needs_more(needed, limit)} Caches that are open take {_gb(sum(taken.values()))} of that already."
         )
+
+
+def _size(folder: Path) -> int:
+    """Bytes that a cache has or, if they are more, expects to have once it is full."""
+    expected = 0
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        expected = int(json.loads((folder / "expected.json").read_text(encoding="utf-8")))
+    return max(expected, _written(folder))
+
+
+def _written(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
 def _last_use(folder: Path) -> float:
@@ -327,7 +326,7 @@ def _free_space(folder: Path) -> float:
 
 
 def _needs_more(needed: int, limit: int) -> str:
-    return f"the frames take {_gb(needed)}, more than the {_gb(limit)} of data.cache_gb: raise it to cache them."
+    return f"the frames take about {_gb(needed)}, more than the {_gb(limit)} of data.cache_gb: raise it to cache them."
 
 
 def _gb(number: float) -> str:

@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100, and the base of the data sets that torchvision reads from files with known checksums."""
 
 import hashlib
+import warnings
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,10 @@ class VerifiedImages(ImageDataModule):
 class CIFAR10(VerifiedImages):
     """60,000 color pictures of 32×32 pixels in ten classes, 10,000 of them for testing.
 
+    Args:
+        partial: train on those of the training files that are there, with a warning, instead of refusing to.
+        Others as in VerifiedImages.
+
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
@@ -113,16 +118,39 @@ class CIFAR10(VerifiedImages):
     SAMPLE_SHAPE = (3, 32, 32)
     MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
+    def __init__(self, root: str, *, partial: bool = False, **common: Any) -> None:
+        super().__init__(root, **common)
+        self.partial = flag(self, "partial", partial)
+
     @property
     def files(self) -> dict[Path, str]:
         theirs = self.READER
-        listed = [*theirs.train_list, *theirs.test_list, (theirs.meta["filename"], theirs.meta["md5"])]
+        listed = [*self._train_list(), *theirs.test_list, (theirs.meta["filename"], theirs.meta["md5"])]
         return {self.root / theirs.base_folder / name: checksum for name, checksum in listed}
 
+    def load(self) -> dict[str, ImageSplit]:
+        splits = super().load()
+        count, all_files = len(self._train_list()), len(self.READER.train_list)
+        if count < all_files:
+            warnings.warn(
+                f"data: only {count} of {all_files} training files of {type(self).__name__} are in "
+                f"{self.root / self.READER.base_folder}: results are not those of the whole set.",
+                stacklevel=2,
+            )
+        return splits
+
     def read(self, *, train: bool) -> tuple[Tensor, Tensor]:
-        pictures = self.READER(str(self.root), train=train)
+        # torchvision refuses a data set unless all listed files are there; their checksums are still verified.
+        reader = type(self.READER.__name__, (self.READER,), {"train_list": self._train_list()})
+        pictures = reader(str(self.root), train=train)
         self.CLASSES = tuple(pictures.classes)
         return torch.from_numpy(pictures.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(pictures.targets)
+
+    def _train_list(self) -> list[list[str]]:
+        """Names and checksums of the training files that are to be read."""
+        listed, folder = self.READER.train_list, self.root / self.READER.base_folder
+        there = [one for one in listed if (folder / one[0]).is_file()] if self.partial else []
+        return there or listed
 
 
 @register("data")

@@ -15,10 +15,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
+from snntrain.data.picture import PICTURES
 from snntrain.data.picture_split import PictureSplit
 from snntrain.data.sampler import SAMPLERS, BalancedSampler, EpochSampler, SharedBatches
 from snntrain.data.split import Split, held_out
@@ -311,7 +311,7 @@ class ImageDataModule(DataModule):
     def unlabeled(self, folder: Path) -> Split:
         if self.sample_shape[0] not in (1, 3):
             raise ValueError(f"data.folder: samples of {list(self.sample_shape)} are no gray or color pictures.")
-        paths = files_below(folder, IMG_EXTENSIONS, "pictures")
+        paths = files_below(folder, PICTURES, "pictures")
         split = PictureSplit(paths, no_labels(paths), self.sample_shape, crop_ratio=None)
         check_each(split)
         return split

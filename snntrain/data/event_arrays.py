@@ -81,7 +81,7 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
             others = [name for _, nodes in _groups(file) for name in nodes]
             return {name: np.zeros(0) for name in others}
         _, nodes = found[0]
-        fields = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or nodes
+        fields = {name: node for name, node in nodes.items() if name.lower() in _NAMES} or _tables(nodes) or nodes
         check_stored(fields)
         arrays = {name: node[()] for name, node in fields.items()}
         offset = nodes.get("t_offset") or dict(_datasets(file)).get("t_offset")
@@ -89,8 +89,15 @@ def read_h5(path: Path, columns: str, camera: str | None) -> Mapping[str, np.nda
     if len(arrays) == 1:
         return by_column(next(iter(arrays.values())), columns)
     if shift:
-        arrays = {name: values + shift if name.lower() in ALIASES["t"] else values for name, values in arrays.items()}
+        arrays = {
+            name: _later(values, shift) if name.lower() in ALIASES["t"] else values for name, values in arrays.items()
+        }
     return arrays
+
+
+def _later(times: np.ndarray, shift: int) -> np.ndarray:
+    """DSEC's times have 32 bits, in which the sum has no room."""
+    return (times if times.dtype.kind == "f" else times.astype(np.int64)) + shift
 
 
 class _Refused(ValueError):
@@ -134,7 +141,17 @@ def _datasets(group: Any) -> Iterator[tuple[str, Any]]:
 def _is_recording(nodes: Mapping[str, Any]) -> bool:
     names = {name.lower() for name in nodes}
     whole = [node for node in nodes.values() if node.dtype.names or node.ndim == 2]
-    return bool(names & {*ALIASES["t"]} and names & {*ALIASES["x"]}) or (len(nodes) == 1 and bool(whole))
+    is_recording = bool(names & {*ALIASES["t"]} and names & {*ALIASES["x"]})
+    return is_recording or len(_tables(nodes)) == 1 or (len(nodes) == 1 and bool(whole))
+
+
+def _tables(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """The structured datasets of events, beside which Prophesee's files have an index."""
+    return {
+        name: node
+        for name, node in nodes.items()
+        if node.dtype.names and {field.lower() for field in node.dtype.names} >= {"x", "t"}
+    }
 
 
 def check_stored(nodes: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """What every event data set shares: its recordings are framed, cached and augmented."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from snntrain.signature import take
 
 #: Recordings read to estimate how many events a framing leaves out, if not all are read.
 SAMPLED = 64
+#: Recordings framed to predict the size of a cache.
+PREDICTED = 32
 #: Recordings whose durations show=data reports.
 LOOKED_AT = 16
 #: Usual range of a recording's duration in seconds. Outside of it, the unit of time is probably wrong.
@@ -128,6 +131,7 @@ class EventDataModule(DataModule, groups=(Caching,)):
             "durations": f"{seconds[0]:.4g} to {seconds[-1]:.4g} s in {len(looked_at)} recordings{odd}",
             "events": f"{counts[0]:,} to {counts[-1]:,} in each of them",
             "frames": f"{framing.T} of mode {framing.mode}{more}",
+            "frame cache": f"{'none' if split.cache is None else split.cache.describe()} (data.cache)",
             "time going back": f"{'refused' if self.unsorted == 'refuse' else 'sorted'} (data.unsorted)",
         } | super().assumed()
 
@@ -153,8 +157,14 @@ class EventDataModule(DataModule, groups=(Caching,)):
         """
         key = {"data": self.hashes[source], "read": dict(settings), "framing": self.framing.key()}
         shape, dtype = self.framing.shape, self.framing.dtype
-        cache = open_cache(self.caching, caches, key, count=len(recordings), shape=shape, dtype=dtype)
         reader = FrameReader(read, self.framing)
+
+        def some() -> Iterator[np.ndarray]:
+            for recording in recordings[:: -(-len(recordings) // PREDICTED)]:
+                with contextlib.suppress(ValueError):  # those that are damaged are named below, or in their batch
+                    yield reader(recording)
+
+        cache = open_cache(self.caching, caches, key, count=len(recordings), shape=shape, dtype=dtype, some=some)
         if cache is None or len(cache) < len(recordings):
             self._look_through(source, recordings, read)
         return FrameSplit(recordings, torch.tensor(labels), reader, shape=shape, cache=cache)

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snntrain.arguments import invalid, real
+from snntrain.arguments import invalid
 from snntrain.data.cache import frames_folder
 from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.events import READERS, UNIT_OPEN, ending, options, read_events
 from snntrain.data.fingerprint import content_hash
-from snntrain.data.split import FrameSplit, held_out
+from snntrain.data.split import FrameSplit, held_out, tested_part
 from snntrain.data.tonic_package import check_tonic
 from snntrain.registry import register
 
@@ -60,10 +60,7 @@ class EventFolder(EventDataModule):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        alternative = ", or 'folder'"
-        self.split = (
-            split if split == "folder" else real(self, "split", split, above=0, below=1, alternative=alternative)
-        )
+        self.split = tested_part(self, split)
         self.formats = None if formats is None else [self._format(one) for one in formats]
         # Not in the root itself, where the cache would look like a class.
         self.caches = frames_folder(self.root.resolve().parent if cache_root is None else Path(cache_root))

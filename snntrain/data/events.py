@@ -11,6 +11,10 @@ from snntrain.arguments import choice, integer, invalid
 from snntrain.data.aedat import CAMERAS, read_aedat, read_aedat4
 from snntrain.data.event_arrays import by_column, read_h5, read_numpy
 from snntrain.data.event_fields import EVENT, TIME_UNITS, structured
+from snntrain.data.event_matlab import read_mat
+from snntrain.data.event_stream import read_es
+from snntrain.data.event_table import read_csv
+from snntrain.data.prophesee import read_dat, read_raw
 from snntrain.data.tonic_package import import_tonic
 from snntrain.files import naming
 from snntrain.registry import did_you_mean
@@ -35,14 +39,15 @@ def read_events(
 
     Formats, by ending: `.bin` (N-MNIST's and N-Caltech101's 40-bit events; needs the package tonic), `.npy` and `.npz`
     (structured, [n, 4], or in .npz one array per field), `.h5`/`.hdf5` (datasets x, y, t, p at the root or in one
-    group, or one structured dataset), `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat). Field names
-    may differ: see ALIASES.
+    group, or one structured dataset), `.mat` (MATLAB's variables, or one structure of them), `.csv` (a line per event),
+    `.aedat` (AEDAT 2.0 and 3.1), `.aedat4` (needs the package aedat), `.dat` and `.raw` (Prophesee's DAT 2, EVT 2.0 and
+    EVT 3.0), `.es` (Event Stream; needs the package faery). Field names may differ: see ALIASES.
 
     Args:
         sensor_size: [height, width], or the number of channels of a sensor with one row, whose events need neither y
             nor p; None: not checked.
-        columns: order of the columns of an [n, 4] array.
-        time_unit: of .npy, .npz and .h5 files: us, ms, s or ns; the other formats state it.
+        columns: order of the columns of an [n, 4] array, or a table without names.
+        time_unit: of .npy, .npz, .h5, .mat and .csv files: us, ms, s or ns; the other formats state it.
         camera: which camera wrote an AEDAT 2.0 file, one of CAMERAS; None: the one that its header names. A header that
             names another one is an error.
         unsorted: what to do if time goes back: "refuse", or "sort" the events by time, keeping the order of equal
@@ -166,13 +171,13 @@ READERS: dict[str, Callable[[Path, str, str | None], Mapping[str, np.ndarray]]] 
     ".hdf5": read_h5,
     ".aedat": read_aedat,
     ".aedat4": read_aedat4,
+    ".dat": read_dat,
+    ".raw": read_raw,
+    ".es": read_es,
+    ".mat": read_mat,
+    ".csv": read_csv,
 }
 #: Formats of recordings that are not read here.
-UNREAD = {
-    ".dat": "Prophesee's format DAT",
-    ".raw": "Prophesee's format EVT 2 or EVT 3",
-    ".bag": "a recording of ROS",
-    ".csv": "a table of text",
-}
+UNREAD = {".bag": "a recording of ROS"}
 #: Formats whose files do not state their unit of time.
-UNIT_OPEN = (".npy", ".npz", ".h5", ".hdf5")
+UNIT_OPEN = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".csv")

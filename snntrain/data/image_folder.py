@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.folder import make_dataset
 
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.data.damage import some_of
 from snntrain.data.datamodule import ImageDataModule
 from snntrain.data.fingerprint import content_hash, listing_hash
-from snntrain.data.picture import UNCERTAIN, BadPicture, background_color, decode, describe
+from snntrain.data.picture import PICTURES, UNCERTAIN, BadPicture, background_color, decode, describe
 from snntrain.data.picture_split import PictureSplit
-from snntrain.data.split import Split, held_out
+from snntrain.data.split import Split, held_out, tested_part
 from snntrain.data.unlabeled import check_each, files_below, no_labels
 from snntrain.registry import register
 
@@ -38,7 +38,8 @@ class ImageFolder(ImageDataModule):
         crop_ratio: in (0, 1]; 1 keeps all of the shorter side.
         background: color behind transparent pixels: black, white or [red, green, blue] from 0 to 255; None ignores
             transparency.
-        test_fraction: part of each class of a single tree that is held out for testing, in (0, 1).
+        split: part of each class of a single tree that is held out for testing, in (0, 1); "folder": the layout must be
+            that of split folders.
         normalize: subtract ImageNet's mean and divide by its standard deviation, per channel.
         verify: open every file before training to find those that are not pictures, and hash the contents for the run's
             record; otherwise names, sizes and times are hashed. Truncated files are found on reading.
@@ -57,7 +58,7 @@ class ImageFolder(ImageDataModule):
         *,
         size: int = 224,
         crop_ratio: float = 0.875,
-        test_fraction: float = 0.1,
+        split: str | float = 0.1,
         normalize: bool = False,
         verify: bool = True,
         background: str | Sequence[int] | None = "black",
@@ -70,7 +71,7 @@ class ImageFolder(ImageDataModule):
             allowed = f"[3, {size}, {size}], or [1, {size}, {size}] for gray"
             raise invalid(self, "sample_shape", allowed, list(self.sample_shape))
         self.crop_ratio = real(self, "crop_ratio", crop_ratio, above=0, at_most=1)
-        self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
+        self.split = tested_part(self, split)
         self.normalize = flag(self, "normalize", normalize)
         self.verify = flag(self, "verify", verify)
         self.background = background_color(self, background)
@@ -85,6 +86,11 @@ class ImageFolder(ImageDataModule):
                 "test/ with one folder per class each; or set data.folder=…"
             )
         by_folder = (self.folder / "train").is_dir()
+        if self.split == "folder" and not by_folder:
+            raise FileNotFoundError(
+                f"data: {self.folder} has no folder train. For class folders without one, give the part of them to "
+                "test on: data.split=0.2."
+            )
         self.CLASSES = self._classes(self.folder / "train" if by_folder else self.folder)
         splits = self._by_folder() if by_folder else self._by_ratio()
         for split in splits.values():
@@ -92,7 +98,7 @@ class ImageFolder(ImageDataModule):
         return splits
 
     def unlabeled(self, folder: Path) -> Split:
-        split = self._split(files_below(folder, IMG_EXTENSIONS, "pictures"), labels=None)
+        split = self._split(files_below(folder, PICTURES, "pictures"), labels=None)
         self._normalize(split)
         if self.verify:
             check_each(split)
@@ -135,7 +141,7 @@ class ImageFolder(ImageDataModule):
 
     def _by_ratio(self) -> dict[str, PictureSplit]:
         every = self._read_tree(self.folder)
-        train, test = held_out(every.labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
+        train, test = held_out(every.labels, self.split, "test split", per_class=True, classes=self.CLASSES)
         return {"train": every.subset(train), "test": every.subset(test)}
 
     def _classes(self, root: Path) -> tuple[str, ...]:
@@ -151,12 +157,12 @@ class ImageFolder(ImageDataModule):
         if strange:
             raise ValueError(f"data: {root} and {self.folder / 'train'} differ in their classes: {some_of(strange)}.")
         numbers = {name: number for number, name in enumerate(classes)}
-        found = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
+        found = make_dataset(str(root), numbers, PICTURES, allow_empty=True)
         labels = torch.tensor([label for _, label in found], dtype=torch.int64)
         counts = torch.bincount(labels, minlength=len(classes)).tolist()
         empty = [str(root / name) for name, count in zip(classes, counts, strict=True) if not count]
         if empty:
-            endings = ", ".join(IMG_EXTENSIONS)
+            endings = ", ".join(PICTURES)
             raise ValueError(f"data: no picture in {some_of(empty)}. Add some ({endings}), or remove the folder.")
         paths = [Path(path) for path, _ in found]
         self._check_files(root, paths, classes)

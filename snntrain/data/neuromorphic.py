@@ -45,7 +45,7 @@ class NeuromorphicDataModule(EventDataModule):
         root: the folder that holds the data set's folder.
         partial: use an incomplete data set with a warning instead of refusing it.
         download: fetch what is missing.
-        test_fraction: part of each class that is held out for testing where the data set has no test set.
+        split: part of each class that is held out for testing where the data set has no test set.
         Others as in EventDataModule.
 
     Raises: FileNotFoundError naming what is missing, its URL, its checksum and the folder to put it in; ValueError for
@@ -61,9 +61,7 @@ class NeuromorphicDataModule(EventDataModule):
     #: Options with which read_events gives the same events for one of its files as tonic; None: there are none.
     SINGLE: Mapping[str, Any] | None = None
 
-    def __init__(
-        self, *, partial: bool = False, download: bool = False, test_fraction: float = 0.1, **common: Any
-    ) -> None:
+    def __init__(self, *, partial: bool = False, download: bool = False, split: float = 0.1, **common: Any) -> None:
         check_tonic(f"data: {type(self).__name__}")
         super().__init__(**common)
         sensor = list(self.SENSOR) if np.ndim(self.SENSOR) else self.SENSOR
@@ -76,7 +74,7 @@ class NeuromorphicDataModule(EventDataModule):
             self.reading = {**self.SINGLE, "unsorted": self.unsorted}
         self.partial = flag(self, "partial", partial)
         self.download = flag(self, "download", download)
-        self.test_fraction = real(self, "test_fraction", test_fraction, above=0, below=1)
+        self.split = real(self, "split", split, above=0, below=1)
 
     @property
     def folder(self) -> Path:
@@ -187,11 +185,11 @@ class _Undivided(NeuromorphicDataModule):
         return {"train": whole.subset(stay), "test": whole.subset(out)}
 
     def assumed(self) -> dict[str, str]:
-        how = f"{self.test_fraction:.1%} of each class, the same for every seed (data.test_fraction)"
+        how = f"{self.split:.1%} of each class, the same for every seed (data.split)"
         return {"test": how} | super().assumed()
 
     def _divide(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return held_out(labels, self.test_fraction, "test split", per_class=True, classes=self.CLASSES)
+        return held_out(labels, self.split, "test split", per_class=True, classes=self.CLASSES)
 
 
 @register("data")
@@ -199,7 +197,7 @@ class CIFAR10DVS(_Undivided):
     """CIFAR10-DVS: 10,000 recordings of CIFAR-10's pictures on a screen, 128×128. Needs the package aedat.
 
     As in the literature, the first recordings of each class by name are for training and the last ones for testing, 9:1
-    unless test_fraction says otherwise.
+    unless split says otherwise.
 
     Source: Li et al., Frontiers in Neuroscience 2017; the split: Fang et al., ICCV 2021.
     """
@@ -212,7 +210,7 @@ class CIFAR10DVS(_Undivided):
         sides: tuple[list[int], list[int]] = ([], [])
         for label in labels.unique():
             places = labels.eq(label).nonzero().flatten().tolist()
-            border = len(places) - round(self.test_fraction * len(places))
+            border = len(places) - round(self.split * len(places))
             sides[0].extend(places[:border])
             sides[1].extend(places[border:])
         return torch.tensor(sides[0]), torch.tensor(sides[1])

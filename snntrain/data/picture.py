@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from snntrain.arguments import invalid
 from snntrain.data.damage import decoding, is_systems
 from snntrain.files import naming
 
+#: Endings of files of pictures.
+PICTURES = (*IMG_EXTENSIONS, ".gif")
 MOST_PIXELS = 64_000_000
 """Larger pictures are refused before decoding: a few kilobytes of PNG can describe gigabytes of a single color."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from snntrain.arguments import real
 from snntrain.data.cache import FrameCache
 from snntrain.data.sampler import Key
 from snntrain.randomness import derived_seed, generator
@@ -231,6 +232,13 @@ class FrameSplit(Split):
                 f"{list(self._shape)}. Check the sensor size and the framing."
             )
         return frames
+
+
+def tested_part(owner: object, split: str | float) -> str | float:
+    """The argument `split` of a data set in folders, once it is checked: "folder", or the fraction to test on."""
+    if split == "folder":
+        return split
+    return real(owner, "split", split, above=0, below=1, alternative=", or 'folder'")
 
 
 def held_out(

@@ -68,7 +68,7 @@ _OFF = "what it stands for is left out"
 _ANY = "a finite number, as the class documents; a net that is silent, saturated or diverges is told of in training"
 LEGAL: list[tuple[str, str, str]] = [
     ("data.num_workers", "0", "the batches are made in the process itself"),
-    ("data.test_fraction", "0", _OFF),
+    ("data.split", "0", _OFF),
     ("data.background", "null", "transparency is ignored"),
     ("data*.padding", "0 null", _OFF),
     ("data.augment.*", "0 null", _OFF),

@@ -62,3 +62,15 @@ def test_tasks_of_format_2_have_as_many_outputs_as_classes_and_no_further_metric
     old = {**asdict(Config()), "stages": {}, "task": {"_target_": target, "loss": "mse"}, "data": {"num_classes": 7}}
     more = {"metrics": [], "population": 1} if target.startswith("snntrain") else {}
     assert migrate(old, 2, "a run")["task"] == {"_target_": target, "loss": "mse", "outputs": 7, **more}
+
+
+@pytest.mark.parametrize("written_in", [1, 2])
+def test_the_part_to_test_on_and_cifar_in_part_of_format_2_get_their_present_keys(written_in):
+    old = {**asdict(Config()), "stages": {}}
+    data = {"_target_": "snntrain.data.CIFAR10DVS", "test_fraction": 0.2, "seed": 1}
+    found = migrate({**old, "data": data}, written_in, "a run")["data"]
+    assert list(found.items()) == [("_target_", "snntrain.data.CIFAR10DVS"), ("split", 0.2), ("seed", 1)]
+    data = {"_target_": "snntrain.data.CIFAR10", "root": "data"}
+    assert migrate({**old, "data": data}, written_in, "a run")["data"] == {**data, "partial": False}
+    data = {"_target_": "mine.Data", "test_fraction": 0.2}
+    assert migrate({**old, "data": data}, written_in, "a run")["data"] == data

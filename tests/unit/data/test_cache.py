@@ -7,7 +7,7 @@ import pickle
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,10 +28,11 @@ def sample(place: int) -> np.ndarray:
     return np.random.default_rng(place).integers(0, 256, SHAPE, dtype=np.uint8)
 
 
-def opened(root: Path, mode: str = "disk", limit_gb: float = 1.0, count: int = COUNT, **key) -> FrameCache | None:
-    return open_cache(
-        Caching(cache=mode, cache_gb=limit_gb), root, {**KEY, **key}, count=count, shape=SHAPE, dtype=np.uint8
-    )
+def opened(
+    root: Path, mode: str = "disk", limit_gb: float = 1.0, count: int = COUNT, some: Callable = tuple, **key
+) -> FrameCache | None:
+    caching = Caching(cache=mode, cache_gb=limit_gb)
+    return open_cache(caching, root, {**KEY, **key}, count=count, shape=SHAPE, dtype=np.uint8, some=some)
 
 
 def filled(root: Path, mode: str = "disk", **more) -> FrameCache:
@@ -89,8 +90,8 @@ def test_a_cache_on_disk_is_found_again_and_takes_the_room_of_its_samples(tmp_pa
     cache = opened(tmp_path)
     assert whole(cache) == set(range(COUNT))
     assert {path.name: path.stat().st_size for path in cache.folder.glob("*.bin")} == {
-        "samples.bin": COUNT * BYTES,
-        "checksums.bin": COUNT * 4,
+        "samples.bin": COUNT * (BYTES + 1),
+        "index.bin": COUNT * 16,
     }
     assert json.loads((cache.folder / "key.json").read_text())["framing"]["T"] == 4
 
@@ -98,7 +99,46 @@ def test_a_cache_on_disk_is_found_again_and_takes_the_room_of_its_samples(tmp_pa
 def test_samples_that_are_missing_take_no_room(tmp_path):
     cache = open_cache(Caching(), tmp_path, KEY, count=100_000, shape=SHAPE, dtype=np.uint8)
     cache.put(99_999, sample(1))
-    assert cache.folder.joinpath("samples.bin").stat().st_blocks * 512 < 100_000
+    assert cache.folder.joinpath("samples.bin").stat().st_size == BYTES + 1
+
+
+def sparse(place: int, events: int = 20) -> np.ndarray:
+    source = np.random.default_rng(place)
+    frames = np.zeros(SHAPE, np.uint8)
+    frames.flat[source.permutation(frames.size)[:events]] = source.integers(1, 9, events)
+    return frames
+
+
+@pytest.mark.parametrize(("mode", "each", "times"), [("disk", 1 + 2 * 20, 8.98), ("memory", BYTES + 1, 0.968)])
+def test_the_size_is_predicted_from_some_samples_before_any_is_kept(tmp_path, mode, each, times):
+    """A byte for the step and one for the value of each pixel with events, and one to say so; in memory whole pages."""
+    asked = []
+    cache = opened(tmp_path, mode, some=lambda: [asked.append(1) or sparse(place, 10 + place) for place in (0, 20)])
+    assert len(asked) == 2 and cache.expected == pytest.approx(COUNT * (16 + each), rel=0.05)
+    assert f"{times} times less than the frames once it is full; it has 0 of 40 samples" in cache.describe()
+    for place in range(COUNT):
+        cache.put(place, sparse(place))
+    assert all(np.array_equal(cache.get(place), sparse(place)) for place in range(COUNT))
+    if mode == "disk":
+        again = opened(tmp_path, some=lambda: pytest.fail("a full cache has a size"))
+        assert again.expected == sum(path.stat().st_size for path in cache.folder.glob("*.bin"))
+        assert "samples" not in again.describe()
+
+
+def test_frames_that_take_more_than_was_expected_stop_at_the_limit(tmp_path):
+    cache = opened(tmp_path, limit_gb=0.5 * SIZE_GB, some=lambda: [sparse(0)])
+    with pytest.warns(UserWarning, match="more than the 1.06e-05 GB of data.cache_gb, although") as said:
+        for place in range(COUNT):
+            cache.put(place, sample(place))
+    assert len(said) == 1 and 15 < len(whole(cache)) < 20
+    assert sum(path.stat().st_size for path in cache.folder.glob("*.bin")) <= 0.5 * SIZE_GB * 1e9
+
+
+def test_a_sample_that_is_put_twice_is_kept_once(tmp_path):
+    cache = filled(tmp_path)
+    for place in range(COUNT):
+        cache.put(place, sample(place))
+    assert cache.folder.joinpath("samples.bin").stat().st_size == COUNT * (BYTES + 1)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +178,9 @@ def test_a_folder_whose_key_is_not_its_own_is_made_anew(tmp_path, content):
     assert json.loads(key.read_text())["format"] == module.FORMAT
 
 
-@pytest.mark.parametrize(("name", "place"), [("samples.bin", 7 * BYTES + 100), ("checksums.bin", 7 * 4)])
+@pytest.mark.parametrize(
+    ("name", "place"), [("samples.bin", 7 * (BYTES + 1) + 100), *(("index.bin", 7 * 16 + at) for at in (0, 7, 8, 12))]
+)
 def test_a_changed_byte_is_found_and_the_sample_made_again(tmp_path, name, place):
     content = np.fromfile(filled(tmp_path).folder / name, np.uint8)
     content[place] ^= 1
@@ -149,7 +191,7 @@ def test_a_changed_byte_is_found_and_the_sample_made_again(tmp_path, name, place
     assert whole(cache) == whole(opened(tmp_path)) == set(range(COUNT))
 
 
-@pytest.mark.parametrize("name", ["samples.bin", "checksums.bin"])
+@pytest.mark.parametrize("name", ["samples.bin", "index.bin"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.2])
 def test_a_file_of_another_length_is_mended(tmp_path, name, share):
     """Cut off, a mapped file would end the process; what is left is used, the rest made again."""
@@ -207,7 +249,7 @@ def test_a_sample_without_its_end_is_not_served(tmp_path, monkeypatch):
         pass
 
     for left in (0, 1):
-        calls = iter(range(3))
+        calls = iter(range(3))  # the sample, then its entry in the index
 
         def stop(file, data, offset, calls=calls, left=left):
             if next(calls) < left:
@@ -261,7 +303,7 @@ def test_a_full_disk_ends_in_one_warning_and_keeps_what_was_written(tmp_path, mo
     cache, write, written = opened(tmp_path), os.pwrite, []
 
     def full(file, data, offset):
-        if sum(written) >= 10 * (BYTES + 4) + 100:
+        if sum(written) >= 10 * (BYTES + 1 + 16) + 100:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.append(write(file, data[:300], offset))  # a disk takes what still fits
         return written[-1]
@@ -294,7 +336,7 @@ def test_a_really_full_disk(tmp_path):
         subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
-SIZE_GB = COUNT * (BYTES + 4) / 1e9
+SIZE_GB = COUNT * (BYTES + 1 + 16) / 1e9  # of random frames, which cannot be packed
 
 
 def four_caches(root: Path) -> dict[str, Path]:
@@ -322,7 +364,7 @@ def test_a_cache_that_is_open_is_not_removed(tmp_path):
     cache = opened(tmp_path, data="e", limit_gb=3.01 * SIZE_GB)
     assert not any(folders[data].exists() for data in "abc") and whole(own) == set(range(COUNT))
     said = refusal(opened, tmp_path, data="f", limit_gb=3.01 * SIZE_GB)
-    assert "Caches that are open take 6.19e-05 GB of that already" in said and "data.cache_gb" in said
+    assert "Caches that are open take 6.35e-05 GB of that already" in said and "data.cache_gb" in said
     user.kill()  # whoever is killed uses nothing any more
     assert opened(tmp_path, data="f", limit_gb=3.01 * SIZE_GB) is not None
     assert cache.folder.exists() and own.folder.exists()
@@ -331,14 +373,14 @@ def test_a_cache_that_is_open_is_not_removed(tmp_path):
 @pytest.mark.parametrize("mode", ["disk", "memory"])
 def test_data_larger_than_the_limit_is_not_cached_and_the_warning_names_its_size(tmp_path, mode):
     said = refusal(opened, tmp_path, mode, limit_gb=0.5 * SIZE_GB)
-    assert "take 2.06e-05 GB, more than the 1.03e-05 GB of data.cache_gb" in said
+    assert "take about 2.12e-05 GB, more than the 1.06e-05 GB of data.cache_gb" in said
     assert not list(tmp_path.glob("frames_*"))
 
 
 def test_more_than_the_free_memory_is_not_cached_in_it(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
     said = refusal(opened, tmp_path, "memory")
-    assert "2.06e-05 GB of memory, but only 1e-05 GB are free" in said and "data.cache=disk" in said
+    assert "2.12e-05 GB of memory, but only 1e-05 GB are free" in said and "data.cache=disk" in said
 
 
 def test_a_folder_that_cannot_be_made_is_named_in_the_warning(tmp_path):

@@ -54,6 +54,31 @@ def test_pictures_and_labels_are_those_of_the_files(tmp_path, name, contents):
     assert data.CLASSES[3] == "kind 3" and index.tolist() == list(range(CIFAR_COUNT))
 
 
+def test_training_files_that_are_there_are_used_if_the_rest_may_be_missing(tmp_path, name, contents):
+    theirs = getattr(datasets, name)
+    there = {file: content for file, content in contents.items() if file not in ("data_batch_2", "data_batch_4")}
+    write(folder_of(tmp_path, name), there)
+    if name == "CIFAR10":
+        with pytest.raises(FileNotFoundError, match="data_batch_2"):
+            loaded(KINDS[name], tmp_path)
+        with pytest.warns(UserWarning, match="only 3 of 5 training files of CIFAR10 are in .*not those of"):
+            data = loaded(KINDS[name], tmp_path, partial=True)
+    else:
+        data = loaded(KINDS[name], tmp_path, partial=True)
+    names = [file for file, _ in theirs.train_list if file in there]
+    expected = np.concatenate([pickle.loads(contents[file])["data"] for file in names]).reshape(-1, 3, 32, 32)
+    x, _, index = data.splits["train"].__getitems__(list(range(len(data.splits["train"]))))
+    assert torch.equal(x, torch.from_numpy(expected[index]).float() / 255)
+    assert sum(len(data.splits[split]) for split in ("train", "val")) == CIFAR_COUNT * len(names)
+    assert set(data.fingerprint()) == {*names, theirs.test_list[0][0], theirs.meta["filename"]}
+    (folder_of(tmp_path, name) / names[0]).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=f"{names[0]} is corrupt"):
+        loaded(KINDS[name], tmp_path, partial=True)
+    (folder_of(tmp_path, name) / theirs.test_list[0][0]).unlink()
+    with pytest.raises(FileNotFoundError, match=theirs.test_list[0][0]):
+        loaded(KINDS[name], tmp_path, partial=True)
+
+
 def test_normalized_batches_are_shifted_and_scaled_per_channel_after_augmentation(tmp_path, name, contents):
     write(folder_of(tmp_path, name), contents)
     augment = Augmentation([{"name": "RandomCrop", "size": 32, "padding": 4}, "RandomHorizontalFlip"])

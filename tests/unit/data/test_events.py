@@ -1,5 +1,6 @@
 """Every reader against files written by hand in its format, and against damaged ones."""
 
+import importlib.util
 import io
 import re
 import resource
@@ -16,15 +17,21 @@ from event_files import (
     write_aedat3,
     write_aedat4,
     write_bin,
+    write_csv,
+    write_dat,
+    write_es,
+    write_evt2,
+    write_evt3,
     write_h5,
     write_heidelberg,
+    write_mat,
     write_npy,
     write_npz,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snntrain.data.events import EVENT, as_events, read_events
+from snntrain.data.events import EVENT, READERS, as_events, read_events
 
 EVENTS = stream(seed=3, n=60)
 WRITERS = {
@@ -35,7 +42,16 @@ WRITERS = {
     "npz": (".npz", write_npz),
     "npy structured": (".npy", write_npy),
     "h5": (".h5", write_h5),
+    "mat": (".mat", write_mat),
+    "csv": (".csv", write_csv),
+    "dat": (".dat", write_dat),
+    "evt 2": (".raw", write_evt2),
+    "evt 3": (".raw", write_evt3),
+    "es": (".es", write_es),
 }
+#: Formats that say neither how long they are nor where they end: a cut between two events cannot be noticed.
+ENDLESS = ("csv", "evt 2", "evt 3", "es")
+PACKAGES = {"aedat 4": "aedat", "es": "faery", "bin": "tonic"}
 
 
 def matrix(events: np.ndarray, order: str = "xytp", dtype: type = np.int64) -> np.ndarray:
@@ -44,8 +60,7 @@ def matrix(events: np.ndarray, order: str = "xytp", dtype: type = np.int64) -> n
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_format_gives_the_events_that_were_written(tmp_path, kind):
-    if kind == "aedat 4":
-        pytest.importorskip("aedat")
+    pytest.importorskip(PACKAGES.get(kind, "numpy"))
     suffix, write = WRITERS[kind]
     events = read_events(write(tmp_path / f"one{suffix}", EVENTS), sensor_size=[34, 34])
     assert events.dtype == EVENT and np.array_equal(events, EVENTS)
@@ -138,9 +153,13 @@ def test_times_that_a_type_can_tell_apart_are_read(tmp_path, times, unit, expect
     assert read_events(tmp_path / "a.npz", time_unit=unit)["t"].tolist() == expected
 
 
-def test_dsecs_times_begin_at_their_offset(tmp_path):
+@pytest.mark.parametrize("kind", ["u4", "i8", "f8"])
+def test_dsecs_times_begin_at_their_offset(tmp_path, kind):
+    """Those of DSEC have 32 bits, the offset has more."""
     path = write_h5(tmp_path / "a.h5", EVENTS)
     with h5py.File(path, "a") as file:
+        del file["events/t"]
+        file["events/t"] = EVENTS["t"].astype(kind)
         file["t_offset"], file["ms_to_idx"] = 49_599_300_523, np.arange(100)
     found = read_events(path)
     assert np.array_equal(found["t"], EVENTS["t"] + 49_599_300_523) and np.array_equal(found["x"], EVENTS["x"])
@@ -212,7 +231,7 @@ def test_a_file_that_declares_more_than_it_holds_or_points_out_of_itself_is_refu
 
 
 def test_a_failing_disk_is_not_taken_for_a_damaged_file(tmp_path):
-    for suffix in (".bin", ".npy", ".npz", ".h5", ".aedat", ".aedat4"):
+    for suffix in (one for one in READERS if one != ".es" or importlib.util.find_spec("faery")):
         (tmp_path / f"a{suffix}").symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
         with pytest.raises(OSError, match=rf"Input/output error.*a\{suffix}") as raised:
             read_events(tmp_path / f"a{suffix}")
@@ -236,11 +255,10 @@ def test_time_that_goes_back_is_refused_or_sorted(tmp_path):
         assert read_events(path, unsorted="sort")["x"].tolist() == [2, 4, 1, 3]
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind not in ENDLESS])
 def test_a_file_that_was_cut_off_is_refused(tmp_path, kind):
     suffix, write = WRITERS[kind]
-    if kind == "aedat 4":
-        pytest.importorskip("aedat")
+    pytest.importorskip(PACKAGES.get(kind, "numpy"))
     path = write(tmp_path / f"one{suffix}", EVENTS)
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
@@ -252,16 +270,14 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_recording_without_events_is_refused(tmp_path, kind):
     suffix, write = WRITERS[kind]
-    if kind == "aedat 4":
-        pytest.importorskip("aedat")
+    pytest.importorskip(PACKAGES.get(kind, "numpy"))
     assert "it holds no events" in refusal(write(tmp_path / f"one{suffix}", EVENTS[:0]))
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".npy", ".npz", ".h5", ".aedat", ".aedat4"])
+@pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize("content", [b"", b"<html>404 not found</html>!!!"])
 def test_a_file_of_something_else_is_refused(tmp_path, suffix, content):
-    if suffix == ".aedat4":
-        pytest.importorskip("aedat")
+    pytest.importorskip({".aedat4": "aedat", ".es": "faery"}.get(suffix, "numpy"))
     path = tmp_path / f"one{suffix}"
     path.write_bytes(content)
     refusal(path)
@@ -308,11 +324,10 @@ def test_arrays_that_are_no_recordings_are_refused(tmp_path):
 
 
 def test_an_unknown_ending_is_refused_with_the_known_ones_and_that_of_others_without_a_wrong_guess(tmp_path):
-    for suffix in (".dat", ".raw"):
-        said = refusal(tmp_path / f"a{suffix}")
-        assert f"{suffix} is Prophesee's format" in said and "Convert it to .npz" in said and "Did you mean" not in said
+    said = refusal(tmp_path / "a.bag")
+    assert ".bag is a recording of ROS" in said and "Convert it to .npz" in said and "Did you mean" not in said
     said = refusal(tmp_path / "a.aedat5")
-    assert "Did you mean .aedat?" in said and ".bin, .npy, .npz, .h5, .hdf5, .aedat, .aedat4" in said
+    assert "Did you mean .aedat?" in said and ".bin, .npy, .npz, .h5, .hdf5, .aedat, .aedat4, .dat, .raw" in said
     assert "no ending" in refusal(tmp_path / "README")
 
 

@@ -49,7 +49,7 @@ def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     write(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is warned about in a clean folder
-        data = made(tmp_path, test_fraction=0.2, val_fraction=0.25)
+        data = made(tmp_path, split=0.2, val_fraction=0.25)
     assert data.CLASSES == CLASSES
     assert {name: torch.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
         "train": [6] * 3,
@@ -58,7 +58,7 @@ def test_a_single_tree_is_split_per_class_and_the_same_for_every_seed(tmp_path):
     }
     places = torch.cat([split.index for split in data.splits.values()])
     assert sorted(places.tolist()) == list(range(30))
-    other = made(tmp_path, test_fraction=0.2, val_fraction=0.25, seed=7)
+    other = made(tmp_path, split=0.2, val_fraction=0.25, seed=7)
     assert all(torch.equal(data.splits[name].index, other.splits[name].index) for name in data.splits)
 
 
@@ -210,6 +210,34 @@ def test_a_truncated_picture_is_named_when_it_is_read(tmp_path):
     with pytest.raises(ValueError, match=rf"{tmp_path}/bird/0\.JPEG cannot be decoded \(.*truncated"):
         for split in data.splits.values():
             everything(split)
+
+
+def test_the_first_picture_of_a_gif_and_of_a_webp_is_taken(tmp_path):
+    """One has a palette of its own pixels' colors, the other is saved without loss: both keep every value."""
+    random = np.random.default_rng(0)
+    first, second = (Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)) for _ in range(2))
+    for name in ("bird", "cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            first.save(tmp_path / name / f"{number}.gif", save_all=True, append_images=[second])
+            first.save(tmp_path / name / f"{number}.webp", lossless=True, save_all=True, append_images=[second])
+    data = made(tmp_path, crop_ratio=1.0)
+    assert "24 of several pictures, the first taken" in data.assumed()["pictures"]
+    expected = torch.from_numpy(np.asarray(first)).float().expand(3, 16, 16) / 255
+    pictures = [x for split in data.splits.values() for x in everything(split)[0]]
+    assert len(pictures) == 24 and all(torch.equal(x, expected) for x in pictures)
+
+
+def test_a_tree_without_a_folder_train_is_refused_where_there_must_be_one(tmp_path):
+    write(tmp_path / "one")
+    said = refusal(tmp_path / "one", FileNotFoundError, split="folder")
+    assert "one has no folder train" in said and "data.split=0.2" in said
+    assert "split must be a finite number > 0 and < 1, or 'folder', got 'folders'" in refusal(
+        tmp_path / "one", split="folders"
+    )
+    for name in ("train", "val", "test"):
+        write(tmp_path / "three" / name, 4)
+    assert len(made(tmp_path / "three", split="folder").splits["test"]) == 12
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):

@@ -21,8 +21,10 @@ from event_files import (
     write_heidelberg,
 )
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from refused import message_of
 
+from snntrain.config.schema import register_schema
 from snntrain.data import neuromorphic
 from snntrain.data.framing import Framing
 from snntrain.data.neuromorphic import (
@@ -215,7 +217,7 @@ def test_ncaltech_is_moved_into_the_corner_and_split_by_class(tmp_path):
     for name in names:
         for number in range(10):
             write_bin(tmp_path / "NCALTECH101" / "Caltech101" / name / f"image_{number:04}.bin", picture(name, number))
-    data = loaded(NCaltech101, tmp_path, 3, partial=True, test_fraction=0.2)
+    data = loaded(NCaltech101, tmp_path, 3, partial=True, split=0.2)
     assert names == data.CLASSES
     assert torch.bincount(data.splits["test"].labels).tolist() == [2, 2, 2]
 
@@ -236,7 +238,7 @@ def test_letters_of_asl_dvs_are_numbered_without_those_that_move(tmp_path):
             write_asl(
                 tmp_path / "ASLDVS" / letter / f"{letter}_{number:04}.mat", event(letter, number, size=(180, 240))
             )
-    data = loaded(ASLDVS, tmp_path, 24, partial=True, test_fraction=0.2)
+    data = loaded(ASLDVS, tmp_path, 24, partial=True, split=0.2)
     assert len(data.CLASSES) == 24 and not {"j", "z"} & set(data.CLASSES)
     assert data.splits["test"].labels.tolist() == [0, 8, 9, 23]
     for split in data.splits:
@@ -328,6 +330,8 @@ def test_every_yaml_builds_its_data_set_and_names_the_files_that_are_not_there(n
     assert settings.pop("defaults") == [{"override /encoder@_global_.encoder": "frames"}]
     settings["framing"]["T"] = 4
     settings |= {"root": str(tmp_path), "seed": 1}
+    register_schema()
+    settings = OmegaConf.to_container(OmegaConf.create({"data": settings}), resolve=True)["data"]
     data = instantiate(settings, _convert_="all")
     assert type(data) is YAMLS[name] and data.framing.shape[1:] == tuple(settings["sample_shape"])
     said = refusal(FileNotFoundError, data)

@@ -48,6 +48,7 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     assert data.returncode == 0, errors
     loading = json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8"))
     assert loading["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
+    assert loading["cache"]["ratio"] > 1 and 0.9 < loading["cache"]["predicted"] / loading["cache"]["found"] < 1.1
     stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
     assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 

@@ -65,7 +65,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     _check_model_keys(config)
     config = config.copy()
     if "task" in config and "outputs" not in config.task:  # a task of the user's own
-        config.task.outputs = "${data.num_classes}"
+        OmegaConf.update(config, "task.outputs", "${data.num_classes}", force_add=True)
     _check_outputs(config)
     try:
         if "monitor" in config:

@@ -183,7 +183,7 @@ def repeat(x: Tensor, T: int) -> Tensor:
 
     Layers and neurons recognize such a sequence (see repeated_step) and compute its step once.
     """
-    if x.requires_grad and x._is_view():
+    if x.requires_grad and not torch.compiler.is_compiling() and x._is_view():
         x = x.clone()  # so that repeated_step finds this tensor as the base of the view, not what x is a view of
     return x.unsqueeze(0).expand(T, *x.shape)
 

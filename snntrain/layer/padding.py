@@ -57,8 +57,8 @@ _now: ContextVar[Padding | None] = ContextVar("padding", default=None)
 
 
 def padding() -> Padding | None:
-    """That of the batch at work; None where all sequences have all steps."""
-    return _now.get()
+    """That of the batch at work; None where all sequences have all steps, and in compiled code, which has no padding."""
+    return None if torch.compiler.is_compiling() else _now.get()
 
 
 @contextmanager

@@ -272,6 +272,10 @@ class Supervised(pl.LightningModule):
         found = whole_sequence_module(self.net)
         if self.chunk is not None:
             raise ValueError(f"{type(self).__name__}: chunk needs sequences of one length. Set task.chunk to null.")
+        if self.is_compiled:
+            raise ValueError(
+                f"{type(self).__name__}: compile needs sequences of one length. Set task.compile to false."
+            )
         if found is not None:
             path, module = found
             raise ValueError(
@@ -283,7 +287,10 @@ class Supervised(pl.LightningModule):
                 f"task.readout: {self._names[0]} reads all steps, but the data have sequences of several lengths. Use "
                 "rate, membrane, last or max, or let yours take `lengths`, the real steps of each sequence."
             )
-        if "y_seq" in self.loss.takes and self.TARGET not in (Target.STEP_CLASSES, Target.STEP_VALUES):
+        if any("y_seq" in part.takes for part in self.loss.parts) and self.TARGET not in (
+            Target.STEP_CLASSES,
+            Target.STEP_VALUES,
+        ):
             raise ValueError(
                 f"task.loss: {self._names[1]} reads the outputs of all steps, but the data have sequences of several "
                 "lengths. Use a loss of the readout, such as cross_entropy or mse."

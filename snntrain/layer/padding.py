@@ -57,7 +57,7 @@ _now: ContextVar[Padding | None] = ContextVar("padding", default=None)
 
 
 def padding() -> Padding | None:
-    """That of the batch at work; None where all sequences have all steps, and in compiled code, which has no padding."""
+    """That of the batch at work; None where all sequences have all steps, and in compiled code, which takes none."""
     return None if torch.compiler.is_compiling() else _now.get()
 
 

@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 # What a user calls → the module that holds it.
 _HOMES = {
+    "RunFolder": "snntrain.run.folder",
+    "Section": "snntrain.run.report.section",
     "create_model": "snntrain.config.zoo",
     "list_models": "snntrain.config.zoo",
     "load": "snntrain.run.trained",

@@ -11,6 +11,7 @@ from snntrain.task.online import OnlineClassification
 from snntrain.task.readout import READOUTS
 from snntrain.task.regression import Regression
 from snntrain.task.sequence import SequencePrediction
+from snntrain.task.suited import suits
 from snntrain.task.supervised import Supervised
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Regression",
     "SequencePrediction",
     "Supervised",
+    "suits",
 ]

@@ -52,7 +52,7 @@ WRONG = {
     "T = 0": (["T=0"], ["T must be an integer ≥ 1", "0"]),
     "model without the data's classes": (
         ["model.layers=[Flatten,{name: Linear, out_features: 5}]"],
-        ["last layer gives [5]", "10 classes"],
+        ["last layer gives [5]", "10 outputs"],
     ),
     "seed too large": (["seed=4294967296"], ["seed", "4294967296"]),
     "synchronized statistics on a CPU": (["trainer.sync_batchnorm=true"], ["trainer.sync_batchnorm", "on GPUs only"]),

@@ -27,8 +27,10 @@ ABSENT = {
 USED = {
     ("cache_folder.py", "os.getuid"): "asked for first",
     ("cache.py", "fcntl"): "data.cache=disk is refused",
-    ("cache.py", "os.O_CLOEXEC"): "as above",
-    ("cache.py", "os.pwrite"): "as above",
+    ("cache_store.py", "fcntl"): "as above",
+    ("cache_store.py", "os.O_CLOEXEC"): "as above",
+    ("cache_store.py", "os.pwrite"): "as above",
+    ("cache_store.py", "os.pread"): "as above",
     ("hdf5_worker.py", "resource"): "no limit of memory is set",
     ("lava_run.py", "os.killpg"): "Lava's simulator is refused",
     ("lava_run.py", "signal.SIGKILL"): "as above",

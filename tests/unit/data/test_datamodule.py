@@ -17,6 +17,7 @@ from snntrain import data as data_package
 from snntrain.data import DataModule, Digits, EpochSampler
 from snntrain.data.datamodule import Loading, _silence_disconnects
 from snntrain.data.split import ImageSplit
+from snntrain.data.target import Target
 from snntrain.randomness import derived_seed
 
 
@@ -68,9 +69,10 @@ def data_sets() -> list[type[DataModule]]:
 def test_a_signature_names_all_arguments_and_at_most_three_are_given_by_position(kind):
     parameters = inspect.signature(kind).parameters.values()
     by_kind = {p.kind: [other.name for other in parameters if other.kind is p.kind] for p in parameters}
-    assert len(by_kind.pop(inspect.Parameter.POSITIONAL_OR_KEYWORD)) <= 3
+    assert len(by_kind.pop(inspect.Parameter.POSITIONAL_OR_KEYWORD, [])) <= 3
     assert set(by_kind) == {inspect.Parameter.KEYWORD_ONLY}
-    common = {"num_classes", "sample_shape", "val_fraction", "seed", *(field.name for field in fields(Loading))}
+    count = "num_targets" if kind.TARGET in (Target.VALUES, Target.STEP_VALUES) else "num_classes"
+    common = {count, "sample_shape", "val_fraction", "seed", *(field.name for field in fields(Loading))}
     assert common <= {p.name for p in parameters}
 
 

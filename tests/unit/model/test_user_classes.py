@@ -96,6 +96,7 @@ def test_a_user_registers_a_whole_model(own_entries):
             return torch.stack([self.output(self.layers[1](self.layers[0](x))) for x in x_seq])
 
     config = {"model": {"name": "TwoLayers", "width": 6}, "data": {"sample_shape": [9], "num_classes": 2}, "seed": 1}
+    config["task"] = {"outputs": 2}
     config["encoder"] = {"name": "DirectEncoder"}
     net = build_net({**config, "neuron": {"name": "LIFNode", "tau": 3.0}})
     assert type(net) is TwoLayers

@@ -24,6 +24,7 @@ def test_a_callback_is_added_to_a_finished_run_by_its_folder_alone(finished):
     assert "neuron=plif" in words and "nir" in words
 
 
+@pytest.mark.slow  # tests/unit/run/test_longer.py has it too
 def test_a_finished_run_is_trained_longer_as_if_it_had_been_planned_so(tmp_path):
     """With a constant learning rate, nothing but the number of epochs depends on the length."""
     constant = (*SMALL, "optim/schedule=none")

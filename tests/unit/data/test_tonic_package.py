@@ -37,6 +37,7 @@ def no_tonic(monkeypatch):
     monkeypatch.setitem(sys.modules, "tonic", None)
 
 
+@pytest.mark.slow
 def test_pictures_train_without_it_and_event_data_sets_are_refused_with_the_remedy(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],

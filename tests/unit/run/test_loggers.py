@@ -72,6 +72,7 @@ def test_tensorboard_shows_config_metrics_and_figures(tmp_path):
     assert [metric.name.tag for metric in metrics] == ["val/acc", "test/acc"]
 
 
+@pytest.mark.slow  # tests/runs/test_trackers.py looks at such a store too
 def test_mlflow_keeps_a_local_store_for_all_runs(tmp_path):
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")

@@ -178,6 +178,11 @@ def set_states(net: nn.Module, states: Mapping[str, Any]) -> None:
             setattr(module, name, detached_copy(states[f"{path}.{name}" if path else name]))
 
 
+def real_steps(lengths: Tensor, T: int) -> Tensor:
+    """Which steps of padded sequences are real: bool [T, N] for lengths [N], from 1 to T."""
+    return torch.arange(T, device=lengths.device)[:, None] < lengths
+
+
 def repeat(x: Tensor, T: int) -> Tensor:
     """The same step T times: x [N, *] → [T, N, *], a view whose time stride is 0.
 

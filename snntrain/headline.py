@@ -9,6 +9,14 @@ SHARES = ("acc",)
 """Headlines that are shown in percent."""
 
 
+def judged_by(task: object) -> tuple[str, str]:
+    """The metric by which a task judges nets, and whether it should be large ("max") or small ("min").
+
+    For one that does not say, such as a plain LightningModule, that is the accuracy.
+    """
+    return getattr(task, "HEADLINE", ("acc", "max"))
+
+
 def headline_of(metrics: Iterable[str]) -> str:
     """The headline metric of a run whose test logged these metrics; "acc" if it is none of ours."""
     logged = set(metrics)

@@ -143,6 +143,13 @@ def complete_anew(program: str, *arguments: str, cwd: Path) -> subprocess.Comple
     return subprocess.run(command, cwd=cwd, env=environment, text=True, capture_output=True, timeout=240, check=False)
 
 
+def run_script(script: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run the text of a Python script in a new process, without warnings and with lines that are not wrapped."""
+    environment = os.environ | _ENVIRONMENT | {"COLUMNS": "300"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    return subprocess.run(command, cwd=cwd, env=environment, text=True, capture_output=True, check=False)
+
+
 def last_of_each(arguments: tuple[str, ...]) -> list[str]:
     """Of overrides of one key the last, so that a test can change a line that it shares with others."""
     kept = {word.partition("=")[0] if "=" in word else (number, word): word for number, word in enumerate(arguments)}

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from snntrain.callback.history import EpochMetrics
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
+from snntrain.headline import judged_by
 from snntrain.registry import register
 from snntrain.terminal import terminal
 
@@ -94,7 +95,7 @@ class Progress(EpochMetrics, ProgressBar):
 
     def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
         parts = [f"loss {float(outputs['loss']):.3f}"]
-        name, _ = getattr(pl_module, "HEADLINE", ("acc", "max"))
+        name, _ = judged_by(pl_module)
         if f"train_{name}" in getattr(pl_module, "headline", {}):
             parts.append(f"{name} {float(_of_this_process(pl_module.headline[f'train_{name}']).compute()):.3f}")
         for callback in trainer.callbacks:
@@ -108,7 +109,7 @@ class Progress(EpochMetrics, ProgressBar):
             return
         metrics = self.metrics_of_epoch(trainer)
         shown = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        headline, _ = getattr(pl_module, "HEADLINE", ("acc", "max"))
+        headline, _ = judged_by(pl_module)
         for name, label in (
             ("train/loss", "loss"),
             (f"train/{headline}", headline),

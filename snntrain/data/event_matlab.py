@@ -62,7 +62,7 @@ def _recording(variables: Mapping[str, Any], columns: str) -> Mapping[str, np.nd
         (array,) = variables.values()
         if array.dtype.names is None:
             return by_column(array, columns)
-    return variables  # the names are told in the error for the field that is missing
+    return variables  # The error for a missing field lists their names.
 
 
 def _is_recording(fields: Mapping[str, Any]) -> bool:

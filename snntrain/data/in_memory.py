@@ -13,6 +13,7 @@ from snntrain.data.datamodule import DataModule
 from snntrain.data.split import held_out
 from snntrain.data.standard import STANDARDIZE, Standard
 from snntrain.data.target import Target
+from snntrain.functional import real_steps
 
 _KINDS = {
     "classification": (Target.CLASS, Target.CLASS),
@@ -279,4 +280,4 @@ def _real(split: ArraySplit, values: Tensor) -> Tensor:
     lengths = getattr(split, "lengths", None)
     if values.dim() < 3 or lengths is None:
         return torch.ones(values.shape[:-1], dtype=torch.bool)
-    return torch.arange(values.shape[1]) < lengths[:, None]
+    return real_steps(lengths, values.shape[1]).T

@@ -12,6 +12,7 @@ from snntrain.arguments import integer, invalid, real
 from snntrain.data.arrays import SequenceSplit
 from snntrain.data.datamodule import DataModule
 from snntrain.data.target import Target
+from snntrain.functional import real_steps
 from snntrain.randomness import generator
 from snntrain.registry import register
 
@@ -59,7 +60,7 @@ class MadeSequences(DataModule):
         if self.shortest is None:
             return SequenceSplit(x, targets)
         lengths = torch.randint(self.shortest, self.steps + 1, (samples,), generator=source)
-        beyond = torch.arange(self.steps) >= lengths[:, None]
+        beyond = ~real_steps(lengths, self.steps).T
         x[beyond], targets[beyond] = 0, 0
         return SequenceSplit(x, targets, lengths)
 
@@ -72,7 +73,7 @@ class MadeSequences(DataModule):
 
 @register("data")
 class Copy(MadeSequences):
-    """Remember symbols: `length` symbols are shown, then nothing, and at the last `length` steps they are to be told.
+    """Remember symbols: `length` symbols are shown, then nothing, and the net must name them at the last steps.
 
     x: one-hot of a symbol, or of the signal to tell; the class of a step is a symbol from 1 on, or 0 for silence.
 

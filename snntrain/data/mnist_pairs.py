@@ -1,4 +1,4 @@
-"""Two digits of MNIST side by side, to be told which digits are there."""
+"""Two digits of MNIST side by side; the labels say which digits they are."""
 
 import torch
 

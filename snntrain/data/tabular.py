@@ -7,6 +7,7 @@ from snntrain.arguments import integer, real
 from snntrain.data.arrays import ArraySplit
 from snntrain.data.datamodule import ValuesDataModule
 from snntrain.data.split import held_out
+from snntrain.data.standard import Standard
 from snntrain.registry import register
 
 TEST_FRACTION = 0.2
@@ -27,10 +28,8 @@ class Table(ValuesDataModule):
     def load(self) -> dict[str, ArraySplit]:
         features, values = self.rows()
         stay, out = held_out(values, TEST_FRACTION, "test split")
-        self.value_mean, self.value_std = float(values[stay].mean()), float(values[stay].std())
-        x = ((features - features[stay].mean(0)) / features[stay].std(0)).float()
-        y = ((values - self.value_mean) / self.value_std).float()[:, None]
-        whole = ArraySplit(x, y)
+        scaled = [_scaled(numbers, stay) for numbers in (features, values[:, None])]
+        whole = ArraySplit(*scaled)
         return {"train": whole.subset(stay), "test": whole.subset(out)}
 
     def assumed(self) -> dict[str, str]:
@@ -41,6 +40,11 @@ class Table(ValuesDataModule):
 
     def fingerprint(self) -> dict[str, str]:
         return {name: split.sha256() for name, split in self.splits.items()}
+
+
+def _scaled(numbers: Tensor, stay: Tensor) -> Tensor:
+    names = [f"number {place}" for place in range(numbers.shape[1])]
+    return Standard.of(numbers[stay], names, "Draw more samples.")(numbers)
 
 
 @register("data")

@@ -26,6 +26,11 @@ class Target(StrEnum):
         return self in (Target.VALUES, Target.STEP_VALUES)
 
 
+def learned_by(task: object) -> Target:
+    """The kind of targets that a task learns; a class for one that does not say, such as a plain LightningModule."""
+    return getattr(task, "TARGET", Target.CLASS)
+
+
 def check_targets(kind: Target, targets: Tensor, count: int, where: Callable[[int], str], split: str) -> None:
     """Refuse targets that are not of a kind, naming the first sample at fault.
 

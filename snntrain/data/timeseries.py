@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.arguments import choice, integer, invalid, real
+from snntrain.arguments import choice, integer, invalid
 from snntrain.data.arrays import SequenceSplit
 from snntrain.data.damage import some_of
 from snntrain.data.datamodule import SPLITS, DataModule
 from snntrain.data.fingerprint import content_hash
 from snntrain.data.series_file import ENDINGS, Series, read_series
-from snntrain.data.split import held_out
+from snntrain.data.split import held_out, tested_part
 from snntrain.data.standard import STANDARDIZE, Standard, stacked
 from snntrain.data.target import Target
 from snntrain.data.unlabeled import files_below, no_labels
+from snntrain.functional import real_steps
 from snntrain.registry import register
 
 
@@ -78,10 +79,7 @@ class TimeseriesFolder(DataModule):
         self.shortest = None if shortest is None else integer(self, "shortest", shortest, at_least=1, at_most=steps)
         self.target = _names(self, "target", target)
         self.inputs = _names(self, "inputs", inputs)
-        alternative = ", or 'folder'"
-        self.split = (
-            split if split == "folder" else real(self, "split", split, above=0, below=1, alternative=alternative)
-        )
+        self.split = tested_part(self, split)
         self.standardize = choice(self, "standardize", standardize, STANDARDIZE)
         self.input_standard: Standard | None = None
         self.value_standard: Standard | None = None
@@ -295,8 +293,9 @@ def _in_order(text: str) -> tuple[bool, int, str]:
 
 def _beyond(split: SequenceSplit) -> Tensor:
     """Which steps are padding: bool [n, T]."""
-    steps = torch.arange(split.x.shape[1])
-    return steps >= (torch.full((len(split),), len(steps)) if split.lengths is None else split.lengths)[:, None]
+    if split.lengths is None:
+        return torch.zeros(split.x.shape[:2], dtype=torch.bool)
+    return ~real_steps(split.lengths, split.x.shape[1]).T
 
 
 def _real(split: SequenceSplit, values: Tensor) -> list[Tensor]:

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from snntrain.functional import real_steps
+
 
 class Padding:
     """The real steps of one batch.
@@ -26,7 +28,7 @@ class Padding:
 
     def __init__(self, lengths: Tensor, T: int) -> None:
         self.lengths, self.T = lengths, T
-        self.mask = torch.arange(T, device=lengths.device)[:, None] < lengths
+        self.mask = real_steps(lengths, T)
         self._calls: Counter[object] = Counter()
 
     def of(self, caller: object, x: Tensor) -> Tensor:

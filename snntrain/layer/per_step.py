@@ -75,7 +75,7 @@ def per_step(layer: nn.Module, step_shape: Sequence[int]) -> nn.Module:
         layer.train()
     try:
         runs_once = {training: _check_behavior(layer, name, step_shape, training) for training in (False, True)}
-    except _CannotRun:  # whoever asked is about to run it, and names the place
+    except _CannotRun:  # The caller runs it next, and its error names the place.
         runs_once = {False: False, True: False}
     layer.__class__ = _with_step_modes(type(layer))
     layer.runs_once = runs_once

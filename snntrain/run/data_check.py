@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from snntrain.data.target import Target
+from snntrain.data.target import Target, learned_by
 from snntrain.error import UsageError
 from snntrain.run.dry_pass import refusal_of_one_sample
 from snntrain.run.parallel.devices import processes
@@ -38,7 +38,7 @@ def check_with_data(task: pl.LightningModule, data: pl.LightningDataModule, conf
             "snntrain.data.DataModule."
         )
     for name, split in splits.items():
-        if getattr(task, "TARGET", Target.CLASS) is Target.CLASS:
+        if learned_by(task) is Target.CLASS:
             _check_labels(name, split)
         if world > len(split):
             raise UsageError(

@@ -81,7 +81,7 @@ def _log_hyperparameters(logger: TensorBoardLogger, config: Mapping[str, Any]) -
 
 @rank_zero_only
 def _name(logger: Logger, config: Mapping[str, Any]) -> None:
-    """Let the runs of a sweep or a search, which share one name, be told apart by their folders."""
+    """Add the folder to the names of runs in a sweep or search, which would otherwise all be equal."""
     name, folder = config.get("name"), Path((config.get("paths") or {}).get("run") or ".")
     if not name or folder.name.endswith(name):
         return

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from snntrain.config.error import refusing
 from snntrain.data import DataModule, Split, Target
+from snntrain.data.target import learned_by
 from snntrain.error import UsageError
 from snntrain.files import write_text
 from snntrain.spreadsheet import csv_text
@@ -82,7 +83,7 @@ def predict_files(trainer: pl.Trainer, task: pl.LightningModule, data: DataModul
     data.trainer = trainer
     found = _predicted(trainer.predict(task, dataloaders=data.in_order(files.split)), "predicted", "scores")
     names = files.names[: len(found["scores"])]  # trainer.limit_predict_batches leaves some out
-    _write(output, _rows(_kind(task), files.classes, [{"file": name} for name in names], found))
+    _write(output, _rows(learned_by(task), files.classes, [{"file": name} for name in names], found))
 
 
 def predict_test_split(
@@ -91,11 +92,7 @@ def predict_test_split(
     """Write the targets of each sample of the test split, and what the task predicts."""
     found = _predicted(trainer.predict(task, datamodule=data), "label", "predicted", "scores")
     keys = [{"index": index} for index in range(len(found["label"]))]
-    _write(output, _rows(_kind(task), [str(name) for name in data.CLASSES], keys, found))
-
-
-def _kind(task: pl.LightningModule) -> Target:
-    return getattr(task, "TARGET", Target.CLASS)
+    _write(output, _rows(learned_by(task), [str(name) for name in data.CLASSES], keys, found))
 
 
 def _rows(

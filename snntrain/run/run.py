@@ -16,10 +16,11 @@ from snntrain.callback.fit_end import run_in_turn
 from snntrain.callback.fit_end.around import best_checkpoint
 from snntrain.config.check import check
 from snntrain.config.error import refusing
-from snntrain.data.target import Target
+from snntrain.data.target import learned_by
 from snntrain.error import UsageError
 from snntrain.figure import collected
 from snntrain.files import checksums, write_json, write_text
+from snntrain.headline import judged_by
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import first_sample, write_raster, write_test
@@ -296,7 +297,7 @@ def _test_batches(built: Run) -> int:
 
 
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
-    sample = first_sample(built.data.splits["test"], getattr(built.task, "TARGET", Target.CLASS))
+    sample = first_sample(built.data.splits["test"], learned_by(built.task))
     if sample is None or lacks_for_scores(built.task):
         console.print(
             "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
@@ -353,13 +354,8 @@ def _conclude_early(
             write_text(built.folder.traceback, trace)
 
 
-def _headline(built: Run) -> str:
-    """The metric by which the task judges nets, "acc" for one that does not say."""
-    return getattr(built.task, "HEADLINE", ("acc", "max"))[0]
-
-
 def _summarize(built: Run, metrics: dict[str, float]) -> None:
-    names = dict.fromkeys((_headline(built), "loss", "firing_rate"))
+    names = dict.fromkeys((judged_by(built.task)[0], "loss", "firing_rate"))
     parts = [f"test/{name} {metrics[f'test/{name}']:.4f}" for name in names if f"test/{name}" in metrics]
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")

@@ -10,6 +10,7 @@ from rich.text import Text
 from torch import Tensor
 
 from snntrain.data import Augmentation, DataModule, Split, Target, source
+from snntrain.functional import real_steps
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
 from snntrain.terminal import bold, terminal
@@ -77,7 +78,7 @@ def _counts(data: DataModule) -> Table:
 def _real(split: Split) -> Tensor:
     """Targets of a split; of sequences those of all real steps, one after the other."""
     lengths, labels = getattr(split, "lengths", None), split.labels
-    return labels.flatten(0, 1) if lengths is None else labels[torch.arange(labels.shape[1]) < lengths[:, None]]
+    return labels.flatten(0, 1) if lengths is None else labels[real_steps(lengths, labels.shape[1]).T]
 
 
 def _per_class(data: DataModule, split: Split) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from snntrain.arguments import Bounds
 from snntrain.data.target import Target
 from snntrain.error import UsageError
+from snntrain.functional import real_steps
 
 BALANCED = "balanced"
 #: Annotation of an argument of a loss that a config gives as "balanced" or a list, and the loss gets as a tensor [K].
@@ -87,7 +88,7 @@ class ClassWeights(nn.Module):
             held = labels.double().sum(0)
             return (len(labels) - held) / held
         if labels.dim() == 2 and lengths is not None:
-            labels = labels[torch.arange(labels.shape[1]) < lengths[:, None]]
+            labels = labels[real_steps(lengths, labels.shape[1]).T]
         counts = labels.flatten().bincount(minlength=len(self.values)).double()
         return counts.sum() / (len(counts) * counts)
 

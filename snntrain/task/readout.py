@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain.binding import bind_named
+from snntrain.functional import real_steps
 from snntrain.neuron import NonSpikingLIFNode
 from snntrain.registry import register, table
 
@@ -51,7 +52,7 @@ def largest(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 def _padded(y_seq: Tensor, lengths: Tensor) -> Tensor:
     """Whether a step is beyond the end of its sequence: bool [T, N, 1, …] for outputs [T, N, *]."""
-    beyond = torch.arange(y_seq.shape[0], device=y_seq.device)[:, None] >= lengths
+    beyond = ~real_steps(lengths, y_seq.shape[0])
     return beyond.view(*beyond.shape, *[1] * (y_seq.dim() - 2))
 
 

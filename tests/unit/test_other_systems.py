@@ -1,12 +1,10 @@
 """What Windows does not have: a net trains without it, and what cannot work there is refused by name."""
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_script
 
 from snntrain.export import lava_run
 from snntrain.export.lava_run import LavaError, check_system
@@ -64,14 +62,7 @@ print(codes)
 
 @pytest.mark.slow
 def test_a_net_trains_without_what_windows_lacks_and_what_needs_it_is_refused_by_key(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(IMPORT_FOLDER), "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(SCRIPT, tmp_path)
     assert done.stdout.splitlines()[-1:] == ["[0, 2, 2]"], done.stdout + done.stderr
     refusals = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "data.cache=disk shares files under locks of POSIX" in refusals[0]

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from snntrain.callback.fit_end.fit_end import Trained
 from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.functional import reset_net
+from snntrain.headline import judged_by
 
 
 def bars(console: Console) -> Progress:
@@ -80,7 +81,7 @@ class Headline:
 
     def __init__(self, task: pl.LightningModule) -> None:
         self.task = task
-        self.name, mode = getattr(task, "HEADLINE", ("acc", "max"))
+        self.name, mode = judged_by(task)
         self.higher_is_better = mode == "max"
         self._right = self._total = 0
         self._metric: Metric | None = None

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from snntrain.data import cache as module
-from snntrain.data.cache import Caching, FrameCache, frames_folder, open_cache
+from snntrain.data.cache import Caching, FrameCache, open_cache
 
 COUNT, SHAPE = 40, (4, 2, 8, 8)
 BYTES = 4 * 2 * 8 * 8
@@ -387,17 +387,3 @@ def test_a_folder_that_cannot_be_made_is_named_in_the_warning(tmp_path):
     (tmp_path / "file").write_text("")
     said = refusal(opened, tmp_path / "file" / "cache")
     assert f"{tmp_path / 'file' / 'cache'} cannot be opened (Not a directory)" in said and "SNNTRAIN_CACHE" in said
-
-
-def test_the_caches_lie_beside_the_data_or_with_the_user_s_or_where_the_variable_says(tmp_path, monkeypatch):
-    monkeypatch.delenv("SNNTRAIN_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    data = tmp_path / "data"
-    elsewhere = tmp_path / "user" / "snntrain" / "frames"
-    assert frames_folder(data) == elsewhere
-    data.mkdir()
-    assert frames_folder(data) == data / "cache" and not any(data.iterdir())
-    data.chmod(0o555)
-    assert frames_folder(data) == elsewhere
-    monkeypatch.setenv("SNNTRAIN_CACHE", str(tmp_path / "own"))
-    assert frames_folder(data) == tmp_path / "own" / "frames"

@@ -1,14 +1,13 @@
 """Without tonic, which has another license, pictures train and event data sets are refused with the remedy."""
 
 import ast
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from event_files import stream
+from programs import run_script
 
 from snntrain.data import CIFAR10DVS, NMNIST, SHD, EventFolder, Framing
 from snntrain.data.event_augmentation import EventAugmentation
@@ -39,14 +38,7 @@ def no_tonic(monkeypatch):
 
 @pytest.mark.slow
 def test_pictures_train_without_it_and_event_data_sets_are_refused_with_the_remedy(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(IMPORT_FOLDER), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(SCRIPT, tmp_path)
     assert done.stdout.splitlines()[-1:] == ["0 2"], done.stdout + done.stderr
     assert "data: NMNIST needs the package tonic" in done.stderr and "'snntrain[events]'" in done.stderr
 

@@ -21,7 +21,7 @@ from snntrain.data.augmentation import Augmentation
 from snntrain.data.picture import PICTURES
 from snntrain.data.picture_split import PictureSplit
 from snntrain.data.sampler import SAMPLERS, BalancedSampler, EpochSampler, SharedBatches
-from snntrain.data.split import Split, held_out
+from snntrain.data.split import Split, fold_held_out, held_out
 from snntrain.data.target import Target, check_targets
 from snntrain.data.unlabeled import check_each, files_below, no_labels
 from snntrain.randomness import generator
@@ -86,6 +86,8 @@ class DataModule(pl.LightningDataModule):
         num_targets: the same for values: how many a sample has. Data have either classes or values.
         val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
             effect where the data set has a validation split of its own.
+        folds, fold: instead of this part, validate on one of so many equal parts, for cross-validation: folds ≥ 2, fold
+            1 … folds. Not for a data set with a validation split of its own. Both or neither are given.
         seed: of the order of the training samples and of their augmentation.
         Others as in Loading.
 
@@ -111,6 +113,8 @@ class DataModule(pl.LightningDataModule):
         *,
         num_targets: int | None = None,
         val_fraction: float = 0.1,
+        folds: int | None = None,
+        fold: int | None = None,
         seed: int = 1,
         **loading: Any,
     ) -> None:
@@ -127,6 +131,11 @@ class DataModule(pl.LightningDataModule):
         self.loading = Loading(**loading)
         self.loading.check(self)
         self.val_fraction = real(self, "val_fraction", val_fraction, above=0, below=1)
+        if (folds is None) != (fold is None):
+            given, missing = ("fold", "folds") if folds is None else ("folds", "fold")
+            raise invalid(self, missing, f"an integer where {given} is given", None)
+        self.folds = None if folds is None else integer(self, "folds", folds, at_least=2)
+        self.fold = None if fold is None else integer(self, "fold", fold, at_least=1, at_most=folds)
         self.seed = integer(self, "seed", seed, at_least=0)
         self.augment: Callable[[Tensor, int], Tensor] | None = None
         self.splits: dict[str, Split] = {}
@@ -178,6 +187,8 @@ class DataModule(pl.LightningDataModule):
         if self._has_validation:
             return {}
         of_what = "each class" if self.VALIDATES_PER_CLASS else "all training samples"
+        if self.folds is not None:
+            return {"validation": f"part {self.fold} of {self.folds} equal parts of {of_what} (data.fold, data.folds)"}
         return {"validation": f"{self.val_fraction:.1%} of {of_what}, the same for every seed (data.val_fraction)"}
 
     def setup(self, stage: str | None = None) -> None:
@@ -187,16 +198,14 @@ class DataModule(pl.LightningDataModule):
         self._has_validation = "val" in loaded
         for name, split in loaded.items():
             check_targets(self.TARGET, split.labels, self._count[1], split.where, name)
-        if "val" not in loaded:
-            train = loaded["train"]
-            stay, out = held_out(
-                train.labels,
-                self.val_fraction,
-                "validation split",
-                per_class=self.VALIDATES_PER_CLASS,
-                classes=self.CLASSES,
+        if not self._has_validation:
+            stay, out = self._validated(loaded["train"].labels)
+            loaded |= {"train": loaded["train"].subset(stay), "val": loaded["train"].subset(out)}
+        elif self.folds is not None:
+            raise ValueError(
+                f"data.folds: {type(self).__name__} has a validation split of its own, so it cannot be cut into "
+                f"{self.folds} folds. Leave out data.folds and data.fold."
             )
-            loaded |= {"train": train.subset(stay), "val": train.subset(out)}
         for name in SPLITS:
             if not len(loaded[name]):
                 raise ValueError(f"data: the {name} split is empty. Check the files and the fractions of the splits.")
@@ -241,6 +250,13 @@ class DataModule(pl.LightningDataModule):
     def in_order(self, split: Split) -> DataLoader:
         """The batches of a split in the order of its samples."""
         return self._loader(split, SequentialSampler(split))
+
+    def _validated(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions of the samples to train on, and of those to validate on."""
+        how: dict[str, Any] = {"per_class": self.VALIDATES_PER_CLASS, "classes": self.CLASSES}
+        if self.folds is None:
+            return held_out(labels, self.val_fraction, "validation split", **how)
+        return fold_held_out(labels, self.fold, self.folds, **how)
 
     def _sampler(self, split: Split) -> EpochSampler:
         if self.loading.sampler is None:

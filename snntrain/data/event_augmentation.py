@@ -255,6 +255,19 @@ def frame_rotate(size: SensorSize, /, degrees: float) -> Frames:
     return v2.RandomRotation(real("frame_rotate", "degrees", degrees, at_least=0, at_most=180))
 
 
+def frame_scale(size: SensorSize, /, part: float) -> Frames:
+    """Enlarge or shrink the frames about their center, by up to this part of their size."""
+    _need_rows("frame_scale", size)
+    part = real("frame_scale", "part", part, at_least=0, below=1)
+    return v2.RandomAffine(degrees=0, scale=(1 - part, 1 + part))
+
+
+def frame_shear(size: SensorSize, /, degrees: float) -> Frames:
+    """Shear the frames along their rows by up to this angle in each direction (Li et al., ECCV 2022)."""
+    _need_rows("frame_shear", size)
+    return v2.RandomAffine(degrees=0, shear=real("frame_shear", "degrees", degrees, at_least=0, below=90))
+
+
 def frame_cutout(size: SensorSize, /, side: int) -> Frames:
     """Set a square with this side in pixels to zero (DeVries & Taylor, arXiv 1708.04552)."""
     _need_rows("frame_cutout", size)
@@ -279,5 +292,6 @@ EVENT_LEVEL: dict[str, Callable[..., Events]] = {
     )
 }
 FRAME_LEVEL: dict[str, Callable[..., Frames]] = {
-    step.__name__: step for step in (frame_shift, frame_roll, frame_flip, frame_rotate, frame_cutout)
+    step.__name__: step
+    for step in (frame_shift, frame_roll, frame_flip, frame_rotate, frame_scale, frame_shear, frame_cutout)
 }

@@ -254,16 +254,46 @@ def held_out(
 
     Raises: ValueError if per_class and a class has a single sample; if there is one sample at all.
     """
-    groups = [labels.eq(label).nonzero().flatten() for label in labels.unique()] if per_class else None
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for order in _shuffled(labels, *purpose, per_class=per_class, classes=classes):
+        count = min(max(1, round(fraction * len(order))), len(order) - 1)
+        sides[0].append(order[count:])
+        sides[1].append(order[:count])
+    return torch.cat(sides[0]), torch.cat(sides[1])
+
+
+def fold_held_out(
+    labels: Tensor, fold: int, folds: int, *, per_class: bool = False, classes: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Hold out a fold of a cross-validation, the same for every seed: (positions that stay, positions held out).
+
+    The folds share no sample, hold all samples together, and differ by one sample at most.
+
+    Args:
+        fold: which one is held out, 1 … folds.
+        folds: how many there are, ≥ 2.
+        per_class: the folds' counts of each class differ by one at most, too.
+        classes: their names, for errors.
+
+    Raises: ValueError if there are fewer samples than folds; if per_class and a class has a single sample.
+    """
+    if len(labels) < folds:
+        raise ValueError(f"data.folds: {len(labels)} samples cannot make {folds} folds. Lower data.folds.")
+    order = torch.cat(_shuffled(labels, "cross-validation", per_class=per_class, classes=classes))
+    # Dealt out like cards, one class after the other.
+    held = torch.arange(len(order)) % folds == fold - 1
+    return order[~held], order[held]
+
+
+def _shuffled(labels: Tensor, *purpose: str, per_class: bool, classes: Sequence[str] | None) -> list[Tensor]:
+    """Positions of the samples in random order, of each class by itself or of all together; two in each at least."""
+    groups = [labels.eq(label).nonzero().flatten() for label in labels.unique()] if per_class else None
     source = generator(0, *purpose)
+    orders = []
     for group in groups or [torch.arange(len(labels))]:
         if len(group) < 2:
             number = int(labels[group[0]])
             what = f"class {number if classes is None else classes[number]}" if per_class else "the data set"
             raise ValueError(f"data: {what} has {len(group)} sample(s), too few for a {purpose[0]}. Add more.")
-        order = group[torch.randperm(len(group), generator=source)]
-        count = min(max(1, round(fraction * len(group))), len(group) - 1)
-        sides[0].append(order[count:])
-        sides[1].append(order[:count])
-    return torch.cat(sides[0]), torch.cat(sides[1])
+        orders.append(group[torch.randperm(len(group), generator=source)])
+    return orders

@@ -1,4 +1,4 @@
-"""Rows of runs compared: what was varied, mean and spread over seeds, as a terminal table and as CSV."""
+"""Rows of runs compared: what was varied, mean and spread over seeds and folds, as a terminal table and as CSV."""
 
 import math
 import statistics
@@ -18,9 +18,10 @@ from snntrain.spreadsheet import csv_text
 from snntrain.terminal import table
 
 _HEADLINES = tuple(f"{stage}/{name}" for name in HEADLINES for stage in ("test", "val"))
-_IN_MEANS = (*_HEADLINES, "test/loss", "test/firing_rate")  # over seeds, which a terminal has room for
+_IN_MEANS = (*_HEADLINES, "test/loss", "test/firing_rate")  # over repetitions, which a terminal has room for
 MAIN = (*_IN_MEANS, "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error", "mse", "mae")  # rmse, too
+REPEATED = ("seed", "data.fold")  # what differs between repetitions of the same settings
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
 COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
@@ -29,11 +30,11 @@ COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
 
 
 @dataclass
-class Seeds:
-    """Runs that differ in their seed only.
+class Repetitions:
+    """Runs that differ in their seed or their fold of a cross-validation only.
 
     Attributes:
-        values: of the varied parameters, seed left out.
+        values: of the varied parameters, seed and fold left out.
         count: finished runs.
         metrics: name → (mean, sample standard deviation, NaN of one run).
         test_samples: that the accuracy is a share of; None where it is not known.
@@ -94,13 +95,13 @@ def metric_names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys([*first, *stages]))
 
 
-def by_seed(rows: Sequence[Row]) -> list[Seeds]:
-    """Groups of runs that differ in `seed` only; [] unless one of them has two finished runs."""
+def repetitions(rows: Sequence[Row]) -> list[Repetitions]:
+    """Groups of runs that differ in seed or fold only; [] unless one of them has two finished runs."""
     keys = varied(rows)
-    if "seed" not in keys:
+    others = [key for key in keys if key not in REPEATED]
+    if others == keys:
         return []
     groups: dict[tuple[str, ...], list[Row]] = {}
-    others = [key for key in keys if key != "seed"]
     for row in rows:
         if row.status == "finished":
             groups.setdefault(tuple(value_of(row, key) for key in others), []).append(row)
@@ -111,7 +112,9 @@ def by_seed(rows: Sequence[Row]) -> list[Seeds]:
             numbers = [row.metrics[name] for row in members if name in row.metrics]
             if len(numbers) == len(members):
                 metrics[name] = mean_and_deviation(numbers)
-        found.append(Seeds(dict(zip(others, values, strict=True)), len(members), metrics, _test_samples(members[0])))
+        found.append(
+            Repetitions(dict(zip(others, values, strict=True)), len(members), metrics, _test_samples(members[0]))
+        )
     return found if any(group.count > 1 for group in found) else []
 
 
@@ -181,7 +184,7 @@ def _natural(text: str) -> tuple[bool, float, str]:
 
 
 def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
-    """For the terminal: the runs with as many metrics as fit its width, means over seeds, and what went wrong."""
+    """For the terminal: the runs with as many metrics as fit its width, means over repetitions, and errors."""
     keys = varied(rows)
     metrics = metric_names(rows)[: _room(rows, keys, first, width)]
     runs = Table(box=None, header_style="bold", pad_edge=False)
@@ -197,8 +200,8 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     parts: list[Table | Text] = [runs]
     if shared(rows):
         parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
-    if groups := by_seed(rows):
-        parts += [Text(""), _seed_table(groups)]
+    if groups := repetitions(rows):
+        parts += [Text(""), _mean_table(groups)]
     failed = [row for row in rows if row.error]
     if failed:
         parts += [Text(""), *(Text(f"{row.name} {row.status}: {row.error}", style="red") for row in failed)]
@@ -213,14 +216,14 @@ def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> i
     return max(2, (width - others) // len("firing_rate  "))
 
 
-def _seed_table(groups: Sequence[Seeds]) -> Table:
+def _mean_table(groups: Sequence[Repetitions]) -> Table:
     names = [name for name in groups[0].metrics if name in _IN_MEANS or name == next(iter(groups[0].metrics))]
     has_error = any(group.test_samples for group in groups)
     headers = [f"{_header(n)}\nmean ± std{' (binomial)' * (n == 'test/acc' and has_error)}" for n in names]
-    seeds = table(*groups[0].values, "seeds", *headers, texts=len(groups[0].values) + 1)
+    means = table(*groups[0].values, "runs", *headers, texts=len(groups[0].values) + 1)
     for group in groups:
-        seeds.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
-    return seeds
+        means.add_row(*map(Text, group.values.values()), str(group.count), *map(group.told, names))
+    return means
 
 
 def _header(name: str) -> str:

@@ -13,10 +13,10 @@ from snntrain.files import write_text
 from snntrain.lab.run_rows import Row, shared_monitor, sweep_rows
 from snntrain.lab.run_table import (
     MAIN,
-    by_seed,
     csv_of,
     metric_names,
     number,
+    repetitions,
     shared,
     sort_rows,
     table_of,
@@ -65,7 +65,7 @@ def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: st
         columns=columns,
         rows=[_cells(row, columns, path) for row in rows],
         configs=_configs(rows),
-        groups=by_seed(rows),
+        groups=repetitions(rows),
         failures=[row for row in rows if row.error],
         plots=_plots(rows) if first == "job" else [],
     )

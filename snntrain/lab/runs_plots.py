@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from snntrain.figure import HALF_WIDTH, INK, MUTED, new_figure, style, svg
 from snntrain.lab.run_rows import Row
-from snntrain.lab.run_table import value_of, varied
+from snntrain.lab.run_table import REPEATED, value_of, varied
 
 _LARGEST_LEGEND = 6  # so many values of a second parameter get a color each
 _LONGEST_LABEL = 18
@@ -21,10 +21,10 @@ def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, 
     """A (parameter, <svg> element) pair for each varied parameter and metric, from the runs that have the metric.
 
     Dots are runs, dashes the means of each value, joined where the values are numbers; colors tell the values of
-    another varied parameter, where one has few enough. The seed is left out unless nothing else varies.
+    another varied parameter, where one has few enough. Seeds and folds are left out unless nothing else varies.
     """
     keys = varied(rows)
-    shown = [key for key in keys if key != "seed"] or keys
+    shown = [key for key in keys if key not in REPEATED] or keys
     drawn = []
     for key in shown:
         for metric in metrics:

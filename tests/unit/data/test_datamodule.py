@@ -202,6 +202,26 @@ def test_neither_training_nor_validation_is_ever_empty(fraction, held_out):
     assert (len(data.splits["val"]), len(data.splits["train"])) == (held_out, 100 - held_out)
 
 
+def test_each_fold_of_a_cross_validation_validates_on_other_samples():
+    parts = [ready(folds=4, fold=fold, seed=fold).splits["val"].index for fold in (1, 2, 3, 4)]
+    assert [len(part) for part in parts] == [25] * 4 and len(torch.cat(parts).unique()) == 100
+    assert "part 2 of 4" in ready(folds=4, fold=2).assumed()["validation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"fold": 1}, "folds must be an integer where fold is given"),
+        ({"folds": 5}, "fold must be an integer where folds is given"),
+        ({"folds": 1, "fold": 1}, "folds must be an integer ≥ 2"),
+        ({"folds": 3, "fold": 4}, "fold must be an integer ≥ 1 and ≤ 3"),
+    ],
+)
+def test_folds_that_contradict_each_other_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        Patches(**arguments)
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "wanted"),
     [

@@ -1,5 +1,6 @@
 """Augmentations do what their names say, follow their seed alone, and leave the program's generators as they were."""
 
+import math
 import random
 
 import numpy as np
@@ -32,6 +33,8 @@ FRAME_ENTRIES = {
     "frame_roll": {"pixels": 4},
     "frame_flip": {"p": 0.5},
     "frame_rotate": {"degrees": 30.0},
+    "frame_scale": {"part": 0.3},
+    "frame_shear": {"degrees": 30.0},
     "frame_cutout": {"side": 6},
 }
 
@@ -80,7 +83,7 @@ def test_events_follow_the_seed_and_nothing_else(name):
 @pytest.mark.parametrize("shape", [(3, 2, *SIZE), (3, 30)])
 @pytest.mark.parametrize("name", FRAME_ENTRIES)
 def test_frames_follow_the_seed_and_nothing_else(name, shape):
-    if len(shape) == 2 and name in ("frame_rotate", "frame_cutout"):
+    if len(shape) == 2 and name in ("frame_rotate", "frame_scale", "frame_shear", "frame_cutout"):
         with pytest.raises(ValueError, match="without rows"):
             frames_chain(name, shape, **FRAME_ENTRIES[name])
         return
@@ -255,9 +258,35 @@ def test_a_square_of_the_named_side_is_cut_out():
         assert gone.sum() == 4 * 36 and len(y) == len(z) == 6 and y[-1] - y[0] == z[-1] - z[0] == 5
 
 
-def test_rotation_keeps_whole_counts():
-    y = frames_chain("frame_rotate", (2, 2, *SIZE), degrees=40.0)(frames(0, 2, 2, *SIZE), 3)
+@pytest.mark.parametrize("name", ["frame_rotate", "frame_scale", "frame_shear"])
+def test_pictures_that_are_bent_keep_whole_counts(name):
+    y = frames_chain(name, (2, 2, *SIZE), **FRAME_ENTRIES[name])(frames(0, 2, 2, *SIZE), 3)
     assert torch.equal(y, y.round()) and y.max() > 0
+
+
+def test_a_square_is_scaled_about_the_center():
+    x = torch.zeros(1, 1, 61, 61)
+    x[..., 20:41, 20:41] = 1
+    sides = []
+    for seed in range(20):
+        y = frames_chain("frame_scale", x.shape, part=0.4)(x, seed)[0, 0]
+        rows, columns = y.any(1).nonzero().flatten(), y.any(0).nonzero().flatten()
+        assert len(rows) == len(columns) and rows[0] + rows[-1] == columns[0] + columns[-1] == 60
+        sides.append(len(rows) / 21)
+    assert 0.55 < min(sides) < 0.8 and 1.2 < max(sides) < 1.45
+
+
+def test_a_line_is_sheared_along_its_rows():
+    x = torch.zeros(1, 1, 41, 41)
+    x[..., 20] = 1
+    slopes = []
+    for seed in range(20):
+        y = frames_chain("frame_shear", x.shape, degrees=20)(x, seed)[0, 0]
+        assert y.sum(1).eq(1).all()
+        place, row = y.argmax(1).float() - 20, torch.arange(41.0) - 20
+        slopes.append(float(place @ row / (row @ row)))
+        assert (place - slopes[-1] * row).abs().max() < 1
+    assert -math.tan(math.radians(21)) < min(slopes) < -0.1 and 0.1 < max(slopes) < math.tan(math.radians(21))
 
 
 def test_steps_of_one_level_come_in_their_order_and_none_is_none():
@@ -281,6 +310,8 @@ def test_steps_of_one_level_come_in_their_order_and_none_is_none():
         ([{"name": "time_skew", "low": 2, "high": 1}], "time_skew: high must be a finite number ≥ 2"),
         ([{"name": "noise", "n": 0.5}], "noise: n must be an integer ≥ 0"),
         ([{"name": "frame_cutout", "side": 20}], "frame_cutout: side must be an integer < 20"),
+        ([{"name": "frame_scale", "part": 1}], "frame_scale: part must be a finite number ≥ 0 and < 1"),
+        ([{"name": "frame_shear", "degrees": 90}], "frame_shear: degrees must be a finite number ≥ 0 and < 90"),
         ([{"name": "frame_shift", "pixels": 1.0}], "frame_shift: pixels must be an integer ≥ 0"),
     ],
 )

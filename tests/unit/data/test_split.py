@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snntrain.data import FrameSplit, ImageSplit
 from snntrain.data.cache import Caching, open_cache
-from snntrain.data.split import held_out
+from snntrain.data.split import fold_held_out, held_out
 from snntrain.randomness import derived_seed
 
 SHAPE = (3, 2, 4, 5)
@@ -159,6 +159,29 @@ def test_the_same_part_of_each_class_is_held_out():
     assert torch.bincount(labels[out]).tolist() == [5, 2, 1]
     with pytest.raises(ValueError, match="class 3 has 1 sample"):
         held_out(torch.tensor([0, 0, 3]), 0.1, "validation split", per_class=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=60), st.integers(2, 10), st.booleans())
+def test_folds_hold_each_sample_once_and_as_many_of_each_class(labels, folds, per_class):
+    y = torch.tensor(labels)
+    if len(y) < folds:
+        with pytest.raises(ValueError, match=f"data.folds: {len(y)} samples cannot make {folds} folds"):
+            fold_held_out(y, 1, folds)
+        return
+    counts = torch.bincount(y)
+    if per_class and 1 in counts:
+        with pytest.raises(ValueError, match="has 1 sample"):
+            fold_held_out(y, 1, folds, per_class=True)
+        return
+    sides = [fold_held_out(y, fold, folds, per_class=per_class) for fold in range(1, folds + 1)]
+    for stay, out in sides:
+        assert sorted([*stay.tolist(), *out.tolist()]) == list(range(len(y)))
+        assert len(y) // folds <= len(out) <= -(-len(y) // folds)
+    assert sorted(torch.cat([out for _, out in sides]).tolist()) == list(range(len(y)))
+    if per_class:
+        held = torch.stack([torch.bincount(y[out], minlength=len(counts)) for _, out in sides])
+        assert bool((held.amax(0) - held.amin(0) <= 1).all())
 
 
 def test_the_choice_depends_on_its_purpose_and_on_nothing_else():

@@ -16,7 +16,7 @@ from run_folders import make_run, make_sweep
 from snntrain.error import UsageError
 from snntrain.files import write_json
 from snntrain.lab.run_rows import find_rows, run_row, sweep_rows
-from snntrain.lab.run_table import binomial_error, by_seed, csv_of, metric_names, sort_rows, table_of, varied
+from snntrain.lab.run_table import binomial_error, csv_of, metric_names, repetitions, sort_rows, table_of, varied
 from snntrain.lab.sweep.jobs import Job
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
@@ -35,11 +35,20 @@ def sweep(tmp_path):
 
 
 def test_means_over_seeds_are_those_of_the_statistics_module(sweep):
-    groups = by_seed(sweep_rows(sweep))
+    groups = repetitions(sweep_rows(sweep))
     assert [(group.values, group.count) for group in groups] == [({"neuron": "if"}, 3), ({"neuron": "lif"}, 2)]
     for neuron, group in zip(("if", "lif"), groups, strict=True):
         values = [acc for (name, _), acc in ACC.items() if name == neuron]
         assert group.metrics["test/acc"] == (statistics.fmean(values), statistics.stdev(values))
+
+
+def test_folds_of_a_cross_validation_are_repetitions_too(tmp_path):
+    jobs = [
+        Job(number, ["data.folds=5", f"data.fold={number + 1}"], "finished", metrics={"val/acc": acc})
+        for number, acc in enumerate((0.5, 0.75, 0.625))
+    ]
+    (group,) = repetitions(sweep_rows(make_sweep(tmp_path / "sweep", jobs)))
+    assert (group.values, group.count, group.metrics) == ({}, 3, {"val/acc": (0.625, 0.125)})
 
 
 @pytest.mark.parametrize(("share", "samples", "error"), [(0.5, 100, 0.05), (0.935, 200, 0.017432), (0.9, 10**4, 0.003)])
@@ -52,7 +61,7 @@ def test_the_accuracy_over_seeds_has_the_binomial_error_where_the_test_set_is_kn
     for row in sweep_rows(sweep):
         if row.folder is not None and row.overrides["neuron"] == "if":
             write_json(row.folder / "artifacts/splits.json", {"test": {"count": 200}})
-    known, unknown = by_seed(sweep_rows(sweep))
+    known, unknown = repetitions(sweep_rows(sweep))
     assert known.told("test/acc") == "0.4500 ± 0.3279 (± 0.0352)"  # sqrt(.45 * .55 / 200)
     assert unknown.told("test/acc") == "0.6000 ± 0.4243" and unknown.told("val/acc") == ""
 
@@ -86,7 +95,7 @@ def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table_of(rows, "job", console.width))
     text = console.export_text()
-    assert "seeds" in text and "…" not in text and text.count("0.2143 ± 0.1010") == 4
+    assert "runs" in text and "…" not in text and text.count("0.2143 ± 0.1010") == 4
 
 
 def test_csv_holds_every_row_and_exact_numbers(sweep):

@@ -5,9 +5,6 @@ from collections.abc import Iterable
 HEADLINES = {"acc": "accuracy", "rmse": "RMSE", "f1": "F1"}
 """Name in metrics → name in a sentence; those of our own tasks."""
 
-SHARES = ("acc",)
-"""Headlines that are shown in percent."""
-
 
 def judged_by(task: object) -> tuple[str, str]:
     """The metric by which a task judges nets, and whether it should be large ("max") or small ("min").

@@ -12,6 +12,7 @@ from rich.text import Text
 from snntrain.error import DamagedFile, UsageError
 from snntrain.headline import HEADLINES
 from snntrain.lab.run_rows import Row, shared_monitor
+from snntrain.number_format import metric, plus_minus
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import csv_text
@@ -50,10 +51,8 @@ class Repetitions:
         if name not in self.metrics:
             return ""
         mean, deviation = self.metrics[name]
-        text = number(mean) if math.isnan(deviation) else f"{number(mean)} ± {number(deviation)}"
-        if name != "test/acc" or self.test_samples is None or math.isnan(mean):
-            return text
-        return f"{text} (± {number(binomial_error(mean, self.test_samples))})"
+        is_known = name == "test/acc" and self.test_samples is not None and not math.isnan(mean)
+        return plus_minus(name, mean, deviation, binomial_error(mean, self.test_samples) if is_known else None)
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
@@ -76,15 +75,27 @@ def value_of(row: Row, key: str) -> str:
 
 
 def shared(rows: Sequence[Row]) -> list[str]:
-    """Overrides that all rows have."""
-    if not rows:
+    """Overrides that all rows have; rows of which nothing is known, such as damaged ones, do not count."""
+    known = [row for row in rows if row.overrides or row.config]
+    if not known:
         return []
     keys = varied(rows)
     return [
-        f"{key}={value}"
-        for key, value in rows[0].overrides.items()
-        if key not in keys and key not in _NOT_VARIED and all(row.overrides.get(key) == value for row in rows)
+        joined(key, value)
+        for key, value in known[0].overrides.items()
+        if key not in keys and key not in _NOT_VARIED and all(row.overrides.get(key) == value for row in known)
     ]
+
+
+def different(row: Row, common: Sequence[str]) -> list[str]:
+    """The overrides of a row without those that all have, which are `common`, and without those that vary nothing."""
+    given = (joined(key, value) for key, value in row.overrides.items() if key not in _NOT_VARIED)
+    return [override for override in given if override not in common]
+
+
+def joined(key: str, value: str) -> str:
+    """An override as it is typed."""
+    return f"{key}={value}" if value else key
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
@@ -194,7 +205,7 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
         runs.add_column(_header(header), justify="right", no_wrap=True)
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        numbers = [number(row.metrics[name]) if name in row.metrics else "" for name in metrics]
+        numbers = [metric(row.metrics[name], name) if name in row.metrics else "" for name in metrics]
         status = Text(row.status, style=COLORS.get(row.status, "red"))
         runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
     parts: list[Table | Text] = [runs]
@@ -228,11 +239,6 @@ def _mean_table(groups: Sequence[Repetitions]) -> Table:
 
 def _header(name: str) -> str:
     return name.replace("/", "/\n") if len(name) > 10 else name
-
-
-def number(value: float) -> str:
-    """Four decimals, or four digits of what is very large or small."""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
 def csv_of(rows: Sequence[Row], first: str) -> str:

@@ -4,7 +4,8 @@ import math
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +15,9 @@ from snntrain.lab.run_rows import Row, shared_monitor, sweep_rows
 from snntrain.lab.run_table import (
     MAIN,
     csv_of,
+    different,
+    joined,
     metric_names,
-    number,
     repetitions,
     shared,
     sort_rows,
@@ -23,11 +25,14 @@ from snntrain.lab.run_table import (
     value_of,
     varied,
 )
+from snntrain.lab.runs_curves import curves_of_rows
+from snntrain.number_format import is_share, metric
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import render
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
-_MOST_METRICS = 10
+_MOST_METRICS, _METRICS_SHOWN = 24, 6  # columns that can be chosen, and those that are there at first
+_MOST_GIVEN = 20
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -53,18 +58,20 @@ def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: st
 
     Links to reports are relative to the page. `first` is the header of the first column, such as "job".
     """
-    columns = _columns(rows, first)
+    columns, common, best = _columns(rows, first), shared(rows), _best(rows)
     page = render(
         _HERE / "runs.html.j2",
         title=title,
         heading=title,
-        tiles=_tiles(rows, first),
+        tiles=_tiles(rows, first, best),
         script=(_HERE / "runs.js").read_text(encoding="utf-8"),
         first=first,
-        shared=shared(rows),
+        shared=common,
         columns=columns,
-        rows=[_cells(row, columns, path) for row in rows],
+        rows=[_cells(row, columns, path, common, best) for row in rows],
+        statuses=list(dict.fromkeys(row.status for row in rows)),
         configs=_configs(rows),
+        curves=curves_of_rows(rows),
         groups=repetitions(rows),
         failures=[row for row in rows if row.error],
         plots=_plots(rows) if first == "job" else [],
@@ -73,24 +80,25 @@ def write_page(path: pathlib.Path, rows: Sequence[Row], *, title: str, first: st
     return path
 
 
-def _tiles(rows: Sequence[Row], first: str) -> list[tuple[str, Any, str]]:
+def _tiles(rows: Sequence[Row], first: str, best: Row | None) -> list[tuple[str, Any, str]]:
     """How many runs have each status, and the best run."""
     statuses = [row.status for row in rows]
     total = f"of {len(rows)} {first}{'s' * (len(rows) != 1)}"
     counts = [(status, statuses.count(status), "") for status in dict.fromkeys(["finished", *statuses])]
-    return [(*counts[0][:2], total), *counts[1:], *_best(rows)]
+    tiles: list[tuple[str, Any, str]] = [(*counts[0][:2], total), *counts[1:]]
+    if best is not None:
+        name = best.monitor[0]
+        given = " ".join(f"{key}={value_of(best, key)}" for key in varied(rows)) if len(varied(rows)) <= 6 else ""
+        tiles.append((f"best {name}", metric(best.metrics[name], name), f"{best.name}   {given}".strip()))
+    return tiles
 
 
-def _best(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
-    """A tile for the finished run whose monitored metric is best: the test data choose nothing."""
+def _best(rows: Sequence[Row]) -> Row | None:
+    """The finished run whose monitored metric is best: the test data choose nothing."""
     finished = [row for row in rows if row.status == "finished"]
     monitor = shared_monitor(finished)
     scored = [row for row in finished if monitor and math.isfinite(row.metrics.get(monitor[0], math.nan))]
-    if monitor is None or not scored:
-        return
-    row = sort_rows(scored, monitor[0])[0]
-    given = " ".join(f"{key}={value_of(row, key)}" for key in varied(rows)) if len(varied(rows)) <= 6 else ""
-    yield f"best {monitor[0]}", number(row.metrics[monitor[0]]), f"{row.name}   {given}".strip()
+    return sort_rows(scored, monitor[0])[0] if monitor and scored else None
 
 
 def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -104,40 +112,54 @@ def _plots(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _columns(rows: Sequence[Row], first: str) -> list[dict[str, Any]]:
-    keys = varied(rows)
-    few = keys if first == "job" or len(keys) <= 6 else []  # runs of all kinds differ in too many to give each a column
-    kinds = [("name", "name"), ("status", "status"), *((key, "given") for key in few)]
-    if keys and not few:
-        kinds.append(("overrides", "overrides"))
-    kinds += [(name, "metric") for name in (*metric_names(rows)[:_MOST_METRICS], "seconds")]
-    if first != "job":
-        kinds.append(("when", "when"))
-    return [{"key": key, "title": first if kind == "name" else key, "kind": kind} for key, kind in kinds]
+    """What can be shown, in this order.
+
+    "shown" says which columns are there at first, "wide" which of these a narrow screen leaves out: the less important.
+    """
+    is_sweep, keys = first == "job", varied(rows)
+    are_few = is_sweep or len(keys) <= 6  # runs of all kinds differ in too many to give each a column
+    made = [_column("name", "name", title=first), _column("status", "status")]
+    made += [_column(key, "given", shown=are_few, wide=index > 0) for index, key in enumerate(keys[:_MOST_GIVEN])]
+    if keys:
+        made.append(_column("overrides", "overrides", shown=not are_few, wide=True))
+    for index, name in enumerate(metric_names(rows)[:_MOST_METRICS]):
+        made.append(_column(name, "metric", shown=index < _METRICS_SHOWN, wide=index > 0))
+    made.append(_column("seconds", "metric", wide=True))
+    return [*made, _column("when", "when", shown=not is_sweep, wide=True)]
 
 
-def _cells(row: Row, columns: Sequence[dict[str, Any]], page: pathlib.Path) -> dict[str, Any]:
+def _column(key: str, kind: str, *, title: str = "", shown: bool = True, wide: bool = False) -> dict[str, Any]:
+    classes = [*(["right"] if kind == "metric" else [kind]), *(["wide"] if wide else []), *([] if shown else ["off"])]
+    unit = "share" if kind == "metric" and is_share(key) else ""
+    return {"key": key, "kind": kind, "title": title or key, "classes": " ".join(classes), "unit": unit}
+
+
+def _cells(
+    row: Row, columns: Sequence[dict[str, Any]], page: pathlib.Path, common: Sequence[str], best: Row | None
+) -> dict[str, Any]:
     return {
         "name": row.name,
-        "cells": [_cell(row, column["key"], column["kind"]) for column in columns],
+        "cells": [_cell(row, column["key"], column["kind"], common) | column for column in columns],
         "error": row.error,
         "status": row.status,
-        "more": _joined(row),
+        "when": row.when,
+        "more": " ".join(joined(key, value) for key, value in row.overrides.items()),
         "report": _link(row, page),
+        "is_best": row is best,
     }
 
 
-def _cell(row: Row, key: str, kind: str) -> dict[str, str]:
+def _cell(row: Row, key: str, kind: str, common: Sequence[str]) -> dict[str, str]:
     """What a cell shows, and the value by which its column is sorted."""
     if kind == "metric":
         value = row.seconds if key == "seconds" else row.metrics.get(key)
-        text = "" if value is None else f"{value:.1f}" if key == "seconds" else number(value)
-        return {"kind": kind, "text": text, "value": "" if value is None or math.isnan(value) else repr(float(value))}
-    text = value_of(row, key) if kind == "given" else _joined(row) if kind == "overrides" else getattr(row, key)
-    return {"kind": kind, "text": text, "value": text}
-
-
-def _joined(row: Row) -> str:
-    return " ".join(f"{key}={value}" if value else key for key, value in row.overrides.items())
+        text = "" if value is None else f"{value:.1f}" if key == "seconds" else metric(value, key)
+        return {"text": text, "value": "" if value is None or math.isnan(value) else repr(float(value))}
+    if kind == "overrides":
+        text = " ".join(different(row, common))
+    else:
+        text = value_of(row, key) if kind == "given" else getattr(row, key)
+    return {"text": text, "value": text}
 
 
 def _link(row: Row, page: pathlib.Path) -> str:
@@ -149,14 +171,16 @@ def _link(row: Row, page: pathlib.Path) -> str:
 
 
 def _configs(rows: Sequence[Row]) -> dict[str, Any]:
-    """What the page compares: the keys that all runs share once, the others for each run."""
+    """What the page compares: each key's most frequent value once, and for each run what differs from it.
+
+    None stands for a key that a run does not have, and for a run without a config.
+    """
     configs = [row.config for row in rows if row.config]
-    common = {
-        key: value
-        for key, value in (configs[0] if configs else {}).items()
-        if all(c.get(key) == value for c in configs)
-    }
+    usual = {}
+    for key in dict.fromkeys(key for config in configs for key in config):
+        ((value, _),) = Counter(config.get(key) for config in configs).most_common(1)
+        usual[key] = value
     runs = [
-        {key: value for key, value in row.config.items() if key not in common} if row.config else None for row in rows
+        {key: c.get(key) for key in usual if c.get(key) != usual[key]} if c else None for c in (r.config for r in rows)
     ]
-    return {"common": common, "runs": runs}
+    return {"usual": usual, "runs": runs}

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from snntrain.figure import HALF_WIDTH, INK, MUTED, new_figure, style, svg
 from snntrain.lab.run_rows import Row
 from snntrain.lab.run_table import REPEATED, value_of, varied
+from snntrain.number_format import is_share, percent_tick
 
 _LARGEST_LEGEND = 6  # so many values of a second parameter get a color each
 _LONGEST_LABEL = 18
-_SHARES = ("acc", "firing_rate")
 
 
 def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str]]:
@@ -56,8 +56,8 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
             points = [(places[value_of(row, key)] + shift, row.metrics[metric]) for row in members]
             _draw(axes, points, "-" if is_numeric else "none", color, _short(value))
         _axis(axes, places, is_numeric)
-        if metric.split("/")[-1].startswith(_SHARES):
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+        if is_share(metric):
+            axes.yaxis.set_major_formatter(percent_tick)
         axes.set_xlabel(_short(key))
         axes.grid(axis="y")
         if other:

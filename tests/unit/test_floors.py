@@ -26,6 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
             "files",
             "headline",
             "installation",
+            "number_format",
             "process",
         ),
         *("randomness", "ranges", "registry", "signature", "spreadsheet", "terminal", "torchvision_operators", "tree"),

@@ -24,8 +24,9 @@ from snntrain.encoding import DirectEncoder
 from snntrain.files import replacing, write_json, write_text
 from snntrain.files.archive import write_checkpoint
 from snntrain.functional import copy_net, set_step_mode
-from snntrain.headline import SHARES, long_name
+from snntrain.headline import long_name
 from snntrain.model.builder import is_stateful
+from snntrain.number_format import is_share
 from snntrain.randomness import generator
 from snntrain.registry import register
 
@@ -191,7 +192,7 @@ class _Watched:
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
     name = result["headline"]
-    ann, scale, digits = result[f"{name}_ann"], *((100, 2) if name in SHARES else (1, 4))
+    ann, scale, digits = result[f"{name}_ann"], *((100, 2) if is_share(name) else (1, 4))
     parts = [f"T={T} {value:.4f} ({scale * (value - ann):+.{digits}f})" for T, value in result[name].items()]
     console.print(f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts), soft_wrap=True)
     remarks = result["remarks"]

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from snntrain.figure import BLUE, HALF_WIDTH, INK, MUTED, new_figure, style
-from snntrain.headline import SHARES, long_name
+from snntrain.headline import long_name
+from snntrain.number_format import is_share, percent_tick
 
 
 def headline_figure(values: Mapping[str, float], ann: float, name: str = "acc") -> Figure:
@@ -26,8 +27,8 @@ def headline_figure(values: Mapping[str, float], ann: float, name: str = "acc") 
         axes.set_xscale("log", base=2)
         axes.set_xticks(steps, [f"{T}" for T in steps])
         axes.xaxis.set_minor_locator(NullLocator())
-        if name in SHARES:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+        if is_share(name):
+            axes.yaxis.set_major_formatter(percent_tick)
         axes.set_xlabel("T")
         axes.grid(axis="y")
         axes.legend(loc="lower right", labelcolor=INK)

@@ -27,8 +27,8 @@ from snntrain.callback.fit_end.evaluation import (
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.callback.spike_statistics import watching
 from snntrain.files import write_json
-from snntrain.headline import SHARES
 from snntrain.model.builder import is_stateful
+from snntrain.number_format import is_share
 from snntrain.quantize import (
     IntegerNet,
     IntegerRun,
@@ -279,7 +279,7 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("layers", "neurons", "W bits", "V bits", "θ", "largest |h|", "EMD of rates", "dead", "alone"):
         table.add_column(header, overflow="fold")
-    scale, digits = (100, 2) if result["headline"] in SHARES else (1, 4)
+    scale, digits = (100, 2) if is_share(result["headline"]) else (1, 4)
     for row in result["layers"]:
         firing, room, theta = row.get("firing"), row.get("headroom"), row.get("theta")
         table.add_row(

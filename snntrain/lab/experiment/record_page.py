@@ -14,6 +14,7 @@ from snntrain.headline import HEADLINES, headline_of, is_of_headline, long_name
 from snntrain.lab.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_names
 from snntrain.lab.run_table import binomial_error
+from snntrain.number_format import metric, plus_minus
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
 
@@ -25,8 +26,6 @@ BINOMIAL = (
     "size would add to the spread over the seeds."
 )
 
-_SHARES = ("firing_rate", "sparsity", "precision", "recall")
-
 
 def main_metrics(names: list[str]) -> list[str]:
     """Metrics of the whole net that the test and the callbacks measured, the headline metric first."""
@@ -37,20 +36,16 @@ def main_metrics(names: list[str]) -> list[str]:
 
 def shown(name: str, value: float | None) -> str:
     """Format a metric for people."""
-    if value is None:
-        return "not a number"
-    if is_accuracy(name) or name.split("/")[1] in _SHARES:
-        return f"{100 * value:.2f} %"
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
+    return "not a number" if value is None else metric(float(value), name)
 
 
 def mean_and_std(name: str, entry: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
     """Format a metric over the seeds, an accuracy with its binomial error: 93.50 ± 0.50 % (± 1.74)."""
-    mean, std = shown(name, entry["mean"]), shown(name, entry["std"])
-    text = f"{mean.removesuffix(' %')} ± {std}"
-    if not is_accuracy(name) or entry["mean"] is None:
-        return text
-    return f"{text} (± {100 * binomial_error(entry['mean'], samples_behind(name, sizes)):.2f})"
+    mean, std = entry["mean"], entry["std"]
+    if mean is None or std is None:
+        return f"{shown(name, mean)} ± {shown(name, std)}"
+    error = binomial_error(mean, samples_behind(name, sizes)) if is_accuracy(name) else None
+    return plus_minus(name, mean, std, error)
 
 
 def readme(
@@ -74,9 +69,9 @@ def readme(
     has_shares = any(map(is_accuracy, rows))
     heads = ["", *(f"seed {seed}" for seed in seeds), "mean ± std"]
     table = [_row(heads), _row(["---"] * len(heads))]
-    for metric in rows:
-        of_seeds = [shown(metric, entry["metrics"][metric]) for entry in seeds.values()]
-        table.append(_row([metric, *of_seeds, mean_and_std(metric, metrics[metric], expected["samples"])]))
+    for row in rows:
+        of_seeds = [shown(row, entry["metrics"][row]) for entry in seeds.values()]
+        table.append(_row([row, *of_seeds, mean_and_std(row, metrics[row], expected["samples"])]))
     table.append(_row(["seconds", *(f"{sum(entry['seconds'].values()):.0f}" for entry in seeds.values()), ""]))
     hardware, versions = facts["hardware"], facts["versions"]
     machine = ", ".join([*hardware.get("gpus", []), f"{hardware['processor']} ({hardware['instructions']})"])
@@ -125,15 +120,15 @@ def curves(runs: Mapping[int, Path]) -> bytes:
         found = {seed: curves_of(RunFolder(folder).read(RunFolder.metrics)) for seed, folder in runs.items()}
         logged = {name for columns in found.values() for name in columns}
         headline = next((name for name in HEADLINES if f"val/{name}" in logged), "acc")
-        for axis, metric in zip(figure.subplots(1, 2), ("loss", headline), strict=True):
+        for axis, drawn in zip(figure.subplots(1, 2), ("loss", headline), strict=True):
             for number, (seed, columns) in enumerate(found.items()):
                 for split, line in (("train", ":"), ("val", "-")):
-                    points = columns.get(f"{split}/{metric}", [])
+                    points = columns.get(f"{split}/{drawn}", [])
                     label = f"seed {seed}" if split == "val" else None
                     marker = "o" if len(points) < 4 else None
                     color = colors[number % len(colors)]
                     axis.plot(*(np.array(points).reshape(-1, 2).T), line, color=color, label=label, marker=marker)
-            title = long_name(metric)
+            title = long_name(drawn)
             axis.set_title(title[:1].upper() + title[1:])
             axis.set_xlabel("epoch; dotted: training, solid: validation")
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -176,9 +171,9 @@ def _table_row(name: str, expected: Mapping[str, Any], claims: list[dict[str, st
     metrics, seeds = expected["metrics"], expected["seeds"]
     headline = headline_of(metrics)
     rows = [name for name in main_metrics(list(metrics)) if is_of_headline(name, headline) or "mismatches" in name]
-    rows += [metric for metric in ("test/firing_rate", "test/loss") if metric in metrics and not rows]
+    rows += [name for name in ("test/firing_rate", "test/loss") if name in metrics and not rows]
     sizes = expected["samples"]
-    measured = "<br>".join(f"{_cell(metric)} {mean_and_std(metric, metrics[metric], sizes)}" for metric in rows)
+    measured = "<br>".join(f"{_cell(row)} {mean_and_std(row, metrics[row], sizes)}" for row in rows)
     seconds = [sum(entry["seconds"].values()) for entry in seeds.values()]
     claimed = "<br>".join(map(_claim, claims))
     time = f"{sum(seconds) / len(seconds):,.0f} s"

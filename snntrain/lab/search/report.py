@@ -14,6 +14,7 @@ from snntrain.files import write_json, write_text
 from snntrain.lab.search import plots
 from snntrain.lab.search.settings import Search
 from snntrain.lab.search.study import FINISHED, trials_of
+from snntrain.number_format import metric
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import render
 from snntrain.spreadsheet import csv_text
@@ -82,7 +83,7 @@ def _tiles(search: Search, rows: Sequence[Row], best: Sequence[Row], finished: i
     tiles = [("Trials", f"{finished} of {search.n_trials}", counts)]
     for objective, value in zip(search.objectives, best[0].values if best else [], strict=False):
         detail = f"trial {best[0].number}, to be {objective.direction}d"
-        tiles.append((f"{title}{objective.metric}", show(value), detail))
+        tiles.append((f"{title}{objective.metric}", show(value, objective.metric), detail))
     seconds = sum(row.seconds or 0 for row in rows)
     return [*tiles, ("Time in trials", f"{seconds:.0f} s", f"{seconds / len(rows):.1f} s a trial" if rows else "")]
 
@@ -95,10 +96,10 @@ def best_rows(search: Search, study: optuna.Study) -> list[Row]:
     return [_row(trial, objectives) for trial in (best if objectives > 1 else best[:1])]
 
 
-def show(value: Any) -> str:
-    """A value of a table, five digits of a number."""
+def show(value: Any, name: str = "") -> str:
+    """A value of a table: that of a metric with its name, else that of a parameter."""
     if isinstance(value, float):
-        return f"{value:,.0f}" if 1e5 <= abs(value) < 1e9 else f"{value:.5g}"
+        return metric(value, name)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -124,8 +125,8 @@ def _plain(value: float) -> float | None:
 
 
 def _csv(search: Search, rows: Sequence[Row]) -> str:
-    metrics = [objective.metric for objective in search.objectives]
-    lines: list[list[object]] = [["number", "status", *metrics, *search.parameters, "seconds", "folder", "message"]]
+    measured = [objective.metric for objective in search.objectives]
+    lines: list[list[object]] = [["number", "status", *measured, *search.parameters, "seconds", "folder", "message"]]
     for row in rows:
         parameters = [row.parameters.get(path) for path in search.parameters]
         lines.append([row.number, row.status, *row.values, *parameters, row.seconds, row.folder, row.message])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from snntrain.figure import BLUE, FULL_WIDTH, GREEN, HALF_WIDTH, INK, MUTED, RED, new_figure, png, style
+from snntrain.number_format import percent_tick
 from snntrain.run.report.output_panel import shortened
 
 VALUES_DRAWN = 6  # a panel each
@@ -110,7 +111,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
             lowest = np.nanmin(shown, initial=1.0)
             above.set_ylim(max(0.0, lowest - 0.05) - 0.01, 1.01)
             above.yaxis.set_major_formatter(
-                FuncFormatter(lambda share, _: f"{100 * share:g}%" if share < 1.001 else "")
+                FuncFormatter(lambda share, _: percent_tick(share) if share < 1.001 else "")
             )
         else:
             above.set_ylim(bottom=0)

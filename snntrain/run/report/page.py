@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,15 @@ def environment(*folders: pathlib.Path, filters: Mapping[str, Callable[..., str]
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(filters or {})
+    made.filters.update({"broken": broken, **(filters or {})})
     return made
+
+
+def broken(path: str) -> Any:
+    """A path, such as val/acc or layers.0.conv, that may break after each dot and slash, as HTML."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[./])", path))
 
 
 def render(

@@ -28,6 +28,7 @@ from snntrain.figure import (
     style,
     svg,
 )
+from snntrain.number_format import percent, percent_tick
 from snntrain.run.report.output_panel import Answer, draw_output, panel_title, shortened
 
 Curve = Sequence[tuple[float, float]]  # (epoch, value) pairs
@@ -46,7 +47,7 @@ def curve_plot(
     curves: Mapping[str, Curve],
     *,
     title: str,
-    percent: bool = False,
+    as_percent: bool = False,
     best_epoch: float | None = None,
     small: bool = False,
 ) -> str:
@@ -56,7 +57,7 @@ def curve_plot(
         name: a word unique in the page; it prefixes the ids inside the SVG.
         curves: label → (epoch, value) pairs; values that are not finite leave a gap.
         title: above the axes.
-        percent: the values are shares, shown as percentages.
+        as_percent: the values are shares, shown as percentages.
         best_epoch: epoch whose weights were kept, marked by a dashed line.
         small: a low strip over the full width instead of half a row.
 
@@ -67,7 +68,7 @@ def curve_plot(
         axes = figure.add_subplot(title=title)
         for label, curve in sorted(curves.items()):
             _draw_curve(axes, curve, label=f" {label}", color=SPLIT_COLORS.get(label, MUTED))
-        _epoch_axis(axes, percent)
+        _epoch_axis(axes, as_percent)
         if best_epoch is not None:
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if len(curves) > 1 or not small:
@@ -95,7 +96,7 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
             _draw_curve(axes, curve, label=label, color=color, clip_on=False)
         if mean:
             _draw_curve(axes, mean, label=" all layers", color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
-        _epoch_axis(axes, percent=True)
+        _epoch_axis(axes, as_percent=True)
         axes.set_ylim(0, max(0.01, axes.get_ylim()[1]))
         axes.set_ylabel("neurons spiking per step")
         handles, labels = axes.get_legend_handles_labels()
@@ -209,22 +210,18 @@ def _draw_curve(axes: Axes, curve: Curve, **style) -> None:
     axes.plot(points[:, 0], points[:, 1], solid_capstyle="round", **marker, **style)
 
 
-def _epoch_axis(axes: Axes, percent: bool) -> None:
+def _epoch_axis(axes: Axes, as_percent: bool) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.yaxis.set_major_locator(MaxNLocator(4 if axes.figure.get_figheight() < 2 else 6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(_percentage if percent else _plain))
+    axes.yaxis.set_major_formatter(FuncFormatter(percent_tick if as_percent else _plain))
     axes.margins(x=0.02)
     axes.grid(axis="y")
 
 
 def _plain(value: float, _: object = None) -> str:
     return f"{value:g}".replace("-", "−")
-
-
-def _percentage(value: float, _: object = None) -> str:
-    return _plain(100 * value) + "%"
 
 
 def _legend_above(axes: Axes, best_epoch: float | None) -> None:
@@ -254,7 +251,7 @@ def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, color: str) -> None
     axes.set_ylabel("neuron")
     axes.set_facecolor("#8892a012")
     drawn = f"{len(chosen)} of {width:,} neurons" if len(chosen) < width else f"{width:,} neurons"
-    rate = f"{np.count_nonzero(spikes) / max(1, spikes.size):.2%} spiking"
+    rate = f"{percent(np.count_nonzero(spikes) / max(1, spikes.size))} spiking"
     panel_title(axes, title, f"{drawn} · {rate}")
 
 

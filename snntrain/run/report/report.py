@@ -8,20 +8,14 @@ from typing import Any
 from snntrain import registry
 from snntrain.files import write_text
 from snntrain.headline import HEADLINES, long_name
+from snntrain.number_format import duration, metric, number, percent
 from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
-from snntrain.run.report.number_format import dotted, duration, format_metric, format_number, format_whole, percent
-from snntrain.run.report.page import environment, render
+from snntrain.run.report.page import broken, environment, render
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
 
-_FILTERS = {
-    "percent": percent,
-    "number": format_number,
-    "metric": format_metric,
-    "whole": format_whole,
-    "dotted": dotted,
-}
+_FILTERS = {"percent": percent, "number": number, "metric": metric, "whole": "{:,.0f}".format, "dotted": broken}
 _TEMPLATE = pathlib.Path(__file__).with_name("report.html.j2")
 
 
@@ -81,15 +75,15 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
     metrics = results["metrics"]
     for name, title in {**HEADLINES, "loss": "loss", "firing_rate": "firing rate"}.items():
         if f"test/{name}" in metrics:
-            yield f"Test {title}", format_metric(metrics[f"test/{name}"], name, digits=4), ""
+            yield f"Test {title}", metric(metrics[f"test/{name}"], name), ""
     monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
-    split, _, metric = monitored.partition("/")
-    title = f"{split} {long_name(metric)}" if metric in (*HEADLINES, "loss") else monitored
+    split, _, name = monitored.partition("/")
+    title = f"{split} {long_name(name)}" if name in (*HEADLINES, "loss") else monitored
     if math.isfinite(best.get(monitored, math.nan)):
         detail = f"epoch {best['epoch']:g}"
-        yield f"Best {title}", format_metric(best[monitored], monitored, digits=4), detail
+        yield f"Best {title}", metric(best[monitored], monitored), detail
     elif monitored in metrics:
-        yield title[:1].upper() + title[1:], format_metric(metrics[monitored], monitored, digits=4), ""
+        yield title[:1].upper() + title[1:], metric(metrics[monitored], monitored), ""
 
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -100,7 +94,7 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         yield "Epochs", f"{len(epochs)}", "" if kept is None else f"checkpoint of epoch {kept:g}"
     for name, rate in results["throughput"].items():
         stage, _, unit = str(name).partition("_")
-        rate = f"{rate:,.0f}" if isinstance(rate, int | float) and rate >= 100 else format_number(rate, digits=3)
+        rate = f"{rate:,.0f}" if isinstance(rate, int | float) and rate >= 100 else number(rate, digits=3)
         yield f"{unit.removesuffix('_per_second').capitalize()} / s", rate, f"in {stage}"
     seconds = {name: time for name in results["seconds"] if (time := as_number(results["seconds"][name])) is not None}
     if seconds:
@@ -113,5 +107,5 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
         yield "Parameters", f"{parameters:,}", f"{spiking} spiking layer{'s' * (spiking != 1)}"
     operations = run.read_or(RunFolder.operations, None)
     if operations:
-        energy, ann = (format_number(operations[key], digits=3) for key in ("energy_uJ", "energy_ann_uJ"))
+        energy, ann = (number(operations[key]) for key in ("energy_uJ", "energy_ann_uJ"))
         yield "Energy (estimate)", f"{energy} µJ", f"per sample; as an ANN {ann} µJ"

@@ -62,8 +62,8 @@ def test_the_accuracy_over_seeds_has_the_binomial_error_where_the_test_set_is_kn
         if row.folder is not None and row.overrides["neuron"] == "if":
             write_json(row.folder / "artifacts/splits.json", {"test": {"count": 200}})
     known, unknown = repetitions(sweep_rows(sweep))
-    assert known.told("test/acc") == "0.4500 ± 0.3279 (± 0.0352)"  # sqrt(.45 * .55 / 200)
-    assert unknown.told("test/acc") == "0.6000 ± 0.4243" and unknown.told("val/acc") == ""
+    assert known.told("test/acc") == "45.00 ± 32.79 % (± 3.52)"  # sqrt(.45 * .55 / 200)
+    assert unknown.told("test/acc") == "60.00 ± 42.43 %" and unknown.told("val/acc") == ""
 
 
 def test_only_what_differs_is_varied_and_equal_numbers_are_equal(tmp_path):
@@ -81,7 +81,7 @@ def test_the_table_names_every_job_and_the_first_line_of_every_error(sweep):
     text = console.export_text()
     assert text.splitlines()[0].split()[:4] == ["job", "neuron", "seed", "status"]
     assert "all with T=2" in text and "\n5 failed: seed must be ≥ 0" in text and "more" not in text
-    assert f"{statistics.fmean([0.9, 0.3]):.4f} ± {statistics.stdev([0.9, 0.3]):.4f}" in text
+    assert f"{100 * statistics.fmean([0.9, 0.3]):.2f} ± {100 * statistics.stdev([0.9, 0.3]):.2f} %" in text
 
 
 def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
@@ -95,7 +95,7 @@ def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table_of(rows, "job", console.width))
     text = console.export_text()
-    assert "runs" in text and "…" not in text and text.count("0.2143 ± 0.1010") == 4
+    assert "runs" in text and "…" not in text and text.count("21.43 ± 10.10 %") == 3 and "0.2143 ± 0.101" in text
 
 
 def test_csv_holds_every_row_and_exact_numbers(sweep):

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 from snntrain.headline import HEADLINES, long_name
+from snntrain.number_format import is_share
 from snntrain.registry import register
 from snntrain.run.contents import Curve, as_number
 from snntrain.run.folder import RunFolder
-from snntrain.run.report.number_format import is_share
 from snntrain.run.report.run_files import RunFiles, Unavailable
 from snntrain.run.report.section import Section
 
@@ -40,7 +40,7 @@ class Curves(Section):
         drawn = []
         for metric, curves in panels.items():
             title = long_name(metric)
-            style = {"percent": is_share(metric), "best_epoch": best_epoch}
+            style = {"as_percent": is_share(metric), "best_epoch": best_epoch}
             name = metric if metric.isidentifier() else f"curve{len(drawn)}"
             drawn.append(plots.curve_plot(name, curves, title=title, **style))
         rate = plots.curve_plot("rate", rates, title="learning rate", small=True) if rates else ""

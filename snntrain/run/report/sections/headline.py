@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from snntrain.headline import SHARES, long_name
-from snntrain.run.report.number_format import format_number, percent
+from snntrain.headline import long_name
+from snntrain.number_format import is_share, metric
 
 
 class Headline:
@@ -16,13 +16,13 @@ class Headline:
 
     def __init__(self, result: Mapping[str, Any]) -> None:
         self.name = str(result.get("headline", "acc"))
-        self.is_share = self.name in SHARES
+        self.is_share = is_share(self.name)
         long = long_name(self.name)
         self.title = long[:1].upper() + long[1:]
 
     def value(self, value: float) -> str:
-        """93.1 %, or 0.0421."""
-        return percent(value) if self.is_share else format_number(value, digits=4)
+        """93.10 %, or 0.0421."""
+        return metric(value, self.name)
 
     def gap(self, difference: float) -> str:
         """+0.42 points, or +0.0013."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from snntrain.data.target import Target
+from snntrain.number_format import number
 from snntrain.registry import register
 from snntrain.run.folder import RunFolder
-from snntrain.run.report.number_format import format_number
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
 from snntrain.run.report.tested import class_names
@@ -67,7 +67,7 @@ def _facts(answer: Any) -> Iterator[tuple[str, str]]:
             yield "Right", f"{int((answer.target == answer.predicted).sum()):,} of {count:,} steps"
         else:
             error = math.sqrt(float(np.square(answer.target - answer.predicted).mean()))
-            yield "RMSE", f"{format_number(error, digits=4)} over {count:,} steps"
+            yield "RMSE", f"{number(error)} over {count:,} steps"
         return
     for title, value in (("True", answer.target), ("Predicted", answer.predicted)):
         if value is not None:
@@ -80,7 +80,7 @@ def _in_words(answer: Any, value: np.ndarray) -> str:
     if answer.kind is Target.LABELS:
         parts = [answer.name(int(index)) for index in np.flatnonzero(value > 0)]
     else:
-        numbers = [format_number(float(one), digits=4) for one in value]
+        numbers = [number(float(one)) for one in value]
         parts = numbers if len(numbers) == 1 else [f"{answer.name(i)} {one}" for i, one in enumerate(numbers)]
     more = [f"{len(parts) - _LISTED:,} more"] if len(parts) > _LISTED else []
     return ", ".join([*parts[:_LISTED], *more]) or "none"

@@ -1,6 +1,5 @@
 """How figures look: colors, style, and a canvas without pyplot; equal input gives equal bytes."""
 
-import base64
 import io
 import re
 import warnings
@@ -9,22 +8,41 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import matplotlib
+import numpy as np
+from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 
 HALF_WIDTH, FULL_WIDTH = 4.6, 9.7  # inches that fill half and all of a report's width at 96 pixels each
 
-INK, MUTED, FAINT = "#2b303b", "#6b7280", "#c9cfd9"
-BLUE, ORANGE, GREEN, RED = "#2f6db3", "#d9702b", "#2e8b57", "#c0392b"
+INK, MUTED, FAINT, EDGE = "#2b303b", "#6b7280", "#c9cfd9", "#9aa1ad"
+BLUE, ORANGE, GREEN, RED, VIOLET, TEAL = "#2f6db3", "#d9702b", "#2e8b57", "#c0392b", "#7d4fb3", "#1a8a93"
 BLUES = LinearSegmentedColormap.from_list("snntrain_blues", ["#f6f8fb", "#a9c6e6", "#2f6db3", "#173f70"])
+DEPTHS = LinearSegmentedColormap.from_list("snntrain_depths", ["#4a86cc", "#2f9a8f", "#7fa03a", "#d9902b", "#cc5a4f"])
+"""From the first to the last layer of a net, in colors that can be told on white and on black."""
+
+# Colors that a page replaces by its own, which follow the system's light or dark mode: page.css has --ink, --muted, …
+_OF_THE_PAGE = {
+    INK: "ink",
+    MUTED: "muted",
+    FAINT: "faint",
+    EDGE: "axis",
+    BLUE: "blue",
+    ORANGE: "orange",
+    GREEN: "green",
+    RED: "red",
+    VIOLET: "violet",
+    TEAL: "teal",
+    "#ffffff": "plot",
+}
 
 _STYLE = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
     "text.color": INK,
     "text.parse_math": False,  # a '$' in a class or layer name is a '$'
-    "axes.edgecolor": "#9aa1ad",
+    "axes.edgecolor": EDGE,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 8.5,
     "axes.titlesize": 9.5,
@@ -38,10 +56,11 @@ _STYLE = {
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
     "axes.formatter.use_mathtext": False,
+    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, RED, VIOLET, TEAL]),
     "grid.color": "#8892a038",
     "grid.linewidth": 0.8,
-    "xtick.color": "#9aa1ad",
-    "ytick.color": "#9aa1ad",
+    "xtick.color": EDGE,
+    "ytick.color": EDGE,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.8,
@@ -72,7 +91,7 @@ def style() -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[dict[str, Figure]]:
-    """Collect the figures that svg and png draw inside the block, by name."""
+    """Collect the figures that svg draws inside the block, by name."""
     figures: dict[str, Figure] = {}
     token = _collecting.set(figures)
     try:
@@ -81,18 +100,26 @@ def collected() -> Iterator[dict[str, Figure]]:
         _collecting.reset(token)
 
 
-def _collect(figure: Figure, name: str) -> None:
-    figures = _collecting.get()
-    if figures is not None:
-        figures[name] = figure
+def shades(strength: np.ndarray) -> np.ndarray:
+    """Blue that is as opaque as strengths in [0, 1] say: an image [..., 4] for a ground of any color."""
+    colors = np.empty((*np.shape(strength), 4))
+    colors[...] = to_rgba(BLUE)
+    colors[..., 3] = np.clip(strength, 0, 1)
+    return colors
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as a bare <svg> element: no prologue, metadata, style, comments; ids are unique in the page."""
-    _collect(figure, name)
+    """A figure as a bare <svg> element: no prologue, metadata, style, comments; ids are unique in the page.
+
+    Artists with rasterized=True become a picture inside it. The style's colors are those of the page, if it has any.
+    """
+    figures = _collecting.get()
+    if figures is not None:
+        figures[name] = figure
     buffer = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(buffer, format="svg", dpi=192, metadata=metadata)  # twice the page's 96, for dense screens
     text = buffer.getvalue()
     text = re.sub(
         r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text[text.index("<svg") :], flags=re.S
@@ -100,12 +127,11 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"(?<=base64,)[\w+/=\s]+", lambda data: "".join(data[0].split()), text)
+    text = re.sub(r"(?<=[:] )#[0-9a-f]{6}(?=[;\"])", _color_of_the_page, text)
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
 
-def png(figure: Figure, name: str) -> str:
-    """A figure as a PNG in a data URI."""
-    _collect(figure, name)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})  # twice the page's 96, for dense screens
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _color_of_the_page(found: re.Match[str]) -> str:
+    variable = _OF_THE_PAGE.get(found[0])
+    return found[0] if variable is None else f"var(--{variable}, {found[0]})"

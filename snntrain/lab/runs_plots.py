@@ -4,17 +4,17 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from snntrain.figure import HALF_WIDTH, INK, MUTED, new_figure, style, svg
+from snntrain.figure import BLUE, GREEN, HALF_WIDTH, INK, MUTED, ORANGE, RED, TEAL, VIOLET, new_figure, style, svg
 from snntrain.lab.run_rows import Row
 from snntrain.lab.run_table import REPEATED, value_of, varied
 from snntrain.number_format import is_share, percent_tick
 
 _LARGEST_LEGEND = 6  # so many values of a second parameter get a color each
 _LONGEST_LABEL = 18
+_COLORS = (BLUE, ORANGE, GREEN, RED, VIOLET, TEAL)
 
 
 def sweep_plots(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str]]:
@@ -51,7 +51,7 @@ def _plot(name: str, rows: Sequence[Row], key: str, metric: str, other: str | No
         axes = figure.add_subplot(title=f"{metric} over {_short(key)}")
         for index, value in enumerate(series):
             members = [row for row in rows if not other or value_of(row, other) == value]
-            color = matplotlib.colormaps["tab10"](index % 10) if other else INK
+            color = _COLORS[index % len(_COLORS)] if other else INK
             shift = 0.0 if is_numeric or not other else 0.12 * (index - (len(series) - 1) / 2)
             points = [(places[value_of(row, key)] + shift, row.metrics[metric]) for row in members]
             _draw(axes, points, "-" if is_numeric else "none", color, _short(value))

@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snntrain.figure import (
     BLUE,
-    BLUES,
     FAINT,
     FULL_WIDTH,
     GREEN,
@@ -120,7 +119,7 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
 
 
 def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[int]) -> str:
-    """Draw parameters and objectives side by side, one line per trial: darker is better, the best are orange."""
+    """Draw parameters and objectives side by side, one line per trial: stronger is better, the best are orange."""
     scales = [(path, *_scale(p, [t.params[path] for t in trials])) for path, p in search.parameters.items()]
     for index, objective in enumerate(search.objectives):
         values = [t.values[index] for t in trials]
@@ -132,10 +131,13 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
         axes = figure.add_subplot()
         order = sorted(range(len(trials)), key=lambda i: first[i])  # the best on top
         for rank, i in enumerate(order):
-            color = BLUES(0.15 + 0.85 * rank / max(1, len(order) - 1))
+            strength = 0.15 + 0.7 * rank / max(1, len(order) - 1)
             is_best = trials[i].number in best
             path = [places[i] for _, places, _ in scales]
-            axes.plot(path, color=ORANGE if is_best else color, linewidth=1.8 if is_best else 1.1, clip_on=False)
+            look = (
+                {"color": ORANGE, "linewidth": 1.8} if is_best else {"color": BLUE, "linewidth": 1.1, "alpha": strength}
+            )
+            axes.plot(path, clip_on=False, **look)
         for column, (_, _, ticks) in enumerate(scales):
             axes.axvline(column, color=MUTED, linewidth=0.8, zorder=0)
             for height, text in ticks:

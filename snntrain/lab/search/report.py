@@ -159,7 +159,7 @@ def _sections(
             (
                 "parallel",
                 "Parallel coordinates",
-                "One line for each complete trial: the best in orange, of the others the darker the better.",
+                "One line for each complete trial: the best in orange, of the others the stronger the better.",
                 figures,
             )
         )

@@ -1,7 +1,7 @@
 """Figures of what the test of a net shows: predictions against targets, residuals, quality over time steps.
 
-Every function takes plain arrays and returns a PNG data URI, as those of plots.py; numbers that are not finite are left
-out.
+Every function takes plain arrays and returns an <svg> element, as those of plots.py; numbers that are not finite are
+left out.
 """
 
 import math
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from snntrain.figure import BLUE, FULL_WIDTH, GREEN, HALF_WIDTH, INK, MUTED, RED, new_figure, png, style
+from snntrain.figure import BLUE, FULL_WIDTH, GREEN, HALF_WIDTH, INK, MUTED, RED, new_figure, style, svg
 from snntrain.number_format import percent_tick
 from snntrain.run.report.output_panel import shortened
 
@@ -35,7 +35,15 @@ def scatter_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
         ends = ends + np.array([-1, 1]) * max(0.04 * (ends[1] - ends[0]), 1e-6 * abs(ends[1]), 1e-12)
         axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=_DASHED, zorder=1)
         size = float(np.clip(900 / math.sqrt(len(target)) / 10, 2, 16))
-        axes.scatter(target, predicted, s=size, color=BLUE, alpha=0.2 + 0.5 / (1 + len(target) / 400), linewidths=0)
+        axes.scatter(
+            target,
+            predicted,
+            s=size,
+            color=BLUE,
+            alpha=0.2 + 0.5 / (1 + len(target) / 400),
+            linewidths=0,
+            rasterized=True,
+        )
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         axes.set_xlabel("target")
@@ -88,7 +96,7 @@ def _panels(
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.yaxis.set_major_locator(MaxNLocator(5))
             axes.grid(True)
-        return png(figure, name)
+        return svg(figure, name)
 
 
 def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> str:
@@ -127,7 +135,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
         last.set_xlabel("time step")
         last.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         last.set_xlim(0.5, len(counts) + 0.5)
-        return png(figure, "steps")
+        return svg(figure, "steps")
 
 
 def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool) -> str:
@@ -141,7 +149,7 @@ def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool)
     time = np.arange(1, len(example) + 1)
     with style():
         if of_classes:
-            return png(_classes_over_time(time, example[:, :, 0], names), "example")
+            return svg(_classes_over_time(time, example[:, :, 0], names), "example")
         values = min(3, example.shape[2])
         figure = new_figure(FULL_WIDTH, 0.5 + 1.9 * values)
         every = figure.subplots(values, 1, sharex=True, squeeze=False)[:, 0]
@@ -152,7 +160,7 @@ def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool)
             axes.set_title(one if values == 1 else f"{one}: {shortened(str(names[index]), 30)}")
             axes.grid(axis="y")
         _finish(every, time)
-        return png(figure, "example")
+        return svg(figure, "example")
 
 
 def _classes_over_time(time: np.ndarray, example: np.ndarray, names: Sequence[str]) -> Figure:

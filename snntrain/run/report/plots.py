@@ -1,22 +1,20 @@
-"""The figures of a run report: lines as inline SVG, rasters and images as PNG data URIs.
+"""The figures of a run report, as inline SVG; dense parts, such as spikes, are pictures inside it.
 
-Every function takes plain arrays and returns text for the page. Figures are drawn on their own Agg canvas, without
+Every function takes plain arrays and returns an <svg> element. Figures are drawn on their own Agg canvas, without
 pyplot, with a transparent ground; equal input gives equal bytes.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from snntrain.figure import (
     BLUE,
-    BLUES,
+    DEPTHS,
     FULL_WIDTH,
     GREEN,
     HALF_WIDTH,
@@ -24,7 +22,7 @@ from snntrain.figure import (
     MUTED,
     ORANGE,
     new_figure,
-    png,
+    shades,
     style,
     svg,
 )
@@ -39,7 +37,7 @@ _CHANNELS_AS_LINES = 4  # sequences of more channels are drawn as an image
 CLASSES_COUNTED = 20  # up to here a confusion matrix shows its counts
 
 SPLIT_COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
-SPIKE_COLORS = ("#2f6db3", "#237f86", "#4f8a3c", "#8a6d1f", "#a8513a", "#8c4a86")
+SPIKE_COLORS = ("#4a86cc", "#2f9a8f", "#62a04a", "#b08a2a", "#cc6a4f", "#a964a3")  # on white and on black
 
 
 def curve_plot(
@@ -60,8 +58,6 @@ def curve_plot(
         as_percent: the values are shares, shown as percentages.
         best_epoch: epoch whose weights were kept, marked by a dashed line.
         small: a low strip over the full width instead of half a row.
-
-    Returns: an <svg> element.
     """
     with style():
         figure = new_figure(FULL_WIDTH if small else HALF_WIDTH, 1.5 if small else 2.9)
@@ -83,15 +79,13 @@ def firing_rate_plot(name: str, layers: Mapping[str, Curve], mean: Curve = ()) -
         name: a word unique in the page; it prefixes the ids inside the SVG.
         layers: layer path → (epoch, share of neurons that spike per step) pairs, first layer first.
         mean: the same for the whole net; may be empty.
-
-    Returns: an <svg> element.
     """
     with style():
         figure = new_figure(FULL_WIDTH, 3.2)
         axes = figure.add_subplot()
         stride = math.ceil(len(layers) / 24)  # a deep net names every second, third, … layer
         for depth, (path, curve) in enumerate(layers.items()):
-            color = matplotlib.colormaps["viridis"](0.88 * depth / max(1, len(layers) - 1))
+            color = DEPTHS(depth / max(1, len(layers) - 1))
             label = f" {shortened(path, 30)}" if depth % stride == 0 else None  # a label that starts with '_' is hidden
             _draw_curve(axes, curve, label=label, color=color, clip_on=False)
         if mean:
@@ -112,8 +106,6 @@ def input_plot(sample: np.ndarray, *, is_sequence: bool = False) -> str:
         is_sequence: [T, F] is a sequence: lines over time, or channels over time if there are many.
         sample: [H, W], [C, H, W] or a sequence [T, C, H, W], which is summed; any other shape becomes a line. Three
             channels are shown as RGB, two as OFF (red) and ON (blue) events, any other number by their mean.
-
-    Returns: a PNG data URI.
     """
     sample = np.nan_to_num(np.asarray(sample, dtype=float))
     if sample.ndim == 4:
@@ -134,7 +126,7 @@ def input_plot(sample: np.ndarray, *, is_sequence: bool = False) -> str:
             axes.plot(np.arange(sample.size), sample.ravel(), color=BLUE, linewidth=1.0)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.grid(axis="y")
-        return png(figure, "input")
+        return svg(figure, "input")
 
 
 def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, answer: Answer) -> str:
@@ -144,8 +136,6 @@ def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, ans
         spikes: panel title → [T, n]; at most NEURONS_SHOWN evenly spaced neurons are drawn, and the title says so.
         output: [T, K], or None.
         answer: what the sample is, and what the net takes it for.
-
-    Returns: a PNG data URI.
     """
     panels = [(title, np.atleast_2d(array)) for title, array in spikes.items()]
     steps = max([array.shape[0] for _, array in panels] + [0 if output is None else len(output), 1])
@@ -169,23 +159,19 @@ def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, ans
                 panel_title(axes, "output", draw_output(axes, np.atleast_2d(output), answer))
         if axes is not None:
             axes.set_xlabel("time step")
-        return png(figure, "raster")
+        return svg(figure, "raster")
 
 
 def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
-    """Confusion matrix [K, K], rows true and columns predicted, each row shaded by its share of the class.
-
-    Returns: a PNG data URI.
-    """
+    """Confusion matrix [K, K], rows true and columns predicted, each row shaded by its share of the class."""
     count = len(confusion)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = 5.4 if count > 12 else 4.9
     with style():
         figure = new_figure(side, side)
         axes = figure.add_subplot(xlabel="predicted", ylabel="true")
-        axes.imshow(
-            share, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
-        )  # the root lifts rare mistakes
+        opacity = np.sqrt(share)  # the root lifts rare mistakes
+        axes.imshow(shades(opacity), interpolation="nearest")
         shown = range(0, count, math.ceil(count / 25))
         names = [shortened(classes[i], 14) for i in shown]
         turned = max((len(name) for name in names), default=0) * len(names) > 40
@@ -197,10 +183,10 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
             digits = len(str(confusion.max(initial=0)))
             size = min(9.0, 170 / count / max(2, digits))
             for row, column in np.argwhere(confusion):
-                color = "white" if share[row, column] > 0.35 else INK
+                color = "#fffffe" if opacity[row, column] > 0.6 else INK  # white on the light page and on the dark one
                 number = int(confusion[row, column])
                 axes.text(column, row, number, ha="center", va="center", fontsize=size, color=color)
-        return png(figure, "confusion")
+        return svg(figure, "confusion")
 
 
 def _draw_curve(axes: Axes, curve: Curve, **style) -> None:
@@ -243,7 +229,9 @@ def _draw_raster(axes: Axes, title: str, spikes: np.ndarray, color: str) -> None
     thickness = axes.bbox.height / axes.figure.dpi * 72 / max(1, len(chosen))
     marks = np.stack([np.stack([time + 1 - reach, row], 1), np.stack([time + 1 + reach, row], 1)], 1)
     axes.add_collection(
-        LineCollection(marks, colors=color, linewidths=min(5.0, max(0.75, 0.9 * thickness)), capstyle="butt"),
+        LineCollection(
+            marks, colors=color, linewidths=min(5.0, max(0.75, 0.9 * thickness)), capstyle="butt", rasterized=True
+        ),
         autolim=False,
     )
     axes.set_ylim(-0.5, max(1, len(chosen)) - 0.5)
@@ -265,7 +253,9 @@ def _draw_channels(axes: Axes, sample: np.ndarray) -> None:
         axes.grid(axis="y")
     else:
         extent = (0.5, len(sample) + 0.5, -0.5, sample.shape[1] - 0.5)
-        axes.imshow(sample.T, cmap=BLUES, origin="lower", aspect="auto", interpolation="nearest", extent=extent)
+        low, high = sample.min(), sample.max()
+        strength = (sample.T - low) / max(high - low, 1e-12)
+        axes.imshow(shades(strength), origin="lower", aspect="auto", interpolation="nearest", extent=extent)
         axes.set_ylabel("channel")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

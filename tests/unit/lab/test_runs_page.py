@@ -146,7 +146,14 @@ def test_curves_are_thinned_to_a_few_epochs_that_hold_the_best_one(sweep):
         write_epochs(sweep / str(number), count, best=count // 3)
     rows = sweep_rows(sweep)
     found = curves_of_rows(rows)
-    assert [len(run["epoch"]) if run else 0 for run in found["runs"]] == [1, 2, 200, 199, 199, 0]  # 198 evenly spread ones and the best
+    assert [len(run["epoch"]) if run else 0 for run in found["runs"]] == [
+        1,
+        2,
+        200,
+        199,
+        199,
+        0,
+    ]  # 198 evenly spread ones and the best
     for run, count in zip(found["runs"], (1, 2, 200, 201, 5000), strict=False):
         assert (run["epoch"][0], run["epoch"][-1]) == (0, count - 1) and sorted(run["epoch"]) == run["epoch"]
         assert run["epoch"][run["curves"]["val/acc"].index(0.9)] == count // 3

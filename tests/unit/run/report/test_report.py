@@ -155,22 +155,22 @@ def test_the_page_shows_the_numbers_of_the_run(tmp_path):
     page = read_page(make_run(tmp_path / "12-00-00_csnn"))
     assert page.notes == {}
     for shown in (
-        *("12-00-00_csnn", "finished", "Test accuracy 98.10%", "Test loss 0.07123", "Test firing rate 12.34%"),
-        *("Best val accuracy 97.25% epoch 1", "Images / s 1,912", "1 h 01 min", "12,345", "2 spiking layers"),
-        *("0.0712346", (0.981).hex(), "95.50%", (0.955).hex()),  # metrics
-        *("17 of 20 test samples right", "cat 10 9 90.00%", "dog 10 8 80.00%", "eel 0 0 no samples"),  # recall
-        *("dog eel 2 20.00% cat dog 1 10.00%",),  # worst confusions, worst first
+        *("12-00-00_csnn", "finished", "Test accuracy 98.10 %", "Test loss 0.07123", "Test firing rate 12.34 %"),
+        *("Best val accuracy 97.25 % epoch 1", "Images / s 1,912", "1 h 01 min", "12,345", "2 spiking layers"),
+        *("0.0712346", (0.981).hex(), "95.50 %", (0.955).hex()),  # metrics
+        *("17 of 20 test samples right", "cat 10 9 90.00 %", "dog 10 8 80.00 %", "eel 0 0 no samples"),  # recall
+        *("dog eel 2 20.00 % cat dog 1 10.00 %",),  # worst confusions, worst first
         *("True dog Predicted eel wrong", "128 evenly spaced neurons"),  # raster
         *("layers.0 Conv2d 16 × 8 × 8 12,345 6,789 6,789", "layers.7 Linear 20 1,000 432 layers.10"),
-        *("Firing rate, last epoch", "layers.2 LIFNode (a) 16 × 8 × 8 6.25%", "layers.10 IFNode (b) 20 25.00%"),
+        *("Firing rate, last epoch", "layers.2 LIFNode (a) 16 × 8 × 8 6.25 %", "layers.10 IFNode (b) 20 25.00 %"),
         *("Total 12,345 7,789 432 6,789", "(a) tau=2.0 (b) v_threshold=1.0"),
-        *("Energy (estimate) 0.0316 µJ per sample; as an ANN 0.0358 µJ", "4.6 pJ a MAC and 0.9 pJ a SOP"),
+        *("Energy (estimate) 0.03162 µJ per sample; as an ANN 0.03583 µJ", "4.6 pJ a MAC and 0.9 pJ a SOP"),
         *("seed: 1 neuron: {name: LIFNode}", "neuron=lif", "T=4"),
         *("commit 0123456789ab, with changes", "python train.py neuron=lif", "2.13.0", "-old line +new line"),
     ):
         assert shown in page.text, shown
     pictures = [address for address in page.addresses if address.startswith("data:")]
-    assert len(pictures) == 3  # input, raster, confusion
+    assert len(pictures) == 4  # input, the spikes of two layers, confusion
     for picture in pictures:
         assert base64.b64decode(picture.partition(",")[2], validate=True).startswith(b"\x89PNG\r\n")
     assert "svg" in page.tags
@@ -182,7 +182,7 @@ def test_firing_rates_are_those_of_the_test_where_it_measured_them(tmp_path):
     results["metrics"] |= {"test/firing_rate/layers.2": 0.0625, "test/firing_rate/layers.10": 0.5}
     write_json(folder / "results.json", results)
     text = read_page(folder).text
-    assert "Firing rate, test" in text and "layers.10 IFNode (b) 20 50.00%" in text
+    assert "Firing rate, test" in text and "layers.10 IFNode (b) 20 50.00 %" in text
 
 
 def test_a_run_from_before_operations_were_counted_is_shown(tmp_path):
@@ -193,7 +193,9 @@ def test_a_run_from_before_operations_were_counted_is_shown(tmp_path):
         folder / "layers.json", [{k: v for k, v in row.items() if k not in ("macs", "fan_out")} for row in layers]
     )
     page = read_page(folder)
-    assert page.notes == {} and "layers.2 LIFNode (a) 16 × 8 × 8 6.25%" in page.text and "Total 12,345 (a)" in page.text
+    assert (
+        page.notes == {} and "layers.2 LIFNode (a) 16 × 8 × 8 6.25 %" in page.text and "Total 12,345 (a)" in page.text
+    )
     assert not re.search("MAC|SOP|[Ee]nergy", page.text)
 
 
@@ -274,7 +276,7 @@ def test_a_run_that_was_cut_off_shows_what_it_reached(tmp_path):
     )
     page = read_page(tmp_path)
     assert set(page.notes) == set(SECTIONS) - {"curves", "config"}
-    for shown in ("incomplete", "Best val accuracy 25.00% epoch 0", "Not finite: train/loss (epoch 2).", "seed: 7"):
+    for shown in ("incomplete", "Best val accuracy 25.00 % epoch 0", "Not finite: train/loss (epoch 2).", "seed: 7"):
         assert shown in page.text
     assert "cut off before that or is still going" in page.notes["metrics"]
 
@@ -367,7 +369,7 @@ def test_many_classes_and_layers_are_drawn(tmp_path):
     page = read_page(folder)
     assert page.notes == {}
     assert "None: every test sample was classified correctly." in page.text
-    assert "299 1 1 100.00%" in page.text
+    assert "299 1 1 100.00 %" in page.text
 
 
 def test_an_old_report_is_replaced_in_one_step(tmp_path, monkeypatch):

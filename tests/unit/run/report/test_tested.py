@@ -58,8 +58,8 @@ def test_labels_are_a_table_with_what_was_told_instead(tmp_path):
     folder = run_folder(tmp_path / "run", "MultiLabel", labels=LABELS, instead=INSTEAD, classes=names)
     text = section(folder, "labels")
     # precision 8 / 10, recall 8 / 18, F1 16 / 28
-    assert "cat 18 10 2 80.00% 44.44% 0.571" in text and "dog 10 10 0 never predicted 0.00% 0" in text
-    assert "eel 3 0 0 100.00% 100.00% 1" in text and "fox 0 0 0 never predicted no samples –" in text
+    assert "cat 18 10 2 80.00 % 44.44 % 0.5714" in text and "dog 10 10 0 never predicted 0.00 % 0" in text
+    assert "eel 3 0 0 100.00 % 100.00 % 1" in text and "fox 0 0 0 never predicted no samples –" in text
     assert "Missed Wrongly predicted Samples cat fox 5 dog cat 1" in text and "100 test samples" in text
 
 
@@ -117,7 +117,7 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
 def test_long_tables_are_cut(tmp_path):
     folder = run_folder(tmp_path / "run", "MultiLabel", labels=np.ones((5000, 5), int))
     text = section(folder, "labels")
-    assert "the first 200 of 5,000 labels" in text and text.count("100.00%") < 500
+    assert "the first 200 of 5,000 labels" in text and text.count("100.00 %") < 500
     folder = run_folder(tmp_path / "other", errors=np.ones((900, 4)), pairs=pairs(20, 900))
     assert "of the first 6 of 900 values" in section(folder, "errors")
     assert (folder / "report.html").stat().st_size < 1_000_000

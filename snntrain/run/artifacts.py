@@ -1,6 +1,7 @@
 """Write arrays of the tested network for the report to draw."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.data import Split, Target
 from snntrain.files import replacing
 from snntrain.functional import reset_net
+from snntrain.neuron import BaseNode
+from snntrain.run.report.picture import picture
 
+_SMALLEST, _LARGEST = 4, 96  # sides of a picture: below it is none, above it is drawn smaller
+_TRACED = 3  # neurons of a layer whose potential is kept
 OVER_TIME = (Target.STEP_CLASSES, Target.STEP_VALUES)
 
 
@@ -49,10 +54,32 @@ def first_sample(samples: Any, kind: Target) -> Sample | None:
     return Sample(item[0], target if is_class or kind is not Target.CLASS else None, kind)
 
 
-def write_test(arrays: Mapping[str, Tensor], classes: tuple[str, ...], path: Path) -> None:
-    """Write what the task shows of the test, name → array, and the names of the classes, labels or values."""
+def write_test(arrays: Mapping[str, Tensor], classes: tuple[str, ...], samples: Any, path: Path) -> None:
+    """Write what the task shows of the test.
+
+    Args:
+        arrays: name → array of the task; of its "mistakes", see snntrain.task.evidence, the samples are added as
+            pictures, if they are some: pictures, uint8 [m, H, W, 1 or 3].
+        classes: names of the classes, labels or values.
+        samples: of the test.
+        path: of the .npz.
+    """
     found = {name: array.cpu().numpy() for name, array in arrays.items()}
+    if "mistakes" in found and len(pictures := _pictures(samples, found["mistakes"][:, 0])):
+        found["pictures"] = pictures
     _write_arrays(path, **found, classes=np.array([str(name) for name in classes]))
+
+
+def _pictures(samples: Any, index: np.ndarray) -> np.ndarray:
+    """The samples of these indices as small pictures; [] if they are none."""
+    if not isinstance(samples, Split) or len(samples.shape) not in (3, 4) or min(samples.shape[-2:]) < _SMALLEST:
+        return np.zeros(0)
+    place = {int(known): position for position, known in enumerate(samples.index.tolist())}
+    if not len(index) or not all(int(known) in place for known in index):
+        return np.zeros(0)
+    found = [picture(x.numpy()) for x in samples.__getitems__([place[int(known)] for known in index])[0]]
+    stride = -(-max(found[0].shape[:2]) // _LARGEST)
+    return np.stack([np.atleast_3d(255 * one[::stride, ::stride]).round().astype(np.uint8) for one in found])
 
 
 @torch.no_grad()
@@ -63,29 +90,79 @@ def write_raster(task: pl.LightningModule, sample: Sample, path: Path, precision
         task: holds the trained network, in the precision that it was tested in.
         sample: what the network gets, and what it is to tell.
         path: of the .npz: input, with a class label and predicted, else with targets of another kind target, prediction
-            and kind, output [T, K], and spikes/<layer> [T, neurons] for each spiking layer. Of a sequence these are its
-            real steps.
+            and kind, output [T, K], and spikes/<layer> [T, neurons] for each spiking layer; of a few of these neurons,
+            traced/<layer> [n], the potential after reset v/<layer> [T, n], and the threshold v_threshold/<layer>, NaN
+            if it is not one number. Of a sequence these are its real steps.
         precision: of the trainer that tested it.
     """
     fired: dict[str, list[Tensor]] = {}  # a layer is called once per step, per chunk or for the whole sequence
+    potentials: dict[str, list[Tensor]] = {}
 
     def collect(name: str, layer: nn.Module, output: Tensor) -> None:
-        steps = output if layer.step_mode == "m" else output.unsqueeze(0)
-        fired.setdefault(f"spikes/{name}", []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
+        is_whole = layer.step_mode == "m"
+        steps = output if is_whole else output.unsqueeze(0)
+        fired.setdefault(name, []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
+        v = getattr(layer, "v_seq" if is_whole else "v", None)
+        if isinstance(layer, BaseNode) and isinstance(v, Tensor):
+            v = v if is_whole else v.unsqueeze(0)
+            potentials.setdefault(name, []).append(v[:, 0].flatten(1).float().cpu())
 
     was_training = task.training
     reset_net(task.net)
     try:
-        with watching(spiking_layers(task.net), collect), precision.forward_context():
+        layers = spiking_layers(task.net)
+        with watching(layers, collect), _storing(layers.values()), precision.forward_context():
             y_seq = task.eval()(precision.convert_input(sample.x.unsqueeze(0).to(task.device))).float()
     finally:
         task.train(was_training)
         reset_net(task.net)
     real = slice(sample.steps)
     spikes = {name: torch.cat(steps).numpy()[real] for name, steps in fired.items()}
+    traces: dict[str, np.ndarray] = {}
+    for name, steps in potentials.items():
+        v = torch.cat(steps).numpy()[real]
+        if v.shape == spikes[name].shape and v.size:
+            chosen, threshold = _worth_a_look(v, spikes[name]), layers[name].v_threshold
+            is_number = isinstance(threshold, (int, float)) or (
+                isinstance(threshold, Tensor) and threshold.numel() == 1
+            )
+            traces |= {
+                f"traced/{name}": chosen,
+                f"v/{name}": v[:, chosen],
+                f"v_threshold/{name}": np.array(float(threshold) if is_number else np.nan),
+            }
     x = sample.x if sample.steps is None else sample.x[real]
     told = _told(task, sample, y_seq)
-    _write_arrays(path, input=x.cpu().numpy(), **told, output=y_seq[real, 0].cpu().numpy(), **spikes)
+    _write_arrays(
+        path,
+        input=x.cpu().numpy(),
+        **told,
+        output=y_seq[real, 0].cpu().numpy(),
+        **{f"spikes/{name}": fires for name, fires in spikes.items()},
+        **traces,
+    )
+
+
+@contextlib.contextmanager
+def _storing(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside the block, the neurons keep their potentials of all steps."""
+    switched = [layer for layer in layers if isinstance(layer, BaseNode) and not layer.store_v_seq]
+    for layer in switched:
+        layer.store_v_seq = True
+    try:
+        yield
+    finally:
+        for layer in switched:
+            layer.store_v_seq = False
+
+
+def _worth_a_look(v: np.ndarray, spikes: np.ndarray) -> np.ndarray:
+    """Of neurons [T, n]: the one that fires most, one in the middle of those that fire, the highest silent one."""
+    count, reached = spikes.sum(0, dtype=int), np.nan_to_num(v.max(0), nan=-np.inf)
+    order = np.lexsort((-reached, -count))  # the most spikes first, of equal ones the highest potential
+    firing = int((count > 0).sum())
+    places = [0, firing // 2, firing] if firing else range(_TRACED)
+    return order[sorted({place for place in places if place < len(order)})]
 
 
 def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, np.ndarray]:

@@ -11,7 +11,10 @@ from snntrain.arguments import integer, real
 from snntrain.data.target import Target
 from snntrain.registry import register
 from snntrain.signature import merge_signature
+from snntrain.task.chunk import whole_sequence_module
+from snntrain.task.evidence import AccuracyOverTime, Mistakes
 from snntrain.task.mixing import Mixing, dominant
+from snntrain.task.readout import after_each_step
 from snntrain.task.supervised import Batch, Supervised
 from snntrain.terminal import terminal, warn
 
@@ -95,7 +98,15 @@ class Classification(Supervised):
             warn(terminal(), f"{value} has no effect, because the loss {name} takes none. Set it to 0 to silence this.")
 
     def new_evidence(self, outputs: int) -> dict[str, Metric]:
-        return {"confusion": MulticlassConfusionMatrix(self.num_classes)}
+        found: dict[str, Metric] = {"confusion": MulticlassConfusionMatrix(self.num_classes), "mistakes": Mistakes()}
+        is_known = type(self).scores is Classification.scores and after_each_step(self.read_out) is not None
+        if self.T > 1 and is_known and whole_sequence_module(self.net) is None:
+            found["over_time"] = AccuracyOverTime(self.T)
+        return found
+
+    def scores_over_time(self, y_seq: Tensor) -> Tensor:
+        """The scores after each time step, [T, N, K], for the readouts that after_each_step knows."""
+        return after_each_step(self.read_out)(self.of_classes(y_seq))
 
     @property
     def confusion(self) -> Metric:

@@ -1,8 +1,10 @@
 """What the test shows beside its metrics: small arrays for the report, added up batch by batch over all processes.
 
-Each is a torchmetrics.Metric that is updated with (scores, targets) as the task's `for_evidence` gives them, and
-computes one array.
+Each is a torchmetrics.Metric that is updated with (scores, targets) as the task's `for_evidence` gives them, or is one
+OfOutputs, and computes one array.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,10 @@ MOST_NUMBERS = 400_000
 """Numbers that these may have together, which leaves fewer samples where each has many values."""
 MOST_LABELS = 1000
 """Above it, labels are counted one by one only."""
+MOST_STEPS = 32
+"""So many numbers of time steps at most are read out."""
+MOST_MISTAKES = 12
+"""So many samples are kept that the net got most wrong."""
 VALUES_OF_EXAMPLE = 6
 """So many values of a step are kept in the example of a sequence."""
 
@@ -27,6 +33,74 @@ class _Evidence(Metric):
 
     def _add_sum(self, name: str, *shape: int, dtype: torch.dtype = torch.long) -> None:
         self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+
+
+class OfOutputs(_Evidence):
+    """Base of the evidence that sees more of a batch of classes than the scores.
+
+    Its update takes the task, outputs y_seq [T, N, *], scores [N, K], targets [N], and index [N], the samples' places
+    in their data set, or None.
+    """
+
+
+class AccuracyOverTime(OfOutputs):
+    """Accuracy if the outputs are read out after t steps, for up to MOST_STEPS numbers t: [m, 2], t and share.
+
+    Sequences of several lengths are left out.
+
+    Args:
+        T: steps.
+    """
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        count = min(T, MOST_STEPS)
+        self.steps = sorted({round(1 + place * (T - 1) / max(1, count - 1)) for place in range(count)})
+        self._add_sum("right", len(self.steps))
+        self._add_sum("count")
+
+    def update(self, task: Any, y_seq: Tensor, scores: Tensor, target: Tensor, index: Tensor | None) -> None:
+        if padding() is not None:
+            return
+        over_time = task.scores_over_time(y_seq)[[t - 1 for t in self.steps[:-1]]]
+        found = torch.cat([over_time, scores[None]])  # of all steps, what the test counts, to the last bit
+        self.right = self.right + (found.argmax(2) == target).sum(1)
+        self.count = self.count + len(target)
+
+    def compute(self) -> Tensor:
+        share = self.right.float() / self.count
+        return torch.stack([torch.tensor(self.steps, device=share.device).float(), share], 1)[
+            : len(share) * bool(self.count)
+        ]
+
+
+class Mistakes(OfOutputs):
+    """The wrongly classified samples with the highest score for a wrong class: [m, 5], m ≤ MOST_MISTAKES.
+
+    A row is index, class, predicted class, score of the predicted class, score of the true one. There are none where
+    batches do not tell the index of their samples.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("known", torch.zeros(MOST_MISTAKES, 3, dtype=torch.long), dist_reduce_fx="cat")
+        self.add_state("scored", torch.full((MOST_MISTAKES, 2), -torch.inf), dist_reduce_fx="cat")
+
+    def update(self, task: Any, y_seq: Tensor, scores: Tensor, target: Tensor, index: Tensor | None) -> None:
+        if index is None:
+            return
+        highest, predicted = scores.max(1)
+        highest = highest.float().where((predicted != target) & highest.isfinite(), -torch.inf)  # right ones come last
+        scored = torch.stack([highest, scores.gather(1, target[:, None])[:, 0].float()], 1)
+        known = torch.stack([index.to(target.device), target, predicted], 1)
+        scored, known = torch.cat([self.scored, scored]), torch.cat([self.known, known])
+        best = scored[:, 0].topk(MOST_MISTAKES).indices
+        self.scored, self.known = scored[best], known[best]
+
+    def compute(self) -> Tensor:
+        rows = torch.cat([self.known.reshape(-1, 3).cpu().double(), self.scored.reshape(-1, 2).cpu().double()], 1)
+        rows = rows[rows[:, 3] > -torch.inf].unique(dim=0)  # in the order of their index, whatever the batches were
+        return rows[rows[:, 3].sort(descending=True, stable=True).indices[:MOST_MISTAKES]]
 
 
 class ValueErrors(_Evidence):

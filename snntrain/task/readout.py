@@ -50,6 +50,19 @@ def largest(y_seq: Tensor, lengths: Tensor | None = None) -> Tensor:
     return (y_seq if lengths is None else y_seq.masked_fill(_padded(y_seq, lengths), -torch.inf)).amax(0)
 
 
+def after_each_step(read_out: Callable[..., Tensor]) -> Callable[[Tensor], Tensor] | None:
+    """What a readout gives after t = 1, …, T steps: outputs [T, N, K] → scores [T, N, K], in one pass.
+
+    None for a readout that is none of those above.
+    """
+    function, arguments = getattr(read_out, "func", read_out), getattr(read_out, "keywords", {})
+    if function is rate:
+        return lambda y_seq: y_seq.cumsum(0) / torch.arange(1, len(y_seq) + 1, device=y_seq.device).view(-1, 1, 1)
+    if function is membrane:
+        return NonSpikingLIFNode(arguments.get("readout_tau", 2.0))
+    return {last: lambda y_seq: y_seq, largest: lambda y_seq: y_seq.cummax(0).values}.get(function)
+
+
 def _padded(y_seq: Tensor, lengths: Tensor) -> Tensor:
     """Whether a step is beyond the end of its sequence: bool [T, N, 1, …] for outputs [T, N, *]."""
     beyond = ~real_steps(lengths, y_seq.shape[0])

@@ -23,6 +23,7 @@ from snntrain.task.chunk import (
     run_in_chunks,
     whole_sequence_module,
 )
+from snntrain.task.evidence import OfOutputs
 from snntrain.task.firing_rates import FiringRates
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
@@ -222,10 +223,17 @@ class Supervised(pl.LightningModule):
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        scores = self._evaluate("test", batch)
+        y_seq, scores = self._evaluate("test", batch)
         with self.padded(batch):
-            shown = self.for_evidence(scores, batch[1])
-            for evidence in self.evidence.values():
+            self.show(batch, y_seq, scores)
+
+    def show(self, batch: Batch, y_seq: Tensor, scores: Tensor) -> None:
+        """Give a batch of the test, its outputs and its scores to the evidence."""
+        shown = self.for_evidence(scores, batch[1])
+        for evidence in self.evidence.values():
+            if isinstance(evidence, OfOutputs):
+                evidence.update(self, y_seq, scores, batch[1], batch[2] if len(batch) > 2 else None)
+            else:
                 evidence.update(*shown)
 
     def on_test_epoch_start(self) -> None:
@@ -313,11 +321,11 @@ class Supervised(pl.LightningModule):
         distributed.all_reduce(everywhere)
         return samples * world / everywhere
 
-    def _evaluate(self, stage: str, batch: Batch) -> Tensor:
+    def _evaluate(self, stage: str, batch: Batch) -> tuple[Tensor, Tensor]:
         x, target, *_ = batch
         with self.padded(batch), self.watched():
             y_seq = self.outputs(stage, x, batch)
-            return self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
+            return y_seq, self._log(stage, self.compute_loss(y_seq, target), y_seq, target)
 
     def _log(self, stage: str, loss: Tensor, y_seq: Tensor, target: Tensor) -> Tensor:
         """Log loss and metrics of a batch; its scores."""

@@ -67,7 +67,9 @@ def test_two_processes_end_with_the_metrics_of_one_with_twice_the_batch(together
         here, there = (numpy.load(folder / "artifacts" / name) for folder in (run, alone))
         assert here.files == there.files
         for array in here.files:
-            if array != "output":
+            if here[array].dtype.kind == "f":  # batches of another size round differently
+                numpy.testing.assert_allclose(here[array], there[array], rtol=1e-3, atol=1e-4)
+            else:
                 assert (here[array] == there[array]).all()
     assert numpy.load(run / "artifacts/test.npz")["confusion"].sum() == 359
 

@@ -139,7 +139,7 @@ def test_the_program_says_where_it_works_what_it_got_and_nothing_on_stderr(train
     assert str(run) in process.stdout and str(run / "report.html") in process.stdout
     assert f"test/acc {results(run)['metrics']['test/acc']:.4f}" in process.stdout
     assert "1,294 train, 144 val, 359 test samples" in process.stdout
-    assert f"{results(run)['metrics']['test/acc']:.2%}" in (run / "report.html").read_text(encoding="utf-8")
+    assert f"{100 * results(run)['metrics']['test/acc']:.2f} %" in (run / "report.html").read_text(encoding="utf-8")
 
 
 # --- one seed, one result --------------------------------------------------------------------------------------------

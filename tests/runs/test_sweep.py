@@ -57,7 +57,7 @@ def test_every_combination_runs_and_the_results_list_them(tmp_path):
         values = [override.split("=")[1] for override in overrides.split()]
         assert row.split()[:4] == [str(job), *values, "finished"]
         for name in ("test/acc", "val/acc", "test/firing_rate"):
-            assert f"{metrics[name]:.4f}" in row
+            assert f"{100 * metrics[name]:.2f} %" in row
     starts = [
         place(lines, rf"job {job}: .*{overrides.split()[0]} .*{overrides.split()[1]}")
         for job, overrides in enumerate(OVERRIDES)

@@ -138,6 +138,25 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
         return svg(figure, "steps")
 
 
+def over_time_plot(found: np.ndarray) -> str:
+    """Accuracy over the number of time steps that are read out.
+
+    Args:
+        found: [m, 2], time steps and accuracy.
+    """
+    time, share = found.T
+    with style():
+        figure = new_figure(HALF_WIDTH, 2.9)
+        axes = figure.add_subplot(title="accuracy after t steps")
+        axes.plot(time, share, color=GREEN, **_markers(time))
+        axes.set_xlabel("time steps t")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_formatter(percent_tick)
+        axes.grid(axis="y")
+        return svg(figure, "over_time")
+
+
 def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool) -> str:
     """Target and prediction of one sequence, step by step.
 

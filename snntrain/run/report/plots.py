@@ -28,6 +28,7 @@ from snntrain.figure import (
 )
 from snntrain.number_format import percent, percent_tick
 from snntrain.run.report.output_panel import Answer, draw_output, panel_title, shortened
+from snntrain.run.report.picture import picture
 
 Curve = Sequence[tuple[float, float]]  # (epoch, value) pairs
 
@@ -104,21 +105,18 @@ def input_plot(sample: np.ndarray, *, is_sequence: bool = False) -> str:
 
     Args:
         is_sequence: [T, F] is a sequence: lines over time, or channels over time if there are many.
-        sample: [H, W], [C, H, W] or a sequence [T, C, H, W], which is summed; any other shape becomes a line. Three
-            channels are shown as RGB, two as OFF (red) and ON (blue) events, any other number by their mean.
+        sample: as in snntrain.run.report.picture; any other shape becomes a line.
     """
     sample = np.nan_to_num(np.asarray(sample, dtype=float))
-    if sample.ndim == 4:
-        sample = sample.sum(axis=0)
     with style():
         if is_sequence and sample.ndim == 2 and sample.size:
             figure = new_figure(2.1, 1.9)
             _draw_channels(figure.add_subplot(xlabel="time step"), sample)
-        elif sample.ndim in (2, 3) and sample.size:
-            picture = _picture(sample)
-            figure = new_figure(2.1, 2.1 * min(3.0, max(0.3, picture.shape[0] / picture.shape[1])), layout=None)
+        elif sample.ndim in (2, 3, 4) and sample.size:
+            shown = picture(sample)
+            figure = new_figure(2.1, 2.1 * min(3.0, max(0.3, shown.shape[0] / shown.shape[1])), layout=None)
             axes = figure.add_axes((0, 0, 1, 1))
-            axes.imshow(picture, cmap="gray", interpolation="nearest", aspect="auto")
+            axes.imshow(shown, cmap="gray", interpolation="nearest", aspect="auto")
             axes.set_axis_off()
         else:
             figure = new_figure(2.1, 1.9)
@@ -259,17 +257,3 @@ def _draw_channels(axes: Axes, sample: np.ndarray) -> None:
         axes.set_ylabel("channel")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-
-
-def _picture(sample: np.ndarray) -> np.ndarray:
-    """[H, W] gray values or [H, W, 3] colors in [0, 1]."""
-    if sample.ndim == 3 and len(sample) == 2:
-        off, on = sample / max(np.abs(sample).max(), 1e-12)
-        ground = np.ones((*on.shape, 3))
-        for strength, color in ((on, (0.18, 0.43, 0.70)), (off, (0.80, 0.22, 0.17))):
-            ground -= np.clip(strength, 0, 1)[..., None] * (1 - np.array(color))
-        return ground.clip(0, 1)
-    picture = np.moveaxis(sample, 0, -1) if sample.ndim == 3 and len(sample) == 3 else sample
-    picture = picture.mean(axis=0) if picture is sample and sample.ndim == 3 else picture
-    low, high = picture.min(), picture.max()
-    return (picture - low) / (high - low) if high > low else np.zeros_like(picture)

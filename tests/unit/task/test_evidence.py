@@ -9,11 +9,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+from small_training import Patches, small_task, trainer
 from torch import Tensor
 from torchmetrics import Metric
 
 from snntrain.layer.padding import padded
-from snntrain.task.evidence import MOST_PAIRS, Example, Instead, Pairs, Steps, ValueErrors
+from snntrain.task.evidence import (
+    MOST_MISTAKES,
+    MOST_PAIRS,
+    MOST_STEPS,
+    AccuracyOverTime,
+    Example,
+    Instead,
+    Mistakes,
+    Pairs,
+    Steps,
+    ValueErrors,
+)
 
 SIZES = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 
@@ -146,3 +158,57 @@ def test_the_example_of_several_processes_is_that_of_the_first():
     first.update(scores, torch.tensor([0, 0]))
     second.update(scores, torch.tensor([1, 1]))
     assert together(first, second).squeeze(-1).tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("readout", ["rate", "membrane", "last", "max", {"name": "membrane", "readout_tau": 5.0}])
+@pytest.mark.parametrize("T", [4, 50])
+def test_the_accuracy_over_time_is_that_of_the_first_steps_read_out(readout, T):
+    """In batches and by two processes, of summed up populations: the readout of y_seq[:t], for each t."""
+    task = small_task(T=T, readout=readout, population=2)
+    source = torch.Generator().manual_seed(T)
+    y_seq, target = torch.randn(T, 60, 6, generator=source), torch.randint(3, (60,), generator=source)
+    parts = []
+    for rows in (range(0, 25), range(25, 60)):
+        evidence = AccuracyOverTime(T)
+        for few in (rows[:10], rows[10:]):
+            outputs = y_seq[:, few.start : few.stop]
+            evidence.update(task, outputs, task.scores(outputs), target[few.start : few.stop], None)
+        parts.append(evidence)
+    found = together(*parts)
+    assert found[0, 0] == 1 and found[-1, 0] == T and len(found) == min(T, MOST_STEPS)
+    for t, share in found.tolist():
+        assert share == pytest.approx((task.scores(y_seq[: int(t)]).argmax(1) == target).float().mean().item())
+
+
+@settings(deadline=None, max_examples=25)
+@given(SIZES, st.integers(0, 100))
+def test_the_worst_mistakes_are_those_of_all_samples_sorted(sizes, seed):
+    source, count = torch.Generator().manual_seed(seed), sum(sizes)
+    scores = torch.randint(-3, 4, (count, 4), generator=source).float()  # many are equal
+    target, index = torch.randint(4, (count,), generator=source), torch.randperm(1000, generator=source)[:count]
+    evidence, start = Mistakes(), 0
+    for size in sizes:
+        part = slice(start, start := start + size)
+        evidence.update(None, scores, scores[part], target[part], index[part])
+    wrong = [
+        (int(index[n]), int(target[n]), int(scores[n].argmax()), float(scores[n].max()), float(scores[n, target[n]]))
+        for n in range(count)
+        if scores[n].argmax() != target[n]
+    ]
+    found = evidence.compute().tolist()
+    assert set(map(tuple, found)) <= set(wrong) and len(found) == min(len(wrong), MOST_MISTAKES)
+    assert [row[3] for row in found] == sorted((row[3] for row in wrong), reverse=True)[:MOST_MISTAKES]
+    evidence.reset()
+    evidence.update(None, scores, scores, target, None)
+    assert evidence.compute().shape == (0, 5)
+
+
+def test_the_test_of_a_task_shows_mistakes_and_accuracy_over_time(tmp_path):
+    task = small_task()
+    (metrics,) = trainer(tmp_path).test(task, datamodule=Patches(), verbose=False)
+    arrays = task.test_arrays()
+    assert arrays["over_time"][:, 0].tolist() == [1, 2, 3]
+    assert arrays["over_time"][-1, 1].item() == pytest.approx(metrics["test/acc"])
+    assert len(arrays["mistakes"]) == min(12, round(24 * (1 - metrics["test/acc"]))) > 0
+    assert "over_time" not in small_task(T=1).evidence
+    assert "over_time" not in small_task(readout=lambda y_seq: y_seq.mean(0)).evidence  # whatever that one reads

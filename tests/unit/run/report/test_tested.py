@@ -1,5 +1,7 @@
 """What the page shows of the test of regression, labels and sequences, and what damage costs."""
 
+import base64
+import io
 import json
 import re
 from html import unescape
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from snntrain.run.report.report import write_report
 
@@ -149,3 +152,64 @@ def test_an_answer_of_another_shape_costs_the_raster(tmp_path, kind):
     answer = {"label": np.ones(2), "target": np.ones((2, 2, 2)), "prediction": np.ones(3), "kind": np.array(kind)}
     np.savez(folder / "artifacts/raster.npz", input=np.ones((4, 2)), output=np.ones((4, 3)), **answer)
     assert "could not be drawn" in section(folder, "raster")
+
+
+MISTAKES = np.array([[7, 0, 1, 2.5, -0.125], [1234, 1, 0, 0.5, 0.25]])
+
+
+def test_the_worst_mistakes_are_pictures_or_a_line_says_that_they_are_none(tmp_path):
+    arrays = {"confusion": np.eye(2, dtype=int), "classes": np.array(["<b>cat", "dog"]), "mistakes": MISTAKES}
+    for channels in (1, 3):
+        pictures = np.arange(2 * 6 * 5 * channels).reshape(2, 6, 5, channels).astype(np.uint8)
+        folder = run_folder(tmp_path / f"run{channels}", "Classification", pictures=pictures, **arrays)
+        text = section(folder, "mistakes")
+        assert "dog instead of <b>cat sample 7 · 2.5 (-0.125)" in text and "no pictures" not in text
+        found = re.findall(r'<img src="data:image/png;base64,([^"]+)"', (folder / "report.html").read_text())
+        for png, picture in zip(found, pictures, strict=True):
+            read = np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))).reshape(picture.shape)
+            np.testing.assert_array_equal(read, picture)
+    text = section(run_folder(tmp_path / "none", "Classification", **arrays), "mistakes")
+    assert "no pictures" in text and "7 <b>cat dog 2.5 -0.125 1234 dog <b>cat 0.5 0.25" in text
+    right = run_folder(tmp_path / "right", "Classification", **(arrays | {"mistakes": MISTAKES[:0]}))
+    assert "every test sample was classified correctly" in section(right, "mistakes")
+
+
+def test_accuracy_over_time_steps_is_drawn_and_told(tmp_path):
+    arrays = {"confusion": np.eye(2, dtype=int), "over_time": np.array([[1, 0.5], [2, 0.875], [4, 0.75]])}
+    text = section(run_folder(tmp_path / "run", "Classification", **arrays), "over_time")
+    assert "trained for t = 4" in text and "1 50.00 % -25.00 points 2 87.50 % +12.50 points 4 75.00 %" in text
+    assert {"mistakes", "over_time"}.isdisjoint(sections(run_folder(tmp_path / "old", "Classification")))
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "said"),
+    [
+        ("mistakes", {"mistakes": MISTAKES[:, :4]}, "mistakes must be numbers [m, 5]"),
+        (
+            "mistakes",
+            {"mistakes": MISTAKES, "pictures": np.zeros((2, 4, 4))},
+            "pictures must be uint8 [2, H, W, 1 or 3]",
+        ),
+        ("over_time", {"over_time": np.ones((3, 3))}, "over_time must be numbers [m, 2]"),
+    ],
+)
+def test_mistakes_and_steps_of_another_shape_cost_their_section(tmp_path, name, arrays, said):
+    folder = run_folder(tmp_path / "run", "Classification", confusion=np.eye(2, dtype=int), **arrays)
+    assert said in section(folder, name)
+
+
+def test_potentials_of_some_layers_are_drawn_and_wrong_ones_cost_their_section(tmp_path):
+    folder, raster = run_folder(tmp_path / "run"), {}
+    for layer in range(12):
+        raster[f"spikes/layers.{layer}"] = np.eye(4, 9, dtype=np.uint8)
+        raster |= {
+            f"v/layers.{layer}": np.full((4, 2), np.nan if layer == 0 else 0.5),
+            f"traced/layers.{layer}": [0, 8],
+        }
+        raster[f"v_threshold/layers.{layer}"] = np.nan if layer == 11 else 1.0
+    np.savez(folder / "artifacts/raster.npz", input=np.ones((1, 4, 4)), **raster)
+    assert "8 of the 12 spiking layers" in section(folder, "potentials")
+    np.savez(folder / "artifacts/raster.npz", input=np.ones((1, 4, 4)), **(raster | {"traced/layers.0": [0, 9]}))
+    assert "traced/layers.0 must be places of 2 neurons" in section(folder, "potentials")
+    np.savez(folder / "artifacts/raster.npz", input=np.ones((1, 4, 4)))
+    assert "potentials" not in sections(folder)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,6 +24,7 @@ from snntrain.figure import (
     svg,
 )
 from snntrain.lab.search.settings import Objective, Parameter, Search
+from snntrain.number_format import is_share, metric, percent_tick
 
 _SMALL = {"textcoords": "offset points", "fontsize": 7.5}
 _PALE_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.75}
@@ -46,6 +48,7 @@ def history_plot(trials: Sequence[FrozenTrial], index: int, objective: Objective
                 [t.number for t in pruned], values, s=22, marker="x", color=ORANGE, label=" pruned, last value"
             )
         axes.set_xlabel("trial")
+        _shares_in_percent(axes.yaxis, objective)
         axes.grid(axis="y")
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(loc="outside right upper", fontsize=8)
@@ -64,6 +67,7 @@ def epochs_plot(trials: Sequence[FrozenTrial], objective: Objective) -> str:
                     axes.plot(*zip(*points, strict=True), color=color, linewidth=1, alpha=0.65, clip_on=False)
                     axes.plot(*points[-1], "x" if state is TrialState.PRUNED else "o", color=color, markersize=4)
         axes.set_xlabel("epoch")
+        _shares_in_percent(axes.yaxis, objective)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y")
         return svg(figure, "epochs")
@@ -81,11 +85,11 @@ def importance_plot(shares: Mapping[str, Mapping[str, float]]) -> str:
             values = [of_paths[path] for path in paths]
             color = (BLUE, ORANGE, GREEN, MUTED)[index % 4]
             bars = axes.barh(places, values, height=0.9 * height, color=color, label=f" {metric}")
-            axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=4, color=INK, fontsize=8)
+            axes.bar_label(bars, [f"{100 * value:.0f} %" for value in values], padding=4, color=INK, fontsize=8)
         axes.set_yticks(range(len(paths)), paths)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.08)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_major_formatter(percent_tick)
         axes.grid(axis="x")
         if len(shares) > 1:
             figure.legend(loc="outside right upper", fontsize=8)
@@ -101,6 +105,8 @@ def pareto_plot(trials: Sequence[FrozenTrial], objectives: Sequence[Objective], 
             axes = figure.add_subplot(len(others), 1, row + 1)
             axes.set_xlabel(f"{objective.metric} ({objective.direction})")
             axes.set_ylabel(f"{objectives[0].metric} ({objectives[0].direction})")
+            _shares_in_percent(axes.xaxis, objective)
+            _shares_in_percent(axes.yaxis, objectives[0])
             front = sorted((t for t in trials if t.number in best), key=lambda t: t.values[index])
             rest = [t for t in trials if t.number not in best]
             axes.scatter(
@@ -123,7 +129,10 @@ def parallel_plot(trials: Sequence[FrozenTrial], search: Search, best: Sequence[
     scales = [(path, *_scale(p, [t.params[path] for t in trials])) for path, p in search.parameters.items()]
     for index, objective in enumerate(search.objectives):
         values = [t.values[index] for t in trials]
-        ticks = [(_share(v, min(values), max(values)), f"{v:.4g}") for v in sorted({min(values), max(values)})]
+        ticks = [
+            (_share(v, min(values), max(values)), metric(v, objective.metric))
+            for v in sorted({min(values), max(values)})
+        ]
         scales.append((objective.metric, [_share(v, min(values), max(values)) for v in values], ticks))
     first = [t.values[0] if search.objectives[0].direction == "maximize" else -t.values[0] for t in trials]
     with style():
@@ -163,6 +172,7 @@ def slice_plot(trials: Sequence[FrozenTrial], search: Search) -> str:
                 axes = figure.add_subplot(rows, columns, place + 1)
                 _draw_slice(axes, trials, index, path, parameter)
                 axes.set_xlabel(path)
+                _shares_in_percent(axes.yaxis, objective)
                 if place % columns == 0:
                     axes.set_ylabel(objective.metric)
             figures.append(svg(figure, f"slice{index}"))
@@ -186,6 +196,11 @@ def _draw_slice(axes: Axes, trials: Sequence[FrozenTrial], index: int, path: str
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid()
+
+
+def _shares_in_percent(axis: Axis, objective: Objective) -> None:
+    if is_share(objective.metric):
+        axis.set_major_formatter(percent_tick)
 
 
 def _scale(parameter: Parameter, values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:

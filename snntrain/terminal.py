@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,10 +37,20 @@ def bold(text: str, rest: str = "") -> Text:
 
 def warn(console: Console, text: str) -> None:
     """Print one line that begins with a yellow "warning:"."""
-    console.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)
+    print_line(console, Text.assemble(("warning:", "yellow"), f" {text}"))
+
+
+def print_line(console: Console, text: str | Text) -> None:
+    """Print a line that a terminal breaks between words, and that a file gets whole.
+
+    A line with a word that is longer than the terminal is wide, such as a path, is left to the terminal, from which it
+    can then be copied in one piece.
+    """
+    words_fit = all(cell_len(word) <= console.width for word in str(text).split())
+    console.print(text, soft_wrap=not (console.is_terminal and words_fit))
 
 
 def print_error(message: str, title: str = "error") -> None:
     """Print one line on stderr."""
     line = " ".join(message.encode("utf-8", "backslashreplace").decode("utf-8").split())
-    terminal(stderr=True).print(Text.assemble((f"{title}:", "bold red"), f" {line}"), soft_wrap=True)
+    print_line(terminal(stderr=True), Text.assemble((f"{title}:", "bold red"), f" {line}"))

@@ -12,7 +12,7 @@ _SILENT, _SATURATED = 1e-4, 0.99  # firing rates of a layer in the validation
 class Advice(pl.Callback):
     """Warn of layers that never or always fire.
 
-    A layer is named once: when its rate was out of bounds in two validations in a row, or at the end of the training.
+    A layer is named once, after the first validation in which its rate is out of bounds.
 
     Args:
         firing_rate: prefix of the metrics of each layer, as SpikeStatistics logs them.
@@ -20,10 +20,8 @@ class Advice(pl.Callback):
 
     def __init__(self, firing_rate: str = "val/firing_rate/") -> None:
         self.firing_rate = firing_rate
-        self._before: dict[str, str] = {}
-        self._now: dict[str, str] = {}
+        self._odd: dict[str, str] = {}
         self._named: set[str] = set()
-        self._epoch = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -33,27 +31,22 @@ class Advice(pl.Callback):
             for name, rate in trainer.callback_metrics.items()
             if name.startswith(self.firing_rate)
         }
-        self._epoch = trainer.current_epoch + 1
-        self._before, self._now = self._now, {}
-        for layer, rate in rates.items():
-            if rate < _SILENT or rate > _SATURATED:
-                self._now[layer] = "silent" if rate < _SILENT else "saturated"
+        self._odd = {
+            layer: "silent" if rate < _SILENT else "saturated"
+            for layer, rate in rates.items()
+            if rate < _SILENT or rate > _SATURATED
+        }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        lasting = {layer: kind for layer, kind in self._now.items() if self._before.get(layer) == kind}
-        self._warn_of_layers(trainer, lasting)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._warn_of_layers(trainer, self._now)
-
-    def _warn_of_layers(self, trainer: pl.Trainer, odd: dict[str, str]) -> None:
-        silent = [layer for layer, kind in odd.items() if kind == "silent" and layer not in self._named]
-        saturated = [layer for layer, kind in odd.items() if kind == "saturated" and layer not in self._named]
+        """After the epoch's own line."""
+        silent = [layer for layer, kind in self._odd.items() if kind == "silent" and layer not in self._named]
+        saturated = [layer for layer, kind in self._odd.items() if kind == "saturated" and layer not in self._named]
         self._named |= {*silent, *saturated}
+        epoch = trainer.current_epoch + 1
         if silent:
             _warn(
                 trainer,
-                f"hardly any neuron fires in {', '.join(silent)} (validation of epoch {self._epoch}), so "
+                f"hardly any neuron fires in {', '.join(silent)} (validation of epoch {epoch}), so "
                 "that later layers get nothing to learn from. Lower neuron.v_threshold, try another neuron.tau, put a "
                 "normalization before the neurons, or have the encoder give larger inputs.",
             )
@@ -61,7 +54,7 @@ class Advice(pl.Callback):
             _warn(
                 trainer,
                 f"nearly all neurons fire in every step in {', '.join(saturated)} (validation of epoch "
-                f"{self._epoch}), so that their spikes tell nothing. Raise neuron.v_threshold, put a "
+                f"{epoch}), so that their spikes tell nothing. Raise neuron.v_threshold, put a "
                 "normalization before the neurons, or have the encoder give smaller inputs.",
             )
 

@@ -14,7 +14,10 @@ from snntrain.registry import register
 
 @register("callback")
 class EMAWeightAveraging(WeightAveraging):
-    """Validate, keep and test averaged weights: w̄ ← decay·w̄ + (1 − decay)·w after each step, from the first step's w.
+    """Validate, keep and test averaged weights: w̄ ← d·w̄ + (1 − d)·w after each step, from the first step's w.
+
+    The decay d grows with the number n of averaged steps, d = min(decay, (1 + n)/(10 + n)), so that a short training
+    does not end with an average that mostly holds the untrained net.
 
     Checkpoints hold w̄ as the model's weights, and w beside them for a run that is resumed. Running statistics are
     averaged too. After training the model has w̄.
@@ -23,7 +26,7 @@ class EMAWeightAveraging(WeightAveraging):
     layers, and leaves w̄ in the host's memory when the model goes to a GPU.
 
     Args:
-        decay: in [0, 1); the average is over about the last 1/(1 − decay) steps.
+        decay: in [0, 1); after a long training the average is over about the last 1/(1 − decay) steps.
 
     Source: Polyak & Juditsky, SIAM J. Control Optim. 30(4), 1992; Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780.
     """
@@ -33,7 +36,10 @@ class EMAWeightAveraging(WeightAveraging):
         super().__init__(avg_fn=self._averaged)
 
     def _averaged(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        return torch.lerp(average, current, 1.0 - self.decay) if average.is_floating_point() else current
+        if not average.is_floating_point():
+            return current
+        decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)
+        return torch.lerp(average, current, (1 - decay).to(average.dtype))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._average_model.to(pl_module.device)

@@ -14,7 +14,7 @@ from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.throughput import Throughput
 from snntrain.headline import judged_by
 from snntrain.registry import register
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 _SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal, in epochs longer than that
 _SECONDS_BETWEEN_UPDATES = 0.2  # reading loss and metric waits for the device, so not after every batch
@@ -91,7 +91,7 @@ class Progress(EpochMetrics, ProgressBar):
         if self._enabled and time.monotonic() - self._updated > _SECONDS_BETWEEN_LINES:
             self._updated = time.monotonic()
             place = f"  batch {batch_idx + 1}/{self.total_train_batches}"
-            self.console.print("   ".join([place, *self._live_metrics(trainer, pl_module, outputs)]), soft_wrap=True)
+            print_line(self.console, "   ".join([place, *self._live_metrics(trainer, pl_module, outputs)]))
 
     def _live_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any) -> list[str]:
         parts = [f"loss {float(outputs['loss']):.3f}"]
@@ -107,19 +107,26 @@ class Progress(EpochMetrics, ProgressBar):
         self._stop()
         if not self._enabled:
             return
-        metrics = self.metrics_of_epoch(trainer)
-        shown = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        headline, _ = judged_by(pl_module)
-        for name, label in (
-            ("train/loss", "loss"),
-            (f"train/{headline}", headline),
-            ("val/loss", "val loss"),
-            (f"val/{headline}", f"val {headline}"),
-            ("val/firing_rate", "firing"),
-        ):
-            if name in metrics:
-                shown.append(f"{label} {metrics[name]:.4f}")
-        self.console.print("   ".join([*shown, *_speed(trainer)]), soft_wrap=True)
+        metrics, (headline, _) = self.metrics_of_epoch(trainer), judged_by(pl_module)
+        monitored = getattr(trainer.checkpoint_callback, "monitor", None)
+        labels = {
+            "train/loss": "loss",
+            f"train/{headline}": headline,
+            "val/loss": "val loss",
+            f"val/{headline}": f"val {headline}",
+            "val/firing_rate": "firing",
+        }
+        if monitored is not None:
+            labels.setdefault(monitored, monitored.replace("/", " "))
+        shown = {name: f"{label} {metrics[name]:.4f}" for name, label in labels.items() if name in metrics}
+        shown |= dict(zip(["speed"], _speed(trainer), strict=False))
+        first = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"
+        if self.console.is_terminal:  # where a broken line would be hard to read; metrics.csv has them all
+            room = self.console.width - len(first)
+            for name in ("speed", "val/firing_rate", "train/loss", f"train/{headline}", "val/loss", f"val/{headline}"):
+                if sum(3 + len(text) for text in shown.values()) > room and name != monitored:
+                    shown.pop(name, None)
+        print_line(self.console, "   ".join([first, *shown.values()]))
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
@@ -137,7 +144,7 @@ class Progress(EpochMetrics, ProgressBar):
         self._advance(args[3] + 1)
         if self._bar is None and self._enabled and time.monotonic() - self._updated > _SECONDS_BETWEEN_LINES:
             self._updated = time.monotonic()
-            self.console.print(f"  predict   batch {args[3] + 1}/{sum(trainer.num_predict_batches)}", soft_wrap=True)
+            print_line(self.console, f"  predict   batch {args[3] + 1}/{sum(trainer.num_predict_batches)}")
 
     def _batch_ended(self, trainer: pl.Trainer, *args: Any) -> None:
         self._advance(args[3] + 1)

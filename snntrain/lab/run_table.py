@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ MAIN = (*_IN_MEANS, "test/energy_uJ")
 _SMALL_IS_GOOD = ("loss", "energy", "seconds", "mismatches", "error", "mse", "mae")  # rmse, too
 REPEATED = ("seed", "data.fold")  # what differs between repetitions of the same settings
 _NOT_VARIED = ("sweep.resume", "resume", "paths.runs", "launch")
+_FEWEST, _LISTED = 2, 4  # metrics of a table in the terminal, and of a run that is listed
 _WIDEST = 24  # characters of a value in the terminal before it goes on in the next line
 COLORS = {"finished": "", "running": "blue", "waiting": "dim"} | dict.fromkeys(
     ("interrupted", "pruned", "unfinished"), "yellow"
@@ -195,20 +197,13 @@ def _natural(text: str) -> tuple[bool, float, str]:
 
 
 def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
-    """For the terminal: the runs with as many metrics as fit its width, means over repetitions, and errors."""
+    """For the terminal: the runs with as many metrics as fit its width, means over repetitions, and errors.
+
+    Runs that differ in so much that a table of them would be wider are listed one below the other.
+    """
     keys = varied(rows)
-    metrics = metric_names(rows)[: _room(rows, keys, first, width)]
-    runs = Table(box=None, header_style="bold", pad_edge=False)
-    for header in (first, *keys, "status"):
-        runs.add_column(header, overflow="fold")
-    for header in (*metrics, "seconds"):
-        runs.add_column(_header(header), justify="right", no_wrap=True)
-    for row in rows:
-        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        numbers = [metric(row.metrics[name], name) if name in row.metrics else "" for name in metrics]
-        status = Text(row.status, style=COLORS.get(row.status, "red"))
-        runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
-    parts: list[Table | Text] = [runs]
+    room = _room(rows, keys, first, width)
+    parts: list[RenderableType] = _listed(rows, keys) if room < _FEWEST else [_tabled(rows, keys, first, room)]
     if shared(rows):
         parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
     if groups := repetitions(rows):
@@ -219,12 +214,46 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     return Group(*parts)
 
 
+def _tabled(rows: Sequence[Row], keys: Sequence[str], first: str, room: int) -> Table:
+    """A row for each run, with so many metrics."""
+    metrics = metric_names(rows)[:room]
+    runs = Table(box=None, header_style="bold", pad_edge=False)
+    for header in (first, *keys, "status"):
+        runs.add_column(header, overflow="fold")
+    for header in (*metrics, "seconds"):
+        runs.add_column(_header(header), justify="right", no_wrap=True)
+    for row in rows:
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        numbers = [metric(row.metrics[name], name) if name in row.metrics else "" for name in metrics]
+        status = Text(row.status, style=COLORS.get(row.status, "red"))
+        runs.add_row(Text(row.name), *(Text(value_of(row, key)) for key in keys), status, *map(Text, numbers), seconds)
+    return runs
+
+
+def _listed(rows: Sequence[Row], keys: Sequence[str]) -> list[RenderableType]:
+    """A few lines for each run: its name, status and main metrics, then what it was given."""
+    lines: list[RenderableType] = []
+    for row in rows:
+        names = metric_names([row])[:_LISTED]
+        seconds = [] if row.seconds is None else [f"{row.seconds:.1f} s"]
+        told = [row.status, *(f"{name} {metric(row.metrics[name], name)}" for name in names), *seconds]
+        given = [f"{key}={row.overrides[key]}" for key in keys if key in row.overrides]
+        style = COLORS.get(row.status, "red")
+        lines += [Text(row.name, style="bold"), _indented("   ".join(told), style)]
+        lines += [_indented(" ".join(given), "dim")] if given else []
+    return lines
+
+
+def _indented(text: str, style: str) -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, 2))
+
+
 def _room(rows: Sequence[Row], keys: Sequence[str], first: str, width: int) -> int:
-    """How many metrics fit beside the other columns, two at least."""
+    """How many metrics fit beside the other columns."""
     names = max((len(row.name) for row in rows), default=0)
     values = [max([len(key), *(len(value_of(row, key)) for row in rows)]) for key in keys]
     others = sum(min(_WIDEST, length) + 2 for length in (max(len(first), names), *values)) + len("interrupted  seconds")
-    return max(2, (width - others) // len("firing_rate  "))
+    return max(0, (width - others) // len("firing_rate  "))
 
 
 def _mean_table(groups: Sequence[Repetitions]) -> Table:

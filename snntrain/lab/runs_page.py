@@ -29,6 +29,7 @@ from snntrain.lab.runs_curves import curves_of_rows
 from snntrain.number_format import is_share, metric
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import render
+from snntrain.terminal import print_line
 
 GENERATOR = "snntrain runs"  # says in a page that it may be written over
 _MOST_METRICS, _METRICS_SHOWN = 24, 6  # columns that can be chosen, and those that are there at first
@@ -40,7 +41,7 @@ def print_sweep(folder: pathlib.Path, console: Console) -> None:
     """Print the results of a sweep, from its folder alone."""
     console.print()
     console.print(table_of(sweep_rows(folder), "job", console.width))
-    console.print(f"sweep: {folder / 'sweep.html'}", soft_wrap=True)
+    print_line(console, f"sweep: {folder / 'sweep.html'}")
 
 
 def write_sweep_report(folder: pathlib.Path) -> pathlib.Path:

@@ -27,7 +27,7 @@ from snntrain.run.prediction import check_predicts, predict_files, predict_test_
 from snntrain.run.results import in_both_forms
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.task.contract import resets_net
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 from snntrain.tree import values_in
 
 console = terminal()
@@ -64,7 +64,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         Progress(),
     ]
     trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
-    console.print(f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}", soft_wrap=True)
+    print_line(console, f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}")
     with interruptible():
         if own["mode"] == "test":
             return _test(trainer, task, data, output)
@@ -130,7 +130,7 @@ def _test(
     metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
     write_json(output / "eval_test.json", in_both_forms(metrics))
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
-    console.print(f"written: {output / 'eval_test.json'}", soft_wrap=True)
+    print_line(console, f"written: {output / 'eval_test.json'}")
     return metrics
 
 
@@ -139,7 +139,7 @@ def _checkpoint(own: dict[str, str]) -> Path:
         return Path(own["checkpoint"])
     run = RunFolder(Path(own["run"]))
     if (remark := run.verify()) and run.config.is_file():
-        console.print(remark, soft_wrap=True)
+        print_line(console, remark)
     checkpoint = run.kept_checkpoint()
     if checkpoint is None:
         raise UsageError(

@@ -15,7 +15,7 @@ from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.parallel.devices import is_first
 from snntrain.run.weights import load_weights
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 _PREFIX = "net."  # of the network's weights in a task
 _LISTED = 6
@@ -65,10 +65,10 @@ def _say(
     if not names or not is_first():
         return
     if of is not None:
-        console.print(f"init_from: {len(names)} of {len(of)} entries of {source} {what}", soft_wrap=True)
+        print_line(console, f"init_from: {len(names)} of {len(of)} entries of {source} {what}")
         return
     listed = ", ".join(sorted(names)[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-    console.print(f"init_from: {what}: {listed}", soft_wrap=True)
+    print_line(console, f"init_from: {what}: {listed}")
 
 
 def freeze(net: nn.Module, patterns: Sequence[str]) -> None:

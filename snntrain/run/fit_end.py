@@ -19,7 +19,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.parallel.devices import is_sharded
 from snntrain.run.resume_state import check_state
 from snntrain.run.weights import load_weights
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 
 def task_with_best_weights(built: Run) -> pl.LightningModule:
@@ -92,7 +92,7 @@ def _can_continue(path: Path, config: Mapping[str, Any], task: pl.LightningModul
             return False
         check_state(content, task, trainer, config, path)
     except UsageError as error:
-        terminal().print(f"{error} The fine-tuning begins anew.", soft_wrap=True)
+        print_line(terminal(), f"{error} The fine-tuning begins anew.")
         return False
     return True
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from snntrain.error import UsageError
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 _STAGES = {"train": "fit", "val": "validate", "test": "test"}
 
@@ -57,10 +57,10 @@ class PlainData(pl.LightningDataModule):
             self.splits[name] = loader.dataset
             self.first_batches[name] = _first_batch(loader, f"{type(self.source).__name__}.{name}_dataloader()")
             self.batch_size = self.batch_size or _batch_size(loader)
-        console.print(
+        print_line(
+            console,
             f"data: {type(self.source).__name__} is a plain LightningDataModule, so provenance.json has no checksum of "
             "the data, and a resumed run sees the samples in another order.",
-            soft_wrap=True,
         )
 
     def _loader(self, name: str) -> Any:

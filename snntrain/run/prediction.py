@@ -17,7 +17,7 @@ from snntrain.error import UsageError
 from snntrain.files import write_text
 from snntrain.spreadsheet import csv_text
 from snntrain.task.contract import lacks_for_scores
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 console = terminal()
 
@@ -148,4 +148,4 @@ def _write(output: Path, rows: Iterable[dict[str, Any]]) -> None:
     lines = list(rows)
     header = list(lines[0]) if lines else []
     write_text(output / "predictions.csv", csv_text([header, *(list(line.values()) for line in lines)]))
-    console.print(f"{len(lines):,} predictions: {output / 'predictions.csv'}", soft_wrap=True)
+    print_line(console, f"{len(lines):,} predictions: {output / 'predictions.csv'}")

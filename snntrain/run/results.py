@@ -8,7 +8,7 @@ from typing import Any
 
 from snntrain.error import UsageError
 from snntrain.files import read_json
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 MONITOR = ("val/acc", "max")  # of runs whose config does not say it
 
@@ -101,4 +101,4 @@ def even_on_a_full_disk(status: str) -> Iterator[None]:
     try:
         yield
     except (OSError, UsageError) as error:
-        terminal().print(f"this run {status}, but that could not be recorded: {error}", soft_wrap=True)
+        print_line(terminal(), f"this run {status}, but that could not be recorded: {error}")

@@ -15,7 +15,7 @@ from snntrain.run.differences import RESUMABLE, differences
 from snntrain.run.folder import RunFolder
 from snntrain.run.longer import more_epochs, without_length
 from snntrain.run.parallel.devices import is_first
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 console = terminal()
 
@@ -92,10 +92,10 @@ def _take_used(folder: Path) -> None:
     if holder is not None:
         raise UsageError(f"resume: {folder} is still being run by {named(holder)}. Wait for it, or stop it first.")
     if earlier is not None and is_alive(earlier) is None:
-        console.print(
+        print_line(
+            console,
             f"resume: {folder} is taken over from {named(earlier)}. It cannot be seen from here whether that still "
             "runs; if it does, stop it there.",
-            soft_wrap=True,
         )
 
 
@@ -195,7 +195,7 @@ def refuse_other_data(content: Mapping[str, Any], checkpoint: Path, hashes: Mapp
 
 def _say(line: str) -> None:
     if is_first():
-        console.print(line, soft_wrap=True)
+        print_line(console, line)
 
 
 def _refuse_differences(config: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: Path) -> None:

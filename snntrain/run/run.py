@@ -44,7 +44,7 @@ from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
 from snntrain.task.contract import lacks_for_scores, test_arrays
-from snntrain.terminal import bold, terminal
+from snntrain.terminal import bold, print_line, terminal
 
 SHOWN = ("model", "data")
 
@@ -124,7 +124,7 @@ def run_checked(
             raise
         raise lost from error
     except Interrupted as interruption:
-        console.print(interruption.message, soft_wrap=True)
+        print_line(console, interruption.message)
         raise
 
 
@@ -254,19 +254,17 @@ def _check_resumed(built: Run, checkpoint: Path, hashes: dict[str, str]) -> None
         check_longer(content, built.task, built.config)
         built.trainer.callbacks.append(Replanned())
     if epochs:
-        console.print(
+        print_line(
+            console,
             f"trainer.max_epochs was {epochs[0]}, is {epochs[1]}: the learning rate goes on where a run of {epochs[1]} "
             "epochs has it, and the results will be those of the longer run",
-            soft_wrap=True,
         )
 
 
 def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]) -> None:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in built.data.splits.items())
     console.print(bold(built.config["name"], f"   seed {built.config['seed']}, T = {built.task.T}, {sizes} samples"))
-    console.print(
-        f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""), soft_wrap=True
-    )
+    print_line(console, f"run folder: {built.folder}" + (f"   resumed from {checkpoint}" if checkpoint else ""))
     if built.trainer.world_size > 1:
         size, world = built.data.batch_size, built.trainer.world_size
         console.print(f"{world} processes, batches of {world} × {size} = {world * size} samples")
@@ -299,9 +297,9 @@ def _test_batches(built: Run) -> int:
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     sample = first_sample(built.data.splits["test"], learned_by(built.task))
     if sample is None or lacks_for_scores(built.task):
-        console.print(
+        print_line(
+            console,
             "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
-            soft_wrap=True,
         )
         return
     task, precision = built.task, built.trainer.precision_plugin
@@ -360,7 +358,7 @@ def _summarize(built: Run, metrics: dict[str, float]) -> None:
     if "test/energy_uJ" in metrics:
         parts.append(f"energy about {metrics['test/energy_uJ']:.3g} µJ a sample")
     speed = built.throughput.told
-    console.print(bold("   ".join(parts), f"   {speed}" if speed else ""), soft_wrap=True)
+    print_line(console, bold("   ".join(parts), f"   {speed}" if speed else ""))
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
-    console.print(f"report: {built.folder.report}", soft_wrap=True)
+    print_line(console, f"report: {built.folder.report}")

@@ -13,7 +13,7 @@ from snntrain.data import Augmentation, DataModule, Split, Target, source
 from snntrain.functional import real_steps
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
-from snntrain.terminal import bold, terminal
+from snntrain.terminal import bold, print_line, terminal
 
 CLASSES_LISTED, CLASSES_DRAWN, SAMPLES_DRAWN = 30, 10, 10
 SAMPLES_MEASURED = 256  # per split, to find the range of values: few enough to be made into frames at once
@@ -37,7 +37,7 @@ def show_data(settings: dict[str, Any]) -> Path:
         console.print(_table(assumed))
     path = Path(settings["paths"]["runs"]) / f"show_data_{name}.png"
     _draw(data, name, path)
-    console.print(f"samples: {path}", soft_wrap=True)
+    print_line(console, f"samples: {path}")
     return path
 
 

@@ -34,7 +34,7 @@ TRAINED = {
     "train.py model=csnn neuron=plif data=fashion_mnist paths.data=/my/data T=8": (FEW,),
     "train.py model=mlp neuron.tau=4 surrogate=sigmoid encoder=poisson task.loss=mse": (),
     "train.py neuron=relu": (),
-    "train.py model=vgg9 norm=tdbn neuron=plif task.cutmix=1.0 callbacks=[default,ema]": ("trainer.max_epochs=4",),
+    "train.py model=vgg9 norm=tdbn neuron=plif task.cutmix=1.0 callbacks=[default,ema]": (),
     "train.py neuron=ottt_lif task=online": (),
     "train.py T=64 task.chunk=8": ("trainer.max_epochs=2",),
     "train.py trainer=ddp": (FEW,),

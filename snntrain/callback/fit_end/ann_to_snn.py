@@ -29,6 +29,7 @@ from snntrain.model.builder import is_stateful
 from snntrain.number_format import is_share
 from snntrain.randomness import generator
 from snntrain.registry import register
+from snntrain.terminal import print_line
 
 
 @register("callback")
@@ -194,9 +195,9 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     name = result["headline"]
     ann, scale, digits = result[f"{name}_ann"], *((100, 2) if is_share(name) else (1, 4))
     parts = [f"T={T} {value:.4f} ({scale * (value - ann):+.{digits}f})" for T, value in result[name].items()]
-    console.print(f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts), soft_wrap=True)
+    print_line(console, f"ann2snn   ANN {ann:.4f}   " + "   ".join(parts))
     remarks = result["remarks"]
     for remark in remarks[:3]:
-        console.print(f"ann2snn   {remark}", soft_wrap=True)
+        print_line(console, f"ann2snn   {remark}")
     if len(remarks) > 3:
         console.print(f"ann2snn   {len(remarks) - 3} more remarks: artifacts/ann2snn/report.txt")

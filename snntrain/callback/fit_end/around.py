@@ -192,5 +192,5 @@ def fine_tune(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    say(f"fine-tuning for {epochs} epochs")
+    say(f"fine-tuning for {epochs} epoch{'s' * (epochs != 1)}")
     tuner.fit(copied, train_dataloaders=trainer.train_dataloader, val_dataloaders=trainer.val_dataloaders)

@@ -20,7 +20,7 @@ from snntrain.files import checksums
 from snntrain.functional import copy_net
 from snntrain.signature import merge_signature
 from snntrain.task.readout import make_readout
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 
 @dataclass
@@ -152,7 +152,7 @@ class FitEnd(pl.Callback):
         console, data, earlier = terminal(), Loaders(trainer, pl_module), self._before(trainer)
         net = earlier.net if earlier else best_net(trainer, pl_module)
         reader = self._reader(net, trainer)
-        console.print(f"{self.name}   measures on the {data.measured} set", soft_wrap=True)
+        print_line(console, f"{self.name}   measures on the {data.measured} set")
         trained = Trained(
             net=net,
             data=data,

@@ -33,6 +33,7 @@ from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
 from snntrain.registry import register
+from snntrain.terminal import print_line
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
@@ -183,7 +184,7 @@ class LavaExport(FitEnd):
             return {"skipped": "callbacks.lava.lava_samples is 0"}
         folder = installed_lava(self.folder)
         if folder is None:
-            console.print(f"lava   {_NOT_INSTALLED}", soft_wrap=True)
+            print_line(console, f"lava   {_NOT_INSTALLED}")
             return {"skipped": _NOT_INSTALLED}
         parts, count = [], 0
         for x_seq, _ in test_sequences(task, trained, console, "lava simulator"):
@@ -192,7 +193,7 @@ class LavaExport(FitEnd):
             if count >= self.lava_samples:
                 break
         x_seq = torch.cat(parts, 1)[:, : self.lava_samples]
-        console.print(f"lava   Lava's simulator runs {x_seq.shape[1]} samples …", soft_wrap=True)
+        print_line(console, f"lava   Lava's simulator runs {x_seq.shape[1]} samples …")
         run = run_in_lava(exported.path, x_seq, timeout=self.timeout, folder=folder or None)
         differing = run.mismatches(emulate(exported.layers, x_seq))
         names = [layer.name for layer in exported.layers if layer.has_neurons]
@@ -248,7 +249,14 @@ def _costs(exported: Exported, emulation: Emulation, x_seq: Tensor) -> dict[str,
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("layer", "mismatches: emulator", "Lava", "spikes a sample", "SOPs a sample", "range of u, v used"):
+    for header in (
+        "layer",
+        "mismatches:\nemulator",
+        "\nLava",
+        "spikes\na sample",
+        "SOPs\na sample",
+        "range of\nu, v used",
+    ):
         table.add_column(header, justify="left" if header == "layer" else "right")
     for row in result["layers"]:
         used = "" if row["used"] is None else f"{row['used']:.1%}"
@@ -264,9 +272,9 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
         else "Lava did not run"
     )
     name = result["headline"]
-    console.print(
+    print_line(
+        console,
         f"lava   {long_name(name)} {result[name]:.4f}   {result['mismatches']} mismatches on "
         f"{result['compared_samples']:,} samples in the emulator   {simulated}",
-        soft_wrap=True,
     )
-    console.print(f"lava   {CAVEAT}", soft_wrap=True)
+    print_line(console, f"lava   {CAVEAT}")

@@ -17,6 +17,7 @@ from snntrain.files import write_json
 from snntrain.headline import long_name
 from snntrain.quantize import QuantizedNet
 from snntrain.registry import register
+from snntrain.terminal import print_line
 
 
 @register("callback")
@@ -85,10 +86,10 @@ class NirExport(FitEnd):
             "nodes": {name: type(node).__name__ for name, node in graph.nodes.items()},
         }
         write_json(folder / "nir.json", result)
-        console.print(
+        print_line(
+            console,
             f"nir   {long_name(of_net.name)} {of_copy.value:.4f} of {of_net.value:.4f}   {differing:,} of {spikes:,} "
             f"spikes differ after export and import, {samples:,} samples",
-            soft_wrap=True,
         )
         if differing > self.tolerance * spikes:
             raise RuntimeError(

@@ -42,6 +42,7 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.registry import register
+from snntrain.terminal import print_line
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 
@@ -272,12 +273,13 @@ def _rows(net: QuantizedNet, result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(f"qat   {text}", soft_wrap=True)
+    print_line(console, f"qat   {text}")
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("layers", "neurons", "W bits", "V bits", "θ", "largest |h|", "EMD of rates", "dead", "alone"):
+    headers = ("layers", "neurons", "W\nbits", "V\nbits", "θ", "range of\nh used", "EMD of\nrates", "dead", "alone")
+    for header in headers:
         table.add_column(header, overflow="fold")
     scale, digits = (100, 2) if is_share(result["headline"]) else (1, 4)
     for row in result["layers"]:
@@ -288,7 +290,7 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
             str(row["w_bits"]),
             str(row.get("v_bits", "")),
             "" if theta is None else str(theta[0]) if theta[0] == theta[1] else f"{theta[0]}–{theta[1]}",
-            "" if room is None else f"{room['largest']:,} of {room['range']:,}",
+            "" if room is None else f"{room['largest'] / room['range']:.1%}",
             "" if firing is None else f"{firing['distance']:.4f}",
             "" if firing is None else f"{firing['dead']:.1%}",
             "" if row["sensitivity"] is None else f"{-scale * row['sensitivity']:+.{digits}f}",

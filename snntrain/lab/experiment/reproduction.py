@@ -45,7 +45,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import git
 from snntrain.run.run import quieten_lightning, run_checked
-from snntrain.terminal import table, terminal
+from snntrain.terminal import print_line, table, terminal
 
 AGREES, DIFFERS, OTHER_CONFIG = 0, 1, 3
 
@@ -198,7 +198,7 @@ def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bo
         else f"packages, class of hardware or data differ: within {rule}"
     )
     console.print(verdict_table(verdicts))
-    console.print(f"rule: {why}", soft_wrap=True)
+    print_line(console, f"rule: {why}")
     wrong = [verdict for verdict in verdicts if verdict.agrees is False]
     compared = [verdict for verdict in verdicts if verdict.agrees is not None]
     what = f"{reference.title}, seed {seed}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from snntrain.error import UsageError
 from snntrain.installation import command_of
 from snntrain.run.front import Parser
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 
 def main(arguments: list[str]) -> int:
@@ -29,12 +29,12 @@ def main(arguments: list[str]) -> int:
     rows.sort(key=lambda row: row.when, reverse=True)  # the newest first
     write_page(page, rows, title=f"Runs in {asked.folder}", first="run")
     console = terminal()
-    console.print(f"{len(rows)} runs: {page}", soft_wrap=True)
+    print_line(console, f"{len(rows)} runs: {page}")
     for row in rows:
         if row.status == "damaged":
-            console.print(f"damaged: {row.name}: {row.error}", soft_wrap=True)
+            print_line(console, f"damaged: {row.name}: {row.error}")
     if note := note_of_unverified(rows):
-        console.print(note, soft_wrap=True)
+        print_line(console, note)
     return 0
 
 

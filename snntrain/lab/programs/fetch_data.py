@@ -9,7 +9,7 @@ from rich.table import Table
 from snntrain.error import UsageError
 from snntrain.installation import command_of
 from snntrain.run.front import Parser, key_values
-from snntrain.terminal import table, terminal
+from snntrain.terminal import print_line, table, terminal
 
 _NAME = command_of("fetch-data")
 _EXAMPLES = f"""\
@@ -75,4 +75,4 @@ def _table(root: Path) -> Table:
 
 
 def _say(line: str) -> None:
-    console.print(line, soft_wrap=True)
+    print_line(console, line)

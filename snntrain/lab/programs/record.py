@@ -6,7 +6,7 @@ from pathlib import Path
 from snntrain.error import UsageError
 from snntrain.installation import command_of
 from snntrain.run.front import Parser
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 _NAME = command_of("record")
 _EXAMPLES = f"""\
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         written = record_from(names[0], folders, overrides, commit)
     else:
         written = record(names[0], seeds, overrides, commit)
-    console.print(f"recorded: {written}", soft_wrap=True)
+    print_line(console, f"recorded: {written}")
     return write_table()
 
 
@@ -54,7 +54,7 @@ def write_table() -> int:
 
     for path, text in pages(EXPERIMENTS).items():
         write_text(path, text)
-    console.print(f"written: {EXPERIMENTS / 'README.md'}", soft_wrap=True)
+    print_line(console, f"written: {EXPERIMENTS / 'README.md'}")
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from snntrain.error import UsageError
 from snntrain.installation import command_of
 from snntrain.run.front import Parser
-from snntrain.terminal import print_error, terminal
+from snntrain.terminal import print_error, print_line, terminal
 
 if TYPE_CHECKING:
     from snntrain.lab.run_rows import Row
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         rows = sort_rows(rows, asked.sort)
     console.print(table_of(rows, first, console.width))
     if note := note_of_unverified(rows):
-        console.print(note, soft_wrap=True)
+        print_line(console, note)
     if asked.csv:
         write_text(asked.csv, csv_of(rows, first))
     if asked.html:

@@ -28,7 +28,7 @@ from snntrain.run.front import WRONG, describe, exit_code, report
 from snntrain.run.hydra_options import read_options
 from snntrain.run.interruption import Interrupted
 from snntrain.run.saved_overrides import with_saved_overrides
-from snntrain.terminal import bold, terminal
+from snntrain.terminal import bold, print_line, terminal
 
 console = terminal()
 
@@ -103,7 +103,7 @@ def run_job(config: DictConfig) -> float | None:
             os.getpid() != _command_process and "SUBMITIT_EXECUTOR" not in os.environ
         ):  # submitit keeps the output itself
             stack.enter_context(output_in(record_path(sweep, number).with_suffix(".txt")))
-        console.print(bold(f"\njob {number}", f": {' '.join(overrides)}"), soft_wrap=True)
+        print_line(console, bold(f"\njob {number}", f": {' '.join(overrides)}"))
         take_gpu(config, sweep)
         return _run_in_sweep(config, folder, overrides, sweep, number)
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.padding import Padding
+
 from snntrain.config.folders import groups, take_config_folders
 from snntrain.config.overrides import refuse_repeated
 from snntrain.config.schema import top_level_keys
@@ -18,14 +20,17 @@ from snntrain.installation import CHECKOUT, command_of
 from snntrain.lab.search.settings import Search, load_search, searches
 from snntrain.registry import did_you_mean
 from snntrain.run.interruption import Interrupted, interruptible
-from snntrain.terminal import bold, print_error, terminal
+from snntrain.terminal import bold, print_error, print_line, terminal
 
 _OWN = ("search", "n_trials", "workers", "study", "storage")
 _TUNE = command_of("tune")
 _EXAMPLES = f"""\
-  {_TUNE} search=lif_tau                                   in runs/studies/lif_tau; again: continue it
-  {_TUNE} search=lif_tau workers=2 n_trials=60             or the command once more in another terminal
-  {_TUNE} search=lif_tau study=long trainer.max_epochs=20  any override of train.py, for every run
+  {_TUNE} search=lif_tau
+      in runs/studies/lif_tau; the same command again continues it
+  {_TUNE} search=lif_tau workers=2 n_trials=60
+      or the command once more in another terminal
+  {_TUNE} search=lif_tau study=long trainer.max_epochs=20
+      any override of train.py, for every run
   {_TUNE} search=tau_lr_energy storage=sqlite:///study.db"""
 
 console = terminal()
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             return _search(parse(take_config_folders(arguments)), list(arguments))
     except Interrupted as interruption:
         interruption.message = f"Interrupted ({interruption}). The same command continues it."
-        terminal(stderr=True).print(interruption.message, soft_wrap=True)
+        print_line(terminal(stderr=True), interruption.message)
         raise
 
 
@@ -113,7 +118,7 @@ def _search(command: Command, arguments: list[str]) -> int:
     folder = Path(config["paths"]["runs"]) / "studies" / search.study
     where = search.storage or str(folder / "study.journal")
     # A trial's own output goes into its folder; that the server is away is to be seen here.
-    say = partial(terminal(file=sys.stderr).print, soft_wrap=True)
+    say = partial(print_line, terminal(file=sys.stderr))
     storage = open_storage(where, say=say, waits=bool(command.parent))
     has_runs = any(folder.glob("trial_*"))  # looked for first, as another worker may begin one at this moment
     if not has_trials(search, storage):
@@ -126,10 +131,10 @@ def _search(command: Command, arguments: list[str]) -> int:
     study = open_study(search, storage, config)
     if not command.parent:
         done = f"   {number_finished(study)} of {search.n_trials} trials are done   {folder}"
-        console.print(bold(search.study, done), soft_wrap=True)
+        print_line(console, bold(search.study, done))
     try:
         if command.workers == 1:
-            work(search, study, folder, partial(console.print, soft_wrap=True), command.parent)
+            work(search, study, folder, partial(print_line, console), command.parent)
         elif number_finished(study) < search.n_trials:
             _supervise(command.workers, arguments)
     except TooManyFailures as failure:
@@ -174,9 +179,9 @@ def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) 
         values = "   ".join(
             f"{objective.metric} {value:.6g}" for objective, value in zip(search.objectives, row.values, strict=True)
         )
-        console.print(bold(f"best: trial {row.number}   {values}"), soft_wrap=True)
-        console.print(row.command, soft_wrap=True)
-    console.print(f"report: {folder / 'study.html'}", soft_wrap=True)
+        print_line(console, bold(f"best: trial {row.number}   {values}"))
+        console.print(row.command, soft_wrap=True)  # to be copied in one piece
+    print_line(console, f"report: {folder / 'study.html'}")
     if finished < search.n_trials:
         print_error(f"{finished} of {search.n_trials} trials are done; the same command continues the study.")
     return int(finished < search.n_trials)
@@ -184,8 +189,9 @@ def _conclude(search: Search, finished: int, best: Sequence[Any], folder: Path) 
 
 def _help() -> None:
     console.print("Search for hyper-parameters: a study of many runs of train.py.\n")
-    console.print("Settings: search=…  n_trials=…  workers=…  study=…  storage=… (a file or a database URL)")
+    console.print("Settings: search=…  n_trials=…  workers=…  study=…")
+    console.print("          storage=… (a file or the URL of a database)")
     console.print("Everything else is an override of train.py, for every run.\n\nSearches, conf/search:")
     for name, summary in searches().items():
-        console.print(f"  {name:<16} {summary}")
-    console.print(f"\nExamples:\n{_EXAMPLES}", soft_wrap=True)
+        console.print(Padding(f"{name}: {summary}", (0, 0, 0, 2)))
+    print_line(console, f"\nExamples:\n{_EXAMPLES}")

@@ -20,7 +20,7 @@ from snntrain.process import is_alive, this_process
 from snntrain.run.folder import RunFolder
 from snntrain.run.ownership import OwnedFolder
 from snntrain.run.results import exact_metrics
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 SWEEP = "sweep.json"
 STATUSES = ("waiting", "running", "finished", "failed", "interrupted", "killed", "damaged")
@@ -184,7 +184,7 @@ def newest_sweep(root: Path, overrides: Sequence[str]) -> Path | None:
             if same(read_sweep(file.parent)["overrides"]) == expected:
                 return file.parent
         except (OSError, UsageError) as error:
-            console.print(f"sweep.resume=true skips {file.parent}: {error}", soft_wrap=True)
+            print_line(console, f"sweep.resume=true skips {file.parent}: {error}")
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from snntrain.error import UsageError
 from snntrain.lab.sweep.jobs import Job, read_jobs
 from snntrain.lab.sweep.slurm import NEVER, Queue
-from snntrain.terminal import bold, terminal, warn
+from snntrain.terminal import bold, print_line, terminal, warn
 
 console = terminal()
 
@@ -72,17 +72,17 @@ class Progress:
         if job.status == "running" or before.status == "waiting":
             again = before.process is not None and before.status != "waiting"
             rest = " continues" if again else f": {' '.join(job.overrides)}"
-            console.print(bold(f"job {job.number}", rest), soft_wrap=True)
+            print_line(console, bold(f"job {job.number}", rest))
         self._seen[job.number] = job
         if job.status in ("interrupted", "killed") and place != "left":
             if place == "queued":
-                console.print(f"job {job.number} was stopped, and Slurm will start it again", soft_wrap=True)
+                print_line(console, f"job {job.number} was stopped, and Slurm will start it again")
             else:
                 self._seen[job.number] = replace(job, status="running")  # look again until Slurm has decided
         elif job.status != "running":
             self.done += 1
             reason = f": {job.error}" if job.error else ""
-            console.print(f"job {job.number} {job.status}{reason}   ({self.done} of {self.total} done)", soft_wrap=True)
+            print_line(console, f"job {job.number} {job.status}{reason}   ({self.done} of {self.total} done)")
 
     def _place(self, index: int) -> str:
         """Where a job is: queued (again), running or ending, or left."""
@@ -113,4 +113,4 @@ class Progress:
                 give_up = f"scancel {' '.join(queue.submitted())}"
                 warn(console, f"{who} without end in Slurm's queue: {reason}, {NEVER[reason]}. To give up: {give_up}")
             else:
-                console.print(f"{who} in Slurm's queue: {reason}", soft_wrap=True)
+                print_line(console, f"{who} in Slurm's queue: {reason}")

@@ -31,7 +31,7 @@ from snntrain.lab.sweep.progress import Progress
 from snntrain.lab.sweep.slurm import Queue, still_queued
 from snntrain.process import is_alive, named
 from snntrain.run.interruption import Interrupted
-from snntrain.terminal import terminal
+from snntrain.terminal import print_line, terminal
 
 Plugins.instance()  # Hydra loads its plugins anew when it first looks for them: only then is this class the final one
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
@@ -78,7 +78,7 @@ class JobSweeper(BasicSweeper):
             self._run([job for job in jobs if job.status != "finished"])
         except (KeyboardInterrupt, Interrupted) as stopped:
             if self.queue is not None and (jobs := self.queue.submitted()):
-                console.print(f"The jobs stay in Slurm's queue. To end them: scancel {' '.join(jobs)}", soft_wrap=True)
+                print_line(console, f"The jobs stay in Slurm's queue. To end them: scancel {' '.join(jobs)}")
             if isinstance(stopped, KeyboardInterrupt):
                 self._mark_interrupted()
             raise
@@ -110,7 +110,7 @@ class JobSweeper(BasicSweeper):
         return jobs
 
     def _run(self, jobs: list[Job]) -> None:
-        console.print(f"sweep folder: {self.folder}   {len(jobs)} jobs to run", soft_wrap=True)
+        print_line(console, f"sweep folder: {self.folder}   {len(jobs)} jobs to run")
         for job in jobs:
             record_path(self.folder, job.number).unlink(missing_ok=True)  # it waits again
         self.total, self.ended = len(jobs), 0
@@ -228,7 +228,7 @@ def _choose_folder(config: DictConfig) -> Path:
         if earlier is not None:
             _take_earlier(earlier, is_chosen)
             return earlier
-        console.print(f"no earlier sweep of these overrides in {config.paths.runs}: a new one", soft_wrap=True)
+        print_line(console, f"no earlier sweep of these overrides in {config.paths.runs}: a new one")
     if not is_chosen:
         return SweepFolder(folder).claim_fresh().path
     if not SweepFolder(folder).claim():
@@ -251,7 +251,7 @@ def _take_earlier(folder: Path, is_named: bool) -> None:
     if holder is not None:
         raise _still_running(holder, f"{folder} is run by {named(holder)}", folder)
     if earlier is not None and is_alive(earlier) is None:
-        console.print(f"{folder} is taken over from {named(earlier)}.", soft_wrap=True)
+        print_line(console, f"{folder} is taken over from {named(earlier)}.")
 
 
 def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
@@ -261,9 +261,9 @@ def _refuse_running(job: Job, folder: Path, is_named: bool) -> None:
     where = f"job {job.number} is run by {named(job.process)}"
     if is_alive(job.process) or not is_named:
         raise _still_running(job.process, where, folder)
-    console.print(
+    print_line(
+        console,
         f"{where} as far as is known from here; it is started again. Cancel it there if it does.",
-        soft_wrap=True,
     )
 
 

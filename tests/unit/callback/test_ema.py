@@ -44,10 +44,11 @@ class Watch(pl.Callback):
 
 def averages(trained: list[dict[str, torch.Tensor]], decay: float) -> list[dict[str, torch.Tensor]]:
     average, found = dict(trained[0]), []
-    for step in trained:
+    for count, step in enumerate(trained):
+        d = min(decay, (1 + count) / (10 + count))
         for name, value in step.items():
             counted = name.endswith("tracked")
-            average[name] = value if counted else decay * average[name] + (1 - decay) * value
+            average[name] = value if counted else d * average[name] + (1 - d) * value
         found.append(dict(average))
     return found
 

@@ -52,6 +52,13 @@ def test_a_line_is_not_broken_by_a_narrow_window(tmp_path):
     assert len(text.splitlines()) == 2
 
 
+def test_a_narrow_terminal_gets_what_matters_most(tmp_path):
+    for width, kept in ((80, ["loss", "acc", "val loss", "val acc"]), (40, ["val acc"])):
+        text, *_ = shown(tmp_path, terminal=True, width=width, max_epochs=1)
+        (line,) = [line for line in frames(text) if line.startswith("epoch   1/1   ")]
+        assert len(line) <= width and re.findall(r"   ((?:val )?\w+) [\d.]+", line) == kept
+
+
 def test_an_epoch_without_validation_shows_no_validation(tmp_path):
     text, *_ = shown(tmp_path, terminal=False, max_epochs=4, check_val_every_n_epoch=2)
     matches = [EPOCH_LINE.fullmatch(line) for line in text.splitlines()]

@@ -98,6 +98,20 @@ def test_means_over_seeds_are_whole_in_a_terminal_of_80_columns(tmp_path):
     assert "runs" in text and "…" not in text and text.count("21.43 ± 10.10 %") == 3 and "0.2143 ± 0.101" in text
 
 
+def test_runs_that_differ_in_much_are_listed_and_no_word_is_broken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "one", ["model=mlp", "model.features=[64,64]", "neuron.tau=4", "task.loss=mse", "data=digits"])
+    make_run(tmp_path / "two", ["model=csnn", "optim.lr=0.001", "trainer.max_epochs=3", "data=mnist"])
+    rows = find_rows([Path(".")])
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(table_of(rows, "run", console.width))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    words = " ".join(lines).split()
+    for row in rows:
+        assert row.name in lines and {f"{key}={value}" for key, value in row.overrides.items()} <= set(words)
+    assert "optim.lr" in varied(rows) and all(len(line) <= 60 for line in lines)
+
+
 def test_csv_holds_every_row_and_exact_numbers(sweep):
     rows = list(csv.DictReader(io.StringIO(csv_of(sweep_rows(sweep), "job"))))
     assert [row["job"] for row in rows] == list("012345")

@@ -77,6 +77,7 @@ class Friedman1(Table):
     """
 
     SAMPLE_SHAPE = (10,)
+    MADE_UP = True
 
     def __init__(self, *, samples: int = 2000, noise: float = 1.0, draw: int = 0, **common: object) -> None:
         super().__init__(**common)

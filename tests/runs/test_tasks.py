@@ -59,6 +59,14 @@ def trained(folder: Path, *overrides: str) -> tuple[Path, str]:
     return folder / "run", done.stdout
 
 
+def page_of(run: Path) -> str:
+    """The report, but for the section that holds the diff of the code."""
+    page = (run / "report.html").read_text()
+    before, found, after = page.partition('id="provenance"')
+    assert found, "the section is called something else now"
+    return before + after.partition("</section>")[2]
+
+
 def predictions(folder: Path, *more: str) -> list[dict[str, str]]:
     succeed("eval.py", "run=run", "mode=predict", *more, cwd=folder)
     return list(csv.DictReader((folder / "run/artifacts/predictions.csv").open(encoding="utf-8", newline="")))
@@ -73,7 +81,7 @@ def same_test(folder: Path) -> bool:
 
 def test_a_regression_from_training_to_predictions(folder):
     run, said = trained(folder, *REGRESSION, *SMALL)
-    metrics, page = results(run)["metrics"], (run / "report.html").read_text()
+    metrics, page = results(run)["metrics"], page_of(run)
     assert "samples/s" in said and not re.search("img/s|acc|class", said)
     assert "train_samples_per_second" in results(run)["throughput"]
     assert "Test RMSE" in page and 'id="errors"' in page and "onfusion" not in page and "accuracy" not in page
@@ -97,7 +105,7 @@ def test_a_regression_from_training_to_predictions(folder):
 @pytest.mark.slow
 def test_labels_from_training_to_predictions(folder):
     run, said = trained(folder, *OF_LABELS, *SMALL)
-    page = (run / "report.html").read_text()
+    page = page_of(run)
     assert "test/f1" in said and not re.search("accuracy|acc ", said)
     assert "Test F1" in page and 'id="labels"' in page and "Confusion" not in page
     assert same_test(folder)
@@ -118,7 +126,7 @@ def test_labels_from_training_to_predictions(folder):
 @pytest.mark.parametrize("data", [SEQUENCE, pytest.param(PARITY, marks=pytest.mark.slow)])
 def test_sequences_from_training_to_predictions(folder, data):
     run, said = trained(folder, *data, *STEPS)
-    page, of_values = (run / "report.html").read_text(), data is SEQUENCE
+    page, of_values = page_of(run), data is SEQUENCE
     assert 'id="steps"' in page and ('id="errors"' in page) == of_values and ('id="confusion"' in page) != of_values
     assert "samples/s" in said and ("rmse" if of_values else "acc") in said
     assert same_test(folder)

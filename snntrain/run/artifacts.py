@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.data import Split, Target
+from snntrain.data.standard import Standard
 from snntrain.files import replacing
 from snntrain.functional import reset_net
 
@@ -49,9 +50,17 @@ def first_sample(samples: Any, kind: Target) -> Sample | None:
     return Sample(item[0], target if is_class or kind is not Target.CLASS else None, kind)
 
 
-def write_test(arrays: Mapping[str, Tensor], classes: tuple[str, ...], path: Path) -> None:
-    """Write what the task shows of the test, name → array, and the names of the classes, labels or values."""
+def write_test(
+    arrays: Mapping[str, Tensor], classes: tuple[str, ...], path: Path, standard: Standard | None = None
+) -> None:
+    """Write what the task shows of the test, name → array, and the names of the classes, labels or values.
+
+    Args:
+        standard: by which the values were scaled, so that the report can show them in their own units.
+    """
     found = {name: array.cpu().numpy() for name, array in arrays.items()}
+    if standard is not None:
+        found |= {"value_mean": standard.mean.numpy(), "value_std": standard.std.numpy()}
     _write_arrays(path, **found, classes=np.array([str(name) for name in classes]))
 
 

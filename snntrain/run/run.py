@@ -283,7 +283,7 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     if not built.trainer.is_global_zero:
         return {}
     if arrays:
-        write_test(arrays, built.data.CLASSES, built.folder.test)
+        write_test(arrays, built.data.CLASSES, built.folder.test, getattr(built.data, "value_standard", None))
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder.operations, callback.result)

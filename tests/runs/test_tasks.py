@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from programs import SMALL, SMALL_ANN, results, succeed
+from sklearn.datasets import make_friedman1
 from small_fit_end import check_before_training
 
 import snntrain
@@ -87,13 +88,18 @@ def test_a_regression_from_training_to_predictions(folder):
     assert "Test RMSE" in page and 'id="errors"' in page and "onfusion" not in page and "accuracy" not in page
     with np.load(run / "artifacts/test.npz") as test:
         (count, rmse, mae, r2), pairs = test["errors"][0], test["pairs"]
+        mean, std = test["value_mean"][0], test["value_std"][0]
     assert (count, len(pairs)) == (60, 60)
     assert [rmse, mae, r2] == pytest.approx([metrics[f"test/{name}"] for name in ("rmse", "mae", "r2")], rel=1e-4)
+    assert f"of standardized values; in their own units {rmse * std:.4g}" in page
     assert same_test(folder)
     rows = predictions(folder)
     assert list(rows[0]) == ["index", "label value", "predicted value"] and len(rows) == 60
-    found = np.array([[float(row["label value"]), float(row["predicted value"])] for row in rows])
-    np.testing.assert_allclose(found, pairs[:, :, 0], rtol=1e-5, atol=1e-6)
+    in_units = np.array([[float(row["label value"]), float(row["predicted value"])] for row in rows])
+    everything = make_friedman1(300, noise=1.0, random_state=0)[1]
+    assert np.isclose(in_units[:, :1], everything, rtol=1e-5).any(1).all(), "labels are those of the data"
+    found = (in_units - mean) / std
+    np.testing.assert_allclose(found, pairs[:, :, 0], rtol=1e-4, atol=1e-5)
     loaded = snntrain.load(run)
     scores = loaded.predict(loaded.data.splits["test"].x)
     np.testing.assert_allclose(scores[:, 0].numpy(), found[:, 1], rtol=1e-4, atol=1e-5)

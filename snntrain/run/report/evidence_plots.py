@@ -90,12 +90,13 @@ def _panels(
         return png(figure, name)
 
 
-def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> str:
+def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes: bool) -> str:
     """Accuracy or RMSE over time steps, and below how many sequences have each step, if these are not all of them.
 
     Args:
         counts: sequences that have the step, [T].
         quality: their accuracy or RMSE, [T].
+        what: which of the two.
         of_classes: whether it is an accuracy.
     """
     time, is_ragged = np.arange(1, len(counts) + 1), len(set(counts.tolist())) > 1
@@ -105,7 +106,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
         above, *below = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         shown = np.where((counts > 0) & np.isfinite(quality), quality, np.nan)
         above.plot(time, shown, color=GREEN if of_classes else BLUE, **_markers(time))
-        above.set_title("accuracy of each step" if of_classes else "RMSE of each step")
+        above.set_title(f"{what} of each step")
         if of_classes:
             lowest = np.nanmin(shown, initial=1.0)
             above.set_ylim(max(0.0, lowest - 0.05) - 0.01, 1.01)

@@ -14,6 +14,7 @@ from snntrain.run.report.number_format import dotted, duration, format_metric, f
 from snntrain.run.report.page import environment, render
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
+from snntrain.run.report.tested import Units
 
 _FILTERS = {
     "percent": percent,
@@ -81,7 +82,7 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
     metrics = results["metrics"]
     for name, title in {**HEADLINES, "loss": "loss", "firing_rate": "firing rate"}.items():
         if f"test/{name}" in metrics:
-            yield f"Test {title}", format_metric(metrics[f"test/{name}"], name, digits=4), ""
+            yield f"Test {title}", format_metric(metrics[f"test/{name}"], name, digits=4), _in_units(run, name, metrics)
     monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
     split, _, metric = monitored.partition("/")
     title = f"{split} {long_name(metric)}" if metric in (*HEADLINES, "loss") else monitored
@@ -90,6 +91,16 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
         yield f"Best {title}", format_metric(best[monitored], monitored, digits=4), detail
     elif monitored in metrics:
         yield title[:1].upper() + title[1:], format_metric(metrics[monitored], monitored, digits=4), ""
+
+
+def _in_units(run: RunFiles, name: str, metrics: Mapping[str, Any]) -> str:
+    """What is to say of an RMSE of standardized values: what it is in the units of the data, if it is of one value."""
+    units = Units.of(tested := run.read_or(RunFolder.test, {}), 1)
+    if name != "rmse" or not units.are_others:
+        return ""
+    if len(tested["value_std"]) > 1:
+        return "of standardized values"
+    return f"of standardized values; in their own units {format_number(metrics['test/rmse'] * units.std[0], digits=4)}"
 
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -7,7 +7,8 @@ The spiking nets are those of experiments/<name>, seeds 1, 2 and 3: scripts/reco
 trained here, on the same samples as snntrain.data splits them, and are tested once. Ridge regression chooses its alpha
 by cross-validation over all samples that are not tested, and the spread of its R² is that over five folds of them. A
 logistic regression for each label, and nn.RNN with the hidden units, epochs and batches of the spiking net, choose
-strength or learning rate by the validation samples, by which nn.RNN also chooses its epoch.
+strength or learning rate by the validation samples, by which nn.RNN also chooses its epoch. Results of experiments
+that --only leaves out stay in tasks.json.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from snntrain import terminal
 from snntrain.config.check import check
 from snntrain.config.compose import compose
 from snntrain.data import DataModule, Split
+from snntrain.files import read_json
 from snntrain.installation import EXPERIMENTS
 from snntrain.lab.experiment.recorded import Record
 from snntrain.run.build import build_data
@@ -87,13 +89,12 @@ class RNN(nn.Module):
 
 def rnn(data: DataModule, settings: dict[str, Any]) -> Result:
     """Accuracy or RMSE of nn.RNN on the test samples with each seed."""
-    found = {rate: _trained_rnn(data, settings, rate, SEEDS[0]) for rate in RATES}
-    for rate, (val, _, _) in found.items():
-        console.print(f"  learning rate {rate:g}: validation {val:.4f}")
-    is_class = data.num_classes is not None
-    best = (max if is_class else min)(found, key=lambda rate: found[rate][0])
-    trained = [found[best], *(_trained_rnn(data, settings, best, seed) for seed in SEEDS[1:])]
-    return {"values": [test for _, test, _ in trained], "lr": best, "parameters": trained[0][2]}
+    found = {rate: [_trained_rnn(data, settings, rate, seed) for seed in SEEDS] for rate in RATES}
+    validation = {rate: float(np.mean([val for val, _, _ in trained])) for rate, trained in found.items()}
+    for rate, value in validation.items():
+        console.print(f"  learning rate {rate:g}: validation {value:.4f}")
+    best = (min if data.num_classes is None else max)(validation, key=validation.get)
+    return {"values": [test for _, test, _ in found[best]], "lr": best, "parameters": found[best][0][2]}
 
 
 def _trained_rnn(data: DataModule, settings: dict[str, Any], rate: float, seed: int) -> tuple[float, float, int]:
@@ -172,7 +173,10 @@ def main() -> None:
     parser.add_argument("--only", type=_experiments, default=list(COMPARED), help="experiments, all by default")
     options = parser.parse_args()
     run = benchmark.begin(options)
-    found = {name: compare(name, options.data) for name in options.only}
+    earlier = options.output / "tasks.json"
+    found = read_json(earlier)["experiments"] if earlier.is_file() else {}
+    found |= {name: compare(name, options.data) for name in options.only}
+    found = {name: found[name] for name in COMPARED if name in found}
     table = terminal.table("experiment", "test", "spiking net", "beside it", "", texts=2)
     for name, result in found.items():
         other, beside = result["baseline"], result["other"]

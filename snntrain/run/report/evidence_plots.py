@@ -43,8 +43,11 @@ def scatter_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
     return _panels("scatter", pairs, names, "Predictions against targets", 3.6, draw)
 
 
-def residual_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
-    """Histogram of prediction − target, a panel for each value. Arguments as in scatter_plot."""
+def residual_plot(pairs: np.ndarray, names: Sequence[str], unit: str) -> str:
+    """Histogram of prediction − target of so many samples or steps (unit), a panel for each value.
+
+    Other arguments as in scatter_plot.
+    """
 
     def draw(axes: Axes, target: np.ndarray, predicted: np.ndarray) -> None:
         residuals = predicted - target
@@ -53,7 +56,7 @@ def residual_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
         axes.axvline(0, color=INK, linewidth=1)
         axes.axvline(residuals.mean(), color=RED, linewidth=1.2, linestyle=_DASHED, label=" mean")
         axes.set_xlabel("predicted − target")
-        axes.set_ylabel("samples")
+        axes.set_ylabel(unit)
         axes.legend(loc="upper right")
 
     return _panels("residuals", pairs, names, "Residuals", 3.6, draw)
@@ -115,7 +118,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes
             )
         else:
             above.set_ylim(bottom=0)
-        above.yaxis.set_major_locator(MaxNLocator(5))
+        above.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # 100 % has a mark
         above.grid(axis="y")
         for axes in below:
             axes.stairs(counts, np.arange(len(counts) + 1) + 0.5, fill=True, color=MUTED, alpha=0.35)

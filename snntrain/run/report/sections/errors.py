@@ -28,13 +28,14 @@ class Errors(OfTheTest):
         pairs = units.values(numbers(arrays, "pairs", "m", 2, len(errors)))
         errors = errors * np.stack([np.ones_like(units.std), units.std, units.std, np.ones_like(units.std)], 1)
         names = class_names(arrays, len(errors))
+        unit = "steps" if "steps" in arrays else "samples"
         rows = [
             {"name": name, "rmse": rmse, "mae": mae, "r2": None if r2 != r2 else r2}
             for name, (_, rmse, mae, r2) in zip(names, errors[:ROWS_SHOWN].tolist(), strict=False)
         ]
         return {
             "scatter": plots.scatter_plot(pairs, names),
-            "residuals": plots.residual_plot(pairs, names),
+            "residuals": plots.residual_plot(pairs, names, unit),
             "is_wide": len(errors) > 1,
             "drawn": min(len(errors), plots.VALUES_DRAWN),
             "kept": len(pairs),
@@ -42,5 +43,5 @@ class Errors(OfTheTest):
             "rows": rows,
             "of": len(errors),
             "total": int(errors[0, 0]),
-            "unit": "steps" if "steps" in arrays else "samples",
+            "unit": unit,
         }

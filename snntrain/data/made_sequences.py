@@ -29,6 +29,8 @@ class MadeSequences(DataModule):
 
     TARGET = Target.STEP_CLASSES
     HAS_STEPS = True
+    #: Whether the samples come from a formula, so that there is no license to tell.
+    MADE_UP = True
 
     def __init__(
         self,

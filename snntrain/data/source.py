@@ -83,6 +83,13 @@ _FACTS = {
         "https://archive.ics.uci.edu/dataset/80",
         "",
     ),
+    "Diabetes": (
+        "Diabetes, the 442 patients that come with scikit-learn",
+        _NOT_STATED,
+        "Efron, Hastie, Johnstone & Tibshirani, Least Angle Regression, Annals of Statistics 32(2), 2004",
+        "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+        "",
+    ),
     "MNIST": (
         "MNIST, 70,000 handwritten digits",
         "Creative Commons Attribution-ShareAlike 3.0",
@@ -161,6 +168,8 @@ _FACTS = {
     "SSC": ("Spiking Speech Commands, 35 spoken words on 700 channels", _CC_BY, _CRAMER, _HEIDELBERG, "SSC"),
 }
 
+_OF_SCIKIT_LEARN = ("Digits", "Diabetes")
+
 _SIZES = {
     ("MNIST", "train-images-idx3-ubyte.gz"): 9_912_422,
     ("MNIST", "train-labels-idx1-ubyte.gz"): 28_881,
@@ -237,7 +246,9 @@ def _plain(name: str) -> str:
 
 
 def _files(name: str) -> tuple[SourceFile, ...]:
-    rows = _image_files(name) if name in ("Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN") else None
+    if name in _OF_SCIKIT_LEARN:
+        return ()
+    rows = _image_files(name) if name in ("MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN") else None
     return tuple(
         SourceFile(file, urls, md5, _SIZES.get((name, file)), unpack=file.endswith((".zip", ".tar.gz")))
         for file, urls, md5 in (_event_files(name) if rows is None else rows)
@@ -247,8 +258,6 @@ def _files(name: str) -> tuple[SourceFile, ...]:
 def _image_files(name: str) -> list[tuple[str, tuple[str, ...], str]]:
     from torchvision import datasets
 
-    if name == "Digits":
-        return []
     theirs: Any = getattr(datasets, name)
     if name.endswith("MNIST"):
         return [(file, tuple(mirror + file for mirror in theirs.mirrors), md5) for file, md5 in theirs.resources]

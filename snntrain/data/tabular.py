@@ -17,9 +17,13 @@ class Table(ValuesDataModule):
     """Base of tables: a row of features, one value to predict; a fifth of the rows, the same for every seed, is tested.
 
     Features and values are shifted and scaled to mean 0 and standard deviation 1 of the rows that are not tested.
+
+    Attributes:
+        value_standard: by which the values were scaled, after setup.
     """
 
     CLASSES = ("value",)
+    value_standard: Standard | None = None
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """All features [n, F] and values [n], float64."""
@@ -28,8 +32,8 @@ class Table(ValuesDataModule):
     def load(self) -> dict[str, ArraySplit]:
         features, values = self.rows()
         stay, out = held_out(values, TEST_FRACTION, "test split")
-        scaled = [_scaled(numbers, stay) for numbers in (features, values[:, None])]
-        whole = ArraySplit(*scaled)
+        of_features, self.value_standard = (_standard(numbers[stay]) for numbers in (features, values[:, None]))
+        whole = ArraySplit(of_features(features), self.value_standard(values[:, None]))
         return {"train": whole.subset(stay), "test": whole.subset(out)}
 
     def assumed(self) -> dict[str, str]:
@@ -42,9 +46,8 @@ class Table(ValuesDataModule):
         return {name: split.sha256() for name, split in self.splits.items()}
 
 
-def _scaled(numbers: Tensor, stay: Tensor) -> Tensor:
-    names = [f"number {place}" for place in range(numbers.shape[1])]
-    return Standard.of(numbers[stay], names, "Draw more samples.")(numbers)
+def _standard(numbers: Tensor) -> Standard:
+    return Standard.of(numbers, [f"number {place}" for place in range(numbers.shape[1])], "Draw more samples.")
 
 
 @register("data")
@@ -77,6 +80,7 @@ class Friedman1(Table):
     """
 
     SAMPLE_SHAPE = (10,)
+    MADE_UP = True
 
     def __init__(self, *, samples: int = 2000, noise: float = 1.0, draw: int = 0, **common: object) -> None:
         super().__init__(**common)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.data import Split, Target
+from snntrain.data.standard import Standard
 from snntrain.files import replacing
 from snntrain.functional import reset_net
 from snntrain.neuron import BaseNode
@@ -54,7 +55,13 @@ def first_sample(samples: Any, kind: Target) -> Sample | None:
     return Sample(item[0], target if is_class or kind is not Target.CLASS else None, kind)
 
 
-def write_test(arrays: Mapping[str, Tensor], classes: tuple[str, ...], samples: Any, path: Path) -> None:
+def write_test(
+    arrays: Mapping[str, Tensor],
+    classes: tuple[str, ...],
+    samples: Any,
+    path: Path,
+    standard: Standard | None = None,
+) -> None:
     """Write what the task shows of the test.
 
     Args:
@@ -63,10 +70,13 @@ def write_test(arrays: Mapping[str, Tensor], classes: tuple[str, ...], samples: 
         classes: names of the classes, labels or values.
         samples: of the test.
         path: of the .npz.
+        standard: by which the values were scaled, so that the report can show them in their own units.
     """
     found = {name: array.cpu().numpy() for name, array in arrays.items()}
     if "mistakes" in found and len(pictures := _pictures(samples, found["mistakes"][:, 0])):
         found["pictures"] = pictures
+    if standard is not None:
+        found |= {"value_mean": standard.mean.numpy(), "value_std": standard.std.numpy()}
     _write_arrays(path, **found, classes=np.array([str(name) for name in classes]))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
@@ -83,6 +84,7 @@ def predict_files(trainer: pl.Trainer, task: pl.LightningModule, data: DataModul
     data.trainer = trainer
     found = _predicted(trainer.predict(task, dataloaders=data.in_order(files.split)), "predicted", "scores")
     names = files.names[: len(found["scores"])]  # trainer.limit_predict_batches leaves some out
+    found = _in_units(data, found)
     _write(output, _rows(learned_by(task), files.classes, [{"file": name} for name in names], found))
 
 
@@ -90,9 +92,20 @@ def predict_test_split(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
 ) -> None:
     """Write the targets of each sample of the test split, and what the task predicts."""
-    found = _predicted(trainer.predict(task, datamodule=data), "label", "predicted", "scores")
+    found = _in_units(data, _predicted(trainer.predict(task, datamodule=data), "label", "predicted", "scores"))
     keys = [{"index": index} for index in range(len(found["label"]))]
     _write(output, _rows(learned_by(task), [str(name) for name in data.CLASSES], keys, found))
+
+
+def _in_units(data: pl.LightningDataModule, found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Targets and predictions in the units of the data, where these are standardized for the net."""
+    standard = getattr(data, "value_standard", None)
+    if standard is None:
+        return found
+    values = {
+        name: standard.inverse(torch.tensor(found[name])).tolist() for name in ("label", "predicted") if name in found
+    }
+    return {**found, **values}
 
 
 def _rows(

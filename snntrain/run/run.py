@@ -281,7 +281,8 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     if not built.trainer.is_global_zero:
         return {}
     if arrays:
-        write_test(arrays, built.data.CLASSES, built.data.splits["test"], built.folder.test)
+        standard = getattr(built.data, "value_standard", None)
+        write_test(arrays, built.data.CLASSES, built.data.splits["test"], built.folder.test, standard)
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder.operations, callback.result)

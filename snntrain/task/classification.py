@@ -1,6 +1,6 @@
 """Classification: images or sequences in, one class out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,13 +10,12 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from snntrain.arguments import integer, real
 from snntrain.data.target import Target
 from snntrain.registry import register
-from snntrain.signature import merge_signature
+from snntrain.signature import merge_signature, signature_of
 from snntrain.task.chunk import whole_sequence_module
 from snntrain.task.evidence import AccuracyOverTime, Mistakes
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.readout import after_each_step
 from snntrain.task.supervised import Batch, Supervised
-from snntrain.terminal import terminal, warn
 
 
 @register("task")
@@ -89,13 +88,13 @@ class Classification(Supervised):
             return y_seq
         return y_seq.unflatten(-1, (self.num_classes, self.population)).sum(-1)
 
-    def on_fit_start(self) -> None:
-        is_trial = getattr(self.trainer, "is_trial", False)
-        if is_trial or not self.trainer.is_global_zero or not self.label_smoothing:
-            return
-        if not any("label_smoothing" in part.takes for part in self.loss.parts):
-            value, name = f"task.label_smoothing={self.label_smoothing:g}", self.loss.parts[-1].name
-            warn(terminal(), f"{value} has no effect, because the loss {name} takes none. Set it to 0 to silence this.")
+    def without_effect(self) -> Iterator[str]:
+        yield from super().without_effect()
+        for name in ("label_smoothing", "tet_weight", "tet_potential"):
+            value, silent = getattr(self, name), signature_of(Classification).parameters[name].default
+            if value != silent and not any(name in part.reads for part in self.loss.parts):
+                loss = self.loss.parts[-1].name
+                yield f"task.{name}={value:g} has no effect, because the loss {loss} takes none. Set it to {silent:g}"
 
     def new_evidence(self, outputs: int) -> dict[str, Metric]:
         found: dict[str, Metric] = {"confusion": MulticlassConfusionMatrix(self.num_classes), "mistakes": Mistakes()}

@@ -82,6 +82,7 @@ class Loss(nn.Module):
         self.loss = bind_named("loss", setting, path, (*_FILLED_IN, *more), offered)
         call = self.loss.forward if isinstance(self.loss, nn.Module) else self.loss
         self.takes = frozenset(inspect.signature(call).parameters)
+        self.reads = self.takes | frozenset(own)  # what was offered too
         if population > 1 and not getattr(self.target, "of_populations", True):
             raise UsageError(
                 f"{path}: {self.name} is of single neurons, but task.population={population} sums up those of a class. "

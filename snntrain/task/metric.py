@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import (
-    AUROC,
-    AveragePrecision,
     F1Score,
     MeanAbsoluteError,
     MeanSquaredError,
@@ -15,6 +13,12 @@ from torchmetrics import (
     Precision,
     R2Score,
     Recall,
+)
+from torchmetrics.classification import (
+    MulticlassAUROC,
+    MulticlassAveragePrecision,
+    MultilabelAUROC,
+    MultilabelAveragePrecision,
 )
 
 from snntrain.binding import bind_named
@@ -85,18 +89,32 @@ def recall(kind: Target, num_classes: int, average: str = "macro") -> Metric:
     return _of_classes(Recall, kind, num_classes, average=average)
 
 
+class _OfSoftmax(Metric):
+    """Of softmax's probabilities. torchmetrics guesses from each batch whether it was given logits, and gets a batch
+    of rates wrong."""
+
+    def update(self, scores: Tensor, target: Tensor) -> None:
+        super().update(scores.softmax(1), target)
+
+
+class _ClassAUROC(_OfSoftmax, MulticlassAUROC): ...
+
+
+class _ClassAveragePrecision(_OfSoftmax, MulticlassAveragePrecision): ...
+
+
 @register("metric")
 @suits(*_OF_CLASSES)
 def auroc(kind: Target, num_classes: int) -> Metric:
-    """Area under the receiver operating characteristic of each class, their mean."""
-    return _of_classes(AUROC, kind, num_classes)
+    """Area under the receiver operating characteristic of each class against all others, their mean."""
+    return (MultilabelAUROC if kind is Target.LABELS else _ClassAUROC)(num_classes)
 
 
 @register("metric")
 @suits(*_OF_CLASSES)
 def average_precision(kind: Target, num_classes: int) -> Metric:
-    """Area under precision over recall of each class, their mean."""
-    return _of_classes(AveragePrecision, kind, num_classes)
+    """Area under precision over recall of each class against all others, their mean."""
+    return (MultilabelAveragePrecision if kind is Target.LABELS else _ClassAveragePrecision)(num_classes)
 
 
 @register("metric")

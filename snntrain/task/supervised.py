@@ -1,6 +1,6 @@
 """What every task shares: samples or sequences in, scores out, and a loss against the targets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from snntrain.data.target import Target
 from snntrain.layer.padding import padded, padding
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
+from snntrain.signature import signature_of
 from snntrain.task import loss as losses
 from snntrain.task.chunk import (
     GRADIENTS,
@@ -27,7 +28,8 @@ from snntrain.task.evidence import OfOutputs
 from snntrain.task.firing_rates import FiringRates
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
-from snntrain.task.readout import make_readout, takes_lengths
+from snntrain.task.readout import READOUTS, make_readout, takes_lengths
+from snntrain.terminal import terminal, warn
 
 # (x, target), (x, target, index) or (x, target, index, lengths)
 Batch = tuple[Tensor, ...]
@@ -210,6 +212,20 @@ class Supervised(pl.LightningModule):
             self.loss.weigh_evenly()
         else:
             self.loss.count_classes(self.trainer.datamodule)
+
+    def on_fit_start(self) -> None:
+        if self.trainer.is_global_zero and not getattr(self.trainer, "is_trial", False):
+            for sentence in self.without_effect():
+                warn(terminal(), f"{sentence} to silence this.")
+
+    def without_effect(self) -> Iterator[str]:
+        """A sentence for each setting that the chosen loss or readout does not read, up to its remedy."""
+        readout = READOUTS.get(self._names[0])
+        is_read = readout is not None and "readout_tau" in signature_of(readout).parameters
+        silent = signature_of(Supervised).parameters["readout_tau"].default
+        if self.readout_tau != silent and not is_read:
+            value, name = f"task.readout_tau={self.readout_tau:g}", self._names[0]
+            yield f"{value} has no effect, because the readout {name} takes none. Set it to {silent:g}"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = self.mixed(batch)

@@ -101,7 +101,7 @@ LEGAL: list[tuple[str, str, str]] = [
     ("task.label_smoothing", "0", _OFF),
     ("task.readout_tau", "1e20", _ANY),
     ("task.tet_weight", "0", _OFF),
-    ("task.tet_potential", "0 -1 1e20", "the loss that reads it is another one"),
+    ("task.tet_potential", "0 -1 1e20", "the loss that reads it is another one, which the run says"),
     ("trainer.devices", "-1", "all there are"),
     ("trainer.fast_dev_run", "0 true", "one batch of everything"),
     ("trainer.gradient_clip_val", "null 1e20", _OFF),

@@ -73,16 +73,21 @@ def test_the_data_are_counted_and_drawn_and_nothing_is_trained(program, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("data", "row"),
+    ("data", "row", "license"),
     [
-        (("task=regression", "data=friedman1", "data.samples=300"), r"value +\S+ ± \S+ +\S+ ± \S+ +\S+ ± \S+"),
-        (("task=sequence", "data=parity", "data.shortest=2", "T=5", "data.samples=50"), r"even +\d+ +\d+ +[\d,]+"),
+        (("task=regression", "data=diabetes"), r"value +\S+ ± \S+ +\S+ ± \S+ +\S+ ± \S+", "none stated by the"),
+        (
+            ("task=sequence", "data=parity", "data.shortest=2", "T=5", "data.samples=50"),
+            r"even +\d+ +\d+ +[\d,]+",
+            "none: these data are made up by a formula",
+        ),
     ],
 )
-def test_values_and_sequences_are_counted_and_drawn(program, tmp_path, data, row):
+def test_values_and_sequences_are_counted_and_drawn(program, tmp_path, data, row, license):
     done = program("train.py", "show=data", *data, "paths.runs=out")
     assert done.returncode == 0, done.stderr
     assert re.search(f"^{row}$", done.stdout, re.M) and re.search(r"^samples +\d+ ", done.stdout, re.M), done.stdout
+    assert re.search(f"^license +{license}", done.stdout, re.M), done.stdout
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 

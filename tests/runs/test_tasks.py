@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from programs import SMALL, SMALL_ANN, results, succeed
+from sklearn.datasets import make_friedman1
 from small_fit_end import check_before_training
 
 import snntrain
@@ -59,6 +60,14 @@ def trained(folder: Path, *overrides: str) -> tuple[Path, str]:
     return folder / "run", done.stdout
 
 
+def page_of(run: Path) -> str:
+    """The report, but for the section that holds the diff of the code."""
+    page = (run / "report.html").read_text()
+    before, found, after = page.partition('id="provenance"')
+    assert found, "the section is called something else now"
+    return before + after.partition("</section>")[2]
+
+
 def predictions(folder: Path, *more: str) -> list[dict[str, str]]:
     succeed("eval.py", "run=run", "mode=predict", *more, cwd=folder)
     return list(csv.DictReader((folder / "run/artifacts/predictions.csv").open(encoding="utf-8", newline="")))
@@ -73,19 +82,24 @@ def same_test(folder: Path) -> bool:
 
 def test_a_regression_from_training_to_predictions(folder):
     run, said = trained(folder, *REGRESSION, *SMALL)
-    metrics, page = results(run)["metrics"], (run / "report.html").read_text()
+    metrics, page = results(run)["metrics"], page_of(run)
     assert "samples/s" in said and not re.search("img/s|acc|class", said)
     assert "train_samples_per_second" in results(run)["throughput"]
     assert "Test RMSE" in page and 'id="errors"' in page and "onfusion" not in page and "accuracy" not in page
     with np.load(run / "artifacts/test.npz") as test:
         (count, rmse, mae, r2), pairs = test["errors"][0], test["pairs"]
+        mean, std = test["value_mean"][0], test["value_std"][0]
     assert (count, len(pairs)) == (60, 60)
     assert [rmse, mae, r2] == pytest.approx([metrics[f"test/{name}"] for name in ("rmse", "mae", "r2")], rel=1e-4)
+    assert f"of standardized values; in their own units {rmse * std:.4g}" in page
     assert same_test(folder)
     rows = predictions(folder)
     assert list(rows[0]) == ["index", "label value", "predicted value"] and len(rows) == 60
-    found = np.array([[float(row["label value"]), float(row["predicted value"])] for row in rows])
-    np.testing.assert_allclose(found, pairs[:, :, 0], rtol=1e-5, atol=1e-6)
+    in_units = np.array([[float(row["label value"]), float(row["predicted value"])] for row in rows])
+    everything = make_friedman1(300, noise=1.0, random_state=0)[1]
+    assert np.isclose(in_units[:, :1], everything, rtol=1e-5).any(1).all(), "labels are those of the data"
+    found = (in_units - mean) / std
+    np.testing.assert_allclose(found, pairs[:, :, 0], rtol=1e-4, atol=1e-5)
     loaded = snntrain.load(run)
     scores = loaded.predict(loaded.data.splits["test"].x)
     np.testing.assert_allclose(scores[:, 0].numpy(), found[:, 1], rtol=1e-4, atol=1e-5)
@@ -97,7 +111,7 @@ def test_a_regression_from_training_to_predictions(folder):
 @pytest.mark.slow
 def test_labels_from_training_to_predictions(folder):
     run, said = trained(folder, *OF_LABELS, *SMALL)
-    page = (run / "report.html").read_text()
+    page = page_of(run)
     assert "test/f1" in said and not re.search("accuracy|acc ", said)
     assert "Test F1" in page and 'id="labels"' in page and "Confusion" not in page
     assert same_test(folder)
@@ -118,7 +132,7 @@ def test_labels_from_training_to_predictions(folder):
 @pytest.mark.parametrize("data", [SEQUENCE, pytest.param(PARITY, marks=pytest.mark.slow)])
 def test_sequences_from_training_to_predictions(folder, data):
     run, said = trained(folder, *data, *STEPS)
-    page, of_values = (run / "report.html").read_text(), data is SEQUENCE
+    page, of_values = page_of(run), data is SEQUENCE
     assert 'id="steps"' in page and ('id="errors"' in page) == of_values and ('id="confusion"' in page) != of_values
     assert "samples/s" in said and ("rmse" if of_values else "acc") in said
     assert same_test(folder)

@@ -52,8 +52,11 @@ def scatter_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
     return _panels("scatter", pairs, names, "Predictions against targets", 3.6, draw)
 
 
-def residual_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
-    """Histogram of prediction − target, a panel for each value. Arguments as in scatter_plot."""
+def residual_plot(pairs: np.ndarray, names: Sequence[str], unit: str) -> str:
+    """Histogram of prediction − target of so many samples or steps (unit), a panel for each value.
+
+    Other arguments as in scatter_plot.
+    """
 
     def draw(axes: Axes, target: np.ndarray, predicted: np.ndarray) -> None:
         residuals = predicted - target
@@ -62,7 +65,7 @@ def residual_plot(pairs: np.ndarray, names: Sequence[str]) -> str:
         axes.axvline(0, color=INK, linewidth=1)
         axes.axvline(residuals.mean(), color=RED, linewidth=1.2, linestyle=_DASHED, label=" mean")
         axes.set_xlabel("predicted − target")
-        axes.set_ylabel("samples")
+        axes.set_ylabel(unit)
         axes.legend(loc="upper right")
 
     return _panels("residuals", pairs, names, "Residuals", 3.6, draw)
@@ -99,12 +102,13 @@ def _panels(
         return svg(figure, name)
 
 
-def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> str:
+def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes: bool) -> str:
     """Accuracy or RMSE over time steps, and below how many sequences have each step, if these are not all of them.
 
     Args:
         counts: sequences that have the step, [T].
         quality: their accuracy or RMSE, [T].
+        what: which of the two.
         of_classes: whether it is an accuracy.
     """
     time, is_ragged = np.arange(1, len(counts) + 1), len(set(counts.tolist())) > 1
@@ -114,7 +118,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
         above, *below = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         shown = np.where((counts > 0) & np.isfinite(quality), quality, np.nan)
         above.plot(time, shown, color=GREEN if of_classes else BLUE, **_markers(time))
-        above.set_title("accuracy of each step" if of_classes else "RMSE of each step")
+        above.set_title(f"{what} of each step")
         if of_classes:
             lowest = np.nanmin(shown, initial=1.0)
             above.set_ylim(max(0.0, lowest - 0.05) - 0.01, 1.01)
@@ -123,7 +127,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, *, of_classes: bool) -> 
             )
         else:
             above.set_ylim(bottom=0)
-        above.yaxis.set_major_locator(MaxNLocator(5))
+        above.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # 100 % has a mark
         above.grid(axis="y")
         for axes in below:
             axes.stairs(counts, np.arange(len(counts) + 1) + 0.5, fill=True, color=MUTED, alpha=0.35)

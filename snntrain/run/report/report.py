@@ -14,6 +14,7 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import broken, environment, render
 from snntrain.run.report.run_files import RunFiles, Unavailable, in_one_line
 from snntrain.run.report.section import Section
+from snntrain.run.report.tested import Units
 
 _FILTERS = {"percent": percent, "number": number, "metric": metric, "whole": "{:,.0f}".format, "dotted": broken}
 _TEMPLATE = pathlib.Path(__file__).with_name("report.html.j2")
@@ -75,7 +76,7 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
     metrics = results["metrics"]
     for name, title in {**HEADLINES, "loss": "loss", "firing_rate": "firing rate"}.items():
         if f"test/{name}" in metrics:
-            yield f"Test {title}", metric(metrics[f"test/{name}"], name), ""
+            yield f"Test {title}", metric(metrics[f"test/{name}"], name), _in_units(run, name, metrics)
     monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
     split, _, name = monitored.partition("/")
     title = f"{split} {long_name(name)}" if name in (*HEADLINES, "loss") else monitored
@@ -84,6 +85,16 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
         yield f"Best {title}", metric(best[monitored], monitored), detail
     elif monitored in metrics:
         yield title[:1].upper() + title[1:], metric(metrics[monitored], monitored), ""
+
+
+def _in_units(run: RunFiles, name: str, metrics: Mapping[str, Any]) -> str:
+    """What is to say of an RMSE of standardized values: what it is in the units of the data, if it is of one value."""
+    units = Units.of(tested := run.read_or(RunFolder.test, {}), 1)
+    if name != "rmse" or not units.are_others:
+        return ""
+    if len(tested["value_std"]) > 1:
+        return "of standardized values"
+    return f"of standardized values; in their own units {number(metrics['test/rmse'] * units.std[0])}"
 
 
 def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

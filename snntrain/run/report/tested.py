@@ -1,6 +1,8 @@
 """The base of the sections that show the arrays of the test, artifacts/test.npz."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -51,6 +53,32 @@ def numbers(arrays: Mapping[str, np.ndarray], name: str, *shape: int | str) -> n
         wanted = ", ".join(map(str, shape))
         raise ValueError(f"{name} must be numbers [{wanted}], got {array.dtype} {list(array.shape)}")
     return array
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units in which a data set gives its values, where the net learns standardized ones.
+
+    Attributes:
+        mean, std: of each value, [D]; 0 and 1 if the values are as the data set gives them.
+        are_others: whether the net learns standardized values.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    are_others: bool
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], count: int) -> Self:
+        """Those that the test wrote, of the first values."""
+        if "value_mean" not in arrays:
+            return cls(np.zeros(count), np.ones(count), are_others=False)
+        mean, std = (numbers(arrays, name, "D")[:count] for name in ("value_mean", "value_std"))
+        return cls(mean, std, are_others=True)
+
+    def values(self, standardized: np.ndarray) -> np.ndarray:
+        """Values [*, D] in these units."""
+        return standardized * self.std + self.mean
 
 
 def class_names(arrays: Mapping[str, np.ndarray], count: int) -> list[str]:

@@ -100,6 +100,19 @@ def test_statistics_are_compared_on_the_same_weights(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_recorded_net_stands_beside_ridge_regression_of_the_same_rows(tmp_path):
+    process = start("bench_tasks.py", "--only", "diabetes_mlp", cwd=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    found = json.loads((tmp_path / "out/tasks.json").read_text(encoding="utf-8"))["experiments"]["diabetes_mlp"]
+    recorded = json.loads((SCRIPTS.parent / "experiments/diabetes_mlp/expected.json").read_text(encoding="utf-8"))
+    seeds = recorded["seeds"].values()
+    assert found["spiking"]["values"] == [seed["metrics"]["test/r2"] for seed in seeds] and len(seeds) == 3
+    beside = found["baseline"]
+    assert len(beside["folds"]) == 5 and 0 < beside["fold_std"] < 0.2 and 0.4 < beside["values"][0] < 0.6
+
+
+@pytest.mark.slow
 def test_peak_memory_is_what_training_adds(tmp_path):
     found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
     for variant in found["variants"].values():

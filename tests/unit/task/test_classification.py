@@ -89,6 +89,30 @@ def test_no_state_is_in_a_checkpoint(tmp_path):
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"label_smoothing": 0.1, "loss": "mse"}, "task.label_smoothing=0.1 has no effect, because the loss mse takes"),
+        (
+            {"tet_weight": 0.3},
+            "task.tet_weight=0.3 has no effect, because the loss cross_entropy takes none. Set it to",
+        ),
+        (
+            {"tet_potential": 0.5, "loss": {"name": "focal"}},
+            "task.tet_potential=0.5 has no effect, because the loss",
+        ),
+        ({"readout_tau": 3.0}, "task.readout_tau=3 has no effect, because the readout rate takes none. Set it to 2 to"),
+        ({"readout_tau": 3.0, "readout": "membrane", "tet_weight": 0.3, "tet_potential": 0.5, "loss": "tet"}, None),
+        ({"label_smoothing": 0.1, "loss": {"name": "rate_regularized", "loss": "focal"}}, None),
+    ],
+)
+def test_a_setting_that_loss_or_readout_does_not_read_is_named(tmp_path, capsys, settings, said):
+    task = quiet(small_task(**settings))
+    trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(task, datamodule=Patches())
+    shown = capsys.readouterr().out
+    assert "has no effect" not in shown if said is None else said in shown
+
+
 @pytest.mark.parametrize("batch_size", [7, 32])
 def test_metrics_are_those_of_the_whole_split_whatever_the_batches(tmp_path, batch_size):
     """Loss and accuracy are means over samples: a smaller last batch must not weigh as much as a full one."""

@@ -57,6 +57,25 @@ def test_mse_is_the_distance_from_the_one_hot_target(sizes):
 
 
 @settings(max_examples=30, deadline=None)
+@given(SIZES, st.floats(0.1, 3))
+def test_losses_of_values_are_their_formulas(sizes, delta):
+    """Huber, 1964: e²/2 up to delta, delta·(|e| − delta/2) beyond."""
+    y_seq, _ = drawn(sizes)
+    target = y_seq.detach().flip(0)[0].cos()
+    error = np.abs((y_seq[0].detach() - target).numpy())
+    expected = {
+        "mse": (error**2).mean(),
+        "mae": error.mean(),
+        "huber": np.where(error <= delta, error**2 / 2, delta * (error - delta / 2)).mean(),
+    }
+    for name, value in expected.items():
+        setting = {"name": name, "delta": delta} if name == "huber" else name
+        for kind in (Target.VALUES, Target.STEP_VALUES):
+            found = Loss(setting, kind, count=sizes[2])(y_seq, lambda y: y[0], target)
+            assert found.item() == pytest.approx(value)
+
+
+@settings(max_examples=30, deadline=None)
 @given(SIZES, st.floats(0, 1), st.floats(-2, 2), st.sampled_from([0.0, 0.2]))
 def test_tet_is_the_loss_of_deng_et_al(sizes, weight, potential, smoothing):
     """L = (1 − λ)·(1/T)·Σ_t CE(O(t), y) + λ·(1/T)·Σ_t MSE(O(t), φ)  (ICLR 2022, eq. 9 to 11)."""
@@ -137,12 +156,13 @@ def test_a_weighted_cross_entropy_is_the_mean_over_the_samples(sizes):
 
 @settings(max_examples=20, deadline=None)
 @given(SIZES)
-def test_a_weighted_bce_weighs_labels_that_hold(sizes):
+def test_bce_and_focal_weigh_labels_that_hold(sizes):
     y_seq, _ = drawn(sizes)
     labels, weight = (y_seq[-1].detach() > 0.3).double(), WEIGHTS[: sizes[2]]
     p, y = y_seq[0].detach().sigmoid().numpy(), labels.numpy()
-    expected = -(weight.numpy() * y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
-    assert loss.bce(y_seq[0], labels, weight).item() == pytest.approx(expected)
+    for alpha, given_weight in ((1, None), (weight.numpy(), weight)):
+        expected = -(alpha * y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+        assert loss.bce(y_seq[0], labels, given_weight).item() == pytest.approx(expected)
     held = weight.numpy() * y * (1 - p) ** 2 * np.log(p)
     assert loss.focal(y_seq[0], labels, Target.LABELS, 2.0, 0.0, weight).item() == pytest.approx(
         -(held + (1 - y) * p**2 * np.log(1 - p)).mean()

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
-from snntrain.run.report.tested import ROWS_SHOWN, OfTheTest, class_names, numbers
+from snntrain.run.report.tested import ROWS_SHOWN, OfTheTest, Units, class_names, numbers
 
 
 @register("report section", "errors")
@@ -22,20 +24,24 @@ class Errors(OfTheTest):
 
         arrays = run.read(RunFolder.test)
         errors = numbers(arrays, "errors", "D", 4)
-        pairs = numbers(arrays, "pairs", "m", 2, len(errors))
+        units = Units.of(arrays, len(errors))
+        pairs = units.values(numbers(arrays, "pairs", "m", 2, len(errors)))
+        errors = errors * np.stack([np.ones_like(units.std), units.std, units.std, np.ones_like(units.std)], 1)
         names = class_names(arrays, len(errors))
+        unit = "steps" if "steps" in arrays else "samples"
         rows = [
             {"name": name, "rmse": rmse, "mae": mae, "r2": None if r2 != r2 else r2}
             for name, (_, rmse, mae, r2) in zip(names, errors[:ROWS_SHOWN].tolist(), strict=False)
         ]
         return {
             "scatter": plots.scatter_plot(pairs, names),
-            "residuals": plots.residual_plot(pairs, names),
+            "residuals": plots.residual_plot(pairs, names, unit),
             "is_wide": len(errors) > 1,
             "drawn": min(len(errors), plots.VALUES_DRAWN),
             "kept": len(pairs),
+            "standardized": units.are_others,
             "rows": rows,
             "of": len(errors),
             "total": int(errors[0, 0]),
-            "unit": "steps" if "steps" in arrays else "samples",
+            "unit": unit,
         }

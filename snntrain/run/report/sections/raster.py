@@ -12,7 +12,7 @@ from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
-from snntrain.run.report.tested import class_names
+from snntrain.run.report.tested import Units, class_names
 
 _LISTED = 8  # values or labels of the sample that are written out
 
@@ -33,8 +33,12 @@ class Raster(Section):
         kind = Target[str(arrays["kind"])] if "kind" in arrays else Target.CLASS
         keys = ("label", "predicted") if kind is Target.CLASS else ("target", "prediction")
         found = [_of_kind(arrays[key], kind, key) if key in arrays else None for key in keys]
+        tested = run.read_or(RunFolder.test, {})
+        if kind.is_counted_in_values and found[0] is not None and output is not None:
+            units = Units.of(tested, found[0].shape[-1])
+            output, *found = (None if one is None else units.values(one) for one in (output, *found))
         many = 1 + max([int(one) for one in found if one is not None], default=0) if kind is Target.CLASS else 0
-        answer = Answer(kind, class_names(run.read_or(RunFolder.test, {}), many), *found)
+        answer = Answer(kind, class_names(tested, many), *found)
         names = {layer["path"]: layer["name"] for layer in run.read_or(RunFolder.layers, [])}
         paths = [key.removeprefix("spikes/") for key in arrays if key.startswith("spikes/")]
         spikes = {f"{path}  {names.get(path, '')}".rstrip(): arrays[f"spikes/{path}"] for path in paths}

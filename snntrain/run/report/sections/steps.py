@@ -5,7 +5,7 @@ from typing import Any
 from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
-from snntrain.run.report.tested import OfTheTest, class_names, numbers
+from snntrain.run.report.tested import OfTheTest, Units, class_names, numbers
 
 
 @register("report section", "steps")
@@ -25,12 +25,19 @@ class Steps(OfTheTest):
         of_classes = "confusion" in arrays
         example = numbers(arrays, "example", "L", 2, "D")
         names = class_names(arrays, int(example.max(initial=0)) + 1 if of_classes else example.shape[2])
+        what = "accuracy" if of_classes else "RMSE"
+        if not of_classes and (units := Units.of(arrays, example.shape[2])).are_others:
+            example = units.values(example)
+            if len(arrays["value_std"]) == 1:
+                quality = quality * units.std
+            else:  # a mean over values of several units
+                what = "RMSE of the standardized values"
         longest = int((counts > 0).sum())
         lengths = {int(count) for count in counts if count > 0}
         return {
-            "plot": plots.steps_plot(counts, quality, of_classes=of_classes),
+            "plot": plots.steps_plot(counts, quality, what, of_classes=of_classes),
             "example": plots.example_plot(example, names, of_classes=of_classes),
-            "what": "Accuracy" if of_classes else "RMSE",
+            "what": what[:1].upper() + what[1:],
             "sequences": int(counts[0]),
             "longest": longest,
             "is_ragged": len(lengths) > 1,

@@ -56,6 +56,26 @@ def test_errors_of_values_are_a_table(tmp_path):
     assert "confusion" not in sections(folder)
 
 
+def test_standardized_values_are_shown_in_their_own_units(tmp_path):
+    units = {"value_mean": np.array([150.0, 2.0]), "value_std": np.array([100.0, 0.5])}
+    folder = run_folder(tmp_path / "run", errors=ERRORS, pairs=pairs(50, 2), **units)
+    text = section(folder, "errors")
+    assert "0 73.1 60 0.4567" in text and "1 0.75 0.625 all" in text and "The net learns standardized values" in text
+    of_steps = {"steps": STEPS, "example": EXAMPLE.repeat(2, 2), "errors": ERRORS, "pairs": pairs(50, 2)}
+    folder = run_folder(tmp_path / "steps", "SequencePrediction", **of_steps, **units)
+    assert "RMSE of the standardized values of each time step" in section(folder, "steps")
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_the_headline_says_that_it_is_of_standardized_values(tmp_path, values):
+    units = {"value_mean": np.zeros(values), "value_std": np.full(values, 20.0)}
+    folder = run_folder(tmp_path / "run", errors=ERRORS[:values], pairs=pairs(50, values), **units)
+    (folder / "results.json").write_text(json.dumps({"status": "finished", "metrics": {"test/rmse": 0.731}}))
+    page = write_report(folder).read_text(encoding="utf-8")
+    said = "of standardized values; in their own units 14.62<" if values == 1 else "of standardized values<"
+    assert f'<div class="detail">{said}' in page
+
+
 def test_labels_are_a_table_with_what_was_told_instead(tmp_path):
     names = np.array(["cat", "dog", "eel", "fox"])
     folder = run_folder(tmp_path / "run", "MultiLabel", labels=LABELS, instead=INSTEAD, classes=names)

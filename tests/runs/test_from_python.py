@@ -91,10 +91,10 @@ def test_a_sweep_gives_its_jobs_and_the_best_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_script_of_the_readme_trains_loads_predicts_and_draws(tmp_path):
+def test_the_script_of_the_docs_trains_loads_predicts_and_draws(tmp_path):
     """As written, in a new process, as a user starts it; its imports are checked in tests/unit/test_examples.py."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (script,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "savefig" in code)
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    (script,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "savefig" in code)
     assert len(script.splitlines()) <= 30
     (tmp_path / "script.py").write_text(script)
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -11,14 +11,14 @@ import pytest
 import snntrain
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = [
     pytest.param(code, id=f"{page.name} {number}")
     for page in PAGES
     for number, code in enumerate(re.findall(r"```py(?:thon)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
-(PUBLIC,) = re.findall(r"^Public are (.*?)Everything else", README, re.DOTALL | re.MULTILINE)
+(PUBLIC,) = re.findall(r"^Public are (.*?)Everything else", PYTHON, re.DOTALL | re.MULTILINE)
 TOP = {name.removeprefix("snntrain.") for name in re.findall(r"`([\w.]+)`", PUBLIC.partition("the modules")[0])}
 MODULES, PACKAGES = (
     set(re.search(rf"the {kind}\s+`([\w\s]+)`", PUBLIC)[1].split()) for kind in ("modules", "packages")

@@ -26,7 +26,9 @@ QUANTIZATION = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
 LAVA = (ROOT / "docs/lava.md").read_text(encoding="utf-8")
 KERNELS = (ROOT / "docs/kernels.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+OWN_PARTS = (ROOT / "docs/own_parts.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README + OWN_PARTS, flags=re.DOTALL)
 
 
 def example(containing: str) -> dict:
@@ -142,8 +144,8 @@ def test_the_kernels_are_those_that_are_generated(capsys):
 
 def test_the_tables_of_results_are_those_of_the_records():
     found = 0
-    for line in README.splitlines():
-        if match := re.match(r"\| \[`(\w+)`\]\(experiments/\1\) \|", line):
+    for line in (README + RESULTS).splitlines():
+        if match := re.match(r"\| \[`(\w+)`\]\((?:\.\./)?experiments/\1\) \|", line):
             record = ROOT / "experiments" / match[1] / "expected.json"
             content = json.loads(record.read_text(encoding="utf-8"))
             known = {mean_and_std(*metric, content["samples"]) for metric in content["metrics"].items()}

@@ -17,7 +17,8 @@ def on_config(config):
     _made.clear()
     _made.update({path: text for pages in sections.values() for path, text in pages.items()})
     _made.update({page: (ROOT / file).read_text(encoding="utf-8") for file, page in PAGES.items()})
-    _fill(config.nav, {title: list(pages) for title, pages in sections.items()})
+    menus = {title: list(pages) for title, pages in sections.items()}
+    _fill(config.nav, menus | {"Results": _with_records_below(menus["Results"])})
     return config
 
 
@@ -38,6 +39,17 @@ def on_page_markdown(markdown, page, config, files):
         return markdown
     folder = posixpath.dirname(copied.get(path, f"docs/{path}"))
     return within_the_site(markdown, path, folder, [file.src_uri for file in files.documentation_pages()])
+
+
+def _with_records_below(pages: list[str]) -> list:
+    """The menu of results, in which the records stand below the table of experiments, under their names."""
+    of_records = [page for page in pages if page.startswith(f"{result_pages.FOLDER}/experiments/")]
+    records = [{Path(page).stem: page} for page in of_records]
+    return [
+        {"Experiments": [page, *records]} if page == f"{result_pages.FOLDER}/experiments.md" else page
+        for page in pages
+        if page not in of_records
+    ]
 
 
 def _fill(menu: list, made: dict[str, list[str]]) -> None:

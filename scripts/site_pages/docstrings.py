@@ -14,6 +14,8 @@ from snntrain.signature import signature_of
 
 # Source: …
 _HEAD = re.compile(r"([A-Z]\w*):(?= |$)")
+# A line of a program: snn = convert(ann), print(snn.report).
+_CALL = re.compile(r"(?:[\w., ]+ = )?[\w.]+\(.*\)")
 # An equation, or words in columns.
 _IN_COLUMNS = re.compile(r"\S {2,}\S| = ")
 
@@ -61,6 +63,8 @@ def _parts(lines: list[str]) -> Iterator[str]:
 def _part(lines: list[str]) -> str:
     first, *rest = lines
     head = _HEAD.match(first)
+    if all(_CALL.fullmatch(line) for line in lines):
+        return _code(lines)
     if not head:
         return "\n\n".join(_paragraphs(lines))
     said = first[head.end() :]

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+_LONG = 60
+"""Characters from which on a cell asks for a wider column, see docs/assets/site.css."""
 _SPECIAL = re.compile(r"([\\*_{}\[\]<>#|&])")
 
 
@@ -19,7 +21,7 @@ def code(words: str) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are Markdown already; cells are aligned by their kind: numbers to the right."""
-    rows = list(rows)
+    rows = [[f"{cell} {{ .words }}" if len(cell) > _LONG else cell for cell in row] for row in rows]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(heads))]
     lines = [heads, ["---:" if is_right else "---" for is_right in right], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

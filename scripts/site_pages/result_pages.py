@@ -63,8 +63,8 @@ def _models() -> str:
         rows.append([f"[`{name}`](../reference/config/model.md#{name})", f"{size}, {classes}", *cells])
     return f"""# Models
 
-`python train.py show=model model=… data=…` prints the same layer by layer. Multiply-accumulates are those of one sample at
-one time step if every input were used; a spiking net computes only where there are spikes, and the column `SOPs` of
+`python train.py show=model model=… data=…` prints the same layer by layer. Multiply-accumulates are those of one sample
+at one time step if every input were used; a spiking net computes only where there are spikes, and the column `SOPs` of
 [experiments](experiments.md) says how many of them were left. Papers beside the parameters: [Models](../models.md).
 
 {table(["model", "sample, classes", "parameters", "MACs per step", "neurons", "weights in float32"], rows)}"""
@@ -132,11 +132,12 @@ def _experiments() -> str:
     others = sorted(path.parent for path in ROOT.glob("experiments/*/README.md") if path.parent.name not in names)
     rows = [experiment_row(name) for name in names]
     listed = "\n".join(f"- [{_title(folder)}](experiments/{folder.name}.md)" for folder in others)
-    heads = ["experiment", "test", "firing rate", "SOPs", "seconds", "literature"]
+    heads = ["experiment", "test", "firing rate", "SOPs", "seconds", "what", "literature"]
+    binomial = BINOMIAL.format(samples="samples of the test set")
     return f"""# Experiments
 
-`python train.py experiment=<name>` runs one, and `python scripts/reproduce.py <name>` repeats it and compares it with the
-record, bit for bit on the same class of hardware. Mean ± standard deviation over the seeds. {BINOMIAL.format(samples="samples of the test set")}
+`python train.py experiment=<name>` runs one, and `python scripts/reproduce.py <name>` repeats it and compares it with
+the record, bit for bit on the same class of hardware. Mean ± standard deviation over the seeds. {binomial}
 Seconds are those of training and test of one seed on two cores; SOPs are the synaptic operations of one sample.
 
 {table(heads, rows)}
@@ -153,16 +154,13 @@ def experiment_row(name: str) -> list[str]:
     metrics, samples = expected["metrics"], expected["samples"]
     headline = main_metrics(list(metrics))[0]
     seconds = [sum(entry["seconds"].values()) for entry in expected["seeds"].values()]
-    rate, operations = (
-        mean_and_std(key, metrics[key], samples) if key in metrics and metrics[key]["mean"] else ""
-        for key in ("test/firing_rate", "test/sops")
-    )
-    claims = "<br>".join(
-        text(f"{claim['value']}, {claim['what']} ({claim['source']})") for claim in literature(record.path)
-    )
-    measured = mean_and_std(headline, metrics[headline], samples).replace(" ", "\u00a0")
-    link = f"[`{name}`](experiments/{name}.md)<br>{text(expected['what'])}"
-    return [link, measured, rate.replace(" ", "\u00a0"), operations.replace(" ", "\u00a0"), _mean(seconds), claims]
+    shown = [
+        mean_and_std(key, metrics[key], samples).replace(" ", "\u00a0") if metrics.get(key, {}).get("mean") else ""
+        for key in (headline, "test/firing_rate", "test/sops")
+    ]
+    claims = [f"{claim['value']}, {claim['what']} ({claim['source']})" for claim in literature(record.path)]
+    link = f"[`{name}`](experiments/{name}.md)"
+    return [link, *shown, _mean(seconds), text(expected["what"]), "<br>".join(map(text, claims))]
 
 
 def _mean(seconds: list[float]) -> str:
@@ -202,15 +200,15 @@ def _head(title: str, run: Mapping[str, Any]) -> str:
 
 def _neurons(content: Mapping[str, Any]) -> Iterator[str]:
     yield _head("A neuron, forward and backward", content["run"])
-    yield "Times as fast as SpikingJelly, and time as a multiple of `x*1`, which only reads, writes and goes through autograd.\n"
+    yield (
+        "Times as fast as SpikingJelly, and time as a multiple of `x*1`, which only reads, writes and goes through "
+        "autograd.\n"
+    )
     by_neuron: dict[str, list[str]] = {}
     shapes = list(dict.fromkeys(str(row["shape"]) for row in content["rows"]))
     for row in content["rows"]:
         seconds = {name: one["training_seconds"] for name, one in row["contenders"].items()}
-        floor = _ratio(seconds["fused"], seconds["x*1"]) if {"fused", "x*1"} <= seconds.keys() else ""
-        faster = (
-            _ratio(seconds["SpikingJelly"], seconds["fused"]) if {"fused", "SpikingJelly"} <= seconds.keys() else ""
-        )
+        faster, floor = _ratio(seconds, "SpikingJelly", "fused"), _ratio(seconds, "fused", "x*1")
         by_neuron.setdefault(row["neuron"], []).extend([f"{faster}×" if faster else "", floor])
     heads = [head for shape in shapes for head in (f"{shape} faster", f"{shape} `x*1`")]
     rows = [[code(name), *cells] for name, cells in by_neuron.items() if any(cells)]
@@ -218,9 +216,11 @@ def _neurons(content: Mapping[str, Any]) -> Iterator[str]:
     yield "![Speed of all neurons](neuron.png)\n"
 
 
-def _ratio(above: list[float], below: list[float]) -> str:
-    """The median of the ratios within each round."""
-    return f"{median(a / b for a, b in zip(above, below, strict=True)):.2g}"
+def _ratio(seconds: Mapping[str, list[float]], above: str, below: str) -> str:
+    """The median of the ratios within each round; empty if one of the two was not measured."""
+    if not {above, below} <= seconds.keys():
+        return ""
+    return f"{median(a / b for a, b in zip(seconds[above], seconds[below], strict=True)):.2g}"
 
 
 def _training(content: Mapping[str, Any]) -> Iterator[str]:

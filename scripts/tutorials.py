@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ NOT_RUN = (
     "figures are missing here. `make docs` builds it with them.\n"
 )
 DARK_PNG = "application/vnd.snntrain.dark-png"  # the figure once more, for a dark page
+LONG = 30  # lines of output; more are folded away
 INK, LIGHT_INK = "#2b303b", "#d5d9e0"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -138,7 +140,7 @@ def page(script: Path, notebook: dict[str, Any] | None) -> tuple[str, dict[str, 
     for cell in cells:
         source = "".join(cell["source"]).strip()
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(with_formulas(source))
             continue
         if source:
             parts.append(f"```python\n{source}\n```")
@@ -155,30 +157,41 @@ def _joined(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The outputs, with neighboring texts as one; what went to stderr is for the author, not for the page."""
     text = ""
     for output in outputs:
+        data = output.get("data", {})
         if output["output_type"] == "stream":
             text += "".join(output["text"]) if output["name"] == "stdout" else ""
-            continue
-        if text:
+        elif "image/png" not in data:  # rich prints in this form, without a line end
+            text += "".join(data["text/plain"]).strip("\n") + "\n"
+        else:
             yield {"text": text}
             text = ""
-        yield output
-    if text:
-        yield {"text": text}
+            yield output
+    yield {"text": text}
 
 
 def _as_markdown(output: dict[str, Any], stem: str, figures: dict[str, bytes]) -> str:
-    data = output.get("data", {})
-    if "image/png" not in data:
-        text = output.get("text") or "".join(data.get("text/plain", ""))
-        text = "\n".join(line.rstrip() for line in _ANSI.sub("", text).strip("\n").splitlines())
-        return f'```text {{ .output }}\n{text}\n```' if text else ""
+    if "text" in output:
+        lines = [line.rstrip() for line in _ANSI.sub("", output["text"]).strip("\n").splitlines()]
+        block = "\n".join(["```text { .output }", *lines, "```"])
+        if len(lines) > LONG:
+            return f'??? quote "Output, {len(lines)} lines"\n' + textwrap.indent(block, "    ")
+        return block if lines else ""
     number, alt = len(figures) // 2 + 1, re.sub(r"[\[\]\n]", " ", output["metadata"].get("alt", ""))
     links = []
     for kind, theme in (("image/png", "light"), (DARK_PNG, "dark")):
         name = f"figures/{stem}/{number}-{theme}.png"
-        figures[name] = base64.b64decode("".join(data[kind]))
+        figures[name] = base64.b64decode("".join(output["data"][kind]))
         links.append(f"![{alt or f'Figure {number}'}]({name}#only-{theme})")
     return "\n".join(links)
+
+
+def with_formulas(text: str) -> str:
+    """Markdown whose $…$ outside of code are formulas in MathML, which browsers show without a script or a network."""
+    from latex2mathml.converter import convert
+
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)
+    parts[::2] = [re.sub(r"\$([^$]+)\$", lambda found: convert(" ".join(found[1].split())), one) for one in parts[::2]]
+    return "".join(parts)
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":

@@ -143,8 +143,8 @@ right.set(title="Energy of one picture", xlabel="T", ylabel="estimate in nJ", xt
 plt.show()
 
 # %% [markdown]
-# On the left, accuracy with its binomial error, $\sqrt{q(1-q)/n}$: a few steps
-# are enough for a task as easy as this. On the right, what a picture costs. The estimate counts arithmetic alone: 4.6 pJ for
+# On the left, accuracy with its binomial error, $\sqrt{q(1-q)/n}$: the nets do not differ by more
+# than the error bars, so one or two steps are enough for a task as easy as this. On the right, what a picture costs. The estimate counts arithmetic alone: 4.6 pJ for
 # each multiply-accumulate of the first layer, which sees real numbers and has to be computed only once because its input does not change, and
 # 0.9 pJ for each *synaptic operation*, the addition of a weight that a spike causes (Horowitz, ISSCC 2014). More steps
 # mean more spikes and more energy, in proportion; the dashed line is the same net with ReLU, which computes every product once.

@@ -1,10 +1,10 @@
 """Run the tutorials of docs/tutorials and make pages of the site from what they print and draw.
 
-python scripts/tutorials.py            # run those whose text changed since they ran last, or the version of snntrain
+python scripts/tutorials.py            # run those whose code changed since they ran last, or the version of snntrain
 python scripts/tutorials.py 01 07      # run these, changed or not
 
-What a tutorial printed and drew is kept in .tutorials/, as a notebook. mkdocs loads this file as a hook: it makes a page of
-every tutorial, which shows the code alone where the tutorial has not been run.
+What a tutorial printed and drew is kept in .tutorials/, as a notebook. mkdocs loads this file as a hook, which makes a
+page of every tutorial; it shows the code alone where the tutorial has not been run.
 """
 
 import base64
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS, KEPT = ROOT / "docs" / "tutorials", ROOT / ".tutorials"
 NOT_RUN = (
-    '!!! note "Only the code"\n    This copy of the site was built without running the tutorials, so the output and the '
-    "figures are missing here. `make docs` builds it with them.\n"
+    '!!! note "Only the code"\n    This copy of the site was built without running the tutorials, so the output '
+    "and the figures are missing here. `make docs` builds it with them.\n"
 )
 DARK_PNG = "application/vnd.snntrain.dark-png"  # the figure once more, for a dark page
 LONG = 30  # lines of output; more are folded away
@@ -43,10 +43,13 @@ def scripts(folder: Path = TUTORIALS) -> list[Path]:
 
 
 def kept_notebook(script: Path, folder: Path = KEPT) -> Path:
-    """Where the result of a tutorial is kept; its text and the version of snntrain are part of the name."""
+    """Where the result of a tutorial is kept; its code and the version of snntrain are part of the name."""
+    import jupytext
+
     import snntrain
 
-    key = hashlib.sha256(script.read_bytes() + snntrain.__version__.encode()).hexdigest()
+    code = [cell["source"] for cell in jupytext.read(script)["cells"] if cell["cell_type"] == "code"]
+    key = hashlib.sha256(json.dumps([snntrain.__version__, *code]).encode()).hexdigest()
     return folder / f"{script.stem}-{key[:16]}.ipynb"
 
 
@@ -57,7 +60,9 @@ def run(script: Path) -> float:
     from nbclient import NotebookClient
 
     notebook = jupytext.read(script)
-    prepare = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import tutorials; tutorials.publish_figures()"
+    prepare = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import tutorials; tutorials.publish_figures()"
+    )
     notebook.cells.insert(0, nbformat.v4.new_code_cell(prepare))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tutorial-") as folder:
@@ -83,7 +88,7 @@ def publish_figures() -> None:
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
     paper = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False}
     ours = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "font.size": 9}
-    plt.rcParams.update({name: INK for name in inks} | paper | ours)
+    plt.rcParams.update(dict.fromkeys(inks, INK) | paper | ours)
     plt.show = _show
 
 
@@ -129,22 +134,21 @@ def page(script: Path, notebook: dict[str, Any] | None) -> tuple[str, dict[str, 
 
     Args:
         script: its file.
-        notebook: what it printed and drew; None: it was not run.
+        notebook: the result of its code, which is as it was; None: it was not run.
 
     Returns: the page as markdown, and the figures, path from the folder of the page → PNG.
     """
     import jupytext
 
-    cells = (notebook or jupytext.read(script))["cells"]
+    results = iter([cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"] if notebook else [])
     parts, figures = [], {}
-    for cell in cells:
-        source = "".join(cell["source"]).strip()
+    for cell in jupytext.read(script)["cells"]:
+        source = cell["source"].strip()
         if cell["cell_type"] == "markdown":
             parts.append(with_formulas(source))
             continue
-        if source:
-            parts.append(f"```python\n{source}\n```")
-        for output in _joined(cell.get("outputs", [])):
+        parts.append(f"```python\n{source}\n```")
+        for output in _joined(next(results, [])):
             parts.append(_as_markdown(output, script.stem, figures))
     # The note and the link stand below the title, which is the first line of the first cell.
     title, _, rest = parts[0].partition("\n")
@@ -209,6 +213,7 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 
 def main() -> None:
+    """Run the tutorials that are named, or those without a result."""
     chosen = sys.argv[1:]
     for script in scripts():
         wanted = any(script.name.startswith(beginning) for beginning in chosen) if chosen else True

@@ -3,8 +3,9 @@
 #
 # A neuron of an ordinary network turns numbers into a number, once. A spiking neuron lives in time: it adds up what
 # arrives, forgets some of it, and when enough has come together it sends a *spike*, which is either there or not. This
-# page looks at a single neuron until it holds no secrets: its potential, how often it fires, how it can be trained although
-# a spike has no useful derivative, and what other neurons do differently. It takes a few seconds and needs no data.
+# page looks at a single neuron until it holds no secrets: its potential, how often it fires, how it can be trained
+# although a spike has no useful derivative, and what other neurons do differently. It takes a few seconds and needs no
+# data.
 
 # %%
 import math
@@ -17,8 +18,9 @@ from snntrain import neuron, surrogate
 # %% [markdown]
 # ## A step of current
 #
-# The *leaky integrate-and-fire* neuron (LIF; Lapicque 1907; Gerstner & Kistler, *Spiking Neuron Models*, 2002, ch. 4) has one
-# number that it remembers, its *membrane potential* $v$. In every time step it does three things with the input $x$:
+# The *leaky integrate-and-fire* neuron (LIF; Lapicque 1907; Gerstner & Kistler, *Spiking Neuron Models*, 2002, ch. 4)
+# has one number that it remembers, its *membrane potential* $v$. In every time step it does three things with the
+# input $x$:
 #
 # - **charge**: $h = v + (x - v)/\tau$. The input pulls the potential toward $x$; the *time constant* $\tau$ says how
 #   slowly.
@@ -50,17 +52,17 @@ below.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# The potential climbs toward 1.5, but never gets there: each time it reaches the threshold there is a spike (red) and it
-# begins anew at 0. When the current stops, what is left of the potential leaks away. Between two spikes the neuron
+# The potential climbs toward 1.5, but never gets there: each time it reaches the threshold there is a spike (red) and
+# it begins anew at 0. When the current stops, what is left of the potential leaks away. Between two spikes the neuron
 # remembers; after a few times $\tau$ it has forgotten.
 #
 # ## The f–I curve
 #
-# How often does it fire for how much current? The curve of firing rate *f* over current *I* is the neuron's counterpart
-# of an activation function. For a LIF neuron it can be computed: from 0, the potential after $n$ steps of a constant input is
-# $x\,(1-(1-1/\tau)^n)$, so the neuron needs
-# $n = \left\lceil \ln(1-\vartheta/x)\,/\,\ln(1-1/\tau) \right\rceil$ steps to a spike and fires at the rate $1/n$. For $x$ below
-# the threshold there is no such $n$, and it never fires.
+# How often does it fire for how much current? The curve of firing rate *f* over current *I* is the neuron's
+# counterpart of an activation function. For a LIF neuron it can be computed: from 0, the potential after $n$ steps of
+# a constant input is $x\,(1-(1-1/\tau)^n)$, so the neuron needs $n = \left\lceil \ln(1-\vartheta/x)\,/\,\ln(1-1/\tau)
+# \right\rceil$ steps to a spike and fires at the rate $1/n$. For $x$ below the threshold there is no such $n$, and it
+# never fires.
 #
 # A whole layer of neurons is one call, so we give 161 neurons a current each.
 
@@ -89,19 +91,19 @@ print("largest difference between measured and computed rate:", f"{(measured - c
 # %% [markdown]
 # The measured rates lie on the computed curve. Three things are worth seeing:
 #
-# - Below the threshold the neuron is silent: the leak takes away as much as the current brings. An *integrate-and-fire*
-#   neuron (IF, dashed) has no leak and answers to any current. Its straight line that begins at 0 is a ReLU, which is why
-#   trained ReLU networks can be converted to IF neurons ([tutorial 7](07_ann_to_integers.md)).
+# - Below the threshold the neuron is silent: the leak takes away as much as the current brings. An
+#   *integrate-and-fire* neuron (IF, dashed) has no leak and answers to any current. Its straight line that begins at 0
+#   is a ReLU, which is why trained ReLU networks can be converted to IF neurons ([tutorial 7](07_ann_to_integers.md)).
 # - The curve of the *hard reset*, which throws away what exceeds the threshold, has steps, because a rate can only be
 #   1/n.
-# - With the *soft reset* (`v_reset=None`), which subtracts the threshold, the surplus counts toward the next spike, and the steps
-#   disappear.
+# - With the *soft reset* (`v_reset=None`), which subtracts the threshold, the surplus counts toward the next spike,
+#   and the steps disappear.
 #
 # ## How one trains through a spike
 #
 # A spike is a step function of the potential: $s = \Theta(h - \vartheta)$. Its derivative is 0 wherever it exists, so
-# nothing would ever be learned. The way out is a *surrogate gradient* (Neftci et al., IEEE Signal Processing Magazine 2019): the forward
-# pass sends real spikes, and the backward pass behaves as if the step had been a smooth function.
+# nothing would ever be learned. The way out is a *surrogate gradient* (Neftci et al., IEEE Signal Processing Magazine
+# 2019): the forward pass sends real spikes, and the backward pass behaves as if the step had been a smooth function.
 
 # %%
 distance = torch.linspace(-2, 2, 401, requires_grad=True)
@@ -123,10 +125,10 @@ right.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# On the left is the spike that all of them send; on the right the derivative that each of them uses instead. A surrogate
-# is high near the threshold, where a small change would have made or prevented a spike, and low far away. Narrow ones
-# (Sigmoid(10)) say precisely where it matters but leave most neurons without a gradient; wide ones (ATan) reach more
-# neurons. `python train.py surrogate=…` chooses one of seventeen.
+# On the left is the spike that all of them send; on the right the derivative that each of them uses instead. A
+# surrogate is high near the threshold, where a small change would have made or prevented a spike, and low far away.
+# Narrow ones (Sigmoid(10)) say precisely where it matters but leave most neurons without a gradient; wide ones (ATan)
+# reach more neurons. `python train.py surrogate=…` chooses one of seventeen.
 #
 # With that, a spiking neuron is trained like anything else in torch:
 
@@ -135,23 +137,28 @@ x = torch.full((20, 1, 1), 0.9, requires_grad=True)
 node = neuron.LIFNode(tau=5.0, v_threshold=1.0, surrogate_function=surrogate.ATan(), step_mode="m")
 node(x).sum().backward()
 print("spikes for an input of 0.9:", int(node(x.detach()).sum()))
-print("d(number of spikes)/dx, first three steps and last:", [f"{g:.4f}" for g in x.grad.flatten()[[0, 1, 2, -1]].tolist()])
+print(
+    "d(number of spikes)/dx, first three steps and last:",
+    [f"{g:.4f}" for g in x.grad.flatten()[[0, 1, 2, -1]].tolist()],
+)
 
 # %% [markdown]
-# There was no spike, and yet every step of the input knows in which direction it has to move for one. (The neuron kept its
-# potential between the two calls: a state lives until `snntrain.functional.reset_net` resets it. In a training snntrain does
-# that before every batch.)
+# There was no spike, and yet every step of the input knows in which direction it has to move for one. (The neuron kept
+# its potential between the two calls: a state lives until `snntrain.functional.reset_net` resets it. In a training
+# snntrain does that before every batch.)
 #
 # ## PLIF: the time constant is learned
 #
-# In a *parametric* LIF neuron (PLIF; Fang et al., ICCV 2021) the time constant is a parameter like a weight:
-# $1/\tau = \sigma(w)$. Here a PLIF neuron listens to random input, and has to find the time constant of a LIF neuron
-# from that one's potential alone.
+# In a *parametric* LIF neuron (PLIF; Fang et al., ICCV 2021) the time constant is a parameter like a weight: $1/\tau =
+# \sigma(w)$. Here a PLIF neuron listens to random input, and has to find the time constant of a LIF neuron from that
+# one's potential alone.
 
 # %%
 torch.manual_seed(1)
 x = torch.rand(100, 16, 1)
-teacher = neuron.LIFNode(tau=8.0, v_threshold=100.0, step_mode="m", store_v_seq=True)  # too high to fire: v is all there is
+teacher = neuron.LIFNode(
+    tau=8.0, v_threshold=100.0, step_mode="m", store_v_seq=True
+)  # too high to fire: v is all there is
 teacher(x)
 
 student = neuron.ParametricLIFNode(init_tau=2.0, v_threshold=100.0, step_mode="m", backend="torch", store_v_seq=True)
@@ -176,15 +183,15 @@ plt.title("A time constant is learned")
 plt.show()
 
 # %% [markdown]
-# The student's $\tau$ leaves 2, overshoots a little, because Adam has momentum, and settles at that of its teacher. In a network each layer of PLIF
-# neurons finds a time constant of its own in this way.
+# The student's $\tau$ leaves 2, overshoots a little, because Adam has momentum, and settles at that of its teacher. In
+# a network each layer of PLIF neurons finds a time constant of its own in this way.
 #
 # ## Izhikevich: a neuron with two states
 #
-# Real neurons tire. Izhikevich's neuron (IEEE Trans. Neural Networks 2003) has a second state, an adaptation current $w$ that every
-# spike adds to and that works against the input; and its potential does not simply leak, it runs away upwards once it is
-# past a critical value: $h = v + \left(x + a_0\,(v-v_\mathrm{rest})(v-v_c) - w\right)/\tau$. We give the same
-# step of current to four neurons.
+# Real neurons tire. Izhikevich's neuron (IEEE Trans. Neural Networks 2003) has a second state, an adaptation current
+# $w$ that every spike adds to and that works against the input; and its potential does not simply leak, it runs away
+# upwards once it is past a critical value: $h = v + \left(x + a_0\,(v-v_\mathrm{rest})(v-v_c) - w\right)/\tau$. We
+# give the same step of current to four neurons.
 
 # %%
 T = 250
@@ -212,10 +219,10 @@ plt.show()
 
 # %% [markdown]
 # LIF and PLIF tick like clocks, PLIF faster because its $\tau$ is smaller. Without adaptation so does Izhikevich's
-# neuron, though its potential has another shape: it hurries toward the threshold at the end. With adaptation the first spikes come in quick
-# succession and the gaps grow, until the adaptation that a spike brings and the decay between two spikes are in balance: the neuron reports
-# that something has *changed*.
+# neuron, though its potential has another shape: it hurries toward the threshold at the end. With adaptation the first
+# spikes come in quick succession and the gaps grow, until the adaptation that a spike brings and the decay between two
+# spikes are in balance: the neuron reports that something has *changed*.
 #
 # **Where to go from here.** snntrain has two dozen neurons; the [gallery](../gallery.md) shows the answer of each of
-# them to a step of current. Next: [a first training, and a look inside it](02_first_training.md). To
-# write down a neuron of your own: [tutorial 5](05_own_neuron.md).
+# them to a step of current. Next: [a first training, and a look inside it](02_first_training.md). To write down a
+# neuron of your own: [tutorial 5](05_own_neuron.md).

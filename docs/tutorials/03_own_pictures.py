@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Your own pictures
 #
-# From a folder of pictures to a net that names new ones: the layout of the folder, a look at the data before training, the
-# training, and the mistakes worth knowing. The pictures here are drawn by the script itself, so that it runs anywhere, and
-# all of it takes less than a minute on one quiet core; put the path of your own folder in their place.
+# From a folder of pictures to a net that names new ones: the layout of the folder, a look at the data before training,
+# the training, and the mistakes worth knowing. The pictures here are drawn by the script itself, so that it runs
+# anywhere, and all of it takes less than a minute on one quiet core; put the path of your own folder in their place.
 
 # %%
 import csv
@@ -21,10 +21,10 @@ import snntrain
 # %% [markdown]
 # ## One folder for each class
 #
-# snntrain reads JPEG, PNG, WebP, GIF, TIFF, BMP and PNM files of any size from one folder for each class. Which part of them is for testing
-# is up to you: either there are folders `train/<class>/…` and `test/<class>/…`, or only `<class>/…`, of which
-# `data.split=0.2` draws a fifth, the same for every seed. We draw discs, frames and crosses of random size and place on a
-# noisy background.
+# snntrain reads JPEG, PNG, WebP, GIF, TIFF, BMP and PNM files of any size from one folder for each class. Which part
+# of them is for testing is up to you: either there are folders `train/<class>/…` and `test/<class>/…`, or only
+# `<class>/…`, of which `data.split=0.2` draws a fifth, the same for every seed. We draw discs, frames and crosses of
+# random size and place on a noisy background.
 
 # %%
 CLASSES = ("cross", "disc", "frame")
@@ -55,9 +55,9 @@ for shape in CLASSES:
 # %% [markdown]
 # ## Look before you train
 #
-# `show=data` reads the pictures as a training would, and prints what it assumes about them. This is the moment in which a wrong crop, a
-# wrong scale of values or a class with three pictures is noticed for free. In a terminal you would type the line that is handed to
-# `snntrain` here.
+# `show=data` reads the pictures as a training would, and prints what it assumes about them. This is the moment in
+# which a wrong crop, a wrong scale of values or a class with three pictures is noticed for free. In a terminal you
+# would type the line that is handed to `snntrain` here.
 
 
 # %%
@@ -66,13 +66,16 @@ def snntrain_command(line: str) -> str:
     return subprocess.run(command, text=True, capture_output=True, check=True).stdout
 
 
-data = "data=image_folder data.folder=pictures data.num_classes=3 data.size=32 data.sample_shape=[1,32,32] data.split=0.2"
+data = (
+    "data=image_folder data.folder=pictures data.num_classes=3 data.size=32 data.sample_shape=[1,32,32] data.split=0.2"
+)
 print(snntrain_command(f"train show=data {data}"))
 
 # %% [markdown]
-# `data.sample_shape=[1,32,32]` asks for gray pictures; without it they are read in color, `[3,32,32]`. The shorter side of a picture is
-# resized to `data.size / data.crop_ratio` and the center cut out. Our shapes may touch the border, so `data.crop_ratio=1`
-# is the better choice. The same command has also drawn samples of each class into a file.
+# `data.sample_shape=[1,32,32]` asks for gray pictures; without it they are read in color, `[3,32,32]`. The shorter
+# side of a picture is resized to `data.size / data.crop_ratio` and the center cut out. Our shapes may touch the
+# border, so `data.crop_ratio=1` is the better choice. The same command has also drawn samples of each class into a
+# file.
 #
 # ## Train
 
@@ -101,13 +104,14 @@ plt.title("60 test pictures")
 plt.show()
 
 # %% [markdown]
-# A perfect net has numbers on the diagonal only. With 20 test pictures of each class one mistake is 5 % of a class, so do not
-# read much into a single one: the binomial error of an accuracy $q$ measured on $n$ pictures is $\sqrt{q(1-q)/n}$.
+# A perfect net has numbers on the diagonal only. With 20 test pictures of each class one mistake is 5 % of a class, so
+# do not read much into a single one: the binomial error of an accuracy $q$ measured on $n$ pictures is
+# $\sqrt{q(1-q)/n}$.
 #
 # ## Name new pictures
 #
-# New pictures need no labels and no folders. `eval mode=predict` reads them exactly as the training did, because the checkpoint holds
-# the settings, and writes one row for each file.
+# New pictures need no labels and no folders. `eval mode=predict` reads them exactly as the training did, because the
+# checkpoint holds the settings, and writes one row for each file.
 
 # %%
 new = Path("new_pictures")
@@ -128,13 +132,13 @@ plt.show()
 print("columns:", ", ".join(rows[0]))
 
 # %% [markdown]
-# Above each new picture stands the class that the net gives it. The columns `score …` of the file hold the score of every class, for your own
-# threshold below which you would rather ask a person.
+# Above each new picture stands the class that the net gives it. The columns `score …` of the file hold the score of
+# every class, for your own threshold below which you would rather ask a person.
 #
 # ## When something is wrong with the files
 #
-# Real folders hold files that are cut off or are no pictures at all. They are named before the training starts, together with what to
-# do, and not in the third hour:
+# Real folders hold files that are cut off or are no pictures at all. They are named before the training starts,
+# together with what to do, and not in the third hour:
 
 # %%
 Path("pictures", "disc", "100.png").write_bytes(Path("pictures", "disc", "000.png").read_bytes()[:300])
@@ -145,18 +149,20 @@ except Exception as error:
     print(f"{type(error).__name__}: {error}")
 
 # %% [markdown]
-# Only a file that begins as a picture should and is cut off later is found when it is read. In both cases you know which file to remove.
+# Only a file that begins as a picture should and is cut off later is found when it is read. In both cases you know
+# which file to remove.
 #
 # ## More variety from the same pictures
 #
 # With few pictures, *augmentation* helps most: each epoch sees each of them shifted, mirrored or in other colors.
-# `data/augment=` chooses a set of transforms of torchvision; `conf/data/augment/` holds the ready ones, and any list of
-# transforms can be written in the config.
+# `data/augment=` chooses a set of transforms of torchvision; `conf/data/augment/` holds the ready ones, and any list
+# of transforms can be written in the config.
 #
 # ```
 # python train.py data=image_folder data.folder=pictures … data/augment=shift
-# python train.py data=image_folder … "data.augment.transforms=[{name: RandomHorizontalFlip}, {name: RandomRotation, degrees: 15}]"
+# python train.py data=image_folder data.folder=pictures … \
+#     "data.augment.transforms=[{name: RandomHorizontalFlip}, {name: RandomRotation, degrees: 15}]"
 # ```
 #
-# **Where to go from here.** [Data](../data.md) has all keys and the public data sets. Next:
-# [your own recordings of an event camera](04_own_recordings.md).
+# **Where to go from here.** [Data](../data.md) has all keys and the public data sets. Next: [your own recordings of an
+# event camera](04_own_recordings.md).

@@ -181,9 +181,7 @@ def milliseconds(node, x, rounds=5):
 
 x = torch.rand(16, 64, 1024, requires_grad=True)
 loop, fused = (milliseconds(ALIFNode(step_mode="m", backend=backend), x) for backend in ("torch", "fused"))
-print(
-    f"[16, 64, 1024], forward and backward: {loop:.0f} ms in torch, {fused:.0f} ms fused, {loop / fused:.1f} times as fast"
-)
+print(f"forward and backward: {loop:.0f} ms in torch, {fused:.0f} ms fused, {loop / fused:.1f} times as fast")
 
 # %% [markdown]
 # ## What cannot be fused

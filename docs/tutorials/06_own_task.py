@@ -37,7 +37,7 @@ def costly_spikes(scores, target, firing_rates, price: float = 1.0):
 # each price.
 
 # %%
-prices = [0, 1, 4, 16, 64]
+prices = [0, 0.3, 1, 1.5, 2, 3]
 swept = snntrain.sweep(
     {"task.loss": [{"name": "costly_spikes", "price": price} for price in prices]},
     "data=digits model=mlp optim.lr=0.005 trainer.max_epochs=6",
@@ -50,7 +50,7 @@ error = [100 * (a / 100 * (1 - a / 100) / 359) ** 0.5 for a in accuracy]  # bino
 plt.figure(figsize=(6, 3))
 plt.errorbar(rates, accuracy, error, marker="o", capsize=3)
 for rate, a, price in zip(rates, accuracy, prices, strict=True):
-    plt.annotate(f"price {price}", (rate, a), xytext=(6, -12), textcoords="offset points", fontsize=8)
+    plt.annotate(f"price {price}", (rate, a), xytext=(-4, -14), textcoords="offset points", fontsize=8)
 plt.xlabel("firing rate in %")
 plt.ylabel("test accuracy in %")
 plt.title("What spikes are worth")
@@ -135,7 +135,7 @@ def earth_mover(scores, target):
 
 
 overrides = (
-    "data=digits model=mlp model.features=64 trainer.max_epochs=6 task.name=Ordinal task.label_smoothing=0 "
+    "data=digits model=mlp optim.lr=0.005 trainer.max_epochs=15 task.name=Ordinal task.label_smoothing=0 "
     "monitor.metric=val/distance monitor.mode=min trust=true"
 )
 runs = {loss: snntrain.train(overrides, f"task.loss={loss}") for loss in ("cross_entropy", "earth_mover")}

@@ -10,7 +10,7 @@
 #
 # | snnTorch | snntrain | |
 # |---|---|---|
-# | `snn.Leaky(beta, reset_delay=False)` | `LIFNode(tau=1/(1 − beta), decay_input=False, v_reset=None)` | equal, see below |
+# | `snn.Leaky(beta, reset_delay=False)` | `LIFNode(tau=1/(1 − beta), decay_input=False, v_reset=None)` | equal |
 # | `reset_mechanism="subtract"`, `"zero"` | `v_reset=None`, `v_reset=0.0` | |
 # | `learn_beta=True` | `ParametricLIFNode(init_tau=…)` | learns $1/\tau = \sigma(w)$ |
 # | `snn.Synaptic(alpha, beta)` | `FloatCubaLIFNode` | current and potential leak |
@@ -184,8 +184,8 @@ run = snntrain.train(
 print("test accuracy", round(run.metrics["test/acc"], 4))
 
 # %% [markdown]
-# A net that you have trained in snnTorch comes over as a NIR graph, `snntrain.export.import_nir(export_to_nir(net, sample))`;
-# `tests/peers/test_nir.py` does that with a net of `Synaptic` neurons.
+# A net that you have trained in snnTorch comes over as a NIR graph, `snntrain.export.import_nir(export_to_nir(net,
+# sample))`; `tests/peers/test_nir.py` does that with a net of `Synaptic` neurons.
 #
 # **Where to go from here.** [Losses and tasks](../tasks.md), and [your own neuron](05_own_neuron.md). Next: [from a
 # laptop to Slurm](12_laptop_to_slurm.md).

@@ -43,7 +43,9 @@ print(snntrain_command("train model=mlp neuron=plif debug=fast").splitlines()[-1
 
 # %%
 words = "train model=mlp trainer.max_epochs=6 hydra.run.dir=runs/interrupted"
-process = subprocess.Popen([sys.executable, "-m", "snntrain", *shlex.split(words)], stdout=subprocess.PIPE, text=True)
+process = subprocess.Popen(
+    [sys.executable, "-u", "-m", "snntrain", *shlex.split(words)], stdout=subprocess.PIPE, text=True
+)
 for line in process.stdout:
     if line.startswith("epoch   3/6"):
         process.send_signal(signal.SIGINT)
@@ -98,9 +100,10 @@ plt.show()
 #     hydra.launcher.timeout_min=120
 # ```
 #
-# The program waits and shows the table when all jobs have ended; close it, and the jobs go on. When Slurm ends a job
-# at its time limit, or takes the node for something more important, the job is requeued and resumes by itself from its
-# last epoch, with the same result as above: equal to the last bit. `sweep.resume=true` runs again only what failed.
+# The command waits and prints a line when a job starts or ends, and the table of the sweep in the end; Ctrl-C ends the
+# command and leaves the jobs in the queue. When Slurm ends a job at its time limit, or takes the node for something
+# more important, the job is requeued and resumes by itself from its last epoch, with the same result as above: equal
+# to the last bit. `sweep.resume=true` runs again only what failed.
 #
 # To try the launcher without a cluster, `launch=submitit_local` (`pip install 'snntrain[slurm]'`) runs the same jobs
 # as processes of this machine.
@@ -112,7 +115,7 @@ plt.show()
 #
 # ```
 # python train.py trainer=ddp trainer.accelerator=gpu trainer.devices=auto trainer.sync_batchnorm=true
-# torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint host1 train.py trainer=ddp_nodes   # on both
+# torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint host1 train.py trainer=ddp_nodes   # both
 # ```
 #
 # `data.batch_size` is for each process: two of them end with the metrics of one with twice the batch size.

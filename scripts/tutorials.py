@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 import tempfile
@@ -80,6 +81,16 @@ def run(script: Path) -> float:
 
 def publish_figures() -> None:
     """Let plt.show() put each figure into the notebook twice, with dark ink and with light ink on no background."""
+    import matplotlib.pyplot as plt
+
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # the kernel's; programs that a tutorial starts write plain text
+        os.environ.pop(name, None)
+    use_style()
+    plt.show = _show
+
+
+def use_style() -> None:
+    """Draw with dark ink on no background."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -89,7 +100,6 @@ def publish_figures() -> None:
     paper = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False}
     ours = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "font.size": 9}
     plt.rcParams.update(dict.fromkeys(inks, INK) | paper | ours)
-    plt.show = _show
 
 
 def _show(*_: Any, **__: Any) -> None:

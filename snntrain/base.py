@@ -24,7 +24,11 @@ class StateMismatchError(RuntimeError):
 
 
 class StepModule:
-    """Mixin for modules that run one time step, 's' ([N, *]), or a whole sequence, 'm' ([T, N, *])."""
+    """Mixin for modules that run one time step, 's' ([N, *]), or a whole sequence, 'm' ([T, N, *]).
+
+    Attributes:
+        step_mode: 's', x is [N, *], or 'm', x is [T, N, *]; a run sets it.
+    """
 
     _step_mode = "s"
 

@@ -21,7 +21,7 @@ from snntrain.config.error import refusing
 from snntrain.config.folders import config_files, groups
 from snntrain.config.monitor import mode_of
 from snntrain.config.ranges import check_finite
-from snntrain.config.schema import Monitor, Paths, Sweep, top_level_keys
+from snntrain.config.schema import Debug, Monitor, Paths, Sweep, top_level_keys
 from snntrain.config.size import within_memory
 from snntrain.config.targets import (
     FACTS,
@@ -149,12 +149,6 @@ def _check_root(config: Mapping[str, Any]) -> None:
         raise UsageError(
             f"name becomes part of a folder's name: letters, digits and . , + = - _ only, got {config['name']!r}."
         )
-
-
-class Debug:
-    """The keys of debug."""
-
-    def __init__(self, traceback: bool = False) -> None: ...
 
 
 def _import_plugins(plugins: list[str]) -> None:

@@ -40,6 +40,40 @@ class Sweep:
 
 
 @dataclass
+class Debug:
+    """Looking for errors. The choices overfit, fast and profile also set keys of the trainer."""
+
+    traceback: bool = False
+    """Show where in the code an error was raised."""
+
+
+@dataclass
+class Model:
+    """A model that is a list of layers. Its other keys are its own: the list refers to them, ${model.<key>}."""
+
+    layers: list[Any]
+    """The entries in their order: names of layers, or {name: …} with arguments; see docs/models.md."""
+    blocks: dict[str, Any] | None = None
+    """Lists that entries of `layers` use by name, with $arguments of their own."""
+    init: dict[str, Any] | None = None
+    """How the weights of layers start, by their names."""
+
+
+@dataclass
+class Schedule:
+    """Keys of optim.schedule beside the arguments of torch's class."""
+
+    interval: str = "epoch"
+    """'epoch' or 'step': what the schedule, its warm-up and T_max count."""
+    warmup: int = 0
+    """Intervals in which the rate rises linearly to lr before the schedule begins, ≥ 0."""
+    monitor: str | None = None
+    """The metric that ReduceLROnPlateau waits for."""
+    schedules: list[Any] = field(default_factory=list)
+    """The parts of SequentialLR, which take over from each other at its milestones."""
+
+
+@dataclass
 class SweeperPlugin:
     """Configures `hydra/sweeper: snntrain`, Hydra's basic sweeper with records of the jobs."""
 

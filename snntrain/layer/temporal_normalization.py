@@ -208,7 +208,11 @@ class BatchNormThroughTime(_NormOfTSteps, FoldedLayer):
 
     Args:
         T: time steps of a sequence, ≥ 1.
-        Others as in BatchNorm.
+        num_features: channels of the input, ≥ 1.
+        eps: added to the variance, > 0.
+        momentum: weight of a new batch in the running statistics, in [0, 1]; None: the mean over all batches.
+        affine: learn the scale γ.
+        track_running_stats: keep running statistics for evaluation.
 
     Shapes: those of BatchNorm, 'm' with exactly T steps; output as input. Keys bn.<t>.weight and so on.
     Source: Kim & Panda, arXiv 2010.01729.

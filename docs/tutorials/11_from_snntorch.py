@@ -36,6 +36,7 @@ from torch import nn
 
 import snntrain
 from snntrain import functional, neuron, surrogate
+from snntrain.registry import register
 
 installed = importlib.util.find_spec("snntorch") is not None
 print("snnTorch is", "installed" if installed else "not installed: its part of the comparison is left out")
@@ -75,7 +76,7 @@ if installed:
 
 
 # %%
-@snntrain.registry.register("neuron")
+@register("neuron")
 class DelayedResetNode(neuron.BaseNode):
     """h = beta·v + x − v_threshold·[v > v_threshold]: the reset comes one step after the spike."""
 

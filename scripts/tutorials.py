@@ -160,10 +160,10 @@ def page(script: Path, notebook: dict[str, Any] | None) -> tuple[str, dict[str, 
         parts.append(f"```python\n{source}\n```")
         for output in _joined(next(results, [])):
             parts.append(_as_markdown(output, script.stem, figures))
-    # The note and the link stand below the title, which is the first line of the first cell.
+    # The link and the note stand below the title, which is the first line of the first cell.
     title, _, rest = parts[0].partition("\n")
     link = f"*This page is a script that you can [download]({script.name}) and run.*"
-    parts[:1] = [title, *([] if notebook else [NOT_RUN]), rest.strip(), link]
+    parts[:1] = [title, link, *([] if notebook else [NOT_RUN]), rest.strip()]
     return "\n\n".join(part for part in parts if part) + "\n", figures
 
 

@@ -75,8 +75,8 @@ if installed:
 # We run both in a plain loop of torch, as you would have written it, on the same batches in the same order.
 
 # %%
-data = snntrain.data.Digits(batch_size=64)
-data.setup()
+data = snntrain.data.Digits(num_classes=10, sample_shape=[1, 8, 8], batch_size=64)
+data.setup("fit")
 batches = [(batch[0], batch[1]) for batch in data.train_dataloader()]
 losses, seconds = {}, {}
 for name, net in nets.items():

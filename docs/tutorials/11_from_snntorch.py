@@ -144,8 +144,8 @@ if installed:
     for mine, yours in ((nets["snntrain"][1], nets["snnTorch"].fc1), (nets["snntrain"][3], nets["snnTorch"].fc2)):
         mine.load_state_dict(yours.state_dict())
 
-data = snntrain.data.Digits(batch_size=64)
-data.setup()
+data = snntrain.data.Digits(num_classes=10, sample_shape=[1, 8, 8], batch_size=64)
+data.setup("fit")
 batches = [(batch[0], batch[1]) for batch in data.train_dataloader()]
 losses = {name: [] for name in nets}
 for name, net in nets.items():

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".gallery"
 SIDE, STEPS = 34, 24  # pixels and time steps of a recording of a moving bar
 THEMES = ("light", "dark")
-COMMON = {"step_mode": "m", "store_v_seq": True}
+COMMON = {"step_mode": "m", "backend": "torch", "store_v_seq": True}
 
 # Class of the neuron → arguments for a step of current, and the current.
 NEURONS: dict[str, tuple[dict[str, Any], float]] = {
@@ -44,8 +44,15 @@ NEURONS: dict[str, tuple[dict[str, Any], float]] = {
     "ILIFNode": ({}, 1.7),
     "TernaryLIFNode": ({"tau": 4.0}, 0.35),
     "ATIFNode": ({}, 0.3),
-    "RAFNode": ({"omega": 12.0, "dt": 0.03, "v_threshold": 0.06}, 1.0),
+    "RAFNode": ({"omega": 12.0, "b_offset": 0.3, "dt": 0.03, "v_threshold": 0.04}, 1.0),
+    "SlidingPSN": ({"k": 4}, 1.5),
     "NonSpikingLIFNode": ({"tau": 8.0}, 1.5),
+}
+#: Neurons without a panel: bases, those whose spikes are those of another one, no neurons, and weights over all of T.
+NOT_DRAWN = {
+    *("BaseNode", "AdaptBaseNode"),
+    *("SimpleIFNode", "SimpleLIFNode", "OTTTLIFNode", "SLTTLIFNode", "NonSpikingIFNode"),
+    *("ReLU", "PSN", "MaskedPSN"),
 }
 SURROGATES = (
     "ATan", "Sigmoid", "Erf", "SoftSign", "PiecewiseQuadratic", "PiecewiseExp", "PiecewiseLeakyReLU", "LeakyKReLU",

@@ -76,17 +76,18 @@ def draw_neurons() -> "Figure":
         current = torch.zeros(80, 1, 1)
         current[8:60] = strength
         kind = getattr(neuron, name)
-        has_potential, fires = hasattr(kind, "store_v_seq"), getattr(kind, "is_spiking", False)
-        node = kind(**arguments, **(COMMON if has_potential else {"step_mode": "m"}))
+        keeps_v = hasattr(kind, "store_v_seq")
+        node = kind(**arguments, **(COMMON if keeps_v else {"step_mode": "m"}))
         with torch.no_grad():
             output = node(current).flatten()
-        if has_potential:
-            axes.plot(node.v_seq.detach().flatten(), color="tab:blue", linewidth=1.2)
-        stems = output if fires else torch.zeros(0)
-        top = max(1.0, float(node.v_seq.max())) if has_potential else 1.0
-        for when in stems.nonzero().flatten().tolist():
-            height = 0.22 * float(stems[when])
-            axes.plot([when, when], [1.12 * top, 1.12 * top + height * top], color="tab:red", linewidth=1.3)
+        is_potential = isinstance(node, neuron.NonSpikingLIFNode)  # its output is v
+        v = node.v_seq.flatten() if keeps_v else output if is_potential else torch.zeros(0)
+        axes.plot(v, color="tab:blue", linewidth=1.2)
+        top = max(float(v.max()), 0.05) if len(v) else 1.0
+        for when in [] if is_potential else output.nonzero().flatten().tolist():
+            ends = [1.12 * top, (1.12 + 0.22 * float(output[when])) * top]
+            axes.plot([when, when], ends, color="tab:red", linewidth=1.3)
+        axes.set_ylim(bottom=None if len(v) else 0)
         axes.axvspan(8, 60, color="tab:orange", alpha=0.08, linewidth=0)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
@@ -279,6 +280,7 @@ def save(name: str, figure: "Figure") -> None:
     import matplotlib.pyplot as plt
     from tutorials import to_light_ink
 
+    figure.set_layout_engine("constrained")
     figure.savefig(FOLDER / f"{name}-light.png", dpi=130)
     to_light_ink(figure)
     figure.savefig(FOLDER / f"{name}-dark.png", dpi=130)
@@ -294,6 +296,7 @@ def save_animation(name: str, draw: Callable[[int], "Figure"], steps: int) -> No
     pictures: dict[str, list[Image.Image]] = {theme: [] for theme in THEMES}
     for step in range(steps):
         figure = draw(step)
+        figure.set_layout_engine("constrained")
         for theme in THEMES:
             if theme == "dark":
                 to_light_ink(figure)

@@ -98,7 +98,7 @@ def use_style() -> None:
 
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
     paper = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False}
-    ours = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "font.size": 9}
+    ours = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
     plt.rcParams.update(dict.fromkeys(inks, INK) | paper | ours)
 
 
@@ -108,6 +108,7 @@ def _show(*_: Any, **__: Any) -> None:
 
     for number in plt.get_fignums():
         figure = plt.figure(number)
+        figure.set_layout_engine("constrained")
         titles = [text for axes in figure.axes for text in [axes.get_title()] if text]
         bundle = {"image/png": _png(figure)}
         to_light_ink(figure)

@@ -57,9 +57,10 @@ plt.title("What spikes are worth")
 plt.show()
 
 # %% [markdown]
-# From right to left spikes get more expensive. At first the net gives up spikes that it did not need: the rate falls
-# and the accuracy hardly moves. Somewhere the price is higher than what a spike contributes, and the accuracy goes
-# down. The knee between the two is where you want a net for a chip to be.
+# From right to left spikes get more expensive. Up to a price of 1 the net gives up two thirds of its spikes and stays
+# as good, apart from one net that lies below its neighbors, which is what a single seed can look like. From there on
+# the price is higher than what a spike contributes, and the accuracy goes down. The knee between the two is where you
+# want a net for a chip to be.
 #
 # ## A readout
 #
@@ -163,9 +164,9 @@ plt.show()
 
 # %% [markdown]
 # Each bar counts the mistakes of one size; pictures that are read rightly are left out. The mean distance in the
-# titles is what the nets were compared by. Digits have no order that their shapes would follow, and there are a few
-# dozen mistakes in all, so do not read more than the method into the difference between the panels: for that it takes
-# several seeds (`seed=[1, 2, 3]` in a sweep).
+# titles is what the nets are compared by. Here the plain cross-entropy wins: digits have no order that their shapes
+# would follow, so there is nothing for the other loss to use. With so few mistakes, do not read more than the method
+# into the two panels; a comparison takes several seeds (`seed=[1, 2, 3]` in a sweep) and classes that have an order.
 #
 # ## Where the pieces live
 #

@@ -114,11 +114,11 @@ if installed:
 
 # %%
 def ours():
-    lif = {"tau": 10.0, "decay_input": False, "v_reset": None, "surrogate_function": surrogate.ATan(), "step_mode": "m"}
+    lif = {"tau": 10.0, "decay_input": False, "v_reset": None, "detach_reset": True, "step_mode": "m"}
     return nn.Sequential(
         snntrain.layer.Flatten(step_mode="m"),
         snntrain.layer.Linear(64, 128, step_mode="m"),
-        neuron.LIFNode(**lif),
+        neuron.LIFNode(surrogate_function=surrogate.ATan(), **lif),
         snntrain.layer.Linear(128, 10, step_mode="m"),
     )
 
@@ -169,8 +169,9 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# The curves lie close together. They are not equal to the last bit: snnTorch lets the gradient of the spike out of the
-# reset (`detach_reset=True` here does the same), and rounds the leak in another order.
+# The curves lie on each other, up to the order in which the leak is rounded. `detach_reset=True` keeps the gradient of
+# the spike out of the reset, as snnTorch always does; the configs of snntrain set it, the constructors of neurons do
+# not, as in SpikingJelly.
 #
 # ## The same net as a config
 #

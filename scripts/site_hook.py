@@ -1,31 +1,43 @@
 """What MkDocs calls while it builds the site: see `hooks` in mkdocs.yml."""
 
-from mkdocs.structure.files import File
-from site_pages import api_pages, config_pages
-from site_pages.links import within_the_site
+import posixpath
+from pathlib import Path
 
+from mkdocs.structure.files import File
+from site_pages import api_pages, config_pages, result_pages
+from site_pages.links import PAGES, within_the_site
+
+ROOT = Path(__file__).resolve().parents[1]
 _made: dict[str, str] = {}
 
 
 def on_config(config):
     """Make the generated pages, and put them into the menu."""
+    sections = {"Config": config_pages.pages(), "Library": api_pages.pages(), "Results": result_pages.pages()}
     _made.clear()
-    library, keys = api_pages.pages(), config_pages.pages()
-    _made.update(library | keys)
-    _fill(config.nav, {"Config": list(keys), "Library": list(library)})
+    _made.update({path: text for pages in sections.values() for path, text in pages.items()})
+    _made.update({page: (ROOT / file).read_text(encoding="utf-8") for file, page in PAGES.items()})
+    _fill(config.nav, {title: list(pages) for title, pages in sections.items()})
     return config
 
 
 def on_files(files, config):
-    """Add the generated pages to those of docs/."""
+    """Add the generated pages, and the figures of records, to those of docs/."""
     for path, text in _made.items():
         files.append(File.generated(config, path, content=text))
+    for path, figure in result_pages.pictures().items():
+        files.append(File.generated(config, path, abs_src_path=str(figure)))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
     """Turn links to files of the repository into links within the site, or into plain names."""
-    return markdown if page.file.src_uri in _made else within_the_site(markdown, page.file.src_uri, files)
+    path = page.file.src_uri
+    copied = {page: file for file, page in PAGES.items()}
+    if path in _made and path not in copied:
+        return markdown
+    folder = posixpath.dirname(copied.get(path, f"docs/{path}"))
+    return within_the_site(markdown, path, folder, [file.src_uri for file in files.documentation_pages()])
 
 
 def _fill(menu: list, made: dict[str, list[str]]) -> None:

@@ -169,8 +169,8 @@ def _search_page() -> str:
     about = (file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files)
     parts = [
         "# `search=`\n",
-        "`python scripts/tune.py search=<name>` reads these files; `study=`, `n_trials=` and `storage=` may also stand on "
-        "the command line, and any other override is for every run.\n",
+        "`python scripts/tune.py search=<name>` reads these files; `study=`, `n_trials=` and `storage=` may also "
+        "stand on the command line, and any other override is for every run.\n",
         table(["choice", "what it is"], zip((code(file.stem) for file in files), map(text, about), strict=True)),
         "## Keys\n",
         table(["key", "default", "may be", "meaning"], map(_common_row, _search_keys())),

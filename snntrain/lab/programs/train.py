@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from snntrain.config.compose import allow_new_nested_keys, check_overrides, compose_with_hydra, without_hydra
 from snntrain.config.folders import add_config_folder, add_folder_beside_script, search_path, take_search_path
+from snntrain.config.help import print_choices
 from snntrain.config.overrides import check_command, is_sweep, refuse_unused
 from snntrain.config.schema import register_schema
 from snntrain.error import UsageError
@@ -67,7 +68,10 @@ def main(arguments: list[str]) -> int:
         overrides = allow_new_nested_keys(overrides)
     sys.argv[1:] = [*overrides, *search_path(), *options.flags]  # where Hydra reads them
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_job)()
+        with contextlib.ExitStack() as afterwards:
+            if {"-h", "--help"} & set(options.flags):  # Hydra prints its part and exits
+                afterwards.callback(print_choices, console, options.overrides)
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_job)()
     except OSError as error:  # Hydra itself makes nothing but the folder of the run
         if exit_code(error) != WRONG:
             raise

@@ -12,7 +12,10 @@ from snntrain.surrogate import SurrogateFunction
 def test_every_neuron_and_surrogate_has_a_panel_or_is_left_out_by_name():
     assert {*gallery.NEURONS, *gallery.NOT_DRAWN} == set(neuron.__all__)
     classes = {value for value in vars(surrogate).values() if isinstance(value, type)}
-    ours = {kind for kind in classes if issubclass(kind, SurrogateFunction)} - {SurrogateFunction, surrogate.AlphaSurrogate}
+    ours = {kind for kind in classes if issubclass(kind, SurrogateFunction)} - {
+        SurrogateFunction,
+        surrogate.AlphaSurrogate,
+    }
     drawn = {getattr(surrogate, name) for name in gallery.SURROGATES}
     assert ours - drawn == {surrogate.MultiLevelSpikeCount}  # of counts, not of one spike
 

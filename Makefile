@@ -28,6 +28,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 docs: $(VENV)/.installed-dev
+	$(BIN)/python scripts/tutorials.py
+	$(BIN)/python scripts/gallery.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "site/index.html can be opened in a browser."
 
@@ -46,4 +48,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .lava build site *.egg-info
+	rm -rf $(VENV) .lava .tutorials .gallery build site *.egg-info

@@ -118,7 +118,8 @@ def train(*overrides: str | Mapping[str, Any], **settings: Any) -> Trained:
         raise UsageError("show=… trains nothing. Use it with train.py.")
     folder = HydraConfig.get().run.dir
     run(config, Path(folder), words, is_chosen=any(word.startswith("hydra.run.dir=") for word in words))
-    return load(config.paths.run)
+    # This process has just run this config, so its plugins need no further trust.
+    return load(config.paths.run, trust=bool(config.plugins) or config.trust)
 
 
 def load(place: str | Path, *, trust: bool = False) -> Trained:

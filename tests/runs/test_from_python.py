@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from programs import ROOT, SMALL, complete, results
+from programs import GAIN_NODE, ROOT, SMALL, complete, results
 
 import snntrain
 from snntrain.error import UsageError
@@ -105,3 +105,15 @@ def test_the_script_of_the_docs_trains_loads_predicts_and_draws(tmp_path):
     assert right > 0.4  # of ten classes, in the first batch
     with Image.open(tmp_path / "potential.png") as drawn:
         assert drawn.size == (640, 480) and len(set(drawn.convert("RGB").getdata())) > 100  # curves, not an empty page
+
+
+def test_a_run_with_plugins_comes_back_from_train_without_further_trust(tmp_path, monkeypatch):
+    (tmp_path / "gained.py").write_text(GAIN_NODE.replace("GainNode", "GainedNode"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [word for word in SMALL if not word.startswith("neuron.")]
+    node = "plugins=[gained] neuron=if neuron.name=GainedNode neuron.gain=2.0 neuron.backend=torch"
+    run = snntrain.train(" ".join(words), node)
+    assert type(run.net.layers[2]).__name__ == "GainedNode"
+    with pytest.raises(UsageError, match="gained. If you trust it"):
+        snntrain.load(run.folder)

@@ -1,4 +1,4 @@
-"""What the examples of README, CONTRIBUTING and docs/ import is public."""
+"""What the examples of README, CONTRIBUTING and docs/, and the tutorials, import is public."""
 
 import ast
 import importlib
@@ -17,6 +17,10 @@ EXAMPLES = [
     pytest.param(code, id=f"{page.name} {number}")
     for page in PAGES
     for number, code in enumerate(re.findall(r"```py(?:thon)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+TUTORIALS = [
+    pytest.param(page.read_text(encoding="utf-8"), id=page.stem)
+    for page in sorted((ROOT / "docs" / "tutorials").glob("*.py"))
 ]
 (PUBLIC,) = re.findall(r"^Public are (.*?)Everything else", PYTHON, re.DOTALL | re.MULTILINE)
 TOP = {name.removeprefix("snntrain.") for name in re.findall(r"`([\w.]+)`", PUBLIC.partition("the modules")[0])}
@@ -47,7 +51,12 @@ def is_public(name: str) -> bool:
 
 
 def test_there_are_examples_and_public_names_to_check():
-    assert len(EXAMPLES) >= 10 and {"train", "load", "sweep", "registry.register"} <= TOP and len(PACKAGES) >= 10
+    assert (
+        len(EXAMPLES) >= 10
+        and len(TUTORIALS) >= 12
+        and {"train", "load", "sweep", "registry.register"} <= TOP
+        and len(PACKAGES) >= 10
+    )
     assert all(hasattr(snntrain, name) for name in TOP if "." not in name)
     assert {*MODULES, *PACKAGES} <= {path.stem for path in (ROOT / "snntrain").iterdir()}
 
@@ -57,7 +66,7 @@ def test_what_is_internal_is_told_from_what_is_public(name):
     assert not is_public(f"snntrain.{name}")
 
 
-@pytest.mark.parametrize("code", EXAMPLES)
+@pytest.mark.parametrize("code", EXAMPLES + TUTORIALS)
 def test_an_example_imports_only_public_names(code):
     theirs = [name for name in imported(code) if name.split(".")[0] == "snntrain"]
     assert [name for name in theirs if not is_public(name)] == []

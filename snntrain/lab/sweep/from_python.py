@@ -25,12 +25,13 @@ class Sweep:
     folder: Path
     jobs: list[Job]
 
-    def best(self, metric: str = "val/acc", mode: str | None = None) -> Trained:
+    def best(self, metric: str = "val/acc", mode: str | None = None, *, trust: bool = False) -> Trained:
         """Load the run that is best by a metric.
 
         Args:
             metric: one that the runs report.
             mode: 'max' or 'min'; None: known from its name.
+            trust: as in snntrain.load, for runs with plugins.
 
         Raises: UsageError if no finished job has it.
         """
@@ -38,7 +39,7 @@ class Sweep:
         if not ended:
             raise UsageError(f"sweep: no finished job of {self.folder} reports {metric}.")
         choose = max if mode_of(metric, mode) == "max" else min
-        return load(self.folder / str(choose(ended, key=lambda job: job.metrics[metric]).folder))
+        return load(self.folder / str(choose(ended, key=lambda job: job.metrics[metric]).folder), trust=trust)
 
 
 def sweep(*overrides: str | Mapping[str, Any], **settings: Any) -> Sweep:

@@ -106,7 +106,7 @@ if installed:
 
 # %% [markdown]
 # The two curves lie on each other. The seconds in the legend contain the compiling of the kernels on first use;
-# measured figures, with the script that measures them, are in the README under *Speed*.
+# measured figures, with the script that measures them, are on the page *Measured results* under *Speed*.
 #
 # ## The same net as a config
 #

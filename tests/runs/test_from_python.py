@@ -115,5 +115,5 @@ def test_a_run_with_plugins_comes_back_from_train_without_further_trust(tmp_path
     node = "plugins=[gained] neuron=if neuron.name=GainedNode neuron.gain=2.0 neuron.backend=torch"
     run = snntrain.train(" ".join(words), node)
     assert type(run.net.layers[2]).__name__ == "GainedNode"
-    with pytest.raises(UsageError, match="gained. If you trust it"):
+    with pytest.raises(UsageError, match=r"gained\. If you trust it"):
         snntrain.load(run.folder)

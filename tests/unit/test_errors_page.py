@@ -8,10 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 from programs import complete
 
+import snntrain.task
 from snntrain.config import folders
 from snntrain.config.check import check
 from snntrain.config.compose import compose
 from snntrain.error import UsageError
+from snntrain.headline import HEADLINES
 from snntrain.run.folder import RunFile, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +55,14 @@ def test_every_file_of_a_run_folder_is_named():
 
 def test_every_metric_of_the_records_is_named():
     names = set(re.findall(r"`([\w/<>…]+)`", FILES))
-    patterns = [re.escape(name).replace("<layer>", r"[\w.]+").replace("<n>", r"\d+") for name in names if "/" in name]
+    places = {
+        "<layer>": r"[\w.]+",
+        "<n>": r"\d+",
+        "<metric>": "|".join((*HEADLINES, *snntrain.registry.names("metric"))),
+    }
+    patterns = [re.escape(name) for name in names if "/" in name]
+    for place, pattern in places.items():
+        patterns = [one.replace(place, f"({pattern})") for one in patterns]
     metrics = {
         metric
         for record in ROOT.glob("experiments/*/expected.json")

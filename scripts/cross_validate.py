@@ -10,9 +10,7 @@ epoch, which nothing chose. In brackets stands the binomial error of the share o
 """
 
 import argparse
-import math
 import shlex
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +22,7 @@ from benchmark import console
 from snntrain import terminal
 from snntrain.config.check import check
 from snntrain.config.compose import compose
+from snntrain.lab.run_table import binomial_error, mean_and_deviation
 from snntrain.run.build import build
 from snntrain.run.run import quieten_lightning
 
@@ -63,8 +62,8 @@ def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
     for name, chosen in CHOSEN.items():
         shares = [chosen(fold["accuracy"]) for fold in folds]
         share = sum(share * fold["samples"] for share, fold in zip(shares, folds, strict=True)) / total
-        spread = statistics.stdev(shares)
-        found[name] = {"share": share, "spread": spread, "binomial": math.sqrt(share * (1 - share) / total)}
+        _, spread = mean_and_deviation(shares)
+        found[name] = {"share": share, "spread": spread, "binomial": binomial_error(share, total)}
     return found
 
 

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snntrain.figure import INK
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mkdocs.config.defaults import MkDocsConfig
@@ -34,7 +36,7 @@ NOT_RUN = (
 )
 DARK_PNG = "application/vnd.snntrain.dark-png"  # the figure once more, for a dark page
 LONG = 30  # lines of output; more are folded away
-INK, LIGHT_INK = "#2b303b", "#d5d9e0"
+LIGHT_INK = "#d5d9e0"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

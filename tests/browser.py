@@ -14,6 +14,17 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium and no google-chrome is installed")
 
 
+def built_page(url: str, folder: Path, *, seconds: int) -> str:
+    """The page as its scripts have built it after so many seconds of its own clock, which runs faster than ours.
+
+    Args:
+        folder: for the browser's own files.
+    """
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}"]
+    command = [CHROMIUM, *options, f"--virtual-time-budget={1000 * seconds}", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
+
+
 class Browser:
     """One tab. Use it in a with statement; what the page's script throws fails the block.
 

@@ -135,8 +135,8 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# Rounding alone (orange) costs nothing that could be told from chance at 8 and 4 bits, and more with weights of 2
-# bits. Two epochs of fine-tuning in the integers' own arithmetic (green) win it back, because the net learns with the
+# At 8 and 4 bits, rounding alone (orange) changes the accuracy by no more than chance does; weights of 2 bits cost
+# more. Two epochs of fine-tuning in the integers' own arithmetic (green) win it back, because the net learns with the
 # rounding that it will have. That the green line can lie above the float net (blue) is no gain from fewer bits: the
 # fine-tuned nets have been trained for two epochs more.
 #

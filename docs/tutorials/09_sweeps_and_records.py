@@ -49,7 +49,7 @@ plt.title("Three neurons, three seeds each")
 plt.show()
 
 # %% [markdown]
-# Blue dots are runs, orange bars mean ± standard deviation over the seeds. Two errors have to be told apart: the
+# Blue dots are runs, orange bars mean ± standard deviation over the seeds. There are two different errors: the
 # spread over seeds says how much the training depends on chance, and the *binomial* error, $\sqrt{q(1-q)/n}$, how much
 # another test set of $n$ samples would change an accuracy $q$. A difference between two neurons that is smaller than
 # either is no finding.

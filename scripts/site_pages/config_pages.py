@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import yaml
 
 from site_pages.markdown import code, file_text, table, text
-from snntrain.config.folders import SEARCHES, config_files
+from snntrain.config.folders import SEARCHES, config_files, groups
 from snntrain.config.reference import (
     Choice,
     Key,
@@ -15,7 +15,6 @@ from snntrain.config.reference import (
     describe_arguments,
     describe_choice,
     group_sentences,
-    groups,
     root_keys,
 )
 from snntrain.installation import CONF
@@ -164,7 +163,7 @@ def _default(key: Key) -> str:
 
 
 def _search_page() -> str:
-    """The keys of a search, which is no part of a run's config."""
+    """The page of `search`, whose files say what scripts/tune.py does; a run's config does not have it."""
     files = config_files(SEARCHES)
     about = (file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files)
     parts = [
@@ -181,10 +180,10 @@ def _search_page() -> str:
 
 
 def _search_keys() -> Iterator[Key]:
-    yield from describe_arguments(Search, "", {})
+    yield from describe_arguments(Search)
     parts = {"parameters.<key>.": Parameter, "objectives[].": Objective, "sampler.": Sampler, "pruner.": Pruner}
     for path, part in parts.items():
-        yield from describe_arguments(part, path, {})
+        yield from describe_arguments(part, path)
 
 
 def keys_shown(markdown: str) -> Iterable[str]:

@@ -20,27 +20,17 @@ class Advice(pl.Callback):
 
     def __init__(self, firing_rate: str = "val/firing_rate/") -> None:
         self.firing_rate = firing_rate
-        self._odd: dict[str, str] = {}
         self._named: set[str] = set()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After the epoch's own line; its validation is over by then."""
         rates = {
             name.removeprefix(self.firing_rate): float(rate)
             for name, rate in trainer.callback_metrics.items()
-            if name.startswith(self.firing_rate)
+            if name.startswith(self.firing_rate) and name.removeprefix(self.firing_rate) not in self._named
         }
-        self._odd = {
-            layer: "silent" if rate < _SILENT else "saturated"
-            for layer, rate in rates.items()
-            if rate < _SILENT or rate > _SATURATED
-        }
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After the epoch's own line."""
-        silent = [layer for layer, kind in self._odd.items() if kind == "silent" and layer not in self._named]
-        saturated = [layer for layer, kind in self._odd.items() if kind == "saturated" and layer not in self._named]
+        silent = [layer for layer, rate in rates.items() if rate < _SILENT]
+        saturated = [layer for layer, rate in rates.items() if rate > _SATURATED]
         self._named |= {*silent, *saturated}
         epoch = trainer.current_epoch + 1
         if silent:

@@ -119,7 +119,8 @@ class Progress(EpochMetrics, ProgressBar):
         if monitored is not None:
             labels.setdefault(monitored, monitored.replace("/", " "))
         shown = {name: f"{label} {metrics[name]:.4f}" for name, label in labels.items() if name in metrics}
-        shown |= dict(zip(["speed"], _speed(trainer), strict=False))
+        for speed in _speed(trainer):
+            shown["speed"] = speed
         first = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"
         if self.console.is_terminal:  # where a broken line would be hard to read; metrics.csv has them all
             room = self.console.width - len(first)

@@ -21,8 +21,7 @@ from snntrain import registry
 from snntrain.binding import describe
 from snntrain.config.check import SUPPLIED
 from snntrain.config.compose import compose
-from snntrain.config.folders import config_files
-from snntrain.config.folders import groups as groups
+from snntrain.config.folders import config_files, groups
 from snntrain.config.schema import Config, Debug, Model, Monitor, Paths, Schedule, Sweep
 from snntrain.config.sentences import field_sentences, sentences
 from snntrain.config.targets import registered_kind
@@ -79,9 +78,9 @@ def root_keys() -> list[Key]:
     found = []
     for field in fields(Config):
         if field.name in ("paths", "monitor", "sweep"):
-            found += _keys_of_section(SECTIONS[field.name], f"{field.name}.")
+            found += describe_arguments(SECTIONS[field.name], f"{field.name}.")
         elif field.name not in groups():
-            found += [key for key in _keys_of_section(Config, "") if key.path == field.name]
+            found += [key for key in describe_arguments(Config) if key.path == field.name]
     return found
 
 
@@ -103,10 +102,10 @@ def describe_choice(group: str, name: str) -> Choice:
     return Choice(group, name, " ".join(comments), text, builds, keys)
 
 
-def describe_arguments(target: Callable[..., Any], path: str, node: Mapping[str, Any]) -> list[Key]:
-    """The keys that the arguments of a class are, as in a file that is no config of a run."""
-    given = (_key(target, p, f"{path}{name}", node, None) for name, p in signature_of(target).parameters.items())
-    return list(given)
+def describe_arguments(target: Callable[..., Any], before: str = "") -> list[Key]:
+    """The arguments of a class as keys of a file that sets them, such as that of a search; `before` leads to them."""
+    parameters = signature_of(target).parameters
+    return [_key(target, parameter, f"{before}{name}", {}, None) for name, parameter in parameters.items()]
 
 
 def as_yaml(value: Any) -> str:
@@ -224,7 +223,7 @@ class _Describing:
         return target_of(value, path)[0] is not None or (parent is None and path.partition(".")[2] != "blocks")
 
     def _key_of_file(self, name: str, value: Any, path: str) -> Key:
-        """A key that is no argument of the class named beside it, if there is one."""
+        """A key of the file that the class named there, if there is one, does not take as an argument."""
         place = f"{path}.{name}" if path else name
         target, _ = target_of(_at(self.config, path), path) if path else (None, ())
         section = Config if not path else Schedule if path == "optim.schedule" else SECTIONS.get(path)
@@ -283,11 +282,6 @@ def _key(target: Callable[..., Any], parameter: Parameter, path: str, node: Mapp
     value = as_yaml(node[name]) if name in node else None
     sentence = (field_sentences(target) if is_dataclass(target) else {}).get(name) or sentences(target).get(name, "")
     return Key(path, _allowed(target, parameter, arguments), default, value, _sentence(sentence))
-
-
-def _keys_of_section(section: type, before: str) -> list[Key]:
-    parameters = signature_of(section).parameters
-    return [_key(section, parameter, f"{before}{name}", {}, None) for name, parameter in parameters.items()]
 
 
 def _default(target: Any, parameter: Parameter) -> Any:

@@ -204,8 +204,8 @@ def table_of(rows: Sequence[Row], first: str, width: int) -> Group:
     keys = varied(rows)
     room = _room(rows, keys, first, width)
     parts: list[RenderableType] = _listed(rows, keys) if room < _FEWEST else [_tabled(rows, keys, first, room)]
-    if shared(rows):
-        parts.append(Text("all with " + " ".join(shared(rows)), style="dim"))
+    if common := shared(rows):
+        parts.append(Text("all with " + " ".join(common), style="dim"))
     if groups := repetitions(rows):
         parts += [Text(""), _mean_table(groups)]
     failed = [row for row in rows if row.error]
@@ -237,7 +237,7 @@ def _listed(rows: Sequence[Row], keys: Sequence[str]) -> list[RenderableType]:
         names = metric_names([row])[:_LISTED]
         seconds = [] if row.seconds is None else [f"{row.seconds:.1f} s"]
         told = [row.status, *(f"{name} {metric(row.metrics[name], name)}" for name in names), *seconds]
-        given = [f"{key}={row.overrides[key]}" for key in keys if key in row.overrides]
+        given = [joined(key, row.overrides[key]) for key in keys if key in row.overrides]
         style = COLORS.get(row.status, "red")
         lines += [Text(row.name, style="bold"), _indented("   ".join(told), style)]
         lines += [_indented(" ".join(given), "dim")] if given else []

@@ -68,10 +68,10 @@ class AccuracyOverTime(OfOutputs):
         self.count = self.count + len(target)
 
     def compute(self) -> Tensor:
-        share = self.right.float() / self.count
-        return torch.stack([torch.tensor(self.steps, device=share.device).float(), share], 1)[
-            : len(share) * bool(self.count)
-        ]
+        if not self.count:
+            return torch.empty(0, 2, device=self.right.device)
+        steps = torch.tensor(self.steps, device=self.right.device).float()
+        return torch.stack([steps, self.right.float() / self.count], 1)
 
 
 class Mistakes(OfOutputs):

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browser import built_page, needs_chromium
 from programs import ROOT
 
 pytestmark = [
@@ -90,9 +90,8 @@ def test_every_model_experiment_and_data_set_is_in_a_table(site):
         assert recorded and [name for name in recorded if f"<code>{name}</code>" not in text] == []
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-def test_the_search_finds_words_in_a_page_opened_as_a_file(site):
+@needs_chromium
+def test_the_search_finds_words_in_a_page_opened_as_a_file(site, tmp_path):
     address = f"file://{site}/index.html?q=voltage_decay"
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
-    done = subprocess.run(["chromium", *options, address], capture_output=True, text=True, timeout=120)
-    assert "md-search-result__link" in done.stdout and "cuba" in done.stdout.lower()
+    page = built_page(address, tmp_path, seconds=20)
+    assert "md-search-result__link" in page and "cuba" in page.lower()

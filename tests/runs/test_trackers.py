@@ -5,7 +5,6 @@ import csv
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, built_page
 from programs import SMALL, complete_anew, results
 
 pytestmark = pytest.mark.slow
@@ -76,14 +76,11 @@ def asked(address: str, query: dict[str, str] | None = None, body: dict[str, Any
 
 def page(url: str, tmp_path: Path, *wanted: str) -> str:
     """The page as chromium builds it, as soon as it holds the wanted texts; skips without chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
+    if CHROMIUM is None:
         pytest.skip("chromium is not installed; the servers' answers were right")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
     text = ""
-    for seconds in (15, 30, 60):  # of the page's own clock, which runs faster than ours
-        command = [program, *options, f"--virtual-time-budget={1000 * seconds}", "--dump-dom", url]
-        text = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
+    for seconds in (15, 30, 60):
+        text = built_page(url, tmp_path / "chromium", seconds=seconds)
         if all(word in text for word in wanted):
             break
     return text

@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +32,7 @@ from snntrain.lava_exchange.lava_shim import installed_lava
 from snntrain.quantize import QuantizedNet, to_integer
 from snntrain.randomness import generator
 from snntrain.registry import register
-from snntrain.terminal import print_line
+from snntrain.terminal import print_line, table
 
 CALIBRATION_BATCHES = 4  # of training samples, on which an overflow is found before the file is written
 
@@ -248,23 +247,15 @@ def _costs(exported: Exported, emulation: Emulation, x_seq: Tensor) -> dict[str,
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in (
-        "layer",
-        "mismatches:\nemulator",
-        "\nLava",
-        "spikes\na sample",
-        "SOPs\na sample",
-        "range of\nu, v used",
-    ):
-        table.add_column(header, justify="left" if header == "layer" else "right")
+    headers = ("mismatches:\nemulator", "\nLava", "spikes\na sample", "SOPs\na sample", "range of\nu, v used")
+    shown = table("layer", *headers, texts=1)
     for row in result["layers"]:
         used = "" if row["used"] is None else f"{row['used']:.1%}"
         in_lava = result["lava"].get("layers", {}).get(row["name"], "–")
-        table.add_row(
+        shown.add_row(
             row["name"], f"{row['mismatches']}", f"{in_lava}", f"{row['spikes']:,.0f}", f"{row['sops']:,.0f}", used
         )
-    console.print(table)
+    console.print(shown)
     lava = result["lava"]
     simulated = (
         f"Lava: {lava['mismatches']} mismatches on {lava['samples']} samples in {lava['seconds']} s"

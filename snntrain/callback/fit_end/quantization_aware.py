@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from snntrain.ann2snn import SpikingNet
@@ -42,7 +41,7 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.registry import register
-from snntrain.terminal import print_line
+from snntrain.terminal import print_line, table
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 
@@ -277,14 +276,12 @@ def _say(console: Console, text: str) -> None:
 
 
 def _print(result: Mapping[str, Any], console: Console) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
     headers = ("layers", "neurons", "W\nbits", "V\nbits", "θ", "range of\nh used", "EMD of\nrates", "dead", "alone")
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    shown = table(*headers)
     scale, digits = (100, 2) if is_share(result["headline"]) else (1, 4)
     for row in result["layers"]:
         firing, room, theta = row.get("firing"), row.get("headroom"), row.get("theta")
-        table.add_row(
+        shown.add_row(
             ", ".join(row["layers"]),
             row["neurons"] or "",
             str(row["w_bits"]),
@@ -295,7 +292,7 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
             "" if firing is None else f"{firing['dead']:.1%}",
             "" if row["sensitivity"] is None else f"{-scale * row['sensitivity']:+.{digits}f}",
         )
-    console.print(table)
+    console.print(shown)
     named = {f"{result['headline']}_{kind}": label for kind, label in _KINDS.items()}
     parts = [f"{label} {result[key]:.4f}" for key, label in named.items() if key in result]
     _say(

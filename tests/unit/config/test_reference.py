@@ -66,7 +66,7 @@ def test_the_root_is_described_by_the_schema():
 
 
 def test_a_search_is_described_by_its_dataclass():
-    keys = {key.path: key for key in describe_arguments(Search, "", {})}
+    keys = {key.path: key for key in describe_arguments(Search)}
     assert keys["n_trials"].allowed == "an integer ≥ 1" and keys["n_trials"].default == "30"
 
 

@@ -76,6 +76,10 @@ def test_a_target_where_nothing_is_built_from_one_is_refused(override):
     assert "_target_" in said or "not an argument" in said
 
 
+def test_a_net_given_as_a_target_is_told_how_it_is_registered():
+    assert "@register('model')" in refusal("+model._target_=mine.MyNet")
+
+
 def test_a_placeholder_left_in_a_resolved_config_is_refused(tmp_path):
     """Hydra would resolve it once more when it builds, behind the check, as the last lines show."""
     ran = tmp_path / "ran"

@@ -32,10 +32,10 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python scripts/gallery.py
 	$(MAKE) site
 
-# The pages alone, with what the tutorials and the gallery made before.
+# The pages alone, with what the tutorials and the gallery made before. With --quiet, MkDocs would pass broken links.
 site: $(VENV)/.installed-dev
 	@echo "Building the site, about a minute …"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html can be opened in a browser."
 
 release: $(VENV)/.installed-dev

@@ -97,8 +97,8 @@ plt.show()
 
 # %% [markdown]
 # A stroke at the top is a spike, after which the potential is 0 again, so the neuron that fires most stays on the zero
-# line. Others collect over the steps and fire late or not at all; and those whose weights say "not this digit" are
-# pushed below zero, where they would need a long time to come back from.
+# line from its first spike on. Others collect over the steps and fire late or not at all; and those whose weights say
+# "not this digit" are pushed below zero, where they would need a long time to come back from.
 #
 # ## An answer that gets better with every step
 #

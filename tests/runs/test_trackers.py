@@ -113,7 +113,8 @@ def swept(tmp_path, request) -> Path:
 )
 @pytest.mark.parametrize(("swept", "task"), [(("mlflow", task), task) for task in TASKS], indirect=["swept"])
 def test_mlflow_shows_each_job_of_a_sweep_with_its_params_and_the_values_of_metrics_csv(swept, task, tmp_path):
-    command = [mlflow_program(), "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
+    # One worker: a supervisor of several kills those that are slow to answer on a busy machine.
+    command = [mlflow_program(), "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db", "--workers", "1"]
     with serving(command, tmp_path) as address:
         api = f"{address}/api/2.0/mlflow"
         experiment = asked(f"{api}/experiments/get-by-name", {"experiment_name": "snntrain"})["experiment"]

@@ -225,7 +225,11 @@ def with_formulas(text: str) -> str:
     from latex2mathml.converter import convert
 
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)
-    parts[::2] = [re.sub(r"\$([^$]+)\$", lambda found: convert(" ".join(found[1].split())), one) for one in parts[::2]]
+    # Markdown takes <math> at the start of a line for a block, which would end the paragraph; <span> it does not.
+    parts[::2] = [
+        re.sub(r"\$([^$]+)\$", lambda found: f"<span>{convert(' '.join(found[1].split()))}</span>", one)
+        for one in parts[::2]
+    ]
     return "".join(parts)
 
 

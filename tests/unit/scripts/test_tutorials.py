@@ -74,6 +74,13 @@ def test_formulas_become_mathml_and_code_stays(script):
     assert "<msub><mi>v</mi><mn>0</mn></msub>" in text and "`$HOME`" in text and "$v_0$" not in text
 
 
+@pytest.mark.parametrize("text", ["the current\n$w$\nthat rises", "$w$ rises"])
+def test_a_formula_at_the_start_of_a_line_stays_in_its_paragraph(text):
+    markdown = pytest.importorskip("markdown", reason="Markdown is not installed: pip install 'snntrain[docs]'")
+    shown = markdown.markdown(tutorials.with_formulas(text), extensions=["md_in_html"])
+    assert shown.startswith("<p>") and shown.count("<p>") == 1 and shown.endswith("rises</p>")
+
+
 def test_a_notebook_has_every_cell_and_its_links_lead_to_pages(script):
     more = "# [Next](02_next.md#part) and [elsewhere](https://example.org/a.md)."
     script.write_text(SCRIPT.replace("# The end.", more), encoding="utf-8")

@@ -133,13 +133,12 @@ def test_neurons_with_equal_settings_share_a_plan_and_the_state_is_their_own():
         (Averaging, "mean"),
         (OldStyle, "replaces hooks"),
         (lambda: neuron.IFNode(surrogate_function=nn.Sigmoid()), "surrogate_function"),
-        (lambda: neuron.RAFNode(num_neurons=3), "differ from neuron to neuron"),
         (ReadsItself, "its step reads self.v"),
         (WritesItself, "its step writes self.v"),
         (Counts, "its step writes self.steps"),
     ],
     ids=[
-        *("not pointwise", "hooks", "foreign surrogate", "one parameter per neuron"),
+        *("not pointwise", "hooks", "foreign surrogate"),
         *("reads a state", "writes a state", "counts its steps"),
     ],
 )

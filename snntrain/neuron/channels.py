@@ -54,6 +54,11 @@ def check_channels(node: Any, name: str, channels: int | None, x: Tensor) -> Non
     Raises: ValueError.
     """
     shape = list(x.shape[node.step_mode == "m" :])
+    if channels is None and node.branches > 1 and (len(shape) < 2 or shape[1] % node.branches):
+        raise ValueError(
+            f"{node._title()}: branches is {node.branches}, so that the input of one step must be [N, C, *] with a "
+            f"multiple of {node.branches} channels, got shape {shape}."
+        )
     if channels is not None and (len(shape) < 2 or shape[1] != channels * node.branches):
         wanted = channels * node.branches
         of_branches = "" if node.branches == 1 else f" and branches is {node.branches}"

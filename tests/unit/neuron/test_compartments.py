@@ -131,7 +131,7 @@ def test_dh_lif_gives_the_golden_numbers(run):
 @pytest.mark.parametrize("run", [in_steps, in_chunks])
 def test_every_channel_and_branch_leaks_at_a_rate_of_its_own(shape, run):
     """A plain loop over numbers in float64; branch b of channel c is fed by channel b·2 + c."""
-    node = DHLIFNode(3, 2, v_threshold=0.3).double()
+    node = DHLIFNode(3, 2, (-1.0, 1.0), (-1.0, 1.0), v_threshold=0.2).double()
     x = random(8, *shape, dtype=torch.float64, scale=2.0)
     out = run(node, x)
     assert out.shape == (8, shape[0], 2, *shape[2:]) and node.tau_m.shape == (2,) and node.tau_n.shape == (3, 2)
@@ -142,8 +142,8 @@ def test_every_channel_and_branch_leaks_at_a_rate_of_its_own(shape, run):
         for t in range(8):
             d = [beta * d[b] + (1 - beta) * x[t, :, 2 * b + c].numpy() for b, beta in enumerate(betas)]
             h = v + (1 - alpha) * (d[0] + d[1] + d[2])
-            s = (h >= 0.3).astype(float)
-            v = alpha * h - 0.3 * s
+            s = (h >= 0.2).astype(float)
+            v = alpha * h - 0.2 * s
             assert np.array_equal(out[t, :, c].detach().numpy(), s)
         np.testing.assert_allclose(node.v[:, c].detach().numpy(), v, rtol=1e-12, atol=1e-14)
     if out.numel():

@@ -63,4 +63,7 @@ class DendriticLinear(Linear, _MaskedLinear):
         return self.weight * self.mask
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, branches={self.branches}, seed={self.seed}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features // self.branches}, "
+            f"branches={self.branches}, bias={self.bias is not None}, seed={self.seed}, step_mode={self.step_mode}"
+        )

@@ -5,7 +5,7 @@ They may import the ground floor, base, functional, surrogate and kernel.
 
 from snntrain.neuron.adaptive import AdaptBaseNode, IzhikevichNode
 from snntrain.neuron.adaptive_threshold import ALIFNode, CELIFNode
-from snntrain.neuron.adlif import AdaptiveLIFNode, AdLIFNode, SEAdLIFNode
+from snntrain.neuron.adlif import AdLIFBaseNode, AdLIFNode, SEAdLIFNode
 from snntrain.neuron.atif import ATIFNode
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.clif import ComplementaryLIFNode
@@ -29,9 +29,9 @@ __all__ = [
     "PSN",
     "ALIFNode",
     "ATIFNode",
+    "AdLIFBaseNode",
     "AdLIFNode",
     "AdaptBaseNode",
-    "AdaptiveLIFNode",
     "BaseNode",
     "CELIFNode",
     "ComplementaryLIFNode",

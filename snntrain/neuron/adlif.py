@@ -38,7 +38,7 @@ class Bounded(torch.autograd.Function):
         return g.masked_fill(leads_out, 0.0), None, None
 
 
-class AdaptiveLIFNode(BaseNode):
+class AdLIFBaseNode(BaseNode):
     """Base of the adLIF neurons, which differ in how their equations are made discrete.
 
     With alpha = exp(−1/tau_v) and beta = exp(−1/tau_w) a step is made of
@@ -121,14 +121,14 @@ class AdaptiveLIFNode(BaseNode):
 
 
 @register("neuron")
-class AdLIFNode(AdaptiveLIFNode):
+class AdLIFNode(AdLIFBaseNode):
     """Adaptive leaky integrate-and-fire neuron, discretized by the forward Euler method.
 
     h  = alpha·v + (1 − alpha)·(x − w),  s' = Θ(h − v_threshold),  v' the reset h
     w' = beta·w + (1 − beta)·(a·v + b·s)·q, by potential and spike of the step before
 
     with alpha = exp(−1/tau_v), beta = exp(−1/tau_w). For strong coupling it oscillates without bound; SEAdLIFNode does
-    not. Its parameters and arguments are those of AdaptiveLIFNode.
+    not. Its parameters and arguments are those of AdLIFBaseNode.
 
     Source: Baronig et al., Nature Communications 2025, arXiv 2408.07517, where it is the EF-adLIF neuron.
     """
@@ -152,14 +152,14 @@ class AdLIFNode(AdaptiveLIFNode):
 
 
 @register("neuron")
-class SEAdLIFNode(AdaptiveLIFNode):
+class SEAdLIFNode(AdLIFBaseNode):
     """Adaptive leaky integrate-and-fire neuron, discretized by the symplectic Euler method.
 
     h  = alpha·v + (1 − alpha)·(x − w),  s = Θ(h − v_threshold),  v' the reset h
     w' = beta·w + (1 − beta)·(a·v' + b·s)·q, by potential and spike of the same step
 
     with alpha = exp(−1/tau_v), beta = exp(−1/tau_w). It stays stable at couplings at which AdLIFNode diverges. Its
-    parameters and arguments are those of AdaptiveLIFNode.
+    parameters and arguments are those of AdLIFBaseNode.
 
     Source: Baronig et al., Nature Communications 2025, arXiv 2408.07517.
     """

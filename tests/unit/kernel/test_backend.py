@@ -160,6 +160,40 @@ def test_a_step_that_uses_its_neuron_as_memory_computes_what_the_loop_computes(m
     assert torch.equal(make(step_mode="m")(x), make(step_mode="m", backend="torch")(x))
 
 
+class PerChannel(BaseNode):
+    """A user's neuron with a decay for each channel."""
+
+    def __init__(self, channels: int, **more):
+        super().__init__(**more)
+        self.decay = nn.Parameter(torch.full((channels,), 0.75))
+
+    def step_parameters(self, dtype):
+        return (self.decay.to(dtype),)
+
+    def charge(self, x: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        return decay * v + x
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused"])
+@pytest.mark.parametrize("step_mode, shape", [("s", (2, 4)), ("s", (3,)), ("m", (5, 2, 1)), ("m", (5, 2, 4, 3))])
+def test_parameters_that_do_not_fit_the_channels_are_named(backend, step_mode, shape):
+    one = list(shape[step_mode == "m" :])
+    with pytest.raises(
+        ValueError, match=r"^PerChannel: step_parameters returns values of shape \[3\]; for an input "
+    ) as e:
+        PerChannel(3, step_mode=step_mode, backend=backend)(torch.zeros(shape))
+    assert str(one) in str(e.value)
+
+
+def test_parameters_of_a_users_channels_broadcast_in_the_loop():
+    node = PerChannel(3, step_mode="m", backend="torch", v_threshold=9.0)
+    with torch.no_grad():
+        node.decay.copy_(torch.tensor([0.0, 0.5, 1.0]))
+    node(torch.ones(2, 4, 3, 5))
+    assert torch.equal(node.v, torch.tensor([1.0, 1.5, 2.0]).view(1, 3, 1).expand(4, 3, 5))
+    assert isinstance(plan_for(node, torch.ones(2, 4, 3, 5)), Plan)
+
+
 def test_an_unsupported_operator_is_logged_once(caplog):
     class AlsoAveraging(Averaging):
         """A class of its own: reasons are remembered."""

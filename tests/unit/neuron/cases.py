@@ -92,6 +92,7 @@ LEAK = {"tau": 3.0, "v_threshold": 0.5}
 OTHER = {"surrogate_function": ATan(), "detach_reset": True}
 OSCILLATION = {"dt": 0.1, "v_threshold": 0.1}  # so that the inputs of these tests make spikes
 ADAPTIVE = {"tau_v": (2.0, 4.0), "tau_w": (10.0, 20.0), "q": 5.0, "v_threshold": 0.2}
+BRANCH = {"branches": 1, "init_tau_m": (-2.0, 0.0), "init_tau_n": (-2.0, 0.0), "v_threshold": 0.1}
 LOIHI = {"requires_grad": True, **OTHER}
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "IF": (IFNode, {}),
@@ -133,8 +134,8 @@ OTHER_KINDS: dict[str, tuple[type, dict[str, Any]]] = {  # those whose step is n
     "SE-adLIF soft": (SEAdLIFNode, {**ADAPTIVE, "v_reset": None}),
     "TC-LIF": (TCLIFNode, {}),
     "TC-LIF detach": (TCLIFNode, {"init_beta_1": -0.3, "gamma": 0.2, **OTHER}),
-    "DH-LIF": (DHLIFNode, {"branches": 1, "v_threshold": 0.3}),
-    "DH-LIF detach": (DHLIFNode, {"branches": 1, "v_threshold": 0.3, "decay_input": False, **OTHER}),
+    "DH-LIF": (DHLIFNode, BRANCH),
+    "DH-LIF detach": (DHLIFNode, {**BRANCH, "decay_input": False, **OTHER}),
     "RAF fixed": (RAFNode, {"omega": 8.0, "q_decay": 0.5, "learnable": False, **OSCILLATION}),
 }
 

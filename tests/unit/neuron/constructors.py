@@ -10,7 +10,7 @@ from torch import nn
 from snntrain.neuron import (
     PSN,
     AdaptBaseNode,
-    AdaptiveLIFNode,
+    AdLIFBaseNode,
     AdLIFNode,
     ALIFNode,
     ATIFNode,
@@ -100,7 +100,7 @@ SIGNATURES = {
     | {"learnable": True, "v_threshold": 1.0, "surrogate_function": None}
     | SETTINGS,
     ALIFNode: {"tau": 20.0, "tau_a": 200.0, "beta": 0.184, "v_threshold": 1.0} | COMMON,
-    **dict.fromkeys((AdaptiveLIFNode, AdLIFNode, SEAdLIFNode), ADLIF | RESET | COMMON),
+    **dict.fromkeys((AdLIFBaseNode, AdLIFNode, SEAdLIFNode), ADLIF | RESET | COMMON),
     CELIFNode: {"T": REQUIRED, "channels": None, "decay": 0.5, "beta": 0.02} | RESET | COMMON,
     TCLIFNode: {"init_beta_1": -0.5, "init_beta_2": 0.5, "gamma": 0.5, "v_threshold": 1.0} | COMMON,
     DHLIFNode: {"branches": 4, "channels": None, "init_tau_m": (0.0, 4.0), "init_tau_n": (0.0, 4.0)}
@@ -187,7 +187,7 @@ BAD_VALUES = {
         ["last", "", "LAST-MEM", 1, True, ["last-mem"], torch.mean],
     ),
 }
-ADLIFS = (AdaptiveLIFNode, AdLIFNode, SEAdLIFNode)
+ADLIFS = (AdLIFBaseNode, AdLIFNode, SEAdLIFNode)
 NOT_SPIKE_COUNTS = [Sigmoid(), MultiLevelSpikeCount(4, spiking=False), MultiLevelSpikeCount, torch.round, 4]
 #: What a class refuses otherwise than the others, or besides.
 OWN_BAD_VALUES = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
 
 from snntrain.kernel import Plan, plan_for
-from snntrain.neuron import AdaptiveLIFNode, AdLIFNode, SEAdLIFNode
+from snntrain.neuron import AdLIFBaseNode, AdLIFNode, SEAdLIFNode
 from snntrain.neuron.adlif import Bounded
 from snntrain.surrogate import Sigmoid
 
@@ -21,7 +21,7 @@ TAU = {"tau_v": (2.0, 4.0), "tau_w": (10.0, 20.0)}
 PLACES = {"tau_v_place": 0.25, "tau_w_place": 0.75, "coupling": 0.6, "jump": 0.5}
 
 
-def with_places(kind: type[AdaptiveLIFNode], **more: Any) -> AdaptiveLIFNode:
+def with_places(kind: type[AdLIFBaseNode], **more: Any) -> AdLIFBaseNode:
     node = kind(**TAU, q=5.0, v_threshold=0.2, backend="torch", **more).double()
     with torch.no_grad():
         for name, value in PLACES.items():
@@ -139,7 +139,7 @@ def test_strong_coupling_makes_the_forward_euler_form_diverge_and_not_the_symple
     x = torch.zeros(400, 1)
     x[0] = 1.0
 
-    def highest(kind: type[AdaptiveLIFNode]) -> float:
+    def highest(kind: type[AdLIFBaseNode]) -> float:
         fixed = {"tau_v": (25.0, 25.0), "tau_w": (60.0, 60.0), "a": (1.0, 1.0), "b": (0.0, 0.0)}
         node = kind(**fixed, q=120.0, v_threshold=1e9, step_mode="m", backend="torch", store_v_seq=True)
         node(x)
@@ -190,5 +190,5 @@ def test_training_neither_leaves_a_range_nor_is_stuck_at_its_edge():
 
 
 @pytest.mark.parametrize("make", [AdLIFNode, SEAdLIFNode, lambda: SEAdLIFNode(channels=3)])
-def test_a_kernel_can_be_made_of_it(make: Callable[[], AdaptiveLIFNode]):
+def test_a_kernel_can_be_made_of_it(make: Callable[[], AdLIFBaseNode]):
     assert isinstance(plan_for(make(), torch.zeros(2, 3)), Plan)

@@ -13,7 +13,7 @@ from snntrain import registry
 from snntrain.neuron import (
     PSN,
     AdaptBaseNode,
-    AdaptiveLIFNode,
+    AdLIFBaseNode,
     ATIFNode,
     BaseNode,
     ComplementaryLIFNode,
@@ -41,7 +41,7 @@ def test_arguments_have_the_order_and_the_defaults_of_the_specification(node_cla
     promises.assert_signature(node_class, SIGNATURES[node_class])
 
 
-BASES = (BaseNode, AdaptBaseNode, AdaptiveLIFNode, SimpleIFNode, SimpleLIFNode)
+BASES = (BaseNode, AdaptBaseNode, AdLIFBaseNode, SimpleIFNode, SimpleLIFNode)
 
 
 @pytest.mark.parametrize("node_class", [c for c in SIGNATURES if c not in BASES], ids=lambda c: c.__name__)

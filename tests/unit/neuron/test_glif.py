@@ -245,7 +245,7 @@ def test_every_parameter_gets_the_loops_gradient_from_the_kernel(inplane):
 
 
 def test_potentials_that_are_reset_in_the_next_step_cannot_be_kept():
-    with pytest.raises(ValueError, match=r"^GatedLIFNode: store_v_seq .* has no state v; its states are u, s_prev"):
+    with pytest.raises(ValueError, match=r"^GatedLIFNode: stored_states are some of u, s_prev, .* got 'v'"):
         GatedLIFNode(2).store_v_seq = True
 
 

@@ -9,7 +9,7 @@ from snntrain.kernel.plan import Plan
 from snntrain.kernel.step_source import source
 from snntrain.kernel.steps import Backward, Forward, Step
 
-_SMALLER = 8  # a thread is worth waking for so many times the neurons of a kernel that runs a whole sequence
+_SHARE = 65_536  # neurons that are worth waking another thread for
 _DAMAGED = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
 
 
@@ -52,14 +52,22 @@ def backward(plan: Plan, call: Backward) -> tuple[Callable[[int, int], None], St
 
 
 def _caller(plan: Plan, name: str) -> Callable[[tuple[Any, ...], tuple[int, int, int]], None]:
+    """A function that runs a kernel on all neurons; the sizes end with their number."""
     if "cpu steps" not in plan.compiled:
         plan.compiled["cpu steps"] = cache.module(source(plan))
 
     def run(arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
         try:
-            cpu._spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes, sizes[2] // _SMALLER)
+            spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes)
         except _DAMAGED:  # a damaged entry of the on-disk cache fails while it is loaded
             plan.compiled["cpu steps"] = cache.rebuild(plan.compiled["cpu steps"])
-            cpu._spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes, sizes[2] // _SMALLER)
+            spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes)
+
+    def spread(kernel: Callable[..., None], arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
+        M = sizes[2]
+        if M < 2 * _SHARE:
+            kernel(*arrays, *sizes, 0, M)
+        else:
+            cpu._spread(kernel, arrays, sizes, M * cpu._SMALLEST_SHARE // _SHARE)
 
     return run

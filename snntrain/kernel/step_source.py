@@ -1,8 +1,10 @@
 """Scalar graphs → Python source for numba: one time step of all neurons, where something is computed in between."""
 
 from snntrain.kernel.graph import constants
-from snntrain.kernel.numba_source import _ENTRY, _I4, _I8, _I12, _PRELUDE, _STEP, _code, _each, _names
+from snntrain.kernel.numba_source import _ENTRY, _I4, _I8, _I12, _PRELUDE, _STEP, BLOCK, _code, _each, _names
 from snntrain.kernel.plan import Plan
+
+_BLOCK = 1024  # neurons at a time: what a step of them reads and writes stays in the first cache level
 
 
 def source(plan: Plan) -> str:
@@ -12,7 +14,8 @@ def source(plan: Plan) -> str:
     again     the states before the steps begin … end − 1, computed from the inputs that forward left
     backward  step t: pulls the gradients of output and states back to input, states and parameters
     """
-    return "\n\n".join([_PRELUDE.replace("PRECISION", plan.precision), _advance(plan), _pull_back(plan)]) + "\n"
+    prelude = _PRELUDE.replace("PRECISION", plan.precision).replace(f"BLOCK = {BLOCK}", f"BLOCK = {_BLOCK}")
+    return "\n\n".join([prelude, _advance(plan), _pull_back(plan)]) + "\n"
 
 
 def _advance(plan: Plan) -> str:

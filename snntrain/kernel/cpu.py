@@ -39,6 +39,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
         results.sequences.numpy(),
         inputs.values.numpy(),
         plan.constants[0],
+        *_spread_parameters(inputs),
     )
     _call(plan, "forward", arrays, (inputs.T, inputs.K, inputs.M))
 
@@ -56,13 +57,20 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         *(g.numpy() for g in gradients.last),
         gradients.sequences.numpy(),
         gradients.x.numpy(),
-        0 if gradients.over_time else inputs.M,
+        0 if gradients.over_time else plan.branches * inputs.M,
         gradients.first.numpy(),
         gradients.parameters.numpy(),
         inputs.values.numpy(),
         *plan.constants,
+        *_spread_parameters(inputs),
+        *(g.numpy() for g in gradients.spread),
     )
     _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
+
+
+def _spread_parameters(inputs: Inputs) -> tuple[Any, ...]:
+    """The arguments for parameters that differ between neurons."""
+    return (*(value.numpy() for value in inputs.spread), inputs.channel_stride) if inputs.spread else ()
 
 
 def _module(plan: Plan) -> ModuleType:

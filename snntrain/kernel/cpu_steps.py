@@ -7,7 +7,7 @@ from typing import Any
 from snntrain.kernel import cache, cpu
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.step_source import source
-from snntrain.kernel.steps import Backward, Forward, Step
+from snntrain.kernel.steps import Backward, Forward, Parameters, Step
 
 _SHARE = 65_536  # neurons that are worth waking another thread for
 _DAMAGED = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
@@ -23,8 +23,9 @@ def forward(plan: Plan, call: Forward) -> Step:
         call.states.numpy(),
         call.kept.numpy(),
         call.out.numpy(),
-        call.values.numpy(),
+        call.parameters.values.numpy(),
         plan.constants[0],
+        *_spread(call.parameters),
     )
     return lambda t: run(arrays, (t, call.K, M))
 
@@ -32,7 +33,8 @@ def forward(plan: Plan, call: Forward) -> Step:
 def backward(plan: Plan, call: Backward) -> tuple[Callable[[int, int], None], Step]:
     """A function that computes the states before the steps begin … end − 1 again, and one that pulls back step t."""
     M, run, run_again = call.inputs.shape[1], _caller(plan, "backward"), _caller(plan, "again")
-    inputs, history, values = call.inputs.numpy(), call.history.numpy(), call.values.numpy()
+    inputs, history, values = call.inputs.numpy(), call.history.numpy(), call.parameters.values.numpy()
+    spread = _spread(call.parameters)
     arrays = (
         inputs,
         history,
@@ -43,12 +45,19 @@ def backward(plan: Plan, call: Backward) -> tuple[Callable[[int, int], None], St
         call.sums.numpy(),
         values,
         plan.constants[1],
+        *spread,
     )
 
     def again(begin: int, end: int) -> None:
-        run_again((inputs, history, values, plan.constants[0]), (begin, end, M))
+        run_again((inputs, history, values, plan.constants[0], *spread), (begin, end, M))
 
     return again, lambda t: run(arrays, (t, call.K, M))
+
+
+def _spread(parameters: Parameters) -> tuple[Any, ...]:
+    """The arguments for parameters that differ between neurons."""
+    spread = [value.numpy() for value in parameters.spread]
+    return (*spread, parameters.channel_stride) if spread else ()
 
 
 def _caller(plan: Plan, name: str) -> Callable[[tuple[Any, ...], tuple[int, int, int]], None]:

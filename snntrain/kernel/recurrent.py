@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.sequence import _OnceOnly
-from snntrain.kernel.steps import Backward, Forward, chunk_length, steps_driver_for
+from snntrain.kernel.steps import Backward, Forward, Parameters, chunk_length, steps_driver_for
 from snntrain.leftover import note_backward
 
 
@@ -60,7 +60,7 @@ def run(
         y: output before the first step.
         states: of the neurons: a tensor each, or the value that all neurons start from.
         weights: those of W, b, U, c that the wiring has.
-        parameters: of the neurons, 0-d tensors.
+        parameters: of the neurons, as in sequence.run.
         repeats: T, if all steps have the input x; its gradient is then summed over time.
 
     Returns: outputs [T, N, *, F]; the last output; final states.
@@ -95,7 +95,7 @@ class _Recurrence(torch.autograd.Function):
         given = iter(more)
         first = [torch.full((1,), s, dtype=x.dtype, device=x.device) if s is not None else next(given) for s in scalars]
         weights = [next(given).detach() if there else None for there in wiring.given]
-        parameters = list(given)
+        parameters = _parameters(plan, list(given), y)
         learns = any(ctx.needs_input_grad)
         T, shape = (x.shape[0], x.shape[1:]) if repeats is None else (repeats, x.shape)
         loop = _Loop(wiring, weights, x.detach(), y.detach(), T, shape[:-1].numel(), learns)
@@ -105,10 +105,9 @@ class _Recurrence(torch.autograd.Function):
         for place, state in zip(states[:, 0], first, strict=True):
             place.copy_(state.detach().reshape(-1))
         kept = x.new_empty(plan.states, (T - 1) // K if learns else 0, M)
-        values = torch.stack(parameters).detach() if parameters else x.new_empty(0)
         if M:
             out = loop.out.view(T, M)
-            call = Forward(loop.inputs.view(-1, M), loop.added, loop.added_stride, states, kept, out, values, K)
+            call = Forward(loop.inputs.view(-1, M), loop.added, loop.added_stride, states, kept, out, parameters, K)
             step = steps_driver_for(x.device).forward(plan, call)
             for t in range(T):
                 loop.prepare(t)
@@ -118,7 +117,8 @@ class _Recurrence(torch.autograd.Function):
         if learns:
             needs_x = x if wiring.kind == "concat" else None
             currents = loop.currents if wiring.inner else None
-            ctx.save_for_backward(loop.inputs, kept, values, out, y, needs_x, currents, loop.W, loop.U, *first)
+            given = (loop.inputs, kept, out, y, needs_x, currents, loop.W, loop.U, parameters.values)
+            ctx.save_for_backward(*given, *parameters.spread, *first)
         ctx.plan, ctx.wiring, ctx.scalars, ctx.repeats, ctx.K, ctx.shape = plan, wiring, scalars, repeats, K, shape
         return out, last, *(state.view(y.shape).clone() for state in states[:, T % 2])
 
@@ -205,8 +205,10 @@ def _pull_back(
     ctx: Any, g_out: Tensor | None, g_last: Tensor | None, g_more: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Gradients of x, y, of the states that came as tensors, of the weights and of the parameters."""
-    inputs, kept, values, out, y, x, currents, W, U, *first = ctx.saved_tensors
+    inputs, kept, out, y, x, currents, W, U, values, *first = ctx.saved_tensors
     plan, wiring, K = ctx.plan, ctx.wiring, ctx.K
+    spread, first = first[: len(plan.spread)], first[len(plan.spread) :]
+    parameters = Parameters(values, spread, _channel_stride(y))
     T, rows, features = inputs.shape
     M = rows * features
     empty = inputs.new_empty(0, M)
@@ -220,6 +222,7 @@ def _pull_back(
             g.copy_(given.reshape(-1))
     history = inputs.new_empty(plan.states, min(K, T), M)
     sums = inputs.new_zeros(len(plan.learnable), M)
+    totals = _Totals(plan, sums, spread, T, y)
     W_y = W if wiring.kind != "concat" else W[:, -features:].contiguous()
     needs = iter(ctx.needs_input_grad[4:])
     needs_x, needs_y = next(needs), next(needs)
@@ -232,7 +235,7 @@ def _pull_back(
             g_inputs.view(T, M),
             g_states,
             sums,
-            values,
+            parameters,
             K,
         )
         again, step = steps_driver_for(inputs.device).backward(plan, call)
@@ -245,6 +248,7 @@ def _pull_back(
                 again(begin, end)
             for t in range(end - 1, begin - 1, -1):
                 step(t)
+                totals.add(t)
                 if wiring.inner:
                     torch.mm(of_inputs[t], U, out=of_currents[t])
                 if t or needs_y:
@@ -258,7 +262,7 @@ def _pull_back(
         g_fed_back.view(y.shape) if needs_y else None,
         *(g.view(y.shape) for g, value in zip(g_states, ctx.scalars, strict=True) if value is None),
         *_gradients_of_weights(wiring, g_inputs, g_currents, currents, out.view(T, rows, features), y, x),
-        *_gradients_of_parameters(plan, sums.view(-1, rows, features), len(values)),
+        *totals.gradients(),
     ]
 
 
@@ -302,10 +306,44 @@ def _gradients_of_weights(
     return found
 
 
-def _gradients_of_parameters(plan: Plan, sums: Tensor, count: int) -> list[Tensor | None]:
-    """From the sums over time of every neuron, [learnable, rows, features].
+def _channel_stride(y: Tensor) -> int:
+    """Neurons from one channel, dimension 1 of a step, to the next."""
+    return y.shape[2:].numel() if y.dim() > 1 and y.shape[1] > 1 else max(y.numel(), 1)
+
+
+def _parameters(plan: Plan, given: list[Tensor], y: Tensor) -> Parameters:
+    values = [given[index].detach() for index in plan.scalars]
+    spread = [given[index].detach().contiguous() for index in plan.spread]
+    return Parameters(torch.stack(values) if values else y.new_empty(0), spread, _channel_stride(y))
+
+
+class _Totals:
+    """The gradients of the learnable parameters from those of every neuron, summed in float64.
 
     First over the rows and then over the features: whatever the number of threads, each sum is one thread's.
     """
-    totals = iter(sums.sum(1, dtype=torch.float64).sum(1).to(plan.dtype).unbind(0))
-    return [next(totals) if index in plan.learnable else None for index in range(count)]
+
+    def __init__(self, plan: Plan, sums: Tensor, spread: list[Tensor], T: int, y: Tensor) -> None:
+        self.plan, self.sums, self.y = plan, sums, y
+        self.sizes = {p: value.shape[-1] for p, value in zip(plan.spread, spread, strict=True)}
+        self.of_steps = {
+            p: sums.new_zeros(T, self.sizes[p], dtype=torch.float64) for p in plan.learnable if plan.dims[p] == 2
+        }
+
+    def add(self, t: int) -> None:
+        """Take the gradients of step t of the parameters with values of their own for each step."""
+        for p, found in self.of_steps.items():
+            found[t] = self.total(p)
+
+    def total(self, p: int) -> Tensor:
+        """The sum over the neurons that have the same value of parameter p: 0-d, or [C]."""
+        g = self.sums[self.plan.learnable.index(p)].view(self.y.shape)
+        if self.sizes.get(p, 1) > 1:
+            return g.movedim(1, -1).flatten(0, -2).sum(0, dtype=torch.float64)
+        g = g.reshape(-1, g.shape[-1]).sum(0, dtype=torch.float64).sum()
+        return g.view(1) if p in self.sizes else g
+
+    def gradients(self) -> list[Tensor | None]:
+        """One for each parameter; None where it is not learnable."""
+        found = {p: self.of_steps[p] if p in self.of_steps else self.total(p) for p in self.plan.learnable}
+        return [found[p].to(self.plan.dtype) if p in found else None for p in range(self.plan.parameters)]

@@ -11,6 +11,21 @@ from snntrain.kernel.plan import Plan
 
 
 @dataclass
+class Parameters:
+    """Parameters of the neurons, as in call.Inputs.
+
+    Attributes:
+        values: those with one value for all neurons.
+        spread: the others, each [C], or [T, C].
+        channel_stride: neuron m belongs to channel m // channel_stride modulo C.
+    """
+
+    values: Tensor
+    spread: list[Tensor]
+    channel_stride: int
+
+
+@dataclass
 class Forward:
     """What the steps of a forward read and write.
 
@@ -21,7 +36,7 @@ class Forward:
         states: [states, 2, M]; step t reads [:, t % 2] and writes the other.
         kept: [states, (T − 1) // K or 0, M]: written before the steps K, 2K, ….
         out: [T, M].
-        values: parameters.
+        parameters: of the neurons.
         K: steps from one kept state to the next.
     """
 
@@ -31,7 +46,7 @@ class Forward:
     states: Tensor
     kept: Tensor
     out: Tensor
-    values: Tensor
+    parameters: Parameters
     K: int
 
 
@@ -46,8 +61,9 @@ class Backward:
         g_fed_back: gradient of the output of the step at hand by way of later ones, [M].
         g_inputs: [T, M]; may be `inputs`.
         g_states: [states, M]: of the states after the step at hand; it becomes that of those before it.
-        sums: [learnable, M]: the gradients of the parameters, of every neuron by itself, added up over the steps.
-        values: parameters.
+        sums: [learnable, M]: the gradients of the parameters, of every neuron by itself: those of the step at hand
+            where a parameter has values of its own for each step, else added up over the steps.
+        parameters: of the neurons.
         K: as in forward.
     """
 
@@ -58,7 +74,7 @@ class Backward:
     g_inputs: Tensor
     g_states: Tensor
     sums: Tensor
-    values: Tensor
+    parameters: Parameters
     K: int
 
 

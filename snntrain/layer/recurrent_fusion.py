@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from snntrain.functional import repeated_step
+from snntrain.hooks import hooked, show
 from snntrain.kernel import recurrent
 from snntrain.kernel.backend import is_traced, plan_for
 from snntrain.kernel.plan import Plan
 from snntrain.layer.linear import Linear
 from snntrain.neuron.base_node import BaseNode
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ def parts_of(kind: str, feedback: nn.Module | None, sub_module: nn.Module) -> Pa
     neuron = inside[-1]
     if type(neuron).forward is not BaseNode.forward or "forward" in vars(neuron):
         return f"{type(neuron).__name__} has a forward of its own"
+    if neuron.branches > 1:
+        return f"{type(neuron).__name__} has several inputs in each step"
     if reason := neuron.reason_against_fusion():
         return f"{type(neuron).__name__}: {reason}"
     if feedback is not None:
@@ -103,7 +104,7 @@ def plan_of_call(container: nn.Module, parts: Parts, x: Tensor) -> Plan | str:
         return "its neuron has backend 'torch'"
     if is_traced(x):
         return "the call is being traced, compiled or transformed"
-    if _has_any_global_hook() or any(getattr(m, hooks) for m in _inside(container) for hooks in _HOOKS):
+    if _has_any_global_hook() or any(hooked(m) or (m._forward_hooks and m is not neuron) for m in _inside(container)):
         return "a module in it has hooks, which see single steps"
     if torch.is_autocast_enabled(x.device.type):
         return "autocast is on, and products in another dtype than that of the states stay with the loop"
@@ -113,9 +114,15 @@ def plan_of_call(container: nn.Module, parts: Parts, x: Tensor) -> Plan | str:
         if tensor.dtype != x.dtype or tensor.device != x.device:
             return f"x is {x.dtype} on {x.device}, and a weight or a state {tensor.dtype} on {tensor.device}"
     plan = plan_for(neuron, y)
-    if isinstance(plan, Plan) and plan.dtype != x.dtype:
+    if isinstance(plan, str):
+        return f"{type(neuron).__name__}: {plan}"
+    if plan.dtype != x.dtype:
         return f"products in {x.dtype} stay with the loop"
-    return f"{type(neuron).__name__}: {plan}" if isinstance(plan, str) else plan
+    if 2 in plan.dims:
+        per_step = [value for value in neuron.parameter_tensors(y) if value.dim() == 2]
+        if neuron.step_counter is None or any(len(value) < len(x) for value in per_step):
+            return f"{type(neuron).__name__} has parameters for fewer steps"  # of which the loop's error tells more
+    return plan
 
 
 def _inside(container: nn.Module) -> Iterator[nn.Module]:
@@ -125,13 +132,16 @@ def _inside(container: nn.Module) -> Iterator[nn.Module]:
 def run(container: nn.Module, parts: Parts, plan: Plan, x: Tensor) -> Tensor:
     """A fused call: reads and writes the states of the container and its neuron as the loop does."""
     neuron, y, repeated = parts.neuron, container.y, repeated_step(x)
+    neuron.check_input(y)
     states = [_checked(neuron, name, y) for name in neuron.state_names]
+    parameters = [value[: x.shape[0]] if value.dim() == 2 else value for value in neuron.parameter_tensors(y)]
     neuron.note_call(y)
-    parameters = list(neuron.parameters_for(y))
     sequence, repeats = (x, None) if repeated is None else (repeated, x.shape[0])
     out, container.y, after = recurrent.run(plan, parts.wiring, sequence, y, states, parts.weights, parameters, repeats)
     for name, value in zip(neuron.state_names, after, strict=True):
         setattr(neuron, name, value)
+    neuron.count_steps(x.shape[0])
+    show(neuron, out)
     return out
 
 

@@ -1,0 +1,415 @@
+"""Recurrent containers as one function over the sequence, compared with their loop."""
+
+import copy
+import operator
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seeded_inputs import normal
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from snntrain import functional, neuron, surrogate
+from snntrain.hooks import spiking_layers, watching
+from snntrain.layer import Linear
+from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
+from snntrain.neuron import BaseNode
+
+ATAN = surrogate.ATan(2.0)
+
+
+class Channels(BaseNode):
+    """A leaky neuron with a learnable leak for each channel and a learnable threshold for each step."""
+
+    step_counter = "t"
+
+    def __init__(self, channels: int, T: int = 9) -> None:
+        super().__init__(surrogate_function=ATAN)
+        self.leak = nn.Parameter(torch.rand(channels))
+        self.threshold = nn.Parameter(0.3 + torch.rand(T, 1))
+        self.register_memory("t", 0)
+
+    def step_parameters(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        return self.leak.to(dtype), self.threshold.to(dtype)[self.t :]
+
+    def step(self, x: Tensor, v: Tensor, leak: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+        h = v - v * leak + x
+        s = self.surrogate_function(h - threshold)
+        return s, h - threshold * s
+
+
+def lif(channels: int = 0, **more: object) -> BaseNode:
+    return neuron.LIFNode(surrogate_function=ATAN, **more)
+
+
+def loop() -> BaseNode:
+    return lif(backend="torch")
+
+
+def plif(channels: int = 0) -> BaseNode:
+    return neuron.ParametricLIFNode(init_tau=1.6, surrogate_function=ATAN)
+
+
+def izhikevich(channels: int = 0) -> BaseNode:
+    return neuron.IzhikevichNode(a=0.3, b=0.4, v_reset=0.2, surrogate_function=ATAN)
+
+
+NEURONS: dict[str, Callable[[int], BaseNode]] = {"LIF": lif, "PLIF": plif, "per channel and step": Channels}
+
+
+def add(node: nn.Module, F: int, bias: bool) -> ElementWiseRecurrentContainer:
+    return ElementWiseRecurrentContainer(node, operator.add, "m")
+
+
+def summed(node: nn.Module, F: int, bias: bool) -> ElementWiseRecurrentContainer:
+    return ElementWiseRecurrentContainer(node, FeedbackSum(nn.Sequential(Linear(F, F, bias=bias))), "m")
+
+
+def summed_with_weights(node: nn.Module, F: int, bias: bool) -> ElementWiseRecurrentContainer:
+    inner = nn.Sequential(nn.Linear(F, F, bias=bias), node)
+    return ElementWiseRecurrentContainer(inner, FeedbackSum(nn.Linear(F, F, bias=not bias)), "m")
+
+
+def joined(node: nn.Module, F: int, bias: bool) -> LinearRecurrentContainer:
+    return LinearRecurrentContainer(nn.Sequential(node), F, F, bias, "m")
+
+
+def joined_with_weights(node: nn.Module, F: int, bias: bool) -> LinearRecurrentContainer:
+    return LinearRecurrentContainer(nn.Sequential(nn.Linear(F + 2, F, bias=bias), node), F + 2, F, not bias, "m")
+
+
+CONTAINERS = {f.__name__: f for f in (add, summed, summed_with_weights, joined, joined_with_weights)}
+
+
+def outcome(container: nn.Module, x: Tensor, backend: str, chunks: list[int] | None = None) -> tuple[list[Tensor], ...]:
+    """Outputs and states, and the gradients of a random sum of all of them."""
+    functional.set_backend(container, backend)
+    functional.reset_net(container)
+    x = x.detach().requires_grad_()
+    outputs = [torch.cat([container(part) for part in x.split(chunks or [len(x)])])]
+    outputs += [value for _, value in functional.named_states(container) if isinstance(value, Tensor)]
+    source = torch.Generator().manual_seed(1)
+    loss = sum((y * torch.randn(y.shape, generator=source, dtype=y.dtype)).sum() for y in outputs)
+    return outputs, list(torch.autograd.grad(loss, [x, *container.parameters()]))
+
+
+def assert_fused_is_loop(container: nn.Module, x: Tensor, chunks: list[int] | None = None) -> list[Tensor]:
+    """Every output and state to the last bit, every gradient to 1e-5 of the largest; returns the outputs."""
+    ours, our_gradients = outcome(container, x, "fused", chunks)
+    theirs, their_gradients = outcome(container, x, "torch", chunks)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other) and one.dtype == other.dtype
+    for one, other in zip(our_gradients, their_gradients, strict=True):
+        assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.detach().abs().max()))
+    return ours
+
+
+# --- what it computes -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    container=st.sampled_from(sorted(CONTAINERS)),
+    node=st.sampled_from(sorted(NEURONS)),
+    T=st.integers(1, 9),
+    leading=st.lists(st.integers(1, 4), min_size=1, max_size=2),
+    F=st.integers(1, 7),
+    bias=st.booleans(),
+    cut=st.integers(0, 8),
+    seed=st.integers(0, 2**16),
+)
+def test_spikes_states_and_gradients_are_those_of_the_loop(container, node, T, leading, F, bias, cut, seed):
+    torch.manual_seed(seed)
+    channels = F if len(leading) == 1 else leading[1]
+    made = CONTAINERS[container](NEURONS[node](channels), F, bias)
+    inputs = F + 2 if container == "joined_with_weights" else F
+    x = 2.5 * torch.randn(T, *leading, inputs)
+    chunks = [cut, T - cut] if 0 < cut < T else None
+    assert_fused_is_loop(made, x, chunks)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_long_sequences_of_many_neurons_fire_as_in_the_loop(name):
+    """Several chunks of steps, several blocks of neurons."""
+    F = 150
+    container = CONTAINERS[name](plif(), F, True)
+    spikes, *_ = assert_fused_is_loop(container, 3 * normal(70, 30, F + 2 if name == "joined_with_weights" else F))
+    assert 0.001 < float(spikes.detach().mean()) < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [izhikevich, lambda _: neuron.GatedLIFNode(T=30, inplane=40, step_mode="s")])
+def test_neurons_of_two_states_agree(make):
+    assert_fused_is_loop(summed(make(40), 40, False), 2 * normal(30, 5, 40), [17, 13])
+
+
+@pytest.mark.slow
+def test_double_precision_stays_double():
+    container = joined(plif(), 6, True).double()
+    ours, gradients = outcome(container, 2 * normal(20, 3, 6).double(), "fused")
+    theirs, expected = outcome(container, 2 * normal(20, 3, 6).double(), "torch")
+    assert all(map(torch.equal, ours, theirs)) and ours[0].dtype == torch.float64
+    assert_close(gradients, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["summed", "joined"])
+def test_a_repeated_step_is_read_once_and_its_gradient_summed(name):
+    container = CONTAINERS[name](lif(), 5, False)
+    x = (2 * normal(3, 5)).requires_grad_()
+    found = []
+    for backend in ("fused", "torch"):
+        functional.set_backend(container, backend)
+        functional.reset_net(container)
+        y = container(functional.repeat(x, 12))
+        weights = torch.linspace(-1, 1, y.numel()).view_as(y)
+        found.append([y, *torch.autograd.grad((y * weights).sum(), [x, *container.parameters()])])
+    assert torch.equal(found[0][0], found[1][0])
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.detach().abs().max()))
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_it_repeats_to_the_last_bit_and_twice_through_one_graph(name):
+    container = CONTAINERS[name](plif(), 40, True)
+    functional.set_backend(container, "fused")
+    x = (2 * normal(20, 6, 42 if name == "joined_with_weights" else 40)).requires_grad_()
+    wanted, found = [x, *container.parameters()], []
+    for _ in range(2):
+        functional.reset_net(container)
+        y = container(x)
+        loss = (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum()
+        found += [torch.autograd.grad(loss, wanted, retain_graph=keep) for keep in (True, False)]
+    for others in found[1:]:
+        assert all(map(torch.equal, found[0], others))
+
+
+def test_the_gradient_of_some_inputs_alone():
+    container = joined(lif(), 4, True)
+    functional.set_backend(container, "fused")
+    x = 2 * normal(5, 3, 4)
+    (alone,) = torch.autograd.grad(container(x).sum(), container.rc.weight)
+    container.reset()
+    y = container(x.requires_grad_())
+    assert_close(torch.autograd.grad(y.sum(), [container.rc.weight, x])[0], alone, rtol=0, atol=0)
+    container.rc.requires_grad_(False)
+    container.reset()
+    assert torch.autograd.grad(container(x).sum(), x)[0].abs().sum() > 0
+
+
+# --- life of the states, memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["summed", "joined"])
+def test_steps_chunks_and_copies_in_mid_sequence_agree(name):
+    container = CONTAINERS[name](lif(), 6, False)
+    functional.set_backend(container, "fused")
+    x = 2.5 * normal(9, 3, 6)
+    whole = container(x)
+    functional.reset_net(container)
+    first = container(x[:4])
+    twin = copy.deepcopy(container)
+    twin.step_mode = "s"
+    assert torch.equal(torch.stack([twin(step) for step in x[4:]]), whole[4:])
+    assert torch.equal(torch.cat([first, container(x[4:])]), whole)
+    assert torch.equal(container.y, whole[-1]) and 0 < whole.mean() < 1
+
+
+def test_detach_cuts_the_gradient_and_reset_the_state():
+    container = summed(lif(), 5, False)
+    functional.set_backend(container, "fused")
+    for cut, is_connected in ((lambda: None, True), (container.detach, False)):
+        container.reset()
+        first, second = ((2 * normal(4, 3, 5)).requires_grad_() for _ in range(2))
+        container(first)
+        cut()
+        grads = torch.autograd.grad(container(second).sum(), (first, second), allow_unused=True)
+        assert [grad is not None and bool(grad.any()) for grad in grads] == [is_connected, True]
+    container.reset()
+    assert container.y == 0.0 and container.sub_module.v == 0.0
+    container(normal(2, 7, 5))  # another batch size
+
+
+def test_a_backward_through_a_batch_that_is_done_says_what_was_forgotten():
+    container = summed(lif(), 5, False)
+    functional.set_backend(container, "fused")
+    container(normal(3, 2, 5)).sum().backward()
+    with pytest.raises(RuntimeError, match=r"left over from an earlier batch.*reset_net"):
+        container(normal(3, 2, 5)).sum().backward()
+
+
+def test_a_second_derivative_is_refused_with_the_way_out():
+    container = summed(lif(), 3, False)
+    x = normal(4, 2, 3).requires_grad_()
+    (gradient,) = torch.autograd.grad(container(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="backend='torch'"):
+        torch.autograd.grad(gradient.sum(), x)
+
+
+def kept_bytes(container: nn.Module, x: Tensor) -> int:
+    """What forward keeps for backward beside its input and its output."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    functional.reset_net(container)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = container(x)
+    for tensor in (x, y):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("name", ["summed", "joined"])
+def test_it_keeps_less_than_half_of_what_the_loop_keeps(name):
+    container = CONTAINERS[name](lif(), 32, False)
+    x = normal(96, 16, 32).requires_grad_()
+    functional.set_backend(container, "fused")
+    ours = kept_bytes(container, x)
+    functional.set_backend(container, "torch")
+    assert ours <= kept_bytes(container, x) / 2
+    assert ours <= 1.2 * x.untyped_storage().nbytes()
+    functional.set_backend(container, "fused")
+    with torch.no_grad():
+        assert kept_bytes(container, x) == 0
+
+
+# --- when it is fused, and why not ------------------------------------------------------------------------------------
+
+
+def is_fused(container: nn.Module, x: Tensor) -> bool:
+    functional.reset_net(container)
+    y = container(x.requires_grad_())
+    return "Recurrence" in type(y.grad_fn).__name__
+
+
+def test_auto_fuses_and_torch_does_not():
+    container, x = summed(lif(), 4, False), normal(3, 2, 4)
+    assert is_fused(container, x)
+    container.backend = "torch"
+    assert not is_fused(container, x)
+    container.backend, container.sub_module.backend = "auto", "torch"
+    assert not is_fused(container, x)
+    functional.set_backend(container, "fused")
+    assert is_fused(container, x) and container.supported_backends == ("torch", "fused")
+
+
+class OwnCurrent(LinearRecurrentContainer):
+    def current(self, x: Tensor) -> Tensor:
+        return 2 * super().current(x)
+
+
+class OwnForward(neuron.IFNode):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (lambda: summed(nn.Tanh(), 4, False), "sub_module must be a neuron, or a Linear and a neuron, and is Tanh"),
+        (lambda: joined(nn.Sequential(loop(), loop()), 4, False), "and is LIFNode, LIFNode"),
+        (lambda: ElementWiseRecurrentContainer(loop(), torch.sub, "m"), "must be operator.add, or FeedbackSum of a Li"),
+        (
+            lambda: ElementWiseRecurrentContainer(loop(), FeedbackSum(nn.Identity()), "m"),
+            "its feedback must be a Linear, and is Identity",
+        ),
+        (lambda: OwnCurrent(loop(), 4, 4, step_mode="m"), "OwnCurrent replaces current, which only the loop calls"),
+        (lambda: joined(OwnForward(backend="torch"), 4, False), "OwnForward has a forward of its own"),
+        (lambda: joined(neuron.IFNode(surrogate_function=nn.Sigmoid()), 4, False), "IFNode: its surrogate_function"),
+    ],
+)
+def test_what_cannot_be_fused_runs_as_a_loop_and_is_refused_when_asked_for(make, reason):
+    container = make()
+    assert container(normal(3, 2, 4)).shape == (3, 2, 4)
+    with pytest.raises(ValueError, match=rf"'fused' cannot serve this container: .*{reason}.*Use 'auto' or 'torch'"):
+        container.backend = "fused"
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda c: setattr(c.sub_module, "backend", "torch"), "its neuron has backend 'torch'"),
+        (
+            lambda c: c.element_wise_function.feedback.register_forward_hook(lambda *_: None),
+            "has hooks, which see sing",
+        ),
+        (lambda c: c.to(torch.float64), "x is torch.float32 on cpu, and a weight or a state torch.float64 on cpu"),
+    ],
+)
+def test_a_call_that_cannot_be_fused_is_refused_when_asked_for(change, reason):
+    container = ElementWiseRecurrentContainer(lif(), FeedbackSum(nn.Linear(4, 4)), "m", "fused")
+    change(container)
+    with pytest.raises(ValueError, match=rf"backend 'fused' cannot serve this container: .*{reason}"):
+        container(normal(3, 2, 4))
+
+
+def test_autocast_and_half_precision_stay_with_the_loop():
+    container, x = summed(lif(), 4, False), 2 * normal(5, 2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not is_fused(container, x)
+    container.to(torch.bfloat16)
+    assert not is_fused(container, x.detach().bfloat16())
+
+
+def test_steps_that_are_not_contiguous_stay_with_the_loop():
+    container = summed(lif(), 4, False)
+    assert not is_fused(container, 2 * normal(5, 4, 3).transpose(1, 2).detach())
+
+
+def test_sizes_that_do_not_fit_are_named_as_by_the_loop():
+    container = ElementWiseRecurrentContainer(lif(), FeedbackSum(nn.Linear(4, 1)), "m", "fused")
+    with pytest.raises(ValueError, match=r"^FeedbackSum: feedback must return .* \[3, 4\], got \[3, 1\]\.$"):
+        container(normal(2, 3, 4))
+
+
+def test_a_neuron_with_parameters_for_too_few_steps_says_so():
+    container = summed(neuron.GatedLIFNode(T=3, step_mode="s"), 4, False)
+    container.backend = "fused"
+    with pytest.raises(ValueError, match="cannot serve this container: GatedLIFNode has parameters for fewer steps"):
+        container(normal(5, 2, 4))
+
+
+@pytest.mark.slow
+def test_a_compiler_sees_the_loop():
+    container, x = summed(lif(), 4, False), 2 * normal(3, 2, 4)
+    expected = container(x)
+    container.reset()
+    assert torch.equal(torch.compile(container, backend="eager")(x), expected)
+
+
+def test_what_counts_spikes_sees_those_of_a_fused_call_with_their_gradient():
+    container, x = summed(lif(), 6, False), (2 * normal(7, 3, 6)).requires_grad_()
+    seen: list[Tensor] = []
+
+    def see(path: str, layer: nn.Module, y: Tensor) -> None:
+        seen.append(y)
+
+    with watching(spiking_layers(container), see, at_once=True):
+        y = container(x)
+    assert len(seen) == 1 and torch.equal(seen[0], y) and "Recurrence" in type(y.grad_fn).__name__
+    (found,) = torch.autograd.grad(seen[0].sum(), x)
+    container.reset()
+    container.sub_module.backend = "torch"
+    with watching(spiking_layers(container), see):
+        expected = container(x)
+    assert torch.equal(torch.stack(seen[1:]), expected) and torch.equal(y, expected)
+    assert_close(found, torch.autograd.grad(expected.sum(), x)[0])
+
+
+def test_what_looks_at_single_steps_or_states_gets_the_loop():
+    container, x = ElementWiseRecurrentContainer(lif(), FeedbackSum(nn.Linear(4, 4)), "m", "fused"), normal(3, 2, 4)
+    with (
+        watching(spiking_layers(container), lambda *_: None),
+        pytest.raises(ValueError, match="a module in it has hooks, which see single steps"),
+    ):
+        container(x)
+    with (
+        watching({"": container.element_wise_function.feedback}, lambda *_: None, at_once=True),
+        pytest.raises(ValueError, match="a module in it has hooks, which see single steps"),
+    ):
+        container(x)

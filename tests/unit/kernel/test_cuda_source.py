@@ -1,16 +1,14 @@
 """The generated CUDA C without a GPU: compiled for one, and run on the CPU by way of a C++ compiler."""
 
-import ctypes
-import hashlib
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from cuda_emulator import Emulator, needs_compiler
 from loop_of_steps import (
     LAYOUTS,
     NODES,
@@ -27,44 +25,11 @@ from snntrain import neuron, surrogate
 from snntrain.kernel import cuda, make_plan, run, sequence
 from snntrain.kernel.cuda_source import BLOCK, chunk_length, source
 
-HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 HALVES = (torch.float16, torch.bfloat16)
-LAUNCH = '\nLAUNCHER(forward)\nLAUNCHER(backward)\nstatic_assert(THREADS <= 128, "");\n'
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which runs CUDA C here, is not installed")
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 # --- the driver with the CPU in place of the GPU ----------------------------------------------------------------------
-
-_libraries: dict[str, ctypes.CDLL] = {}
-
-
-class Emulator:
-    """Stands in for cuda._launch and notes what was launched."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.launched: list[tuple[str, str]] = []
-
-    def __call__(self, text, kernel, blocks, threads, arguments, device) -> None:
-        self.launched.append((kernel, text))
-        values = [np.array(value, np.int64 if isinstance(value, int) else None) for value in arguments]
-        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        barriers = kernel == "backward" and "__syncthreads" in text
-        getattr(self.library(text), f"launch_{kernel}")(blocks, threads, int(barriers), pointers)
-
-    def library(self, text: str) -> ctypes.CDLL:
-        if text not in _libraries:
-            path = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-            path.with_suffix(".cpp").write_text(f'#include "{HEADER}"\n{text}{LAUNCH}')
-            half = ["-DHALF"] if "cvt.f32.f16" in text else []
-            command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-pthread", "-shared", "-fPIC", *half]
-            done = subprocess.run(
-                [*command, path.with_suffix(".cpp"), "-o", path.with_suffix(".so")], capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            _libraries[text] = ctypes.CDLL(str(path.with_suffix(".so")))
-        return _libraries[text]
 
 
 @pytest.fixture

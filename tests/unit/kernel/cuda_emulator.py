@@ -1,7 +1,8 @@
-"""Runs generated CUDA C on the CPU, by way of a C++ compiler."""
+"""Generated CUDA C without a GPU: run on the CPU by way of a C++ compiler, and compiled for a GPU."""
 
 import ctypes
 import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ _HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 _CHECK = 'static_assert(THREADS <= 128, "");\n'
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which runs CUDA C here, is not installed")
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 _libraries: dict[str, ctypes.CDLL] = {}
 
@@ -46,3 +48,24 @@ class Emulator:
             assert done.returncode == 0, done.stderr
             _libraries[text] = ctypes.CDLL(str(path.with_suffix(".so")))
         return _libraries[text]
+
+
+def assembly(folder: Path, sources: list[str], architecture: str, *options: str) -> str:
+    """PTX of several sources, made by nvcc with the driver's options."""
+    text = "".join(
+        "".join(f"#define {kernel} {kernel}_{index}\n" for kernel in cuda.KERNELS.findall(text))
+        + f"namespace kernel_{index} {{\n{text}\n}}\n"
+        + "".join(f"#undef {kernel}\n" for kernel in cuda.KERNELS.findall(text))
+        for index, text in enumerate(sources)
+    )
+    (folder / "kernels.cu").write_text(text)
+    command = ["nvcc", f"-arch={architecture}", *cuda.OPTIONS, *options, "-keep", "-keep-dir", folder, "kernels.cu"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr  # warnings, spilt registers
+    return (folder / "kernels.ptx").read_text()
+
+
+def forbidden(ptx: str) -> set[str]:
+    """Instructions that round otherwise than torch does."""
+    return set(re.findall(r"\bfma\.\S+|\bmad\.\S*f\d\d|\b\w+\.approx\.\S+|\b\w+\.full\.\S+|\S+\.ftz\S*", ptx))

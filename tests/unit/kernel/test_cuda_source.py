@@ -1,14 +1,11 @@
 """The generated CUDA C without a GPU: compiled for one, and run on the CPU by way of a C++ compiler."""
 
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from cuda_emulator import Emulator, needs_compiler
+from cuda_emulator import Emulator, assembly, forbidden, needs_compiler, needs_nvcc
 from loop_of_steps import (
     LAYOUTS,
     NODES,
@@ -27,7 +24,6 @@ from snntrain.kernel.cuda_source import BLOCK, chunk_length, source
 
 HALVES = (torch.float16, torch.bfloat16)
 
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 # --- the driver with the CPU in place of the GPU ----------------------------------------------------------------------
 
@@ -207,26 +203,6 @@ def test_what_is_kept_for_backward_is_an_eighth_of_the_input_up_to_two_states():
         plan, _ = planned(NODES[name](), torch.float32)
         assert plan.states == states
         assert states * 4 / (chunk_length(plan, io) * io.itemsize) <= 1 / 8
-
-
-def assembly(folder: Path, sources: list[str], architecture: str, *options: str) -> str:
-    """PTX of several sources, made by nvcc with the driver's options."""
-    text = "".join(
-        f"#define forward forward_{index}\n#define backward backward_{index}\n"
-        f"namespace kernel_{index} {{\n{text}\n}}\n#undef forward\n#undef backward\n"
-        for index, text in enumerate(sources)
-    )
-    (folder / "kernels.cu").write_text(text)
-    command = ["nvcc", f"-arch={architecture}", *cuda.OPTIONS, *options, "-keep", "-keep-dir", folder, "kernels.cu"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr  # warnings, spilt registers
-    return (folder / "kernels.ptx").read_text()
-
-
-def forbidden(ptx: str) -> set[str]:
-    """Instructions that round otherwise than torch does."""
-    return set(re.findall(r"\bfma\.\S+|\bmad\.\S*f\d\d|\b\w+\.approx\.\S+|\b\w+\.full\.\S+|\S+\.ftz\S*", ptx))
 
 
 WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in ("ATIF", "ternary LIF")]

@@ -1,14 +1,17 @@
 """Recurrence with CUDA C for its steps: run on the CPU, and on a GPU where there is one."""
 
+import re
+
 import pytest
 import torch
-from cuda_emulator import Emulator, needs_compiler
+from cuda_emulator import Emulator, assembly, forbidden, needs_compiler, needs_nvcc
 from recurrent_containers import CONTAINERS, NEURONS, assert_fused_is_loop
 from seeded_inputs import normal
 from torch import Tensor, nn
 
 from snntrain import functional
-from snntrain.kernel import cuda, cuda_steps, recurrent
+from snntrain.kernel import cuda, cuda_steps, plan_for, recurrent
+from snntrain.kernel.cuda_step_source import source
 
 
 @pytest.fixture
@@ -49,6 +52,14 @@ def test_double_precision_and_repeated_steps(emulator):
     repeated = container(functional.repeat(x[0], 9))
     container.reset()
     assert torch.equal(repeated, container(x[:1].repeat(9, 1, 1)))
+
+
+@needs_nvcc
+def test_it_compiles_for_a_gpu_and_its_arithmetic_is_ieee(tmp_path):
+    plans = [plan_for(make(6), torch.zeros(2, 6)) for make in NEURONS.values()]
+    ptx = assembly(tmp_path, [source(plan) for plan in plans], "sm_90", "-cubin")
+    assert len(re.findall(r"\.entry", ptx)) == 3 * len(plans)
+    assert not forbidden(ptx)
 
 
 def _why_not() -> str | None:

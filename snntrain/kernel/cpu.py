@@ -1,5 +1,6 @@
 """Kernels on the CPU: compiled with numba, spread over torch's number of threads."""
 
+import functools
 import itertools
 import os
 import pickle
@@ -73,7 +74,21 @@ def _spread_parameters(inputs: Inputs) -> tuple[Any, ...]:
     return (*(value.numpy() for value in inputs.spread), inputs.channel_stride) if inputs.spread else ()
 
 
+@functools.cache
+def _vectorize_loops_over_many_arrays() -> None:
+    """Let LLVM test all arrays of a loop for overlaps before it runs the loop's vector code.
+
+    By default it gives up where the tests are many, which they are for a dozen parameters of each channel: the backward
+    kernel of GatedLIFNode then takes four times as long. It concerns what numba compiles in this process.
+    """
+    from llvmlite import binding
+
+    for option in ("runtime-memory-check-threshold=2000", "vectorize-memory-check-threshold=100000"):
+        binding.set_option("snntrain", f"-{option}")
+
+
 def _module(plan: Plan) -> ModuleType:
+    _vectorize_loops_over_many_arrays()
     if "cpu" not in plan.compiled:
         plan.compiled["cpu"] = cache.module(source(plan))
     return plan.compiled["cpu"]

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snntrain.arguments import integer
+
 
 def of_step(parameters: Sequence[Tensor], t: int, x: Tensor) -> tuple[Tensor, ...]:
     """Parameters 0-d, [C] or [T, C] in shapes that broadcast with x [N, C, *], the input of step t."""
@@ -35,6 +37,11 @@ def checked_parameter(node: Any, value: float | Tensor, x: Tensor) -> Tensor:
     return value
 
 
+def channel_count(node: Any, name: str, value: int | None) -> int | None:
+    """The argument `name` of a neuron: its number of channels, or None where one value is for all of them."""
+    return None if value is None else integer(node, name, value, at_least=1)
+
+
 def check_channels(node: Any, name: str, channels: int | None, x: Tensor) -> None:
     """Check that the input x of a neuron with parameters per channel has these channels.
 
@@ -47,12 +54,17 @@ def check_channels(node: Any, name: str, channels: int | None, x: Tensor) -> Non
     Raises: ValueError.
     """
     shape = list(x.shape[node.step_mode == "m" :])
+    if channels is None and node.branches > 1 and (len(shape) < 2 or shape[1] % node.branches):
+        raise ValueError(
+            f"{node._title()}: branches is {node.branches}, so that the input of one step must be [N, C, *] with a "
+            f"multiple of {node.branches} channels, got shape {shape}."
+        )
     if channels is not None and (len(shape) < 2 or shape[1] != channels * node.branches):
         wanted = channels * node.branches
         of_branches = "" if node.branches == 1 else f" and branches is {node.branches}"
         raise ValueError(
             f"{node._title()}: {name} is {channels}{of_branches}, so that the input of one step must be "
-            f"[N, {wanted}, *], got {shape}."
+            f"[N, {wanted}, *], got shape {shape}."
         )
 
 

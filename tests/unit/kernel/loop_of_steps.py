@@ -50,6 +50,7 @@ class Branched(neuron.BaseNode):
         return s, self.reset_potential(h, s), *d
 
 
+ADAPTIVE = {"tau_v": (2.0, 4.0), "tau_w": (10.0, 20.0), "q": 5.0, "v_threshold": 0.2}
 NODES = {
     "IF, soft reset": lambda: neuron.IFNode(v_reset=None, surrogate_function=surrogate.ATan(2.0)),
     "LIF": lambda: neuron.LIFNode(tau=2.7, v_reset=-0.1, surrogate_function=surrogate.ATan(2.0)),
@@ -62,6 +63,11 @@ NODES = {
     "KLIF": lambda: neuron.KLIFNode(scale_reset=True, surrogate_function=surrogate.ATan(2.0)),
     "CubaLIF": lambda: neuron.FloatCubaLIFNode(requires_grad=True, surrogate_function=surrogate.ATan(2.0)),
     "RAF": lambda: neuron.RAFNode(b_offset=2.0, surrogate_function=surrogate.ATan(2.0)),
+    "ALIF": lambda: neuron.ALIFNode(5.0, 10.0, 0.5, surrogate_function=surrogate.ATan(2.0)),
+    "adLIF": lambda: neuron.AdLIFNode(**ADAPTIVE, surrogate_function=surrogate.ATan(2.0)),
+    "SE-adLIF": lambda: neuron.SEAdLIFNode(**ADAPTIVE, surrogate_function=surrogate.ATan(2.0)),
+    "TC-LIF": lambda: neuron.TCLIFNode(surrogate_function=surrogate.ATan(2.0)),
+    "DH-LIF": lambda: neuron.DHLIFNode(1, v_threshold=0.1, surrogate_function=surrogate.ATan(2.0)),
     "ILIF": lambda: neuron.ILIFNode(tau=1.9),
     "ternary LIF": lambda: neuron.TernaryLIFNode(learnable_amplitude=True),
     "ATIF": lambda: neuron.ATIFNode(),

@@ -1,5 +1,7 @@
 """Generated kernels against the torch loop over the same step."""
 
+import platform
+
 import pytest
 import torch
 from loop_of_steps import (
@@ -62,6 +64,28 @@ def test_the_memory_layout_of_the_input_changes_nothing(layout):
 def test_parameters_may_differ_between_channels_and_steps(shape, layout, thresholds):
     x = 2.0 * torch.randn(shape)
     assert_kernel_is_loop(Spread(shape[2], shape[0], thresholds), LAYOUTS[layout](x) if layout else x)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="looks for instructions of x86-64")
+def test_a_step_with_a_dozen_parameters_of_channels_is_vector_code():
+    """LLVM gives up by default where so many arrays might overlap."""
+
+    def step(x: Tensor, v: Tensor, *p: Tensor) -> tuple[Tensor, ...]:
+        h = v
+        for index, value in enumerate(p):
+            h = h * value if index % 2 else h + x * value
+        return h, h
+
+    plan = make_plan(step, 1, 12, range(12), torch.float32, [1] * 12)
+    values = [torch.rand(64, requires_grad=True) for _ in range(12)]
+    out, _, _ = run(plan, torch.randn(4, 8, 64), [0.0], values)
+    out.sum().backward()
+    pull_back = plan.compiled["cpu"].pull_back
+    if not pull_back.signatures:
+        pytest.skip("the kernel comes compiled from the cache")
+    assembly = pull_back.inspect_asm(pull_back.signatures[0])
+    assert "mulps" in assembly or "fmadd" in assembly
 
 
 def test_a_neuron_may_have_several_inputs():

@@ -100,7 +100,7 @@ class _Recurrence(torch.autograd.Function):
         T, shape = (x.shape[0], x.shape[1:]) if repeats is None else (repeats, x.shape)
         loop = _Loop(wiring, weights, x.detach(), y.detach(), T, shape[:-1].numel(), learns)
         M = loop.out[0].numel()
-        K = chunk_length(plan, T)
+        K = chunk_length(plan)
         states = x.new_empty(plan.states, 2, M)
         for place, state in zip(states[:, 0], first, strict=True):
             place.copy_(state.detach().reshape(-1))

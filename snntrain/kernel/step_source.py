@@ -7,6 +7,7 @@ from snntrain.kernel.numba_source import (
     _I4,
     _I8,
     _I12,
+    _STEP,
     _each,
     _read,
     _spread,
@@ -26,7 +27,7 @@ def source(plan: Plan) -> str:
     again     the states before the steps begin … end − 1, computed from the inputs that forward left
     backward  step t: pulls the gradients of output and states back to input, states and parameters
     """
-    text = [prelude(plan, _BLOCK), advance(plan), _forward(plan), _again(plan), pull_back(plan), _backward(plan)]
+    text = [prelude(plan, _BLOCK), _ADD, advance(plan), _forward(plan), _again(plan), pull_back(plan), _backward(plan)]
     return "\n\n".join(text) + "\n"
 
 
@@ -100,12 +101,19 @@ def _backward(plan: Plan) -> str:
         f"{_I8}x = scratch[0, :n]",
         f"{_I8}g = scratch[1, :n]",
         f"{_I8}copy(x, inputs[t, start:stop])",
-        f"{_I8}copy(g, g_fed_back[start:stop])",
         f"{_I8}if g_all.shape[0] > 0:",
-        f"{_I12}increase(g, g_all[t, start:stop])",
+        f"{_I12}add(g, g_fed_back[start:stop], g_all[t, start:stop])",
+        f"{_I8}else:",
+        f"{_I12}copy(g, g_fed_back[start:stop])",
         *(f"{_I8}v{s} = history[{s}, t % K, start:stop]" for s in states),
         *(f"{_I8}g{s} = g_states[{s}, start:stop]" for s in states),
         *(f"{_I8}s{q} = sums[{q}, start:stop]" for q in learnable),
         f"{_I8}pull_back(x, g, g_inputs[t, start:stop], {carried}{numbers})",
     ]
     return "\n".join(lines)
+
+
+_ADD = f"""{_STEP}
+def add(total, one, other):
+    for i in range(total.shape[0]):
+        total[i] = one[i] + other[i]"""

@@ -84,7 +84,7 @@ Step = Callable[[int], None]
 def steps_driver_for(device: torch.device) -> ModuleType:
     """The module that runs single steps on a kind of device for which sequence.driver_for finds a driver.
 
-    It has K, as a function chunk_length(plan, T), and forward(plan, Forward) → step, called with t = 0, 1, …;
+    It has forward(plan, Forward) → step, called with t = 0, 1, …;
     backward(plan, Backward) → (again, step): again(begin, end) before the steps end − 1, …, begin.
     """
     if device.type == "cuda":
@@ -96,6 +96,6 @@ def steps_driver_for(device: torch.device) -> ModuleType:
     return cpu_steps
 
 
-def chunk_length(plan: Plan, T: int) -> int:
-    """Steps between two kept states: what is kept stays under an eighth of the input for each state."""
-    return max(8 * plan.states, 8 if T <= 64 else 16)
+def chunk_length(plan: Plan) -> int:
+    """Steps between two kept states: what is kept fills an eighth of the input, and a chunk stays in the cache."""
+    return 8 * max(plan.states, 1)

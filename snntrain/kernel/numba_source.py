@@ -194,7 +194,7 @@ def _sums(plan: Plan) -> dict[str, list[str]]:
                 f"{_I12}total += s{q}[i]",
                 f"{_I8}g_parameters[{scalars.index(p)}, start // BLOCK] = total",
             ]
-        lines["block"] += [f"{_I8}fill(s{q}, ZERO)"]
+    lines["block"] += [f"{_I8}fill(s{q}, ZERO)" for q, p in enumerate(plan.learnable) if plan.dims[p] != 2]
     return lines
 
 

@@ -99,3 +99,19 @@ def assert_fused_is_loop(container: nn.Module, x: Tensor, chunks: list[int] | No
     for one, other in zip(our_gradients, their_gradients, strict=True):
         assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.detach().abs().max()))
     return ours
+
+
+def kept_bytes(container: nn.Module, x: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> int:
+    """What forward keeps for backward beside its input and its output."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    functional.reset_net(container)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = (run or container)(x)
+    for tensor in (x, y):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(kept.values())

@@ -14,7 +14,6 @@ import os
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # before torch loads: the profiler reports its start and stop
 
 import argparse
-import gc
 import json
 import re
 import statistics
@@ -59,26 +58,18 @@ COLORS = {BARE: "#0072b2", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def own_memory(field: str) -> int:
-    """VmRSS or VmHWM (the peak) of this process, in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * int(re.search(rf"^{field}:\s+(\d+)", status, re.MULTILINE)[1])
-
-
 def train_and_report_memory(name: str, options: argparse.Namespace, folder: Path) -> dict[str, int]:
     """In a fresh process: resident memory before the model is built, and its peak while it trains."""
     settings = settings_of(options, folder, WARM_UP + options.steps)
     batches = [] if name == FRAMEWORK else some_batches(settings)
     if name == SPIKINGJELLY:
         peers.spikingjelly_module("neuron")  # imported before counting, as ours is
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of the imports
-    before = own_memory("VmRSS")
+    before = benchmark.forget_peak()
     if name == FRAMEWORK:
         Framework(settings).seconds_per_step()
     else:
         plain_loop(name, settings, batches).seconds_per_step(options.steps)
-    return {"before_bytes": before, "peak_bytes": own_memory("VmHWM")}
+    return {"before_bytes": before, "peak_bytes": benchmark.own_memory("VmHWM")}
 
 
 def peak_memory(names: list[str]) -> dict[str, dict[str, int]]:

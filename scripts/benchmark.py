@@ -10,8 +10,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import argparse
 import datetime
+import gc
 import json
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -150,6 +152,19 @@ def answer_of(process: subprocess.Popen) -> dict[str, Any]:
     if process.returncode:
         raise RuntimeError(errors.strip())
     return json.loads(output.splitlines()[-1])
+
+
+def own_memory(field: str) -> int:
+    """VmRSS or VmHWM (the peak) of this process, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(rf"^{field}:\s+(\d+)", status, re.MULTILINE)[1])
+
+
+def forget_peak() -> int:
+    """Start to measure VmHWM anew, which was that of the imports; returns VmRSS, what is in use now."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    return own_memory("VmRSS")
 
 
 # --- command line ----------------------------------------------------------------------------------------------------

@@ -149,15 +149,46 @@ def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}
 
 
+class _Look:
+    """A forward hook that shows what a layer returns, and does nothing else."""
+
+    def __init__(self, path: str, see: Callable[[str, nn.Module, Any], None], at_once: bool) -> None:
+        self.path, self.see, self.at_once = path, see, at_once
+
+    def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        self.see(self.path, layer, output)
+
+
 @contextlib.contextmanager
-def watching(layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
-    """Show what layers return inside the block, as see(path, layer, output) each time that one is called."""
-    handles = [
-        layer.register_forward_hook(lambda layer, inputs, output, path=path: see(path, layer, output))
-        for path, layer in layers.items()
-    ]
+def watching(
+    layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None], at_once: bool = False
+) -> Iterator[None]:
+    """Show what layers return inside the block, as see(path, layer, output) each time that one is called.
+
+    Args:
+        layers: path → layer.
+        see: the function.
+        at_once: of a layer that a container calls step by step, also take all steps in one call, [T, N, *]. Its states
+            are then those after the last one, and a recurrent container stays fused.
+    """
+    handles = [layer.register_forward_hook(_Look(path, see, at_once)) for path, layer in layers.items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether a module has hooks that each call of it must run: others than those that see all steps at once."""
+    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
+    return not all(isinstance(hook, _Look) and hook.at_once for hook in hooks)
+
+
+def show(module: nn.Module, output: Any) -> None:
+    """Show the outputs of all steps to those that watch a module which is not `hooked`."""
+    for hook in tuple(module._forward_hooks.values()):
+        hook(module, (), output)

@@ -33,7 +33,7 @@ class SpikeStatistics(pl.Callback):
 
     def _watch(self, net: nn.Module) -> None:
         self._fired, self._seen = {}, {}
-        self._while_watching.enter_context(watching(spiking_layers(net), self._count))
+        self._while_watching.enter_context(watching(spiking_layers(net), self._count, at_once=True))
 
     @torch.no_grad()
     def _count(self, path: str, layer: nn.Module, output: Tensor | list[Tensor]) -> None:

@@ -98,8 +98,8 @@ _CUBA = {"CubaLIFNode": "FloatCubaLIFNode", "LoihiCubaLIFNode": "CubaLIFNode"}
 def _from_2(config: dict[str, Any]) -> dict[str, Any]:
     """Format 2: fit-end callbacks stood under `stages` and ran in this order, whatever theirs was.
 
-    The name CubaLIFNode stood for the neuron in floating point, tasks had no `metrics`, `outputs` and `population`, and
-    data of which a part was held out for testing called it `test_fraction`.
+    The name CubaLIFNode stood for the neuron in floating point, tasks had no `metrics`, `outputs` and `population`,
+    data of which a part was held out for testing called it `test_fraction`, and recurrent layers had no `backend`.
     """
     stages = dict(config.pop("stages"))
     moved = {
@@ -116,10 +116,23 @@ def _from_2(config: dict[str, Any]) -> dict[str, Any]:
         ours = {"metrics": [], "population": 1} if str(task.get("_target_")).startswith("snntrain.task.") else {}
         config["task"] = {"outputs": config["data"].get("num_classes"), **task, **ours}
     config = {"init_from": None, "freeze": [], **config, "data": _data_of_2(config["data"])}
+    if isinstance(config.get("model"), dict):
+        config["model"] = _looped(config["model"])
     callbacks = {**(config.get("callbacks") or {}), **moved}
     if callbacks:
         callbacks = {"running_statistics": _AS_THEY_ARE, **callbacks}
     return {**config, "neuron": neuron, "callbacks": callbacks}
+
+
+def _looped(part: Any) -> Any:
+    """A part of a model whose recurrent layers, as all were then, are loops: fused ones round gradients otherwise."""
+    if isinstance(part, list):
+        return [_looped(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    part = {key: _looped(value) for key, value in part.items()}
+    is_recurrent = "name" not in part and isinstance(part.get("recurrent"), list) and "feedback" in part
+    return {**part, "backend": "torch"} if is_recurrent else part
 
 
 def _data_of_2(data: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ graph    the step and its gradient as scalar operations, traced from its torch c
 plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
 call     what a device's driver reads and writes
-cpu, numba_source    graphs → numba, run on the CPU
+cpu, numba_source, numba_prelude    graphs → numba, run on the CPU
 cuda, cuda_source, cuda_step    graphs → CUDA C, run through cupy
+recurrent    products between single steps, and autograd around both
+steps, cpu_steps, step_source, cuda_steps, cuda_step_source    graphs → kernels of one step, for that
 cache    generated sources and compiled code on disk
 backend  whether a neuron's call can be fused, and the call itself
 """

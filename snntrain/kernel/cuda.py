@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ IO_DTYPES = tuple(IO)  # any of them with either dtype of the plan
 # NVRTC by way of cupy.cuda.nvrtc and not of cupy.RawModule, which appends -ftz=true: with denormal numbers flushed to
 # zero, a decaying potential would no longer be torch's.
 OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
+#: The names of the kernels in a generated source.
+KERNELS = re.compile(r"__global__ void __launch_bounds__\(THREADS\) (\w+)\(")
 _functions: dict[tuple[str, str, int], Any] = {}
 
 
@@ -148,7 +151,7 @@ def _function(text: str, kernel: str, device: int) -> Any:
     if (text, kernel, device) not in _functions:
         module = cupy.cuda.Module()
         module.load(binary(text, int(cupy.cuda.Device(device).compute_capability)))
-        for name in ("forward", "backward"):
+        for name in KERNELS.findall(text):
             _functions[text, name, device] = module.get_function(name)
     return _functions[text, kernel, device]
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from snntrain.kernel.graph import ARITHMETIC, Graph, constants, expressions
+from snntrain.kernel.numba_prelude import prelude
 from snntrain.kernel.plan import Plan
 
 BLOCK = 4096  # neurons per scratch buffer: long runs of memory, and K steps of states stay in the second cache level
@@ -41,7 +42,7 @@ def source(plan: Plan) -> str:
     Constants arrive in an array, so that neurons which differ only in numbers share one kernel.
     """
     text = [
-        _PRELUDE.replace("PRECISION", plan.precision) + (_SPREAD if plan.spread else ""),
+        prelude(plan, BLOCK),
         _forward(plan),
         _backward(plan),
     ]
@@ -112,21 +113,28 @@ def _x_of_step(plan: Plan, indent: str) -> list[str]:
     return lines + [f"{indent}x{b} = x_all[at + {b} * M:at + {b} * M + n]" for b in range(plan.branches)]
 
 
-def _forward(plan: Plan) -> str:
+def advance(plan: Plan) -> str:
+    """The function advance(*x, states v, states w, out, parameters, constants c): one step, from v to w."""
     graph, states = plan.forward, plan.states
     numbers = _each("p", plan.parameters) + _each("c", len(constants(graph)))
-    xs = ", ".join(_inputs(plan))
     # All new states are computed from the old ones before any of them is overwritten.
     lines, outputs = _code(graph, "c", _names(plan))
     step = [
         _STEP,
-        f"def advance({xs}, {_each('v', states)}{_each('w', states)}out, {numbers}):",
+        f"def advance({', '.join(_inputs(plan))}, {_each('v', states)}{_each('w', states)}out, {numbers}):",
         f"{_I4}for i in range({_inputs(plan)[0]}.shape[0]):",
         *lines,
         f"{_I8}out[i] = {outputs[0]}",
         *(f"{_I8}new{s} = {outputs[1 + s]}" for s in range(states)),
         *(f"{_I8}w{s}[i] = new{s}" for s in range(states)),
     ]
+    return "\n".join(step)
+
+
+def _forward(plan: Plan) -> str:
+    graph, states = plan.forward, plan.states
+    numbers = _each("p", plan.parameters) + _each("c", len(constants(graph)))
+    xs = ", ".join(_inputs(plan))
     entry = [
         _ENTRY,
         f"def forward(x_all, x_stride, {_each('first', states)}last, kept, out_all, sequences, parameters, constants,",
@@ -156,7 +164,7 @@ def _forward(plan: Plan) -> str:
         ),
         *(f"{_I8}copy(last[{s}, start:start + n], v{s})" for s in range(states)),
     ]
-    return "\n".join([*step, "", "", *entry])
+    return "\n".join([advance(plan), "", "", *entry])
 
 
 def _spread_arguments(plan: Plan) -> str:
@@ -190,20 +198,20 @@ def _sums(plan: Plan) -> dict[str, list[str]]:
     return lines
 
 
-def _backward(plan: Plan) -> str:
-    forward, graph, states, learnable = plan.forward, plan.backward, plan.states, len(plan.learnable)
+def pull_back(plan: Plan) -> str:
+    """The function pull_back(*x, g, *gx, states v, gradients g and sums s, parameters, constants b): one step back."""
+    graph, states, learnable = plan.backward, plan.states, len(plan.learnable)
     named = _names(plan)
     order = ["g[i]", *(f"g{s}[i]" for s in range(states))]
     named |= {f"a{len(named) + index}": name for index, name in enumerate(order)}
-    forward_numbers = _each("p", plan.parameters) + _each("c", len(constants(forward)))
     numbers = _each("p", plan.parameters) + _each("b", len(constants(graph)))
     carried = f"{_each('v', states)}{_each('g', states)}{_each('s', learnable)}"
-    xs, gxs, branches = ", ".join(_inputs(plan)), _inputs(plan, "gx"), range(plan.branches)
+    gxs = _inputs(plan, "gx")
     lines, outputs = _code(graph, "b", named)
     of_states, of_parameters = outputs[plan.branches :], outputs[plan.branches + states :]
     step = [
         _STEP,
-        f"def pull_back({xs}, g, {', '.join(gxs)}, {carried}{numbers}):",
+        f"def pull_back({', '.join(_inputs(plan))}, g, {', '.join(gxs)}, {carried}{numbers}):",
         f"{_I4}for i in range({_inputs(plan)[0]}.shape[0]):",
         *lines,
         *(f"{_I8}{gx}[i] = {outputs[b]}" for b, gx in enumerate(gxs)),
@@ -216,6 +224,15 @@ def _backward(plan: Plan) -> str:
         ),
         *(f"{_I8}g{s}[i] = new{s}" for s in range(states)),
     ]
+    return "\n".join(step)
+
+
+def _backward(plan: Plan) -> str:
+    forward, graph, states, learnable = plan.forward, plan.backward, plan.states, len(plan.learnable)
+    forward_numbers = _each("p", plan.parameters) + _each("c", len(constants(forward)))
+    numbers = _each("p", plan.parameters) + _each("b", len(constants(graph)))
+    carried = f"{_each('v', states)}{_each('g', states)}{_each('s', learnable)}"
+    xs, gxs, branches = ", ".join(_inputs(plan)), _inputs(plan, "gx"), range(plan.branches)
     sums = _sums(plan)
     unused = _inputs(plan, "unused")
     gx_at = [f"{_I20}at = t * gx_stride + start"]
@@ -277,116 +294,4 @@ def _backward(plan: Plan) -> str:
         *([f"{_I12}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)] or [f"{_I12}pass"]),
         *sums["end"],
     ]
-    return "\n".join([*step, "", "", *entry])
-
-
-_PRELUDE = f'''"""Generated by snntrain.kernel from a neuron's step function; do not edit."""
-
-import math
-
-import numba
-import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
-
-BLOCK = {BLOCK}
-DTYPE = np.PRECISION
-ZERO = np.PRECISION(0)
-ONE = np.PRECISION(1)
-LOG2E = np.float32(1.44269504088896341)
-MAGIC = np.float32(12582912.0)
-LN2_HIGH = np.float32(0.693359375)
-LN2_LOW = np.float32(-2.12194440e-4)
-
-
-@intrinsic
-def power_of_two(typing_context, k):
-    """2^k for an integer-valued float32 k in [-126, 127], by writing the exponent bits."""
-
-    def generate(context, builder, signature, arguments):
-        whole = builder.fptosi(arguments[0], ir.IntType(32))
-        bits = builder.shl(builder.add(whole, ir.Constant(ir.IntType(32), 127)), ir.Constant(ir.IntType(32), 23))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return types.float32(types.float32), generate
-
-
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def exp_float32(x):
-    """exp with range reduction and a polynomial: plain arithmetic, so that the loop around it becomes vector code."""
-    z = np.float32(-87.0) if x < np.float32(-87.0) else (np.float32(88.0) if x > np.float32(88.0) else x)
-    k = z * LOG2E + MAGIC - MAGIC
-    r = z - k * LN2_HIGH - k * LN2_LOW
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    y = p * r * r + r + np.float32(1.0)
-    half = k * np.float32(0.5) + MAGIC - MAGIC
-    y = y * power_of_two(half) * power_of_two(k - half)
-    if x > np.float32(88.72284):
-        y = np.float32(np.inf)
-    if x < np.float32(-87.33655):
-        y = np.float32(0.0)
-    return y if x == x else x
-
-
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def exp_float64(x):
-    return math.exp(x)
-
-
-exp = exp_PRECISION
-
-
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def round_half_even(x):
-    return np.PRECISION(np.rint(x))
-
-
-# Loops, not slice assignments: those take many times longer to compile.
-@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
-def copy(target, source):
-    for i in range(target.shape[0]):
-        target[i] = source[i]
-
-
-@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
-def fill(target, value):
-    for i in range(target.shape[0]):
-        target[i] = value
-
-
-@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
-def increase(total, more):
-    for i in range(total.shape[0]):
-        total[i] = total[i] + more[i]'''
-
-_SPREAD = '''
-
-
-@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
-def spread(target, values, stride, start):
-    """Give each neuron from `start` on the value of its channel."""
-    n = target.shape[0]
-    channels = values.shape[0]
-    channel = start // stride % channels
-    left = stride - start % stride if channels > 1 else n
-    i = 0
-    while i < n:
-        if stride == 1 and channels > 1:  # neighbors are of neighboring channels
-            end = min(i + channels - channel, n)
-            for j in range(i, end):
-                target[j] = values[channel + j - i]
-            channel = 0
-        else:
-            end = min(i + left, n)
-            value = values[channel]
-            for j in range(i, end):
-                target[j] = value
-            channel = channel + 1 if channel + 1 < channels else 0
-            left = stride
-        i = end'''
+    return "\n".join([pull_back(plan), "", "", *entry])

@@ -1,5 +1,6 @@
 """Containers that feed the output of the last step back to the input."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,19 @@ from torch import Tensor, fx, nn
 from snntrain.arguments import flag, integer, invalid
 from snntrain.base import MemoryModule
 from snntrain.functional import detach_net, reset_net, steps_of
+from snntrain.kernel import Plan
 from snntrain.layer.container import SingleStepChildren
+from snntrain.layer.recurrent_fusion import Parts, fits, parts_of, plan_of_call, run
+from snntrain.neuron.base_node import ChoosesBackend
 
 
-class _RecurrentContainer(SingleStepChildren, MemoryModule):
+class _RecurrentContainer(ChoosesBackend, SingleStepChildren, MemoryModule):
     """A module with a loop around it: y[t] = sub_module(i[t]), where i[t] is made from x[t] and y[t−1]; y[−1] = 0.
 
     The state y keeps its gradient until detach(). Unlike a neuron's potential it sums nothing up, so it has the dtype
     that sub_module gives, and autocast reaches the modules inside.
+
+    In step mode 'm' a neuron, or a Linear and a neuron, run fused as sub_module: see snntrain.kernel.recurrent.
     """
 
     def __init__(self, sub_module: nn.Module, step_mode: str) -> None:
@@ -25,6 +31,22 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
             raise invalid(self, "sub_module", "a module (torch.nn.Module)", sub_module)
         self.sub_module = sub_module
         self.register_memory("y", 0.0)
+
+    def parts(self) -> Parts | str:
+        """What a fused call computes with, or why there is none."""
+        raise NotImplementedError(f"{type(self).__name__} must define parts().")
+
+    def reason_against_fusion(self) -> str | None:
+        for name in ("forward", "single_step_forward", "current", "state_shape"):
+            if getattr(type(self), name).__module__ not in (__name__, MemoryModule.__module__) or name in vars(self):
+                return f"{type(self).__name__} replaces {name}, which only the loop calls"
+        parts = self.parts()
+        return parts if isinstance(parts, str) else None
+
+    def _not_fused(self, reason: str) -> ValueError:
+        return ValueError(
+            f"{self._title()}: backend 'fused' cannot serve this container: {reason}. Use 'auto' or 'torch'."
+        )
 
     def current(self, x: Tensor) -> Tensor:
         """Input i[t] of sub_module."""
@@ -39,10 +61,28 @@ class _RecurrentContainer(SingleStepChildren, MemoryModule):
             return self.fx_node(x)
         self.check_children()
         self.check_input(x)
-        steps = [x] if self.step_mode == "s" else steps_of(x)
-        self.materialize(steps[0])
-        outputs = [self.single_step_forward(step) for step in steps]
-        return outputs[0] if self.step_mode == "s" else torch.stack(outputs)
+        if self.step_mode == "s":
+            self.materialize(x)
+            return self.single_step_forward(x)
+        self.materialize(x[0])
+        fused = self._fused(x)
+        return torch.stack([self.single_step_forward(step) for step in steps_of(x)]) if fused is None else fused
+
+    def _fused(self, x: Tensor) -> Tensor | None:
+        """The outputs of a fused call; None if the loop is to run."""
+        if self._backend == "torch" or torch.compiler.is_compiling():
+            return None
+        plan: Plan | str | None = self.reason_against_fusion()
+        if plan is None:
+            parts = self.parts()
+            if not fits(parts, x.shape[1:], self.y.shape):
+                return None
+            plan = plan_of_call(self, parts, x)
+            if isinstance(plan, Plan):
+                return run(self, parts, plan, x)
+        if self._backend == "fused":
+            raise self._not_fused(plan)
+        return None
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         y = self.sub_module(self.current(x))
@@ -78,6 +118,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         sub_module: gives an output of its input's shape; stays in step_mode 's'.
         element_wise_function: f(x, y), a function or a module such as FeedbackSum.
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
+        backend: of a sequence: 'torch': a loop; 'fused': kernels; 'auto': these where they can serve.
 
     Shapes: y as x.
     """
@@ -87,12 +128,22 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         sub_module: nn.Module,
         element_wise_function: Callable[[Tensor, Tensor], Tensor],
         step_mode: str = "s",
+        backend: str = "auto",
     ) -> None:
         super().__init__(sub_module, step_mode)
         if isinstance(element_wise_function, type) or not callable(element_wise_function):
             raise invalid(self, "element_wise_function", "a function f(x, y), or a module", element_wise_function)
         self.element_wise_function = element_wise_function
+        self.backend = backend
         self.check_children()
+
+    def parts(self) -> Parts | str:
+        function = self.element_wise_function
+        if function in (operator.add, torch.add):
+            return parts_of("add", None, self.sub_module)
+        if type(function) is FeedbackSum and "forward" not in vars(function):
+            return parts_of("sum", function.feedback, self.sub_module)
+        return "its element_wise_function must be operator.add, or FeedbackSum of a Linear"
 
     def current(self, x: Tensor) -> Tensor:
         return self.element_wise_function(x, self.y)
@@ -112,6 +163,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         in_features, out_features: sizes of x and y, ≥ 1.
         bias: whether rc has a bias.
         step_mode: 's' or 'm'.
+        backend: of a sequence: 'torch': a loop; 'fused': kernels; 'auto': these where they can serve.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
     """
@@ -123,13 +175,18 @@ class LinearRecurrentContainer(_RecurrentContainer):
         out_features: int,
         bias: bool = True,
         step_mode: str = "s",
+        backend: str = "auto",
     ) -> None:
         super().__init__(sub_module, step_mode)
         self.in_features = integer(self, "in_features", in_features, at_least=1)
         self.out_features = integer(self, "out_features", out_features, at_least=1)
         inputs = self.in_features + self.out_features
         self.rc = nn.Linear(inputs, self.in_features, bias=flag(self, "bias", bias))
+        self.backend = backend
         self.check_children()
+
+    def parts(self) -> Parts | str:
+        return parts_of("concat", self.rc, self.sub_module)
 
     def check_input(self, x: Tensor) -> None:
         """Raises: ValueError also for a last dim that is not in_features."""

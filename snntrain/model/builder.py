@@ -236,17 +236,17 @@ class _Builder:
     def recurrent(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
         step = _Builder(self.neuron, self.norm, self.T, self.init, "s")
         module, inner_shape = step.sequence(node.lists["recurrent"], shape)
-        feedback = node.settings.get("feedback")
+        feedback, backend = node.settings.get("feedback"), node.settings["backend"]
 
         def construct() -> nn.Module:
             if _makes_pairs([module]):
                 raise ValueError("an OTTT neuron hands on its spikes and its trace, of which nothing can be fed back.")
             if "feedback" in node.lists:
                 back, _ = step.sequence(node.lists["feedback"], inner_shape)
-                return ElementWiseRecurrentContainer(module, FeedbackSum(back))
+                return ElementWiseRecurrentContainer(module, FeedbackSum(back), backend=backend)
             if choice("recurrent", "feedback", feedback, ("add", "concat")) == "add":
-                return ElementWiseRecurrentContainer(module, operator.add)
-            return LinearRecurrentContainer(module, shape[-1], inner_shape[-1])
+                return ElementWiseRecurrentContainer(module, operator.add, backend=backend)
+            return LinearRecurrentContainer(module, shape[-1], inner_shape[-1], backend=backend)
 
         return self.made(node, shape, construct)
 

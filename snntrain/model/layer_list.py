@@ -5,7 +5,7 @@ An entry is a layer, "Flatten" or {name: Conv2d, out_channels: 32, …}, or one 
     {residual: [...], shortcut: [...], join: add}          two paths from one input; without shortcut: the input itself
     {branch: [[...], [...]], join: concat}                 several paths from one input
     {repeat: [...], times: 3}                              the same entries again, each time with weights of their own
-    {recurrent: [...], feedback: concat}                   the output of the last step is an input of this one
+    {recurrent: [...], feedback: concat, backend: auto}    the output of the last step is an input of this one
     {lava_block: [layer, neuron]}                          weights of 8 bits for the neuron, as Loihi computes
     {min_size: 64, layers: [...], otherwise: [...]}        by the smallest spatial size of what arrives here
     {name: down, channels: 64}                             an entry of `blocks`, with its $channels replaced by 64
@@ -26,7 +26,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "residual": {"shortcut": [], "join": "add"},
     "branch": {"join": "concat"},
     "repeat": {"times": None},
-    "recurrent": {"feedback": None},
+    "recurrent": {"feedback": None, "backend": "auto"},
     "lava_block": {},
     "min_size": {"layers": None, "otherwise": []},
 }
@@ -176,7 +176,7 @@ class _Parser:
                 _check_list(value, f"{path}.branch")
                 for index, item in enumerate(value):
                     lists[f"branch[{index}]"] = self.entries(item, f"{path}.branch[{index}]", depth + 1)
-            elif key in ("join", "times", "min_size") or (key == "feedback" and not isinstance(value, list)):
+            elif key in ("join", "times", "min_size", "backend") or (key == "feedback" and not isinstance(value, list)):
                 settings[key] = value
             else:
                 lists[key] = self.entries(value, f"{path}.{key}", depth + 1)

@@ -26,7 +26,7 @@ class FiringRates:
     def watched(self, net: nn.Module) -> Iterator[None]:
         """Watch the spiking layers of a net inside the block, in which `means` tells their rates."""
         try:
-            with watching(spiking_layers(net), self._add):
+            with watching(spiking_layers(net), self._add, at_once=True):
                 yield
         finally:
             self._fired, self._seen = {}, {}  # with the graph that they hold

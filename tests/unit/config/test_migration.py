@@ -74,3 +74,18 @@ def test_the_part_to_test_on_and_cifar_in_part_of_format_2_get_their_present_key
     assert migrate({**old, "data": data}, written_in, "a run")["data"] == {**data, "partial": False}
     data = {"_target_": "mine.Data", "test_fraction": 0.2}
     assert migrate({**old, "data": data}, written_in, "a run")["data"] == data
+
+
+@pytest.mark.parametrize("written_in", [1, 2])
+def test_recurrent_layers_of_format_2_stay_loops(written_in):
+    recurrent = {"recurrent": ["neuron"], "feedback": [{"name": "Linear", "out_features": 4}]}
+    layers = ["Flatten", {"residual": [recurrent]}, {"name": "Plugin", "recurrent": ["neuron"], "feedback": "add"}]
+    model = {"features": 4, "layers": layers, "blocks": {"cell": [recurrent]}}
+    found = migrate({**COMPLETE, "stages": {}, "model": model}, written_in, "a run")["model"]
+    looped = {**recurrent, "backend": "torch"}
+    assert found == {
+        "features": 4,
+        "layers": ["Flatten", {"residual": [looped]}, layers[2]],
+        "blocks": {"cell": [looped]},
+    }
+    assert migrate(COMPLETE | {"model": model}, FORMAT, "a run")["model"] == model

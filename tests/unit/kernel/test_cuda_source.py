@@ -1,16 +1,11 @@
 """The generated CUDA C without a GPU: compiled for one, and run on the CPU by way of a C++ compiler."""
 
-import ctypes
-import hashlib
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from cuda_emulator import Emulator, assembly, forbidden, needs_compiler, needs_nvcc
 from loop_of_steps import (
     LAYOUTS,
     NODES,
@@ -27,44 +22,10 @@ from snntrain import neuron, surrogate
 from snntrain.kernel import cuda, make_plan, run, sequence
 from snntrain.kernel.cuda_source import BLOCK, chunk_length, source
 
-HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 HALVES = (torch.float16, torch.bfloat16)
-LAUNCH = '\nLAUNCHER(forward)\nLAUNCHER(backward)\nstatic_assert(THREADS <= 128, "");\n'
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which runs CUDA C here, is not installed")
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 # --- the driver with the CPU in place of the GPU ----------------------------------------------------------------------
-
-_libraries: dict[str, ctypes.CDLL] = {}
-
-
-class Emulator:
-    """Stands in for cuda._launch and notes what was launched."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.launched: list[tuple[str, str]] = []
-
-    def __call__(self, text, kernel, blocks, threads, arguments, device) -> None:
-        self.launched.append((kernel, text))
-        values = [np.array(value, np.int64 if isinstance(value, int) else None) for value in arguments]
-        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        barriers = kernel == "backward" and "__syncthreads" in text
-        getattr(self.library(text), f"launch_{kernel}")(blocks, threads, int(barriers), pointers)
-
-    def library(self, text: str) -> ctypes.CDLL:
-        if text not in _libraries:
-            path = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-            path.with_suffix(".cpp").write_text(f'#include "{HEADER}"\n{text}{LAUNCH}')
-            half = ["-DHALF"] if "cvt.f32.f16" in text else []
-            command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-pthread", "-shared", "-fPIC", *half]
-            done = subprocess.run(
-                [*command, path.with_suffix(".cpp"), "-o", path.with_suffix(".so")], capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            _libraries[text] = ctypes.CDLL(str(path.with_suffix(".so")))
-        return _libraries[text]
 
 
 @pytest.fixture
@@ -242,26 +203,6 @@ def test_what_is_kept_for_backward_is_an_eighth_of_the_input_up_to_two_states():
         plan, _ = planned(NODES[name](), torch.float32)
         assert plan.states == states
         assert states * 4 / (chunk_length(plan, io) * io.itemsize) <= 1 / 8
-
-
-def assembly(folder: Path, sources: list[str], architecture: str, *options: str) -> str:
-    """PTX of several sources, made by nvcc with the driver's options."""
-    text = "".join(
-        f"#define forward forward_{index}\n#define backward backward_{index}\n"
-        f"namespace kernel_{index} {{\n{text}\n}}\n#undef forward\n#undef backward\n"
-        for index, text in enumerate(sources)
-    )
-    (folder / "kernels.cu").write_text(text)
-    command = ["nvcc", f"-arch={architecture}", *cuda.OPTIONS, *options, "-keep", "-keep-dir", folder, "kernels.cu"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr  # warnings, spilt registers
-    return (folder / "kernels.ptx").read_text()
-
-
-def forbidden(ptx: str) -> set[str]:
-    """Instructions that round otherwise than torch does."""
-    return set(re.findall(r"\bfma\.\S+|\bmad\.\S*f\d\d|\b\w+\.approx\.\S+|\b\w+\.full\.\S+|\S+\.ftz\S*", ptx))
 
 
 WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in ("ATIF", "ternary LIF")]

@@ -2,10 +2,12 @@
 
 import pytest
 
+from snntrain.layer import recurrent_fusion
 from snntrain.neuron import base_node
 
 
 @pytest.fixture(autouse=True)
 def _no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling a kernel takes seconds."""
-    monkeypatch.setattr(base_node, "plan_for", lambda node, x: "not in this test")
+    for module in (base_node, recurrent_fusion):
+        monkeypatch.setattr(module, "plan_for", lambda node, x: "not in this test")

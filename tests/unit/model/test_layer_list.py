@@ -96,6 +96,15 @@ def test_min_size_without_an_alternative_leaves_a_small_input_alone():
     assert net.output_shapes == ((3, 4, 3), (3, 2, 1), (3, 2, 1), (3, 2, 1))
 
 
+@pytest.mark.parametrize("feedback", ["add", "concat", [{"name": "Linear", "out_features": 4}]])
+def test_a_recurrent_entry_chooses_the_backend_of_its_container(feedback):
+    entry = {"recurrent": ["neuron"], "feedback": feedback}
+    assert [build([entry | more], (4,), IF).layers[0].backend for more in ({}, {"backend": "torch"})] == [
+        "auto",
+        "torch",
+    ]
+
+
 def test_the_output_of_a_step_is_fed_back_in_three_ways():
     dense = {"name": "Linear", "out_features": 4}
     added = build([{"recurrent": ["neuron"], "feedback": "add"}], (4,), IF).layers[0]
@@ -196,6 +205,13 @@ def test_leaves_come_in_the_order_of_the_file_with_their_paths():
         ([{"repeat": ["neuron"], "times": 0}], ["model.layers[0]: repeat: times must be an integer ≥ 1, got 0"]),
         ([{"branch": [["neuron"], ["nueron"]]}], ["model.layers[0].branch[1][0] nueron", "'nueron'"]),
         ([{"recurrent": ["neuron"], "feedback": "ad"}], ["model.layers[0]", "'add', 'concat'"]),
+        (
+            [{"recurrent": ["Flatten"], "feedback": "add", "backend": "fused"}],
+            [
+                "model.layers[0] {recurrent: …}",
+                "its sub_module must be a neuron, or a Linear and a neuron, and is Flatten",
+            ],
+        ),
         ([{"recurrent": ["PSN"], "feedback": "add"}], ["model.layers[0].recurrent[0] PSN"]),
         ([{"name": "small", "size": 3}], ["model.layers[0].size is not an argument of the block small", "channels"]),
         (["small"], ["model.layers[0]: the block small needs channels"]),

@@ -228,6 +228,19 @@ def assert_a_static_picture_is_computed_once_up_to_the_first_neuron(net: nn.Modu
     torch.testing.assert_close(once, many)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("inputs, density", [(700, 0.05), (140, 0.02)])
+def test_the_recurrent_model_fires_as_its_gain_says(inputs, density, seed):
+    torch.manual_seed(seed)
+    net = create_model("recurrent", (inputs,), 20, gain=6.0 * (0.05 / density) ** 0.5)
+    hidden = []
+    net.layers[2].sub_module[0].register_forward_hook(lambda module, inputs, y: hidden.append(y))
+    net((torch.rand(30, 8, inputs) < density).float())
+    spikes = torch.stack(hidden)
+    assert 0.05 < spikes[:10].mean() < 0.1 and 0.05 < spikes[10:].mean() < 0.1
+    assert (spikes.mean((0, 1)) > 0).float().mean() > 0.95
+
+
 @pytest.mark.parametrize("model", [model for model in FOR_ANY_NEURON if model != "recurrent"])
 def test_with_relu_every_feed_forward_model_is_an_ordinary_ann(model):
     net, shape = small(model, "ReLU", norm="bn")

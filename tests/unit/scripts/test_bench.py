@@ -113,6 +113,19 @@ def test_a_recorded_net_stands_beside_ridge_regression_of_the_same_rows(tmp_path
 
 
 @pytest.mark.slow
+def test_recurrent_nets_stand_beside_their_products_and_fire_alike(tmp_path):
+    process = start("bench_recurrent.py", "--cases", "30x16x200x64,30x16x200x64x5", "--rounds", "2", cwd=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    hidden, whole = json.loads((tmp_path / "out/recurrent.json").read_text(encoding="utf-8"))["rows"]
+    for row in (hidden, whole):
+        assert row["firing"]["fused"] == row["firing"]["torch"] and 0.05 < row["firing"]["fused"] < 0.1
+        assert all(len(values) == 2 for values in row["seconds"].values()) and row["to_products"]["fused"] > 1
+        assert row["memory_bytes"]["fused"] > 0
+    assert (hidden["targets"]["to_products"]["limit"], whole["targets"]["to_products"]["limit"]) == (1.3, 1.5)
+
+
+@pytest.mark.slow
 def test_peak_memory_is_what_training_adds(tmp_path):
     found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
     for variant in found["variants"].values():

@@ -211,7 +211,8 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
-    from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.layer.delay import DelaySettings
+    from snntrain.model.builder import chosen_norm, delay_settings, inferred_arguments, takes_delay
     from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS
 
@@ -225,6 +226,14 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
             target, arguments = chosen_norm(resolved["norm"], arguments)
         else:
             target = layer_class(layer.name, [*PLACEHOLDERS, *(resolved["model"].get("blocks") or {})])
+    if layer.delay is not None:
+        if takes_delay(layer):
+            arguments["delay"] = layer.delay
+        else:
+            check_mapping(layer.delay, f"{layer.path}.delay")
+            check_call(DelaySettings, layer.delay, f"{layer.path}.delay")
+            with refusing(layer.path):
+                delay_settings(layer.delay)
     check_call(target, arguments, layer.path, inferred=inferred_arguments(target))
 
 

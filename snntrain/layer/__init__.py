@@ -11,6 +11,7 @@ from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAtte
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, StepModeContainer
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from snntrain.layer.delay import AxonalDelay, DelaySettings, SynapticDelay, delay_lines, interpolated, with_delay
 from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.layer.linear import Flatten, Linear
@@ -72,6 +73,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "AxonalDelay",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -86,6 +88,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Delay",
+    "DelaySettings",
     "DropConnectLinear",
     "Dropout",
     "Dropout2d",
@@ -118,6 +121,7 @@ __all__ = [
     "StepLayer",
     "StepModeContainer",
     "SynapseFilter",
+    "SynapticDelay",
     "SyncBatchNorm",
     "TemporalBinSum",
     "TemporalEffectiveBatchNorm1d",
@@ -133,4 +137,7 @@ __all__ = [
     "WSConv2d",
     "WSLinear",
     "convert_sync_batchnorm",
+    "delay_lines",
+    "interpolated",
+    "with_delay",
 ]

@@ -230,8 +230,11 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
         if takes_delay(layer):
             arguments["delay"] = layer.delay
         else:
-            check_mapping(layer.delay, f"{layer.path}.delay")
-            check_call(DelaySettings, layer.delay, f"{layer.path}.delay")
+            place = f"{layer.path}.delay"
+            check_mapping(layer.delay, place)
+            with refusing():
+                registry.check_arguments(DelaySettings, layer.delay, title="delay", path=place)
+            check_call(DelaySettings, layer.delay, place)
             with refusing(layer.path):
                 delay_settings(layer.delay)
     check_call(target, arguments, layer.path, inferred=inferred_arguments(target))

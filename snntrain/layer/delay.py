@@ -49,10 +49,10 @@ class DelaySettings:
     init: float | str = "uniform"
     """'uniform': drawn from 0 … max − 1. A number of steps: all start with it."""
     start_width: float | None = None
-    """Width of the window of interpolation, in steps, when training begins, > 0; null: max/2."""
-    final_width: float = 0.5
+    """Width of the window of interpolation, in steps, when training begins, > 0; null: max."""
+    final_width: float = 0.3
     """Width that it shrinks to, exponentially, > 0 and ≤ start_width."""
-    until: float = 0.25
+    until: float = 0.75
     """Share of the training after which the width is final_width, from 0 to 1."""
     lr_factor: float = 100.0
     """The learning rate of delays, which are counted in steps, is so many times optim.lr, > 0."""
@@ -78,7 +78,7 @@ class DelaySettings:
     @property
     def widest(self) -> float:
         """Width at the start of the training."""
-        return max(self.max / 2, self.final_width) if self.start_width is None else self.start_width
+        return max(float(self.max), self.final_width) if self.start_width is None else self.start_width
 
     def width_at(self, progress: float) -> float:
         """The width after a share of the training, from 0 to 1."""

@@ -316,14 +316,14 @@ def test_half_precision_keeps_its_dtype():
 
 
 def test_the_width_shrinks_exponentially_until_a_share_of_the_training():
-    line = AxonalDelay(2, settings_of(16, final_width=0.5, until=0.5))
+    line = AxonalDelay(2, settings_of(8, final_width=0.5, until=0.5))
     widths = []
     for progress in (0.0, 0.25, 0.5, 1.0):
         line.anneal(progress)
         widths.append(float(line.width))
     assert_close(widths, [8.0, 2.0, 0.5, 0.5])
-    assert settings_of(16, until=0.0).width_at(0.0) == 0.5
-    assert settings_of(1).widest == 0.5
+    assert settings_of(16, final_width=0.5, until=0.0).width_at(0.0) == 0.5
+    assert settings_of(1, final_width=2.0).widest == 2.0
 
 
 def test_the_first_delays():

@@ -7,6 +7,7 @@ plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
 call     what a device's driver reads and writes
 cpu, numba_source    graphs → numba, run on the CPU
+time_filter      a filter over time of each channel, for delays that are interpolated
 cuda, cuda_source, cuda_step    graphs → CUDA C, run through cupy
 cache    generated sources and compiled code on disk
 backend  whether a neuron's call can be fused, and the call itself

@@ -97,7 +97,7 @@ def _reason_against_call(node: Any, x: Tensor) -> str | None:
         return reason_against_device(x.device)
     if state_dtype(x.dtype) not in DTYPES:
         return f"kernels compute in float32 or float64, not {x.dtype}"
-    if _is_traced(x):
+    if is_traced(x):
         return "the call is being traced, compiled or transformed"
     for name in node.state_names:
         if not hasattr(node, name):
@@ -110,7 +110,7 @@ def _reason_against_call(node: Any, x: Tensor) -> str | None:
     return None
 
 
-def _is_traced(x: Tensor) -> bool:
+def is_traced(x: Tensor) -> bool:
     """Whether a compiler, functorch, forward-mode AD or a dispatch mode records torch's operators in this call."""
     return (
         torch.compiler.is_compiling()

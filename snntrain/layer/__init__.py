@@ -1,6 +1,6 @@
 """Layers with step modes.
 
-They may import the ground floor, base, functional and neuron.
+They may import the ground floor, base, functional, kernel and neuron.
 
 They raise ValueError for an argument out of range, for a module inside whose step mode they cannot use, and for an
 input that does not fit, naming the shapes expected and received; those with a state raise StateMismatchError for an

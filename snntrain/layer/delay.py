@@ -146,14 +146,14 @@ class _DelayLine(MemoryModule):
         return self.multi_step_forward(x[None])[0]
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
-        inputs = torch.cat([self.line, x_seq])
+        before, kept = self.line, len(self.line)
         # Not a view of all inputs, which would keep them in memory.
-        self.line = inputs[x_seq.shape[0] :].clone()
-        return self.delayed(inputs, x_seq.shape[0])
+        self.line = (x_seq if len(x_seq) >= kept else torch.cat([before, x_seq]))[-kept or len(x_seq) :].clone()
+        return self.delayed(before, x_seq)
 
-    def delayed(self, inputs: Tensor, T: int) -> Tensor:
-        """The outputs of T steps, from the max − 1 inputs before them and their own, [max − 1 + T, N, *]."""
-        raise NotImplementedError(f"{type(self).__name__} must define delayed(inputs, T).")
+    def delayed(self, before: Tensor, x_seq: Tensor) -> Tensor:
+        """The outputs for inputs [T, N, *], from them and the max − 1 inputs before them."""
+        raise NotImplementedError(f"{type(self).__name__} must define delayed(before, x_seq).")
 
     def extra_repr(self) -> str:
         kind = "learned" if self.is_learned else "fixed"
@@ -198,10 +198,11 @@ class AxonalDelay(_DelayLine):
     def _dim(self, rank: int) -> int:
         return self.channel_dim if self.channel_dim > 0 else rank + self.channel_dim
 
-    def delayed(self, inputs: Tensor, T: int) -> Tensor:
-        dim = self._dim(inputs.dim() - 1) + 1
+    def delayed(self, before: Tensor, x_seq: Tensor) -> Tensor:
+        dim, T = self._dim(x_seq.dim() - 1) + 1, len(x_seq)
         if not self.rounds:
-            return filtered(inputs, self.window().to(inputs.dtype), dim, T)
+            return filtered(before, x_seq, self.window().to(x_seq.dtype), dim)
+        inputs = torch.cat([before, x_seq])
         t = torch.arange(self.how.max - 1, self.how.max - 1 + T, device=inputs.device)
         places = t[:, None] - self.steps()
         shape = [T if at == 0 else self.num_channels if at == dim else 1 for at in range(inputs.dim())]
@@ -249,15 +250,16 @@ class SynapticDelay(_DelayLine):
         check = getattr(self.layer, "check_rank", self.layer.check_steps)
         check(x)
 
-    def delayed(self, inputs: Tensor, T: int) -> Tensor:
+    def delayed(self, before: Tensor, x_seq: Tensor) -> Tensor:
         layer = self.layer
         weight = layer.get_weight() if hasattr(layer, "get_weight") else layer.weight
         if self.rounds:
             steps = self.steps()
-            taps = [(j, weight * (steps == j)) for j in steps.unique().tolist()]
+            present = steps.unique()
+            weights = weight * (steps == present.view(-1, *[1] * weight.dim()))
         else:
-            taps = list(enumerate((self.window().to(weight.dtype) * weight).unbind(0)))
-        return sum_of_taps(layer, inputs, taps, self.how.max, T)
+            present, weights = torch.arange(self.how.max), self.window().to(weight.dtype) * weight
+        return sum_of_taps(layer, torch.cat([before, x_seq]), present.tolist(), weights, self.how.max)
 
 
 class _Within(torch.autograd.Function):

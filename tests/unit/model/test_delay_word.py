@@ -136,7 +136,7 @@ def test_what_is_no_delay_is_refused_by_place():
     block = {"lava_block": [linear(kind="synaptic", bias=False), "neuron"]}
     assert "Use kind: axonal" in refusal(block, neuron=CUBA)
     assert "layers.0.delay delays what it reads, and an OTTT neuron" in refusal(
-        linear(), "neuron", neuron="OTTTLIFNode"
+        linear(), "neuron", neuron="OTTTLIFNode", step_mode="s"
     )
 
 

@@ -47,7 +47,6 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
     blocks = (C + WIDTH - 1) // WIDTH
     rows = F + T + B
     quads = (O + 3) // 4 * 4
-    lead = quads + D - 1 - rows
     pad = D - 1 - (rows - O)
     scratch = np.zeros((quads + D - 1) * WIDTH, x.dtype)
     sums = np.zeros(4 * WIDTH, x.dtype)
@@ -75,7 +74,7 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
                     sums[i] = (((sums[i] + x3 * a) + x2 * b) + x1 * c) + x_[i] * d
                     sums[i + WIDTH] = (((sums[i + WIDTH] + x4 * a) + x3 * b) + x2 * c) + x1 * d
                     sums[i + 2 * WIDTH] = (((sums[i + 2 * WIDTH] + x5 * a) + x4 * b) + x3 * c) + x2 * d
-                    sums[i + 3 * WIDTH] += (x_[i + 6 * WIDTH] * a + x5 * b) + (x4 * c + x3 * d)
+                    sums[i + 3 * WIDTH] = (((sums[i + 3 * WIDTH] + x_[i + 6 * WIDTH] * a) + x5 * b) + x4 * c) + x3 * d
             for r in range(min(4, O - t)):
                 p = ((t + r) * R + row) * C + start
                 source, target = sums[r * WIDTH:r * WIDTH + w], out[p:p + w]

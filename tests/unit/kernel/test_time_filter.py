@@ -1,4 +1,4 @@
-"""The filter over time of each channel, against a sum of shifted sequences; its gradients, and the order of its sums."""
+"""The filter over time of each channel, against a sum of shifted sequences; the order of its sums."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_outputs_and_gradients_are_those_of_the_sum(T: int, N: int, C: int, most
     given, found = drawn(T, N, C, most, torch.float64, seed), []
     for run in (time_filter.filtered, shifted):
         y = run(*given)
-        found.append((y, *torch.autograd.grad(y.sin().sum(), given)))
+        found.append((y, *torch.autograd.grad(y.sin().sum(), given, materialize_grads=True)))
     for ours, theirs in zip(*found, strict=True):
         assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 

@@ -17,14 +17,15 @@ from snntrain.kernel import cache
 from snntrain.kernel.backend import is_traced
 from snntrain.kernel.cpu import LOADING_ERRORS, SMALLEST_SHARE, pool
 
-WIDTH = 64  # channels of a block
-_QUAD = 4  # steps, and taps, that are computed at once
+WIDTH = 128  # channels of a block
 
-SOURCE = f'''
+_TEMPLATE = '''
 import numba
 import numpy as np
 
-WIDTH = {WIDTH}
+WIDTH = WIDTH_OF_A_BLOCK
+STEPS = 4
+TAPS = 8
 
 
 @numba.njit(nogil=True, error_model='numpy', boundscheck=False)
@@ -37,19 +38,19 @@ def gather(scratch, rows, first, row, stride, start, w, at):
             target[i] = source[i]
 
 
-@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={{'contract'}})
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
 def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
     """out[t] = sum_j taps[j] * all[t + D - 1 - j] of O steps; all: F steps of front (0 if it is empty), x, B zeros.
 
-    D is a multiple of 4: taps of 0 come last, and before the first of `all` there are as many zeros. A row is one
+    D is a multiple of TAPS: taps of 0 come last, and before the first of `all` there are as many zeros. A row is one
     sample's channels; blocks lo ... hi of all rows are computed.
     """
     blocks = (C + WIDTH - 1) // WIDTH
     rows = F + T + B
-    quads = (O + 3) // 4 * 4
+    padded = (O + STEPS - 1) // STEPS * STEPS
     pad = D - 1 - (rows - O)
-    scratch = np.zeros((quads + D - 1) * WIDTH, x.dtype)
-    sums = np.zeros(4 * WIDTH, x.dtype)
+    scratch = np.zeros((padded + D - 1) * WIDTH, x.dtype)
+    sums = np.zeros(STEPS * WIDTH, x.dtype)
     k = np.zeros(D * WIDTH, x.dtype)
     for block in range(lo, hi):
         row, column = block // blocks, block % blocks
@@ -62,33 +63,27 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
             source, target = taps[j * C + start:j * C + start + w], k[j * WIDTH:j * WIDTH + w]
             for i in range(w):
                 target[i] = source[i]
-        for t in range(0, O, 4):
+        for t in range(0, O, STEPS):
             sums[:] = 0
-            for j in range(0, D, 4):
-                x_ = scratch[(t + D - 4 - j) * WIDTH:(t + D + 3 - j) * WIDTH]
-                k_ = k[j * WIDTH:(j + 4) * WIDTH]
+            for j in range(0, D, TAPS):
+                x_ = scratch[(t + D - TAPS - j) * WIDTH:(t + D + STEPS - 1 - j) * WIDTH]
+                k_ = k[j * WIDTH:(j + TAPS) * WIDTH]
                 for i in range(w):
-                    a, b, c, d = k_[i], k_[i + WIDTH], k_[i + 2 * WIDTH], k_[i + 3 * WIDTH]
-                    x1, x2, x3 = x_[i + WIDTH], x_[i + 2 * WIDTH], x_[i + 3 * WIDTH]
-                    x4, x5 = x_[i + 4 * WIDTH], x_[i + 5 * WIDTH]
-                    sums[i] = (((sums[i] + x3 * a) + x2 * b) + x1 * c) + x_[i] * d
-                    sums[i + WIDTH] = (((sums[i + WIDTH] + x4 * a) + x3 * b) + x2 * c) + x1 * d
-                    sums[i + 2 * WIDTH] = (((sums[i + 2 * WIDTH] + x5 * a) + x4 * b) + x3 * c) + x2 * d
-                    sums[i + 3 * WIDTH] = (((sums[i + 3 * WIDTH] + x_[i + 6 * WIDTH] * a) + x5 * b) + x4 * c) + x3 * d
-            for r in range(min(4, O - t)):
+                    PRODUCTS_OF_A_FILTER
+            for r in range(min(STEPS, O - t)):
                 p = ((t + r) * R + row) * C + start
                 source, target = sums[r * WIDTH:r * WIDTH + w], out[p:p + w]
                 for i in range(w):
                     target[i] = source[i]
 
 
-@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={{'contract'}})
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
 def correlate(front, F, x, T, g, taps, D, R, C, lo, hi):
     """taps[j] += sum over steps and samples of g[t] * all[t + D - 1 - j], of the blocks lo ... hi of channels."""
-    quads = (T + 3) // 4 * 4
+    padded = (T + STEPS - 1) // STEPS * STEPS
     pad = D - 1 - F
-    scratch = np.zeros((quads + D - 1) * WIDTH, x.dtype)
-    gradient = np.zeros(quads * WIDTH, x.dtype)
+    scratch = np.zeros((padded + D - 1) * WIDTH, x.dtype)
+    gradient = np.zeros(padded * WIDTH, x.dtype)
     sums = np.zeros(D * WIDTH, x.dtype)
     for column in range(lo, hi):
         start = column * WIDTH
@@ -99,23 +94,90 @@ def correlate(front, F, x, T, g, taps, D, R, C, lo, hi):
                 gather(scratch, F, front, row * C, R * C, start, w, pad)
             gather(scratch, T, x, row * C, R * C, start, w, pad + F)
             gather(gradient, T, g, row * C, R * C, start, w, 0)
-            for t in range(0, T, 4):
-                g_ = gradient[t * WIDTH:(t + 4) * WIDTH]
-                for j in range(0, D, 4):
-                    x_ = scratch[(t + D - 4 - j) * WIDTH:(t + D + 3 - j) * WIDTH]
-                    k_ = sums[j * WIDTH:(j + 4) * WIDTH]
+            for t in range(0, T, STEPS):
+                g_ = gradient[t * WIDTH:(t + STEPS) * WIDTH]
+                for j in range(0, D, TAPS):
+                    x_ = scratch[(t + D - TAPS - j) * WIDTH:(t + D + STEPS - 1 - j) * WIDTH]
+                    k_ = sums[j * WIDTH:(j + TAPS) * WIDTH]
                     for i in range(w):
-                        a, b, c, d = g_[i], g_[i + WIDTH], g_[i + 2 * WIDTH], g_[i + 3 * WIDTH]
-                        x1, x2, x3 = x_[i + WIDTH], x_[i + 2 * WIDTH], x_[i + 3 * WIDTH]
-                        x4, x5 = x_[i + 4 * WIDTH], x_[i + 5 * WIDTH]
-                        k_[i] = (((k_[i] + x3 * a) + x4 * b) + x5 * c) + x_[i + 6 * WIDTH] * d
-                        k_[i + WIDTH] = (((k_[i + WIDTH] + x2 * a) + x3 * b) + x4 * c) + x5 * d
-                        k_[i + 2 * WIDTH] = (((k_[i + 2 * WIDTH] + x1 * a) + x2 * b) + x3 * c) + x4 * d
-                        k_[i + 3 * WIDTH] = (((k_[i + 3 * WIDTH] + x_[i] * a) + x1 * b) + x2 * c) + x3 * d
+                        PRODUCTS_OF_A_CORRELATION
         for j in range(D):
+            source, target = sums[j * WIDTH:j * WIDTH + w], taps[j * C + start:j * C + start + w]
             for i in range(w):
-                taps[j * C + start + i] = sums[j * WIDTH + i]
+                target[i] = source[i]
+
+
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)
+def shift_rows(front, F, x, T, B, offsets, out, O, R, C, lo, hi):
+    """out[t] = all[t + offsets[c]] of O steps; all: F steps of front (0 if it is empty), x, B zeros."""
+    blocks = (C + WIDTH - 1) // WIDTH
+    scratch = np.zeros((F + T + B) * WIDTH, x.dtype)
+    places = np.zeros(WIDTH, np.int64)
+    for block in range(lo, hi):
+        row, column = block // blocks, block % blocks
+        start = column * WIDTH
+        w = min(WIDTH, C - start)
+        if front.shape[0] > 0:
+            gather(scratch, F, front, row * C, R * C, start, w, 0)
+        gather(scratch, T, x, row * C, R * C, start, w, F)
+        for i in range(w):
+            places[i] = offsets[start + i] * WIDTH + i
+        for t in range(O):
+            p = (t * R + row) * C + start
+            target, source = out[p:p + w], scratch[t * WIDTH:]
+            for i in range(w):
+                target[i] = source[places[i]]
+
 '''
+
+# What the innermost loops add up, written out so that a step and a tap are read once for all products with them.
+_STEPS, _TAPS = 4, 8
+
+
+def _at(array: str, row: int) -> str:
+    return f"{array}[i + {row} * WIDTH]"
+
+
+def _added(total: str, products: list[str]) -> str:
+    """One product after the other is added, which is one operation each."""
+    return f"{total} = {'(' * len(products)}{total}" + "".join(f" + {product})" for product in products)
+
+
+def _loop(lines: list[str], depth: int) -> str:
+    return ("\n" + "    " * depth).join(lines)
+
+
+def _filter_loop() -> str:
+    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
+    read += [f"k{tap} = {_at('k_', tap)}" for tap in range(_TAPS)]
+    return _loop(
+        read
+        + [
+            _added(_at("sums", step), [f"x{step + _TAPS - 1 - tap} * k{tap}" for tap in range(_TAPS)])
+            for step in range(_STEPS)
+        ],
+        5,
+    )
+
+
+def _correlation_loop() -> str:
+    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
+    read += [f"g{step} = {_at('g_', step)}" for step in range(_STEPS)]
+    return _loop(
+        read
+        + [
+            _added(_at("k_", tap), [f"x{step + _TAPS - 1 - tap} * g{step}" for step in range(_STEPS)])
+            for tap in range(_TAPS)
+        ],
+        6,
+    )
+
+
+SOURCE = (
+    _TEMPLATE.replace("WIDTH_OF_A_BLOCK", str(WIDTH))
+    .replace("PRODUCTS_OF_A_FILTER", _filter_loop())
+    .replace("PRODUCTS_OF_A_CORRELATION", _correlation_loop())
+)
 
 
 def serves(x: Tensor) -> bool:
@@ -134,6 +196,37 @@ def filtered(line: Tensor, x: Tensor, taps: Tensor) -> Tensor:
     Returns: [T, N, C].
     """
     return _Filter.apply(line.contiguous(), x.contiguous(), taps)
+
+
+def shifted(line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+    """y[t, n, c] = x[t − steps[c], n, c], exactly; steps before the first one are those of the line.
+
+    Args:
+        line, x: as in filtered.
+        steps: [C], int64, 0 … max − 1.
+
+    Returns: [T, N, C].
+    """
+    return _Shift.apply(line.contiguous(), x.contiguous(), steps)
+
+
+class _Shift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+        ctx.save_for_backward(steps)
+        ctx.before = len(line)
+        y = torch.empty_like(x)
+        _shift(line, len(line), x, 0, len(line) - steps, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        (steps,) = ctx.saved_tensors
+        gradient, first = gradient.contiguous(), ctx.before if ctx.needs_input_grad[0] else 0
+        found = gradient.new_empty((first + len(gradient), *gradient.shape[1:]))
+        _shift(gradient[:0], first, gradient, ctx.before, steps, found)
+        return found[:first] if first else None, found[first:], None
 
 
 class _Filter(torch.autograd.Function):
@@ -166,8 +259,8 @@ def _flat(tensor: Tensor) -> Any:
 
 
 def _padded(taps: Tensor) -> Tensor:
-    """The taps, and taps of 0 up to a multiple of 4."""
-    missing = -len(taps) % _QUAD
+    """The taps, and taps of 0 up to a multiple of 8."""
+    missing = -len(taps) % _TAPS
     return torch.cat([taps, taps.new_zeros(missing, taps.shape[1])]) if missing else taps.contiguous()
 
 
@@ -177,9 +270,15 @@ def _filter(front: Tensor, first: int, x: Tensor, after: int, taps: Tensor, out:
     _run("filter_rows", arrays, R * -(-C // WIDTH), x.numel())
 
 
+def _shift(front: Tensor, first: int, x: Tensor, after: int, offsets: Tensor, out: Tensor) -> None:
+    T, R, C = x.shape
+    arrays = (_flat(front), first, _flat(x), T, after, _flat(offsets), _flat(out), len(out), R, C)
+    _run("shift_rows", arrays, R * -(-C // WIDTH), x.numel())
+
+
 def _correlated(line: Tensor, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
     T, R, C = x.shape
-    found = x.new_empty((len(taps) + -len(taps) % _QUAD, C))
+    found = x.new_empty((len(taps) + -len(taps) % _TAPS, C))
     arrays = (_flat(line), len(line), _flat(x), T, _flat(gradient), _flat(found), len(found), R, C)
     _run("correlate", arrays, -(-C // WIDTH), x.numel())
     return found[: len(taps)]

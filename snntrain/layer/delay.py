@@ -24,7 +24,7 @@ from snntrain.base import MemoryModule
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d
 from snntrain.layer.dropout import DropConnectLinear
 from snntrain.layer.linear import Linear
-from snntrain.layer.taps import filtered, sum_of_taps
+from snntrain.layer.taps import filtered, shifted, sum_of_taps
 from snntrain.layer.weight_standardization import WSConv2d, WSLinear
 from snntrain.registry import did_you_mean
 
@@ -199,14 +199,10 @@ class AxonalDelay(_DelayLine):
         return self.channel_dim if self.channel_dim > 0 else rank + self.channel_dim
 
     def delayed(self, before: Tensor, x_seq: Tensor) -> Tensor:
-        dim, T = self._dim(x_seq.dim() - 1) + 1, len(x_seq)
+        dim = self._dim(x_seq.dim() - 1) + 1
         if not self.rounds:
             return filtered(before, x_seq, self.window().to(x_seq.dtype), dim)
-        inputs = torch.cat([before, x_seq])
-        t = torch.arange(self.how.max - 1, self.how.max - 1 + T, device=inputs.device)
-        places = t[:, None] - self.steps()
-        shape = [T if at == 0 else self.num_channels if at == dim else 1 for at in range(inputs.dim())]
-        return inputs.gather(0, places.view(shape).expand(T, *inputs.shape[1:]))
+        return shifted(before, x_seq, self.steps(), dim)
 
 
 class SynapticDelay(_DelayLine):

@@ -1,6 +1,6 @@
 """Sums over the last steps of a sequence, computed for all steps at once: what delays are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,31 @@ def filtered(line: Tensor, x: Tensor, taps: Tensor, dim: int) -> Tensor:
 
     Returns: [T, N, *].
     """
+    run = time_filter.filtered if time_filter.serves(x) else _filtered_as_a_picture
+    return _with_channels_last(run, line, x, taps, dim)
+
+
+def shifted(line: Tensor, x: Tensor, steps: Tensor, dim: int) -> Tensor:
+    """Give each channel back some steps later, exactly: y[t] = x[t − steps[c]].
+
+    Args:
+        steps: [C], int64, 0 … max − 1.
+        Others, and the result, as in filtered.
+    """
+    run = time_filter.shifted if time_filter.serves(x) else _gathered
+    return _with_channels_last(run, line, x, steps, dim)
+
+
+def _with_channels_last(run: Callable[..., Tensor], line: Tensor, x: Tensor, of_channels: Tensor, dim: int) -> Tensor:
     inner = x.movedim(dim, -1)
-    flat, before = (each.reshape(len(each), -1, inner.shape[-1]) for each in (inner, line.movedim(dim, -1)))
-    run = time_filter.filtered if time_filter.serves(flat) else _filtered_as_a_picture
-    return run(before, flat, taps).reshape(inner.shape).movedim(-1, dim)
+    flat, before = (each.flatten(1, -2) for each in (inner, line.movedim(dim, -1)))
+    return run(before, flat, of_channels).reshape(inner.shape).movedim(-1, dim)
+
+
+def _gathered(line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+    t = torch.arange(len(line), len(line) + len(x), device=x.device)
+    places = (t[:, None] - steps)[:, None, :].expand(x.shape)
+    return torch.cat([line, x]).gather(0, places)
 
 
 def _filtered_as_a_picture(line: Tensor, x: Tensor, taps: Tensor) -> Tensor:

@@ -65,3 +65,15 @@ def test_only_gradients_that_are_asked_for_are_computed():
 def test_other_dtypes_are_left_to_torch(dtype: torch.dtype):
     assert not time_filter.serves(torch.zeros(2, 2, 2, dtype=dtype))
     assert time_filter.serves(torch.zeros(2, 2, 2)) and not time_filter.serves(torch.zeros(2, 0, 2))
+
+
+@settings(max_examples=15, deadline=None)
+@given(T=st.integers(1, 9), C=st.sampled_from([1, 3, 129]), most=st.integers(1, 12), seed=st.integers(0, 99))
+def test_shifts_are_exact_and_so_are_their_gradients(T: int, C: int, most: int, seed: int):
+    line, x, _ = drawn(T, 2, C, most, torch.float32, seed)
+    steps = torch.randint(most, (C,), generator=torch.Generator().manual_seed(seed))
+    places = (torch.arange(most - 1, most - 1 + T)[:, None] - steps)[:, None, :].expand(T, 2, C)
+    gradient, found = torch.randn(T, 2, C, generator=torch.Generator().manual_seed(1)), []
+    for y in (time_filter.shifted(line, x, steps), torch.cat([line, x]).gather(0, places)):
+        found.append((y, *torch.autograd.grad(y, (line, x), gradient, materialize_grads=True)))
+    assert all(map(torch.equal, *found))

@@ -9,12 +9,13 @@ import importlib.util
 from snntrain.cache_folder import give_libraries_a_home
 from snntrain.torchvision_operators import declare_before_import
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What a user calls → the module that holds it.
 _HOMES = {
     "RunFolder": "snntrain.run.folder",
     "Section": "snntrain.run.report.section",
+    "UsageError": "snntrain.error",
     "create_model": "snntrain.config.zoo",
     "list_models": "snntrain.config.zoo",
     "load": "snntrain.run.trained",

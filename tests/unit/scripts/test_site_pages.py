@@ -1,6 +1,10 @@
 """What the documentation site is made from: links, docstrings, tables."""
 
+import importlib
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from programs import ROOT
@@ -26,6 +30,18 @@ KNOWN = ("data.md", "start/install.md", "reference/config/launch.md", "results/e
 def test_a_link_leads_to_the_page_of_a_file_or_names_it(given, page, expected):
     folder = "docs/start" if page.startswith("start/") else "docs"
     assert expected in within_the_site(given, page, folder, KNOWN)
+
+
+@pytest.mark.parametrize(("text", "code"), [("# Title\n\n[here](#title)", 0), ("[gone](gone.md)", 1)])
+def test_make_site_stops_at_a_broken_link(text, code, tmp_path: Path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    (words,) = re.findall(r"/mkdocs (build .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(text)
+    (tmp_path / "mkdocs.yml").write_text("site_name: small\n")
+    command = [sys.executable, "-m", "mkdocs", *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code and ("gone.md" in done.stderr) == bool(code), done.stderr
 
 
 def test_words_stay_what_they_are_in_markdown():
@@ -72,3 +88,11 @@ def test_models_have_the_parameters_that_their_page_states():
 def test_an_experiment_has_the_figures_of_the_readme():
     row = experiment_row("digits_lif")
     assert row[1].replace("\u00a0", " ") == "99.16 ± 0.28 % (± 0.48)" and row[4] == "28"
+
+
+def test_constants_of_a_class_are_no_arguments_of_its_constructor():
+    griffe = pytest.importorskip("griffe", reason="griffe is not installed: pip install 'snntrain[docs]'")
+    docstrings = importlib.import_module("site_pages.docstrings")
+    extensions = griffe.load_extensions(docstrings.HouseDocstrings)
+    folder = griffe.load("snntrain.run.folder", search_paths=[ROOT], extensions=extensions)["RunFolder"]
+    assert [parameter.name for parameter in folder.parameters] == ["self", "path"]

@@ -20,6 +20,7 @@ from torch import nn
 from snntrain import functional, terminal
 from snntrain.layer import DelaySettings, Linear, with_delay
 from snntrain.neuron import LIFNode
+from snntrain.run.memory import keep_freed_memory
 
 SHAPES = [(100, 64, 256, 256), (250, 32, 512, 512), (100, 256, 128, 128), (100, 128, 700, 128)]
 KINDS = ("none", "axonal", "synaptic")
@@ -92,6 +93,7 @@ def main() -> None:
     benchmark.add_count(parser, "max", 16, "delays that there are")
     parser.add_argument("--shape", type=shape, action="append", help="T,N,inputs,outputs; may be given several times")
     options = parser.parse_args()
+    keep_freed_memory()  # as train.py does
     run = benchmark.begin(options)
     rows = [row for sizes in options.shape or SHAPES for row in measured(sizes, options)]
     table = terminal.table("T, N, in, out", "neurons", "stage", *(f"{kind}, ms" for kind in KINDS), *KINDS[1:], texts=3)

@@ -1,5 +1,8 @@
 """The key `delay` of a layer in a list: what it builds, where it may stand, and what it is refused with."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from torch.testing import assert_close
 
 from snntrain import functional
 from snntrain.lava_exchange import BlockContainer
-from snntrain.layer import AxonalDelay, SynapticDelay, delay_lines
+from snntrain.layer import AxonalDelay, DelaySettings, SynapticDelay, delay_lines
 from snntrain.model import LayerError, build
 from snntrain.model.profile import profile
 from snntrain.registry import register
@@ -152,3 +155,14 @@ def test_a_layer_with_an_argument_delay_keeps_it():
 
     net = built({"name": "WithDelayOfItsOwn", "delay": {"anything": 1}})
     assert net.layers[0].given == {"anything": 1} and not delay_lines(net)
+
+
+def test_the_page_on_delays_has_every_key_with_its_default():
+    page = (Path(__file__).resolve().parents[3] / "docs/delays.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert list(rows) == [field.name for field in fields(DelaySettings)]
+    told = {"max": "required", "start_width": "`max`", "learn": "`true`"}
+    for field in fields(DelaySettings):
+        assert rows[field.name].strip("`") == told.get(
+            field.name, f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        ).strip("`")

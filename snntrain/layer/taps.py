@@ -85,7 +85,7 @@ def sum_of_taps(layer: nn.Module, inputs: Tensor, steps: Sequence[int], weights:
     return total + bias.to(total.dtype)
 
 
-def _convolved(layer: nn.Module) -> Any:
+def _convolved(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     # torch's own: that of a layer with standardized weights would standardize these.
     convolution = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[layer.weight.dim()]
 

@@ -213,7 +213,8 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
     from snntrain.layer.delay import DelaySettings
-    from snntrain.model.builder import chosen_norm, delay_settings, inferred_arguments, takes_delay
+    from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.delay_key import delay_settings, takes_delay
     from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS
 

@@ -12,6 +12,7 @@ from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, StepModeContainer
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from snntrain.layer.delay import AxonalDelay, DelaySettings, SynapticDelay, delay_lines, interpolated, with_delay
+from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.layer.linear import Flatten, Linear
@@ -89,6 +90,7 @@ __all__ = [
     "ConvTranspose3d",
     "Delay",
     "DelaySettings",
+    "DendriticLinear",
     "DropConnectLinear",
     "Dropout",
     "Dropout2d",

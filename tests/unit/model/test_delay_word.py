@@ -13,12 +13,11 @@ from refused import message_of
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from snntrain import functional
+from snntrain import functional, registry
 from snntrain.lava_exchange import BlockContainer
 from snntrain.layer import AxonalDelay, DelaySettings, SynapticDelay, delay_lines
 from snntrain.model import LayerError, build
 from snntrain.model.profile import profile
-from snntrain.registry import register
 from snntrain.task.chunk import run_in_chunks
 
 
@@ -143,8 +142,11 @@ def test_what_is_no_delay_is_refused_by_place():
     )
 
 
-def test_a_layer_with_an_argument_delay_keeps_it():
-    @register("layer", "WithDelayOfItsOwn")
+def test_a_layer_with_an_argument_delay_keeps_it(monkeypatch):
+    registry.names("layer")
+    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
+
+    @registry.register("layer", "WithDelayOfItsOwn")
     class WithDelayOfItsOwn(nn.Module):
         def __init__(self, delay: dict) -> None:
             super().__init__()

@@ -4,6 +4,7 @@ They may import the library, data and task, nothing of config or run.
 """
 
 from snntrain.callback.advice import Advice
+from snntrain.callback.delay_annealing import DelayAnnealing
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.finite import Finite
 from snntrain.callback.fit_end import AnnToSnn, FitEnd, LavaExport, NirExport, QuantizationAware
@@ -22,6 +23,7 @@ from snntrain.callback.throughput import Throughput
 __all__ = [
     "Advice",
     "AnnToSnn",
+    "DelayAnnealing",
     "EMAWeightAveraging",
     "Finite",
     "FitEnd",

@@ -212,7 +212,9 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
+    from snntrain.layer.delay import DelaySettings
     from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.delay_key import delay_settings, takes_delay
     from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS
 
@@ -226,6 +228,17 @@ def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
             target, arguments = chosen_norm(resolved["norm"], arguments)
         else:
             target = layer_class(layer.name, [*PLACEHOLDERS, *(resolved["model"].get("blocks") or {})])
+    if layer.delay is not None:
+        if takes_delay(layer):
+            arguments["delay"] = layer.delay
+        else:
+            place = f"{layer.path}.delay"
+            check_mapping(layer.delay, place)
+            with refusing():
+                registry.check_arguments(DelaySettings, layer.delay, title="delay", path=place)
+            check_call(DelaySettings, layer.delay, place)
+            with refusing(layer.path):
+                delay_settings(layer.delay)
     check_call(target, arguments, layer.path, inferred=inferred_arguments(target))
 
 

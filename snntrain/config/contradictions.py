@@ -15,6 +15,7 @@ from snntrain.data.event_datamodule import EventDataModule
 from snntrain.data.target import Target
 from snntrain.encoding import FramesEncoder, WeightedPhaseEncoder
 from snntrain.error import UsageError
+from snntrain.model import layer_list
 from snntrain.task.schedule import ALL
 
 Settings = Mapping[str, Any]
@@ -22,7 +23,8 @@ Settings = Mapping[str, Any]
 
 def check_together(config: Settings) -> None:
     """Refuse settings that exclude each other. Each of them has passed its own check."""
-    for refusals in (_targets, _outputs, _sampler, _steps, _frames, _schedule, _clipping, _epochs, _validation):
+    several = (_targets, _outputs, _sampler, _steps, _delays, _frames, _schedule, _clipping, _epochs, _validation)
+    for refusals in several:
         for refusal in refusals(config):
             raise UsageError(refusal)
     for key, metric, mode_key, mode in watchers(config, resolve_name):
@@ -87,6 +89,17 @@ def _steps(config: Settings) -> Iterator[str]:
     phases = config["encoder"].get("phases")
     if _encoder(config) is WeightedPhaseEncoder and phases is not None and T % phases:
         yield f"encoder.phases={phases}, but T={T}: T must be a multiple of it. Leave out encoder.phases, or set T."
+
+
+def _delays(config: Settings) -> Iterator[str]:
+    model, T = config["model"], config["T"]
+    for layer in layer_list.leaves(layer_list.parse(model["layers"], model.get("blocks"))) if "layers" in model else ():
+        most = layer.delay.get("max", 0) if isinstance(layer.delay, Mapping) else 0
+        if most > T:
+            yield (
+                f"{layer.path}.delay.max={most}, but T={T}: what is delayed by T steps or more never arrives. Use "
+                f"max: {T} or less, or a larger T."
+            )
 
 
 def _frames(config: Settings) -> Iterator[str]:

@@ -108,12 +108,15 @@ class Chain:
         self.flat = False
         self.synapse: Synapse | None = None
         self.flat_after = False
+        self.delay: Tensor | None = None  # of each channel that the coming weights read
         self.waiting: list[tuple[Row, str]] = []  # rows whose layer has no name yet, and how they go into it
 
     def pool(self, row: Row, pool: Pool) -> None:
         """A pooling that adds or averages."""
         if len(self.now) != 3:
             raise ExportError(row.place, f"it pools a step of shape {list(self.now)}", "Pool pictures [C, H, W].")
+        if self.delay is not None:
+            raise ExportError(row.place, "it pools what was delayed", "Delay what it gives instead.")
         if self.synapse is None:
             self.pools.append(pool)
         else:
@@ -122,6 +125,8 @@ class Chain:
 
     def flatten(self, row: Row) -> None:
         """All dims of a step into one."""
+        if self.delay is not None:
+            raise ExportError(row.place, "it flattens what was delayed", "Delay what it gives instead.")
         if self.synapse is None:
             self.flat = True
         else:
@@ -132,6 +137,17 @@ class Chain:
         """A maximum over windows."""
         raise ExportError(row.place, "there is no maximum", "Use AvgPool2d.")
 
+    def delays(self, row: Row, steps: Tensor) -> None:
+        """Delays, in whole steps, of the channels that the coming weights read."""
+        if self.synapse is not None or self.delay is not None:
+            reason = f"it delays what {'other delays give' if self.synapse is None else self.synapse.name + ' gives'}"
+            raise ExportError(row.place, reason, "Delay the input of a layer, or what neurons give.")
+        if self.now[0] != steps.numel():
+            reason = f"it delays {steps.numel()} channels, and a step has the shape {list(self.now)}"
+            raise ExportError(row.place, reason, "Delay the first dim of a step.")
+        self.delay = steps.cpu()
+        self.waiting.append((row, "delays before "))
+
     def weights(self, row: Row, synapse: Synapse) -> None:
         """A layer with weights."""
         if self.synapse is not None:
@@ -140,6 +156,7 @@ class Chain:
         if len(self.now) != (3 if synapse.is_conv else 1):
             reason = f"it reads a step of shape {list(self.now)}"
             raise ExportError(row.place, reason, "Put Flatten before Linear.")
+        synapse, self.delay = replace(synapse, delay=self.delay), None
         fold = pool_before_conv if synapse.is_conv else pool_before_dense
         for pool, shape in zip(reversed(self.pools), reversed(self._pooled_shapes()[:-1]), strict=True):
             synapse = _folded(row, lambda pool=pool, shape=shape, last=synapse: fold(pool, last, shape))
@@ -175,6 +192,8 @@ class Chain:
             self.flat = True
             last = Row("the last pooling", "pooling")
             self.weights(last, diagonal(last.name, torch.ones(outputs, dtype=torch.float64), self.now))
+        if self.synapse is None and self.delay is not None:
+            raise ExportError("the last layer (AxonalDelay)", "nothing reads what it delays", "Leave it out.")
         if self.synapse is None:
             return
         if self.synapse.is_conv:
@@ -192,6 +211,8 @@ class Chain:
 
     def _pass_through(self, row: Row) -> None:
         """A layer of weights 1, or of the poolings, for neurons that have none before them."""
+        if self.delay is not None:
+            raise ExportError(row.place, "no weights lie between it and the delays before it", "Put a layer there.")
         if len(self.shape) == 1:
             self.synapse = diagonal(row.name, torch.ones(self.shape[0], dtype=torch.float64), self.shape)
             return

@@ -6,6 +6,8 @@ In every step of every layer, with all numbers integers and trunc toward 0:
     v ← trunc(v·(4096 − vDecay)/4096) + u + 64·bias, clipped to ±(2^23 − 1)
     s = v > 64·vThMant,   v ← 0 where s
 
+where a layer has delays d, x[t, i] is that of step t − d[i].
+
 Sources: Davies et al. (Loihi), IEEE Micro 2018; the fixed-point LIF model of Lava.
 """
 
@@ -99,12 +101,22 @@ def emulate(
         if layer.kind == "flatten":
             x = x.reshape(*x.shape[:2], -1)
         elif layer.has_neurons:
-            x, u_range, v_range = steps.layer(layer, x)
+            x, u_range, v_range = steps.layer(layer, x if layer.delay is None else _delayed(x, layer.delay))
             result.layers.append(index)
             result.spikes.append(x)
             result.u_range.append(u_range)
             result.v_range.append(v_range)
     return result
+
+
+def _delayed(x: Any, delay: np.ndarray) -> Any:
+    """The inputs [T, N, in] of a layer as they arrive, 0 before the first; what comes after the last step is lost."""
+    arriving = x.clone() if isinstance(x, Tensor) else x.copy()
+    arriving[:] = 0
+    for steps in np.unique(delay):
+        columns = np.flatnonzero(delay == steps)
+        arriving[steps:, :, columns] = x[: len(x) - steps, :, columns] if steps < len(x) else 0
+    return arriving
 
 
 def check_input(layers: Sequence[NetxLayer], shape: Sequence[int]) -> None:

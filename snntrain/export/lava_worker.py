@@ -20,8 +20,8 @@ def main(request: str, result: str) -> None:
     asked = np.load(request)
     x, path, bits = asked["x"], str(asked["path"]), int(asked["message_bits"])
     netx = _import_netx()
-    # The first spikes of a recurrent layer would still get those of the sample before it.
-    parts = np.split(x, x.shape[1], axis=1) if _is_recurrent(path) else [x]
+    # Recurrent layers, and those with delays, would still get spikes of the sample before.
+    parts = np.split(x, x.shape[1], axis=1) if _remembers(path) else [x]
     runs = [_run(netx, path, part, bits) for part in parts]
     spikes = {f"spikes_{index}": np.concatenate(each, 1) for index, each in enumerate(zip(*runs, strict=True))}
     np.savez(result, **spikes)
@@ -45,11 +45,11 @@ def _import_netx() -> Any:
     return netx
 
 
-def _is_recurrent(path: str) -> bool:
+def _remembers(path: str) -> bool:
     import h5py
 
     with h5py.File(path, "r") as file:
-        return any(layer["type"][0] == b"dense_rec" for layer in file["layer"].values())
+        return any(layer["type"][0] == b"dense_rec" or "delay" in layer for layer in file["layer"].values())
 
 
 def _run(netx: Any, path: str, x: np.ndarray, bits: int) -> list[np.ndarray]:

@@ -139,6 +139,7 @@ def integer_layer(
         i_decay=neuron.i_decay,
         v_decay=neuron.v_decay,
         threshold=int(threshold) if threshold.numel() == 1 else _integers(threshold),
+        delay=None if synapse.delay is None or not synapse.delay.any() else _integers(synapse.delay),
         name=synapse.name,
     )
     return layer, Rounding(scale, is_exact, _error(synapse.weights, weights, scale))

@@ -20,6 +20,7 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = -256, 254
 LARGEST_THRESHOLD = 2**17 - 1
 SMALLEST_BIAS, LARGEST_BIAS = -(2**12), 2**12 - 1  # of the chip; the simulator takes eight times as much
 STATE_LIMIT = 2**23  # of |u| and |v|: the simulator wraps u and clips v
+LONGEST_DELAY = 62  # steps: Lava's reader cuts longer ones
 DECAY_ONE = 4096  # a decay of 1: nothing is kept
 
 _LARGEST = 2**31 - 1  # of any number in a file
@@ -42,6 +43,7 @@ class NetxLayer:
         groups: of 'conv'.
         i_decay, v_decay: decays of current and potential times 4096, 0 … 4096.
         threshold: a number, or one for each neuron (dense) or channel (conv): spikes where v > threshold·64.
+        delay: (in,), steps by which each input of 'dense' comes later; None: by none.
         name: of the layer in the net; not in the file.
     """
 
@@ -57,6 +59,7 @@ class NetxLayer:
     i_decay: int = DECAY_ONE
     v_decay: int = 0
     threshold: np.ndarray | int = 0
+    delay: np.ndarray | None = None
     name: str = ""
 
     @property
@@ -73,6 +76,13 @@ def check(layers: Sequence[NetxLayer]) -> None:
             continue
         place = f"layer {index} ({layer.name or layer.kind})"
         _check_layer(layer, place)
+        if layer.delay is not None and biased:
+            raise ExportError(
+                place,
+                f"it has delays, and {biased} has a bias, which makes neurons spike before the first input arrives; "
+                "delays would bring such spikes in later",
+                "Train without biases up to the layer before the last delays.",
+            )
         biased = place if layer.bias is not None else biased
         if layer.weight_rec is not None and biased:
             raise ExportError(
@@ -109,6 +119,8 @@ def _check_layer(layer: NetxLayer, place: str) -> None:
     _check_range(0 if layer.bias is None else layer.bias, "a bias", SMALLEST_BIAS, LARGEST_BIAS, place, remedy)
     if layer.bias is not None and layer.i_decay != DECAY_ONE:
         raise ExportError(place, f"a bias needs i_decay {DECAY_ONE}, got {layer.i_decay}", "Train without a bias.")
+    if layer.delay is not None:
+        _check_range(layer.delay, "a delay", 0, LONGEST_DELAY, place, "Use a smaller delay.max.")
     for name in ("i_decay", "v_decay"):
         _check_range(getattr(layer, name), name, 0, DECAY_ONE, place, "Use decays from 0 to 1.")
 
@@ -162,6 +174,9 @@ def _datasets(layer: NetxLayer) -> dict[str, Any]:
             found[name] = getattr(layer, name).astype(np.float32)
     if layer.bias is not None:
         found["bias"] = layer.bias.astype(np.int64)
+    if layer.delay is not None:
+        # One row for each output, though all are the same: a row alone Lava's reader may take for delays of outputs.
+        found["delay"] = np.tile(layer.delay.astype(np.int64), (len(layer.weight), 1))
     if layer.kind == "conv":
         out_channels, in_channels, *kernel = layer.weight.shape
         found |= {name: np.array(getattr(layer, name), dtype=np.int64) for name in _PAIRS}
@@ -201,8 +216,6 @@ class _Reader:
         place = f"{self.path}: layer {index} ({kind})"
         if kind not in _KINDS:
             raise UnreadableLayer(place, "its type is not known", f"Known: {', '.join(_KINDS)}.")
-        if "delay" in self.group:
-            raise UnreadableLayer(place, "it has delays, which the emulator does not compute")
         if kind == "flatten":
             return NetxLayer(kind, ())
         shape = tuple(self.integers("shape", 1, least=1, sizes=((1,), (3,))).tolist())
@@ -218,6 +231,8 @@ class _Reader:
         outputs = len(arrays["weight"])
         if shape[0] != outputs or len(shape) != dims - 1:
             raise self.damaged("shape", f"it is {list(shape)}, and the weights have {outputs} rows")
+        if "delay" in self.group:
+            arrays["delay"] = self.delays(kind, place, arrays["weight"].shape)
         if "bias" in self.group:
             arrays["bias"] = self.integers("bias", 1, sizes=((outputs,),))
         if kind == "conv":
@@ -266,6 +281,15 @@ class _Reader:
         if least is not None and values.min() < least:
             raise self.damaged(name, f"it holds {values.min()}, which is less than {least}")
         return values.astype(np.int64)
+
+    def delays(self, kind: str, place: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Steps for each input of a dense layer."""
+        values = self.integers("delay", None, least=0)
+        is_known = kind == "dense" and values.shape == shape and (values == values[0]).all()
+        if not is_known or values.max() > LONGEST_DELAY:
+            reason = f"its delays are not one for each input of a dense layer, of up to {LONGEST_DELAY} steps"
+            raise UnreadableLayer(place, reason)
+        return values[0]
 
     def number(self, name: str, low: int, high: int) -> int:
         values = self.integers(name, None)

@@ -1,5 +1,7 @@
 """Export to NIR, the intermediate representation that snnTorch, Norse and others read.
 
+Delays of channels are Delay nodes, in seconds.
+
 Neurons are CubaLIF nodes, also those without a current of their own: importers agree on these alone. With steps of dt,
 
     i ← (1 − dt/tau_syn)·i + (dt/tau_syn)·w_in·x
@@ -42,7 +44,7 @@ def library() -> Any:
 
 @torch.no_grad()
 def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None = None, dt: float = 1e-4) -> Any:
-    """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten and CubaLIF nodes.
+    """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten, Delay and CubaLIF nodes.
 
     Batch normalizations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
 
@@ -133,6 +135,9 @@ class _NirChain(Chain):
         return self._add_weights(synapse, 1.0)
 
     def _add_weights(self, synapse: Synapse, gain: float) -> str:
+        if synapse.delay is not None:
+            steps = synapse.delay.double().numpy().reshape(-1, *[1] * (len(self.shape) - 1))
+            self.add("delay", self.library.Delay(np.ones(self.shape) * steps * self.dt))
         factor, self.divisor = gain / self.divisor, 1
         weight = (synapse.weight * factor).float().numpy()
         bias = torch.zeros(len(weight)) if synapse.bias is None else synapse.bias * gain

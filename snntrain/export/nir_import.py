@@ -1,8 +1,8 @@
 """Import of NIR graphs: the net that computes what NIR's equations say, or an error that names node and parameter.
 
-Neurons become FloatCubaLIFNode, whose inputs are not scaled: with steps of dt, g = w_in·r·(dt/tau_syn)·(dt/tau_mem) and
-v the potential of NIR, its potential is v/|g|, so that it fires above v_threshold/|g|; where g is negative, the weights
-before it change their sign. Nothing is rounded but the threshold.
+Delays become AxonalDelay, neurons FloatCubaLIFNode, whose inputs are not scaled: with steps of dt,
+g = w_in·r·(dt/tau_syn)·(dt/tau_mem) and v the potential of NIR, its potential is v/|g|, so that it fires above
+v_threshold/|g|; where g is negative, the weights before it change their sign. Nothing is rounded but the threshold.
 
 Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
 """
@@ -28,6 +28,7 @@ from snntrain.export.synapse import window_sizes
 from snntrain.neuron import FloatCubaLIFNode
 
 _LARGEST = float(np.finfo(np.float32).max)
+_CLOSE = 1e-3  # of a step: seconds are often float32
 _NEVER = 2.0**-24  # a decay below loses nothing in float32
 Shape = tuple[int, ...] | None  # of one step; None: not known
 
@@ -36,8 +37,9 @@ def import_nir(graph: Any, dt: float = 1e-4) -> nn.Sequential:
     """A net from a NIR graph or file whose nodes follow one another.
 
     Args:
-        graph: a nir.NIRGraph, or the path of a file; of Affine, Linear, Conv2d, SumPool2d, AvgPool2d, Flatten, CubaLIF
-            and LIF nodes. Parameters may be arrays or tensors of any real dtype; they are computed with as float32.
+        graph: a nir.NIRGraph, or the path of a file; of Affine, Linear, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay,
+            CubaLIF and LIF nodes. Parameters may be arrays or tensors of any real dtype; they are computed with as
+            float32.
         dt: seconds that a step stands for.
 
     Returns: the net in step mode 'm', [T, N, *] → [T, N, *].
@@ -312,6 +314,31 @@ def _flatten(node: _Node, shape: Shape, dt: float) -> Read:
     return layer.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end), after, 1
 
 
+def _delay(node: _Node, shape: Shape, dt: float) -> Read:
+    seconds = node.numbers("delay")
+    shape = seconds.shape if shape is None and seconds.ndim else shape
+    if shape is None or not (seconds.shape == shape or _broadcasts(seconds.shape, shape)):
+        raise node.error(f"delay has the shape {list(seconds.shape)}, and the input {list(shape or ())}")
+    steps = np.broadcast_to(seconds / dt, shape)
+    whole = np.rint(steps)
+    if np.abs(steps - whole).max() > _CLOSE or whole.min() < 0:
+        raise node.error(f"delay must be whole steps of dt = {dt:g}, ≥ 0; it is {_range(steps)} steps; is dt right?")
+    if whole.max() >= layer.delay.LONGEST:
+        raise node.error(f"delay is {_range(steps)} steps, and at most {layer.delay.LONGEST - 1} are known")
+    by_channel = whole.reshape(shape[0], -1)
+    if (by_channel != by_channel[:, :1]).any():
+        raise node.error("delay differs within a channel")
+    how = layer.DelaySettings(max=int(whole.max()) + 1, learn=False)
+    module = layer.AxonalDelay(shape[0], how, channel_dim=1)
+    module.delay.copy_(torch.from_numpy(by_channel[:, 0].copy()))
+    return module, shape, 1
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def _cuba(node: _Node, shape: Shape, dt: float) -> Read:
     current_decay, voltage_decay = _decay(node, "tau_syn", shape, dt), _decay(node, "tau_mem", shape, dt)
     gain = _gain(node, "w_in", shape) * current_decay * _gain(node, "r", shape) * voltage_decay
@@ -359,6 +386,7 @@ _READERS: dict[str, Callable[[_Node, Shape, float], Read]] = {
     **dict.fromkeys(("SumPool2d", "AvgPool2d"), _pool),
     "Conv2d": _conv,
     "Flatten": _flatten,
+    "Delay": _delay,
     "CubaLIF": _cuba,
     "LIF": _lif,
 }

@@ -160,6 +160,10 @@ class PlanBuilder(Chain):
 
     def emit(self, row: Row, synapse: Synapse, neuron: LoihiNeuron, shape: tuple[int, ...]) -> str:
         layer, rounding = integer_layer(synapse, neuron, shape, self._scale_of(synapse.name))
+        if layer.delay is not None and layer.kind != "dense":
+            what = "convolutions" if layer.kind == "conv" else "recurrent layers"
+            remedy = "Put delay at Linear layers that are not recurrent, or leave it out."
+            raise ExportError(f"{synapse.name} (delay)", f"Lava delays what dense layers read, and no {what}", remedy)
         if self.keeps_integers and not rounding.is_exact:
             reason = "joined with a pooling, or all negative, its integers are none that Lava computes with"
             raise ExportError(f"{synapse.name} (layer)", reason, _POOLED)
@@ -171,6 +175,9 @@ class PlanBuilder(Chain):
         return f"layer {index}"
 
     def emit_readout(self, synapse: Synapse) -> str:
+        if synapse.delay is not None and synapse.delay.any():
+            reason = "the host computes the last layer, which has no neurons, and knows no delays"
+            raise ExportError(f"{synapse.name} (delay)", reason, "End the net with neurons, or leave out delay there.")
         self.plan.readout = _integer_readout(synapse, self.readout_step)
         return "the readout, which the host computes from the spikes of the last layer"
 
@@ -206,8 +213,9 @@ def _describe(layer: NetxLayer, rounding: Rounding, index: int) -> str:
     size = f" {layer.weight.shape[2]}×{layer.weight.shape[3]}" if layer.kind == "conv" else ""
     rounded = "exact" if rounding.is_exact else f"weights rounded by up to {rounding.error:.2%} of the largest"
     largest = np.max(layer.threshold)
+    delayed = [] if layer.delay is None else [f"delays up to {layer.delay.max()} steps"]
     decays: list[Any] = [f"iDecay {layer.i_decay}", f"vDecay {layer.v_decay}"]
     if layer.i_decay == DECAY_ONE and layer.v_decay == 0:
         decays = ["no leak"]
-    facts = [f"scale {rounding.scale:g}", f"vThMant {largest}", *decays, rounded]
+    facts = [f"scale {rounding.scale:g}", f"vThMant {largest}", *decays, *delayed, rounded]
     return f"layer {index}: {layer.kind}{size} → {shape}, {', '.join(facts)}"

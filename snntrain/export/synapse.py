@@ -43,6 +43,7 @@ class Synapse:
         bias: [O], or None.
         weight_rec: [out, out], from the layer's own last spikes; dense only.
         area: values averaged by poolings that were folded into it; weights are then no multiples of what they were.
+        delay: [I] or [in], whole steps by which each channel of the input comes later; None: by none.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Synapse:
     groups: int = 1
     weight_rec: Tensor | None = None
     area: int = 1
+    delay: Tensor | None = None
 
     @property
     def is_conv(self) -> bool:
@@ -121,6 +123,8 @@ def pool_before_conv(pool: Pool, conv: Synapse, shape: tuple[int, ...]) -> Synap
 
 def pool_before_dense(pool: Pool, dense: Synapse, shape: tuple[int, ...]) -> Synapse:
     """Pooling of an input of this shape [C, H, W], flattened, then a dense layer, as one dense layer."""
+    if dense.delay is not None:
+        raise ValueError("what it pools is delayed after it was flattened")
     pooled = pool.output_shape(shape)
     rest = []
     for size, out, kernel, stride, pads in zip(

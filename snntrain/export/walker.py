@@ -177,6 +177,11 @@ class _Walker:
             self.chain.flatten(row)
         elif kind == "VotingLayer":
             self.votes(row, module)
+        elif isinstance(module, layer.AxonalDelay):
+            self.chain.delays(row, module.steps())
+        elif isinstance(module, layer.SynapticDelay):
+            remedy = "Use delay.kind=axonal, one delay for each channel of its input."
+            raise ExportError(row.place, "each of its weights has a delay of its own", remedy)
         elif isinstance(module, (ElementWiseRecurrentContainer, LinearRecurrentContainer)):
             self.recurrent(row, module)
         elif hasattr(module, "linear_form"):

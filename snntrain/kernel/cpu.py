@@ -19,7 +19,9 @@ from snntrain.kernel.plan import Plan
 __all__ = ["BLOCK", "IO_DTYPES", "backward", "chunk_length", "forward"]
 
 IO_DTYPES = (torch.float32, torch.float64)
-_SMALLEST_SHARE = 16_384  # element-steps that are worth waking another thread for
+SMALLEST_SHARE = 16_384  # element-steps that are worth waking another thread for
+#: A damaged entry of the on-disk cache fails with one while it is loaded; compiled code itself raises none of these.
+LOADING_ERRORS = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -98,8 +100,7 @@ def _call(plan: Plan, name: str, arrays: tuple[Any, ...], sizes: tuple[int, int,
     work = sizes[0] * sizes[2]
     try:
         _spread(getattr(_module(plan), name), arrays, sizes, work)
-    except (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError):
-        # A damaged entry of the on-disk cache fails while it is loaded; compiled code itself raises none of these.
+    except LOADING_ERRORS:
         plan.compiled["cpu"] = cache.rebuild(plan.compiled["cpu"])
         _spread(getattr(_module(plan), name), arrays, sizes, work)
 
@@ -108,17 +109,18 @@ def _spread(kernel: Callable[..., None], arrays: tuple[Any, ...], sizes: tuple[i
     """Give each thread its own blocks of neurons; which one does not change any result."""
     M = sizes[2]
     blocks = -(-M // BLOCK)
-    threads = max(1, min(torch.get_num_threads(), blocks, work // _SMALLEST_SHARE))
+    threads = max(1, min(torch.get_num_threads(), blocks, work // SMALLEST_SHARE))
     edges = [min(M, BLOCK * (blocks * index // threads)) for index in range(threads + 1)]
-    pool = _pool(threads - 1) if threads > 1 else None
+    waiting = pool(threads - 1) if threads > 1 else None
     shares = list(itertools.pairwise(edges))
-    others = [pool.submit(kernel, *arrays, *sizes, lo, hi) for lo, hi in shares[1:]] if pool else []
+    others = [waiting.submit(kernel, *arrays, *sizes, lo, hi) for lo, hi in shares[1:]] if waiting else []
     kernel(*arrays, *sizes, *shares[0])
     for other in others:
         other.result()
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """So many threads, which are started once."""
     key = (os.getpid(), threads)  # a forked process has no threads of its parent's
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="snntrain-kernel")

@@ -11,6 +11,7 @@ from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAtte
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, StepModeContainer
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from snntrain.layer.delay import AxonalDelay, DelaySettings, SynapticDelay, delay_lines, interpolated, with_delay
 from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
@@ -73,6 +74,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "AxonalDelay",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -87,6 +89,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Delay",
+    "DelaySettings",
     "DendriticLinear",
     "DropConnectLinear",
     "Dropout",
@@ -120,6 +123,7 @@ __all__ = [
     "StepLayer",
     "StepModeContainer",
     "SynapseFilter",
+    "SynapticDelay",
     "SyncBatchNorm",
     "TemporalBinSum",
     "TemporalEffectiveBatchNorm1d",
@@ -135,4 +139,7 @@ __all__ = [
     "WSConv2d",
     "WSLinear",
     "convert_sync_batchnorm",
+    "delay_lines",
+    "interpolated",
+    "with_delay",
 ]

@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,8 +24,12 @@ from snntrain.layer import (
     LinearRecurrentContainer,
     OTTTSequential,
     Residual,
+    SynapticDelay,
+    delay_lines,
+    with_delay,
 )
 from snntrain.layer.per_step import per_step, sequences_reach
+from snntrain.model.delay_key import delay_settings, takes_delay
 from snntrain.model.initializer import initialize
 from snntrain.model.layer_class import layer_class
 from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
@@ -54,6 +59,11 @@ class Net(nn.Module):
         super().__init__()
         sequential = OTTTSequential if _makes_pairs(layers) else nn.Sequential
         self.layers = sequential(*layers)
+        if sequential is OTTTSequential and (lines := delay_lines(self)):
+            raise LayerError(
+                f"model: {next(iter(lines))} delays what it reads, and an OTTT neuron trains step by step, without the "
+                "past. Leave out delay, or choose another neuron."
+            )
         # Convolution, pooling and normalization are faster with the channels innermost, and pass the layout on.
         for parameter in self.parameters():
             if parameter.dim() == 4:
@@ -94,7 +104,7 @@ def build(
         layers: entries such as "Flatten", {"name": "Conv2d", "out_channels": 32, "kernel_size": 3}, "neuron" and "norm"
             (the chosen ones), {"name": "neuron", "tau": 4.0} (the same with another setting), {"residual": [...]} and
             the other groups of snntrain.model.layer_list. Input sizes may be left out. An entry's key `init` says how
-            its parameters start.
+            its parameters start, and `delay` how what it reads is delayed.
         sample_shape: shape of one sample at one step, e.g. (1, 28, 28).
         neuron: what "neuron" stands for: a registered name, {"name": …, arguments}, or a function that makes a new one.
         norm: what "norm" stands for, in the same forms; of its overrides those that only other normalizations know
@@ -192,12 +202,13 @@ class _Builder:
         elif node.name == "norm":
             layer = self.registered(*chosen_norm(self.norm, node.arguments), shape)
         else:
-            layer = self.registered(layer_class(node.name), node.arguments, shape)
+            own = {"delay": node.delay} if node.delay is not None and takes_delay(node) else {}
+            layer = self.registered(layer_class(node.name), {**node.arguments, **own}, shape)
         layer = per_step(layer, shape)
         for init in (self.init.get(node.name), node.init):
             if init is not None:
                 initialize(layer, init)
-        return layer
+        return layer if node.delay is None or takes_delay(node) else with_delay(layer, delay_settings(node.delay))
 
     def registered(
         self, target: Callable[..., nn.Module], arguments: Mapping[str, Any], shape: tuple[int, ...]
@@ -256,7 +267,13 @@ class _Builder:
         def construct() -> nn.Module:
             if len(modules) != 2 or not isinstance(modules[1], BaseNode):
                 raise ValueError("it takes two entries, a layer with weights and the neuron that it feeds.")
-            return BlockContainer(*modules, step_mode=self.step_mode)
+            layer, neuron = modules
+            if isinstance(layer, SynapticDelay):
+                raise ValueError("its weights have 8 bits, and delays of single weights do not. Use kind: axonal.")
+            if not delay_lines(layer):
+                return BlockContainer(layer, neuron, step_mode=self.step_mode)
+            block = BlockContainer(layer.layer, neuron, step_mode=self.step_mode)
+            return nn.Sequential(OrderedDict(delay=layer.delay, block=block))
 
         return self.made(node, shape, construct)
 

@@ -9,6 +9,8 @@ An entry is a layer, "Flatten" or {name: Conv2d, out_channels: 32, …}, or one 
     {lava_block: [layer, neuron]}                          weights of 8 bits for the neuron, as Loihi computes
     {min_size: 64, layers: [...], otherwise: [...]}        by the smallest spatial size of what arrives here
     {name: down, channels: 64}                             an entry of `blocks`, with its $channels replaced by 64
+
+A layer with weights may have a key `delay`, see snntrain.layer.delay.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +50,7 @@ class Layer:
         name: registered class, or a placeholder.
         arguments: of its constructor.
         init: how its parameters start, see snntrain.model.initializer; None: as its class does it.
+        delay: how what it reads is delayed, see snntrain.layer.delay; None: not at all.
         text: the entry as it was written.
     """
 
@@ -56,6 +59,7 @@ class Layer:
     arguments: dict[str, Any]
     init: Any
     text: str
+    delay: Any = None
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,10 @@ class _Parser:
             )
         if name in self.blocks:
             return self.block(name, keys, path, depth)
-        init = keys.pop("init", None)
-        return Layer(path, name, keys, init, as_text(entry))
+        init, delay = keys.pop("init", None), keys.pop("delay", None)
+        if delay is not None and name in PLACEHOLDERS:
+            raise LayerError(f"{path}.delay: it belongs to a layer with weights, such as Linear, not to {name}.")
+        return Layer(path, name, keys, init, as_text(entry), delay)
 
     def group(self, kind: str, entry: Mapping[str, Any], path: str, depth: int) -> Group:
         options = _GROUPS[kind]

@@ -201,8 +201,10 @@ class _Probe:
         if self.calls:
             self.calls[-1][1] = tuple(sum(each) for each in zip(self.calls[-1][1], flops, strict=True))
         seen, y = self.seen[module], first_tensor(output)
+        # Weights with delays are multiplied once for each delay that there is, and all products but one are with zeros.
+        products = getattr(module, "products_per_weight", 1)
         own, of_activations = (
-            (whole - part) / 2 / self._sequence()  # a multiplication and an addition
+            (whole - part) / 2 / self._sequence() / products  # a multiplication and an addition
             for whole, part in zip(flops, inside, strict=True)
         )
         seen.macs += own

@@ -18,6 +18,7 @@ from snntrain import __version__, registry
 from snntrain.callback import (
     Advice,
     AnnToSnn,
+    DelayAnnealing,
     FitEnd,
     History,
     OwnHandlers,
@@ -28,6 +29,7 @@ from snntrain.callback import (
     SynapticOperations,
     Throughput,
 )
+from snntrain.callback.delay_annealing import learns_delays
 from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
@@ -379,6 +381,8 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
     if not resets_net(task):
         callbacks.append(Resetting())
+    if learns_delays(task.net):
+        callbacks.append(DelayAnnealing())
     resume_point = ResumePoint(folder.checkpoints, described(config))
     callbacks += [*chosen, Advice(), *more_callbacks, resume_point]
     with refusing("logger"):

@@ -56,6 +56,23 @@ def test_a_quantized_net_that_sees_pictures(tmp_path):
     compare(export(prepared, tmp_path / "net.h5", x, max_pool="neurons"), x)
 
 
+def test_delays_of_inputs(tmp_path):
+    """Several samples, so that what is on its way at the end of one must not reach the next."""
+    rng = np.random.default_rng(1)
+    x = (rng.random((9, 3, 12)) < 0.4).astype(int)
+    layers = [NetxLayer("input", (12,))]
+    for outputs, i_decay, most in ((12, 4096, 8), (12, 1500, 5), (5, 4096, 1)):  # 12 of 12: a square matrix
+        weight = rng.integers(-40, 41, (outputs, layers[-1].shape[0])) * 2
+        delay = rng.integers(0, most + 1, layers[-1].shape[0])
+        delay[3] = 62
+        fc = NetxLayer("dense", (outputs,), weight, i_decay=i_decay, v_decay=100, delay=delay)
+        layers.append(with_half_of_them_firing([*layers, fc], x))
+    write(layers, tmp_path / "net.h5")
+    emulated = emulate(layers, x)
+    assert all(0.05 < float(spikes.float().mean()) < 0.95 for spikes in emulated.spikes)
+    assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0] * 3
+
+
 @pytest.mark.parametrize(
     "sign", ["mixed", *(pytest.param(sign, marks=pytest.mark.slow) for sign in ("positive", "negative"))]
 )

@@ -8,13 +8,15 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from exportable_nets import random_case, sequence
+from exportable_nets import Grid, random_case, sequence
 from prepared_nets import pictures, prepared
+from seeded_inputs import spikes as spikes_drawn
 
 from snntrain import neuron
 from snntrain.export import export
 from snntrain.functional import reset_net
 from snntrain.lava_exchange import BlockContainer, CubaLIFNode
+from snntrain.layer import AxonalDelay, DelaySettings, Linear
 from snntrain.model import build
 from snntrain.quantize import to_integer
 
@@ -38,6 +40,21 @@ def test_the_page_on_loihi_computes_what_the_net_computes(tmp_path, seed):
     reset_net(case.net)
     np.testing.assert_array_equal(spikes, case.net(case.x).detach().numpy())
     np.testing.assert_array_equal(spikes, exported.run(case.x).output.numpy())
+
+
+def test_the_page_on_loihi_computes_delays(tmp_path):
+    torch.manual_seed(0)
+    grid = Grid(64, 40)
+    parts = []
+    for sizes, most in (((12, 9), 6), ((9, 7), 3)):
+        fc = grid.fill(np.random.default_rng(most), Linear(*sizes, bias=False))
+        neurons = CubaLIFNode(0.5, 0.25, v_threshold=1.0, scale=64)
+        parts += [AxonalDelay(sizes[0], DelaySettings(max=most)), BlockContainer(fc, neurons)]
+    net, x = sequence(*parts), spikes_drawn(14, 3, 12)
+    exported = export(net, tmp_path / "net.h5", x)
+    spikes = program("loihi.md", "run_netx")(tmp_path / "net.h5", exported.input.encode(x).numpy())
+    np.testing.assert_array_equal(spikes, net(x).detach().numpy())
+    assert spikes.any()
 
 
 def test_the_nets_behind_that_are_convolutional_and_recurrent_with_decays_and_biases(tmp_path):

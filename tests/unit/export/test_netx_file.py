@@ -172,7 +172,9 @@ def test_files_that_are_not_known_are_refused(tmp_path):
     assert "layer 3 (dense) cannot be read: it has neurons of type SDNN" in changed(
         set_value("layer/3/neuron/type", "SDNN")
     )
-    assert "has delays" in changed(lambda file: file.create_dataset("layer/3/delay", data=[1]))
+    for delay in ([1], [[1, 2, 3]], [[63]]):
+        said = changed(lambda file, delay=delay: file.create_dataset("layer/3/delay", data=delay))
+        assert "its delays are not one for each input of a dense layer" in said
     assert "no complete netx file" in changed(lambda file: file.pop("layer/3/neuron/vDecay"))
     assert "no complete netx file" in changed(lambda file: file.move("layer/2", "layer/7"))
     (tmp_path / "text.h5").write_text("no HDF5")

@@ -40,6 +40,7 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     neuron = start("bench_neuron.py", "--neurons", "IF,GatedLIF", "--shapes", "3x2x40", "--rounds", "2", cwd=tmp_path)
     prefix = start("bench_static_prefix.py", "--models", "csnn", "--batch", "2", "--rounds", "2", cwd=tmp_path)
     data = start("bench_data.py", "--count", "60", "--T", "3", "--rounds", "2", cwd=tmp_path)
+    delay = start("bench_delay.py", "--shape", "5,2,8,6", "--max", "3", "--rounds", "2", cwd=tmp_path)
     _check_training(results(train, tmp_path, "train"))
     _check_neurons(results(neuron, tmp_path, "neuron"))
     _, errors = prefix.communicate(timeout=240)
@@ -49,6 +50,10 @@ def test_the_scripts_measure_and_write_what_they_measured(tmp_path):
     loading = json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8"))
     assert loading["samples"] == 40 and all(value > 0 for value in loading["ratios"].values())
     assert loading["cache"]["ratio"] > 1 and 0.9 < loading["cache"]["predicted"] / loading["cache"]["found"] < 1.1
+    _, errors = delay.communicate(timeout=240)
+    assert delay.returncode == 0, errors
+    rows = json.loads((tmp_path / "out/delay.json").read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == 4 and all(row["ratios"].keys() == {"axonal", "synaptic"} for row in rows)
     stages = json.loads((tmp_path / "out/static_prefix.json").read_text(encoding="utf-8"))["models"]["csnn"]
     assert all(stages[stage]["faster"] > 0 for stage in ("training step", "evaluation"))
 

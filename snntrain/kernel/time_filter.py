@@ -1,0 +1,302 @@
+"""Kernels on the CPU for a filter over time of each channel: y[t, n, c] = Σ_j k[j, c]·x[t − j, n, c].
+
+Blocks of channels of one sample are copied side by side, so that the steps of a sequence, which lie far apart, stay in
+the cache; four steps and four taps are computed at once. The order of every sum depends on neither the length of the
+sequence nor the number of threads.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from snntrain.kernel import cache
+from snntrain.kernel.backend import is_traced
+from snntrain.kernel.cpu import LOADING_ERRORS, SMALLEST_SHARE, pool
+
+WIDTH = 128  # channels of a block
+
+_TEMPLATE = '''
+import numba
+import numpy as np
+
+WIDTH = WIDTH_OF_A_BLOCK
+STEPS = 4
+TAPS = 8
+
+
+@numba.njit(nogil=True, error_model='numpy', boundscheck=False)
+def gather(scratch, rows, first, row, stride, start, w, at):
+    """Rows of a block, `stride` apart, to rows of the scratch from `at` on."""
+    for t in range(rows):
+        p, q = row + t * stride + start, (at + t) * WIDTH
+        source, target = first[p:p + w], scratch[q:q + w]
+        for i in range(w):
+            target[i] = source[i]
+
+
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
+def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
+    """out[t] = sum_j taps[j] * all[t + D - 1 - j] of O steps; all: F steps of front (0 if it is empty), x, B zeros.
+
+    D is a multiple of TAPS: taps of 0 come last, and before the first of `all` there are as many zeros. A row is one
+    sample's channels; blocks lo ... hi of all rows are computed.
+    """
+    blocks = (C + WIDTH - 1) // WIDTH
+    rows = F + T + B
+    padded = (O + STEPS - 1) // STEPS * STEPS
+    pad = D - 1 - (rows - O)
+    scratch = np.zeros((padded + D - 1) * WIDTH, x.dtype)
+    sums = np.zeros(STEPS * WIDTH, x.dtype)
+    k = np.zeros(D * WIDTH, x.dtype)
+    for block in range(lo, hi):
+        row, column = block // blocks, block % blocks
+        start = column * WIDTH
+        w = min(WIDTH, C - start)
+        if front.shape[0] > 0:
+            gather(scratch, F, front, row * C, R * C, start, w, pad)
+        gather(scratch, T, x, row * C, R * C, start, w, pad + F)
+        for j in range(D):
+            source, target = taps[j * C + start:j * C + start + w], k[j * WIDTH:j * WIDTH + w]
+            for i in range(w):
+                target[i] = source[i]
+        for t in range(0, O, STEPS):
+            sums[:] = 0
+            for j in range(0, D, TAPS):
+                x_ = scratch[(t + D - TAPS - j) * WIDTH:(t + D + STEPS - 1 - j) * WIDTH]
+                k_ = k[j * WIDTH:(j + TAPS) * WIDTH]
+                for i in range(w):
+                    PRODUCTS_OF_A_FILTER
+            for r in range(min(STEPS, O - t)):
+                p = ((t + r) * R + row) * C + start
+                source, target = sums[r * WIDTH:r * WIDTH + w], out[p:p + w]
+                for i in range(w):
+                    target[i] = source[i]
+
+
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
+def correlate(front, F, x, T, g, taps, D, R, C, lo, hi):
+    """taps[j] += sum over steps and samples of g[t] * all[t + D - 1 - j], of the blocks lo ... hi of channels."""
+    padded = (T + STEPS - 1) // STEPS * STEPS
+    pad = D - 1 - F
+    scratch = np.zeros((padded + D - 1) * WIDTH, x.dtype)
+    gradient = np.zeros(padded * WIDTH, x.dtype)
+    sums = np.zeros(D * WIDTH, x.dtype)
+    for column in range(lo, hi):
+        start = column * WIDTH
+        w = min(WIDTH, C - start)
+        sums[:] = 0
+        for row in range(R):
+            if front.shape[0] > 0:
+                gather(scratch, F, front, row * C, R * C, start, w, pad)
+            gather(scratch, T, x, row * C, R * C, start, w, pad + F)
+            gather(gradient, T, g, row * C, R * C, start, w, 0)
+            for t in range(0, T, STEPS):
+                g_ = gradient[t * WIDTH:(t + STEPS) * WIDTH]
+                for j in range(0, D, TAPS):
+                    x_ = scratch[(t + D - TAPS - j) * WIDTH:(t + D + STEPS - 1 - j) * WIDTH]
+                    k_ = sums[j * WIDTH:(j + TAPS) * WIDTH]
+                    for i in range(w):
+                        PRODUCTS_OF_A_CORRELATION
+        for j in range(D):
+            source, target = sums[j * WIDTH:j * WIDTH + w], taps[j * C + start:j * C + start + w]
+            for i in range(w):
+                target[i] = source[i]
+
+
+@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)
+def shift_rows(front, F, x, T, B, offsets, out, O, R, C, lo, hi):
+    """out[t] = all[t + offsets[c]] of O steps; all: F steps of front (0 if it is empty), x, B zeros."""
+    blocks = (C + WIDTH - 1) // WIDTH
+    scratch = np.zeros((F + T + B) * WIDTH, x.dtype)
+    places = np.zeros(WIDTH, np.int64)
+    for block in range(lo, hi):
+        row, column = block // blocks, block % blocks
+        start = column * WIDTH
+        w = min(WIDTH, C - start)
+        if front.shape[0] > 0:
+            gather(scratch, F, front, row * C, R * C, start, w, 0)
+        gather(scratch, T, x, row * C, R * C, start, w, F)
+        for i in range(w):
+            places[i] = offsets[start + i] * WIDTH + i
+        for t in range(O):
+            p = (t * R + row) * C + start
+            target, source = out[p:p + w], scratch[t * WIDTH:]
+            for i in range(w):
+                target[i] = source[places[i]]
+
+'''
+
+# What the innermost loops add up, written out so that a step and a tap are read once for all products with them.
+_STEPS, _TAPS = 4, 8
+
+
+def _at(array: str, row: int) -> str:
+    return f"{array}[i + {row} * WIDTH]"
+
+
+def _added(total: str, products: list[str]) -> str:
+    """One product after the other is added, which is one operation each."""
+    return f"{total} = {'(' * len(products)}{total}" + "".join(f" + {product})" for product in products)
+
+
+def _loop(lines: list[str], depth: int) -> str:
+    return ("\n" + "    " * depth).join(lines)
+
+
+def _filter_loop() -> str:
+    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
+    read += [f"k{tap} = {_at('k_', tap)}" for tap in range(_TAPS)]
+    return _loop(
+        read
+        + [
+            _added(_at("sums", step), [f"x{step + _TAPS - 1 - tap} * k{tap}" for tap in range(_TAPS)])
+            for step in range(_STEPS)
+        ],
+        5,
+    )
+
+
+def _correlation_loop() -> str:
+    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
+    read += [f"g{step} = {_at('g_', step)}" for step in range(_STEPS)]
+    return _loop(
+        read
+        + [
+            _added(_at("k_", tap), [f"x{step + _TAPS - 1 - tap} * g{step}" for step in range(_STEPS)])
+            for tap in range(_TAPS)
+        ],
+        6,
+    )
+
+
+SOURCE = (
+    _TEMPLATE.replace("WIDTH_OF_A_BLOCK", str(WIDTH))
+    .replace("PRODUCTS_OF_A_FILTER", _filter_loop())
+    .replace("PRODUCTS_OF_A_CORRELATION", _correlation_loop())
+)
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the kernels can be called with this tensor."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() > 0 and not is_traced(x)
+
+
+def filtered(line: Tensor, x: Tensor, taps: Tensor) -> Tensor:
+    """y[t, n, c] = Σ_j taps[j, c]·x[t − j, n, c], where steps before the first one are those of the line.
+
+    Args:
+        line: [max − 1, N, C], the last inputs before x.
+        x: [T, N, C].
+        taps: [max, C].
+
+    Returns: [T, N, C].
+    """
+    return _Filter.apply(line.contiguous(), x.contiguous(), taps)
+
+
+def shifted(line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+    """y[t, n, c] = x[t − steps[c], n, c], exactly; steps before the first one are those of the line.
+
+    Args:
+        line, x: as in filtered.
+        steps: [C], int64, 0 … max − 1.
+
+    Returns: [T, N, C].
+    """
+    return _Shift.apply(line.contiguous(), x.contiguous(), steps)
+
+
+class _Shift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+        ctx.save_for_backward(steps)
+        ctx.before = len(line)
+        y = torch.empty_like(x)
+        _shift(line, len(line), x, 0, len(line) - steps, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        (steps,) = ctx.saved_tensors
+        gradient, first = gradient.contiguous(), ctx.before if ctx.needs_input_grad[0] else 0
+        found = gradient.new_empty((first + len(gradient), *gradient.shape[1:]))
+        _shift(gradient[:0], first, gradient, ctx.before, steps, found)
+        return found[:first] if first else None, found[first:], None
+
+
+class _Filter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, x: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(line, x, taps)
+        y = torch.empty_like(x)
+        _filter(line, len(line), x, 0, taps, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        line, x, taps = ctx.saved_tensors
+        gradient, before = gradient.contiguous(), len(line)
+        of_line = of_x = of_taps = None
+        if any(ctx.needs_input_grad[:2]):
+            # What an input gives to later steps comes back from them: the same filter, turned around.
+            first = before if ctx.needs_input_grad[0] else 0
+            found = gradient.new_empty((first + len(x), *x.shape[1:]))
+            _filter(line[:0], first, gradient, before, taps.flip(0), found)
+            of_line, of_x = found[:first] if first else None, found[first:]
+        if ctx.needs_input_grad[2]:
+            of_taps = _correlated(line, x, gradient, taps)
+        return of_line, of_x, of_taps
+
+
+def _flat(tensor: Tensor) -> Any:
+    return tensor.detach().reshape(-1).numpy()
+
+
+def _padded(taps: Tensor) -> Tensor:
+    """The taps, and taps of 0 up to a multiple of 8."""
+    missing = -len(taps) % _TAPS
+    return torch.cat([taps, taps.new_zeros(missing, taps.shape[1])]) if missing else taps.contiguous()
+
+
+def _filter(front: Tensor, first: int, x: Tensor, after: int, taps: Tensor, out: Tensor) -> None:
+    taps, (T, R, C) = _padded(taps.detach()), x.shape
+    arrays = (_flat(front), first, _flat(x), T, after, _flat(taps), len(taps), _flat(out), len(out), R, C)
+    _run("filter_rows", arrays, R * -(-C // WIDTH), x.numel())
+
+
+def _shift(front: Tensor, first: int, x: Tensor, after: int, offsets: Tensor, out: Tensor) -> None:
+    T, R, C = x.shape
+    arrays = (_flat(front), first, _flat(x), T, after, _flat(offsets), _flat(out), len(out), R, C)
+    _run("shift_rows", arrays, R * -(-C // WIDTH), x.numel())
+
+
+def _correlated(line: Tensor, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
+    T, R, C = x.shape
+    found = x.new_empty((len(taps) + -len(taps) % _TAPS, C))
+    arrays = (_flat(line), len(line), _flat(x), T, _flat(gradient), _flat(found), len(found), R, C)
+    _run("correlate", arrays, -(-C // WIDTH), x.numel())
+    return found[: len(taps)]
+
+
+def _run(name: str, arrays: tuple[Any, ...], blocks: int, work: int) -> None:
+    try:
+        _spread(getattr(cache.module(SOURCE), name), arrays, blocks, work)
+    except LOADING_ERRORS:
+        _spread(getattr(cache.rebuild(cache.module(SOURCE)), name), arrays, blocks, work)
+
+
+def _spread(kernel: Callable[..., None], arrays: tuple[Any, ...], blocks: int, work: int) -> None:
+    """Give each thread its own blocks, which changes no result."""
+    threads = max(1, min(torch.get_num_threads(), blocks, work // SMALLEST_SHARE))
+    edges = [blocks * index // threads for index in range(threads + 1)]
+    own, *shares = itertools.pairwise(edges)
+    others = [pool(threads - 1).submit(kernel, *arrays, lo, hi) for lo, hi in shares]
+    kernel(*arrays, *own)
+    for other in others:
+        other.result()

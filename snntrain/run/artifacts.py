@@ -185,6 +185,8 @@ def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, 
     prediction = task.predicted(scores)[0].cpu().numpy()
     if sample.kind in OVER_TIME:
         target, prediction = target[: sample.steps], prediction[: sample.steps]
+        if len(target) != len(prediction):  # the target comes after these steps
+            return {}
     return {"target": target, "prediction": prediction, "kind": np.array(sample.kind.name)}
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from torch import Tensor
 
 from snntrain.data import Augmentation, DataModule, Split, Target, source
+from snntrain.data.mackey_glass import InputNoise
 from snntrain.functional import real_steps
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
@@ -110,7 +111,7 @@ def _facts(name: str, data: DataModule) -> Table:
     ranges = (f"{name} [{low:.4g}, {high:.4g}]" for name, (low, high) in _ranges(data).items())
     table.add_row("values", f"{', '.join(ranges)}, seen in up to {SAMPLES_MEASURED} samples each")
     if data.splits["train"].is_augmented:
-        how = repr(data.augment) if isinstance(data.augment, Augmentation) else "data.augment"
+        how = repr(data.augment) if isinstance(data.augment, (Augmentation, InputNoise)) else "data.augment"
         table.add_row("training", Text(f"changed at random by {how}"))
     if getattr(data, "MADE_UP", False):
         table.add_row("license", "none: these data are made up by a formula, here")

@@ -13,7 +13,7 @@ from snntrain.run.report.section import Section
 ROWS_SHOWN = 200
 """Of longer tables the page has the first rows."""
 
-_OTHER_TASKS = ("Regression", "MultiLabel", "SequencePrediction")
+_OTHER_TASKS = ("Regression", "MultiLabel", "SequencePrediction", "Forecast")
 
 
 class OfTheTest(Section):

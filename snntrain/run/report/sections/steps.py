@@ -15,7 +15,7 @@ class Steps(OfTheTest):
     title = "Steps"
     place = 39
     array = "steps"
-    tasks = ("SequencePrediction",)
+    tasks = ("SequencePrediction", "Forecast")
 
     def content(self, run: RunFiles) -> dict[str, Any]:
         from snntrain.run.report import evidence_plots as plots

@@ -11,6 +11,7 @@ from torch import Tensor
 from snntrain.arguments import choice, integer, invalid, real
 from snntrain.data.arrays import SequenceSplit
 from snntrain.data.datamodule import DataModule
+from snntrain.data.standard import Standard
 from snntrain.data.target import Target
 from snntrain.randomness import generator
 from snntrain.registry import register
@@ -94,18 +95,23 @@ class MackeyGlass(DataModule, without=("num_classes", "folds", "fold")):
     these, all of them learned ones. In the test it is given the last T steps of the learned points. Where points follow
     what is given, the net has to predict them from its own predictions, see snntrain.task.Forecast.
 
+    All points are shifted and scaled to mean 0 and standard deviation 1 of the learned ones.
+
     Args:
         num_targets, sample_shape: 1 and [window].
         steps: of a sequence, ≥ 1; follows T. At most 750 − 75 − window.
         window: points that the net sees at a step, ≥ 1; 1: the newest only.
         stride: points from the beginning of a training sequence to that of the next one, ≥ 1.
-        noise: standard deviation of the noise on the inputs in training, ≥ 0.
+        noise: standard deviation of the noise on the standardized inputs in training, ≥ 0.
         offset: which of the 30 stretches of the series is learned, 0 to 29; each begins half a Lyapunov time after the
             one before. NeuroBench gives the mean over 30 nets, one for each stretch.
         predicted: points to predict in the test, ≥ 1.
         tested: 'own': the points after the learned ones; 'all': with offset 0, what follows each of the 30 stretches,
             all of it unseen in training, by one net.
         Others as in DataModule; val_fraction is without effect.
+
+    Attributes:
+        value_standard: by which the points were scaled, after setup.
 
     Source: Yik et al., NeuroBench, Nature Communications 16, 2025, arXiv 2304.04640.
     """
@@ -116,6 +122,7 @@ class MackeyGlass(DataModule, without=("num_classes", "folds", "fold")):
     #: Whether the targets of validation and test come after the inputs.
     FOLLOWS = True
     CLASSES = ("x",)
+    value_standard: Standard | None = None
 
     def __init__(
         self,
@@ -146,8 +153,10 @@ class MackeyGlass(DataModule, without=("num_classes", "folds", "fold")):
 
     def load(self) -> dict[str, SequenceSplit]:
         last = OFFSETS - 1 if self.tested == "all" else self.offset
-        series = mackey_glass(_begins(last) + LEARNED + self.predicted + 1).float()
+        series = mackey_glass(_begins(last) + LEARNED + self.predicted + 1)
         learned = series[_begins(self.offset) :][: LEARNED + 1]
+        self.value_standard = Standard.of(learned[:, None], self.CLASSES, "")
+        series, learned = (self.value_standard(points[:, None])[:, 0] for points in (series, learned))
         starts = range(LEARNED - self.steps, self.window - 2, -self.stride)
         places = range(LEARNED - self.steps - VALIDATED + 1, self.window - 2, -VALIDATED)
         offsets = range(OFFSETS) if self.tested == "all" else (self.offset,)
@@ -175,6 +184,7 @@ class MackeyGlass(DataModule, without=("num_classes", "folds", "fold")):
             "method": f"Runge-Kutta of order 4 in steps of {TAU / STEPS_PER_DELAY:g}; a point every "
             f"{LYAPUNOV_TIME:g}/{POINTS}, {POINTS} in a Lyapunov time",
             "learned": f"points {first} to {first + LEARNED} (data.offset={self.offset})",
+            "scale": f"standardized: {self.value_standard} of the learned points",
             "validated": f"the next {VALIDATED} points after stretches of the learned ones, from own predictions",
             "tested": f"the next {self.predicted} points after {len(self.splits.get('test', ())) or 1} stretch(es) "
             f"(data.tested={self.tested}), from own predictions",

@@ -110,6 +110,9 @@ def _facts(name: str, data: DataModule) -> Table:
     table = _table({})
     ranges = (f"{name} [{low:.4g}, {high:.4g}]" for name, (low, high) in _ranges(data).items())
     table.add_row("values", f"{', '.join(ranges)}, seen in up to {SAMPLES_MEASURED} samples each")
+    if (dt := getattr(data, "dt", None)) is not None and len(data.splits["train"].shape) != 3:
+        steps = data.splits["train"].shape[0]
+        table.add_row("time", f"T={steps} steps of {dt:g} ms, {steps * dt:g} ms together")
     if data.splits["train"].is_augmented:
         how = repr(data.augment) if isinstance(data.augment, (Augmentation, InputNoise)) else "data.augment"
         table.add_row("training", Text(f"changed at random by {how}"))
@@ -150,7 +153,9 @@ def _draw(data: DataModule, name: str, path: Path) -> None:
         rows.append(x.numpy())
     note = f"{which}{_form(split)}" + (", changed as in the first epoch" if split.is_augmented else "")
     colors = ", ON blue, OFF red" if len(split.shape) == 4 else ""
-    sample_figure(path, f"{name}: training samples", note + colors, names, rows, split.shape)
+    sample_figure(
+        path, f"{name}: training samples", note + colors, names, rows, split.shape, dt=getattr(data, "dt", None)
+    )
 
 
 def _drawn(data: DataModule, split: Split) -> tuple[list[str], list[list[int]], str]:

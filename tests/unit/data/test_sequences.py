@@ -163,8 +163,8 @@ def test_the_series_stays_what_it_is():
 
 
 def test_stretches_are_750_points_to_learn_and_750_to_predict():
-    points = mackey_glass(2 * 750 + 1 + 37).float()
     data = series(window=3, stride=7, offset=1)
+    points = data.value_standard(mackey_glass(2 * 750 + 1 + 37)[:, None])[:, 0]
     begin = 37  # half a Lyapunov time of 75 points
     train, val, test = (data.splits[name] for name in ("train", "val", "test"))
     assert torch.equal(train.x[0, :, -1], points[begin + 700 : begin + 750])  # the last learned input …
@@ -175,11 +175,15 @@ def test_stretches_are_750_points_to_learn_and_750_to_predict():
     assert torch.equal(test.x[0, :, -1], points[begin + 701 : begin + 751])
     assert torch.equal(test.labels[0, :, 0], points[begin + 751 : begin + 1501])
     assert torch.equal(val.x[0, -1, -1:], points[begin + 675 : begin + 676])
+    learned = mackey_glass(788)[37:]
+    torch.testing.assert_close(data.value_standard.mean, learned.mean()[None])
+    torch.testing.assert_close(data.value_standard.std, learned.std()[None])
     assert torch.equal(val.labels[0, :, 0], points[begin + 676 : begin + 751])  # nothing but learned points
 
 
 def test_all_stretches_are_tested_after_the_first_was_learned():
-    data, points = series(tested="all"), mackey_glass(2588).float()
+    data = series(tested="all")
+    points = data.value_standard(mackey_glass(2588)[:, None])[:, 0]
     test = data.splits["test"]
     assert test.x.shape == (30, 50, 1) and test.labels.shape == (30, 750, 1)
     assert torch.equal(test.labels[29, :, 0], points[1087 + 751 : 1087 + 1501])

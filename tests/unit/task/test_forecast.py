@@ -81,6 +81,19 @@ def test_training_gets_true_values_and_the_test_its_own():
     assert len(module.outputs("val", x, (x, target[:, :2]))) == 2  # as many as there are targets
 
 
+def test_a_net_of_changes_tells_values_in_training_and_in_the_loop():
+    module, x = task(changes=True), torch.rand(2, T, WINDOW, generator=torch.Generator().manual_seed(1))
+    series, expected = x.transpose(0, 1), []
+    for _ in range(3):
+        functional.reset_net(module.net)
+        expected.append(series[-1, :, -1:] + module.net(series)[-1].detach())
+        series = torch.cat([series, torch.cat([series[-1, :, 1:], expected[-1]], 1)[None]])
+    torch.testing.assert_close(module.outputs("val", x, (x, torch.zeros(2, 3, 1))), torch.stack(expected))
+    found = module.outputs("train", x, (x, torch.zeros(2, T, 1)))
+    functional.reset_net(module.net)
+    torch.testing.assert_close(found, x.transpose(0, 1)[..., -1:] + module.net(x.transpose(0, 1)))
+
+
 def test_several_values_leave_the_window_together():
     module = task(features=4, outputs=2)
     x = torch.arange(24.0).view(1, T, 4) / 8
@@ -117,13 +130,16 @@ def test_the_error_of_a_test_is_that_of_the_points_after_the_learned_ones(tmp_pa
         for _ in range(39):
             x = torch.cat([x[-1, :, 1:], predicted[-1]], 1)[None]
             predicted.append(module.net(x)[0])
-    predicted, target = torch.stack(predicted, 1), test.labels
+    standardized = torch.stack(predicted, 1)
+    mean, std = (float(value) for value in (data.value_standard.mean, data.value_standard.std))
+    predicted, target = (values * std + mean for values in (standardized, test.labels))
+    assert 0.9 < float(target.mean()) < 1
     error = 200 * ((predicted - target).abs() / (predicted.abs() + target.abs())).mean()
     assert float(run.callback_metrics["test/smape"]) == pytest.approx(float(error), rel=1e-4)
     assert float(run.callback_metrics["test/mae"]) == pytest.approx(float((predicted - target).abs().mean()), rel=1e-4)
     arrays = module.test_arrays()
     assert arrays["steps"][:, 0].tolist() == [30.0] * 40
-    torch.testing.assert_close(arrays["example"][:, 1], predicted[0])
+    torch.testing.assert_close(arrays["example"][:, 1], standardized[0])
 
 
 @pytest.mark.parametrize(

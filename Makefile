@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-all lava lint docs clean
+.PHONY: train test test-all lava lint docs site release clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py
@@ -30,8 +30,16 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python scripts/tutorials.py
 	$(BIN)/python scripts/gallery.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(MAKE) site
+
+# The pages alone, with what the tutorials and the gallery made before. With --quiet, MkDocs would pass broken links.
+site: $(VENV)/.installed-dev
+	@echo "Building the site, about a minute …"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html can be opened in a browser."
+
+release: $(VENV)/.installed-dev
+	$(BIN)/python scripts/release.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "snntrain needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
@@ -48,4 +56,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .lava .tutorials .gallery build site *.egg-info
+	rm -rf $(VENV) .lava .tutorials .gallery build dist site *.egg-info

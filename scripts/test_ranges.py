@@ -24,11 +24,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
+from snntrain import __version__
 from snntrain.files import replacing, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,8 +267,7 @@ def as_table(all_tried: Sequence[dict]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     steps = ", ".join(dict.fromkeys(step["name"] for one in all_tried for step in one["steps"]))
     return (
-        f"# The ends of the version ranges\n\nMade by `{COMMAND}`, snntrain {version('snntrain')}. Steps: {steps}.\n\n"
-        f"{table}\n"
+        f"# The ends of the version ranges\n\nMade by `{COMMAND}`, snntrain {__version__}. Steps: {steps}.\n\n{table}\n"
     )
 
 

@@ -9,7 +9,7 @@ import importlib.util
 from snntrain.cache_folder import give_libraries_a_home
 from snntrain.torchvision_operators import declare_before_import
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What a user calls → the module that holds it.
 _HOMES = {

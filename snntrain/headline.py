@@ -5,6 +5,9 @@ from collections.abc import Iterable
 HEADLINES = {"acc": "accuracy", "rmse": "RMSE", "f1": "F1", "smape": "sMAPE"}
 """Name in metrics → name in a sentence; those of our own tasks."""
 
+OTHERS = {"auroc": "AUROC", "mae": "MAE", "r2": "R²"}
+"""The same of metrics that are logged beside them."""
+
 
 def judged_by(task: object) -> tuple[str, str]:
     """The metric by which a task judges nets, and whether it should be large ("max") or small ("min").
@@ -26,5 +29,5 @@ def is_of_headline(metric: str, headline: str) -> bool:
 
 
 def long_name(headline: str) -> str:
-    """The name of a headline metric in a sentence; that of a plugin's task is the metric's own."""
-    return HEADLINES.get(headline, headline)
+    """The name of a metric in a sentence; that of a plugin's metric is its own."""
+    return HEADLINES.get(headline) or OTHERS.get(headline, headline)

@@ -25,6 +25,12 @@ from programs import SMALL, complete_anew, results
 pytestmark = pytest.mark.slow
 TAUS = ("1.5", "3.0")
 SWEEP = (*SMALL, "trainer.max_epochs=3", "optim.lr=0.01", f"neuron.tau={','.join(TAUS)}", "hydra.sweep.dir=runs/swept")
+TASKS = {
+    "classification": ((), "digits_mlp_lif", "acc"),
+    "regression": (("task=regression", "data=friedman1"), "friedman1_mlp_lif", "rmse"),
+    "sequence": (("task=sequence", "data=parity", "T=6", "data.samples=300"), "parity_mlp_lif", "loss"),
+}
+"""Task → (its overrides, the name of its runs, the metric that chooses the best epoch)."""
 
 
 def mlflow_program() -> str | None:
@@ -95,8 +101,9 @@ def epochs(job: Path) -> dict[str, list[float]]:
 
 @pytest.fixture
 def swept(tmp_path, request) -> Path:
-    """The folder of a sweep of two jobs with a logger."""
-    done = complete_anew("train.py", "-m", *SWEEP, f"logger={request.param}", cwd=tmp_path)
+    """The folder of a sweep of two jobs with a logger and a task."""
+    logger, task = request.param
+    done = complete_anew("train.py", "-m", *SWEEP, *TASKS[task][0], f"logger={logger}", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     return tmp_path / "runs/swept"
 
@@ -104,17 +111,19 @@ def swept(tmp_path, request) -> Path:
 @pytest.mark.skipif(
     mlflow_program() is None, reason="the whole of mlflow is not installed; SNNTRAIN_MLFLOW names its program elsewhere"
 )
-@pytest.mark.parametrize("swept", ["mlflow"], indirect=True)
-def test_mlflow_shows_each_job_of_a_sweep_with_its_params_and_the_values_of_metrics_csv(swept, tmp_path):
-    command = [mlflow_program(), "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
+@pytest.mark.parametrize(("swept", "task"), [(("mlflow", task), task) for task in TASKS], indirect=["swept"])
+def test_mlflow_shows_each_job_of_a_sweep_with_its_params_and_the_values_of_metrics_csv(swept, task, tmp_path):
+    # One worker: a supervisor of several kills those that are slow to answer on a busy machine.
+    command = [mlflow_program(), "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db", "--workers", "1"]
     with serving(command, tmp_path) as address:
         api = f"{address}/api/2.0/mlflow"
         experiment = asked(f"{api}/experiments/get-by-name", {"experiment_name": "snntrain"})["experiment"]
         runs = asked(f"{api}/runs/search", body={"experiment_ids": [experiment["experiment_id"]]})["runs"]
         names = {run["info"]["run_name"]: run for run in runs}
-        assert set(names) == {"digits_mlp_lif swept/0", "digits_mlp_lif swept/1"} and len(runs) == 2
+        name_of_runs = TASKS[task][1]
+        assert set(names) == {f"{name_of_runs} swept/0", f"{name_of_runs} swept/1"} and len(runs) == 2
         for number, tau in enumerate(TAUS):
-            run, job = names[f"digits_mlp_lif swept/{number}"], swept / str(number)
+            run, job = names[f"{name_of_runs} swept/{number}"], swept / str(number)
             params = {param["key"]: param["value"] for param in run["data"]["params"]}
             assert params["neuron/tau"] == tau and Path(params["paths/run"]).resolve() == job.resolve()
             assert run["info"]["status"] == "FINISHED"
@@ -132,9 +141,12 @@ def test_mlflow_shows_each_job_of_a_sweep_with_its_params_and_the_values_of_metr
         assert all(name in text for name in wanted)
 
 
-@pytest.mark.parametrize("swept", ["tensorboard"], indirect=True)
-def test_tensorboard_shows_each_job_of_a_sweep_with_its_hyperparameters_and_the_values_of_metrics_csv(swept, tmp_path):
+@pytest.mark.parametrize(("swept", "task"), [(("tensorboard", task), task) for task in TASKS], indirect=["swept"])
+def test_tensorboard_shows_each_job_of_a_sweep_with_its_hyperparameters_and_the_values_of_metrics_csv(
+    swept, task, tmp_path
+):
     pytest.importorskip("tensorboard")
+    monitored = TASKS[task][2]
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", "runs", "--load_fast=false"]
     with serving(command, tmp_path) as address:
         names = [f"swept/{number}/logs/version_0" for number in range(2)]
@@ -154,7 +166,9 @@ def test_tensorboard_shows_each_job_of_a_sweep_with_its_hyperparameters_and_the_
             f"{address}/data/plugin/hparams/session_groups",
             body={
                 "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
-                "colParams": [{"metric": {"tag": tag, "group": ""}} for tag in ("val/acc", "test/acc")],
+                "colParams": [
+                    {"metric": {"tag": tag, "group": ""}} for tag in (f"val/{monitored}", f"test/{monitored}")
+                ],
                 "startIndex": 0,
                 "sliceSize": 10,
             },
@@ -164,8 +178,11 @@ def test_tensorboard_shows_each_job_of_a_sweep_with_its_hyperparameters_and_the_
         for number, tau in enumerate(TAUS):
             group = table[float(tau)]
             shown = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
-            tested = results(swept / str(number))["metrics"]["test/acc"]
-            expected = {"val/acc": epochs(swept / str(number))["val/acc"][-1], "test/acc": tested}
+            tested = results(swept / str(number))["metrics"][f"test/{monitored}"]
+            expected = {
+                f"val/{monitored}": epochs(swept / str(number))[f"val/{monitored}"][-1],
+                f"test/{monitored}": tested,
+            }
             assert {key: np.float32(value) for key, value in shown.items()} == pytest.approx(expected, rel=1e-6)
             assert not any(key.startswith(("paths/", "logger/", "callbacks/")) for key in group["hparams"])
         text = page(f"{address}/#timeseries", tmp_path, *names)

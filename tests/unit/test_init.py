@@ -1,14 +1,18 @@
 """Importing snntrain: cheap, repeatable, and torchvision works afterwards whichever build is installed."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import yaml
 
 import snntrain
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def output_of(script: str) -> list[str]:
@@ -117,5 +121,10 @@ def test_importing_snntrain_is_cheap_and_can_be_repeated():
     assert lines == ["[]", "False True"]
 
 
-def test_the_version_is_that_of_the_package():
-    assert snntrain.__version__ == version("snntrain")
+def test_the_citation_and_the_changelog_are_those_of_the_version():
+    """pyproject.toml takes the version from here; tests/runs/test_installed.py sees it in the built package."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released, date = re.search(r"^## (\d\S*) — (\S+)$", changes, re.MULTILINE).groups()
+    assert (snntrain.__version__, date) == (released, str(citation["date-released"]))
+    assert citation["version"] == released

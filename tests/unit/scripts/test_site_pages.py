@@ -1,6 +1,9 @@
 """What the documentation site is made from: links, docstrings, tables."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from programs import ROOT
@@ -26,6 +29,18 @@ KNOWN = ("data.md", "start/install.md", "reference/config/launch.md", "results/e
 def test_a_link_leads_to_the_page_of_a_file_or_names_it(given, page, expected):
     folder = "docs/start" if page.startswith("start/") else "docs"
     assert expected in within_the_site(given, page, folder, KNOWN)
+
+
+@pytest.mark.parametrize(("text", "code"), [("# Title\n\n[here](#title)", 0), ("[gone](gone.md)", 1)])
+def test_make_site_stops_at_a_broken_link(text, code, tmp_path: Path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    (words,) = re.findall(r"/mkdocs (build .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(text)
+    (tmp_path / "mkdocs.yml").write_text("site_name: small\n")
+    command = [sys.executable, "-m", "mkdocs", *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code and ("gone.md" in done.stderr) == bool(code), done.stderr
 
 
 def test_words_stay_what_they_are_in_markdown():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".gallery"
+GIF = FOLDER / "animation.gif"  # the animation for slides
 SIDE, STEPS = 34, 24  # pixels and time steps of a recording of a moving bar
 THEMES = ("light", "dark")
 COMMON = {"step_mode": "m", "backend": "torch", "store_v_seq": True}
@@ -170,26 +171,18 @@ def look_inside(run: Any) -> dict[str, Any]:
     import torch
 
     from snntrain import functional
-    from snntrain.neuron import BaseNode
 
-    layers = [module for module in run.net.modules() if isinstance(module, BaseNode)]
     batches = [(x, y) for x, y, *_ in run.data.test_dataloader()]
     x, labels = (torch.cat(one) for one in zip(*batches, strict=True))
     right = (run.predict(x).argmax(1) == labels).nonzero().flatten()
     x, label = x[right[:1]], int(labels[right[0]])
-    spikes: list[torch.Tensor] = []
-    hooks = [layer.register_forward_hook(lambda _, __, out: spikes.append(out[:, 0].detach())) for layer in layers]
-    for layer in layers:
-        layer.store_v_seq = True
     functional.reset_net(run.net)
-    with torch.no_grad():
+    with torch.no_grad(), functional.recording(run.net) as seen:
         outputs = run.net(x.float().transpose(0, 1))[:, 0]
-    for hook in hooks:
-        hook.remove()
     return {
         "frames": x[0].float(),
-        "spikes": spikes,
-        "potentials": [layer.v_seq[:, 0].detach() for layer in layers],
+        "spikes": [layer["spikes"][:, 0] for layer in seen.values()],
+        "potentials": [layer["v"][:, 0] for layer in seen.values()],
         "scores": outputs.cumsum(0) / torch.arange(1, len(outputs) + 1)[:, None],
         "classes": list(getattr(run.data, "CLASSES", None) or range(outputs.shape[1])),
         "label": label,
@@ -288,7 +281,7 @@ def save(name: str, figure: "Figure") -> None:
 
 
 def save_animation(name: str, draw: Callable[[int], "Figure"], steps: int) -> None:
-    """Save the frames as an animated PNG."""
+    """Save the frames as an animated PNG for each theme, and as a GIF on white, which programs for slides show."""
     import matplotlib.pyplot as plt
     from PIL import Image
     from tutorials import to_light_ink
@@ -309,12 +302,16 @@ def save_animation(name: str, draw: Callable[[int], "Figure"], steps: int) -> No
         first.save(
             FOLDER / f"{name}-{theme}.png", save_all=True, append_images=others, duration=last, loop=0, disposal=1
         )
+    on_white = [Image.alpha_composite(Image.new("RGBA", one.size, "white"), one) for one in pictures["light"]]
+    first, *others = [one.convert("RGB") for one in on_white]
+    first.save(GIF, save_all=True, append_images=others, duration=last, loop=0)
 
 
 def drawn(name: str) -> list[Path]:
     """The files of a picture, for a light and a dark page; [] if it has not been drawn."""
     paths = [FOLDER / f"{name}-{theme}.png" for theme in THEMES]
-    return paths if all(path.is_file() for path in paths) else []
+    needed = [*paths, GIF] if name == "animation" else paths
+    return paths if all(path.is_file() for path in needed) else []
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
@@ -323,6 +320,8 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
     for path in (path for name in PICTURES for path in drawn(name)):
         files.append(File.generated(config, f"gallery/{path.name}", abs_src_path=str(path)))
+    if drawn("animation"):
+        files.append(File.generated(config, f"gallery/{GIF.name}", abs_src_path=str(GIF)))
     return files
 
 
@@ -334,6 +333,10 @@ def on_page_markdown(markdown: str, page: "Page", **_: Any) -> str:
         links = [f"![{name}](gallery/{path.name}#only-{path.stem.rpartition('-')[2]})" for path in drawn(name)]
         shown = "\n".join(links) or "*Not drawn in this copy of the site; `make docs` draws it.*"
         markdown = markdown.replace(f"<!-- picture: {name} -->", shown)
+    link = (
+        "[The animation as a GIF](gallery/animation.gif), for programs that show slides." if drawn("animation") else ""
+    )
+    markdown = markdown.replace("<!-- link: animation.gif -->", link)
     return markdown
 
 

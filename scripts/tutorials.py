@@ -36,6 +36,7 @@ NOT_RUN = (
 )
 DARK_PNG = "application/vnd.snntrain.dark-png"  # the figure once more, for a dark page
 LONG = 30  # lines of output; more are folded away
+LONGEST = 3600  # seconds of one cell; on a busy machine a sweep takes many times of what the page says
 LIGHT_INK = "#d5d9e0"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -69,7 +70,9 @@ def run(script: Path) -> float:
     notebook.cells.insert(0, nbformat.v4.new_code_cell(prepare))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tutorial-") as folder:
-        NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        NotebookClient(
+            notebook, timeout=LONGEST, kernel_name="python3", resources={"metadata": {"path": folder}}
+        ).execute()
     del notebook.cells[0]
     KEPT.mkdir(exist_ok=True)
     for old in KEPT.glob(f"{script.stem}-*.ipynb"):
@@ -165,7 +168,10 @@ def page(script: Path, notebook: dict[str, Any] | None) -> tuple[str, dict[str, 
             parts.append(_as_markdown(output, script.stem, figures))
     # The link and the note stand below the title, which is the first line of the first cell.
     title, _, rest = parts[0].partition("\n")
-    link = f"*This page is a script that you can [download]({script.name}) and run.*"
+    link = (
+        f"*This page is a script: download it as [a program]({script.name}) or as [a notebook]({script.stem}.ipynb), "
+        "and run it where snntrain is installed.*"
+    )
     parts[:1] = [title, link, *([] if notebook else [NOT_RUN]), rest.strip()]
     return "\n\n".join(part for part in parts if part) + "\n", figures
 
@@ -202,17 +208,33 @@ def _as_markdown(output: dict[str, Any], stem: str, figures: dict[str, bytes]) -
     return "\n".join(links)
 
 
+def notebook_of(script: Path) -> str:
+    """A tutorial as a notebook without results, whose links lead to the pages of the site beside it."""
+    import jupytext
+
+    notebook = jupytext.read(script)
+    for number, cell in enumerate(notebook["cells"]):
+        cell["id"] = f"cell-{number}"  # jupytext draws them by chance
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(r"\]\((?!https?:)([^)#]+)\.md", r"](\1.html", cell["source"])
+    return jupytext.writes(notebook, fmt="ipynb")
+
+
 def with_formulas(text: str) -> str:
     """Markdown whose $…$ outside of code are formulas in MathML, which browsers show without a script or a network."""
     from latex2mathml.converter import convert
 
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)
-    parts[::2] = [re.sub(r"\$([^$]+)\$", lambda found: convert(" ".join(found[1].split())), one) for one in parts[::2]]
+    # Markdown takes <math> at the start of a line for a block, which would end the paragraph; <span> it does not.
+    parts[::2] = [
+        re.sub(r"\$([^$]+)\$", lambda found: f"<span>{convert(' '.join(found[1].split()))}</span>", one)
+        for one in parts[::2]
+    ]
     return "".join(parts)
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
-    """mkdocs: add a page and its figures for every tutorial; the scripts themselves can be downloaded."""
+    """mkdocs: add a page, its figures and a notebook for every tutorial; the scripts themselves can be downloaded."""
     from mkdocs.structure.files import File
 
     for script in scripts(Path(config.docs_dir) / "tutorials"):
@@ -220,6 +242,7 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
         notebook = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
         text, figures = page(script, notebook)
         files.append(File.generated(config, f"tutorials/{script.stem}.md", content=text))
+        files.append(File.generated(config, f"tutorials/{script.stem}.ipynb", content=notebook_of(script)))
         for name, content in figures.items():
             files.append(File.generated(config, f"tutorials/{name}", content=content))
     return files

@@ -15,6 +15,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "RunFolder": "snntrain.run.folder",
     "Section": "snntrain.run.report.section",
+    "UsageError": "snntrain.error",
     "create_model": "snntrain.config.zoo",
     "list_models": "snntrain.config.zoo",
     "load": "snntrain.run.trained",

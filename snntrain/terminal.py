@@ -1,9 +1,13 @@
 """Print text as it is: [brackets] or :colons: in a path or a name are not markup."""
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from rich.cells import cell_len
-from rich.console import Console
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +32,29 @@ def table(*headers: str, texts: int | None = None) -> Table:
     for index, header in enumerate(headers):
         made.add_column(header, overflow="fold", justify="left" if texts is None or index < texts else "right")
     return made
+
+
+@dataclass(frozen=True)
+class ModulePath:
+    """A cell of paths of modules, such as "layers.2.feedback.0"; a narrow column breaks them after their dots."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(cell_len, self._parts()), default=0), cell_len(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        lines = [""]
+        for part in self._parts():
+            if cell_len(lines[-1] + part.rstrip()) <= options.max_width:
+                lines[-1] += part
+            else:
+                lines += chop_cells(part, options.max_width)  # a part that is too long for a line gets several
+        for line in filter(None, lines):
+            yield Text(line.rstrip())
+
+    def _parts(self) -> list[str]:
+        return re.findall(r"[^._ ]+[._ ]*|[._ ]+", self.text)
 
 
 def bold(text: str, rest: str = "") -> Text:

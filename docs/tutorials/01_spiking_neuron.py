@@ -4,8 +4,8 @@
 # A neuron of an ordinary network turns numbers into a number, once. A spiking neuron lives in time: it adds up what
 # arrives, forgets some of it, and when enough has come together it sends a *spike*, which is either there or not. This
 # page looks at a single neuron until it holds no secrets: its potential, how often it fires, how it can be trained
-# although a spike has no useful derivative, and what other neurons do differently. It takes a few seconds and needs no
-# data.
+# although a spike has no useful derivative, and what other neurons do differently. It takes half a minute and needs
+# no data.
 
 # %%
 import math
@@ -53,8 +53,9 @@ plt.show()
 
 # %% [markdown]
 # The potential climbs toward 1.5, but never gets there: each time it reaches the threshold there is a spike (red) and
-# it begins anew at 0. When the current stops, what is left of the potential leaks away. Between two spikes the neuron
-# remembers; after a few times $\tau$ it has forgotten.
+# it begins anew at 0. The line stops short of the threshold because it shows the potential *after* each step: where $h$
+# has reached the threshold, the reset has already taken it to 0. When the current stops, what is left of the potential
+# leaks away. Between two spikes the neuron remembers; after a few times $\tau$ it has forgotten.
 #
 # ## The f–I curve
 #
@@ -189,26 +190,35 @@ plt.show()
 # ## Izhikevich: a neuron with two states
 #
 # Real neurons tire. Izhikevich's neuron (IEEE Trans. Neural Networks 2003) has a second state, an adaptation current
-# $w$ that every spike adds to and that works against the input; and its potential does not simply leak, it runs away
-# upwards once it is past a critical value: $h = v + \left(x + a_0\,(v-v_\mathrm{rest})(v-v_c) - w\right)/\tau$. We
-# give the same step of current to four neurons.
+# $w$ that every spike raises by $b$, that decays with a time constant $\tau_w$, and that works against the input; and
+# its potential does not simply leak, it runs away upwards once it is past a critical value $v_c$:
+#
+# - $h = v + \left(x + a_0\,(v-v_\mathrm{rest})(v-v_c) - w\right)/\tau$,
+# - $w' = w - w/\tau_w + b\,s$.
+#
+# The paper counts in mV and ms and names the numbers otherwise: its $a$ is $1/\tau_w$ here, its $c$ is `v_reset`, its
+# $d$ is `b`, and its $b$, which lets the potential drive $w$, is `a`, 0 unless it is set. We give the same step of
+# current to four neurons. `stored_states` names the states that a neuron keeps of every step.
 
 # %%
 T = 250
 current = torch.zeros(T, 1, 1)
 current[20:200] = 1.5
-seen = {"step_mode": "m", "store_v_seq": True}
-izhikevich = {"tau": 12.0, "v_c": 0.5, "v_rest": 0.0, "a0": 4.0, "tau_w": 60.0, **seen}
+izhikevich = {"tau": 12.0, "v_c": 0.5, "v_rest": 0.0, "a0": 4.0, "tau_w": 60.0, "step_mode": "m"}
 neurons = {
-    "LIF, tau = 20": neuron.LIFNode(tau=20.0, **seen),
-    "PLIF, tau = 6.5, as it might have been learned": neuron.ParametricLIFNode(init_tau=6.5, **seen),
+    "LIF, tau = 20": neuron.LIFNode(tau=20.0, step_mode="m"),
+    "PLIF, tau = 6.5, as it might have been learned": neuron.ParametricLIFNode(init_tau=6.5, step_mode="m"),
     "Izhikevich without adaptation, b = 0": neuron.IzhikevichNode(b=0.0, **izhikevich),
     "Izhikevich with adaptation, b = 0.2": neuron.IzhikevichNode(b=0.2, **izhikevich),
 }
 figure, rows = plt.subplots(len(neurons), 1, figsize=(7, 6.4), sharex=True)
 for axes, (name, node) in zip(rows, neurons.items(), strict=True):
+    node.stored_states = node.state_names  # ("v",), and ("v", "w") of Izhikevich's neuron
     when = node(current).flatten().nonzero().flatten()
     axes.plot(node.v_seq.detach().flatten(), color="tab:blue", linewidth=1)
+    if "w" in node.state_names:
+        axes.plot(node.w_seq.flatten(), color="tab:orange", linewidth=1, label="w")
+        axes.legend(loc="upper right")
     axes.vlines(when, 1.0, 1.3, color="tab:red")
     axes.set_title(f"{name}: {len(when)} spikes", fontsize=9, loc="left")
     axes.set_ylabel("v")
@@ -221,7 +231,47 @@ plt.show()
 # LIF and PLIF tick like clocks, PLIF faster because its $\tau$ is smaller. Without adaptation so does Izhikevich's
 # neuron, though its potential has another shape: it hurries toward the threshold at the end. With adaptation the first
 # spikes come in quick succession and the gaps grow, until the adaptation that a spike brings and the decay between two
-# spikes are in balance: the neuron reports that something has *changed*.
+# spikes are in balance: the neuron reports that something has *changed*. The orange line is what it tires by.
+#
+# ## Your turn
+#
+# A neuron that differs from these in how it charges is one function: the input $x$ and the potential $v$ go in, the
+# charged potential $h$ comes out. Fire and reset are inherited. This one is the LIF neuron with another leak, which
+# grows with the square of the potential. **Predict** before you run it: where does its f–I curve begin, and is it above
+# or below that of the LIF neuron?
+
+
+# %%
+class MyNode(neuron.BaseNode):
+    def charge(self, x, v):
+        return v + (x - v * v.abs()) / 20  # the line to change; LIF: v + (x - v) / 20
+
+
+currents = torch.linspace(0, 4, 161)
+x = currents.expand(2000, 1, -1)
+plt.figure(figsize=(7, 2.6))
+for name, node in {"LIF, tau = 20": neuron.LIFNode(tau=20.0, step_mode="m"), "mine": MyNode(step_mode="m")}.items():
+    plt.plot(currents, node(x).mean(0)[0], label=name)
+plt.xlabel("current I")
+plt.ylabel("spikes per step, f")
+plt.title("A neuron of your own")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# It begins at the same current, because both leaks are equal where $v$ is 1, the threshold. Above that it fires
+# faster: on the way up, $v$ is below 1, and its square is smaller still, so less leaks away. Three more to try, each a
+# change of that one line:
+#
+# 1. Leave the leak out. Which neuron is it, and what happens to the threshold of the current?
+# 2. Let the neuron leak by a fixed amount in each step, `0.02 * v.sign()`. Where does the curve begin now?
+# 3. Let large inputs count less, `torch.tanh(x)` for `x`. What is the highest rate that it can reach?
+#
+# ??? success "Answers"
+#     1. The integrate-and-fire neuron: any positive current makes it fire sooner or later, and the curve begins at 0.
+#     2. At 0.4, where a step brings as much as it loses: $I/20 = 0.02$.
+#     3. `tanh` is below 1, which is where the curve of the LIF neuron begins: it never fires. With a threshold of 0.5,
+#        `MyNode(v_threshold=0.5, …)`, it does, and never more often than for an input of 1.
 #
 # **Where to go from here.** snntrain has two dozen neurons; the [gallery](../gallery.md) shows the answer of each of
 # them to a step of current. Next: [a first training, and a look inside it](02_first_training.md). To write down a

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import snntrain
+from snntrain import functional
 
 # %% [markdown]
 # ## Train
@@ -31,22 +32,25 @@ run = snntrain.train("data=digits model=csnn neuron=lif", T=4, trainer={"max_epo
 # ## Which neuron fires when
 #
 # A *raster* is the classic picture of a spiking network: a row for each neuron, a column for each time step, and a dot
-# where the neuron fires. The test keeps the spikes of one sample in the run folder.
+# where the neuron fires. `functional.recording` keeps what every layer of neurons does inside its block. We take the
+# first picture of the test; any other one does as well.
 
 # %%
-arrays = snntrain.RunFolder(run.folder).read(snntrain.RunFolder.raster)
-layers = [name for name in arrays if name.startswith("spikes/")]
+x, labels, _ = next(iter(run.data.test_dataloader()))  # samples as the data set gives them
+number = 0  # of the picture
+with functional.recording(run.net) as seen:
+    scores = run.predict(x[number : number + 1])
+print({name: list(layer["spikes"].shape) for name, layer in seen.items()})
 
-figure, columns = plt.subplots(1, 1 + len(layers), figsize=(7.5, 3.6), width_ratios=[1.2, *[1] * len(layers)])
-columns[0].imshow(arrays["input"][0], cmap="gray")
-columns[0].set_title(f"a {arrays['label']}, read as {arrays['predicted']}", fontsize=9)
+figure, columns = plt.subplots(1, 1 + len(seen), figsize=(7.5, 3.6), width_ratios=[1.2, *[1] * len(seen)])
+columns[0].imshow(x[number, 0], cmap="gray")
+columns[0].set_title(f"a {labels[number]}, read as {scores.argmax()}", fontsize=9)
 columns[0].axis("off")
-for axes, name in zip(columns[1:], layers, strict=True):
-    spikes = torch.tensor(arrays[name]).flatten(1)  # [T, neurons]
+for axes, (name, layer) in zip(columns[1:], seen.items(), strict=True):
+    spikes = layer["spikes"][:, 0].flatten(1)  # [T, neurons]
     step, which = spikes.nonzero().T
     axes.scatter(step + 1, which, s=2, color="tab:blue", linewidths=0)
-    share = f"{100 * spikes.float().mean():.0f} %"
-    axes.set(title=f"{name.removeprefix('spikes/')}: {share}", xlabel="time step", xlim=(0.5, 4.5), xticks=range(1, 5))
+    axes.set(title=f"{name}: {100 * spikes.mean():.0f} %", xlabel="time step", xlim=(0.5, 4.5), xticks=range(1, 5))
     axes.title.set_fontsize(9)
     axes.invert_yaxis()
 columns[1].set_ylabel("neuron")
@@ -60,16 +64,12 @@ plt.show()
 #
 # ## What the potentials do
 #
-# A neuron's spikes are only its answer; the way there is its potential $v$. Every layer of neurons keeps it when it is
-# asked to.
+# A neuron's spikes are only its answer; the way there is its potential $v$, which was recorded, too. The layers have
+# the names of the table that the training printed; `layers.10` is the last one with neurons.
 
 # %%
-x, labels, _ = next(iter(run.data.test_dataloader()))  # samples as the data set gives them
-layer = run.net.layers[10]  # the last layer of neurons; print(run.net) shows all layers
-layer.store_v_seq = True
-run.predict(x[:1])
-v = layer.v_seq[:, 0]  # [T, neurons], after each step, of the first sample
-spikes = torch.tensor(arrays["spikes/layers.10"]).flatten(1)
+v = seen["layers.10"]["v"][:, 0]  # [T, neurons], after each step
+spikes = seen["layers.10"]["spikes"][:, 0]
 
 most = spikes.sum(0).argsort(descending=True)
 shown = {
@@ -97,8 +97,8 @@ plt.show()
 
 # %% [markdown]
 # A stroke at the top is a spike, after which the potential is 0 again, so the neuron that fires most stays on the zero
-# line. Others collect over the steps and fire late or not at all; and those whose weights say "not this digit" are
-# pushed below zero, where they would need a long time to come back from.
+# line from its first spike on. Others collect over the steps and fire late or not at all; and those whose weights say
+# "not this digit" are pushed below zero, where they would need a long time to come back from.
 #
 # ## An answer that gets better with every step
 #

@@ -85,8 +85,8 @@ class ALIFNode(BaseNode):
 
 
 # %% [markdown]
-# Does it do what the equations say? A step of current shows it: `store_v_seq` and, because the class names its states,
-# `store_a_seq` in the loop of torch keep what we want to see.
+# Does it do what the equations say? A step of current shows it. `store_v_seq` keeps the potential of every step;
+# `node.stored_states = ("v", "a")` would keep both states that the class names, as `node.v_seq` and `node.a_seq`.
 
 # %%
 T = 200

@@ -2,9 +2,9 @@
 # # Coming from SpikingJelly
 #
 # The neurons, surrogates and layers of snntrain have the names, arguments and equations that SpikingJelly 2.0.0
-# documents, so most code moves by changing imports, and checkpoints load as they are. This tutorial trains the same
-# net in both and compares; where SpikingJelly is not installed (`pip install spikingjelly==2.0.0`), those cells say
-# so. It takes about a minute on one core.
+# documents, so most code moves by changing imports, and `load_state_dict` takes its weights. This tutorial trains the
+# same net in both and compares, and then a class of your own; where SpikingJelly is not installed
+# (`pip install spikingjelly==2.0.0`), those cells say so. It takes about two minutes on one core.
 #
 # ## What is called what
 #
@@ -130,8 +130,102 @@ print("test accuracy", round(run.metrics["test/acc"], 4))
 # %% [markdown]
 # Input sizes are inferred, `norm` and `neuron` stand for what `norm=` and `neuron=` choose, and a list like this is
 # usually kept in `conf/model/mine.yaml`. You get checkpoints, a resumed training that equals an uninterrupted one to
-# the last bit, a report, and every export.
+# the last bit, and a report. Exports to Loihi and NIR want a chain of layers: no residual sums, and `AvgPool2d` where
+# this net has `MaxPool2d`. Integers (`callbacks=[default,qat]`) take both.
 #
+# ## Your own class, as it stands
+#
+# A net that you have as a class need not become a list. `@register("model")` gives it a name; of `sample_shape`,
+# `num_classes` and `neuron` (a function that makes one of the chosen neurons) its constructor gets those that it names,
+# and its other arguments are keys of the config.
+
+# %%
+from pathlib import Path
+
+from snntrain.registry import register
+
+
+class Block(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = snntrain.layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.norm = snntrain.layer.BatchNorm2d(channels)
+        self.spike = snntrain.neuron.LIFNode(tau=2.0, detach_reset=True)
+
+    def forward(self, x):
+        return x + self.spike(self.norm(self.conv(x)))
+
+
+@register("model")
+class MyNet(nn.Sequential):
+    def __init__(self, channels=16, num_classes=10):
+        super().__init__(
+            snntrain.layer.Conv2d(1, channels, kernel_size=3, padding=1, bias=False),
+            snntrain.layer.BatchNorm2d(channels),
+            snntrain.neuron.LIFNode(tau=2.0, detach_reset=True),
+            Block(channels),
+            snntrain.layer.MaxPool2d(4),
+            snntrain.layer.Flatten(),
+            snntrain.layer.Linear(4 * channels, num_classes),
+        )
+        snntrain.functional.set_step_mode(self, "m")
+
+
+Path("my_conf/model").mkdir(parents=True)
+Path("my_conf/model/my_net.yaml").write_text("name: MyNet\nchannels: 16\n", encoding="utf-8")
+run = snntrain.train(
+    "data=digits model=my_net hydra.searchpath=[my_conf] name=my_net optim.lr=0.005",
+    "callbacks=[default,qat] logger=tensorboard trainer.precision=bf16-mixed",
+    T=4,
+    trainer={"max_epochs": 4},
+)
+print("test accuracy", round(run.metrics["test/acc"], 4), "and in integers", round(run.metrics["qat/acc_int"], 4))
+
+# %% [markdown]
+# In a terminal the class stands in a module, `my_net.py`, and the same run is
+#
+# ```
+# python train.py --config-dir my_conf plugins=[my_net] model=my_net data=digits callbacks=[default,qat]
+# ```
+#
+# The chosen neuron has no place in a net that brings its own, so `neuron=plif` would be refused here. To start from
+# weights that `torch.save` wrote, call `load_state_dict` at the end of the constructor.
+#
+# | your habit | here |
+# |---|---|
+# | a `Dataset` with items (picture, class) | `data=custom data.train._target_=mine.Train …`, see [Data](../data.md) |
+# | a folder of pictures | `data=image_folder`, [tutorial 3](03_own_pictures.md) |
+# | a schedule of the learning rate | `optim/schedule=cosine`, `step`, … |
+# | `autocast` and `GradScaler` | `trainer.precision=bf16-mixed`, or `16-mixed` on a GPU |
+# | `SummaryWriter` | `logger=tensorboard`, then `tensorboard --logdir runs` |
+# | a checkpoint of every epoch | `callbacks.best_checkpoint.save_top_k=-1`; the default keeps the best and the last |
+#
+# ## And back into a plain script
+#
+# `run.net` is your class with the weights of the best epoch, so its state dict loads into another one of it, without
+# Lightning and without a config. What comes out is what the run predicts.
+
+# %%
+torch.save(run.net.state_dict(), "my_net.pth")
+plain = MyNet().eval()
+plain.load_state_dict(torch.load("my_net.pth", weights_only=True))
+x, labels, _ = next(iter(run.data.test_dataloader()))
+with torch.no_grad():
+    scores = plain(x.repeat(4, 1, 1, 1, 1)).mean(0)
+print("right:", int((scores.argmax(1) == labels).sum()), "of", len(labels))
+print("largest difference from run.predict:", (scores - run.predict(x)).abs().max().item())
+
+# %% [markdown]
+# In another process `snntrain.load("runs/…", trust=True)` does the same: a checkpoint that needs your module imports
+# it, which is code, so it asks for your trust. The integer net is `snntrain.quantize.IntegerNet`, and its `arrays` are
+# numpy:
+
+# %%
+integers = snntrain.quantize.IntegerNet.load(run.folder / "artifacts/qat/net.safetensors")
+for name, array in integers.arrays.items():
+    print(f"{name:20} {array.dtype!s:8} {array.shape}")
+
+# %% [markdown]
 # **Where to go from here.** [Tutorial 5](05_own_neuron.md) for a neuron of yours, [tutorial 7](07_ann_to_integers.md)
 # for conversion, [tutorial 8](08_to_loihi_and_nir.md) in the place of `lava_exchange`. Next: [coming from
 # snnTorch](11_from_snntorch.md).

@@ -11,6 +11,8 @@ from snntrain.config.sentences import first_paragraph
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "reference/api"
+#: The classes of what snntrain.train, load and sweep return, and of a sweep's jobs.
+RETURNED = ("snntrain.run.trained.Trained", "snntrain.lab.sweep.from_python.Sweep", "snntrain.lab.sweep.jobs.Job")
 _OPTIONS = "    options: {{members: [{members}], show_root_heading: false, show_root_toc_entry: false}}\n"
 
 
@@ -67,10 +69,12 @@ Everything else may change without notice.
 
 
 def _top() -> str:
-    names = [f"{home}.{name}" for name, home in sorted(snntrain._HOMES.items())] + ["snntrain.registry.register"]
-    sections = [f"::: {name}\n    options: {{show_root_full_path: false, heading_level: 2}}\n" for name in names]
+    offered = [f"{home}.{name}" for name, home in sorted(snntrain._HOMES.items())] + ["snntrain.registry.register"]
+    options = "    options: {show_root_heading: true, show_root_full_path: false, heading_level: %d}\n"
     before = "`import snntrain` offers these by name, `snntrain.train(…)`; each is imported on its first use.\n"
-    return "\n".join(["# snntrain\n", before, *sections])
+    sections = [f"::: {name}\n{options % 2}" for name in offered]
+    results = [f"::: {name}\n{options % 3}" for name in RETURNED]
+    return "\n".join(["# snntrain\n", before, *sections, "## What these return\n", *results])
 
 
 def _page(part: str) -> str:

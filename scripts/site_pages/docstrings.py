@@ -40,6 +40,11 @@ class HouseDocstrings(griffe.Extension):
             names = ", ".join(f"`{p.name}`" for p in more)
             cls.docstring.value += f"\n\nIt also takes {names}, as its base class does."
 
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: object) -> None:
+        """Keep constants of a class out of its constructor: griffe knows ClassVar[…], but not a ClassVar alone."""
+        if str(attr.annotation) == "ClassVar":
+            attr.annotation = None
+
     def on_object(self, *, obj: griffe.Object, **_: object) -> None:
         """Keep equations and lines that stand below each other as they are written."""
         if obj.docstring is not None:

@@ -132,13 +132,14 @@ def _experiments() -> str:
     others = sorted(path.parent for path in ROOT.glob("experiments/*/README.md") if path.parent.name not in names)
     rows = [experiment_row(name) for name in names]
     listed = "\n".join(f"- [{_title(folder)}](experiments/{folder.name}.md)" for folder in others)
-    heads = ["experiment", "test", "firing rate", "SOPs", "seconds", "what", "literature"]
+    heads = ["experiment", "test", "firing rate", "SOPs", "seconds", "MiB", "what", "literature"]
     binomial = BINOMIAL.format(samples="samples of the test set")
     return f"""# Experiments
 
 `python train.py experiment=<name>` runs one, and `python scripts/reproduce.py <name>` repeats it and compares it with
 the record, bit for bit on the same class of hardware. Mean ± standard deviation over the seeds. {binomial}
-Seconds are those of training and test of one seed on two cores; SOPs are the synaptic operations of one sample.
+Seconds are those of training and test of one seed on two cores, MiB the most memory that its process held (records
+made before this was measured do not have it); SOPs are the synaptic operations of one sample.
 
 {table(heads, rows)}
 ## Other measurements
@@ -160,11 +161,19 @@ def experiment_row(name: str) -> list[str]:
     ]
     claims = [f"{claim['value']}, {claim['what']} ({claim['source']})" for claim in literature(record.path)]
     link = f"[`{name}`](experiments/{name}.md)"
-    return [link, *shown, _mean(seconds), text(expected["what"]), "<br>".join(map(text, claims))]
+    memory = [size / 2**20 for entry in expected["seeds"].values() if (size := entry.get("memory", {}).get("resident"))]
+    return [
+        link,
+        *shown,
+        _mean(seconds),
+        _mean(memory) if memory else "",
+        text(expected["what"]),
+        "<br>".join(map(text, claims)),
+    ]
 
 
-def _mean(seconds: list[float]) -> str:
-    return f"{sum(seconds) / len(seconds):,.0f}"
+def _mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):,.0f}"
 
 
 def _title(folder: Path) -> str:

@@ -92,7 +92,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     check_no_placeholders(resolved)
     if not resolved["trust"]:
         check_stray_targets(resolved)
-    _import_plugins(resolved["plugins"])
+    import_plugins(resolved["plugins"])
     for kind in ("surrogate", "neuron", "encoder"):
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
@@ -151,7 +151,8 @@ def _check_root(config: Mapping[str, Any]) -> None:
         )
 
 
-def _import_plugins(plugins: list[str]) -> None:
+def import_plugins(plugins: list[str]) -> None:
+    """Import the modules that a config lists, from the working folder or installed. Raises: UsageError."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     for plugin in plugins:

@@ -180,9 +180,10 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises: UsageError naming what is wrong and what was probably meant.
     """
     register_schema()
+    overrides = take_search_path(overrides)  # first, since they may choose a file of these folders
     check_overrides(overrides)
     try:
-        config = compose_with_hydra(take_search_path(overrides))
+        config = compose_with_hydra(overrides)
         HydraConfig.instance().set_config(config)
         config.name = config.name  # resolve its ${hydra:…}, which would change with the next command line composed
     except (HydraException, OmegaConfBaseException) as error:

@@ -30,7 +30,8 @@ def admit(config: Mapping[str, Any], source: str, trust: bool, writing: Iterable
     admitted = {**config, "trust": trust}
     _check_kinds(admitted, source)
     if admitted["plugins"] and not trust:
-        raise UsageError(f"{source} imports {', '.join(admitted['plugins'])}. If you trust it, add trust=true.")
+        plugins = ", ".join(admitted["plugins"])
+        raise UsageError(f"{source} imports {plugins}. If you trust it, add trust=true, in Python trust=True.")
     if not trust:
         for group in writing:
             _refuse_places_outside(admitted, group, source)

@@ -9,10 +9,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snntrain import registry
+from snntrain.config.check import import_plugins
 from snntrain.config.compose import explain
 from snntrain.config.schema import Config, top_level_keys
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
+from snntrain.signature import signature_of
+from snntrain.tree import walk
 
 # Hydra's settings that only a sweep reads.
 _OF_SWEEPS = ("sweep", "sweeper", "launcher")
@@ -63,12 +67,14 @@ def check_command(overrides: Sequence[str], *, is_sweep: bool) -> None:
 
 
 def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a surrogate gradient or normalization chosen for a net that has none.
+    """Refuse a neuron, surrogate gradient or normalization chosen for a net that takes none.
 
     Do not call it for a sweep, where a choice may concern only some of the jobs.
     """
     raw = OmegaConf.to_container(config, resolve=False)
+    import_plugins(raw["plugins"])  # a model or layer of theirs may take the neuron
     reasons = {
+        "neuron": "this model says nowhere where the chosen neuron stands, or brings its own",
         "norm": "the layers of this model have no normalization",
         "surrogate": f"the neuron {raw['neuron'].get('name')} takes no surrogate gradient",
     }
@@ -79,12 +85,21 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
-    if "layers" not in raw["model"]:
-        return True  # a registered model decides itself
+    if "layers" not in raw["model"]:  # a registered model decides itself about all but the neuron, which it is given
+        return group != "neuron" or _takes_neuron("model", raw["model"].get("name"))
     others = str({key: value for key, value in raw.items() if key != group})
     if re.search(rf"\$\{{\.*{group}[.}}]", others):
         return True
-    return group == "norm" and "'norm'" in str([raw["model"]["layers"], raw["model"].get("blocks")])
+    named = [value for _, _, value in walk([raw["model"]["layers"], raw["model"].get("blocks")])]
+    return group in named or (group == "neuron" and any(_takes_neuron("layer", name) for name in named))
+
+
+def _takes_neuron(kind: str, name: Any) -> bool:
+    """Whether a registered model or layer is given the chosen neuron; an unknown name is refused later."""
+    if name not in registry.names(kind):
+        return kind == "model"
+    parameters = signature_of(registry.get(kind, name)).parameters
+    return "neuron" in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def read_changes(overrides: Sequence[str], program: str) -> DictConfig:

@@ -158,9 +158,16 @@ def check_keys_of_hydra(node: Mapping[str, Any], path: str) -> None:
 def check_stray_targets(resolved: Mapping[str, Any]) -> None:
     """Refuse a `_target_` in a place where nothing is built."""
     for path, key, value in walk(resolved):
-        if key == "_target_" and re.split(r"[.\[]", path)[0] not in KINDS:
+        group = re.split(r"[.\[]", path)[0]
+        if key == "_target_" and group not in KINDS:
+            remedy = (
+                "A net of yours has a name: write @register('model') above its class, list its module in plugins, "
+                "and give model.name."
+                if group == "model"
+                else _TRUST
+            )
             raise UsageError(
-                f"{path} {value!r}: nothing is built from a _target_ there; only {', '.join(KINDS)} have one. {_TRUST}"
+                f"{path} {value!r}: nothing is built from a _target_ there; only {', '.join(KINDS)} have one. {remedy}"
             )
 
 

@@ -82,7 +82,8 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         num_classes, sample_shape: facts about the data set that its YAML states for models to refer to; checked. The
-            shape is that of a sample at one time step.
+            shape is that of a sample at one time step. From Python, None takes those of a data set whose class knows
+            them.
         num_targets: the same for values: how many a sample has. Data have either classes or values.
         val_fraction: part of the training samples held out for validation, in (0, 1), the same for every seed; without
             effect where the data set has a validation split of its own.
@@ -110,8 +111,8 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        num_classes: int | None,
-        sample_shape: Sequence[int],
+        num_classes: int | None = None,
+        sample_shape: Sequence[int] | None = None,
         *,
         num_targets: int | None = None,
         val_fraction: float = 0.1,
@@ -121,6 +122,10 @@ class DataModule(pl.LightningDataModule):
         **loading: Any,
     ) -> None:
         super().__init__()
+        classes, shape = getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None)
+        if num_classes is None and num_targets is None and classes is not None:
+            num_classes = len(classes)
+        sample_shape = shape if sample_shape is None else sample_shape
         if (num_classes is None) == (num_targets is None):
             raise invalid(self, "num_classes", "an integer, or else num_targets", num_classes)
         self._count = ("num_classes", num_classes) if num_targets is None else ("num_targets", num_targets)
@@ -129,7 +134,7 @@ class DataModule(pl.LightningDataModule):
         if isinstance(sample_shape, str) or not isinstance(sample_shape, Sequence):
             raise invalid(self, "sample_shape", "a list of integers", sample_shape)
         self.sample_shape = tuple(integer(self, "sample_shape", size, at_least=1) for size in sample_shape)
-        self._check_facts(getattr(self, "CLASSES", None), getattr(self, "SAMPLE_SHAPE", None))
+        self._check_facts(classes, shape)
         self.loading = Loading(**loading)
         self.loading.check(self)
         self.val_fraction = real(self, "val_fraction", val_fraction, above=0, below=1)

@@ -1,7 +1,7 @@
 """BaseNode: charge → fire → reset, on top of which a neuron writes only its own equations."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -27,12 +27,10 @@ def stores_sequence(state: str) -> property:
         return state in self._stored
 
     def switch(self: "BaseNode", value: bool) -> None:
-        if flag(self, f"store_{state}_seq", value):
-            self._stored = (*self._stored, state) if state not in self._stored else self._stored
-            self.__dict__.setdefault(f"{state}_seq", None)
-        else:
-            self._stored = tuple(name for name in self._stored if name != state)
-            setattr(self, f"{state}_seq", None)
+        is_on = flag(self, f"store_{state}_seq", value)
+        self.stored_states = [*(name for name in self._stored if name != state), *([state] if is_on else [])]
+        if not is_on:
+            setattr(self, f"{state}_seq", None)  # also where it was never on
 
     return property(is_on, switch)
 
@@ -89,7 +87,8 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
         detach_reset: keep the gradient of the spike out of the reset.
         step_mode: 's', x is [N, *], or 'm', x is [T, N, *].
         backend: 'auto', 'torch' or 'fused'.
-        store_v_seq: in mode 'm' keep the potentials after reset in `v_seq` [T, N, *], in the state dtype.
+        store_v_seq: in mode 'm' keep the potentials after reset in `v_seq` [T, N, *], in the state dtype. All states
+            of a neuron: see `stored_states`.
 
     Shapes: x [N, *] ('s') or [T, N, *] ('m'); spikes have its shape and dtype.
     Source: Gerstner & Kistler, Spiking Neuron Models, 2002, ch. 4; Neftci et al., IEEE SPM 2019 (surrogate gradients).
@@ -256,8 +255,22 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
 
     @property
     def stored_states(self) -> tuple[str, ...]:
-        """States whose `<state>_seq` mode 'm' keeps."""
+        """States whose `<state>_seq` mode 'm' keeps: `node.stored_states = ("v", "w")` keeps `v_seq` and `w_seq`."""
         return self._stored
+
+    @stored_states.setter
+    def stored_states(self, names: Iterable[str]) -> None:
+        wanted = tuple(dict.fromkeys(names))
+        if unknown := [name for name in wanted if name not in self.state_names]:
+            raise ValueError(
+                f"{type(self).__name__}: stored_states are some of {', '.join(self.state_names)}, the states of this "
+                f"neuron, got {', '.join(map(repr, unknown))}."
+            )
+        for name in set(self._stored) - set(wanted):
+            setattr(self, f"{name}_seq", None)
+        for name in wanted:
+            self.__dict__.setdefault(f"{name}_seq", None)
+        self._stored = wanted
 
     @property
     def step_mode(self) -> str:

@@ -48,6 +48,7 @@ from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.signature import signature_of
 from snntrain.task import Supervised
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
@@ -85,6 +86,9 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
             "num_classes": config["task"]["outputs"],
             "neuron": lambda: builder.build_neuron(config["neuron"]),
         }
+        wanted = signature_of(registry.get("model", config["model"]["name"])).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
+        facts = {name: fact for name, fact in facts.items() if takes_any or name in wanted}
         return registry.build("model", **facts, **config["model"])
 
 

@@ -53,7 +53,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"({type(error).__name__}). Use another checkpoint of the run."
         ) from error
     if not isinstance(content, dict) or "snntrain" not in content or "state_dict" not in content:
-        raise UsageError(f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'.")
+        raise UsageError(
+            f"checkpoint: {path} was not written by snntrain; it lacks the entry 'snntrain'. Weights that torch.save "
+            "wrote are loaded with load_state_dict, by the class or function that you register."
+        )
     description, weights = content["snntrain"], content["state_dict"]
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise DamagedFile(f"checkpoint: {path} is damaged: its entry 'snntrain' does not say its format.")

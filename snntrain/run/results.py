@@ -12,7 +12,7 @@ from snntrain.terminal import print_line, terminal
 
 MONITOR = ("val/acc", "max")  # of runs whose config does not say it
 
-_PARTS = ("metrics", "hex", "seconds", "throughput")
+_PARTS = ("metrics", "hex", "seconds", "throughput", "memory")
 
 Row = Mapping[str, float]
 
@@ -53,7 +53,7 @@ def _has_finite_losses(row: Row) -> bool:
 
 
 def parse_results(path: Path) -> dict[str, Any]:
-    """The content of results.json; metrics, hex, seconds and throughput are mappings in it, {} where they are missing.
+    """The content of results.json; its parts metrics, hex, seconds, throughput and memory are {} where missing.
 
     Raises: what damage does to its reader.
     """
@@ -64,6 +64,9 @@ def parse_results(path: Path) -> dict[str, Any]:
             raise TypeError(f"{part} is {type(content[part]).__name__}, not a mapping")
     if not isinstance(content.get("status", ""), str):
         raise TypeError(f"status is {content['status']!r}")
+    for name, size in content["memory"].items():
+        if not 0 <= _number(name, size) < math.inf:
+            raise ValueError(f"the memory {name!r} is {size!r} bytes")
     for name, seconds in content["seconds"].items():
         if not math.isfinite(_number(name, seconds)):
             raise ValueError(f"{name} took {seconds!r} seconds")

@@ -32,7 +32,7 @@ from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, how_to_continue, interruptible
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.longer import Replanned, check_longer, more_epochs
-from snntrain.run.memory import keep_freed_memory
+from snntrain.run.memory import keep_freed_memory, peak_memory, restart_peaks
 from snntrain.run.parallel.agent import concluded_as_lost, launch
 from snntrain.run.parallel.agreement import agree
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
@@ -136,6 +136,7 @@ def train(
     more_callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, float]:
     """Train, test and report in this process; as run_checked, but {} in all but the first of several processes."""
+    restart_peaks()
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     built = build(settings, more_callbacks)
     layers, is_first = _layers(built.task, settings), built.trainer.is_global_zero
@@ -332,7 +333,8 @@ def _conclude(
 ) -> None:
     speed = built.throughput.images_per_second
     measured = {} if speed is None else {f"train_{built.throughput.unit}_per_second": round(speed, 1)}
-    more: dict[str, Any] = {"seconds": seconds, "throughput": measured or throughput or {}}
+    speeds = measured or throughput or {}
+    more: dict[str, Any] = {"seconds": seconds, "throughput": speeds, "memory": peak_memory()}
     if "epoch" in _best_row(built):
         more["best_epoch"] = int(_best_row(built)["epoch"])
     if message:

@@ -177,4 +177,8 @@ def as_text(value: Any) -> str:
         return f"[{','.join(map(as_text, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{as_text(held)}" for key, held in value.items()) + "}"
-    raise UsageError(f"train: {value!r} is no text, number, list or mapping, so no config can hold it.")
+    raise UsageError(
+        f"train: an object of {type(value).__name__} is no text, number, list or mapping, so no config can hold it. "
+        "Register its class in a module of yours, list that in plugins, and give its name; a data set is "
+        "data=custom data.train._target_=my_module.MyDataset."
+    )

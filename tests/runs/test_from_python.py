@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from programs import GAIN_NODE, ROOT, SMALL, complete, results
+from torch import nn
 
 import snntrain
-from snntrain.error import UsageError
+from snntrain import UsageError
 from snntrain.run.trained import overrides_of
 
 
@@ -61,7 +62,8 @@ def test_a_checkpoint_alone_is_enough(trained, tmp_path):
         ((), {"neuron": "lfi"}, "Did you mean lif?"),
         (("T=2 T=3",), {}, "given twice"),
         (("seed=1,2",), {}, "add -m"),
-        ((), {"T": object()}, "no config can hold it"),
+        ((), {"T": object()}, "an object of object is no text, number, list or mapping, so no config can hold it"),
+        ((), {"data": nn.Linear(2, 2)}, "data=custom data.train._target_=my_module.MyDataset"),
         ((3,), {}, "texts or mappings"),
         (("show=model",), {}, "trains nothing"),
     ],

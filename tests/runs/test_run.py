@@ -77,6 +77,7 @@ def test_results_say_how_it_went_and_hex_equals_decimals(trained):
     assert {name: float.fromhex(value) for name, value in found["hex"].items()} == found["metrics"]
     assert found["metrics"]["test/acc"] > 0.3  # chance is a tenth
     assert 0.01 < found["metrics"]["test/firing_rate"] < 0.99
+    assert found["memory"]["resident"] > 50 * 2**20  # torch alone takes more
     assert found["seconds"]["fit"] > 0 and found["throughput"]["train_images_per_second"] > 0
 
 

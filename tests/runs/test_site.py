@@ -1,6 +1,7 @@
 """The documentation site builds, is read without a network, and has every key of conf/."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 import yaml
 from browser import built_page, needs_chromium
 from programs import ROOT
+
+import snntrain
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,6 +91,23 @@ def test_every_model_experiment_and_data_set_is_in_a_table(site):
         names = [file.stem for file in (ROOT / "conf" / group).glob("*.yaml")]
         recorded = [name for name in names if group != "experiment" or (ROOT / "experiments" / name).is_dir()]
         assert recorded and [name for name in recorded if f"<code>{name}</code>" not in text] == []
+
+
+def test_what_snntrain_offers_has_a_heading_and_a_signature(site):
+    """Also what train and sweep return: somebody who wants the metrics of a run looks there."""
+    page = (site / "reference/api/snntrain.html").read_text(encoding="utf-8")
+    shown = [re.sub("<[^>]+>", "", heading).split() for heading in re.findall(r"<h[234].*?</h[234]>", page, re.DOTALL)]
+    names = {words[0] for words in shown if words}
+    assert {*snntrain._HOMES, "register", "Trained", "Sweep", "Job", "predict", "best"} <= names
+
+
+def test_each_tutorial_can_be_downloaded_as_a_program_and_as_a_notebook(site):
+    for script in sorted((ROOT / "docs/tutorials").glob("[0-9]*.py")):
+        assert (site / "tutorials" / script.name).read_bytes() == script.read_bytes()
+        notebook = json.loads((site / f"tutorials/{script.stem}.ipynb").read_text(encoding="utf-8"))
+        assert [cell["cell_type"] for cell in notebook["cells"]][:2] == ["markdown", "code"]
+        page = (site / f"tutorials/{script.stem}.html").read_text(encoding="utf-8")
+        assert f'href="{script.name}"' in page and f'href="{script.stem}.ipynb"' in page
 
 
 @needs_chromium

@@ -8,7 +8,7 @@ import pytest
 from programs import ROOT
 from rich.table import Table
 
-from snntrain.terminal import bold, print_error, table, terminal
+from snntrain.terminal import ModulePath, bold, print_error, table, terminal
 
 
 @pytest.mark.parametrize("name", ["a[b]", "a[/b]", "[bold]a", "a:bug:b", "a[link=x]b[/link]"])
@@ -50,3 +50,16 @@ def test_a_table_in_a_narrow_terminal_loses_no_cell(width):
     printed = Counter("".join(lines).replace(" ", ""))
     assert printed == Counter("".join([*rows[0], "name", "note", "count", "mean"]).replace(" ", ""))
     assert lines[0].startswith("name") and lines[0].endswith("mean")  # texts to the left, numbers to the right
+
+
+@pytest.mark.parametrize(
+    "path", ["layers.0.4.conv1.0, layers.0.4.shortcut.0", "layers.2.element_wise_function.feedback"]
+)
+@pytest.mark.parametrize("width", [8, 16, 24, 80])
+def test_a_path_of_a_module_breaks_between_its_names(path, width):
+    stream = io.StringIO()
+    terminal(file=stream, width=width).print(ModulePath(path))
+    lines = stream.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines) and "".join(lines).replace(" ", "") == path.replace(" ", "")
+    if width >= 16:
+        assert all(re.search(r"[._,]$", line) for line in lines[:-1])

@@ -41,7 +41,7 @@ from snntrain.quantize import (
     to_integer,
 )
 from snntrain.registry import register
-from snntrain.terminal import print_line, table
+from snntrain.terminal import ModulePath, print_line, table
 
 _NEARLY_FLOAT = {"w": {"bits": 12}, "v": {"bits": 16}}  # the other layers, where one is looked at by itself
 
@@ -282,8 +282,8 @@ def _print(result: Mapping[str, Any], console: Console) -> None:
     for row in result["layers"]:
         firing, room, theta = row.get("firing"), row.get("headroom"), row.get("theta")
         shown.add_row(
-            ", ".join(row["layers"]),
-            row["neurons"] or "",
+            ModulePath(", ".join(row["layers"])),
+            ModulePath(row["neurons"] or ""),
             str(row["w_bits"]),
             str(row.get("v_bits", "")),
             "" if theta is None else str(theta[0]) if theta[0] == theta[1] else f"{theta[0]}–{theta[1]}",

@@ -47,7 +47,7 @@ _NOT_HERE = {
     **dict.fromkeys(("resume", "show", "sweep", "launch", "hydra"), ""),
 }
 _TABLE = "experiments/README.md"
-_OF_A_SEED = ("metrics", "hex", "seconds", "best_epoch")  # what a record keeps of results.json
+_OF_A_SEED = ("metrics", "hex", "seconds", "memory", "best_epoch")  # what a record keeps of results.json
 
 console = terminal()
 

@@ -7,6 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from snntrain.terminal import ModulePath
+
 
 def layer_table(rows: Sequence[dict[str, Any]]) -> Group:
     """The rows of snntrain.model.profile, with totals; settings that several neurons share are listed once below.
@@ -23,7 +25,7 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> Group:
     for row in rows:
         mark = marks.get(row["neuron"], "")
         table.add_row(
-            Text(row["path"]),
+            ModulePath(row["path"]),
             Text.assemble(row["name"], (f" {mark}", "dim")) if mark else Text(row["name"]),
             "×".join(map(str, row["output_shape"])),
             _number(row["parameters"]),

@@ -42,7 +42,7 @@ def _render(run: RunFiles) -> str:
     shown = {name: section for name, section in made.items() if section.is_shown(run)}
     ordered = sorted(shown.items(), key=lambda item: item[1].place)
     sections = [_section(key, section, run) for key, section in ordered]
-    results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}})
+    results = run.read_or(RunFolder.results, {"metrics": {}, "seconds": {}, "throughput": {}, "memory": {}})
     name, status = run.folder.path.resolve().name, str(results.get("status") or "incomplete")
     return render(
         _TEMPLATE,
@@ -111,6 +111,10 @@ def _cost_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[str
     if seconds:
         total = seconds.pop("total", None) or sum(seconds.values())
         yield "Time", duration(total), " · ".join(f"{name} {duration(time)}" for name, time in seconds.items())
+    peaks = {where: f"{size / 2**20:,.0f} MiB" for where, size in results["memory"].items()}
+    gpu, resident = peaks.get("gpu"), peaks.get("resident")
+    if peak := gpu or resident:
+        yield "Peak memory", peak, f"of the GPU; {resident} of RAM" if gpu and resident else ""
     layers = run.read_or(RunFolder.layers, [])
     if layers:
         spiking = len(run.layer_rates()[1]) or sum(1 for layer in layers if layer["neuron"])

@@ -170,3 +170,11 @@ def test_removing_hydra_leaves_the_original_alone():
 def test_a_group_and_its_choices_come_from_the_files():
     assert groups()["optim/schedule"] == ["cosine", "none", "plateau", "sequential", "step", "warmup_cosine"]
     assert "." not in groups()
+
+
+def test_a_file_of_a_folder_in_the_search_path_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr("snntrain.config.folders._users_folders", [])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "small_of_mine.yaml").write_text("layers: [Flatten, {name: Linear, out_features: 10}]\n")
+    config = compose(["model=small_of_mine", f"hydra.searchpath=[{tmp_path}]"])
+    assert config.model.layers[0] == "Flatten"

@@ -2,9 +2,19 @@
 
 import pytest
 
+from snntrain import registry
 from snntrain.config import compose
 from snntrain.config.overrides import check_command, is_sweep, read_changes, refuse_unused
 from snntrain.error import UsageError
+from snntrain.registry import register
+
+
+@pytest.fixture
+def own_entries(monkeypatch):
+    """Names registered by a test vanish with it."""
+    for kind in registry._HOMES:
+        registry.names(kind)
+    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
 
 
 @pytest.mark.parametrize(
@@ -35,9 +45,21 @@ def test_what_train_looks_at_passes():
         (["neuron=lif", "surrogate=erf"], None),
         (["model=csnn", "norm=tdbn"], None),
         (["model=resnet19", "data=cifar10", "norm=bn"], None),
+        (["model.layers=[Flatten,{name: Linear, out_features: 10}]", "neuron=plif"], "neuron=plif does nothing"),
+        (["model=mlp", "neuron=plif"], None),
+        (["model=spikformer", "neuron=plif"], None),
+        (
+            ["~model.layers", "~model.channels", "~model.features", "model.name=Bare", "neuron.tau=3"],
+            "neuron.tau=3 does",
+        ),
+        (["~model.layers", "~model.channels", "~model.features", "model.name=Given", "neuron.tau=3"], None),
+        (["model.layers=[Given, Flatten, {name: Linear, out_features: 10}]", "neuron.tau=3"], None),
     ],
 )
-def test_choices_that_the_net_has_no_place_for_are_refused(overrides, said):
+def test_choices_that_the_net_has_no_place_for_are_refused(overrides, said, own_entries):
+    register("model")(type("Bare", (), {"__init__": lambda self, num_classes: None}))
+    for kind in ("model", "layer"):
+        register(kind)(type("Given", (), {"__init__": lambda self, neuron: None}))
     config = compose(overrides)
     if said is None:
         return refuse_unused(config, overrides)

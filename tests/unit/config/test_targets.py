@@ -8,6 +8,7 @@ from checked import checked, refusal
 from hydra.utils import instantiate
 
 from snntrain.config.check import check_resolved
+from snntrain.config.targets import check_stray_targets
 from snntrain.error import UsageError
 
 
@@ -74,6 +75,11 @@ def test_hydra_is_not_told_to_call_in_another_way_than_was_checked(key):
 def test_a_target_where_nothing_is_built_from_one_is_refused(override):
     said = refusal(override)
     assert "_target_" in said or "not an argument" in said
+
+
+def test_a_net_given_as_a_target_is_told_how_it_is_registered():
+    with pytest.raises(UsageError, match=r"write @register\('model'\) above its class"):
+        check_stray_targets({"model": {"_target_": "mine.MyNet"}})
 
 
 def test_a_placeholder_left_in_a_resolved_config_is_refused(tmp_path):

@@ -70,6 +70,11 @@ def test_the_fingerprint_is_a_hash_of_the_pictures(data):
     assert digits(seed=5).fingerprint() == found != digits(val_fraction=0.2).fingerprint()
 
 
+def test_from_python_the_facts_need_not_be_given():
+    data = Digits()
+    assert (data.num_classes, data.sample_shape) == (10, (1, 8, 8))
+
+
 def test_facts_that_are_not_those_of_the_data_are_refused():
     with pytest.raises(ValueError, match=r"Digits: num_classes must be 10.*got 9"):
         Digits(num_classes=9, sample_shape=[1, 8, 8])

@@ -112,6 +112,19 @@ def test_a_user_registers_a_whole_model(own_entries):
     assert sum(row["parameters"] for row in rows) == sum(parameter.numel() for parameter in net.parameters())
 
 
+def test_a_registered_model_gets_of_the_facts_what_it_names(own_entries):
+    @registry.register("model")
+    class Plain(nn.Linear):
+        """Knows of neither shapes nor neurons: a net written for another library."""
+
+        def __init__(self, features: int = 9, num_classes: int = 3) -> None:
+            super().__init__(features, num_classes)
+
+    config = {"data": {"sample_shape": [9]}, "task": {"outputs": 5}, "encoder": {"name": "DirectEncoder"}, "seed": 1}
+    net = build_net({**config, "neuron": {"name": "LIFNode"}, "model": {"name": "Plain"}})
+    assert type(net) is Plain and net(torch.rand(2, 3, 9)).shape == (2, 3, 5)
+
+
 def test_an_error_inside_a_layer_of_the_users_is_named(own_entries):
     @registry.register("layer")
     class Fragile(nn.Module):

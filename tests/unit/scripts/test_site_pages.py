@@ -1,5 +1,6 @@
 """What the documentation site is made from: links, docstrings, tables."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -87,3 +88,11 @@ def test_models_have_the_parameters_that_their_page_states():
 def test_an_experiment_has_the_figures_of_the_readme():
     row = experiment_row("digits_lif")
     assert row[1].replace("\u00a0", " ") == "99.16 ± 0.28 % (± 0.48)" and row[4] == "28"
+
+
+def test_constants_of_a_class_are_no_arguments_of_its_constructor():
+    griffe = pytest.importorskip("griffe", reason="griffe is not installed: pip install 'snntrain[docs]'")
+    docstrings = importlib.import_module("site_pages.docstrings")
+    extensions = griffe.load_extensions(docstrings.HouseDocstrings)
+    folder = griffe.load("snntrain.run.folder", search_paths=[ROOT], extensions=extensions)["RunFolder"]
+    assert [parameter.name for parameter in folder.parameters] == ["self", "path"]

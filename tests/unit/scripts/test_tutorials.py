@@ -1,6 +1,7 @@
 """Pages of tutorials: with the output and figures of a run where there is one, and else the code alone."""
 
 import base64
+import json
 
 import pytest
 
@@ -71,6 +72,23 @@ def test_long_output_is_folded(script):
 def test_formulas_become_mathml_and_code_stays(script):
     text, _ = tutorials.page(script, None)
     assert "<msub><mi>v</mi><mn>0</mn></msub>" in text and "`$HOME`" in text and "$v_0$" not in text
+
+
+@pytest.mark.parametrize("text", ["the current\n$w$\nthat rises", "$w$ rises"])
+def test_a_formula_at_the_start_of_a_line_stays_in_its_paragraph(text):
+    markdown = pytest.importorskip("markdown", reason="Markdown is not installed: pip install 'snntrain[docs]'")
+    shown = markdown.markdown(tutorials.with_formulas(text), extensions=["md_in_html"])
+    assert shown.startswith("<p>") and shown.count("<p>") == 1 and shown.endswith("rises</p>")
+
+
+def test_a_notebook_has_every_cell_and_its_links_lead_to_pages(script):
+    more = "# [Next](02_next.md#part) and [elsewhere](https://example.org/a.md)."
+    script.write_text(SCRIPT.replace("# The end.", more), encoding="utf-8")
+    cells = json.loads(tutorials.notebook_of(script))["cells"]
+    assert [cell["cell_type"] for cell in cells] == ["markdown", "code", "markdown"]
+    assert "".join(cells[1]["source"]) == 'print("x")' and cells[1]["outputs"] == []
+    assert "".join(cells[2]["source"]) == "[Next](02_next.html#part) and [elsewhere](https://example.org/a.md)."
+    assert tutorials.notebook_of(script) == tutorials.notebook_of(script)
 
 
 def test_the_result_is_kept_by_code_and_not_by_prose(script, tmp_path):

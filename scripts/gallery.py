@@ -28,6 +28,7 @@ SIDE, STEPS = 34, 24  # pixels and time steps of a recording of a moving bar
 THEMES = ("light", "dark")
 COMMON = {"step_mode": "m", "backend": "torch", "store_v_seq": True}
 
+_ADAPTIVE = {"tau_w": (40.0, 40.0), "a": (0.5, 0.5), "b": (1.0, 1.0), "q": 10.0}
 # Class of the neuron → arguments for a step of current, and the current.
 NEURONS: dict[str, tuple[dict[str, Any], float]] = {
     "IFNode": ({}, 0.12),
@@ -46,12 +47,18 @@ NEURONS: dict[str, tuple[dict[str, Any], float]] = {
     "TernaryLIFNode": ({"tau": 4.0}, 0.35),
     "ATIFNode": ({}, 0.3),
     "RAFNode": ({"omega": 12.0, "b_offset": 0.3, "dt": 0.03, "v_threshold": 0.04}, 1.0),
+    "ALIFNode": ({"tau": 8.0, "tau_a": 40.0, "beta": 0.3}, 0.3),
+    "AdLIFNode": ({**_ADAPTIVE, "tau_v": (5.0, 5.0)}, 3.0),
+    "SEAdLIFNode": ({**_ADAPTIVE, "tau_v": (5.0, 5.0)}, 3.0),
+    "CELIFNode": ({"T": 80, "decay": 0.8}, 0.3),
+    "TCLIFNode": ({}, 0.4),
+    "DHLIFNode": ({"branches": 2, "init_tau_m": (1.0, 1.0), "init_tau_n": (0.0, 3.0)}, 1.5),
     "SlidingPSN": ({"k": 4}, 1.5),
     "NonSpikingLIFNode": ({"tau": 8.0}, 1.5),
 }
 #: Neurons without a panel: bases, those whose spikes are those of another one, no neurons, and weights over all of T.
 NOT_DRAWN = {
-    *("BaseNode", "AdaptBaseNode"),
+    *("BaseNode", "AdaptBaseNode", "AdLIFBaseNode"),
     *("SimpleIFNode", "SimpleLIFNode", "OTTTLIFNode", "SLTTLIFNode", "NonSpikingIFNode"),
     *("ReLU", "PSN", "MaskedPSN"),
 }
@@ -72,13 +79,14 @@ def draw_neurons() -> "Figure":
 
     from snntrain import neuron
 
-    figure, grid = plt.subplots(6, 3, figsize=(9.6, 10), sharex=True)
+    figure, grid = plt.subplots(8, 3, figsize=(9.6, 13), sharex=True)
     for axes, (name, (arguments, strength)) in zip(grid.flat, NEURONS.items(), strict=False):
-        current = torch.zeros(80, 1, 1)
+        current = torch.zeros(80, 1, arguments.get("branches", 1))
         current[8:60] = strength
         kind = getattr(neuron, name)
-        keeps_v = hasattr(kind, "store_v_seq")
-        node = kind(**arguments, **(COMMON if keeps_v else {"step_mode": "m"}))
+        keeps_v = "v" in getattr(kind, "state_names", ())
+        looped = {"backend": "torch"} if issubclass(kind, neuron.BaseNode) else {}
+        node = kind(**arguments, **(COMMON if keeps_v else {"step_mode": "m", **looped}))
         with torch.no_grad():
             output = node(current).flatten()
         is_potential = isinstance(node, neuron.NonSpikingLIFNode)  # its output is v

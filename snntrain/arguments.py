@@ -82,6 +82,16 @@ def _as_float(value: Any) -> float:
         return math.inf
 
 
+def interval(owner: object, name: str, value: Any, *, above: float | None = None) -> tuple[float, float]:
+    """Check a range [low, high] of finite numbers, which may be equal."""
+    bounds = Bounds(above=above)
+    is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+    if not is_pair or not all(map(bounds.allow, value)) or value[0] > value[1]:
+        limit = "" if above is None else f", both > {above:g}"
+        raise invalid(owner, name, f"two finite numbers [low, high] with low ≤ high{limit}", value)
+    return float(value[0]), float(value[1])
+
+
 def integer(owner: object, name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None) -> int:
     """An int within the bounds; bool and floats are refused."""
     bounds = Bounds(whole=True, at_least=at_least, at_most=at_most)

@@ -22,6 +22,7 @@ from snntrain.graph.node import OURS, note_origin
 from snntrain.hooks import carries_state
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.convolution import Conv2d
+from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.linear import Linear
 from snntrain.layer.per_step import PerStep, plain_class
 from snntrain.layer.weight_standardization import WSConv2d, WSLinear
@@ -71,8 +72,8 @@ def working_copy(net: nn.Module, form: Form | None = None) -> nn.Module:
         if isinstance(module, PerStep):  # of one step it is the layer that it was made of, whose inside is traced
             module.__class__ = plain_class(module)
     for path, module in list(net.named_modules()):
-        if isinstance(module, (WSConv2d, WSLinear)):
-            _fix_standardized_weight(module)
+        if isinstance(module, (WSConv2d, WSLinear, DendriticLinear)):
+            _fix_computed_weight(module)
         if parametrize.is_parametrized(module):
             _fix_parametrizations(module)
         for hook in module._forward_pre_hooks.values():
@@ -99,11 +100,12 @@ def _fix_parametrizations(module: nn.Module) -> None:
         setattr(module, name, nn.Parameter(value))
 
 
-def _fix_standardized_weight(module: WSConv2d | WSLinear) -> None:
-    """Make it the plain layer that has its standardized weight."""
+def _fix_computed_weight(module: WSConv2d | WSLinear | DendriticLinear) -> None:
+    """Make it the plain layer that has the weight which it computes."""
     module.weight = nn.Parameter(module.get_weight().detach())
-    if module.gain is not None:
-        del module.gain
+    for name in ("gain", "mask"):
+        if getattr(module, name, None) is not None:
+            delattr(module, name)
     module.__class__ = Conv2d if isinstance(module, WSConv2d) else Linear
 
 

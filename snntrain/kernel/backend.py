@@ -42,16 +42,15 @@ def plan_for(node: Any, x: Tensor) -> Plan | str:
         return reason
     dtype = state_dtype(x.dtype)
     parameters = node.step_parameters(dtype)
-    if any(isinstance(value, Tensor) and value.dim() for value in parameters):
-        return "its parameters differ from neuron to neuron"
+    dims = tuple(value.dim() if isinstance(value, Tensor) else 0 for value in parameters)
     learnable = tuple(
         index for index, value in enumerate(parameters) if isinstance(value, Tensor) and value.requires_grad
     )
-    key = (dtype, learnable, len(parameters), _what_a_step_reads(node))
+    key = (dtype, learnable, dims, _what_a_step_reads(node))
     if key not in _plans:
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
-        _plans[key] = _traced(node, len(parameters), learnable, dtype)
+        _plans[key] = _traced(node, learnable, dims, dtype)
     return _plans[key]
 
 
@@ -74,15 +73,17 @@ def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
             z = z.to(plan.dtype)
         one = (z[0] if step is None else z).to(plan.dtype)
         states = [_checked(node, name, one) for name in node.state_names]
+        parameters = node.parameter_tensors(one)
         node.note_call(one)
-        parameters = node.parameters_for(one)
         stored = node.stored_states if sequence else ()
-        repeats = None if step is None else x.shape[0]
-        out, last, sequences = run(plan, z, states, list(parameters), bool(stored), repeats)
+        steps = x.shape[0] if sequence else 1
+        parameters = [value[:steps] if value.dim() == 2 else value for value in parameters]
+        out, last, sequences = run(plan, z, states, parameters, bool(stored), None if step is None else steps)
         for name, value in zip(node.state_names, last, strict=True):
             setattr(node, name, value)
         for name in stored:
             setattr(node, f"{name}_seq", sequences[node.state_names.index(name)])
+        node.count_steps(steps)
         return (out if sequence else out.squeeze(0)).to(x.dtype)
 
 
@@ -105,7 +106,8 @@ def _reason_against_call(node: Any, x: Tensor) -> str | None:
         value = getattr(node, name)
         if not isinstance(value, (float, Tensor)):
             return f"its state {name} is neither a number nor a tensor"
-        if node.state_shape(name, x if node.step_mode == "s" else x[0]) != x.shape[node.step_mode == "m" :]:
+        one = x if node.step_mode == "s" else x[0]
+        if node.state_shape(name, one) != node.neurons_of(one):
             return f"its state {name} has another shape than its input"
     return None
 
@@ -143,14 +145,14 @@ def _hashable(value: Any) -> Hashable:
     return (type(value), value) if isinstance(value, Hashable) else (type(value), id(value))
 
 
-def _traced(node: Any, parameters: int, learnable: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
+def _traced(node: Any, learnable: tuple[int, ...], dims: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
     before = dict(vars(node))
     vars(node)["_memories"] = _OutOfReach(node._memories)
     try:
         # Activation checkpointing, which a call may be part of, counts the tensors that autograd saves. Those saved by
         # tracing, at the first call only, are not its concern.
         with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):
-            plan = make_plan(node.step, len(node.state_names), parameters, learnable, dtype)
+            plan = make_plan(node.step, len(node.state_names), len(dims), learnable, dtype, dims, node.branches)
         _refuse_new_attributes(node, before)
         return plan
     except Unsupported as error:

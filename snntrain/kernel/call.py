@@ -10,11 +10,13 @@ class Inputs:
     """What forward and backward read.
 
     Attributes:
-        x: all inputs as a vector, step t from t·x_stride on.
+        x: all inputs as a vector, step t from t·x_stride on, and there branch b from b·M on.
         x_stride: 0 where all steps have the same input.
         first: initial states, each [M], or [1] for all neurons.
         kept: [states, (T − 1) // K or 0, M]: the states before steps K, 2K, …; written by forward.
-        values: parameters.
+        values: parameters with one value for all neurons.
+        spread: the others, each [C], or [T, C] where it differs from step to step; C is 1 or the number of channels.
+        channel_stride: neuron m belongs to channel m // channel_stride modulo C.
         T, K, M: steps, steps from one kept state to the next, neurons.
     """
 
@@ -23,6 +25,8 @@ class Inputs:
     first: list[Tensor]
     kept: Tensor
     values: Tensor
+    spread: list[Tensor]
+    channel_stride: int
     T: int
     K: int
     M: int
@@ -51,10 +55,11 @@ class Gradients:
         out: incoming, [T·M].
         last: incoming, of the final states, each [M], or [1] for all neurons.
         sequences: incoming, [states, T·M or 0].
-        x: [T·M], or [M] if over_time.
+        x: [T·branches·M], or [branches·M] if over_time.
         over_time: sum the gradient of x over time.
         first: [states, M or 0].
-        parameters: [learnable, blocks of neurons], float64.
+        parameters: of those with one value for all neurons, [learnable, blocks of neurons], float64.
+        spread: of the others, if learnable: before the sum over neurons, each [M], or [T·M] for one of each step.
     """
 
     out: Tensor
@@ -64,3 +69,4 @@ class Gradients:
     over_time: bool
     first: Tensor
     parameters: Tensor
+    spread: list[Tensor]

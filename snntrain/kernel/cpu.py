@@ -1,5 +1,6 @@
 """Kernels on the CPU: compiled with numba, spread over torch's number of threads."""
 
+import functools
 import itertools
 import os
 import pickle
@@ -39,6 +40,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
         results.sequences.numpy(),
         inputs.values.numpy(),
         plan.constants[0],
+        *_spread_parameters(inputs),
     )
     _call(plan, "forward", arrays, (inputs.T, inputs.K, inputs.M))
 
@@ -56,16 +58,37 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         *(g.numpy() for g in gradients.last),
         gradients.sequences.numpy(),
         gradients.x.numpy(),
-        0 if gradients.over_time else inputs.M,
+        0 if gradients.over_time else plan.branches * inputs.M,
         gradients.first.numpy(),
         gradients.parameters.numpy(),
         inputs.values.numpy(),
         *plan.constants,
+        *_spread_parameters(inputs),
+        *(g.numpy() for g in gradients.spread),
     )
     _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
 
 
+def _spread_parameters(inputs: Inputs) -> tuple[Any, ...]:
+    """The arguments for parameters that differ between neurons."""
+    return (*(value.numpy() for value in inputs.spread), inputs.channel_stride) if inputs.spread else ()
+
+
+@functools.cache
+def _vectorize_loops_over_many_arrays() -> None:
+    """Let LLVM test all arrays of a loop for overlaps before it runs the loop's vector code.
+
+    By default it gives up where the tests are many, which they are for a dozen parameters of each channel: the backward
+    kernel of GatedLIFNode then takes four times as long. It concerns what numba compiles in this process.
+    """
+    from llvmlite import binding
+
+    for option in ("runtime-memory-check-threshold=2000", "vectorize-memory-check-threshold=100000"):
+        binding.set_option("snntrain", f"-{option}")
+
+
 def _module(plan: Plan) -> ModuleType:
+    _vectorize_loops_over_many_arrays()
     if "cpu" not in plan.compiled:
         plan.compiled["cpu"] = cache.module(source(plan))
     return plan.compiled["cpu"]

@@ -60,6 +60,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
         _address(results.out),
         _address(results.sequences),
         _address(inputs.values),
+        *_spread_parameters(inputs),
         inputs.T,
         M // V,
     )
@@ -83,6 +84,8 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         _address(gradients.first),
         _address(gradients.parameters),
         _address(inputs.values),
+        *_spread_parameters(inputs),
+        *map(_address, gradients.spread),
         inputs.T,
         M // V,
     )
@@ -94,6 +97,13 @@ def _neurons_per_thread(M: int, x_stride: int, *vectors: Tensor) -> int:
     """2 where pairs of 16-bit elements can be read at once, else 1."""
     paired = vectors[0].element_size() == 2 and M % 2 == 0 and x_stride % 2 == 0
     return 2 if paired and all(vector.data_ptr() % 4 == 0 for vector in vectors) else 1
+
+
+def _spread_parameters(inputs: Inputs) -> list[int]:
+    """The arguments for parameters that differ between neurons."""
+    if not inputs.spread:
+        return []
+    return [inputs.channel_stride, *(n for value in inputs.spread for n in (_address(value), value.shape[-1]))]
 
 
 def _address(x: Tensor) -> int:

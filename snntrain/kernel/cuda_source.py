@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
-from snntrain.kernel.cuda_step import advance, numbers, pull_back, suffix
+from snntrain.kernel.cuda_step import advance, inputs, numbers, pull_back, suffix
 from snntrain.kernel.graph import constants
 from snntrain.kernel.plan import Plan
 
@@ -75,10 +75,10 @@ def _forward(plan: Plan) -> str:
         *(f"const real* __restrict__ first{s}, long long first{s}_stride" for s in states),
         "real* __restrict__ last, real* __restrict__ kept",
         "word* __restrict__ out_all, real* __restrict__ sequences",
-        "const real* __restrict__ parameters, long long T, long long words",
+        *_parameter_arguments(plan),
         *(f"real c{index}" for index in range(len(constants(plan.forward)))),
     ]
-    call = ", ".join(["lane(x[k], j)", *(f"v{s}[j]" for s in states), "spike", *numbers(plan, "", "c")])
+    call = ", ".join([*_lane_of(plan), *(f"v{s}[j]" for s in states), "spike", *numbers(plan, "", "c")])
     store = [f"    sequences[{s} * T * M + at * V + j] = v{s}[j];" for s in states]
     lines = [
         *_THREAD,
@@ -91,10 +91,10 @@ def _forward(plan: Plan) -> str:
         "    if (kept && chunk > 0) {",
         *_indented(2, _lanes(*(f"kept[({s} * KEPT + chunk - 1) * M + u * V + j] = v{s}[j];" for s in states))),
         "    }",
-        "    word x[K];",
+        f"    word {', '.join(f'{x}[K]' for x in inputs(plan))};",
         "    const word* x_at = x_all + begin * x_stride + u;",
         "    EACH_STEP if (k < steps) {",
-        "        x[k] = *x_at;",
+        *_read_inputs(plan),
         "        x_at += x_stride;",
         "    }",
         "    long long at = begin * words + u;",
@@ -119,7 +119,8 @@ def _forward(plan: Plan) -> str:
 
 
 def _backward(plan: Plan) -> str:
-    states, learnable = range(plan.states), range(len(plan.learnable))
+    states = range(plan.states)
+    gxs, gx_lanes, gx_sums = (inputs(plan, prefix) for prefix in ("gx", "gx_lane", "gx_sum"))
     arguments = [
         "const word* __restrict__ x_all, long long x_stride",
         *(f"const real* __restrict__ first{s}, long long first{s}_stride" for s in states),
@@ -127,36 +128,41 @@ def _backward(plan: Plan) -> str:
         *(f"const real* __restrict__ g_last{s}, long long g_last{s}_stride" for s in states),
         "const real* __restrict__ g_sequences, word* __restrict__ gx_all, long long over_time",
         "real* __restrict__ g_first, double* __restrict__ g_parameters",
-        "const real* __restrict__ parameters, long long T, long long words",
+        *_parameter_arguments(plan, [f"real* __restrict__ g_values{p}" for p in plan.learnable if plan.dims[p]]),
         *(f"real c{index}" for index in range(len(constants(plan.forward)))),
         *(f"real b{index}" for index in range(len(constants(plan.backward)))),
     ]
-    again = ", ".join(["lane(x[k], j)", *(f"v{s}[k + 1][j]" for s in states), "unused", *numbers(plan, "", "c")])
+    again = ", ".join([*_lane_of(plan), *(f"v{s}[k + 1][j]" for s in states), "unused", *numbers(plan, "", "c")])
     back = ", ".join(
         [
-            "lane(x[k], j)",
+            *_lane_of(plan),
             *(f"v{s}[k][j]" for s in states),
             "lane(g[k], j)",
             *(f"g{s}[j]" for s in states),
-            "gx_lane",
-            *(f"s{q}[j]" for q in learnable),
+            *gx_lanes,
+            *(f"s{q}" if plan.dims[p] == 2 else f"s{q}[j]" for q, p in enumerate(plan.learnable)),
             *numbers(plan, "", "b"),
         ]
     )
+    per_step = [(q, p) for q, p in enumerate(plan.learnable) if plan.dims[p] == 2]
+    over_time = [(q, p) for q, p in enumerate(plan.learnable) if plan.dims[p] != 2]
     from_kept = [f"    v{s}[0][j] = kept[({s} * KEPT + chunk - 1) * M + u * V + j];" for s in states]
     from_first = [f"    v{s}[0][j] = first{s}[(u * V + j) * first{s}_stride];" for s in states]
     stored = [f"    g{s}[j] += g_sequences[{s} * T * M + at * V + j];" for s in states]
     per_word = [
         *(f"real g{s}[V];" for s in states),
-        "real gx_sum[V];",
-        *_lanes(*(f"g{s}[j] = g_last{s}[(u * V + j) * g_last{s}_stride];" for s in states), "gx_sum[j] = ZERO;"),
+        *(f"real {name}[V];" for name in gx_sums),
+        *_lanes(
+            *(f"g{s}[j] = g_last{s}[(u * V + j) * g_last{s}_stride];" for s in states),
+            *(f"{name}[j] = ZERO;" for name in gx_sums),
+        ),
         "for (long long chunk = (T - 1) / K; chunk >= 0; --chunk) {",
         "    EXTENT_OF_CHUNK",
-        "    word x[K], g[K];",
+        f"    word {', '.join(f'{x}[K]' for x in inputs(plan))}, g[K];",
         "    const word* x_at = x_all + begin * x_stride + u;",
         "    long long at = begin * words + u;",
         "    EACH_STEP if (k < steps) {",
-        "        x[k] = *x_at;",
+        *_read_inputs(plan),
         "        g[k] = g_all[at];",
         "        x_at += x_stride;",
         "        at += words;",
@@ -174,59 +180,99 @@ def _backward(plan: Plan) -> str:
         "    }",
         "    EACH_STEP_BACK if (k < steps) {",
         "        at -= words;",
-        "        word gx = 0;",
+        *(f"        word {gx} = 0;" for gx in gxs),
         *_indented(
             2,
             _lanes(
                 *(["if (g_sequences) {", *stored, "}"] if stored else []),
-                "real gx_lane;",
+                *(f"real {lane};" for lane in gx_lanes),
+                *(f"real s{q} = ZERO;" for q, _ in per_step),
                 f"pull_back({back});",
-                "gx_sum[j] += gx_lane;",
-                "set_lane(gx, j, gx_lane);",
+                *(f"g_values{p}[at * V + j] = s{q};" for q, p in per_step),
+                *(f"{total}[j] += {lane};" for total, lane in zip(gx_sums, gx_lanes, strict=True)),
+                *(f"set_lane({gx}, j, {lane});" for gx, lane in zip(gxs, gx_lanes, strict=True)),
             ),
         ),
-        "        if (!over_time) gx_all[at] = gx;",
+        *(
+            ["        if (!over_time) gx_all[at] = gx;"]
+            if plan.branches == 1
+            else [
+                f"        if (!over_time) gx_all[((begin + k) * {plan.branches} + {b}) * words + u] = {gx};"
+                for b, gx in enumerate(gxs)
+            ]
+        ),
         "    }",
         "}",
         "if (g_first) {",
         *_lanes(*(f"g_first[{s} * M + u * V + j] = g{s}[j];" for s in states)),
         "}",
         "if (over_time) {",
-        "    word gx = 0;",
-        "    EACH_LANE set_lane(gx, j, gx_sum[j]);",
-        "    gx_all[u] = gx;",
+        *(f"    word {gx} = 0;" for gx in gxs),
+        *(f"    EACH_LANE set_lane({gx}, j, {total}[j]);" for gx, total in zip(gxs, gx_sums, strict=True)),
+        *(f"    gx_all[{f'{b} * words + ' if b else ''}u] = {gx};" for b, gx in enumerate(gxs)),
         "}",
+        *_lanes(*(f"g_values{p}[u * V + j] = s{q}[j];" for q, p in over_time if plan.dims[p])),
     ]
     lines = [
         *_THREAD,
         *_parameters(plan),
-        *(f"real s{q}[V];" for q in learnable),
-        *_lanes(*(f"s{q}[j] = ZERO;" for q in learnable)),
+        *(f"real s{q}[V];" for q, _ in over_time),
+        *_lanes(*(f"s{q}[j] = ZERO;" for q, _ in over_time)),
         "if (u < words) {",
         *_indented(1, per_word),
         "}",
     ]
-    if learnable:
+    over_block = [q for q, p in over_time if not plan.dims[p]]
+    if over_block:
         lines += ["__shared__ double partial[THREADS];"]
-    for q in learnable:
+    for row, q in enumerate(over_block):
         lines += [
             "{",
             "    double total = 0.0;",
             f"    EACH_LANE total += (double)s{q}[j];",
             "    sum_over_block(partial, total);",
-            f"    if (threadIdx.x == 0) g_parameters[{q} * (long long)gridDim.x + blockIdx.x] = partial[0];",
+            f"    if (threadIdx.x == 0) g_parameters[{row} * (long long)gridDim.x + blockIdx.x] = partial[0];",
             "    __syncthreads();",
             "}",
         ]
-    return (_SUM if learnable else "") + _kernel("backward", arguments, lines)
+    return (_SUM if over_block else "") + _kernel("backward", arguments, lines)
 
 
 def _indented(levels: int, lines: Iterable[str]) -> list[str]:
     return ["    " * levels + line for line in lines]
 
 
+def _lane_of(plan: Plan) -> list[str]:
+    """The inputs of neuron j at a step, one for each branch."""
+    return [f"lane({x}[k], j)" for x in inputs(plan)]
+
+
+def _read_inputs(plan: Plan) -> list[str]:
+    return [f"        {x}[k] = {f'x_at[{b} * words]' if b else '*x_at'};" for b, x in enumerate(inputs(plan))]
+
+
+def _parameter_arguments(plan: Plan, gradients: Iterable[str] = ()) -> list[str]:
+    """The arguments of a kernel for parameters, their gradients and the sizes that follow them."""
+    if not plan.spread:
+        return ["const real* __restrict__ parameters, long long T, long long words"]
+    return [
+        "const real* __restrict__ parameters, long long channel_stride",
+        *(f"const real* __restrict__ values{p}, long long size{p}" for p in plan.spread),
+        *gradients,
+        "long long T, long long words",
+    ]
+
+
 def _parameters(plan: Plan) -> list[str]:
-    return [f"const real p{p} = parameters[{p}];" for p in range(plan.parameters)]
+    """The values of the parameters for a thread's neurons; of those that change from step to step, their channel."""
+    lines = [f"const real p{p} = parameters[{index}];" for index, p in enumerate(plan.scalars)]
+    channel = "(u * V + j) / channel_stride % size{p}"
+    for p in plan.spread:
+        if plan.dims[p] == 1:
+            lines += [f"real p{p}[V];", *_lanes(f"p{p}[j] = values{p}[{channel.format(p=p)}];")]
+        else:
+            lines += [f"long long channel{p}[V];", *_lanes(f"channel{p}[j] = {channel.format(p=p)};")]
+    return lines
 
 
 _THREAD = (

@@ -28,10 +28,11 @@ _NAMES = {"abs": "fabs", "round": "rint"}  # of functions that C calls otherwise
 
 
 def advance(plan: Plan) -> str:
-    """The function advance(x, &states, &output, parameters, constants c): one step forward."""
+    """The function advance(*x, &states, &output, parameters, constants c): one step forward."""
     states = range(plan.states)
     body, outputs = _code(plan, plan.forward, "c")
-    arguments = ["real x", *(f"real &v{s}" for s in states), "real &out", *numbers(plan, "real ", "c")]
+    arguments = [f"real {x}" for x in inputs(plan)]
+    arguments += [*(f"real &v{s}" for s in states), "real &out", *numbers(plan, "real ", "c")]
     # All new states are computed from the old ones before any of them is overwritten.
     lines = [
         f"__device__ __forceinline__ void advance({', '.join(arguments)}) {{",
@@ -45,42 +46,53 @@ def advance(plan: Plan) -> str:
 
 
 def pull_back(plan: Plan) -> str:
-    """The function pull_back(x, states, g, &g of states, &gx, &sums, parameters, constants b): one step backward.
+    """The function pull_back(*x, states, g, &g of states, &*gx, &sums, parameters, constants b): one step backward.
 
     It adds the gradients of the learnable parameters to the sums.
     """
     states, learnable = range(plan.states), range(len(plan.learnable))
     body, outputs = _code(plan, plan.backward, "b")
+    of_states, of_parameters = outputs[plan.branches :], outputs[plan.branches + plan.states :]
     arguments = [
-        "real x",
+        *(f"real {x}" for x in inputs(plan)),
         *(f"real v{s}" for s in states),
         "real g",
         *(f"real &g{s}" for s in states),
-        "real &gx",
+        *(f"real &{gx}" for gx in inputs(plan, "gx")),
         *(f"real &s{q}" for q in learnable),
         *numbers(plan, "real ", "b"),
     ]
     lines = [
         f"__device__ __forceinline__ void pull_back({', '.join(arguments)}) {{",
         *body,
-        f"    gx = {outputs[0]};",
-        *(f"    const real new{s} = {outputs[1 + s]};" for s in states),
-        *(f"    s{q} += {outputs[1 + plan.states + q]};" for q in learnable),
+        *(f"    {gx} = {outputs[b]};" for b, gx in enumerate(inputs(plan, "gx"))),
+        *(f"    const real new{s} = {of_states[s]};" for s in states),
+        *(f"    s{q} += {of_parameters[q]};" for q in learnable),
         *(f"    g{s} = new{s};" for s in states),
         "}\n",
     ]
     return "\n".join(lines)
 
 
+def inputs(plan: Plan, prefix: str = "x") -> list[str]:
+    """The names of the inputs of a step, one for each branch."""
+    return [prefix] if plan.branches == 1 else [f"{prefix}{b}" for b in range(plan.branches)]
+
+
+#: A parameter in the call of a step for neuron j at step `begin + k`, by its dims.
+_VALUE = ("p{p}", "p{p}[j]", "values{p}[(begin + k) * size{p} + channel{p}[j]]")
+
+
 def numbers(plan: Plan, kind: str, prefix: str) -> list[str]:
     """Parameters and constants: as the parameters of a step (kind "real ") or the arguments of its call (kind "")."""
     count = len(constants(plan.forward if prefix == "c" else plan.backward))
-    return [f"{kind}p{p}" for p in range(plan.parameters)] + [f"{kind}{prefix}{index}" for index in range(count)]
+    names = [f"{kind}p{p}" if kind else _VALUE[dims].format(p=p) for p, dims in enumerate(plan.dims)]
+    return names + [f"{kind}{prefix}{index}" for index in range(count)]
 
 
 def _code(plan: Plan, graph: Graph, prefix: str) -> tuple[list[str], list[str]]:
-    """The lines of a graph, whose inputs are (x, *states, *parameters, g, *g of states), and its outputs."""
-    order = ["x", *(f"v{s}" for s in range(plan.states)), *(f"p{p}" for p in range(plan.parameters))]
+    """The lines of a graph, whose inputs are (*x, *states, *parameters, g, *g of states), and its outputs."""
+    order = [*inputs(plan), *(f"v{s}" for s in range(plan.states)), *(f"p{p}" for p in range(plan.parameters))]
     order += ["g", *(f"g{s}" for s in range(plan.states))]
     names = {f"a{index}": name for index, name in enumerate(order)}
     # CUDA's own functions, not the fast ones (__expf and the like). `rint` is torch's round: half to even.

@@ -110,29 +110,37 @@ _ZERO = ("zeros_like", "new_zeros", "zeros")
 _ONE = ("ones_like", "new_ones", "ones")
 
 
-def trace_forward(step: Callable[..., Sequence[Tensor]], states: int, parameters: int, dtype: torch.dtype) -> Graph:
-    """The operations of (x, *states, *parameters) → (output, *new states).
+def trace_forward(
+    step: Callable[..., Sequence[Tensor]], branches: int, states: int, parameters: int, dtype: torch.dtype
+) -> Graph:
+    """The operations of (*x, *states, *parameters) → (output, *new states); x is one tensor for each branch.
 
     Raises: Unsupported.
     """
-    return _trace(lambda *arguments: tuple(step(*arguments)), 1 + states + parameters, dtype)
+    return _trace(lambda *arguments: tuple(step(*arguments)), branches + states + parameters, dtype)
 
 
 def trace_backward(
-    step: Callable[..., Sequence[Tensor]], states: int, parameters: int, learnable: Sequence[int], dtype: torch.dtype
+    step: Callable[..., Sequence[Tensor]],
+    branches: int,
+    states: int,
+    parameters: int,
+    learnable: Sequence[int],
+    dtype: torch.dtype,
 ) -> Graph:
-    """The operations of (x, *states, *parameters, g_output, *g_states) → (g_x, *g_states before, *g_parameters).
+    """The operations of (*x, *states, *parameters, g_output, *g_states) → (*g_x, *g_states before, *g_parameters).
 
     Args:
         step: one time step.
-        states, parameters: how many it takes.
+        branches, states, parameters: how many inputs, states and parameters it takes.
         learnable: indices of the parameters that need a gradient.
         dtype: of the arithmetic.
 
     Raises: Unsupported.
     """
-    taken = 1 + states + parameters
-    positions = [*range(1 + states), *(1 + states + index for index in learnable)]
+    inputs = branches + states
+    taken = inputs + parameters
+    positions = [*range(inputs), *(inputs + index for index in learnable)]
 
     def backward(*arguments: Tensor) -> tuple[Tensor | None, ...]:
         values, gradients = arguments[:taken], arguments[taken:]

@@ -41,9 +41,9 @@ def source(plan: Plan) -> str:
     Constants arrive in an array, so that neurons which differ only in numbers share one kernel.
     """
     text = [
-        _PRELUDE.replace("PRECISION", plan.precision),
-        _forward(plan.forward, plan.states, plan.parameters),
-        _backward(plan.forward, plan.backward, plan.states, plan.parameters, len(plan.learnable)),
+        _PRELUDE.replace("PRECISION", plan.precision) + (_SPREAD if plan.spread else ""),
+        _forward(plan),
+        _backward(plan),
     ]
     return "\n\n".join(text) + "\n"
 
@@ -81,23 +81,47 @@ _ENTRY = "@numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=F
 _I4, _I8, _I12, _I16, _I20 = (" " * n for n in (4, 8, 12, 16, 20))
 
 
-def _names(states: int, parameters: int) -> dict[str, str]:
-    """The names of the graph's inputs (x, *states, *parameters) inside the loop over lanes."""
-    named = {"a0": "x[i]"} | {f"a{1 + s}": f"v{s}[i]" for s in range(states)}
-    return named | {f"a{1 + states + p}": f"p{p}" for p in range(parameters)}
+def _inputs(plan: Plan, prefix: str = "x") -> list[str]:
+    """The names of the vectors of inputs, one for each branch."""
+    return [prefix] if plan.branches == 1 else [f"{prefix}{b}" for b in range(plan.branches)]
 
 
-def _forward(graph: Graph, states: int, parameters: int) -> str:
-    named = _names(states, parameters)
-    numbers = _each("p", parameters) + _each("c", len(constants(graph)))
-    read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
-    read += [f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))]
+def _names(plan: Plan) -> dict[str, str]:
+    """The names of the graph's inputs (*x, *states, *parameters) inside the loop over lanes."""
+    order = [f"{x}[i]" for x in _inputs(plan)] + [f"v{s}[i]" for s in range(plan.states)]
+    order += [f"p{p}[i]" if dims else f"p{p}" for p, dims in enumerate(plan.dims)]
+    return {f"a{index}": name for index, name in enumerate(order)}
+
+
+def _read(plan: Plan) -> list[str]:
+    """Before the blocks: parameters with one value for all neurons, and room for those of the neurons of a block."""
+    lines = [f"{_I4}p{p} = parameters[{index}]" for index, p in enumerate(plan.scalars)]
+    return lines + [f"{_I4}spread{p} = np.empty(BLOCK, DTYPE)" for p in plan.spread]
+
+
+def _spread(plan: Plan, indent: str, dims: int) -> list[str]:
+    """Give every neuron of a block its parameters: once (dims 1), or in each step (dims 2)."""
+    row = "[t]" if dims == 2 else ""
+    return [f"{indent}spread(p{p}, values{p}{row}, channel_stride, start)" for p in plan.spread if plan.dims[p] == dims]
+
+
+def _x_of_step(plan: Plan, indent: str) -> list[str]:
+    if plan.branches == 1:
+        return [f"{indent}x = x_all[t * x_stride + start:t * x_stride + start + n]"]
+    lines = [f"{indent}at = t * x_stride + start"]
+    return lines + [f"{indent}x{b} = x_all[at + {b} * M:at + {b} * M + n]" for b in range(plan.branches)]
+
+
+def _forward(plan: Plan) -> str:
+    graph, states = plan.forward, plan.states
+    numbers = _each("p", plan.parameters) + _each("c", len(constants(graph)))
+    xs = ", ".join(_inputs(plan))
     # All new states are computed from the old ones before any of them is overwritten.
-    lines, outputs = _code(graph, "c", named)
+    lines, outputs = _code(graph, "c", _names(plan))
     step = [
         _STEP,
-        f"def advance(x, {_each('v', states)}{_each('w', states)}out, {numbers}):",
-        f"{_I4}for i in range(x.shape[0]):",
+        f"def advance({xs}, {_each('v', states)}{_each('w', states)}out, {numbers}):",
+        f"{_I4}for i in range({_inputs(plan)[0]}.shape[0]):",
         *lines,
         f"{_I8}out[i] = {outputs[0]}",
         *(f"{_I8}new{s} = {outputs[1 + s]}" for s in range(states)),
@@ -106,20 +130,24 @@ def _forward(graph: Graph, states: int, parameters: int) -> str:
     entry = [
         _ENTRY,
         f"def forward(x_all, x_stride, {_each('first', states)}last, kept, out_all, sequences, parameters, constants,",
-        "            T, K, M, lo, hi):",
-        *read,
+        f"            {_spread_arguments(plan)}T, K, M, lo, hi):",
+        *_read(plan),
+        *(f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))),
         *(f"{_I4}scratch{s} = np.empty((2, BLOCK), DTYPE)" for s in range(states)),
         f"{_I4}for start in range(lo, hi, BLOCK):",
         f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
+        *(f"{_I8}p{p} = spread{p}[:n]" for p in plan.spread),
+        *_spread(plan, _I8, 1),
         *(f"{_I8}v{s} = scratch{s}[0, :n]" for s in range(states)),
         *(f"{_I8}w{s} = scratch{s}[1, :n]" for s in range(states)),
         *(line for s in range(states) for line in _initial(f"v{s}", f"first{s}", _I8)),
         f"{_I8}for t in range(T):",
         f"{_I12}if kept.shape[1] > 0 and t > 0 and t % K == 0:",
         *([f"{_I16}copy(kept[{s}, t // K - 1, start:start + n], v{s})" for s in range(states)] or [f"{_I16}pass"]),
-        f"{_I12}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        *_x_of_step(plan, _I12),
+        *_spread(plan, _I12, 2),
         f"{_I12}out = out_all[t * M + start:t * M + start + n]",
-        f"{_I12}advance(x, {_each('v', states)}{_each('w', states)}out, {numbers})",
+        f"{_I12}advance({xs}, {_each('v', states)}{_each('w', states)}out, {numbers})",
         *(f"{_I12}v{s}, w{s} = w{s}, v{s}" for s in range(states)),
         f"{_I12}if sequences.shape[1] > 0:",
         *(
@@ -131,43 +159,89 @@ def _forward(graph: Graph, states: int, parameters: int) -> str:
     return "\n".join([*step, "", "", *entry])
 
 
-def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learnable: int) -> str:
-    taken = 1 + states + parameters
-    named = _names(states, parameters)
-    named |= {f"a{taken}": "g[i]"} | {f"a{taken + 1 + s}": f"g{s}[i]" for s in range(states)}
-    forward_numbers = _each("p", parameters) + _each("c", len(constants(forward)))
-    numbers = _each("p", parameters) + _each("b", len(constants(graph)))
+def _spread_arguments(plan: Plan) -> str:
+    """Arguments of both entries for the parameters that differ between neurons."""
+    return "".join(f"values{p}, " for p in plan.spread) + "channel_stride, " if plan.spread else ""
+
+
+def _sums(plan: Plan) -> dict[str, list[str]]:
+    """Where the gradients of the learnable parameters are added up, by the place in `backward` of these lines.
+
+    One value for all neurons: in `sum`, then over the block. One per channel: over time. One per step: not at all.
+    """
+    lines: dict[str, list[str]] = {"function": [], "block": [], "step": [], "end": []}
+    scalars = [p for p in plan.learnable if not plan.dims[p]]
+    for q, p in enumerate(plan.learnable):
+        if plan.dims[p] == 2:
+            lines["step"] += [f"{_I16}s{q} = g_values{p}[t * M + start:t * M + start + n]"]
+            continue
+        if plan.dims[p] == 1:
+            lines["block"] += [f"{_I8}s{q} = g_values{p}[start:start + n]"]
+        else:
+            lines["function"] += [f"{_I4}sum{q} = np.empty(BLOCK, DTYPE)"]
+            lines["block"] += [f"{_I8}s{q} = sum{q}[:n]"]
+            lines["end"] += [
+                f"{_I8}total = 0.0",
+                f"{_I8}for i in range(n):",
+                f"{_I12}total += s{q}[i]",
+                f"{_I8}g_parameters[{scalars.index(p)}, start // BLOCK] = total",
+            ]
+    lines["block"] += [f"{_I8}fill(s{q}, ZERO)" for q, p in enumerate(plan.learnable) if plan.dims[p] != 2]
+    return lines
+
+
+def _backward(plan: Plan) -> str:
+    forward, graph, states, learnable = plan.forward, plan.backward, plan.states, len(plan.learnable)
+    named = _names(plan)
+    order = ["g[i]", *(f"g{s}[i]" for s in range(states))]
+    named |= {f"a{len(named) + index}": name for index, name in enumerate(order)}
+    forward_numbers = _each("p", plan.parameters) + _each("c", len(constants(forward)))
+    numbers = _each("p", plan.parameters) + _each("b", len(constants(graph)))
     carried = f"{_each('v', states)}{_each('g', states)}{_each('s', learnable)}"
+    xs, gxs, branches = ", ".join(_inputs(plan)), _inputs(plan, "gx"), range(plan.branches)
     lines, outputs = _code(graph, "b", named)
+    of_states, of_parameters = outputs[plan.branches :], outputs[plan.branches + states :]
     step = [
         _STEP,
-        f"def pull_back(x, g, gx, {carried}{numbers}):",
-        f"{_I4}for i in range(x.shape[0]):",
+        f"def pull_back({xs}, g, {', '.join(gxs)}, {carried}{numbers}):",
+        f"{_I4}for i in range({_inputs(plan)[0]}.shape[0]):",
         *lines,
-        f"{_I8}gx[i] = {outputs[0]}",
-        *(f"{_I8}new{s} = {outputs[1 + s]}" for s in range(states)),
-        *(f"{_I8}s{q}[i] = s{q}[i] + {outputs[1 + states + q]}" for q in range(learnable)),
+        *(f"{_I8}{gx}[i] = {outputs[b]}" for b, gx in enumerate(gxs)),
+        *(f"{_I8}new{s} = {of_states[s]}" for s in range(states)),
+        *(
+            f"{_I8}s{q}[i] = {of_parameters[q]}"
+            if plan.dims[p] == 2
+            else f"{_I8}s{q}[i] = s{q}[i] + {of_parameters[q]}"
+            for q, p in enumerate(plan.learnable)
+        ),
         *(f"{_I8}g{s}[i] = new{s}" for s in range(states)),
     ]
-    read = [f"{_I4}p{p} = parameters[{p}]" for p in range(parameters)]
-    read += [f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))]
-    read += [f"{_I4}b{index} = constants[{index}]" for index in range(len(constants(graph)))]
+    sums = _sums(plan)
+    unused = _inputs(plan, "unused")
+    gx_at = [f"{_I20}at = t * gx_stride + start"]
+    gx_at += [f"{_I20}gx{b} = gx_all[at + {b} * M:at + {b} * M + n]" for b in branches]
+    gx_first = ["gx_all[start:start + n]", *(f"gx_all[{b} * M + start:{b} * M + start + n]" for b in branches[1:])]
+    one_gx = "gx_all[t * M + start:t * M + start + n]"
+    learnt = "".join(f"g_values{p}, " for p in plan.learnable if plan.dims[p])
     entry = [
         _ENTRY,
         f"def backward(x_all, x_stride, {_each('first', states)}kept, g_all, {_each('g_last', states)}",
         "             g_sequences, gx_all, gx_stride, g_first, g_parameters, parameters, forward_constants, constants,",
-        "             T, K, M, lo, hi):",
-        *read,
+        f"             {_spread_arguments(plan)}{learnt}T, K, M, lo, hi):",
+        *_read(plan),
+        *(f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))),
+        *(f"{_I4}b{index} = constants[{index}]" for index in range(len(constants(graph)))),
         *(f"{_I4}history{s} = np.empty((K, BLOCK), DTYPE)" for s in range(states)),
         *(f"{_I4}scratch{s} = np.empty(BLOCK, DTYPE)" for s in range(states)),
-        *(f"{_I4}sum{q} = np.empty(BLOCK, DTYPE)" for q in range(learnable)),
-        f"{_I4}unused = np.empty(BLOCK, DTYPE)",
+        *sums["function"],
+        *(f"{_I4}{name} = np.empty(BLOCK, DTYPE)" for name in unused),
         f"{_I4}for start in range(lo, hi, BLOCK):",
         f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
+        *(f"{_I8}p{p} = spread{p}[:n]" for p in plan.spread),
+        *_spread(plan, _I8, 1),
         *(f"{_I8}g{s} = scratch{s}[:n]" for s in range(states)),
         *(line for s in range(states) for line in _initial(f"g{s}", f"g_last{s}", _I8)),
-        *(f"{_I8}s{q} = sum{q}[:n]" for q in range(learnable)),
-        *(f"{_I8}fill(s{q}, ZERO)" for q in range(learnable)),
+        *sums["block"],
         f"{_I8}for chunk in range((T - 1) // K, -1, -1):",
         f"{_I12}begin = chunk * K",
         f"{_I12}end = begin + K if begin + K <= T else T",
@@ -177,34 +251,32 @@ def _backward(forward: Graph, graph: Graph, states: int, parameters: int, learna
         f"{_I12}else:",
         *([f"{_I16}copy(v{s}, kept[{s}, chunk - 1, start:start + n])" for s in range(states)] or [f"{_I16}pass"]),
         f"{_I12}for t in range(begin, end - 1):",
-        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        *_x_of_step(plan, _I16),
+        *_spread(plan, _I16, 2),
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
         *(f"{_I16}w{s} = history{s}[t - begin + 1, :n]" for s in range(states)),
-        f"{_I16}advance(x, {_each('v', states)}{_each('w', states)}unused[:n], {forward_numbers})",
+        f"{_I16}advance({xs}, {_each('v', states)}{_each('w', states)}{unused[0]}[:n], {forward_numbers})",
         f"{_I12}for t in range(end - 1, begin - 1, -1):",
-        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + start + n]",
+        *_x_of_step(plan, _I16),
+        *_spread(plan, _I16, 2),
         f"{_I16}g = g_all[t * M + start:t * M + start + n]",
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
+        *sums["step"],
         f"{_I16}if g_sequences.shape[1] > 0:",
         *(
             [f"{_I20}increase(g{s}, g_sequences[{s}, t * M + start:t * M + start + n])" for s in range(states)]
             or [f"{_I20}pass"]
         ),
         f"{_I16}if gx_stride == 0:",
-        f"{_I20}pull_back(x, g, unused[:n], {carried}{numbers})",
-        f"{_I20}increase(gx_all[start:start + n], unused[:n])",
+        f"{_I20}pull_back({xs}, g, {', '.join(f'{name}[:n]' for name in unused)}, {carried}{numbers})",
+        *(f"{_I20}increase({gx_first[b]}, {name}[:n])" for b, name in enumerate(unused)),
         f"{_I16}else:",
-        f"{_I20}pull_back(x, g, gx_all[t * M + start:t * M + start + n], {carried}{numbers})",
+        *([] if plan.branches == 1 else gx_at),
+        f"{_I20}pull_back({xs}, g, {one_gx if plan.branches == 1 else ', '.join(gxs)}, {carried}{numbers})",
         f"{_I8}if g_first.shape[1] > 0:",
         *([f"{_I12}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)] or [f"{_I12}pass"]),
+        *sums["end"],
     ]
-    for q in range(learnable):
-        entry += [
-            f"{_I8}total = 0.0",
-            f"{_I8}for i in range(n):",
-            f"{_I12}total += s{q}[i]",
-            f"{_I8}g_parameters[{q}, start // BLOCK] = total",
-        ]
     return "\n".join([*step, "", "", *entry])
 
 
@@ -292,3 +364,29 @@ def fill(target, value):
 def increase(total, more):
     for i in range(total.shape[0]):
         total[i] = total[i] + more[i]'''
+
+_SPREAD = '''
+
+
+@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+def spread(target, values, stride, start):
+    """Give each neuron from `start` on the value of its channel."""
+    n = target.shape[0]
+    channels = values.shape[0]
+    channel = start // stride % channels
+    left = stride - start % stride if channels > 1 else n
+    i = 0
+    while i < n:
+        if stride == 1 and channels > 1:  # neighbors are of neighboring channels
+            end = min(i + channels - channel, n)
+            for j in range(i, end):
+                target[j] = values[channel + j - i]
+            channel = 0
+        else:
+            end = min(i + left, n)
+            value = values[channel]
+            for j in range(i, end):
+                target[j] = value
+            channel = channel + 1 if channel + 1 < channels else 0
+            left = stride
+        i = end'''

@@ -60,14 +60,18 @@ def run(
 
     Args:
         plan: its graphs.
-        x: [T, N, *], or one step [N, *] if repeats is given; in one of the driver's dtypes.
-        states: a tensor of one step's shape each, or the value that all neurons start from.
-        parameters: 0-d tensors.
+        x: [T, N, *], or one step [N, *] if repeats is given; in one of the driver's dtypes. Of a neuron with branches
+            [T, N, branches·C, *], all channels of the first branch before those of the second.
+        states: a tensor [N, *] each ([N, C, *] with branches), or the value that all neurons start from.
+        parameters: 0-d tensors; [C] with a value for each channel of [N, C, *], or [T, C] also for each step, in both
+            of which C may be 1.
         store: also return the states of every step.
         repeats: T, if all steps have the input x; its gradient is then summed over time.
 
     Returns: outputs [T, N, *]; final states; states of every step (empty unless store).
     """
+    if plan.branches > 1:
+        x = _branch_by_branch(x, plan.branches, channel=1 if repeats is not None else 2)
     step = x[0] if repeats is None else x
     if not is_dense(step) or (repeats is None and x.stride(0) != 0 and x.stride(0) < step.numel()):
         x = x.contiguous()
@@ -82,22 +86,37 @@ def run(
     return out, rest[: plan.states], rest[plan.states :]
 
 
+def _branch_by_branch(x: Tensor, branches: int, channel: int) -> Tensor:
+    """[…, N, branches·C, *] as […, branches, N, C, *], with the neurons of each branch in one stretch of memory."""
+    return x.unflatten(channel, (branches, -1)).movedim(channel, channel - 1).contiguous()
+
+
 @dataclass(frozen=True)
 class _Layout:
-    """The memory layout of T steps of M neurons: step after step, each in the memory order of x."""
+    """The memory layout of T steps of M neurons: step after step, each in the memory order of x.
+
+    Of a neuron with branches, x holds all neurons of the first branch before those of the second in each step.
+    """
 
     T: int
     M: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     x_stride: int  # from step to step in x itself, 0 where it repeats one
+    branches: int
 
     @classmethod
-    def of(cls, x: Tensor, repeats: int | None) -> "_Layout":
+    def of(cls, x: Tensor, repeats: int | None, branches: int) -> "_Layout":
         step = x[0] if repeats is None else x
         T = x.shape[0] if repeats is None else repeats
+        step = step if branches == 1 else step[0]
         M = step.numel()
-        return cls(T, M, (T, *step.shape), (M, *step.stride()), x.stride(0) if repeats is None else 0)
+        return cls(T, M, (T, *step.shape), (M, *step.stride()), x.stride(0) if repeats is None else 0, branches)
+
+    @property
+    def channel_stride(self) -> int:
+        """Neurons from one channel to the next."""
+        return self.strides[2] if len(self.shape) > 2 and self.shape[2] > 1 else max(self.M, 1)
 
     def vector(self, x: Tensor, steps: int) -> Tensor:
         """The elements of x, a sequence or (steps = 1) one step, in this order; copied only if they lie in another."""
@@ -111,7 +130,25 @@ class _Layout:
 
     def inputs(self, x: Tensor) -> Tensor:
         """All memory from the first to the last element of x."""
-        return x.detach().as_strided(((self.T - 1) * self.x_stride + self.M if self.M else 0,), (1,))
+        size = self.branches * self.M
+        return x.detach().as_strided(((self.T - 1) * self.x_stride + size if size else 0,), (1,))
+
+    def like_inputs(self, vector: Tensor, over_time: bool) -> Tensor:
+        """The gradient of the inputs in the shape of x."""
+        if self.branches == 1:
+            return self.step(vector) if over_time else self.sequence(vector)
+        shape, strides = (self.branches, *self.shape[1:]), (self.M, *self.strides[1:])
+        if not over_time:
+            shape, strides = (self.T, *shape), (self.branches * self.M, *strides)
+        return vector.as_strided(shape, strides, vector.storage_offset())
+
+    def sum_over_neurons(self, vector: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient of a parameter [C] or [T, C] from that of every neuron, summed in float64."""
+        if len(shape) == 2:
+            return torch.stack([self.sum_over_neurons(step, shape[1:]) for step in vector.view(self.T, self.M)])
+        if shape[0] == 1:
+            return vector.sum(dtype=torch.float64).view(1)
+        return self.step(vector).movedim(1, -1).flatten(0, -2).sum(0, dtype=torch.float64)
 
     def sequence(self, vector: Tensor) -> Tensor:
         return vector.as_strided(self.shape, self.strides, vector.storage_offset())
@@ -133,7 +170,7 @@ class _Sequence(torch.autograd.Function):
         x: Tensor,
         *more: Tensor,
     ) -> tuple[Tensor, ...]:
-        driver, layout = driver_for(x.device), _Layout.of(x, repeats)
+        driver, layout = driver_for(x.device), _Layout.of(x, repeats, plan.branches)
         T, M = layout.T, layout.M
         kind = {"dtype": plan.dtype, "device": x.device}
         given = iter(more)
@@ -143,16 +180,19 @@ class _Sequence(torch.autograd.Function):
         parameters = list(given)
         K = driver.chunk_length(plan, x.dtype, T)
         kept = torch.empty(plan.states, (T - 1) // K if any(ctx.needs_input_grad) else 0, M, **kind)
-        values = torch.stack(parameters).detach() if parameters else torch.empty(0, **kind)
+        values = [parameters[index].detach() for index in plan.scalars]
+        values = torch.stack(values) if values else torch.empty(0, **kind)
+        spread = [parameters[index].detach().contiguous() for index in plan.spread]
         results = Results(
             out=torch.empty(T * M, dtype=x.dtype, device=x.device),
             last=torch.empty(plan.states, M, **kind),
             sequences=torch.empty(plan.states, T * M if store else 0, **kind),
         )
         if M:
-            driver.forward(plan, Inputs(layout.inputs(x), layout.x_stride, first, kept, values, T, K, M), results)
+            given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
+            driver.forward(plan, Inputs(*given, T, K, M), results)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, kept, values, *first)
+        ctx.save_for_backward(x, kept, values, *spread, *first)
         ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K = plan, scalars, store, repeats, K
         stored = map(layout.sequence, results.sequences.unbind(0)) if store else ()
         return layout.sequence(results.out), *map(layout.step, results.last.unbind(0)), *stored
@@ -186,29 +226,35 @@ class _OnceOnly(torch.autograd.Function):
 def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """Gradients of x, of the states that came as tensors, and of the parameters."""
     x, kept, values, *first = ctx.saved_tensors
-    plan, driver, layout = ctx.plan, driver_for(x.device), _Layout.of(x, ctx.repeats)
+    plan, driver, layout = ctx.plan, driver_for(x.device), _Layout.of(x, ctx.repeats, ctx.plan.branches)
+    spread, first = first[: len(plan.spread)], first[len(plan.spread) :]
     T, M = layout.T, layout.M
     over_time = ctx.repeats is not None
+    scalars, others = (list(filter(plan.learnable.__contains__, some)) for some in (plan.scalars, plan.spread))
     g_out, g_last, g_sequences = _incoming(ctx, layout, x, g_out, g_more)
     gradients = Gradients(
         out=g_out,
         last=g_last,
         sequences=g_sequences,
-        x=torch.empty(M if over_time else T * M, dtype=x.dtype, device=x.device),
+        x=torch.empty(plan.branches * (M if over_time else T * M), dtype=x.dtype, device=x.device),
         over_time=over_time,
         first=torch.empty(plan.states, M if None in ctx.scalars else 0, dtype=plan.dtype, device=x.device),
-        parameters=torch.zeros(len(plan.learnable), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device),
+        parameters=torch.zeros(len(scalars), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device),
+        spread=[torch.empty(T * M if plan.dims[p] == 2 else M, dtype=plan.dtype, device=x.device) for p in others],
     )
     if M:
-        inputs = Inputs(layout.inputs(x), layout.x_stride, first, kept, values, T, ctx.K, M)
+        given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
+        inputs = Inputs(*given, T, ctx.K, M)
         driver.backward(plan, inputs, gradients)
     of_states = [
         layout.step(g) for g, value in zip(gradients.first.unbind(0), ctx.scalars, strict=True) if value is None
     ]
-    sums = iter(gradients.parameters.sum(1).to(plan.dtype).unbind(0))
-    of_parameters = [next(sums) if index in plan.learnable else None for index in range(values.numel())]
-    of_x = layout.step(gradients.x) if over_time else layout.sequence(gradients.x)
-    return [of_x, *of_states, *of_parameters]
+    sums: dict[int, Tensor] = dict(zip(scalars, gradients.parameters.sum(1).to(plan.dtype).unbind(0), strict=True))
+    shapes = {p: value.shape for p, value in zip(plan.spread, spread, strict=True)}
+    for p, g in zip(others, gradients.spread, strict=True):
+        sums[p] = layout.sum_over_neurons(g, shapes[p]).to(plan.dtype)
+    of_x = layout.like_inputs(gradients.x, over_time)
+    return [of_x, *of_states, *(sums.get(p) for p in range(plan.parameters))]
 
 
 def _incoming(

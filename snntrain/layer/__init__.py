@@ -11,6 +11,7 @@ from snntrain.layer.attention import MultiDimensionalAttention, TemporalWiseAtte
 from snntrain.layer.branch import Branches, Residual
 from snntrain.layer.container import MultiStepContainer, SeqToANNContainer, StepModeContainer
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
 from snntrain.layer.linear import Flatten, Linear
@@ -86,6 +87,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Delay",
+    "DendriticLinear",
     "DropConnectLinear",
     "Dropout",
     "Dropout2d",

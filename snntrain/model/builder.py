@@ -188,7 +188,7 @@ class _Builder:
 
     def construct(self, node: Layer, shape: tuple[int, ...]) -> nn.Module:
         if node.name == "neuron":
-            layer = build_neuron(self.neuron, node.arguments)
+            layer = build_neuron(self.neuron, node.arguments, shape)
         elif node.name == "norm":
             layer = self.registered(*chosen_norm(self.norm, node.arguments), shape)
         else:
@@ -304,8 +304,13 @@ def inferred_arguments(target: Callable[..., Any]) -> list[str]:
     ]
 
 
-def build_neuron(neuron: Choice, overrides: Mapping[str, Any] | None = None) -> nn.Module:
+def build_neuron(
+    neuron: Choice, overrides: Mapping[str, Any] | None = None, shape: tuple[int, ...] | None = None
+) -> nn.Module:
     """A new neuron of the chosen kind, with some arguments replaced.
+
+    A neuron with parameters of each channel gets the channels of shape, which its input has for one sample and step,
+    unless `channels` is given; where no shape is known, one value is for all channels.
 
     Raises: ValueError if arguments are to be replaced but the choice is a function.
     """
@@ -321,7 +326,20 @@ def build_neuron(neuron: Choice, overrides: Mapping[str, Any] | None = None) -> 
     surrogate = arguments.get("surrogate_function")
     if isinstance(surrogate, Mapping):
         arguments["surrogate_function"] = registry.build("surrogate", **surrogate)
-    return registry.build("neuron", **arguments)
+    return registry.build("neuron", **_channels_of(arguments, shape), **arguments)
+
+
+def _channels_of(arguments: Mapping[str, Any], shape: tuple[int, ...] | None) -> dict[str, int]:
+    """The argument `channels` of a neuron that has one and is not told it."""
+    taken = inspect.signature(registry.get("neuron", arguments["name"])).parameters if shape else {}
+    if "channels" not in taken or "channels" in arguments:
+        return {}
+    branches = arguments.get("branches", taken["branches"].default) if "branches" in taken else 1
+    if not isinstance(branches, int) or branches < 1:
+        return {}  # its constructor says so
+    if shape[0] % branches:
+        raise ValueError(f"{shape[0]} channels reach it, which its {branches} branches cannot share evenly.")
+    return {"channels": shape[0] // branches}
 
 
 def _inner_neuron(neuron: Choice, **wishes: Any) -> nn.Module:

@@ -4,9 +4,12 @@ They may import the ground floor, base, functional, surrogate and kernel.
 """
 
 from snntrain.neuron.adaptive import AdaptBaseNode, IzhikevichNode
+from snntrain.neuron.adaptive_threshold import ALIFNode, CELIFNode
+from snntrain.neuron.adlif import AdLIFBaseNode, AdLIFNode, SEAdLIFNode
 from snntrain.neuron.atif import ATIFNode
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.clif import ComplementaryLIFNode
+from snntrain.neuron.compartments import DHLIFNode, TCLIFNode
 from snntrain.neuron.cuba import FloatCubaLIFNode
 from snntrain.neuron.cuba_loihi import CubaLIFNode
 from snntrain.neuron.glif import GatedLIFNode
@@ -24,11 +27,16 @@ from snntrain.neuron.resonate import RAFNode
 
 __all__ = [
     "PSN",
+    "ALIFNode",
     "ATIFNode",
+    "AdLIFBaseNode",
+    "AdLIFNode",
     "AdaptBaseNode",
     "BaseNode",
+    "CELIFNode",
     "ComplementaryLIFNode",
     "CubaLIFNode",
+    "DHLIFNode",
     "EIFNode",
     "FloatCubaLIFNode",
     "GatedLIFNode",
@@ -46,9 +54,11 @@ __all__ = [
     "QIFNode",
     "RAFNode",
     "ReLU",
+    "SEAdLIFNode",
     "SLTTLIFNode",
     "SimpleIFNode",
     "SimpleLIFNode",
     "SlidingPSN",
+    "TCLIFNode",
     "TernaryLIFNode",
 ]

@@ -13,6 +13,7 @@ from snntrain.base import MemoryModule
 from snntrain.functional import steps_of
 from snntrain.kernel.backend import plan_for, reason_against, run_node
 from snntrain.kernel.plan import Plan
+from snntrain.neuron.channels import checked_parameter, of_step
 from snntrain.neuron.hook_adapter import StepHooks
 from snntrain.neuron.linear_form import LinearForm
 from snntrain.neuron.reset import HardReset
@@ -100,6 +101,13 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
     #: States that `step` takes and returns, in this order.
     state_names: tuple[str, ...] = ("v",)
 
+    #: Inputs that every neuron has in a step: x is [N, branches·C, *], all channels of the first branch before those of
+    #: the second, and states and output are [N, C, *]. With more than one, `step` takes (*x, *states, *parameters).
+    branches: int = 1
+
+    #: The state that counts the steps since reset(), in a neuron whose parameters differ from step to step.
+    step_counter: str | None = None
+
     _stored: tuple[str, ...] = ()
     store_v_seq = stores_sequence("v")
 
@@ -183,14 +191,17 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
         return s if y is None else y, *self.reset_states(s, h, *others, *parameters)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
-        """Scalars that `charge` and `step` take after the states: constants to divide by, and learnable values.
+        """Values that `charge` and `step` take after the states: constants to divide by, and learnable values.
 
         Args:
             dtype: the state dtype, in which learnable values are to be computed.
 
-        They reach the step as 0-d tensors of the state dtype on x's device. For divisors that is essential: CUDA
-        turns a division by a Python number into a multiplication by its reciprocal, which flips spikes at the
-        threshold.
+        Each is a number or a 0-d tensor; [C], one value for each channel of a step [N, C, *]; or [T, C], whose rows are
+        for the steps from the present one on, in a neuron with a `step_counter`. C may be 1.
+
+        Numbers reach the step as 0-d tensors of the state dtype on x's device, and values of channels in a shape that
+        broadcasts with x. For divisors that is essential: CUDA turns a division by a Python number into a
+        multiplication by its reciprocal, which flips spikes at the threshold.
         """
         return ()
 
@@ -215,23 +226,30 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
     def single_step_forward(self, x: Tensor) -> Tensor:
         if self.overrides_parts_of_a_step():
             return self.step_by_hooks(x)
-        return self._step_on_states(x, self.parameters_for(x))
+        out = self._step_on_states(x, self.parameters_for(x))
+        self.count_steps(1)
+        return out
 
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         outputs: list[Tensor] = []
         stored: dict[str, list[Tensor]] = {name: [] for name in self._stored}
         by_hooks = self.overrides_hooks("single_step_forward") or self.overrides_parts_of_a_step()
-        parameters = () if by_hooks else self.parameters_for(x_seq)
-        for x in steps_of(x_seq):
-            outputs.append(self.single_step_forward(x) if by_hooks else self._step_on_states(x, parameters))
+        parameters = () if by_hooks else self.parameter_tensors(x_seq[0])
+        for t, x in enumerate(steps_of(x_seq)):
+            outputs.append(
+                self.single_step_forward(x) if by_hooks else self._step_on_states(x, of_step(parameters, t, x))
+            )
             for name, values in stored.items():
                 values.append(getattr(self, name))
         for name, values in stored.items():
             setattr(self, f"{name}_seq", torch.stack(values))
+        if not by_hooks:
+            self.count_steps(len(outputs))
         return torch.stack(outputs)
 
     def _step_on_states(self, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-        out, *states = self.step(x, *self._read_states(), *parameters)
+        inputs = (x,) if self.branches == 1 else x.unflatten(1, (self.branches, -1)).unbind(1)
+        out, *states = self.step(*inputs, *self._read_states(), *parameters)
         if len(states) != len(self.state_names):
             raise ValueError(
                 f"{self._title()}: step must return a tuple, the output and the new "
@@ -244,12 +262,30 @@ class BaseNode(StepHooks, ChoosesBackend, MemoryModule):
         """True of the states of `step`; hooks, and states that a subclass adds, may do otherwise."""
         return name in self.state_names and not self.overrides_hooks()
 
+    def neurons_of(self, x: Tensor) -> torch.Size:
+        """The shape of the neurons that the input x of one step is for."""
+        if self.branches == 1:
+            return x.shape
+        return torch.Size((x.shape[0], x.shape[1] // self.branches, *x.shape[2:]))
+
+    def state_shape(self, name: str, x: Tensor) -> torch.Size:
+        return self.neurons_of(x)
+
+    def parameter_tensors(self, x: Tensor) -> list[Tensor]:
+        """step_parameters as tensors that fit a step x, of its dtype and on its device.
+
+        Raises: ValueError for one whose size is neither 1 nor the number of channels.
+        """
+        return [checked_parameter(self, value, x) for value in self.step_parameters(x.dtype)]
+
     def parameters_for(self, x: Tensor) -> tuple[Tensor, ...]:
-        """step_parameters as tensors of x's dtype, on its device."""
-        return tuple(
-            value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device)
-            for value in self.step_parameters(x.dtype)
-        )
+        """The parameters of the present step in shapes that broadcast with its input x."""
+        return of_step(self.parameter_tensors(x), 0, x)
+
+    def count_steps(self, steps: int) -> None:
+        """Note that so many steps more were run since reset(), in a neuron to which this makes a difference."""
+        if self.step_counter is not None:
+            setattr(self, self.step_counter, getattr(self, self.step_counter) + steps)
 
     # --- settings ----------------------------------------------------------------------------------------------------
 

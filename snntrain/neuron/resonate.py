@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from snntrain.arguments import flag, integer, invalid, real
 from snntrain.neuron.base_node import BaseNode
+from snntrain.neuron.channels import check_channels
 from snntrain.registry import register
 
 
@@ -69,12 +70,7 @@ class RAFNode(BaseNode, without=("v_reset", "detach_reset")):
 
     def check_input(self, x: Tensor) -> None:
         super().check_input(x)
-        shape = x.shape[self.step_mode == "m" :]
-        if self.num_neurons is not None and (len(shape) < 2 or shape[1] != self.num_neurons):
-            raise ValueError(
-                f"{self._title()}: num_neurons is {self.num_neurons}, so the input of one step must be "
-                f"[N, {self.num_neurons}, *], got shape {list(shape)}."
-            )
+        check_channels(self, "num_neurons", self.num_neurons, x)
 
     def step_parameters(self, dtype: torch.dtype) -> tuple[float | Tensor, ...]:
         omega, b_offset = self.omega.to(dtype), self.b_offset.to(dtype)
@@ -88,8 +84,6 @@ class RAFNode(BaseNode, without=("v_reset", "detach_reset")):
 
     def step(self, x: Tensor, v: Tensor, w: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         *q, omega, b = others
-        if omega.dim() and x.dim() > 2:  # [C] → [C, 1, …], to be broadcast from dimension 1
-            omega, b = (value.view(-1, *[1] * (x.dim() - 2)) for value in (omega, b))
         if self.balanced:
             b = b - q[0]
         v_new = v + self.dt * (b * v - omega * w + x)

@@ -160,7 +160,9 @@ def write_raster(task: pl.LightningModule, sample: Sample, path: Path, precision
 @contextlib.contextmanager
 def _storing(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Inside the block, the neurons keep their potentials of all steps."""
-    switched = [layer for layer in layers if isinstance(layer, BaseNode) and not layer.store_v_seq]
+    switched = [
+        layer for layer in layers if isinstance(layer, BaseNode) and "v" in layer.state_names and not layer.store_v_seq
+    ]
     for layer in switched:
         layer.store_v_seq = True
     try:

@@ -8,7 +8,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from snntrain import functional, list_models, registry
+from snntrain import functional, list_models, neuron, registry
 from snntrain.ann2snn import METHODS
 from snntrain.ann2snn.calibration import CORRECTIONS
 from snntrain.data.target import Target
@@ -95,10 +95,15 @@ def test_the_model_with_every_kind_of_entry_builds():
     assert net.output_shapes[-1] == (7,) and net(torch.rand(2, 3, 1, 16, 16)).shape == (2, 3, 7)
 
 
-def test_the_models_of_the_table_are_those_there_are():
-    (code,) = re.findall(r"```python\n(.*?)```", MODELS, flags=re.DOTALL)
+def test_the_models_of_the_table_are_those_there_are(monkeypatch):
+    code, own = re.findall(r"```python\n(.*?)```", MODELS, flags=re.DOTALL)
     exec(compile(code, "models.md", "exec"), {})
     assert sorted(re.findall(r"^\| `(\w+)` \|", MODELS, flags=re.MULTILINE)) == list_models()
+    monkeypatch.setattr(registry, "_ENTRIES", {kind: dict(held) for kind, held in registry._ENTRIES.items()})
+    names: dict = {"__name__": "my_net"}
+    exec(compile(own, "models.md", "exec"), names)
+    net = registry.build("model", name="MyNet", sample_shape=(1, 4, 4), num_classes=3, neuron=neuron.LIFNode)
+    assert net(torch.rand(5, 2, 1, 4, 4)).shape == (5, 2, 3) and isinstance(net, names["MyNet"])
 
 
 def test_a_net_of_torchvision_is_converted_as_the_example_says(capsys):

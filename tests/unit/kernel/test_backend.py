@@ -133,13 +133,12 @@ def test_neurons_with_equal_settings_share_a_plan_and_the_state_is_their_own():
         (Averaging, "mean"),
         (OldStyle, "replaces hooks"),
         (lambda: neuron.IFNode(surrogate_function=nn.Sigmoid()), "surrogate_function"),
-        (lambda: neuron.RAFNode(num_neurons=3), "differ from neuron to neuron"),
         (ReadsItself, "its step reads self.v"),
         (WritesItself, "its step writes self.v"),
         (Counts, "its step writes self.steps"),
     ],
     ids=[
-        *("not pointwise", "hooks", "foreign surrogate", "one parameter per neuron"),
+        *("not pointwise", "hooks", "foreign surrogate"),
         *("reads a state", "writes a state", "counts its steps"),
     ],
 )
@@ -159,6 +158,40 @@ def test_what_cannot_be_fused_runs_in_torch_and_is_refused_when_asked_for(make, 
 def test_a_step_that_uses_its_neuron_as_memory_computes_what_the_loop_computes(make):
     x = torch.full((6, 2), 0.4)
     assert torch.equal(make(step_mode="m")(x), make(step_mode="m", backend="torch")(x))
+
+
+class PerChannel(BaseNode):
+    """A user's neuron with a decay for each channel."""
+
+    def __init__(self, channels: int, **more):
+        super().__init__(**more)
+        self.decay = nn.Parameter(torch.full((channels,), 0.75))
+
+    def step_parameters(self, dtype):
+        return (self.decay.to(dtype),)
+
+    def charge(self, x: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        return decay * v + x
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused"])
+@pytest.mark.parametrize("step_mode, shape", [("s", (2, 4)), ("s", (3,)), ("m", (5, 2, 1)), ("m", (5, 2, 4, 3))])
+def test_parameters_that_do_not_fit_the_channels_are_named(backend, step_mode, shape):
+    one = list(shape[step_mode == "m" :])
+    with pytest.raises(
+        ValueError, match=r"^PerChannel: step_parameters returns values of shape \[3\]; for an input "
+    ) as e:
+        PerChannel(3, step_mode=step_mode, backend=backend)(torch.zeros(shape))
+    assert str(one) in str(e.value)
+
+
+def test_parameters_of_a_users_channels_broadcast_in_the_loop():
+    node = PerChannel(3, step_mode="m", backend="torch", v_threshold=9.0)
+    with torch.no_grad():
+        node.decay.copy_(torch.tensor([0.0, 0.5, 1.0]))
+    node(torch.ones(2, 4, 3, 5))
+    assert torch.equal(node.v, torch.tensor([1.0, 1.5, 2.0]).view(1, 3, 1).expand(4, 3, 5))
+    assert isinstance(plan_for(node, torch.ones(2, 4, 3, 5)), Plan)
 
 
 def test_an_unsupported_operator_is_logged_once(caplog):

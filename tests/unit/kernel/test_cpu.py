@@ -1,10 +1,14 @@
 """Generated kernels against the torch loop over the same step."""
 
+import platform
+
 import pytest
 import torch
 from loop_of_steps import (
     LAYOUTS,
     NODES,
+    Branched,
+    Spread,
     assert_a_repeated_step_is_read_once,
     assert_kernel_is_loop,
     looped,
@@ -52,13 +56,51 @@ def test_the_memory_layout_of_the_input_changes_nothing(layout):
     assert_kernel_is_loop(NODES["LIF"](), layout(torch.randn(4, 2, 6, 8, 8)))
 
 
+@pytest.mark.parametrize(
+    "shape, layout",
+    [((20, 3, 3000), None), ((9, 70, 64), None), ((4, 2, 6, 38, 40), None), ((4, 2, 6, 38, 40), "channels last")],
+)
+@pytest.mark.parametrize("thresholds", [None, 1], ids=["one per channel", "one for all"])
+def test_parameters_may_differ_between_channels_and_steps(shape, layout, thresholds):
+    x = 2.0 * torch.randn(shape)
+    assert_kernel_is_loop(Spread(shape[2], shape[0], thresholds), LAYOUTS[layout](x) if layout else x)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="looks for instructions of x86-64")
+def test_a_step_with_a_dozen_parameters_of_channels_is_vector_code():
+    """LLVM gives up by default where so many arrays might overlap."""
+
+    def step(x: Tensor, v: Tensor, *p: Tensor) -> tuple[Tensor, ...]:
+        h = v
+        for index, value in enumerate(p):
+            h = h * value if index % 2 else h + x * value
+        return h, h
+
+    plan = make_plan(step, 1, 12, range(12), torch.float32, [1] * 12)
+    values = [torch.rand(64, requires_grad=True) for _ in range(12)]
+    out, _, _ = run(plan, torch.randn(4, 8, 64), [0.0], values)
+    out.sum().backward()
+    pull_back = plan.compiled["cpu"].pull_back
+    if not pull_back.signatures:
+        pytest.skip("the kernel comes compiled from the cache")
+    assembly = pull_back.inspect_asm(pull_back.signatures[0])
+    assert "mulps" in assembly
+
+
+def test_a_neuron_may_have_several_inputs():
+    assert_kernel_is_loop(Branched(1500), torch.randn(20, 3, 3 * 1500))
+    assert_kernel_is_loop(Branched(2), LAYOUTS["channels last"](torch.randn(4, 2, 6, 8, 8)))
+    assert_a_repeated_step_is_read_once(Branched(50), torch.randn(7, 150))
+
+
 def test_a_step_that_is_repeated_is_read_once_and_its_gradient_summed_over_time():
     x = torch.randn(2, 6, 8, 8).contiguous(memory_format=torch.channels_last)
     assert_a_repeated_step_is_read_once(NODES["LIF"](), x, T=5)
 
 
 def test_the_number_of_threads_changes_no_bit():
-    node = NODES["PLIF"]()
+    node = Spread(9000, 8)
     x = torch.randn(8, 4, 9000, requires_grad=True)
     found = []
     before = torch.get_num_threads()
@@ -66,7 +108,7 @@ def test_the_number_of_threads_changes_no_bit():
         for threads in (1, 2):
             torch.set_num_threads(threads)
             spikes, _, _ = fused(node, x)
-            found.append([spikes, *torch.autograd.grad(spikes.sum(), [x, node.w])])
+            found.append([spikes, *torch.autograd.grad(spikes.sum(), [x, *node.parameters()])])
     finally:
         torch.set_num_threads(before)
     for one, two in zip(*found, strict=True):

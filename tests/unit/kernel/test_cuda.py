@@ -5,6 +5,8 @@ import torch
 from loop_of_steps import (
     LAYOUTS,
     NODES,
+    Branched,
+    Spread,
     assert_a_repeated_step_is_read_once,
     assert_kernel_is_loop,
     looped,
@@ -33,6 +35,15 @@ def lif(**settings) -> neuron.LIFNode:
 def test_a_kernel_computes_what_the_loop_computes(name, io):
     torch.manual_seed(0)
     assert_kernel_is_loop(NODES[name]().cuda(), (1.5 * torch.randn(35, 3, 150)).to("cuda", io), rtol=1e-4)
+
+
+@pytest.mark.parametrize("io", IO, ids=str)
+def test_parameters_may_differ_between_channels_and_steps_and_inputs_may_have_branches(io):
+    torch.manual_seed(0)
+    for shape in ((20, 3, 111), (18, 5, 64), (4, 2, 6, 8, 7)):
+        x = (2.0 * torch.randn(shape)).to("cuda", io)
+        assert_kernel_is_loop(Spread(shape[2], shape[0]).cuda(), x, rtol=1e-4)
+    assert_kernel_is_loop(Branched(50).cuda(), torch.randn(20, 5, 150).to("cuda", io), rtol=1e-4)
 
 
 def test_double_precision_stays_double():

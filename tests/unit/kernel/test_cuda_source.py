@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from loop_of_steps import NODES, assert_a_repeated_step_is_read_once, assert_kernel_is_loop, looped, planned
+from loop_of_steps import (
+    LAYOUTS,
+    NODES,
+    Branched,
+    Spread,
+    assert_a_repeated_step_is_read_once,
+    assert_kernel_is_loop,
+    looped,
+    planned,
+)
 from torch import Tensor
 
 from snntrain import neuron, surrogate
@@ -80,6 +89,23 @@ def test_every_neuron_computes_what_the_loop_computes(emulator, name):
     assert_kernel_is_loop(
         NODES[name](), 1.5 * torch.randn(20, 3, 111)
     )  # several chunks, several blocks, the last short
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float32, torch.bfloat16], ids=str)
+def test_parameters_may_differ_between_channels_and_steps(emulator, io):
+    for shape in ((20, 3, 111), (18, 5, 64), (4, 2, 6, 8, 7)):
+        assert_kernel_is_loop(Spread(shape[2], shape[0]), (2.0 * torch.randn(shape)).to(io))
+    assert_kernel_is_loop(Spread(6, 4, 1), LAYOUTS["channels last"](2.0 * torch.randn(4, 2, 6, 8, 8)).to(io))
+    assert_a_repeated_step_is_read_once(Spread(50, 21), torch.randn(4, 50).to(io))
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", [torch.float32, torch.bfloat16], ids=str)
+def test_a_neuron_may_have_several_inputs(emulator, io):
+    assert_kernel_is_loop(Branched(50), torch.randn(20, 5, 150).to(io))
+    assert_kernel_is_loop(Branched(2), LAYOUTS["channels last"](torch.randn(4, 2, 6, 8, 8)).to(io))
+    assert_a_repeated_step_is_read_once(Branched(50), torch.randn(4, 150).to(io))
 
 
 @needs_compiler

@@ -324,6 +324,8 @@ def test_the_loss_falls_in_twenty_steps_on_random_data(case):
 @pytest.mark.parametrize("model", FOR_ANY_NEURON)
 def test_every_model_composes_with_every_neuron_or_says_why_not(model, neuron):
     needed = {
+        "CELIFNode": {"T": T},
+        "DHLIFNode": {"branches": 1},
         "GatedLIFNode": {"T": T},
         "LIAFNode": {"act": "relu", "threshold_related": True},
         "CubaLIFNode": {"current_decay": 0.5, "voltage_decay": 0.25},

@@ -9,10 +9,14 @@ from promises import random
 from torch import Tensor, nn
 
 from snntrain.neuron import (
+    AdLIFNode,
+    ALIFNode,
     ATIFNode,
     BaseNode,
+    CELIFNode,
     ComplementaryLIFNode,
     CubaLIFNode,
+    DHLIFNode,
     EIFNode,
     FloatCubaLIFNode,
     GatedLIFNode,
@@ -28,6 +32,8 @@ from snntrain.neuron import (
     ParametricLIFNode,
     QIFNode,
     RAFNode,
+    SEAdLIFNode,
+    TCLIFNode,
     TernaryLIFNode,
 )
 from snntrain.surrogate import ATan, MultiLevelSpikeCount, Sigmoid
@@ -85,6 +91,8 @@ OWN = {"neuronal_charge": HookIF, "charge": ChargeIF, "single_step_forward": For
 LEAK = {"tau": 3.0, "v_threshold": 0.5}
 OTHER = {"surrogate_function": ATan(), "detach_reset": True}
 OSCILLATION = {"dt": 0.1, "v_threshold": 0.1}  # so that the inputs of these tests make spikes
+ADAPTIVE = {"tau_v": (2.0, 4.0), "tau_w": (10.0, 20.0), "q": 5.0, "v_threshold": 0.2}
+BRANCH = {"branches": 1, "init_tau_m": (-2.0, 0.0), "init_tau_n": (-2.0, 0.0), "v_threshold": 0.1}
 LOIHI = {"requires_grad": True, **OTHER}
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "IF": (IFNode, {}),
@@ -118,6 +126,16 @@ OTHER_KINDS: dict[str, tuple[type, dict[str, Any]]] = {  # those whose step is n
     "ATIF": (ATIFNode, {}),
     "RAF": (RAFNode, {"omega": 5.0, **OSCILLATION}),
     "RAF unbalanced": (RAFNode, {"omega": 5.0, "balanced": False, **OSCILLATION}),
+    "ALIF": (ALIFNode, {"tau": 5.0, "tau_a": 10.0, "beta": 0.5}),
+    "ALIF detach": (ALIFNode, {"tau": 3.0, **OTHER}),
+    "adLIF": (AdLIFNode, ADAPTIVE),
+    "adLIF detach": (AdLIFNode, {**ADAPTIVE, "v_reset": -0.1, "learnable": False, **OTHER}),
+    "SE-adLIF": (SEAdLIFNode, ADAPTIVE),
+    "SE-adLIF soft": (SEAdLIFNode, {**ADAPTIVE, "v_reset": None}),
+    "TC-LIF": (TCLIFNode, {}),
+    "TC-LIF detach": (TCLIFNode, {"init_beta_1": -0.3, "gamma": 0.2, **OTHER}),
+    "DH-LIF": (DHLIFNode, BRANCH),
+    "DH-LIF detach": (DHLIFNode, {**BRANCH, "decay_input": False, **OTHER}),
     "RAF fixed": (RAFNode, {"omega": 8.0, "q_decay": 0.5, "learnable": False, **OSCILLATION}),
 }
 
@@ -136,7 +154,8 @@ READOUTS = {
     "readout LIF": NonSpikingLIFNode,
     "readout LIF tau 3": partial(NonSpikingLIFNode, 3.0),
 }
-NODES = POINTWISE | {"GLIF": partial(GatedLIFNode, 16)} | READOUTS
+NODES = POINTWISE | READOUTS
+NODES |= {"GLIF": partial(GatedLIFNode, 16), "CE-LIF": partial(CELIFNode, 16, v_threshold=0.5, backend="torch")}
 NODES |= {f"own {name}": partial(kind, backend="torch") for name, kind in OWN.items()}
 #: IF, LIF and PLIF with every reset.
 VARIANTS = {
@@ -152,6 +171,7 @@ VARIANTS = {
         )
     ]
 }
+ADLIFS = ("adLIF", "adLIF detach", "SE-adLIF", "SE-adLIF soft")
 #: Names of the learnable parameters, in the order of the state dict.
 LEARNT = {
     "PLIF": ["w"],
@@ -160,6 +180,10 @@ LEARNT = {
     "Ternary amplitude": ["a"],
     "ATIF": ["v_threshold"],
     **{f"RAF{form}": ["omega", "b_offset"] for form in ("", " unbalanced", " fixed")},
+    **{name: ["tau_v_place", "tau_w_place", "coupling", "jump"] for name in ADLIFS},
+    **{f"TC-LIF{form}": ["c1", "c2"] for form in ("", " detach")},
+    **{f"DH-LIF{form}": ["tau_m", "tau_n"] for form in ("", " detach")},
+    "CE-LIF": ["embedding"],
     "GLIF": ["alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct"],
 }
 #: Names of those that state a linear form.

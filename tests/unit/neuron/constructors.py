@@ -10,10 +10,15 @@ from torch import nn
 from snntrain.neuron import (
     PSN,
     AdaptBaseNode,
+    AdLIFBaseNode,
+    AdLIFNode,
+    ALIFNode,
     ATIFNode,
     BaseNode,
+    CELIFNode,
     ComplementaryLIFNode,
     CubaLIFNode,
+    DHLIFNode,
     EIFNode,
     FloatCubaLIFNode,
     GatedLIFNode,
@@ -30,10 +35,12 @@ from snntrain.neuron import (
     ParametricLIFNode,
     QIFNode,
     RAFNode,
+    SEAdLIFNode,
     SimpleIFNode,
     SimpleLIFNode,
     SlidingPSN,
     SLTTLIFNode,
+    TCLIFNode,
     TernaryLIFNode,
 )
 from snntrain.surrogate import ATan, MultiLevelSpikeCount, Sigmoid
@@ -43,6 +50,8 @@ SETTINGS = {"step_mode": "s", "backend": "auto", "store_v_seq": False}
 COMMON = {"surrogate_function": None, "detach_reset": False} | SETTINGS
 LIF = {"tau": 2.0, "decay_input": True} | RESET
 ADAPTATION = {"w_rest": 0.0, "tau_w": 2.0, "a": 0.0, "b": 0.0}
+ADLIF = {"tau_v": (5.0, 25.0), "tau_w": (60.0, 300.0), "a": (0.0, 1.0), "b": (0.0, 2.0), "q": 120.0}
+ADLIF |= {"channels": None, "learnable": True}
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     BaseNode: RESET | COMMON,
@@ -90,6 +99,13 @@ SIGNATURES = {
     RAFNode: {"omega": 10.0, "b_offset": 1.0, "dt": 0.01, "balanced": True, "q_decay": 0.9, "num_neurons": None}
     | {"learnable": True, "v_threshold": 1.0, "surrogate_function": None}
     | SETTINGS,
+    ALIFNode: {"tau": 20.0, "tau_a": 200.0, "beta": 0.184, "v_threshold": 1.0} | COMMON,
+    **dict.fromkeys((AdLIFBaseNode, AdLIFNode, SEAdLIFNode), ADLIF | RESET | COMMON),
+    CELIFNode: {"T": REQUIRED, "channels": None, "decay": 0.5, "beta": 0.02} | RESET | COMMON,
+    TCLIFNode: {"init_beta_1": -0.5, "init_beta_2": 0.5, "gamma": 0.5, "v_threshold": 1.0} | COMMON,
+    DHLIFNode: {"branches": 4, "channels": None, "init_tau_m": (0.0, 4.0), "init_tau_n": (0.0, 4.0)}
+    | {"decay_input": True, "v_threshold": 1.0}
+    | COMMON,
     NonSpikingIFNode: {"decode": None, "step_mode": "m"},
     NonSpikingLIFNode: {"tau": 2.0, "decode": None, "step_mode": "m"},
     PSN: {"T": REQUIRED, "surrogate_function": None},
@@ -112,6 +128,8 @@ SIGNATURES = {
 FILL = {
     LIAFNode: {"act": "relu", "threshold_related": True},
     GatedLIFNode: {"T": 4},
+    CELIFNode: {"T": 8},
+    DHLIFNode: {"branches": 1},
     SimpleLIFNode: {"tau": 2.0, "decay_input": True},
     CubaLIFNode: {"current_decay": 0.5, "voltage_decay": 0.25},
     PSN: {"T": 4},
@@ -125,6 +143,9 @@ ABOVE_ZERO = ("a finite number > 0", [*NOT_FINITE, 0, 0.0, -1.0, -INF])
 UNIT = ("a finite number ≥ 0 and ≤ 1", [*NOT_FINITE, -0.01, 1.01, 2])
 OPEN_UNIT = ("a finite number > 0 and < 1", [*NOT_FINITE, 0, 1, 0.0, 1.0, -0.5, 2])
 COUNT = ("an integer ≥ 1", [*NOT_AN_INTEGER, 0, -1])
+RANGES = [1.0, None, "12", (1.0,), (1.0, 2.0, 3.0), (2.0, 1.0), (1.0, INF), (True, 2.0), ("1", "2")]
+RANGE = ("two finite numbers [low, high] with low ≤ high", RANGES)
+RANGE_ABOVE_ZERO = ("two finite numbers [low, high] with low ≤ high, both > 0", [*RANGES, (0.0, 1.0), (-1, 2)])
 COUNT_OR_NONE = (COUNT[0], [value for value in COUNT[1] if value is not None])
 FLAGS = (
     "decay_input",
@@ -138,8 +159,13 @@ FLAGS = (
 FLAGS += ("balanced", "learnable", "learnable_amplitude", "exp_init")
 BAD_VALUES = {
     **dict.fromkeys(["v_threshold", "v_rest", "w_rest", "a", "b", "v_c", "theta_rh", "omega", "b_offset"], FINITE),
-    **dict.fromkeys(["tau_w", "a0", "delta_T", "dt", "vth_init_l", "alpha"], ABOVE_ZERO),
-    **dict.fromkeys(["current_decay", "voltage_decay", "q_decay", "lambda_init"], UNIT),
+    **dict.fromkeys(["tau_v", "init_tau_m", "init_tau_n"], RANGE),
+    **dict.fromkeys(["beta", "gamma"], ("a finite number ≥ 0", [*NOT_FINITE, -0.01, -1])),
+    "q": FINITE,
+    "init_beta_1": ("a finite number > -1 and < 0", [*NOT_FINITE, -1, 0, 0.5]),
+    "init_beta_2": OPEN_UNIT,
+    **dict.fromkeys(["tau_a", "tau_w", "a0", "delta_T", "dt", "vth_init_l", "alpha"], ABOVE_ZERO),
+    **dict.fromkeys(["current_decay", "voltage_decay", "q_decay", "lambda_init", "decay"], UNIT),
     **dict.fromkeys(["init_v_threshold", "init_conduct"], OPEN_UNIT),
     **dict.fromkeys(
         ["init_linear_decay", "init_v_subreset"],
@@ -147,8 +173,8 @@ BAD_VALUES = {
     ),
     **dict.fromkeys(FLAGS, ("True or False", NOT_A_FLAG)),
     **dict.fromkeys(["tau", "init_tau"], ABOVE_ONE),
-    **dict.fromkeys(["scale", "T", "k"], COUNT),
-    **dict.fromkeys(["inplane", "num_neurons"], COUNT_OR_NONE),
+    **dict.fromkeys(["scale", "T", "k", "branches"], COUNT),
+    **dict.fromkeys(["inplane", "num_neurons", "channels"], COUNT_OR_NONE),
     "v_reset": ("a finite number or None", [value for value in NOT_FINITE if value is not None]),
     "vth_init_h": ("a finite number ≥ 0.8", [*NOT_FINITE, 0.79, -1]),
     "surrogate_function": ("a surrogate module", ["Sigmoid", 4.0, Sigmoid, True]),
@@ -161,6 +187,7 @@ BAD_VALUES = {
         ["last", "", "LAST-MEM", 1, True, ["last-mem"], torch.mean],
     ),
 }
+ADLIFS = (AdLIFBaseNode, AdLIFNode, SEAdLIFNode)
 NOT_SPIKE_COUNTS = [Sigmoid(), MultiLevelSpikeCount(4, spiking=False), MultiLevelSpikeCount, torch.round, 4]
 #: What a class refuses otherwise than the others, or besides.
 OWN_BAD_VALUES = {
@@ -169,6 +196,10 @@ OWN_BAD_VALUES = {
     (ILIFNode, "surrogate_function"): [("a MultiLevelSpikeCount in spiking mode, or None", NOT_SPIKE_COUNTS)],
     (CubaLIFNode, "v_threshold"): [("a finite number ≥ 0 and ≤ 2047.98", [-0.1, 2048.0])],
     (CubaLIFNode, "v_reset"): [("0 (the chip has no other reset)", [None, 0.5, -1])],
+    (ALIFNode, "tau"): [ABOVE_ZERO],
+    (CELIFNode, "beta"): [UNIT],
+    **{(kind, name): [RANGE_ABOVE_ZERO] for kind in ADLIFS for name in ("tau_v", "tau_w")},
+    **{(kind, name): [RANGE] for kind in ADLIFS for name in ("a", "b")},
     (RAFNode, "omega"): [FINITE, ("a number with dt·abs(omega) ≤ 1", [101.0, -101.0])],
     (LIAFNode, "act"): [
         ("one of 'relu', 'leaky_relu', 'selu', 'tanh', 'sigmoid', 'identity'", ["ReLU", "", "relu6"]),
@@ -209,6 +240,18 @@ DISTINCT = {
     "exp_init": False,
     "algorithm": "conv",
     "inplane": 5,
+    "tau_v": (3.0, 4.0),
+    "tau_a": 50.0,
+    "beta": 0.75,
+    "gamma": 0.25,
+    "q": 60.0,
+    "decay": 0.75,
+    "channels": 5,
+    "branches": 3,
+    "init_beta_1": -0.25,
+    "init_beta_2": 0.75,
+    "init_tau_m": (1.0, 2.0),
+    "init_tau_n": (1.5, 2.5),
     "omega": 8.0,
     "b_offset": 2.0,
     "dt": 0.02,
@@ -244,6 +287,7 @@ def distinct(node_class: type) -> dict[str, Any]:
         SLTTLIFNode: {"detach_reset": False, "step_mode": "s"},
         OTTTLIFNode: {"detach_reset": False, "step_mode": "s"},
         ILIFNode: {"surrogate_function": MultiLevelSpikeCount(3)},
+        **{key: {"tau_w": (20.0, 30.0), "a": (0.25, 0.5), "b": (0.5, 1.5)} for key in ADLIFS},
         CubaLIFNode: {"v_reset": 0.0, "norm": nn.Identity()},
     }
     values |= special.get(node_class, {})

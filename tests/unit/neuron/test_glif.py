@@ -229,14 +229,24 @@ def test_state_is_potential_last_spike_and_step():
     assert node.t == 1 and torch.equal(node.s_prev, s) and s.tolist() == [1, 0]
 
 
-def test_it_runs_on_torch_only():
-    node = GatedLIFNode(2)
-    assert node.supported_backends == ("torch",) and node.backend == "auto"
-    for refuse in (lambda: GatedLIFNode(2, backend="fused"), lambda: setattr(node, "backend", "fused")):
-        with pytest.raises(ValueError, match=r"^GatedLIFNode: backend 'fused' cannot serve this neuron: .{10,}"):
-            refuse()
-    node.backend = "torch"
-    assert node.backend == "torch"
+@pytest.mark.parametrize("inplane", [3, pytest.param(None, marks=pytest.mark.slow)])
+def test_every_parameter_gets_the_loops_gradient_from_the_kernel(inplane):
+    fused, looped = (GatedLIFNode(9, inplane, backend=backend) for backend in ("fused", "torch"))
+    looped.load_state_dict(fused.state_dict())
+    found = []
+    for node in (fused, looped):
+        x = (2.0 * random(7, 4, 3, 5)).requires_grad_()
+        s = torch.cat([node(x[:2]), node(x[2:])])
+        found.append((s, node.u, *torch.autograd.grad((s * random(*s.shape, seed=1)).sum(), [x, *node.parameters()])))
+        assert node.t == 7
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.detach().abs().max().item())
+    assert torch.equal(found[0][0], found[1][0]) and 0.05 < found[0][0].mean() < 0.95
+
+
+def test_potentials_that_are_reset_in_the_next_step_cannot_be_kept():
+    with pytest.raises(ValueError, match=r"^GatedLIFNode: stored_states are some of u, s_prev, .* got 'v'"):
+        GatedLIFNode(2).store_v_seq = True
 
 
 def test_repr_shows_a_surrogate_that_is_a_plain_function():

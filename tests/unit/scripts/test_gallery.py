@@ -27,7 +27,7 @@ def test_a_step_of_current_makes_the_neuron_of_a_panel_fire(name):
     more = {"backend": "torch"} if hasattr(kind, "backend") else {}
     node = kind(**arguments, step_mode="m", **more)
     torch.manual_seed(1)
-    assert node(torch.full((80, 1, 1), strength)).count_nonzero() > 0
+    assert node(torch.full((80, 1, arguments.get("branches", 1)), strength)).count_nonzero() > 0
 
 
 def test_the_page_has_a_place_for_every_picture():

@@ -368,3 +368,28 @@ def _one_after_the_other(owner: str, modules: Modules) -> Callable[..., Any]:
         return functools.reduce(lambda y, module: module(y), others, first(*inputs))
 
     return run
+
+
+@torch.no_grad()
+def closed_loop(
+    net: Callable[[Tensor], Tensor], x_seq: Tensor, steps: int, feed: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Tensor:
+    """Let a net go on with a sequence by itself: each of its outputs becomes its next input.
+
+        y[0] = the output at the last step of x_seq,  x[k] = feed(y[k − 1], x[k − 1]),  y[k] = the output for x[k]
+
+    Args:
+        net: in step mode 'm', reset, whose output at a step predicts its input at the next one.
+        x_seq: what it is given, [T, N, *], T ≥ 1.
+        steps: outputs that are wanted, ≥ 1.
+        feed: (output [N, D], input before [N, *]) → next input [N, *]; None: the output itself.
+
+    Returns: y [steps, N, D]. The states are those after the last of them.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise invalid("closed_loop", "steps", "an integer ≥ 1", steps)
+    outputs, x = [net(x_seq)[-1]], x_seq[-1]
+    for _ in range(steps - 1):
+        x = outputs[-1] if feed is None else feed(outputs[-1], x)
+        outputs.append(net(x.unsqueeze(0))[0])
+    return torch.stack(outputs)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-HEADLINES = {"acc": "accuracy", "rmse": "RMSE", "f1": "F1"}
+HEADLINES = {"acc": "accuracy", "rmse": "RMSE", "f1": "F1", "smape": "sMAPE"}
 """Name in metrics → name in a sentence; those of our own tasks."""
 
 OTHERS = {"auroc": "AUROC", "mae": "MAE", "r2": "R²"}

@@ -57,3 +57,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def step_name(dt: float | None) -> str:
+    """What the axis of a figure over time steps is called, which are dt ms long if that is known."""
+    return "time step" if dt is None else f"time step, {dt:g} ms each"

@@ -39,13 +39,29 @@ def _is(target: Callable[..., Any], *kinds: type) -> bool:
 def _targets(config: Settings) -> Iterator[str]:
     data, task = (resolve_name(config[group]["_target_"], group) for group in ("data", "task"))
     offered, wanted = offered_targets(data, config["data"]), getattr(task, "TARGET", None)
-    if not offered or wanted is None or target_given(data, task, config["data"]) is not None:
+    if not offered or wanted is None:
+        return
+    if target_given(data, task, config["data"]) is not None:
+        yield from _forecasts(config, data, task)
         return
     yield (
         f"task: {task.__name__} learns {wanted.value} of each sample, but data ({data.__name__}) has "
         f"{' or '.join(kind.value for kind in offered)}. Use {' or '.join(dict.fromkeys(map(_TASKS.get, offered)))}, "
         "or other data."
     )
+
+
+def _forecasts(config: Settings, data: Callable[..., Any], task: Callable[..., Any]) -> Iterator[str]:
+    horizon, predicted = config["task"].get("horizon"), config["data"].get("predicted")
+    if getattr(data, "FOLLOWS", False) and not getattr(task, "FOLLOWS", False):
+        yield f"task: data ({data.__name__}) is validated and tested on values after its inputs. Use task=forecast."
+    if getattr(task, "FOLLOWS", False) and not getattr(data, "FOLLOWS", False):
+        yield (
+            f"task: {task.__name__} predicts the values after the inputs, but the targets of data ({data.__name__}) "
+            "are those of its steps. Use task=sequence, or data=mackey_glass."
+        )
+    elif predicted is not None and horizon != predicted:
+        yield f"task.horizon={horizon}, but data.predicted={predicted}. Leave out task.horizon, which follows it."
 
 
 def _outputs(config: Settings) -> Iterator[str]:
@@ -120,7 +136,7 @@ def _frames(config: Settings) -> Iterator[str]:
                 f"data.framing.T={frames}, but T={config['T']}: each step gets a frame. Leave out data.framing.T, "
                 "which follows T."
             )
-    if _is(data, ImageDataModule) and has_frames:
+    if _is(data, ImageDataModule) and not getattr(data, "HAS_STEPS", False) and has_frames:
         yield (
             f"encoder: {name} takes frames over time, but data ({data.__name__}) gives pictures. Use encoder=direct, "
             "or another that takes pictures."

@@ -154,6 +154,7 @@ def register_schema() -> None:
     and ${frame_shape:data.framing}, which OmegaConf does not have.
     """
     OmegaConf.register_new_resolver("mul", operator.mul, replace=True)
+    OmegaConf.register_new_resolver("add", operator.add, replace=True)
     OmegaConf.register_new_resolver("first_of", _first_of, replace=True)
     OmegaConf.register_new_resolver("frame_shape", _frame_shape, replace=True)
     ConfigStore.instance().store("schema", Config)

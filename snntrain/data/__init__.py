@@ -13,11 +13,13 @@ from snntrain.data.event_folder import EventFolder
 from snntrain.data.framing import Framing
 from snntrain.data.image_folder import ImageFolder
 from snntrain.data.in_memory import from_arrays
-from snntrain.data.made_sequences import Copy, NoisySine, Parity
+from snntrain.data.mackey_glass import MackeyGlass
+from snntrain.data.made_sequences import BinaryAdding, Copy, NoisySine, Parity
 from snntrain.data.mnist import MNIST, FashionMNIST
 from snntrain.data.mnist_pairs import MNISTPairs
 from snntrain.data.neuromorphic import ASLDVS, CIFAR10DVS, NMNIST, SHD, SSC, DVSGesture, NCaltech101
 from snntrain.data.sampler import EpochSampler
+from snntrain.data.sequential_mnist import SequentialMNIST
 from snntrain.data.split import FrameSplit, ImageSplit, Split
 from snntrain.data.svhn import SVHN
 from snntrain.data.tabular import Diabetes, Friedman1
@@ -35,6 +37,7 @@ __all__ = [
     "SSC",
     "SVHN",
     "Augmentation",
+    "BinaryAdding",
     "Copy",
     "DVSGesture",
     "DataModule",
@@ -52,9 +55,11 @@ __all__ = [
     "ImageFolder",
     "ImageSplit",
     "MNISTPairs",
+    "MackeyGlass",
     "NCaltech101",
     "NoisySine",
     "Parity",
+    "SequentialMNIST",
     "Split",
     "Target",
     "TimeseriesFolder",

@@ -95,11 +95,13 @@ class DataModule(pl.LightningDataModule):
     Attributes:
         splits: "train", "val" and "test", after setup.
         augment: (sample, seed) → sample, for the training split; None: samples stay as they are.
+        dt: length of a time step in ms; None: steps have no length in time that is known.
         gives_index: whether batches are (x, label, index), or (x, label) as a plain LightningModule expects them.
 
     Raises: ValueError naming an argument, or a file that is corrupt; FileNotFoundError naming one that is missing.
     """
 
+    dt: float | None = None
     #: Names of the classes, labels or values.
     CLASSES: tuple[str, ...]
     SAMPLE_SHAPE: tuple[int, ...]

@@ -113,6 +113,11 @@ class EventDataModule(DataModule, groups=(Caching,)):
         if self.augment_events:
             train.frame_augmented = replace(train.frame, augmentation=self.augment_events)
 
+    @property
+    def dt(self) -> float | None:
+        """Length of a frame in ms; None where it differs from recording to recording, in all modes but 'window'."""
+        return self.framing.window if self.framing.mode == "window" else None
+
     def assumed(self) -> dict[str, str]:
         split, framing = self.splits["train"], self.framing
         places = split.index[torch.linspace(0, len(split) - 1, min(LOOKED_AT, len(split))).long()].tolist()

@@ -146,3 +146,49 @@ class NoisySine(MadeSequences, without=("num_classes",)):
         sine = torch.sin(2 * math.pi * torch.arange(self.steps + 1) / period + phase)
         noise = self.noise * torch.randn(samples, self.steps, generator=source)
         return (sine[:, :-1] + noise)[..., None], sine[:, 1:, None].clone()
+
+
+@register("data")
+class BinaryAdding(MadeSequences):
+    """Add up marked bits: at each step a bit and whether it is marked; the class of a sequence is the marked sum.
+
+    All sums from 0 to `marked` are equally frequent: among 20 sequences and 9 marks each sum comes twice. Which steps
+    are marked is drawn anew for each sequence, evenly; bits that are not marked are 0 or 1, each with probability ½.
+
+    Args:
+        marked: bits to add up, from 1 to the number of steps; the classes are the sums, marked + 1.
+        val_samples: sequences to validate on, which are drawn besides, ≥ 1.
+        Others as in MadeSequences; the sequences all have `steps` steps. There is nothing for val_fraction to hold out.
+
+    Source: Ma et al., arXiv 2502.09449, after the adding problem of Hochreiter & Schmidhuber, Neural Computation 9(8),
+        1997.
+    """
+
+    TARGET = Target.CLASS
+    SAMPLE_SHAPE = (2,)
+
+    def __init__(
+        self,
+        *,
+        marked: int = 9,
+        val_samples: int = 2000,
+        samples: int = 50_000,
+        test_samples: int = 2000,
+        shortest: None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(samples=samples, test_samples=test_samples, **common)
+        self.marked = integer(self, "marked", marked, at_least=1, at_most=self.steps)
+        self.val_samples = integer(self, "val_samples", val_samples, at_least=1)
+        self.CLASSES = tuple(map(str, range(marked + 1)))
+        self._check_facts(self.CLASSES, None)
+
+    def load(self) -> dict[str, SequenceSplit]:
+        return super().load() | {"val": self._split("val", self.val_samples)}
+
+    def draw(self, samples: int, source: Generator) -> tuple[Tensor, Tensor]:
+        sums = (torch.arange(samples) % (self.marked + 1))[torch.randperm(samples, generator=source)]
+        bits = torch.randint(2, (samples, self.steps), generator=source).float()
+        marks = torch.rand(samples, self.steps, generator=source).argsort(1)[:, : self.marked]  # in random order
+        bits.scatter_(1, marks, (torch.arange(self.marked) < sums[:, None]).float())
+        return torch.stack([bits, torch.zeros_like(bits).scatter_(1, marks, 1.0)], 2), sums

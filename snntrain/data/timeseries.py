@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.arguments import choice, integer, invalid
+from snntrain.arguments import choice, integer, invalid, real
 from snntrain.data.arrays import SequenceSplit
 from snntrain.data.damage import some_of
 from snntrain.data.datamodule import SPLITS, DataModule
@@ -46,6 +46,7 @@ class TimeseriesFolder(DataModule):
         target: a column, or a list of columns; None: class folders, <folder>/train/<class>/… or <folder>/<class>/….
         inputs: columns that the net gets, in this order; None: all but the target, in the order of the first file.
         split: "folder", or the fraction of the files that is drawn for testing, in (0, 1), the same for every seed.
+        dt: time from a row to the next one in ms, > 0, which the report and show=data tell; None: it is not known.
         standardize: 'all' gives inputs and predicted values mean 0 and standard deviation 1 over the training files
             (before validation is held out); 'inputs' leaves values as they are, 'none' both.
         kind: of the targets; a run takes that of its task.
@@ -68,6 +69,7 @@ class TimeseriesFolder(DataModule):
         inputs: Sequence[str | int] | None = None,
         split: str | float = "folder",
         standardize: str = "all",
+        dt: float | None = None,
         kind: Target = Target.CLASS,
         **common: Any,
     ) -> None:
@@ -80,6 +82,7 @@ class TimeseriesFolder(DataModule):
         self.target = _names(self, "target", target)
         self.inputs = _names(self, "inputs", inputs)
         self.split = tested_part(self, split)
+        self.dt = None if dt is None else real(self, "dt", dt, above=0)
         self.standardize = choice(self, "standardize", standardize, STANDARDIZE)
         self.input_standard: Standard | None = None
         self.value_standard: Standard | None = None

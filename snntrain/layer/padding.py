@@ -19,8 +19,8 @@ class Padding:
     """The real steps of one batch.
 
     Args:
-        lengths: real steps of each sample, int64 [N], from 1 to T.
-        T: steps of the batch.
+        lengths: real steps of each sample, int64 [N], from 1 to T; of a chunk of the batch from 0.
+        T: steps of the batch, or of the chunk.
 
     Attributes:
         mask: bool [T, N], True for real steps.

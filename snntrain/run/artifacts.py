@@ -61,6 +61,7 @@ def write_test(
     samples: Any,
     path: Path,
     standard: Standard | None = None,
+    dt: float | None = None,
 ) -> None:
     """Write what the task shows of the test.
 
@@ -71,12 +72,15 @@ def write_test(
         samples: of the test.
         path: of the .npz.
         standard: by which the values were scaled, so that the report can show them in their own units.
+        dt: length of a time step in ms; None: not known.
     """
     found = {name: array.cpu().numpy() for name, array in arrays.items()}
     if "mistakes" in found and len(pictures := _pictures(samples, found["mistakes"][:, 0])):
         found["pictures"] = pictures
     if standard is not None:
         found |= {"value_mean": standard.mean.numpy(), "value_std": standard.std.numpy()}
+    if dt is not None:
+        found["dt"] = np.array(float(dt))
     _write_arrays(path, **found, classes=np.array([str(name) for name in classes]))
 
 
@@ -187,6 +191,8 @@ def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, 
     prediction = task.predicted(scores)[0].cpu().numpy()
     if sample.kind in OVER_TIME:
         target, prediction = target[: sample.steps], prediction[: sample.steps]
+        if len(target) != len(prediction):  # the target comes after these steps
+            return {"kind": np.array(sample.kind.name)}
     return {"target": target, "prediction": prediction, "kind": np.array(sample.kind.name)}
 
 

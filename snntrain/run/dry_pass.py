@@ -71,9 +71,10 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
     """
     if is_sharded(config["trainer"]):
         return
-    batch = made_up_batch(config, min(2, config["data"].get("batch_size", 2)))
+    samples = min(2, config["data"].get("batch_size", 2))
+    batch, followed = (made_up_batch(config, samples, steps) for steps in (None, config["task"].get("horizon")))
     if not wants_index(task):
-        batch = batch[:2]
+        batch, followed = batch[:2], followed[:2]
     with _generators_as_they_were(), warnings.catch_warnings(), interruptible():
         warnings.simplefilter("ignore")  # the run itself will show them, once
         tried, first_loss = copy.deepcopy(task), _FirstLoss()
@@ -84,9 +85,9 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
             with refusing("trainer"):
                 tried.check_trainer(trainer)
         try:
-            trainer.fit(tried, _loader(batch), _loader(batch))
+            trainer.fit(tried, _loader(batch), _loader(followed))
             logged = set(trainer.callback_metrics)
-            trainer.test(tried, _loader(batch), verbose=False)
+            trainer.test(tried, _loader(followed), verbose=False)
         except UsageError:
             raise
         except Exception as error:  # any layer, loss or task of the user may raise anything
@@ -101,22 +102,26 @@ def dry_pass(task: pl.LightningModule, config: Mapping[str, Any]) -> None:
             check_logged(key, metric, logged)
 
 
-def made_up_batch(config: Mapping[str, Any], samples: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Make a batch (x, labels, index) in the shape of the config's data, with values in [0, 1)."""
+def made_up_batch(config: Mapping[str, Any], samples: int, steps: int | None = None) -> tuple[Tensor, ...]:
+    """Make a batch (x, labels, index) in the shape of the config's data, with values in [0, 1).
+
+    Args:
+        steps: that have a target of their own; None: T.
+    """
     shape = tuple(config["data"]["sample_shape"])
     if registry.get("encoder", config["encoder"]["name"]) is FramesEncoder:
         shape = (config["T"], *shape)
     x = torch.rand(samples, *shape, generator=generator(0, "dry pass"))
-    batch = (x, _made_up_targets(config, samples), torch.arange(samples))
+    batch = (x, _made_up_targets(config, samples, steps or config["T"]), torch.arange(samples))
     if config["data"].get("shortest") is None:
         return batch
     return *batch, torch.full((samples,), config["T"])
 
 
-def _made_up_targets(config: Mapping[str, Any], samples: int) -> Tensor:
+def _made_up_targets(config: Mapping[str, Any], samples: int, steps: int) -> Tensor:
     data, task = (get_object(config[group]["_target_"]) for group in ("data", "task"))
     kind = target_given(data, task, config["data"]) or Target.CLASS
-    source, outputs, steps = generator(0, "dry pass"), config["task"]["outputs"], config["T"]
+    source, outputs = generator(0, "dry pass"), config["task"]["outputs"]
     if kind is Target.CLASS:
         return torch.arange(samples) % (outputs // config["task"].get("population", 1))
     if kind is Target.STEP_CLASSES:

@@ -282,8 +282,9 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
     if not built.trainer.is_global_zero:
         return {}
     if arrays:
-        standard = getattr(built.data, "value_standard", None)
-        write_test(arrays, built.data.CLASSES, built.data.splits["test"], built.folder.test, standard)
+        data = built.data
+        standard, dt = (getattr(data, name, None) for name in ("value_standard", "dt"))
+        write_test(arrays, data.CLASSES, data.splits["test"], built.folder.test, standard, dt)
     for callback in built.trainer.callbacks:
         if isinstance(callback, SynapticOperations) and callback.result is not None:
             write_json(built.folder.operations, callback.result)

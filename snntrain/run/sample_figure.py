@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from snntrain.figure import BLUE, BLUES, FAINT, INK, MUTED, RED
 from snntrain.files import replacing
+from snntrain.number_format import step_name
 
 TOP, MARGIN = 0.95, 0.2  # inches above the samples, for the title, and around the figure
 STEPS_SHOWN, NAME_LENGTH = 10, 16
@@ -20,7 +21,13 @@ _STYLE = {"font.family": ["DejaVu Sans"], "font.size": 8.5, "text.color": INK, "
 
 
 def sample_figure(
-    path: Path, title: str, note: str, names: Sequence[str], rows: Sequence[np.ndarray], shape: Sequence[int]
+    path: Path,
+    title: str,
+    note: str,
+    names: Sequence[str],
+    rows: Sequence[np.ndarray],
+    shape: Sequence[int],
+    dt: float | None = None,
 ) -> None:
     """Draw samples into a PNG file.
 
@@ -31,6 +38,7 @@ def sample_figure(
         rows: per class its samples [n, *shape]; of sequences the first sample is drawn.
         shape: [C, H, W] of pictures, [T, C, H, W] of event frames: time in columns, ON events blue, OFF events red; [F]
             of features: lines; [T, F] of channels: time from left to right, channels upwards, or lines of a few.
+        dt: length of a time step in ms; None: not known.
     """
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class name in another script
@@ -39,7 +47,7 @@ def sample_figure(
         elif len(shape) == 3:
             figure = _pictures(names, rows)
         else:
-            figure = _channels(names, [samples[0].reshape(-1, shape[-1]) for samples in rows])
+            figure = _channels(names, [samples[0].reshape(-1, shape[-1]) for samples in rows], step_name(dt))
         height = figure.get_figheight()
         figure.text(MARGIN / figure.get_figwidth(), 1 - 0.22 / height, title, size=12, weight="bold", va="center")
         figure.text(MARGIN / figure.get_figwidth(), 1 - 0.47 / height, note, size=8.5, color=MUTED, va="center")
@@ -65,7 +73,7 @@ def _frames(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
     return _grid(names, grid, headers, 0.95, top=TOP)
 
 
-def _channels(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
+def _channels(names: Sequence[str], samples: Sequence[np.ndarray], step: str) -> Figure:
     columns = min(4 if len(samples) <= 8 else 5, len(samples))
     lines = -(-len(samples) // columns)
     width, height = 2.0 * columns + 0.75, 1.75 * lines + TOP + 0.3
@@ -75,7 +83,7 @@ def _channels(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
         box = (0.6 + 2.0 * column, height - TOP - 1.75 * line - 1.3, 1.85, 1.3)
         axes = _axes(figure, box)
         axes.set_facecolor("#f6f8fb")
-        across, up = _draw_channels(axes, sample)
+        across, up = _draw_channels(axes, sample, step)
         axes.set_title(name, loc="left", size=9, weight="bold", color=INK, pad=3)
         axes.tick_params(length=2, labelsize=7, labelcolor=MUTED, color=FAINT, labelleft=column == 0)
         if column == 0:
@@ -85,15 +93,15 @@ def _channels(names: Sequence[str], samples: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-def _draw_channels(axes: Axes, sample: np.ndarray) -> tuple[str, str]:
+def _draw_channels(axes: Axes, sample: np.ndarray, step: str) -> tuple[str, str]:
     """Draw [T, F]: few channels and the features of a single step as lines; returns the labels of the axes."""
     if len(sample) == 1 or sample.shape[1] <= _CHANNELS_AS_LINES:
         axes.plot(sample[0] if len(sample) == 1 else sample, linewidth=1.0)
-        return ("feature" if len(sample) == 1 else "time step"), "value"
+        return ("feature" if len(sample) == 1 else step), "value"
     lowest = min(0.0, float(sample.min()))
     style = {"cmap": BLUES, "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
     axes.imshow(sample.T, vmin=lowest, vmax=_strongest(sample), **style)
-    return "time step", "channel"
+    return step, "channel"
 
 
 def _grid(

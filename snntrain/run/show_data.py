@@ -10,6 +10,7 @@ from rich.text import Text
 from torch import Tensor
 
 from snntrain.data import Augmentation, DataModule, Split, Target, source
+from snntrain.data.mackey_glass import InputNoise
 from snntrain.functional import real_steps
 from snntrain.run.build import build_data
 from snntrain.run.sample_figure import sample_figure
@@ -109,8 +110,11 @@ def _facts(name: str, data: DataModule) -> Table:
     table = _table({})
     ranges = (f"{name} [{low:.4g}, {high:.4g}]" for name, (low, high) in _ranges(data).items())
     table.add_row("values", f"{', '.join(ranges)}, seen in up to {SAMPLES_MEASURED} samples each")
+    if (dt := getattr(data, "dt", None)) is not None and len(data.splits["train"].shape) != 3:
+        steps = data.splits["train"].shape[0]
+        table.add_row("time", f"T={steps} steps of {dt:g} ms, {steps * dt:g} ms together")
     if data.splits["train"].is_augmented:
-        how = repr(data.augment) if isinstance(data.augment, Augmentation) else "data.augment"
+        how = repr(data.augment) if isinstance(data.augment, (Augmentation, InputNoise)) else "data.augment"
         table.add_row("training", Text(f"changed at random by {how}"))
     if getattr(data, "MADE_UP", False):
         table.add_row("license", "none: these data are made up by a formula, here")
@@ -149,7 +153,9 @@ def _draw(data: DataModule, name: str, path: Path) -> None:
         rows.append(x.numpy())
     note = f"{which}{_form(split)}" + (", changed as in the first epoch" if split.is_augmented else "")
     colors = ", ON blue, OFF red" if len(split.shape) == 4 else ""
-    sample_figure(path, f"{name}: training samples", note + colors, names, rows, split.shape)
+    sample_figure(
+        path, f"{name}: training samples", note + colors, names, rows, split.shape, dt=getattr(data, "dt", None)
+    )
 
 
 def _drawn(data: DataModule, split: Split) -> tuple[list[str], list[list[int]], str]:

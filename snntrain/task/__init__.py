@@ -5,6 +5,7 @@ They may import the library and data, nothing of config or run.
 
 from snntrain.task import spike_loss  # noqa: F401  registers its losses
 from snntrain.task.classification import Classification
+from snntrain.task.forecast import Forecast
 from snntrain.task.loss import LOSSES
 from snntrain.task.multilabel import MultiLabel
 from snntrain.task.online import OnlineClassification
@@ -18,6 +19,7 @@ __all__ = [
     "LOSSES",
     "READOUTS",
     "Classification",
+    "Forecast",
     "MultiLabel",
     "OnlineClassification",
     "Regression",

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from snntrain import functional
 from snntrain.base import MemoryModule, map_tensors
 from snntrain.hooks import carries_state, keeps_children_in_s, method_of, step_mode_of, supported_step_modes
+from snntrain.layer.padding import Padding, padded, padding
 
 GRADIENTS = ("exact", "truncated")
 
@@ -72,7 +73,7 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
 
     Without gradients both are the same, and give what the whole sequence gives. In training BatchNorm takes the
     statistics of one chunk and updates the running ones once per chunk, and layers that draw at each call draw for each
-    chunk.
+    chunk. Of padded sequences a chunk's modules are told which of its steps are real, see snntrain.layer.padding.
 
     Returns: outputs [T, N, *]. The states, and those of every step where a neuron stores them, are those of the whole.
     Source: Chen et al., arXiv 1604.06174 (exact); Williams & Peng, Neural Computation 2(4), 1990 (truncated).
@@ -83,33 +84,38 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
     is_exact = gradient == "exact" and torch.is_grad_enabled()
     outputs: list[Tensor] = []
     stored: list[list[Tensor]] = []
+    now = padding()
     for first in range(0, T, chunk):
         length = min(chunk, T - first)
         if gradient == "truncated":
             functional.detach_net(net)
         part, repeats = (x_seq[first : first + length], None) if step is None else (step, length)
-        if is_exact:
-            outputs.append(_run_twice(net, part, repeats))
-        else:
-            outputs.append(_run(net, part, repeats))
+        lengths = None if now is None else _lengths_in(now, first, length)
+        outputs.append((_run_twice if is_exact else _run)(net, part, repeats, lengths))
         stored.append([getattr(module, name) for module, name in _sequences(net)])
     for (module, name), parts in zip(_sequences(net), zip(*stored, strict=True), strict=True):
         setattr(module, name, torch.cat(parts))
     return torch.cat(outputs)
 
 
-def _run(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
-    return net(part if repeats is None else functional.repeat(part, repeats))
+def _lengths_in(now: Padding, first: int, length: int) -> Tensor:
+    """How many of a chunk's steps are real, for each sample: int64 [N], 0 where its sequence has ended."""
+    return (now.lengths - first).clamp(0, length)
 
 
-def _run_twice(net: nn.Module, part: Tensor, repeats: int | None) -> Tensor:
+def _run(net: nn.Module, part: Tensor, repeats: int | None, lengths: Tensor | None) -> Tensor:
+    with padded(lengths, len(part) if repeats is None else repeats):
+        return net(part if repeats is None else functional.repeat(part, repeats))
+
+
+def _run_twice(net: nn.Module, part: Tensor, repeats: int | None, lengths: Tensor | None) -> Tensor:
     """As _run, but backward first runs it again from the states that the net has now."""
     states, earlier_calls = _States(net), count()
 
     def run(part: Tensor) -> Tensor:  # given the part, not closing over it: its device tells which generator to keep
         with _again(net) if next(earlier_calls) else nullcontext():
             states.put_back()
-            return _run(net, part, repeats)
+            return _run(net, part, repeats, lengths)
 
     return checkpoint(run, part, use_reentrant=False)
 

@@ -13,6 +13,7 @@ from torchmetrics import (
     Precision,
     R2Score,
     Recall,
+    SymmetricMeanAbsolutePercentageError,
 )
 from torchmetrics.classification import (
     MulticlassAUROC,
@@ -143,3 +144,17 @@ def r2(num_outputs: int) -> Metric:
 def pearson(num_outputs: int) -> Metric:
     """Correlation of predictions and targets; of one value per sample."""
     return PearsonCorrCoef(num_outputs=num_outputs)
+
+
+class SMAPE(SymmetricMeanAbsolutePercentageError):
+    """Symmetric mean absolute percentage error, the mean of 200·|p − t|/(|p| + |t|): from 0 to 200."""
+
+    def compute(self) -> Tensor:
+        return 100 * super().compute()
+
+
+@register("metric")
+@suits(*_OF_VALUES)
+def smape(num_outputs: int) -> Metric:
+    """Symmetric mean absolute percentage error over samples and values, from 0 to 200; for positive values."""
+    return SMAPE()

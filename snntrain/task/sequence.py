@@ -55,7 +55,7 @@ class SequencePrediction(Supervised):
         if (num_classes is None) == (num_targets is None):
             raise invalid(self, "num_classes", "an integer, or else num_targets", num_classes)
         self.num_classes = num_classes
-        if num_targets is not None:
+        if num_targets is not None and self.TARGET is Target.STEP_CLASSES:
             self.TARGET, self.HEADLINE = Target.STEP_VALUES, ("rmse", "min")
         loss = loss or ("cross_entropy" if num_targets is None else "mse")
         outputs = num_targets or num_classes

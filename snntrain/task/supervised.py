@@ -294,8 +294,6 @@ class Supervised(pl.LightningModule):
     def _refuse_padding(self) -> None:
         """Raises: ValueError naming what cannot tell real steps from padding."""
         found = whole_sequence_module(self.net)
-        if self.chunk is not None:
-            raise ValueError(f"{type(self).__name__}: chunk needs sequences of one length. Set task.chunk to null.")
         if self.is_compiled:
             raise ValueError(
                 f"{type(self).__name__}: compile needs sequences of one length. Set task.compile to false."

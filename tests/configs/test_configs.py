@@ -61,10 +61,16 @@ FACTS = ("data.num_classes=10", "data.sample_shape=[1,8,8]")
 # Data whose samples have no single class → the task that learns what they have.
 TASKS = {
     **dict.fromkeys(("copy", "noisy_sine", "parity"), "sequence"),
+    "mackey_glass": "forecast",
     **dict.fromkeys(("diabetes", "friedman1"), "regression"),
     "mnist_pairs": "multilabel",
 }
-DATA = {"sequence": ("data=parity",), "regression": ("data=diabetes",), "multilabel": ("data=mnist_pairs",)}
+DATA = {
+    "forecast": ("data=mackey_glass",),
+    "sequence": ("data=parity",),
+    "regression": ("data=diabetes",),
+    "multilabel": ("data=mnist_pairs",),
+}
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 
 

@@ -102,7 +102,7 @@ def _panels(
         return svg(figure, name)
 
 
-def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes: bool) -> str:
+def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes: bool, step: str = "time step") -> str:
     """Accuracy or RMSE over time steps, and below how many sequences have each step, if these are not all of them.
 
     Args:
@@ -110,6 +110,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes
         quality: their accuracy or RMSE, [T].
         what: which of the two.
         of_classes: whether it is an accuracy.
+        step: name of the axis.
     """
     time, is_ragged = np.arange(1, len(counts) + 1), len(set(counts.tolist())) > 1
     with style():
@@ -136,7 +137,7 @@ def steps_plot(counts: np.ndarray, quality: np.ndarray, what: str, *, of_classes
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.grid(axis="y")
         last = (below or [above])[-1]
-        last.set_xlabel("time step")
+        last.set_xlabel(step)
         last.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         last.set_xlim(0.5, len(counts) + 0.5)
         return svg(figure, "steps")
@@ -161,18 +162,19 @@ def over_time_plot(found: np.ndarray) -> str:
         return svg(figure, "over_time")
 
 
-def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool) -> str:
+def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool, step: str = "time step") -> str:
     """Target and prediction of one sequence, step by step.
 
     Args:
         example: [L, 2, D], targets and predictions; D = 1 for classes.
         names: of the classes or values.
         of_classes: whether a step has a class.
+        step: name of the axis.
     """
     time = np.arange(1, len(example) + 1)
     with style():
         if of_classes:
-            return svg(_classes_over_time(time, example[:, :, 0], names), "example")
+            return svg(_classes_over_time(time, example[:, :, 0], names, step), "example")
         values = min(3, example.shape[2])
         figure = new_figure(FULL_WIDTH, 0.5 + 1.9 * values)
         every = figure.subplots(values, 1, sharex=True, squeeze=False)[:, 0]
@@ -182,11 +184,11 @@ def example_plot(example: np.ndarray, names: Sequence[str], *, of_classes: bool)
             one = "one test sequence"
             axes.set_title(one if values == 1 else f"{one}: {shortened(str(names[index]), 30)}")
             axes.grid(axis="y")
-        _finish(every, time)
+        _finish(every, time, step)
         return svg(figure, "example")
 
 
-def _classes_over_time(time: np.ndarray, example: np.ndarray, names: Sequence[str]) -> Figure:
+def _classes_over_time(time: np.ndarray, example: np.ndarray, names: Sequence[str], step: str) -> Figure:
     there = np.isfinite(example).all(1)
     target, predicted = example.T
     right = there & (target == predicted)
@@ -205,13 +207,13 @@ def _classes_over_time(time: np.ndarray, example: np.ndarray, names: Sequence[st
         axes.set_ylabel("class")
     axes.grid(axis="y")
     axes.margins(y=0.12)
-    _finish([axes], time)
+    _finish([axes], time, step)
     return figure
 
 
-def _finish(every: Sequence[Axes], time: np.ndarray) -> None:
+def _finish(every: Sequence[Axes], time: np.ndarray, step: str) -> None:
     every[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3)
-    every[-1].set_xlabel("time step")
+    every[-1].set_xlabel(step)
     every[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True))
     every[-1].set_xlim(0.5, len(time) + 0.5)
 

@@ -127,13 +127,16 @@ def input_plot(sample: np.ndarray, *, is_sequence: bool = False) -> str:
         return svg(figure, "input")
 
 
-def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, answer: Answer) -> str:
+def raster_plot(
+    spikes: Mapping[str, np.ndarray], output: np.ndarray | None, answer: Answer, step: str = "time step"
+) -> str:
     """Spikes of one sample, a panel per layer over shared time steps, and the net's output per step below.
 
     Args:
         spikes: panel title → [T, n]; at most NEURONS_SHOWN evenly spaced neurons are drawn, and the title says so.
         output: [T, K], or None.
         answer: what the sample is, and what the net takes it for.
+        step: name of the axis.
     """
     panels = [(title, np.atleast_2d(array)) for title, array in spikes.items()]
     steps = max([array.shape[0] for _, array in panels] + [0 if output is None else len(output), 1])
@@ -156,7 +159,7 @@ def raster_plot(spikes: Mapping[str, np.ndarray], output: np.ndarray | None, ans
             else:
                 panel_title(axes, "output", draw_output(axes, np.atleast_2d(output), answer))
         if axes is not None:
-            axes.set_xlabel("time step")
+            axes.set_xlabel(step)
         return svg(figure, "raster")
 
 

@@ -31,8 +31,13 @@ class Trace:
     threshold: float
 
 
-def potential_plot(traces: Sequence[Trace]) -> str:
-    """Potentials over time, a panel for each layer, with spikes as marks above; an <svg> element."""
+def potential_plot(traces: Sequence[Trace], step: str = "time step") -> str:
+    """Potentials over time, a panel for each layer, with spikes as marks above; an <svg> element.
+
+    Args:
+        traces: one for each layer.
+        step: name of the axis.
+    """
     with style():
         figure = new_figure(FULL_WIDTH, 0.4 + 1.45 * len(traces))
         panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
@@ -58,7 +63,7 @@ def potential_plot(traces: Sequence[Trace]) -> str:
             axes.grid(axis="y")
             panel_title(axes, trace.title, "")
             axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.96), ncols=3, handlelength=1.4, columnspacing=1.2)
-        panels[-1].set_xlabel("time step")
+        panels[-1].set_xlabel(step)
         panels[-1].set_xlim(0.4, steps + 0.6)
         panels[-1].xaxis.set_major_locator(MultipleLocator(1) if steps <= 16 else MaxNLocator(12, integer=True))
         return svg(figure, "potentials")

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from snntrain.number_format import step_name
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
@@ -13,7 +14,7 @@ from snntrain.run.report.section import Section
 ROWS_SHOWN = 200
 """Of longer tables the page has the first rows."""
 
-_OTHER_TASKS = ("Regression", "MultiLabel", "SequencePrediction")
+_OTHER_TASKS = ("Regression", "MultiLabel", "SequencePrediction", "Forecast")
 
 
 class OfTheTest(Section):
@@ -28,7 +29,7 @@ class OfTheTest(Section):
     tasks: tuple[str, ...] = ()
 
     def is_shown(self, run: RunFiles) -> bool:
-        if found := set(run.read_or(RunFolder.test, {})) - {"classes"}:
+        if found := set(run.read_or(RunFolder.test, {})) - {"classes", "dt"}:
             return self.array in found
         task = run.read_or(RunFolder.config, {}).get("task")
         name = str(task.get("_target_")).rpartition(".")[2] if isinstance(task, dict) else ""
@@ -79,6 +80,11 @@ class Units:
     def values(self, standardized: np.ndarray) -> np.ndarray:
         """Values [*, D] in these units."""
         return standardized * self.std + self.mean
+
+
+def step_name_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """What time steps are called at an axis: with their length in ms, if the data told it."""
+    return step_name(float(numbers(arrays, "dt")) if "dt" in arrays else None)
 
 
 def class_names(arrays: Mapping[str, np.ndarray], count: int) -> list[str]:

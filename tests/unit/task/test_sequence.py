@@ -163,9 +163,6 @@ def test_values_are_learned_and_measured_over_all_real_steps(tmp_path):
 
 
 def test_what_looks_at_all_steps_at_once_is_refused_by_name():
-    module = task(layers=[{"name": "Linear", "out_features": 5}, "neuron"], chunk=2)
-    with pytest.raises(ValueError, match="chunk needs sequences of one length"):
-        module.training_step(batch([2, 3], 0), 0)
     neuron = {"name": "PSN", "T": T}
     net = build([{"name": "Linear", "out_features": 5}, "neuron", {"name": "Linear", "out_features": 2}], (2,), neuron)
     module = SequencePrediction(net, FramesEncoder(), T, SGD, num_classes=2)

@@ -39,9 +39,15 @@ class Errors(OfTheTest):
             "is_wide": len(errors) > 1,
             "drawn": min(len(errors), plots.VALUES_DRAWN),
             "kept": len(pairs),
-            "standardized": units.are_others,
+            "standardized": ("losses" if _is_forecast(run) else "metrics and losses") if units.are_others else "",
             "rows": rows,
             "of": len(errors),
             "total": int(errors[0, 0]),
             "unit": unit,
         }
+
+
+def _is_forecast(run: RunFiles) -> bool:
+    """Whether the metrics of the run are of the values in their own units."""
+    task = run.read_or(RunFolder.config, {}).get("task")
+    return isinstance(task, dict) and str(task.get("_target_")).endswith(".Forecast")

@@ -8,7 +8,7 @@ from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
-from snntrain.run.report.tested import numbers
+from snntrain.run.report.tested import numbers, step_name_of
 
 _LAYERS_DRAWN = 8
 
@@ -39,4 +39,5 @@ class Potentials(Section):
             threshold = float(numbers(arrays, f"v_threshold/{path}"))
             title = f"{path}  {names.get(path, '')}".rstrip()
             traces.append(Trace(title, chosen.tolist(), v.astype(float), spikes[:, chosen] != 0, threshold))
-        return {"plot": potential_plot(traces), "drawn": len(traces), "layers": len(paths)}
+        step = step_name_of(run.read_or(RunFolder.test, {}))
+        return {"plot": potential_plot(traces, step), "drawn": len(traces), "layers": len(paths)}

@@ -12,7 +12,7 @@ from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
 from snntrain.run.report.section import Section
-from snntrain.run.report.tested import Units, class_names
+from snntrain.run.report.tested import Units, class_names, step_name_of
 
 _LISTED = 8  # values or labels of the sample that are written out
 
@@ -45,7 +45,7 @@ class Raster(Section):
         return {
             "input": plots.input_plot(sample, is_sequence=kind in (Target.STEP_CLASSES, Target.STEP_VALUES)),
             "input_shape": sample.shape,
-            "raster": plots.raster_plot(spikes, output, answer),
+            "raster": plots.raster_plot(spikes, output, answer, step_name_of(tested)),
             "subsampled": plots.NEURONS_SHOWN if any(a[0].size > plots.NEURONS_SHOWN for a in spikes.values()) else 0,
             "facts": list(_facts(answer)),
             "badge": _badge(answer),

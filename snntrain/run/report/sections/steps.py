@@ -5,7 +5,7 @@ from typing import Any
 from snntrain.registry import register
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.run_files import RunFiles
-from snntrain.run.report.tested import OfTheTest, Units, class_names, numbers
+from snntrain.run.report.tested import OfTheTest, Units, class_names, numbers, step_name_of
 
 
 @register("report section", "steps")
@@ -15,7 +15,7 @@ class Steps(OfTheTest):
     title = "Steps"
     place = 39
     array = "steps"
-    tasks = ("SequencePrediction",)
+    tasks = ("SequencePrediction", "Forecast")
 
     def content(self, run: RunFiles) -> dict[str, Any]:
         from snntrain.run.report import evidence_plots as plots
@@ -35,8 +35,8 @@ class Steps(OfTheTest):
         longest = int((counts > 0).sum())
         lengths = {int(count) for count in counts if count > 0}
         return {
-            "plot": plots.steps_plot(counts, quality, what, of_classes=of_classes),
-            "example": plots.example_plot(example, names, of_classes=of_classes),
+            "plot": plots.steps_plot(counts, quality, what, of_classes=of_classes, step=step_name_of(arrays)),
+            "example": plots.example_plot(example, names, of_classes=of_classes, step=step_name_of(arrays)),
             "what": what[:1].upper() + what[1:],
             "sequences": int(counts[0]),
             "longest": longest,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snntrain.run.report import evidence_plots
 from snntrain.run.report.report import write_report
 
 OF_TASK = {"Regression": "errors", "MultiLabel": "labels", "SequencePrediction": "steps", "Classification": "confusion"}
@@ -99,6 +100,16 @@ def test_values_over_time_have_their_errors_too(tmp_path):
     folder = run_folder(tmp_path / "run", "SequencePrediction", **arrays)
     assert "RMSE of each time step" in section(folder, "steps")
     assert "88 test steps" in section(folder, "errors") and "confusion" not in sections(folder)
+
+
+def test_axes_over_time_tell_how_long_a_step_is(tmp_path, monkeypatch):
+    named = []
+    for plot in ("steps_plot", "example_plot"):
+        monkeypatch.setattr(evidence_plots, plot, lambda *arguments, step, **more: named.append(step) or "")
+    arrays = {"steps": STEPS, "example": EXAMPLE, "errors": ERRORS[:1], "pairs": pairs()}
+    assert "RMSE" in section(run_folder(tmp_path / "plain", "Forecast", **arrays), "steps")
+    assert "RMSE" in section(run_folder(tmp_path / "timed", "Forecast", **arrays, dt=np.array(2.5)), "steps")
+    assert named == ["time step"] * 2 + ["time step, 2.5 ms each"] * 2
 
 
 @pytest.mark.parametrize("task", OF_TASK)

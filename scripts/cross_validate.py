@@ -22,7 +22,8 @@ from benchmark import console
 from snntrain import terminal
 from snntrain.config.check import check
 from snntrain.config.compose import compose
-from snntrain.lab.run_table import binomial_error, mean_and_deviation
+from snntrain.lab.run_table import mean_and_deviation
+from snntrain.number_format import binomial_error
 from snntrain.run.build import build
 from snntrain.run.run import quieten_lightning
 

@@ -34,6 +34,15 @@ def metric(value: Any, name: str, digits: int = 4) -> str:
     return percent(value) if is_share(name) else number(value, digits)
 
 
+def binomial_error(share: float, samples: int) -> float:
+    """Standard error of a share of so many samples, as another test set of that size would give another share.
+
+    Shares of 0 and 1 are taken as 1 of n + 2 samples away from it, where the formula would say that nothing is unknown.
+    """
+    q = min(max(share, 1 / (samples + 2)), (samples + 1) / (samples + 2))
+    return math.sqrt(q * (1 - q) / samples)
+
+
 def plus_minus(name: str, mean: float, deviation: float, error: float | None = None) -> str:
     """A metric over repetitions: 93.50 ± 0.50 % (± 1.74), with the binomial error in brackets where it is given.
 

@@ -139,7 +139,8 @@ def _content(group: str, name: str) -> dict[str, Any]:
             overridden = re.fullmatch(r"override /(?P<group>[\w/]+)(@_global_\.\w+)?", key)
             part = overridden["group"] if overridden else f"{group}/{key}"
             for choice in chosen if isinstance(chosen, list) else [chosen]:
-                whole = _merged(whole, _content(part, choice)) if part in groups() else whole
+                if part in groups() and choice is not None:  # null: the file states the whole part itself
+                    whole = _merged(whole, _content(part, choice))
     if not _is_root(text):
         for section in reversed(group.split("/")):
             own = {section: own}

@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from snntrain.error import DamagedFile, UsageError
+from snntrain.error import UsageError
 from snntrain.headline import HEADLINES
 from snntrain.lab.run_rows import Row, shared_monitor
-from snntrain.number_format import metric, plus_minus
+from snntrain.number_format import binomial_error, metric, plus_minus
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFolder
 from snntrain.spreadsheet import csv_text
@@ -125,29 +125,10 @@ def repetitions(rows: Sequence[Row]) -> list[Repetitions]:
             numbers = [row.metrics[name] for row in members if name in row.metrics]
             if len(numbers) == len(members):
                 metrics[name] = mean_and_deviation(numbers)
-        found.append(
-            Repetitions(dict(zip(others, values, strict=True)), len(members), metrics, _test_samples(members[0]))
-        )
+        folder = members[0].folder
+        samples = None if folder is None else RunFolder(folder).test_samples()
+        found.append(Repetitions(dict(zip(others, values, strict=True)), len(members), metrics, samples))
     return found if any(group.count > 1 for group in found) else []
-
-
-def _test_samples(row: Row) -> int | None:
-    """Size of the test set of a run that looked at all of it."""
-    if row.folder is None or row.config.get("trainer.limit_test_batches", "None") not in ("None", "null", ""):
-        return None
-    try:
-        return int(RunFolder(row.folder).read(RunFolder.splits)["test"]["count"]) or None
-    except (OSError, DamagedFile, KeyError, TypeError, ValueError):  # the run is shown without it
-        return None
-
-
-def binomial_error(share: float, samples: int) -> float:
-    """Standard error of a share of so many samples, as another test set of that size would give another share.
-
-    Shares of 0 and 1 are taken as 1 of n + 2 samples away from it, where the formula would say that nothing is unknown.
-    """
-    q = min(max(share, 1 / (samples + 2)), (samples + 1) / (samples + 2))
-    return math.sqrt(q * (1 - q) / samples)
 
 
 def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:

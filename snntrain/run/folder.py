@@ -192,6 +192,15 @@ class RunFolder(OwnedFolder):
         """The metrics of the best epoch, see snntrain.run.results.best_epoch."""
         return best_epoch(self.epochs(), *self.monitor())
 
+    def test_samples(self) -> int | None:
+        """The size of the test set, if the run tested all of it; None if that cannot be read."""
+        try:
+            limit = self.read(RunFolder.config).get("trainer", {}).get("limit_test_batches")
+            count = int(self.read(RunFolder.splits)["test"]["count"])
+        except (OSError, UsageError, AttributeError, KeyError, TypeError, ValueError):
+            return None
+        return count if count > 0 and limit in (None, "") else None
+
     def kept_checkpoint(self) -> Path | None:
         """The checkpoint to test the run on: that of the best epoch, else the last one."""
         return next((path for path in (self.best_checkpoint, self.last_checkpoint) if path.is_file()), None)

@@ -13,8 +13,7 @@ from snntrain.files import damage, read_text, read_yaml
 from snntrain.headline import HEADLINES, headline_of, is_of_headline, long_name
 from snntrain.lab.experiment.measured import RULE, is_accuracy, samples_behind
 from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_names
-from snntrain.lab.run_table import binomial_error
-from snntrain.number_format import metric, plus_minus
+from snntrain.number_format import binomial_error, metric, plus_minus
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
 

@@ -8,7 +8,7 @@ from typing import Any
 from snntrain import registry
 from snntrain.files import write_text
 from snntrain.headline import HEADLINES, long_name
-from snntrain.number_format import duration, metric, number, percent
+from snntrain.number_format import binomial_error, duration, metric, number, percent
 from snntrain.run.contents import as_number
 from snntrain.run.folder import RunFolder
 from snntrain.run.report.page import broken, environment, render
@@ -76,7 +76,7 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
     metrics = results["metrics"]
     for name, title in {**HEADLINES, "loss": "loss", "firing_rate": "firing rate"}.items():
         if f"test/{name}" in metrics:
-            yield f"Test {title}", metric(metrics[f"test/{name}"], name), _in_units(run, name, metrics)
+            yield f"Test {title}", metric(metrics[f"test/{name}"], name), _remark(run, name, metrics)
     monitored, best = run.folder.monitor()[0], run.folder.best_epoch()  # the epoch that was tested
     split, _, name = monitored.partition("/")
     title = f"{split} {long_name(name)}" if name in (*HEADLINES, "loss") else monitored
@@ -85,6 +85,14 @@ def _quality_tiles(run: RunFiles, results: Mapping[str, Any]) -> Iterator[tuple[
         yield f"Best {title}", metric(best[monitored], monitored), detail
     elif monitored in metrics:
         yield title[:1].upper() + title[1:], metric(metrics[monitored], monitored), ""
+
+
+def _remark(run: RunFiles, name: str, metrics: Mapping[str, Any]) -> str:
+    """What stands below a tested metric: the error of an accuracy, the units of an RMSE."""
+    samples = run.folder.test_samples() if name == "acc" else None
+    if samples and 0 <= metrics["test/acc"] <= 1:
+        return f"± {metric(binomial_error(metrics['test/acc'], samples), name)}, as of {samples:,} samples"
+    return _in_units(run, name, metrics)
 
 
 def _in_units(run: RunFiles, name: str, metrics: Mapping[str, Any]) -> str:

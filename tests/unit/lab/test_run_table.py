@@ -16,8 +16,9 @@ from run_folders import make_run, make_sweep
 from snntrain.error import UsageError
 from snntrain.files import write_json
 from snntrain.lab.run_rows import find_rows, run_row, sweep_rows
-from snntrain.lab.run_table import binomial_error, csv_of, metric_names, repetitions, sort_rows, table_of, varied
+from snntrain.lab.run_table import csv_of, metric_names, repetitions, sort_rows, table_of, varied
 from snntrain.lab.sweep.jobs import Job
+from snntrain.number_format import binomial_error
 from snntrain.process import this_process
 from snntrain.run.folder import RunFolder
 

@@ -58,7 +58,7 @@ print(SaturatingNode(step_mode="m")(torch.full((8, 1, 1), 5.0)).flatten().tolist
 
 # %%
 @register("neuron")
-class ALIFNode(BaseNode):
+class MyALIFNode(BaseNode):
     """Adaptive LIF neuron (Bellec et al., NeurIPS 2018), with a learned strength of adaptation.
 
     Args:
@@ -95,7 +95,7 @@ current[10:] = 2.5
 figure, (above, below) = plt.subplots(2, 1, figsize=(7, 3.6), sharex=True)
 for axes, node in (
     (above, LIFNode(tau=10.0, step_mode="m", store_v_seq=True)),
-    (below, ALIFNode(step_mode="m", store_v_seq=True)),
+    (below, MyALIFNode(step_mode="m", store_v_seq=True)),
 ):
     spikes = node(current).flatten().detach()
     when = spikes.nonzero().flatten()
@@ -122,7 +122,7 @@ plt.show()
 # step differentiable, so torch can compare our gradient with finite differences.
 
 # %%
-smooth = ALIFNode(
+smooth = MyALIFNode(
     tau=3.0, surrogate_function=surrogate.Sigmoid(4.0, spiking=False), step_mode="m", backend="torch"
 ).double()
 
@@ -140,7 +140,7 @@ print(
 torch.manual_seed(1)
 x, outputs, gradients = 3 * torch.rand(32, 16, 100), {}, {}
 for backend in ("torch", "fused"):
-    node = ALIFNode(surrogate_function=surrogate.ATan(), step_mode="m", backend=backend)
+    node = MyALIFNode(surrogate_function=surrogate.ATan(), step_mode="m", backend=backend)
     inputs = x.clone().requires_grad_()
     outputs[backend] = node(inputs)
     outputs[backend].sum().backward()
@@ -157,7 +157,7 @@ print("largest difference of the gradients:", float((gradients["torch"] - gradie
 # this is the part for one time step on a CPU. `kernel.cuda_source` gives the same for a GPU, on any machine.
 
 # %%
-plan = kernel.plan_for(ALIFNode(step_mode="m"), torch.zeros(4, 2))
+plan = kernel.plan_for(MyALIFNode(step_mode="m"), torch.zeros(4, 2))
 source = kernel.numba_source.source(plan)
 start = source.index("def advance")
 print(source[start : source.index("\n\n", start)])
@@ -180,7 +180,7 @@ def milliseconds(node, x, rounds=5):
 
 
 x = torch.rand(16, 64, 1024, requires_grad=True)
-loop, fused = (milliseconds(ALIFNode(step_mode="m", backend=backend), x) for backend in ("torch", "fused"))
+loop, fused = (milliseconds(MyALIFNode(step_mode="m", backend=backend), x) for backend in ("torch", "fused"))
 print(f"forward and backward: {loop:.0f} ms in torch, {fused:.0f} ms fused, {loop / fused:.1f} times as fast")
 
 # %% [markdown]
@@ -212,7 +212,7 @@ print("as a loop:", CrowdedNode(step_mode="m")(torch.rand(4, 2, 10)).shape)
 
 # %%
 run = snntrain.train(
-    "data=digits model=mlp name=digits_mlp_alif neuron=if neuron.name=ALIFNode neuron.tau=2.0 neuron.beta=0.5",
+    "data=digits model=mlp name=digits_mlp_alif neuron=if neuron.name=MyALIFNode neuron.tau=2.0 neuron.beta=0.5",
     trainer={"max_epochs": 5},
 )
 print("beta after the training:", round(run.net.layers[2].beta.item(), 3))
@@ -222,7 +222,7 @@ print("beta after the training:", round(run.net.layers[2].beta.item(), 3))
 
 # %%
 try:
-    snntrain.train("model=mlp neuron=if neuron.name=ALIFNode neuron.betta=0.5")
+    snntrain.train("model=mlp neuron=if neuron.name=MyALIFNode neuron.betta=0.5")
 except Exception as error:
     print(error)
 
@@ -230,7 +230,7 @@ except Exception as error:
 # In a terminal, save the class as `my_neurons.py` in the folder where you work, and name the module:
 #
 # ```
-# python train.py plugins=[my_neurons] neuron=if neuron.name=ALIFNode neuron.beta=0.5
+# python train.py plugins=[my_neurons] neuron=if neuron.name=MyALIFNode neuron.beta=0.5
 # ```
 #
 # The run's record then holds the plugin's name, and `eval.py` and `snntrain.load` ask for `trust=true` before they

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from inspect import Parameter
@@ -36,7 +37,8 @@ def merge_signature(
         positional: all arguments may also be given by position, as the documentation of SpikingJelly, lava and Qualia
             has it: those of cls, those of the base, those of cls after a bare *; one of the latter that the base has
             as well stands where the base has it. (What cls has after a bare * stays there if the base takes arguments
-            by keyword only.) Otherwise the base's are taken by keyword, except for required ones among the first three.
+            by keyword only.) Otherwise the base's are taken by keyword, except among the first three for those with
+            which it begins that are required, or None where they are left out.
         without: arguments of the base that cls sets itself, so that nobody else may.
         groups: dataclasses whose fields are arguments too, which cls gets from `**common` with `take`.
         inherits: False if cls passes nothing of it to its base: `**common` is of the groups alone.
@@ -80,11 +82,11 @@ def merge_signature(
 
 
 def _first_three(own: list[Parameter], common: list[Parameter]) -> list[str]:
-    """The required arguments of the base that may follow a class's own ones by position: up to three in all."""
+    """The arguments of the base that may follow a class's own ones by position: up to three in all."""
     if any(p.default is not p.empty for p in own):
         return []
-    required = [p.name for p in common if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-    return required[: max(0, 3 - len(own))]
+    begin = itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD and p.default in (p.empty, None), common)
+    return [p.name for p in begin][: max(0, 3 - len(own))]
 
 
 def _by_keyword(parameter: Parameter) -> Parameter:

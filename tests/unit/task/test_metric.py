@@ -21,6 +21,7 @@ OF_VALUES = {
     "mae": lambda found, y: np.abs(found - y).mean(),
     "mse": lambda found, y: ((found - y) ** 2).mean(),
     "r2": lambda found, y: np.mean(1 - ((found - y) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)),
+    "smape": lambda found, y: (200 * np.abs(found - y) / (np.abs(found) + np.abs(y))).mean(),
     "pearson": lambda found, y: [np.corrcoef(found[:, d], y[:, d])[0, 1] for d in range(y.shape[1])],
 }
 

@@ -62,6 +62,9 @@ feedback = {"recurrent": ["neuron"], "feedback": [dense(128, bias=False)]}
 recurrent = trained("recurrent", ["Flatten", dense(128), feedback, OUTPUT])
 
 # %% [markdown]
+# Learning what to pass around takes time: eight epochs bring a little. With neurons that do not leak and 15 epochs, the
+# record `experiment=copy_rnn` reaches 96.6 ± 2.0 %.
+#
 # ## Learned delays
 #
 # What is needed here is simply that an input arrives six steps later. Any layer with weights may have the key `delay`

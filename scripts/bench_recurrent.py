@@ -26,6 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from snntrain import terminal
+from snntrain.run.memory import keep_freed_memory
 
 SHAPES = (Size(100, 64, 140, 256), Size(250, 32, 700, 512), Size(100, 256, 140, 128))
 SHD = Size(100, 128, 700, 128, classes=20)
@@ -165,6 +166,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         print(json.dumps(report_memory(options.memory_of, options.cases[0])))
         return
+    keep_freed_memory()  # as train.py does; here it serves every contender
     run = benchmark.begin(options)
     memory = not options.no_memory and Path("/proc/self/clear_refs").exists()
     rows = [measure(size, options.rounds, memory) for size in track(options.cases, console=console, transient=True)]

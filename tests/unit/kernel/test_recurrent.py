@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recurrent_containers import (
     ATAN,
@@ -32,6 +32,7 @@ from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum,
 
 
 @settings(max_examples=25, deadline=None)
+@example(container="summed_with_weights", node="PLIF", T=9, leading=[1], F=7, bias=False, cut=0, seed=65535)
 @given(
     container=st.sampled_from(sorted(CONTAINERS)),
     node=st.sampled_from(sorted(NEURONS)),

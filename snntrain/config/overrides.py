@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.config.check import import_plugins
 from snntrain.config.compose import explain
 from snntrain.config.schema import Config, top_level_keys
 from snntrain.error import UsageError
@@ -71,6 +70,8 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
     Do not call it for a sweep, where a choice may concern only some of the jobs.
     """
+    from snntrain.config.check import import_plugins  # loads torch, which a misspelled key does not wait for
+
     raw = OmegaConf.to_container(config, resolve=False)
     import_plugins(raw["plugins"])  # a model or layer of theirs may take the neuron
     reasons = {

@@ -1,5 +1,8 @@
 """Overrides that would do nothing are refused, each by its name."""
 
+import subprocess
+import sys
+
 import pytest
 
 from snntrain import registry
@@ -101,3 +104,13 @@ def test_changes_of_a_saved_config_have_its_keys_and_types(word, said):
         read_changes(["seed=1", word] if word != "sed=1" else [word], "x.py")
     assert said in str(error.value) and "\n" not in str(error.value)
     assert read_changes(["+T=8", "neuron.tau=3", "trust=true"], "x.py") == {"T": 8, "neuron": {"tau": 3}, "trust": True}
+
+
+@pytest.mark.parametrize("override", ["modle=csnn", "model=csn", "foo=1"])
+def test_a_misspelled_word_is_refused_without_loading_torch(override):
+    code = (
+        f"import sys; from snntrain.__main__ import main; code = main(['train', {override!r}]); "
+        "print(code, *{'torch', 'lightning', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["2"] and override.split("=")[0] in done.stderr

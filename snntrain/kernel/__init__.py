@@ -7,6 +7,7 @@ plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
 call     what a device's driver reads and writes
 cpu, numba_source, numba_prelude    graphs → numba, run on the CPU
+compiled  compiled kernels, and the threads that run them
 time_filter      a filter over time of each channel, for delays that are interpolated
 cuda, cuda_source, cuda_step    graphs → CUDA C, run through cupy
 recurrent    products between single steps, and autograd around both

@@ -1,16 +1,15 @@
 """Single steps on the CPU: compiled with numba."""
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
-from snntrain.kernel import cache, cpu
+from snntrain.kernel.compiled import Compiled
+from snntrain.kernel.numba_source import BLOCK
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.step_source import source
 from snntrain.kernel.steps import Backward, Forward, Parameters, Step
 
 _SHARE = 65_536  # neurons that are worth waking another thread for
-_DAMAGED = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
 
 
 def forward(plan: Plan, call: Forward) -> Step:
@@ -63,20 +62,11 @@ def _spread(parameters: Parameters) -> tuple[Any, ...]:
 def _caller(plan: Plan, name: str) -> Callable[[tuple[Any, ...], tuple[int, int, int]], None]:
     """A function that runs a kernel on all neurons; the sizes end with their number."""
     if "cpu steps" not in plan.compiled:
-        plan.compiled["cpu steps"] = cache.module(source(plan))
+        plan.compiled["cpu steps"] = Compiled(source(plan))
+    kernels = plan.compiled["cpu steps"]
 
     def run(arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
-        try:
-            spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes)
-        except _DAMAGED:  # a damaged entry of the on-disk cache fails while it is loaded
-            plan.compiled["cpu steps"] = cache.rebuild(plan.compiled["cpu steps"])
-            spread(getattr(plan.compiled["cpu steps"], name), arrays, sizes)
-
-    def spread(kernel: Callable[..., None], arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
         M = sizes[2]
-        if M < 2 * _SHARE:
-            kernel(*arrays, *sizes, 0, M)
-        else:
-            cpu._spread(kernel, arrays, sizes, M * cpu._SMALLEST_SHARE // _SHARE)
+        kernels.run(name, (*arrays, *sizes), M, BLOCK, threads=M // _SHARE)
 
     return run

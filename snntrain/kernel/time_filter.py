@@ -5,27 +5,28 @@ the cache; four steps and four taps are computed at once. The order of every sum
 sequence nor the number of threads.
 """
 
-import itertools
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from snntrain.kernel import cache
 from snntrain.kernel.backend import is_traced
-from snntrain.kernel.cpu import LOADING_ERRORS, SMALLEST_SHARE, pool
+from snntrain.kernel.compiled import Compiled
+from snntrain.kernel.cpu import SMALLEST_SHARE
 
 WIDTH = 128  # channels of a block
+# Steps and taps whose products are written out in the innermost loops, so that each is read once for all of them.
+STEPS, TAPS = 4, 8
 
 _TEMPLATE = '''
 import numba
 import numpy as np
 
 WIDTH = WIDTH_OF_A_BLOCK
-STEPS = 4
-TAPS = 8
+STEPS = STEPS_AT_ONCE
+TAPS = TAPS_AT_ONCE
 
 
 @numba.njit(nogil=True, error_model='numpy', boundscheck=False)
@@ -34,6 +35,16 @@ def gather(scratch, rows, first, row, stride, start, w, at):
     for t in range(rows):
         p, q = row + t * stride + start, (at + t) * WIDTH
         source, target = first[p:p + w], scratch[q:q + w]
+        for i in range(w):
+            target[i] = source[i]
+
+
+@numba.njit(nogil=True, error_model='numpy', boundscheck=False)
+def scatter(scratch, rows, first, row, stride, start, w):
+    """Rows of the scratch back to rows of a block, `stride` apart."""
+    for t in range(rows):
+        p, q = row + t * stride + start, t * WIDTH
+        source, target = scratch[q:q + w], first[p:p + w]
         for i in range(w):
             target[i] = source[i]
 
@@ -59,10 +70,7 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
         if front.shape[0] > 0:
             gather(scratch, F, front, row * C, R * C, start, w, pad)
         gather(scratch, T, x, row * C, R * C, start, w, pad + F)
-        for j in range(D):
-            source, target = taps[j * C + start:j * C + start + w], k[j * WIDTH:j * WIDTH + w]
-            for i in range(w):
-                target[i] = source[i]
+        gather(k, D, taps, 0, C, start, w, 0)
         for t in range(0, O, STEPS):
             sums[:] = 0
             for j in range(0, D, TAPS):
@@ -70,11 +78,7 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
                 k_ = k[j * WIDTH:(j + TAPS) * WIDTH]
                 for i in range(w):
                     PRODUCTS_OF_A_FILTER
-            for r in range(min(STEPS, O - t)):
-                p = ((t + r) * R + row) * C + start
-                source, target = sums[r * WIDTH:r * WIDTH + w], out[p:p + w]
-                for i in range(w):
-                    target[i] = source[i]
+            scatter(sums, min(STEPS, O - t), out, (t * R + row) * C, R * C, start, w)
 
 
 @numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
@@ -101,10 +105,7 @@ def correlate(front, F, x, T, g, taps, D, R, C, lo, hi):
                     k_ = sums[j * WIDTH:(j + TAPS) * WIDTH]
                     for i in range(w):
                         PRODUCTS_OF_A_CORRELATION
-        for j in range(D):
-            source, target = sums[j * WIDTH:j * WIDTH + w], taps[j * C + start:j * C + start + w]
-            for i in range(w):
-                target[i] = source[i]
+        scatter(sums, D, taps, 0, C, start, w)
 
 
 @numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)
@@ -130,53 +131,36 @@ def shift_rows(front, F, x, T, B, offsets, out, O, R, C, lo, hi):
 
 '''
 
-# What the innermost loops add up, written out so that a step and a tap are read once for all products with them.
-_STEPS, _TAPS = 4, 8
-
 
 def _at(array: str, row: int) -> str:
     return f"{array}[i + {row} * WIDTH]"
 
 
-def _added(total: str, products: list[str]) -> str:
-    """One product after the other is added, which is one operation each."""
-    return f"{total} = {'(' * len(products)}{total}" + "".join(f" + {product})" for product in products)
+def _products(factor: str, factors: int, sums: str, terms: list[list[str]], depth: int) -> str:
+    """The body of an innermost loop: what it reads, and one product after the other added, one operation each.
 
-
-def _loop(lines: list[str], depth: int) -> str:
+    Args:
+        factor, factors: the array beside x_, and how many of its rows are read.
+        sums, terms: the array that is added to, and the products of each of its rows.
+        depth: of the loop in the source.
+    """
+    lines = [f"x{row} = {_at('x_', row)}" for row in range(TAPS + STEPS - 1)]
+    lines += [f"{factor}{row} = {_at(f'{factor}_', row)}" for row in range(factors)]
+    for row, products in enumerate(terms):
+        total = _at(sums, row)
+        lines.append(f"{total} = {'(' * len(products)}{total}" + "".join(f" + {product})" for product in products))
     return ("\n" + "    " * depth).join(lines)
 
 
-def _filter_loop() -> str:
-    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
-    read += [f"k{tap} = {_at('k_', tap)}" for tap in range(_TAPS)]
-    return _loop(
-        read
-        + [
-            _added(_at("sums", step), [f"x{step + _TAPS - 1 - tap} * k{tap}" for tap in range(_TAPS)])
-            for step in range(_STEPS)
-        ],
-        5,
-    )
-
-
-def _correlation_loop() -> str:
-    read = [f"x{row} = {_at('x_', row)}" for row in range(_TAPS + _STEPS - 1)]
-    read += [f"g{step} = {_at('g_', step)}" for step in range(_STEPS)]
-    return _loop(
-        read
-        + [
-            _added(_at("k_", tap), [f"x{step + _TAPS - 1 - tap} * g{step}" for step in range(_STEPS)])
-            for tap in range(_TAPS)
-        ],
-        6,
-    )
-
+_FILTERED = [[f"x{step + TAPS - 1 - tap} * k{tap}" for tap in range(TAPS)] for step in range(STEPS)]
+_CORRELATED = [[f"x{step + TAPS - 1 - tap} * g{step}" for step in range(STEPS)] for tap in range(TAPS)]
 
 SOURCE = (
     _TEMPLATE.replace("WIDTH_OF_A_BLOCK", str(WIDTH))
-    .replace("PRODUCTS_OF_A_FILTER", _filter_loop())
-    .replace("PRODUCTS_OF_A_CORRELATION", _correlation_loop())
+    .replace("STEPS_AT_ONCE", str(STEPS))
+    .replace("TAPS_AT_ONCE", str(TAPS))
+    .replace("PRODUCTS_OF_A_FILTER", _products("k", TAPS, "sums", _FILTERED, 5))
+    .replace("PRODUCTS_OF_A_CORRELATION", _products("g", STEPS, "k_", _CORRELATED, 6))
 )
 
 
@@ -260,7 +244,7 @@ def _flat(tensor: Tensor) -> Any:
 
 def _padded(taps: Tensor) -> Tensor:
     """The taps, and taps of 0 up to a multiple of 8."""
-    missing = -len(taps) % _TAPS
+    missing = -len(taps) % TAPS
     return torch.cat([taps, taps.new_zeros(missing, taps.shape[1])]) if missing else taps.contiguous()
 
 
@@ -278,25 +262,16 @@ def _shift(front: Tensor, first: int, x: Tensor, after: int, offsets: Tensor, ou
 
 def _correlated(line: Tensor, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
     T, R, C = x.shape
-    found = x.new_empty((len(taps) + -len(taps) % _TAPS, C))
+    found = x.new_empty((len(taps) + -len(taps) % TAPS, C))
     arrays = (_flat(line), len(line), _flat(x), T, _flat(gradient), _flat(found), len(found), R, C)
     _run("correlate", arrays, -(-C // WIDTH), x.numel())
     return found[: len(taps)]
 
 
 def _run(name: str, arrays: tuple[Any, ...], blocks: int, work: int) -> None:
-    try:
-        _spread(getattr(cache.module(SOURCE), name), arrays, blocks, work)
-    except LOADING_ERRORS:
-        _spread(getattr(cache.rebuild(cache.module(SOURCE)), name), arrays, blocks, work)
+    _kernels().run(name, arrays, blocks, 1, threads=work // SMALLEST_SHARE)
 
 
-def _spread(kernel: Callable[..., None], arrays: tuple[Any, ...], blocks: int, work: int) -> None:
-    """Give each thread its own blocks, which changes no result."""
-    threads = max(1, min(torch.get_num_threads(), blocks, work // SMALLEST_SHARE))
-    edges = [blocks * index // threads for index in range(threads + 1)]
-    own, *shares = itertools.pairwise(edges)
-    others = [pool(threads - 1).submit(kernel, *arrays, lo, hi) for lo, hi in shares]
-    kernel(*arrays, *own)
-    for other in others:
-        other.result()
+@functools.cache
+def _kernels() -> Compiled:
+    return Compiled(SOURCE)

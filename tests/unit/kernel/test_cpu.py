@@ -81,7 +81,7 @@ def test_a_step_with_a_dozen_parameters_of_channels_is_vector_code():
     values = [torch.rand(64, requires_grad=True) for _ in range(12)]
     out, _, _ = run(plan, torch.randn(4, 8, 64), [0.0], values)
     out.sum().backward()
-    pull_back = plan.compiled["cpu"].pull_back
+    pull_back = plan.compiled["cpu"].module.pull_back
     if not pull_back.signatures:
         pytest.skip("the kernel comes compiled from the cache")
     assembly = pull_back.inspect_asm(pull_back.signatures[0])

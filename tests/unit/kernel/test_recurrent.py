@@ -62,6 +62,16 @@ def test_long_sequences_of_many_neurons_fire_as_in_the_loop(name):
     assert 0.001 < float(spikes.detach().mean()) < 0.6
 
 
+def test_threads_share_the_neurons_of_a_large_step():
+    made = CONTAINERS["summed"](plif(), 512, False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_fused_is_loop(made, 2 * normal(4, 300, 512))
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "make",

@@ -1,0 +1,74 @@
+"""Kernels on the CPU: a generated source compiled with numba, its kernels spread over torch's number of threads."""
+
+import functools
+import itertools
+import os
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from snntrain.kernel import cache
+
+# A damaged entry of the on-disk cache fails with one while it is loaded; compiled code itself raises none of these.
+_LOADING_ERRORS = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+class Compiled:
+    """The kernels of a source, each a function of its own arguments and of what it is to compute, lo and hi."""
+
+    def __init__(self, source: str) -> None:
+        _vectorize_loops_over_many_arrays()
+        self.module: ModuleType = cache.module(source)
+
+    def run(self, name: str, arguments: tuple[Any, ...], count: int, block: int, threads: int) -> None:
+        """Let a kernel compute 0 … count − 1. Each thread gets its own blocks; which one does not change any result.
+
+        Args:
+            name: of the kernel.
+            arguments: those before lo and hi.
+            count: of what is computed, neurons for example.
+            block: how many of them stay together.
+            threads: that are worth waking; torch.get_num_threads() is the limit.
+        """
+        blocks = -(-count // block)
+        threads = max(1, min(threads, torch.get_num_threads(), blocks))
+        edges = [min(count, block * (blocks * index // threads)) for index in range(threads + 1)]
+        try:
+            _spread(getattr(self.module, name), arguments, edges)
+        except _LOADING_ERRORS:
+            self.module = cache.rebuild(self.module)
+            _spread(getattr(self.module, name), arguments, edges)
+
+
+def _spread(kernel: Callable[..., None], arguments: tuple[Any, ...], edges: list[int]) -> None:
+    own, *shares = itertools.pairwise(edges)
+    others = [_pool(len(shares)).submit(kernel, *arguments, lo, hi) for lo, hi in shares]
+    kernel(*arguments, *own)
+    for other in others:
+        other.result()
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """So many threads, which are started once."""
+    key = (os.getpid(), threads)  # a forked process has no threads of its parent's
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="snntrain-kernel")
+    return _pools[key]
+
+
+@functools.cache
+def _vectorize_loops_over_many_arrays() -> None:
+    """Let LLVM test all arrays of a loop for overlaps before it runs the loop's vector code.
+
+    By default it gives up where the tests are many, which they are for a dozen parameters of each channel: the backward
+    kernel of GatedLIFNode then takes four times as long. It concerns what numba compiles in this process.
+    """
+    from llvmlite import binding
+
+    for option in ("runtime-memory-check-threshold=2000", "vectorize-memory-check-threshold=100000"):
+        binding.set_option("snntrain", f"-{option}")

@@ -232,7 +232,7 @@ class Recording(Mapping[str, dict[str, Tensor]]):
 
 @contextlib.contextmanager
 def recording(net: nn.Module) -> Iterator[Recording]:
-    """Record the spikes and the states of every layer of neurons inside the block, whoever calls the net.
+    """Inside the block, keep the spikes and the states of every layer of neurons at each call of the net.
 
         with functional.recording(run.net) as seen:
             run.predict(x)

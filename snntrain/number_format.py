@@ -69,5 +69,5 @@ def duration(seconds: float) -> str:
 
 
 def step_name(dt: float | None) -> str:
-    """What the axis of a figure over time steps is called, which are dt ms long if that is known."""
+    """The label of a time axis, for steps that are dt ms long; None: their length is not known."""
     return "time step" if dt is None else f"time step, {dt:g} ms each"

@@ -19,6 +19,12 @@ def signature_of(target: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(target)
 
 
+def takes(target: Callable[..., Any], name: str) -> bool:
+    """Whether a function or class can be given an argument of this name, of its own or as one of **more."""
+    parameters = signature_of(target).parameters
+    return name in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
 def merge_signature(
     cls: type,
     *,

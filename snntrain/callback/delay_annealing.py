@@ -5,9 +5,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
 
-from snntrain.layer.delay import delay_lines, interpolated
+from snntrain.layer.delay import delay_lines, interpolated, learns_delays
 from snntrain.task.supervised import Supervised
 
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy")
@@ -50,11 +49,6 @@ class DelayAnnealing(pl.Callback):
                     scores = pl_module.scores(pl_module.outputs("test", batch[0], batch))
                     metric.update(*pl_module.measurable(scores, batch[1]))
         pl_module.log(f"test/{name}_interpolated", metric.compute())
-
-
-def learns_delays(net: nn.Module) -> bool:
-    """Whether a net has delays that are learned."""
-    return any(line.is_learned for line in delay_lines(net).values())
 
 
 def progress_of(trainer: pl.Trainer, batch_idx: int) -> float:

@@ -14,7 +14,7 @@ from snntrain.config.compose import explain
 from snntrain.config.schema import Config, top_level_keys
 from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
-from snntrain.signature import signature_of
+from snntrain.signature import takes
 from snntrain.tree import walk
 
 # Hydra's settings that only a sweep reads.
@@ -99,8 +99,7 @@ def _takes_neuron(kind: str, name: Any) -> bool:
     """Whether a registered model or layer is given the chosen neuron; an unknown name is refused later."""
     if name not in registry.names(kind):
         return kind == "model"
-    parameters = signature_of(registry.get(kind, name)).parameters
-    return "neuron" in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return takes(registry.get(kind, name), "neuron")
 
 
 def read_changes(overrides: Sequence[str], program: str) -> DictConfig:

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from snntrain.config.error import refusing
 from snntrain.data import Augmentation, EventAugmentation, Framing, Target
 from snntrain.error import UsageError, without_password
+from snntrain.signature import takes
 from snntrain.tree import walk
 
 # Place in the config → classes allowed there; `callbacks` holds several, each under its name.
@@ -105,11 +106,7 @@ def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> N
                 f"{path}._target_: {target.__name__} has no method {name}, which a run needs. Derive it from "
                 f"{_BASES[path]}."
             )
-    parameters = inspect.signature(target).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    missing = [name for name in supplied if name in _HAS_TO_TAKE and name not in parameters]
-    if missing:
+    if missing := [name for name in supplied if name in _HAS_TO_TAKE and not takes(target, name)]:
         raise UsageError(
             f"{path}._target_: {target.__name__} does not take {', '.join(missing)}, which a run passes to it. Derive "
             f"it from {_BASES[path]}, or add **more to its arguments."
@@ -118,10 +115,7 @@ def check_interface(target: Any, path: str, supplied: Collection[str] = ()) -> N
 
 def taken_by(target: Any, arguments: Mapping[str, Any], optional: Collection[str]) -> dict[str, Any]:
     """The arguments without those optional ones that the signature of a class does not have."""
-    parameters = inspect.signature(target).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return dict(arguments)
-    return {key: value for key, value in arguments.items() if key not in optional or key in parameters}
+    return {key: value for key, value in arguments.items() if key not in optional or takes(target, key)}
 
 
 def offered_targets(data: Any, section: Mapping[str, Any]) -> tuple[Target, ...]:

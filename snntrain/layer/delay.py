@@ -300,6 +300,11 @@ def delay_lines(net: nn.Module) -> dict[str, AxonalDelay | SynapticDelay]:
     return {path: module for path, module in net.named_modules() if isinstance(module, _DelayLine)}
 
 
+def learns_delays(net: nn.Module) -> bool:
+    """Whether a net has delays that are learned."""
+    return any(line.is_learned for line in delay_lines(net).values())
+
+
 @contextlib.contextmanager
 def interpolated(net: nn.Module) -> Iterator[None]:
     """Let learned delays be interpolated in the block as in training, also in evaluation."""

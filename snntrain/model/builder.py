@@ -347,7 +347,7 @@ def build_neuron(
 
 
 def _channels_of(arguments: Mapping[str, Any], shape: tuple[int, ...] | None) -> dict[str, int]:
-    """The argument `channels` of a neuron that has one and is not told it."""
+    """The argument `channels`, for a neuron that takes it and whose config does not give it."""
     taken = inspect.signature(registry.get("neuron", arguments["name"])).parameters if shape else {}
     if "channels" not in taken or "channels" in arguments:
         return {}

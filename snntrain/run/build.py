@@ -29,7 +29,6 @@ from snntrain.callback import (
     SynapticOperations,
     Throughput,
 )
-from snntrain.callback.delay_annealing import learns_delays
 from snntrain.config.error import refusing
 from snntrain.config.migration import FORMAT
 from snntrain.config.size import within_memory
@@ -38,6 +37,7 @@ from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
 from snntrain.functional import reset_net
+from snntrain.layer.delay import learns_delays
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
 from snntrain.run.checkpoint import WholeCheckpoints
@@ -50,7 +50,6 @@ from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
-from snntrain.signature import signature_of
 from snntrain.task import Supervised
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
@@ -88,9 +87,7 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
             "num_classes": config["task"]["outputs"],
             "neuron": lambda: builder.build_neuron(config["neuron"]),
         }
-        wanted = signature_of(registry.get("model", config["model"]["name"])).parameters
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
-        facts = {name: fact for name, fact in facts.items() if takes_any or name in wanted}
+        facts = taken_by(registry.get("model", config["model"]["name"]), facts, optional=facts)
         return registry.build("model", **facts, **config["model"])
 
 

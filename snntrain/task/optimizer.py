@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from snntrain import registry
 from snntrain.arguments import invalid
 from snntrain.layer import NeuNorm, delay_lines
+from snntrain.layer.delay import learns_delays
 from snntrain.signature import signature_of
 from snntrain.task.schedule import make_schedule
 
@@ -70,7 +71,7 @@ def configure(net: nn.Module, optim: dict[str, Any], trainer: pl.Trainer | None 
 
 def _rate_for_delays(net: nn.Module, settings: dict[str, Any]) -> float | None:
     """The learning rate of an optimizer, which a config may leave out; None for a net that learns no delays."""
-    if not any(line.is_learned for line in delay_lines(net).values()):
+    if not learns_delays(net):
         return None
     default = signature_of(get_object(settings["_target_"])).parameters.get("lr")
     rate = settings.get("lr", None if default is None else default.default)

@@ -83,7 +83,7 @@ class Units:
 
 
 def step_name_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """What time steps are called at an axis: with their length in ms, if the data told it."""
+    """The label of a time axis; it names the length of a step in ms if the data have one."""
     return step_name(float(numbers(arrays, "dt")) if "dt" in arrays else None)
 
 

@@ -16,7 +16,8 @@ from snntrain.kernel.backend import is_traced
 from snntrain.kernel.compiled import Compiled
 from snntrain.kernel.cpu import SMALLEST_SHARE
 
-WIDTH = 128  # channels of a block
+# Channels of a block. A wide one is copied in longer pieces, a narrow one keeps fewer channels closer together.
+NARROW, WIDE = 128, 256
 _LINE = 16  # of them in a line of the cache
 # Steps and taps whose products are written out in the innermost loops, so that each is read once for all of them.
 STEPS, TAPS = 4, 8
@@ -160,8 +161,7 @@ _FILTERED = [[f"x{step + TAPS - 1 - tap} * k{tap}" for tap in range(TAPS)] for s
 _CORRELATED = [[f"x{step + TAPS - 1 - tap} * g{step}" for step in range(STEPS)] for tap in range(TAPS)]
 
 SOURCE = (
-    _TEMPLATE.replace("WIDTH_OF_A_BLOCK", str(WIDTH))
-    .replace("STEPS_AT_ONCE", str(STEPS))
+    _TEMPLATE.replace("STEPS_AT_ONCE", str(STEPS))
     .replace("TAPS_AT_ONCE", str(TAPS))
     .replace("PRODUCTS_OF_A_FILTER", _products("k", TAPS, "sums", _FILTERED, 5))
     .replace("PRODUCTS_OF_A_CORRELATION", _products("g", STEPS, "k_", _CORRELATED, 6))
@@ -264,29 +264,35 @@ def _padded(taps: Tensor) -> Tensor:
 def _filter(front: Tensor, first: int, x: Tensor, after: int, taps: Tensor, out: Tensor) -> None:
     taps, (T, R, C) = _padded(taps.detach()), x.shape
     arrays = (_flat(front), first, _flat(x), T, after, _flat(taps), len(taps), _flat(out), len(out), R, C)
-    _run("filter_rows", arrays, R * -(-C // WIDTH), x.numel())
+    _run("filter_rows", arrays, _width(C), R * -(-C // _width(C)), x.numel())
 
 
 def _shift(front: Tensor, first: int, x: Tensor, after: int, offsets: Tensor, out: Tensor) -> None:
     T, R, C = x.shape
     arrays = (_flat(front), first, _flat(x), T, after, _flat(offsets), _flat(out), len(out), R, C)
-    _run("shift_rows", arrays, R * -(-C // WIDTH), x.numel())
+    _run("shift_rows", arrays, _width(C), R * -(-C // _width(C)), x.numel())
 
 
 def _correlated(front: Tensor, before: int, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
     T, R, C = x.shape
     found = x.new_empty((len(taps) + -len(taps) % TAPS, C))
-    # A sum over all samples is one thread's, so that only channels can be divided: narrow blocks, if there are few.
-    width = min(WIDTH, _LINE * -(-C // (_LINE * torch.get_num_threads())))
+    # A sum over all samples is one thread's, so that only channels can be divided: as many blocks for each thread.
+    threads = torch.get_num_threads()
+    blocks = threads * -(-C // (threads * _width(C)))
+    width = _LINE * -(-C // (_LINE * blocks))
     arrays = (_flat(front), before, _flat(x), T, _flat(gradient), _flat(found), len(found), R, C, width)
-    _run("correlate", arrays, -(-C // width), x.numel())
+    _run("correlate", arrays, _width(C), -(-C // width), x.numel())
     return found[: len(taps)]
 
 
-def _run(name: str, arrays: tuple[Any, ...], blocks: int, work: int) -> None:
-    _kernels().run(name, arrays, blocks, 1, threads=work // SMALLEST_SHARE)
+def _width(C: int) -> int:
+    return NARROW if C <= NARROW else WIDE
+
+
+def _run(name: str, arrays: tuple[Any, ...], width: int, blocks: int, work: int) -> None:
+    _kernels(width).run(name, arrays, blocks, 1, threads=work // SMALLEST_SHARE)
 
 
 @functools.cache
-def _kernels() -> Compiled:
-    return Compiled(SOURCE)
+def _kernels(width: int) -> Compiled:
+    return Compiled(SOURCE.replace("WIDTH_OF_A_BLOCK", str(width)))

@@ -1,6 +1,6 @@
 """Where the seconds of a one-epoch run on the digits go, from the command to the prompt.
 
-python scripts/bench_startup.py [--rounds 7]
+python scripts/bench_startup.py --rounds 7
 
 Each run is a process of its own, started as python train.py trainer.max_epochs=1 with a line that notes the time at
 the end of each phase. A first run, which is not counted, writes bytecode and compiled kernels: the figures are those of
@@ -8,7 +8,6 @@ every run after the first. Beside it, in each round: --help and a misspelled key
 Lightning. The table and benchmarks/startup.json hold medians.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -144,17 +143,13 @@ def summary(phases: dict[str, list[float]], others: dict[str, list[float]]) -> d
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="each starts every command once (default %(default)s)")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="folder of startup.json")
-    options = parser.parse_args()
-    from rich.console import Console
+    import benchmark  # here, because it imports torch, and a run that is measured imports this file
 
     from snntrain import terminal
-    from snntrain.files import write_json
 
-    console = Console(highlight=False, markup=False)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    options = benchmark.parser(__doc__, rounds=7).parse_args()
+    run = benchmark.begin(options)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(options.threads)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     phases: dict[str, list[float]] = {phase: [] for phase in PHASES}
     others: dict[str, list[float]] = {name: [] for name in OTHERS}
@@ -165,15 +160,14 @@ def main() -> int:
                 phases[phase].append(took)
             for name, (words, code) in OTHERS.items():
                 others[name].append(seconds([TRAIN[0], *words], environment, folder, code))
-    load, found = round(os.getloadavg()[0], 2), summary(phases, others)
+    found = summary(phases, others)
     table = terminal.table("", "median s", texts=1)
     for phase, what in PHASES.items():
         table.add_row(what, f"{found['phases'][phase]:.2f}")
     for name, value in (found["sums"] | found["others"]).items():
         table.add_row(name, f"{value:.2f}")
-    console.print(f"{options.rounds} rounds, load average {load}")
-    console.print(table)
-    write_json(options.output / "startup.json", {"rounds": options.rounds, "load_average": load, **found})
+    benchmark.console.print(table)
+    benchmark.finish(options, "startup", run, found)
     return 0
 
 

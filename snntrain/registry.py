@@ -85,7 +85,7 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(entries, pattern))
 
 
-def has(kind: str, name: str) -> bool:
+def has(kind: str, name: Any) -> bool:
     """Whether something is registered under a name; faster than to look for it among all names."""
     return _held(kind, name) is not None
 
@@ -160,15 +160,16 @@ def check_arguments(
         raise ValueError(f"{prefix}{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
 
 
-def _held(kind: str, name: str) -> Callable[..., Any] | None:
+def _held(kind: str, name: Any) -> Callable[..., Any] | None:
     """What is registered under a name. Homes are imported until one has it: a plain net needs no quantize."""
-    entries, homes = _entries_of(kind), iter(_HOMES[kind])
-    while name not in entries:
-        home = next(homes, None)
-        if home is None:
-            return None
+    entries = _entries_of(kind)
+    if not isinstance(name, str):
+        return None
+    for home in _HOMES[kind]:
+        if name in entries:
+            break
         importlib.import_module(home)
-    return entries[name]
+    return entries.get(name)
 
 
 def _import_homes(kind: str) -> None:

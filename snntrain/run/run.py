@@ -199,7 +199,6 @@ def train(
         stay = {name: value for name, value in exact_metrics(done).items() if name.partition("/")[0] not in anew}
         metrics = {**stay, **metrics}
         seconds = {**seconds, **{part: took for part, took in done["seconds"].items() if part not in anew - {"test"}}}
-    _summarize(built, metrics)  # first, because the report takes a second to draw
     _conclude(built, "finished", metrics, seconds, throughput=done.get("throughput"))
     print_line(console, f"report: {built.folder.report}")
     return metrics
@@ -346,6 +345,8 @@ def _conclude(
     if message:
         more["message"] = message
     built.folder.write_results(status, metrics, **more)
+    if status == "finished":
+        _summarize(built, metrics)  # before the report, which takes a second to draw
     with collected() as figures:
         write_report(built.folder.path)
     log_results(built.trainer.loggers, metrics, figures)

@@ -31,7 +31,13 @@ _HOMES = {
     "loss": ("snntrain.task",),
     "readout": ("snntrain.task",),
     "metric": (),
-    "callback": ("snntrain.callback",),
+    "callback": (
+        "snntrain.callback",
+        "snntrain.callback.fit_end.ann_to_snn",
+        "snntrain.callback.fit_end.lava_export",
+        "snntrain.callback.fit_end.nir_export",
+        "snntrain.callback.fit_end.quantization_aware",
+    ),
     "conversion method": ("snntrain.ann2snn",),
     "report section": ("snntrain.run.report.sections",),
 }
@@ -79,14 +85,14 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(entries, pattern))
 
 
+def has(kind: str, name: Any) -> bool:
+    """Whether something is registered under a name; faster than to look for it among all names."""
+    return _held(kind, name) is not None
+
+
 def table(kind: str) -> Mapping[str, Callable[..., Any]]:
     """A live view of what is registered so far: name → class. It imports nothing."""
     return MappingProxyType(_entries_of(kind))
-
-
-def classes(kind: str) -> tuple[Callable[..., Any], ...]:
-    """All registered classes of a kind, for isinstance."""
-    return tuple(_ENTRIES[kind][name] for name in names(kind))
 
 
 def get(kind: str, name: str) -> Callable[..., Any]:
@@ -94,13 +100,14 @@ def get(kind: str, name: str) -> Callable[..., Any]:
 
     Raises: ValueError with the nearest name if there is none.
     """
-    known = names(kind)
-    if name not in known:
+    held = _held(kind, name)
+    if held is None:
+        known = names(kind)
         raise ValueError(
             f"{name!r} is not a registered {kind}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}. "
             f"Your own class: @register({kind!r}) in a module listed in plugins."
         )
-    return _ENTRIES[kind][name]
+    return held
 
 
 def build(kind: str, /, name: str, **arguments: Any) -> Any:
@@ -151,6 +158,18 @@ def check_arguments(
     if missing:
         prefix = f"{path}: " if path else ""
         raise ValueError(f"{prefix}{title} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+
+
+def _held(kind: str, name: Any) -> Callable[..., Any] | None:
+    """What is registered under a name. Homes are imported until one has it: a plain net needs no quantize."""
+    entries = _entries_of(kind)
+    if not isinstance(name, str):
+        return None
+    for home in _HOMES[kind]:
+        if name in entries:
+            break
+        importlib.import_module(home)
+    return entries.get(name)
 
 
 def _import_homes(kind: str) -> None:

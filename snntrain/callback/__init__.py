@@ -3,11 +3,14 @@
 They may import the library, data and task, nothing of config or run.
 """
 
+from typing import TYPE_CHECKING
+
+from snntrain.callback import fit_end
 from snntrain.callback.advice import Advice
 from snntrain.callback.delay_annealing import DelayAnnealing
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.finite import Finite
-from snntrain.callback.fit_end import AnnToSnn, FitEnd, LavaExport, NirExport, QuantizationAware
+from snntrain.callback.fit_end import FitEnd
 from snntrain.callback.history import History
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
@@ -19,6 +22,9 @@ from snntrain.callback.seeding import Seeding
 from snntrain.callback.spike_statistics import SpikeStatistics
 from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
+
+if TYPE_CHECKING:
+    from snntrain.callback.fit_end import AnnToSnn, LavaExport, NirExport, QuantizationAware
 
 __all__ = [
     "Advice",
@@ -43,3 +49,10 @@ __all__ = [
     "SynapticOperations",
     "Throughput",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """A fit-end callback, which that package imports on first use."""
+    if name in __all__:
+        return getattr(fit_end, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

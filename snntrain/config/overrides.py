@@ -97,7 +97,7 @@ def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
 
 def _takes_neuron(kind: str, name: Any) -> bool:
     """Whether a registered model or layer is given the chosen neuron; an unknown name is refused later."""
-    if name not in registry.names(kind):
+    if not registry.has(kind, name):
         return kind == "model"
     return takes(registry.get(kind, name), "neuron")
 

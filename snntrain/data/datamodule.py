@@ -14,10 +14,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler, get_worker_info
 
 from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.data.augmentation import Augmentation
+from snntrain.data.handover import Parcel, ParcelLoader, handed_over
 from snntrain.data.picture import PICTURES
 from snntrain.data.picture_split import PictureSplit
 from snntrain.data.sampler import SAMPLERS, BalancedSampler, EpochSampler, SharedBatches
@@ -32,12 +33,12 @@ SPLITS = ("train", "val", "test")
 MOST_WORKERS = max(128, 4 * (os.cpu_count() or 1))
 
 
-def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    return batch
+def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...] | Parcel:
+    return handed_over(batch)
 
 
-def _pair(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch[:2]
+def _pair(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...] | Parcel:
+    return handed_over(batch[:2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +277,7 @@ class DataModule(pl.LightningDataModule):
             rank, world = self.trainer.global_rank, self.trainer.world_size
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         loading, has_workers = self.loading, self.loading.num_workers > 0
-        return DataLoader(
+        return ParcelLoader(
             split,
             # By keyword: for predictions Lightning rebuilds the loader and its sampler from their arguments.
             batch_sampler=SharedBatches(
@@ -286,7 +287,7 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=has_workers and loading.persistent_workers,
             prefetch_factor=loading.prefetch if has_workers else None,
             pin_memory=on_gpu,
-            worker_init_fn=_silence_disconnects,
+            worker_init_fn=_prepare_worker,
             collate_fn=_whole_batch if self.gives_index else _pair,
             generator=generator(self.seed, "workers"),  # torch's global one would advance with every loader that starts
         )
@@ -338,6 +339,12 @@ class ImageDataModule(DataModule):
         split = PictureSplit(paths, no_labels(paths), self.sample_shape, crop_ratio=None)
         check_each(split)
         return split
+
+
+def _prepare_worker(worker: int) -> None:
+    """Let a worker's copy of the split hand over stored values, and keep it quiet when its parent goes."""
+    get_worker_info().dataset.is_compact = True
+    _silence_disconnects(worker)
 
 
 def _silence_disconnects(worker: int) -> None:

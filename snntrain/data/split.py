@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from snntrain.arguments import real
 from snntrain.data.cache import FrameCache
+from snntrain.data.handover import narrowed
 from snntrain.data.sampler import Key
 from snntrain.randomness import derived_seed, generator
 
@@ -33,6 +34,8 @@ class Split(Dataset):
             training; None: samples stay as they are.
         seed: the run's seed, for the augmentation.
         mean, std: what batches are shifted and scaled by, [C, 1, 1]; None: values stay as they are.
+        is_compact: whether batches may hold x as the integers that are stored, see `read_compact`; a loader's worker
+            sets it in its own copy, and the loader makes float32 of them.
     """
 
     def __init__(self, labels: Tensor, index: Tensor | None = None) -> None:
@@ -42,6 +45,7 @@ class Split(Dataset):
         self.seed = 0
         self.mean: Tensor | None = None
         self.std: Tensor | None = None
+        self.is_compact = False
 
     @property
     @abstractmethod
@@ -56,6 +60,10 @@ class Split(Dataset):
     @abstractmethod
     def read(self, positions: Sequence[int]) -> Tensor:
         """Samples as they are in the data, float32 [len(positions), *shape]."""
+
+    def read_compact(self, positions: Sequence[int]) -> Tensor:
+        """What `read` gives, or the same values in a smaller integer type where the data are stored in one."""
+        return self.read(positions)
 
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Samples for training, each augmented with its own seed. Called only if is_augmented."""
@@ -94,7 +102,7 @@ class Split(Dataset):
         at = torch.tensor(positions)
         labels, index = self.labels[at], self.index[at]
         if epochs[0] is None or not self.is_augmented:
-            x = self.read(positions)
+            x = self.read_compact(positions) if self.is_compact else self.read(positions)
         else:
             seeds = [
                 derived_seed(self.seed, "augment", epoch, place)
@@ -197,6 +205,10 @@ class FrameSplit(Split):
     def read(self, positions: Sequence[int]) -> Tensor:
         return self._batch(positions, [None] * len(positions))
 
+    def read_compact(self, positions: Sequence[int]) -> Tensor:
+        frames = np.stack([self._cached(place) for place in self._places(positions)])
+        return narrowed(frames)
+
     def read_augmented(self, positions: Sequence[int], seeds: Sequence[int]) -> Tensor:
         if self.frame_augmented is None:
             return super().read_augmented(positions, seeds)
@@ -210,10 +222,13 @@ class FrameSplit(Split):
 
     def _batch(self, positions: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
         x = torch.empty((len(positions), *self._shape))
-        places = self.index[torch.as_tensor(positions)].tolist()
-        for row, place, seed in zip(x.numpy(), places, seeds, strict=True):
+        for row, place, seed in zip(x.numpy(), self._places(positions), seeds, strict=True):
             row[...] = self._cached(place) if seed is None else self._framed(place, seed)
         return x
+
+    def _places(self, positions: Sequence[int]) -> list[int]:
+        """Where the samples stand in `recordings`, and in the cache."""
+        return self.index[torch.as_tensor(positions)].tolist()
 
     def _cached(self, place: int) -> np.ndarray:
         frames = None if self.cache is None else self.cache.get(place)

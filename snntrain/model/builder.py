@@ -378,13 +378,14 @@ def chosen_norm(norm: Choice, overrides: Mapping[str, Any]) -> tuple[Callable[..
     arguments = {"name": norm} if isinstance(norm, str) else dict(norm)
     target = layer_class(str(arguments.pop("name", None)))
     own = inspect.signature(target).parameters
-    others = {
-        name
-        for other in registry.names("layer", "*Norm*")
-        for name in inspect.signature(registry.get("layer", other)).parameters
-    }
-    kept = {key: value for key, value in overrides.items() if key in own or key not in others}
+    kept = {key: value for key, value in overrides.items() if key in own or not _is_of_a_norm(key)}
     return target, {**arguments, **kept}
+
+
+def _is_of_a_norm(key: str) -> bool:
+    """Whether some normalization has an argument."""
+    norms = (registry.get("layer", name) for name in registry.names("layer", "*Norm*"))
+    return any(key in inspect.signature(norm).parameters for norm in norms)
 
 
 def _makes_pairs(layers: Sequence[nn.Module]) -> bool:

@@ -23,19 +23,19 @@ def layer_class(name: str, words: Iterable[str] = ()) -> Callable[..., nn.Module
 
     Raises: ValueError with the nearest name if there is none.
     """
-    known = registry.names("layer")
     short = name.removeprefix(_OF_TORCH)
     torchs = _of_torch(short)
     if name.startswith(_OF_TORCH):
         if torchs is None:
             near = did_you_mean(short, filter(_of_torch, dir(nn)))
             raise ValueError(f"{name!r} is not a layer of torch.nn.{near}")
-        ours = registry.get("layer", short) if short in known else None
+        ours = registry.get("layer", short) if registry.has("layer", short) else None
         return ours if inspect.isclass(ours) and issubclass(ours, torchs) else torchs
-    if name in known:
+    if registry.has("layer", name):
         return registry.get("layer", name)
     if torchs is not None:
         raise ValueError(f"{name!r} is not a registered layer; torch's is named torch.nn.{name}.")
+    known = registry.names("layer")
     near = did_you_mean(name, [*known, *words])
     raise ValueError(
         f"{name!r} is not a registered layer.{near} Known: {', '.join((*words, *known))}. "

@@ -99,7 +99,7 @@ def parse(layers: Any, blocks: Mapping[str, Any] | None = None, path: str = "mod
     if not isinstance(blocks, Mapping):
         raise LayerError(f"model.blocks must be a mapping from names to lists of layers, got {blocks!r}.")
     for name in blocks:
-        if name in PLACEHOLDERS or name in _GROUPS or name in registry.names("layer"):
+        if name in PLACEHOLDERS or name in _GROUPS or registry.has("layer", name):
             raise LayerError(f"model.blocks.{name}: the name is taken, choose another one for this block.")
         _check_list(blocks[name], f"model.blocks.{name}")
     nodes = _Parser(blocks).entries(layers, path)

@@ -89,7 +89,7 @@ def _parts(module: nn.Module, path: str = "", known: set[int] | None = None) -> 
 
 
 def _is_neuron(module: nn.Module) -> bool:
-    return isinstance(module, (BaseNode, *registry.classes("neuron")))
+    return isinstance(module, (BaseNode, *registry.table("neuron").values()))
 
 
 def _is_leaf(module: nn.Module) -> bool:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from snntrain import __version__, registry
 from snntrain.callback import (
     Advice,
-    AnnToSnn,
     DelayAnnealing,
     FitEnd,
     History,
@@ -334,7 +333,7 @@ def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
 
 def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
     """A run has its own encoder, T and readout, so its fit-end callbacks take none."""
-    for argument in ("encoder", "readout", *(() if isinstance(callback, AnnToSnn) else ("T",))):
+    for argument in callback.surroundings:
         if argument in settings:
             raise UsageError(
                 f"callbacks.{callback.name}.{argument} is for a plain Lightning Trainer. Leave it out: here the run's "

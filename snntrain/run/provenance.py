@@ -6,6 +6,7 @@ import platform
 import re
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,14 @@ def git(*arguments: str, root: Path | None = CHECKOUT) -> str | None:
 
 
 def _code() -> dict[str, Any]:
-    commit = git("rev-parse", "HEAD")
+    with ThreadPoolExecutor() as pool:  # the three wait for processes of their own
+        commit, diff, others = pool.map(
+            lambda command: git(*command.split()),
+            ("rev-parse HEAD", "diff HEAD", "ls-files --others --exclude-standard"),
+        )
     if commit is None:
         return {"commit": None, "note": "not run from a git checkout"}
-    diff = git("diff", "HEAD") or ""
-    untracked = (git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+    diff, untracked = diff or "", (others or "").splitlines()
     code: dict[str, Any] = {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked}
     if diff:
         code["diff"] = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF] + "\n… cut here"

@@ -33,7 +33,6 @@ from snntrain.run.interruption import Interrupted, how_to_continue, interruptibl
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.longer import Replanned, check_longer, more_epochs
 from snntrain.run.memory import keep_freed_memory, peak_memory, restart_peaks
-from snntrain.run.parallel.agent import concluded_as_lost, launch
 from snntrain.run.parallel.agreement import agree
 from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
 from snntrain.run.provenance import continued, provenance
@@ -116,10 +115,16 @@ def run_checked(
         if processes(settings["trainer"]) > 1 and not in_group():
             if more_callbacks:
                 raise UsageError("trainer.devices: a search runs its trials on one device each. Use trainer.devices=1.")
+            from snntrain.run.parallel.agent import launch  # only here: it imports torch's elastic agent
+
             return launch(settings, checkpoint, overrides, command)
         return train(settings, checkpoint, overrides, command, more_callbacks)
     except RuntimeError as error:
-        lost = concluded_as_lost(error, settings, began) if in_group() else None
+        if not in_group():
+            raise
+        from snntrain.run.parallel.agent import concluded_as_lost
+
+        lost = concluded_as_lost(error, settings, began)
         if lost is None:
             raise
         raise lost from error
@@ -195,7 +200,7 @@ def train(
         metrics = {**stay, **metrics}
         seconds = {**seconds, **{part: took for part, took in done["seconds"].items() if part not in anew - {"test"}}}
     _conclude(built, "finished", metrics, seconds, throughput=done.get("throughput"))
-    _summarize(built, metrics)
+    print_line(console, f"report: {built.folder.report}")
     return metrics
 
 
@@ -340,6 +345,8 @@ def _conclude(
     if message:
         more["message"] = message
     built.folder.write_results(status, metrics, **more)
+    if status == "finished":
+        _summarize(built, metrics)  # before the report, which takes a second to draw
     with collected() as figures:
         write_report(built.folder.path)
     log_results(built.trainer.loggers, metrics, figures)
@@ -365,4 +372,3 @@ def _summarize(built: Run, metrics: dict[str, float]) -> None:
     print_line(console, bold("   ".join(parts), f"   {speed}" if speed else ""))
     if built.config["trainer"].get("profiler"):
         console.print(built.trainer.profiler.summary())
-    print_line(console, f"report: {built.folder.report}")

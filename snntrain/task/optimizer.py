@@ -35,10 +35,11 @@ def parameter_groups(net: nn.Module, lr: float | None = None) -> list[dict[str, 
         if line.is_learned and line.delay.requires_grad:
             delays[line.how.lr_factor].append(line.delay)
     apart = {id(parameter) for group in delays.values() for parameter in group}
+    neurons = registry.table("neuron").values()  # those of the net have been imported with it
     spared = {
         id(parameter)
         for module in net.modules()
-        if isinstance(module, (*registry.classes("neuron"), *_NORMALISATION))
+        if isinstance(module, (*neurons, *_NORMALISATION))
         for parameter in module.parameters()
     }
     parameters = [p for p in net.parameters() if p.requires_grad and id(p) not in apart]

@@ -53,6 +53,7 @@ class AnnToSnn(FitEnd):
     """
 
     name = "ann2snn"
+    surroundings = ("encoder", "readout")  # T is that of the net it makes
 
     def __init__(
         self,

@@ -65,11 +65,13 @@ class FitEnd(pl.Callback):
     Attributes:
         name: the callback's metrics begin with it, and its files lie in a folder of that name. train.py sets it to the
             callback's key in the config.
+        surroundings: arguments that describe the run around it, which train.py knows itself.
         metrics: name → value, once it has run.
         net: the net it made, once it has run.
     """
 
     name: str
+    surroundings: Sequence[str] = ("encoder", "readout", "T")
 
     def __init__(
         self,

@@ -186,7 +186,9 @@ def confusion_plot(confusion: np.ndarray, classes: Sequence[str]) -> str:
             for row, column in np.argwhere(confusion):
                 color = "#fffffe" if opacity[row, column] > 0.6 else INK  # white on the light page and on the dark one
                 number = int(confusion[row, column])
-                axes.text(column, row, number, ha="center", va="center", fontsize=size, color=color)
+                axes.text(
+                    column, row, number, ha="center", va="center", fontsize=size, color=color, in_layout=False
+                )  # inside the axes, so that the layout need not measure each number
         return svg(figure, "confusion")
 
 

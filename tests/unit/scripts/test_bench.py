@@ -86,6 +86,20 @@ def _check_neurons(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_the_phases_of_a_run_add_up_to_the_whole(tmp_path):
+    process = start("bench_startup.py", "--rounds", "1", cwd=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    found = json.loads((tmp_path / "out/startup.json").read_text(encoding="utf-8"))
+    phases, sums = found["phases"], found["sums"]
+    assert len(phases) == 11 and all(value >= 0 for value in phases.values())
+    assert sum(phases.values()) == pytest.approx(sums["whole run"], abs=0.02)
+    without = sums["first batch, without the import of Lightning"]
+    assert without + phases["lightning"] == pytest.approx(sums["first batch"], abs=0.02)
+    assert all(value > 0 for value in found["others"].values())
+
+
+@pytest.mark.slow
 def test_the_look_for_numbers_that_are_not_finite_is_timed_beside_steps_without_it(tmp_path):
     process = start("bench_finite.py", "--steps", "30", cwd=tmp_path)
     _, errors = process.communicate(timeout=240)

@@ -1,5 +1,6 @@
 """The other end of worker.py: a process per contender, of which one computes at a time."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,7 +55,8 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it ended by itself, and left a request unread
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -7,11 +7,13 @@ from typing import Any
 import benchmark
 from benchmark import console, milliseconds
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from rich.markup import escape
 
 from libraries.cases import CASES, Case
 from libraries.contenders import FLOOR
 from snntrain import terminal
+from snntrain.figure import new_figure
 
 OURS = "snntrain"
 COLORS = {"forward": "#56b4e9", "backward": "#0072b2", "step": "#999999"}
@@ -80,14 +82,14 @@ def plot(results: Mapping[str, Any], described: Mapping[str, Any]) -> Figure:
     count = len(results)
     columns = min(count, 4)
     lines = -(-count // columns)
-    figure = benchmark.new_figure(4.6 * columns, 0.6 + 3.4 * lines)
+    figure = new_figure(4.6 * columns, 0.6 + 3.4 * lines)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, (name, result) in zip(panels, results.items(), strict=False):
         _draw(panel, CASES[name], result["rows"], described)
     for panel in panels[count:]:
         panel.set_visible(False)
-    for panel in panels[: min(1, count)]:
-        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    named = [(Patch(color=color), part.replace("step", "Adam")) for part, color in COLORS.items()]
+    figure.legend(*zip(*named, strict=True), loc="outside upper center", ncols=len(named), frameon=False, fontsize=9)
     return figure
 
 
@@ -100,7 +102,7 @@ def _draw(panel: Any, case: Case, rows: Mapping[str, Any], described: Mapping[st
             continue
         widths = [1e3 * statistics.median(rows[name]["seconds"][part]) for name in names]
         colors = ["#cccccc" if name == FLOOR else COLORS[part] for name in names]
-        panel.barh(titles, widths, left=left, color=colors, label=part, edgecolor="white", linewidth=0.5)
+        panel.barh(titles, widths, left=left, color=colors, edgecolor="white", linewidth=0.5)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for y, (name, end) in enumerate(zip(names, left, strict=True)):
         ratio = benchmark.ratio(rows[name]["seconds"]["both"], rows[OURS]["seconds"]["both"]) if OURS in rows else None

@@ -2,6 +2,7 @@
 
 python benchmarks/libraries/set_up.py ~/snn-libraries                        once: an environment for each library
 python benchmarks/libraries/run.py --venvs ~/snn-libraries                   everything
+python benchmarks/libraries/run.py --venvs ~/snn-libraries --page docs/benchmarks.md    also the tables of that page
 python benchmarks/libraries/run.py --venvs ~/snn-libraries --quick           three rounds
 python benchmarks/libraries/run.py --venvs ~/snn-libraries --cases csnn --contenders snntrain,spikingjelly
 
@@ -21,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(ROOT / "benchmarks"), str(ROOT / "scripts"), str(ROOT)]
 import benchmark
 import numpy as np
+from benchmark import console
 
-from libraries import report
+from libraries import page, report
 from libraries.cases import CASES, Arrays, Case
 from libraries.contenders import EVERY, FLOOR
 from libraries.equations import Form, agreement, currents
@@ -161,6 +163,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--cases", type=names_of(CASES), default=list(CASES), help=f"of {','.join(CASES)}")
     parser.add_argument("--contenders", type=names_of(EVERY), default=list(EVERY), help=f"of {','.join(EVERY)}")
     parser.add_argument("--quick", action="store_true", help="three rounds")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     if options.venvs and not options.venvs.expanduser().is_dir():
         parser.error(f"argument --venvs: {options.venvs} is no folder; run set_up.py {options.venvs} first")
@@ -187,9 +190,11 @@ def main() -> None:
     for result in results.values():
         for row in result["rows"].values():
             row["median_seconds"] = {part: statistics.median(values) for part, values in row["seconds"].items()}
-    benchmark.finish(
-        options, "libraries", run, {"contenders": described, "cases": results}, report.plot(results, described)
-    )
+    content = {"contenders": described, "cases": results}
+    benchmark.finish(options, "libraries", run, content, report.plot(results, described))
+    if options.page:
+        page.update(options.page, json.loads((options.output / "libraries.json").read_text(encoding="utf-8")))
+        console.print(options.page)
 
 
 if __name__ == "__main__":

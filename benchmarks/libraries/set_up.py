@@ -1,6 +1,6 @@
 """Make an environment for each library that benchmarks/libraries/run.py compares.
 
-python benchmarks/libraries/set_up.py ~/snn-libraries            all of them, some minutes and 8 GB
+python benchmarks/libraries/set_up.py ~/snn-libraries            all of them, about 1 GB each with torch for CPUs
 python benchmarks/libraries/set_up.py ~/snn-libraries spyx lava  these alone
 
 Only pip is used, and what is there stays. FOLDER/set_up.json says what was installed, and of what was not, why.

@@ -110,9 +110,11 @@ class Worker:
         first = time.perf_counter() - began
         np.savez(outputs, output=self.contender.output(), gradient=self.contender.gradient())
         rates = self.contender.rates()
+        own = self.contender.own_benchmark() if hasattr(self.contender, "own_benchmark") else None
         self._pass()
         self.contender.forget()
-        return {"seconds_to_first": first, "rates": rates, "memory_bytes": peak_of(self._pass)}
+        memory = peak_of(self._pass)
+        return {"seconds_to_first": first, "rates": rates, "memory_bytes": memory, "own_benchmark": own}
 
     def run(self, rounds: int = 1, calls: int | None = None) -> dict[str, list[float]]:
         """Seconds of the parts of a training step, one value per round: the mean over its calls."""

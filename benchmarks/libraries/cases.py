@@ -25,6 +25,7 @@ class Case:
         layers: applied one after the other.
         inputs: "randn"; "picture": randn, the same at every step; or the share of the inputs that are spikes.
         gain: factor of randn.
+        long: takes so long that a third of the rounds has to do, and --quick leaves it out.
         classes: of the scores, which a net ends with; 0: a layer, whose spikes get a given gradient.
         calls: how many calls make one measured value.
     """
@@ -39,6 +40,7 @@ class Case:
     classes: int = 0
     calls: int = 1
     gain: float = 1.0
+    long: bool = False
 
     @property
     def is_net(self) -> bool:
@@ -84,7 +86,7 @@ _MAX, _MEAN = ({"name": name, "kernel_size": 2} for name in ("MaxPool2d", "AvgPo
 def dense(n: int) -> Case:
     """One Linear(n, n) and one layer of LIF neurons, the case of Open Neuromorphic's benchmark."""
     layers = (linear(n, n, CURRENT * n**-0.5), "neuron")
-    return Case(f"linear{n}", f"Linear({n}, {n}) + LIF", 500, 16, (n,), layers)
+    return Case(f"linear{n}", f"Linear({n}, {n}) + LIF", 500, 16, (n,), layers, long=n > 1000)
 
 
 def small_conv(name: str, title: str, T: int, N: int, sample: tuple[int, ...], inputs: str | float, calls: int) -> Case:
@@ -100,7 +102,7 @@ def vgg9() -> Case:
     layers = [*conv(3, 64), *conv(64, 64), _MEAN, *conv(64, 128), *conv(128, 128), _MEAN]
     layers += [*conv(128, 256), *conv(256, 256), *conv(256, 256), _MEAN, "Flatten"]
     layers += [after_spikes(4096, 1024, 0.02), "neuron", linear(1024, 10, 1024**-0.5)]
-    return Case("vgg9", "VGG-9, 3×32×32", 4, 32, (3, 32, 32), tuple(layers), "picture", 10)
+    return Case("vgg9", "VGG-9, 3×32×32", 4, 32, (3, 32, 32), tuple(layers), "picture", 10, long=True)
 
 
 def recurrent() -> Case:

@@ -31,7 +31,7 @@ def measured(content: Mapping[str, Any]) -> str:
     loaded = run["load_average_before"][0]
     parts = [
         f"Measured {run['date'][:10]} on {run['cpu']}, {run['cores']} cores, {run['threads']} threads, "
-        f"{content['settings']['rounds']} rounds, with a load average of {loaded} before it began"
+        f"with a load average of {loaded} before it began"
         + (", so that other programs took part of the cores.\n" if loaded > 0.5 else ".\n"),
         *libraries(content["contenders"]),
     ]
@@ -68,7 +68,8 @@ def case(name: str, result: Mapping[str, Any], described: Mapping[str, Any]) -> 
     agree = ["scores as ours"] if stated.is_net else ["spikes as its equations", "as ours", "gradient"]
     head = ["", *(f"{titles.get(part, part)}, ms" for part in parts), "÷ snntrain", "memory, MB", "firing", *agree]
     yield f"### {stated.title}\n"
-    yield f"T = {stated.T}, batch {stated.N}, " + _inputs(stated.inputs, stated.gain) + ".\n"
+    rounds = max((len(row["seconds"]["both"]) for row in rows.values()), default=0)
+    yield f"T = {stated.T}, batch {stated.N}, {_inputs(stated.inputs, stated.gain)}; rounds: {rounds}.\n"
     yield f"| {' | '.join(head)} |"
     yield f"|---|{'---:|' * (len(head) - 1)}"
     for one in ranked(rows):

@@ -3,7 +3,7 @@
 python benchmarks/libraries/set_up.py ~/snn-libraries                        once: an environment for each library
 python benchmarks/libraries/run.py --venvs ~/snn-libraries                   everything
 python benchmarks/libraries/run.py --venvs ~/snn-libraries --page docs/benchmarks.md    also the tables of that page
-python benchmarks/libraries/run.py --venvs ~/snn-libraries --quick           three rounds
+python benchmarks/libraries/run.py --venvs ~/snn-libraries --quick           three rounds, without the long cases
 python benchmarks/libraries/run.py --venvs ~/snn-libraries --cases csnn --contenders snntrain,spikingjelly
 
 Each library runs in a process and an environment of its own; they take turns, round by round. All get the same weights
@@ -89,7 +89,7 @@ def measure(case: Case, processes: dict[str, Process], described: dict[str, Any]
                 left_out[name] = str(error)
                 del running[name]
         compare(case, arrays, built, {name: Form(**described[name]["form"]) for name in running}, Path(folder))
-    seconds = interleaved(running, rounds, left_out)
+    seconds = interleaved(running, max(1, rounds // 3) if case.long else rounds, left_out)
     rows = {name: {**built[name], "seconds": values} for name, values in seconds.items()}
     return {"rows": rows, "left_out": left_out}
 
@@ -160,15 +160,16 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--venvs", type=Path, metavar="FOLDER", help="what set_up.py filled; without it, snntrain alone"
     )
-    parser.add_argument("--cases", type=names_of(CASES), default=list(CASES), help=f"of {','.join(CASES)}")
+    parser.add_argument("--cases", type=names_of(CASES), help=f"of {','.join(CASES)} (default: all)")
     parser.add_argument("--contenders", type=names_of(EVERY), default=list(EVERY), help=f"of {','.join(EVERY)}")
-    parser.add_argument("--quick", action="store_true", help="three rounds")
+    parser.add_argument("--quick", action="store_true", help="three rounds, without the long cases")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     if options.venvs and not options.venvs.expanduser().is_dir():
         parser.error(f"argument --venvs: {options.venvs} is no folder; run set_up.py {options.venvs} first")
     if options.quick:
         options.rounds = min(options.rounds, 3)
+    options.cases = options.cases or [name for name, case in CASES.items() if not (options.quick and case.long)]
     return options
 
 

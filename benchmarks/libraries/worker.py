@@ -56,7 +56,7 @@ class Contender(Protocol):
         """What the last backward found for the first weight, or for the input."""
 
     def rates(self) -> list[float]:
-        """How often the neurons of each layer fire, in a pass of its own; empty where it cannot be seen."""
+        """How often the neurons of each layer fire; empty where there are none."""
 
 
 def load(name: str) -> Contender:
@@ -109,9 +109,10 @@ class Worker:
         self.contender.backward()
         first = time.perf_counter() - began
         np.savez(outputs, output=self.contender.output(), gradient=self.contender.gradient())
+        if self.case.is_net:
+            self.contender.step()  # the optimizer allocates its state
         rates = self.contender.rates()
         own = self.contender.own_benchmark() if hasattr(self.contender, "own_benchmark") else None
-        self._pass()
         self.contender.forget()
         memory = peak_of(self._pass)
         return {"seconds_to_first": first, "rates": rates, "memory_bytes": memory, "own_benchmark": own}

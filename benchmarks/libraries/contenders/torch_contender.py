@@ -187,7 +187,9 @@ class TorchContender:
         return (first.grad * factor).numpy().reshape(len(first), -1)
 
     def rates(self) -> list[float]:
-        """Share of the steps in which the neurons of each layer fire."""
+        """Share of the steps in which the neurons of each layer fire, in a net found in a pass of its own."""
+        if not self.case.is_net:
+            return [self.y.mean().item()]
         found: list[float] = []
         hooks = [
             module.register_forward_hook(lambda _module, _inputs, y: found.append(y.detach().mean().item()))

@@ -161,7 +161,10 @@ POOL = {"name": "AvgPool2d", "kernel_size": 2}
     "layers",
     [
         (*conv(2, 3), POOL, "Flatten", after_spikes(48, 6, 0.1), "neuron", linear(6, 3, 1)),
-        ("Flatten", linear(128, 6, 0.5), {"name": "Recurrent", "features": 6}, linear(6, 3, 1)),
+        pytest.param(
+            ("Flatten", linear(128, 6, 0.5), {"name": "Recurrent", "features": 6}, linear(6, 3, 1)),
+            marks=pytest.mark.slow,  # compiling the recurrence
+        ),
     ],
     ids=["convolutions", "recurrence"],
 )
@@ -171,8 +174,9 @@ def test_our_nets_take_the_given_weights_and_train(layers):
     given = Arrays.of(case).weights
     held = [p.detach() for p in contender.model.parameters() if p.dim() >= 2]
     assert all(torch.equal(a, torch.from_numpy(b)) for a, b in zip(held, given, strict=True))
-    assert contender.output().shape == (3, 4, 3) and all(0 <= rate <= 1 for rate in contender.rates())
+    assert contender.output().shape == (3, 4, 3)
     contender.step()
+    assert 0 < max(contender.rates()) < 1
     assert not torch.equal(held[0], torch.from_numpy(given[0]))
 
 

@@ -33,6 +33,6 @@ class Contender(TorchContender):
         return StepByStep(self.compile(FeedBack(cell(), linear(weight))))
 
 
-def cell() -> nn.Module:
+def cell(device: str = "cpu") -> nn.Module:
     """A LIF neuron with steps of 1."""
-    return norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(1 / TAU)), dt=1.0)
+    return norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(1 / TAU, device=device)), dt=1.0)

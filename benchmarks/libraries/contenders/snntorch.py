@@ -2,6 +2,7 @@
 
 import numpy as np
 import snntorch as snn
+import torch
 from snntorch import surrogate
 from torch import Tensor, nn
 
@@ -30,8 +31,6 @@ class Recurrent(nn.Module):
         self.node.recurrent = linear(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        import torch
-
         s, v = self.node.init_rleaky()
         spikes = []
         for x_t in x.unbind(0):

@@ -23,11 +23,8 @@ class Contender(TorchContender):
         return node("m")
 
     def recurrent(self, weight: np.ndarray) -> nn.Module:
-        """Its linear recurrence, which also has weights for its input: the identity."""
-        features = len(weight)
-        made = layer.LinearRecurrentContainer(node("s"), features, features, bias=False, step_mode="m")
-        made.rc = linear(np.concatenate([np.eye(features, dtype=np.float32), weight], axis=1))
-        return made
+        """Its linear recurrence."""
+        return recurrent(weight)
 
     def stateless(self, made: nn.Module) -> nn.Module:
         """Its layers are torch's with a step mode of their own, and fold as ours do."""
@@ -43,6 +40,14 @@ class Contender(TorchContender):
     def spiking(self) -> list[nn.Module]:
         """Its neurons, or the recurrence around one."""
         return [m for m in self.model if isinstance(m, (neuron.LIFNode, layer.LinearRecurrentContainer))]
+
+
+def recurrent(weight: np.ndarray) -> nn.Module:
+    """A linear recurrence, which has weights for its input as well: the identity."""
+    features = len(weight)
+    made = layer.LinearRecurrentContainer(node("s"), features, features, bias=False, step_mode="m")
+    made.rc = linear(np.concatenate([np.eye(features, dtype=np.float32), weight], axis=1))
+    return made
 
 
 def node(step_mode: str) -> nn.Module:

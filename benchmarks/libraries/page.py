@@ -5,12 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import benchmark
-
 from libraries.cases import CASES
 from libraries.contenders import FLOOR
 from libraries.equations import Form
-from libraries.report import OURS, firing, ranked
+from libraries.report import firing, ranked, to_ours
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -76,7 +74,8 @@ def case(name: str, result: Mapping[str, Any], described: Mapping[str, Any]) -> 
         row = rows[one]
         seconds = row["seconds"]
         cells = [described[one]["title"], *(_milliseconds(seconds[part]) for part in parts)]
-        cells.append(f"{benchmark.ratio(seconds['both'], rows[OURS]['seconds']['both']):.2f}" if OURS in rows else "")
+        ratio = to_ours(rows, one)
+        cells.append("" if ratio is None else f"{ratio:.2f}")
         cells.append("" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1e6:,.0f}")
         cells += [firing(row).replace("-", ""), *_agreement(one, row, stated.is_net)]
         yield f"| {' | '.join(cells)} |"

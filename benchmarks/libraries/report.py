@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-import benchmark
 from benchmark import console, milliseconds
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -30,7 +29,7 @@ def print_case(case: Case, result: Mapping[str, Any], described: Mapping[str, An
     for name in ranked(rows):
         row = rows[name]
         seconds = row["seconds"]
-        ratio = benchmark.ratio(seconds["both"], rows[OURS]["seconds"]["both"]) if OURS in rows else None
+        ratio = to_ours(rows, name)
         memory = row["memory_bytes"]
         table.add_row(
             described[name]["title"],
@@ -44,6 +43,15 @@ def print_case(case: Case, result: Mapping[str, Any], described: Mapping[str, An
     for name, reason in result["left_out"].items():
         console.print(f"- {described[name]['title']}: {reason}", style="dim", markup=False, soft_wrap=True)
     console.print()
+
+
+def to_ours(rows: Mapping[str, Any], name: str) -> float | None:
+    """Median of the quotients within the rounds that both took part in; None without ours."""
+    if OURS not in rows:
+        return None
+    ours = dict(zip(rows[OURS]["rounds"], rows[OURS]["seconds"]["both"], strict=True))
+    timed = zip(rows[name]["rounds"], rows[name]["seconds"]["both"], strict=True)
+    return statistics.median(value / ours[number] for number, value in timed if number in ours)
 
 
 def ranked(rows: Mapping[str, Any]) -> list[str]:
@@ -105,7 +113,7 @@ def _draw(panel: Any, case: Case, rows: Mapping[str, Any], described: Mapping[st
         panel.barh(titles, widths, left=left, color=colors, edgecolor="white", linewidth=0.5)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for y, (name, end) in enumerate(zip(names, left, strict=True)):
-        ratio = benchmark.ratio(rows[name]["seconds"]["both"], rows[OURS]["seconds"]["both"]) if OURS in rows else None
+        ratio = to_ours(rows, name)
         panel.text(end, y, f" {end:.3g} ms" + (f", {ratio:.2g}×" if ratio else ""), va="center", fontsize=7)
     panel.set_title(case.title, fontsize=10)
     panel.set_xlim(0, 1.35 * max(left, default=1))

@@ -32,6 +32,7 @@ from libraries.processes import ContenderError, Process, start
 from libraries.set_up import RECORD, python_of
 
 OURS = "snntrain"
+SLOW = 4.0  # seconds of a pass from which on every third round has to do
 
 
 # --- contenders ------------------------------------------------------------------------------------------------------
@@ -89,34 +90,37 @@ def measure(case: Case, processes: dict[str, Process], described: dict[str, Any]
                 left_out[name] = str(error)
                 del running[name]
         compare(case, arrays, built, {name: Form(**described[name]["form"]) for name in running}, Path(folder))
-    seconds = interleaved(running, max(1, rounds // 3) if case.long else rounds, left_out)
-    rows = {name: {**built[name], "seconds": values} for name, values in seconds.items()}
-    return {"rows": rows, "left_out": left_out}
+    timed = interleaved(running, max(1, rounds // 3) if case.long else rounds, left_out)
+    return {"rows": {name: {**built[name], **row} for name, row in timed.items()}, "left_out": left_out}
 
 
-def interleaved(
-    running: dict[str, Process], rounds: int, left_out: dict[str, str]
-) -> dict[str, dict[str, list[float]]]:
+def interleaved(running: dict[str, Process], rounds: int, left_out: dict[str, str]) -> dict[str, dict[str, Any]]:
     """One value of each contender in turn, round by round; each round begins with another one.
 
-    Returns: name → part of a step → one value per round, the sum of the parts among them as "both". Who fails is moved
-    to left_out.
+    Returns: name → "rounds", the numbers of those that it took part in, and "seconds": part of a step → one value for each
+    of them, the sum of the parts among them as "both". Who fails is moved to left_out.
     """
-    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in running}
+    rows: dict[str, dict[str, Any]] = {name: {"rounds": [], "seconds": {}} for name in running}
     for number in range(rounds):
-        names = list(seconds)
+        names = [name for name, row in rows.items() if takes_part(row, number)]
         at = number % max(len(names), 1)
         for name in names[at:] + names[:at]:
             try:
                 answer = running[name].ask("run", rounds=1)
             except ContenderError as error:
                 left_out[name] = str(error)
-                del seconds[name]
+                del rows[name]
                 continue
             answer["both"] = [sum(values) for values in zip(*answer.values(), strict=True)]
+            rows[name]["rounds"].append(number)
             for part, values in answer.items():
-                seconds[name].setdefault(part, []).extend(values)
-    return seconds
+                rows[name]["seconds"].setdefault(part, []).extend(values)
+    return rows
+
+
+def takes_part(row: dict[str, Any], number: int) -> bool:
+    """Whether a contender is timed in this round: one that needs seconds for a pass, in every third only."""
+    return number % 3 == 0 or row["seconds"]["both"][0] < SLOW
 
 
 def compare(case: Case, arrays: Arrays, built: dict[str, Any], forms: dict[str, Form], folder: Path) -> None:
@@ -156,7 +160,7 @@ def names_of(known: dict[str, Any]) -> Any:
 
 def read_options() -> argparse.Namespace:
     """The command line, checked."""
-    parser = benchmark.parser(__doc__, rounds=9)
+    parser = benchmark.parser(__doc__, rounds=7)
     parser.add_argument(
         "--venvs", type=Path, metavar="FOLDER", help="what set_up.py filled; without it, snntrain alone"
     )
@@ -179,11 +183,13 @@ def main() -> None:
     venvs = options.venvs.expanduser().absolute() if options.venvs else None
     run = benchmark.begin(options)
     processes, described = begin(options.contenders, venvs, options.threads)
+    results: dict[str, Any] = {}
     try:
-        results = {}
         for name in options.cases:
             results[name] = measure(CASES[name], processes, described, options.rounds)
             report.print_case(CASES[name], results[name], described)
+    except KeyboardInterrupt:
+        console.print("[yellow]Stopped; the cases above are written.[/yellow]")
     finally:
         for process in processes.values():
             process.close()
@@ -191,6 +197,8 @@ def main() -> None:
     for result in results.values():
         for row in result["rows"].values():
             row["median_seconds"] = {part: statistics.median(values) for part, values in row["seconds"].items()}
+    if not results:
+        sys.exit("error: stopped before the first case was measured")
     content = {"contenders": described, "cases": results}
     benchmark.finish(options, "libraries", run, content, report.plot(results, described))
     if options.page:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from libraries import page, run
+from libraries import page, report, run
 from libraries.cases import CASES, Arrays, Case, after_spikes, conv, linear
 from libraries.contenders import CONTENDERS, ours
 from libraries.contenders.torch_contender import feeds_neurons
@@ -75,6 +75,35 @@ def test_a_library_that_was_not_set_up_says_what_to_do(tmp_path):
     assert described["spyx"] == {"missing": "not installed: ERROR: no wheel"}
     assert described["lava"] == {"missing": f"{tmp_path} has no environment lava: run set_up.py"}
     assert run.why_missing("lava", None, {}) == "needs --venvs, the folder that set_up.py filled"
+
+
+def test_a_run_that_is_stopped_keeps_the_cases_that_are_measured(tmp_path, monkeypatch):
+    def measure(case, processes, described, rounds):
+        if case.name == "csnn":
+            raise KeyboardInterrupt
+        return {"rows": {}, "left_out": {}}
+
+    monkeypatch.setattr(run, "begin", lambda names, venvs, threads: ({}, {}))
+    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process goes on with other tests
+    monkeypatch.setattr(sys, "argv", ["run.py", "--cases", "lif64,csnn,shd", "--output", str(tmp_path)])
+    run.main()
+    assert list(json.loads((tmp_path / "libraries.json").read_text(encoding="utf-8"))["cases"]) == ["lif64"]
+    assert (tmp_path / "libraries.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_slow_contenders_are_timed_in_every_third_round_and_compared_within_it():
+    class Timed:
+        def __init__(self, *seconds: float) -> None:
+            self.seconds = list(seconds)
+
+        def ask(self, do: str, rounds: int) -> dict[str, list[float]]:
+            return {"forward": [self.seconds.pop(0)], "backward": [0.0]}
+
+    rows = run.interleaved({"snntrain": Timed(1, 2, 2, 3), "slow": Timed(5.0, 12.0)}, 4, {})
+    assert rows["slow"]["rounds"] == [0, 3] and rows["snntrain"]["rounds"] == [0, 1, 2, 3]
+    assert report.to_ours(rows, "slow") == 4.5  # of 5 and 4
+    assert report.to_ours({"slow": rows["slow"]}, "slow") is None
 
 
 # --- equations -------------------------------------------------------------------------------------------------------

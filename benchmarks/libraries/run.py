@@ -97,8 +97,8 @@ def measure(case: Case, processes: dict[str, Process], described: dict[str, Any]
 def interleaved(running: dict[str, Process], rounds: int, left_out: dict[str, str]) -> dict[str, dict[str, Any]]:
     """One value of each contender in turn, round by round; each round begins with another one.
 
-    Returns: name → "rounds", the numbers of those that it took part in, and "seconds": part of a step → one value for each
-    of them, the sum of the parts among them as "both". Who fails is moved to left_out.
+    Returns: name → "rounds", the numbers of those that it took part in, and "seconds": part of a step → one value for
+    each of them, the sum of the parts among them as "both". Who fails is moved to left_out.
     """
     rows: dict[str, dict[str, Any]] = {name: {"rounds": [], "seconds": {}} for name in running}
     for number in range(rounds):

@@ -2,13 +2,14 @@
 
 import json
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from libraries import page, report, run
+from libraries import page, report, run, set_up
 from libraries.cases import CASES, Arrays, Case, after_spikes, conv, linear
 from libraries.contenders import CONTENDERS, ours
 from libraries.contenders.torch_contender import feeds_neurons
@@ -104,6 +105,14 @@ def test_slow_contenders_are_timed_in_every_third_round_and_compared_within_it()
     assert rows["slow"]["rounds"] == [0, 3] and rows["snntrain"]["rounds"] == [0, 1, 2, 3]
     assert report.to_ours(rows, "slow") == 4.5  # of 5 and 4
     assert report.to_ours({"slow": rows["slow"]}, "slow") is None
+
+
+def test_what_does_not_install_is_told_with_pips_own_words(tmp_path, monkeypatch):
+    def fails(*command: str) -> str:
+        raise subprocess.CalledProcessError(1, command, stderr="WARNING: old pip\nERROR: No matching distribution\n")
+
+    monkeypatch.setattr(set_up, "run", fails)
+    assert set_up.install(tmp_path, CONTENDERS["spyx"]) == {"reason": "ERROR: No matching distribution"}
 
 
 # --- equations -------------------------------------------------------------------------------------------------------

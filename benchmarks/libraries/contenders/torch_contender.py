@@ -190,17 +190,18 @@ class TorchContender:
         """Share of the steps in which the neurons of each layer fire, in a net found in a pass of its own."""
         if not self.case.is_net:
             return [self.y.mean().item()]
-        found: list[float] = []
-        hooks = [
-            module.register_forward_hook(lambda _module, _inputs, y: found.append(y.detach().mean().item()))
-            for module in self.spiking()
-        ]
+        found: dict[nn.Module, list[float]] = {module: [] for module in self.spiking()}
+
+        def note(module: nn.Module, _inputs: object, spikes: Tensor) -> None:
+            found[module].append(spikes.mean().item())  # all steps, or one of those that a recurrence calls it for
+
+        hooks = [module.register_forward_hook(note) for module in found]
         self.forget()
         with torch.no_grad():
             self.forward()
         for hook in hooks:
             hook.remove()
-        return found
+        return [sum(values) / len(values) for values in found.values() if values]
 
     def spiking(self) -> list[nn.Module]:
         """The modules that put out spikes [T, N, *]."""

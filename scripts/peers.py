@@ -3,9 +3,10 @@
 import importlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from snntrain import functional, neuron, surrogate
 from snntrain.registry import did_you_mean
+
+# snnTorch and norse are driven as in benchmarks/libraries, where each has an environment of its own.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 ATAN = {"name": "ATan", "alpha": 2.0}
 RECT = {"name": "Rect", "alpha": 1.0}
@@ -247,26 +251,13 @@ def _use_provider(case: Case, provider: str) -> None:
 
 def snntorch(device: str = "cpu") -> Contender:
     """snnTorch's LIF neuron of the same time constant; the input is not scaled, the reset comes one step later."""
-    library = importlib.import_module("snntorch")
-    spike_grad = importlib.import_module("snntorch.surrogate").atan(ATAN["alpha"])
-    node = library.Leaky(beta=0.5, spike_grad=spike_grad, reset_mechanism="zero").to(device)
-    return Contender(partial(_step_by_step, node, node.init_leaky))
+    return Contender(importlib.import_module("libraries.contenders.snntorch").Leaky().to(device))
 
 
 def norse(device: str = "cpu") -> Contender:
     """norse's LIF neuron without synaptic current, the same equations as LIFNode(tau=2); SuperSpike surrogate."""
-    library = importlib.import_module("norse.torch")
-    parameters = library.LIFBoxParameters(tau_mem_inv=torch.tensor(0.5, device=device))
-    node = library.LIFBoxCell(parameters, dt=1.0).to(device)
-    return Contender(partial(_step_by_step, node, lambda: None))
-
-
-def _step_by_step(node: nn.Module, start: Callable[[], Any], x_seq: Tensor) -> Tensor:
-    state, spikes = start(), []
-    for x in x_seq.unbind(0):
-        s, state = node(x, state)
-        spikes.append(s)
-    return torch.stack(spikes)
+    library = importlib.import_module("libraries.contenders.norse")
+    return Contender(library.StepByStep(library.cell(device).to(device)))
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

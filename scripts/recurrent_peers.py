@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from peers import ATAN, spikingjelly_module, spikingjelly_neuron
+from peers import ATAN, spikingjelly_module
 from torch import Tensor, nn
 
 from snntrain import functional, layer, neuron, surrogate
@@ -128,20 +128,12 @@ class SnnTorch(nn.Module):
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
-        library = importlib.import_module("snntorch")
-        spike_grad = importlib.import_module("snntorch.surrogate").atan(ATAN["alpha"])
         self.fc = linear(weights.inputs / 2, step_mode="m")
-        H = len(weights.feedback)
-        self.recurrent = library.RLeaky(beta=0.5, linear_features=H, spike_grad=spike_grad, reset_mechanism="zero")
-        self.recurrent.recurrent = linear(weights.feedback / 2)
+        library = importlib.import_module("libraries.contenders.snntorch")  # peers makes it known
+        self.recurrent = library.Recurrent(weights.feedback.numpy() / 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        s, v = self.recurrent.init_rleaky()
-        spikes = []
-        for i in self.fc(x).unbind(0):
-            s, v = self.recurrent(i, s, v)
-            spikes.append(s)
-        return torch.stack(spikes)
+        return self.recurrent(self.fc(x))
 
 
 class SpikingJelly(nn.Module):
@@ -153,9 +145,9 @@ class SpikingJelly(nn.Module):
         H, inputs = weights.inputs.shape
         self.fc = layers.Linear(inputs, H, bias=False, step_mode="m")
         self.fc.weight.data.copy_(weights.inputs)
-        node = spikingjelly_neuron("LIFNode", {"tau": 2.0, "detach_reset": True}, ATAN)
-        self.recurrent = layers.LinearRecurrentContainer(node, H, H, bias=False, step_mode="m")
-        self.recurrent.rc.weight.data.copy_(torch.cat([torch.eye(H), weights.feedback], dim=1))
+        self.recurrent = importlib.import_module("libraries.contenders.spikingjelly").recurrent(
+            weights.feedback.numpy()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         self.library.reset_net(self.recurrent)

@@ -18,7 +18,7 @@ def on_config(config):
     _made.update({path: text for pages in sections.values() for path, text in pages.items()})
     _made.update({page: (ROOT / file).read_text(encoding="utf-8") for file, page in PAGES.items()})
     menus = {title: list(pages) for title, pages in sections.items()}
-    _fill(config.nav, menus | {"Results": ["results.md", *_with_records_below(menus["Results"])]})
+    _fill(config.nav, menus | {"Results": ["results.md", "benchmarks.md", *_with_records_below(menus["Results"])]})
     return config
 
 

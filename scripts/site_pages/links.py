@@ -7,6 +7,7 @@ from collections.abc import Collection
 from site_pages.config_pages import page_of
 
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>(?!\w+:)[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_PICTURE = re.compile(r"(!\[[^\]]*\])\((?:\.\./)+benchmarks/([\w.]+\.png)\)")
 #: Files of the repository that are pages as they are → where.
 PAGES = {
     "CONTRIBUTING.md": "design/contributing.md",
@@ -35,7 +36,8 @@ def within_the_site(markdown: str, page: str, folder: str, known: Collection[str
             return found[0]  # MkDocs says that it is missing
         return found["text"] if "`" in found["text"] else f"`{found['text']}`"
 
-    return _LINK.sub(link, markdown)
+    pictures = posixpath.relpath("results", posixpath.dirname(page) or ".")  # result_pages puts them there
+    return _PICTURE.sub(rf"\1({pictures}/\2)", _LINK.sub(link, markdown))
 
 
 def _page_of(path: str) -> tuple[str, str]:

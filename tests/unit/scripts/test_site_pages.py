@@ -21,6 +21,7 @@ KNOWN = ("data.md", "start/install.md", "reference/config/launch.md", "results/e
     ("given", "page", "expected"),
     [
         ("[a](../data.md#x)", "start/install.md", "[a](../data.md#x)"),
+        ("![a](../benchmarks/libraries.png)", "benchmarks.md", "![a](results/libraries.png)"),
         ("[conf/launch/slurm.yaml](../conf/launch/slurm.yaml)", "cluster.md", "(reference/config/launch.md#slurm)"),
         ("[record](../experiments/digits_lif/README.md)", "models.md", "(results/experiments/digits_lif.md)"),
         ("[tests/two_hosts.py](../tests/two_hosts.py)", "cluster.md", "`tests/two_hosts.py`"),

@@ -1,0 +1,1 @@
+"""Libraries for spiking neural networks, measured side by side: see run.py."""

@@ -1,6 +1,7 @@
 """What compiles and launches kernels on NVIDIA GPUs: NVRTC of torch and the CUDA driver, or cupy."""
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -14,6 +15,8 @@ from snntrain.kernel.cuda_binary import Compiler
 from snntrain.kernel.cuda_driver import Driver
 from snntrain.kernel.nvrtc import Missing, Nvrtc, find
 from snntrain.registry import did_you_mean
+
+_log = logging.getLogger(__name__)
 
 VARIABLE = "SNNTRAIN_GPU_LAUNCHER"
 """Environment variable that chooses one of LAUNCHERS; without it the first that can be used serves."""
@@ -50,7 +53,7 @@ class DriverLauncher:
         except (OSError, AttributeError, RuntimeError) as error:
             raise Missing(f"the CUDA driver cannot be used ({error})") from error
         versions = (".".join(map(str, version)) for version in (self.compiler.version, self._driver.version))
-        self.title = "NVRTC {} of torch, the driver for CUDA {}".format(*versions)
+        self.title = "NVRTC {} and the driver for CUDA {}".format(*versions)
 
     def load(self, code: bytes, names: Sequence[str], device: torch.device) -> dict[str, int]:
         return self._driver.load(code, names, device.index)
@@ -76,7 +79,7 @@ class CupyLauncher:
         except Exception as error:  # a cupy made for another CUDA fails in many ways
             raise Missing(f"{_cupy()} cannot be used ({str(error).strip() or type(error).__name__})") from error
         self._cupy = cupy
-        self.title = f"cupy {cupy.__version__}, NVRTC {'.'.join(map(str, self.compiler.version))}"
+        self.title = f"cupy {cupy.__version__} and NVRTC {'.'.join(map(str, self.compiler.version))}"
 
     def load(self, code: bytes, names: Sequence[str], device: torch.device) -> dict[str, Any]:
         with self._cupy.cuda.Device(device.index):
@@ -138,10 +141,14 @@ def launcher() -> Launcher | str:
     problems = []
     for name in [wanted] if wanted else LAUNCHERS:
         try:
-            return LAUNCHERS[name]()
+            found = LAUNCHERS[name]()
+            _log.info("Kernels on GPUs: %s.", found.title)
+            return found
         except Missing as error:
             problems.append(str(error))
-    return f"{', and '.join(problems)}; {remedy()}"
+    reason = f"{', and '.join(problems)}; {remedy()}"
+    _log.info("No kernels on GPUs: %s.", reason)
+    return reason
 
 
 def remedy() -> str:

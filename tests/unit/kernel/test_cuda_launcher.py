@@ -11,9 +11,8 @@ import pytest
 import torch
 from cuda_emulator import Emulator, FakeCompiler, FakeDriver, assembly, forbidden, needs_compiler, needs_nvcc
 from loop_of_steps import NODES, Branched, Spread, assert_kernel_is_loop, planned
-from recurrent_containers import CONTAINERS
+from recurrent_containers import CONTAINERS, assert_fused_is_loop
 from recurrent_containers import NEURONS as RECURRENT
-from recurrent_containers import assert_fused_is_loop
 from seeded_inputs import normal
 
 from snntrain import neuron
@@ -307,7 +306,7 @@ def test_torchs_own_nvrtc_serves_without_cupy_and_without_cuda_home(with_cuda, t
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(cuda_launcher, "find", lambda: FakeCompiler(tmp_path))
     assert cuda.unavailable() is None
-    assert cuda_launcher.launcher().title == "NVRTC 0.0 of torch, the driver for CUDA 12.8"
+    assert cuda_launcher.launcher().title == "NVRTC 0.0 and the driver for CUDA 12.8"
     assert sequence.driver_for(torch.device("cuda")) is cuda
 
 

@@ -47,7 +47,7 @@ def test_every_step_runs_on_a_cpu_and_its_rows_are_in_the_file_and_the_table(tmp
     for row in rows["kernels"]:
         assert row["equal_to_loop"] == 1 and row["to_floor"]["training"]["fused"] > 0, row
     for row in (*rows["csnn"], *rows["SEW-ResNet-18"]):
-        assert row["contenders"]["snntrain"]["peak_bytes"] > 0 and row["contenders"]["snntrain"]["seconds"]
+        assert len(row["contenders"]["snntrain"]["seconds"]) == 2
         if WITH_SPIKINGJELLY:
             parameters = {one["parameters"] for one in row["contenders"].values()}
             assert len(row["contenders"]) == 2 and len(parameters) == 1 and row["times_as_fast"] > 0

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-all lava lint docs site release clean
+.PHONY: train test test-all lava lint docs site release gpu-check clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py
@@ -41,6 +41,10 @@ site: $(VENV)/.installed-dev
 release: $(VENV)/.installed-dev
 	$(BIN)/python scripts/release.py
 
+# On a machine with a GPU, at most 8 minutes; docs/gpus.md.
+gpu-check: $(VENV)/.installed-bench
+	$(BIN)/python scripts/gpu_check.py
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "snntrain needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +58,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV), about a minute …"
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV), some minutes …"
+	$(PIP) -e '.[bench,events]' pytest hypothesis
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .lava .tutorials .gallery build dist site *.egg-info

@@ -41,8 +41,10 @@ SPIKINGJELLY, FUSED, LOOP, FLOOR = "SpikingJelly", "fused", "torch", "x*1"
 # --- one neuron at one shape -----------------------------------------------------------------------------------------
 
 
-def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], dict[str, str]]:
-    """The contenders that can run, and why the others cannot."""
+def contenders(
+    case: Case, T: int, device: str, dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """The contenders that can run on inputs of a dtype, and why the others cannot."""
     makers: dict[str, Callable[[], Contender]] = {
         FLOOR: peers.floor,
         FUSED: partial(peers.ours, case, "fused", T, device),
@@ -64,27 +66,29 @@ def contenders(case: Case, T: int, device: str) -> tuple[dict[str, Contender], d
     for title, make in makers.items():
         try:
             ready[title] = make()
-            _try(ready[title], T, device)
+            _try(ready[title], T, device, dtype)
         except Exception as error:  # any error of a library: the others are still measured
             ready.pop(title, None)
             missing[title] = " ".join(f"{error}".split()) or type(error).__name__
     return ready, missing
 
 
-def _try(contender: Contender, T: int, device: str) -> None:
+def _try(contender: Contender, T: int, device: str, dtype: torch.dtype) -> None:
     """One pass over a small input, which compiles kernels."""
     contender.prepare()
-    x = torch.rand(T, 2, 64, device=device, requires_grad=True)
+    x = torch.rand(T, 2, 64, device=device, dtype=dtype, requires_grad=True)
     contender.train(x, torch.ones_like(x))
     contender.infer(x.detach())
 
 
-def measure(case: Case, shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
+def measure(
+    case: Case, shape: tuple[int, ...], rounds: int, device: str, dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
     """One row of results: seconds per round, memory, ratios, targets."""
     source = torch.Generator().manual_seed(1)
-    x = torch.randn(shape, generator=source).add_(0.5).to(device).requires_grad_()
-    g = torch.rand(shape, generator=source).to(device)
-    ready, missing = contenders(case, shape[0], device)
+    x = torch.randn(shape, generator=source).add_(0.5).to(device, dtype).requires_grad_()
+    g = torch.rand(shape, generator=source).to(device, dtype)
+    ready, missing = contenders(case, shape[0], device, dtype)
     row: dict[str, Any] = {"neuron": case.name, "shape": list(shape), "unavailable": missing, "contenders": {}}
     for title, contender in ready.items():
         contender.prepare()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snntrain.base import autocast_off, state_dtype
 from snntrain.functional import repeated_step
+from snntrain.kernel.device_status import note_call
 from snntrain.kernel.graph import Unsupported
 from snntrain.kernel.plan import DTYPES, Plan, make_plan
 from snntrain.kernel.sequence import driver_for, reason_against_device, run
@@ -37,6 +38,12 @@ _NOT_READ = {
 
 def plan_for(node: Any, x: Tensor) -> Plan | str:
     """The plan that serves a call of node, a BaseNode, with x, or the reason why there is none."""
+    found = _plan_for(node, x)
+    note_call(node, found if isinstance(found, str) else None)
+    return found
+
+
+def _plan_for(node: Any, x: Tensor) -> Plan | str:
     reason = node.reason_against_fusion() or _reason_against_call(node, x)
     if reason:
         return reason

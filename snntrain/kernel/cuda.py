@@ -1,53 +1,30 @@
-"""Kernels on NVIDIA GPUs: compiled by NVRTC and launched by cupy on torch's stream, on torch's memory."""
+"""Kernels on NVIDIA GPUs: compiled by NVRTC and launched on torch's stream, on torch's memory."""
 
-import contextlib
-import functools
-import hashlib
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain import cache_folder
-from snntrain.files import replacing
-from snntrain.kernel import cache
+from snntrain.kernel import cuda_launcher
 from snntrain.kernel.call import Gradients, Inputs, Results
+from snntrain.kernel.cuda_binary import binary
 from snntrain.kernel.cuda_source import BLOCK, IO, chunk_length, source
 from snntrain.kernel.plan import Plan
 
 __all__ = ["BLOCK", "IO_DTYPES", "backward", "chunk_length", "forward", "unavailable"]
 
 IO_DTYPES = tuple(IO)  # any of them with either dtype of the plan
-# NVRTC by way of cupy.cuda.nvrtc and not of cupy.RawModule, which appends -ftz=true: with denormal numbers flushed to
-# zero, a decaying potential would no longer be torch's.
-OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
 #: The names of the kernels in a generated source.
 KERNELS = re.compile(r"__global__ void __launch_bounds__\(THREADS\) (\w+)\(")
-_functions: dict[tuple[str, str, int], Any] = {}
+_functions: dict[tuple[str, str, torch.device], Any] = {}
 
 
-@functools.cache
 def unavailable() -> str | None:
-    """Why no kernel can run on this machine's GPUs, or None if they can."""
-    if torch.version.hip is not None:
-        return "kernels are for NVIDIA GPUs, and this torch is built for ROCm"
-    try:
-        import cupy
-        from cupy.cuda import nvrtc
-
-        nvrtc.getVersion()  # cupy loads the library on its first use
-        if not cupy.cuda.is_available():
-            return "cupy finds no CUDA device"
-    except ModuleNotFoundError:
-        return "cupy is not installed; install cupy-cuda12x or cupy-cuda13x, whichever fits the driver"
-    except Exception as error:  # a cupy made for another CUDA fails in many ways
-        return f"cupy cannot be used ({str(error).strip() or type(error).__name__})"
-    return None
+    """Why no kernel can run on this machine's GPUs and what to do about it, or None if they can."""
+    found = cuda_launcher.launcher()
+    return found if isinstance(found, str) else None
 
 
 def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
@@ -135,78 +112,13 @@ def _launch(text: str, kernel: str, blocks: int, threads: int, arguments: Sequen
         arguments: ints, which the kernel takes as long long or as pointers, and numpy scalars.
         device: on whose current stream it runs.
     """
-    import cupy
-
-    # A kernel's arguments lie in memory as their C types: eight bytes for each int.
-    packed = tuple(np.int64(value) if isinstance(value, int) else value for value in arguments)
-    with cupy.cuda.Device(device.index):
-        stream = cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream)
-        _function(text, kernel, device.index)((blocks,), (threads,), packed, stream=stream)
-
-
-def _function(text: str, kernel: str, device: int) -> Any:
-    """A kernel, loaded on the current device; neurons that differ in numbers alone share it."""
-    import cupy
-
+    found = cuda_launcher.launcher()
+    if isinstance(found, str):  # sequence.driver_for asks before
+        raise RuntimeError(f"No kernel can run on {device}: {found}.")
     if (text, kernel, device) not in _functions:
-        module = cupy.cuda.Module()
-        module.load(binary(text, int(cupy.cuda.Device(device).compute_capability)))
-        for name in KERNELS.findall(text):
-            _functions[text, name, device] = module.get_function(name)
-    return _functions[text, kernel, device]
-
-
-def binary(text: str, capability: int) -> bytes:
-    """Machine code of a generated source from the cache on disk, compiled if it is not there or damaged.
-
-    The capability of the GPU is that of its name, as in sm_90.
-    """
-    from cupy.cuda import nvrtc
-
-    content = repr((text, capability, OPTIONS, nvrtc.getVersion()))
-    name = hashlib.sha256(content.encode()).hexdigest()[:32]
-    shared = cache_folder.configured("kernels")
-    code = b"" if shared is None else _read(shared / "cuda" / name)  # which may be for reading only
-    if code:
-        return code
-    own = cache_folder.writable("kernels")
-    code = b"" if own in (None, shared) else _read(own / "cuda" / name)
-    if code:
-        return code
-    code = _compiled(text, capability)
-    if own is not None:
-        with contextlib.suppress(OSError), replacing(own / "cuda" / name) as temporary:
-            temporary.write_bytes(hashlib.sha256(code).digest() + code)
-        cache.drop_oldest(own / "cuda")
-    return code
-
-
-def _read(file: Path) -> bytes:
-    """What a file of the cache holds, nothing if it is missing or damaged."""
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return b""
-    digest, code = content[:32], content[32:]
-    if digest != hashlib.sha256(code).digest():
-        return b""
-    with contextlib.suppress(OSError):
-        os.utime(file)
-    return code
-
-
-def _compiled(text: str, capability: int) -> bytes:
-    from cupy.cuda import nvrtc
-
-    # A GPU newer than NVRTC gets code for the newest one known, which its driver translates.
-    newest = max(known for known in nvrtc.getSupportedArchs() if known <= capability)
-    architecture = f"-arch=sm_{newest}" if newest == capability else f"-arch=compute_{newest}"
-    program = nvrtc.createProgram(text, "kernel.cu", (), ())
-    try:
-        nvrtc.compileProgram(program, (architecture, *OPTIONS))
-        code = nvrtc.getCUBIN(program) if newest == capability else nvrtc.getPTX(program)
-    except nvrtc.NVRTCError as error:
-        raise RuntimeError(f"A generated kernel does not compile:\n{nvrtc.getProgramLog(program)}") from error
-    finally:
-        nvrtc.destroyProgram(program)
-    return code if isinstance(code, bytes) else code.encode()
+        # Neurons that differ in numbers alone share a source.
+        major, minor = torch.cuda.get_device_capability(device)
+        code = binary(text, 10 * major + minor, found.compiler)
+        for name, function in found.load(code, KERNELS.findall(text), device).items():
+            _functions[text, name, device] = function
+    found.launch(_functions[text, kernel, device], blocks, threads, arguments, device)

@@ -11,6 +11,7 @@ from snntrain.arguments import flag, integer, invalid
 from snntrain.base import MemoryModule
 from snntrain.functional import detach_net, reset_net, steps_of
 from snntrain.kernel import Plan
+from snntrain.kernel.device_status import note_call
 from snntrain.layer.container import SingleStepChildren
 from snntrain.layer.recurrent_fusion import Parts, fits, parts_of, plan_of_call, run
 from snntrain.neuron.base_node import ChoosesBackend
@@ -78,8 +79,11 @@ class _RecurrentContainer(ChoosesBackend, SingleStepChildren, MemoryModule):
             if not fits(parts, x.shape[1:], self.y.shape):
                 return None
             plan = plan_of_call(self, parts, x)
+            note_call(self, plan if isinstance(plan, str) else None)
             if isinstance(plan, Plan):
                 return run(self, parts, plan, x)
+        else:
+            note_call(self, plan)
         if self._backend == "fused":
             raise self._not_fused(plan)
         return None

@@ -132,17 +132,17 @@ def _probe(
     samples = 3 if steps != 3 else 5  # not 1, which BatchNorm1d may refuse; not T, to tell the two dims apart
     forms = {"m": (steps, samples), "s": (samples,)}
     error: Exception | None = None
-    for mode in _step_modes(net):
+    for mode in step_modes(net):
         try:
             return _Probe(net, modules, forms[mode]).run(sample_shape)
         except Exception as reason:  # whatever a layer, perhaps the user's own, does to an input it cannot take
             error = error or reason
-    wanted = ("T", "N", *sample_shape) if "m" in _step_modes(net) else ("N", *sample_shape)
+    wanted = ("T", "N", *sample_shape) if "m" in step_modes(net) else ("N", *sample_shape)
     shape = ", ".join(map(str, wanted))
     raise ValueError(f"{type(net).__name__} cannot take an input of shape [{shape}]: {error}") from error
 
 
-def _step_modes(net: nn.Module) -> tuple[str, ...]:
+def step_modes(net: nn.Module) -> tuple[str, ...]:
     """What the input may be, the likeliest first: a sequence, 'm', or one step, 's'."""
     modes = {mode for module in net.modules() if (mode := step_mode_of(module)) is not None}
     if modes != {"s"}:

@@ -16,6 +16,7 @@ import torch
 from snntrain.config.folders import search_path
 from snntrain.config.migration import FORMAT
 from snntrain.installation import CHECKOUT, command_of
+from snntrain.kernel.device_status import gpu_launcher
 
 _PACKAGES = (
     "snntrain",
@@ -112,6 +113,8 @@ def hardware() -> dict[str, Any]:
     if torch.cuda.is_available():
         hardware["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         hardware["cuda"] = torch.version.cuda
+        by, reason = gpu_launcher()
+        hardware["gpu_kernels"] = by or f"none: {reason}"
     return hardware
 
 

@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report; or only show the model or the data."""
+"""One run: check → build → fit → test → report; or only show the model, the data or the kernels."""
 
 import time
 import traceback
@@ -21,6 +21,7 @@ from snntrain.error import UsageError
 from snntrain.figure import collected
 from snntrain.files import checksums, write_json, write_text
 from snntrain.headline import judged_by
+from snntrain.kernel.device_status import gpu_launcher
 from snntrain.model.profile import profile
 from snntrain.registry import did_you_mean
 from snntrain.run.artifacts import first_sample, write_raster, write_test
@@ -34,7 +35,7 @@ from snntrain.run.loggers import log_config, log_results
 from snntrain.run.longer import Replanned, check_longer, more_epochs
 from snntrain.run.memory import keep_freed_memory, peak_memory, restart_peaks
 from snntrain.run.parallel.agreement import agree
-from snntrain.run.parallel.devices import check_devices, in_group, leave_group, processes
+from snntrain.run.parallel.devices import check_devices, in_group, is_on_cuda, leave_group, processes
 from snntrain.run.provenance import continued, provenance
 from snntrain.run.report.layer_table import layer_table
 from snntrain.run.report.report import write_report
@@ -42,10 +43,11 @@ from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics,
 from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
 from snntrain.run.show_data import show_data
+from snntrain.run.show_kernels import show_kernels
 from snntrain.task.contract import lacks_for_scores, test_arrays
 from snntrain.terminal import bold, print_line, terminal
 
-SHOWN = ("model", "data")
+SHOWN = ("model", "data", "kernels")
 
 console = terminal()
 
@@ -60,7 +62,7 @@ def run(
     is_chosen: bool = True,
     earlier: Path | None = None,
 ) -> dict[str, float]:
-    """Train, test and report; with show=model or show=data describe the model's layers or the data instead.
+    """Train, test and report; with show=model, data or kernels describe the layers, the data or what runs fused.
 
     Args:
         config: composed, without Hydra's own settings.
@@ -70,7 +72,7 @@ def run(
         more_callbacks: in addition to those of the config.
         is_chosen, earlier: as in choose_start.
 
-    Returns: the metrics of results.json; {} if the model or the data were shown.
+    Returns: the metrics of results.json; {} if something was only shown.
     Raises: UsageError before anything is written; Interrupted, Pruned and Diverged after results and report were
     written.
     """
@@ -84,6 +86,9 @@ def run(
         return {}
     if settings.get("show") == "data":
         show_data(settings)
+        return {}
+    if settings.get("show") == "kernels":
+        show_kernels(settings)
         return {}
     check_devices(settings)
     start = Start.read(agree(lambda: choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier).written()))
@@ -274,7 +279,15 @@ def _introduce(built: Run, checkpoint: Path | None, layers: list[dict[str, Any]]
     if built.trainer.world_size > 1:
         size, world = built.data.batch_size, built.trainer.world_size
         console.print(f"{world} processes, batches of {world} × {size} = {world * size} samples")
+    if is_on_cuda(built.config["trainer"]):
+        print_line(console, _kernels())
     console.print(layer_table(layers))
+
+
+def _kernels() -> str:
+    """Whether neurons run fused on the GPU, and by what or why not."""
+    by, reason = gpu_launcher()
+    return f"kernels on the GPU: {by}" if by else f"no kernels on the GPU, so that neurons run as torch loops: {reason}"
 
 
 def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:

@@ -60,6 +60,7 @@ EXPORTED = (
 SHOWN = {
     "train.py debug=fast": "report:",
     "train.py show=model model=sew_resnet18": "sew_resnet18",
+    "train.py show=kernels model=csnn neuron=plif": "ParametricLIFNode  fused",
 }
 IN_A_STORY = (
     "train.py resume=auto",
@@ -90,6 +91,7 @@ OTHER_TASKS = {
     "optim.lr=0.01": ("test/acc", 0.5, 0.4),
 }
 LEFT_OUT = {
+    "train.py trainer=gpu": "it needs a GPU",
     "make lava": "tests/peers/ run what it installs",
     "train.py task=multilabel data=mnist_pairs paths.data=/my/data": "the made files are too few for ten labels",
     "scripts/record.py mnist_csnn --seeds 1,2,3 paths.data=…": "it needs a clean checkout and writes into it",

@@ -1,4 +1,4 @@
-"""show=model prints the layers and leaves nothing; show=data prints the classes and leaves one figure."""
+"""show=model and show=kernels print and leave nothing; show=data prints the classes and leaves one figure."""
 
 import re
 import struct
@@ -28,6 +28,26 @@ def test_the_ann_twin_takes_one_step(program):
     assert "T = 1," in done.stdout and "ReLU" in done.stdout
 
 
+def test_what_runs_fused_is_shown_for_each_device_and_nothing_is_left(program, tmp_path):
+    done = program("train.py", "show=kernels", "model=mlp", "neuron=plif", "model.features=32")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert re.search(r"cpu \S+ numba \d", said)
+    assert re.search(r"cuda none: this torch is built without CUDA; install|cuda:0 ", said)
+    assert "digits_mlp_plif T = 4, trainer.precision=32-true" in said
+    assert re.search(r"layers\.2 ParametricLIFNode fused", said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_fused_says_why(program, tmp_path):
+    layers = "[Flatten,{name: Linear, out_features: 6},{name: neuron, backend: torch},{name: Linear, out_features: 10}]"
+    done = program("train.py", "show=kernels", f"model.layers={layers}", "trainer.precision=bf16-mixed")
+    assert done.returncode == 0, done.stderr
+    assert "loop over torch's operators: its backend is torch" in " ".join(done.stdout.split())
+    done = program("train.py", "show=kernels", "neuron=psn")
+    assert "PSN torch's operators: there are no kernels for it" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("given", "hint"), [("modle", " Did you mean model?"), ("dta", " Did you mean data?"), ("all", "")]
 )
@@ -35,7 +55,7 @@ def test_anything_else_is_refused(program, tmp_path, given, hint):
     done = program("train.py", f"show={given}")
     assert done.returncode == 2
     assert done.stderr.strip().lower() == (
-        f"error: show must be null (train) or 'model' or 'data', got '{given}'.{hint.lower()}"
+        f"error: show must be null (train) or 'model' or 'data' or 'kernels', got '{given}'.{hint.lower()}"
     )
     assert list(tmp_path.iterdir()) == []
 

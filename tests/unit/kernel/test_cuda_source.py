@@ -1,7 +1,6 @@
 """The generated CUDA C without a GPU: compiled for one, and run on the CPU by way of a C++ compiler."""
 
 import re
-import sys
 
 import pytest
 import torch
@@ -227,35 +226,6 @@ def test_functions_are_the_exact_ones_and_older_gpus_are_served(tmp_path):
     # expf itself ends in the one approximate instruction there is; __expf would be nothing but that.
     assert {name for name in forbidden(ptx) if not name.startswith("fma.")} == {"ex2.approx.ftz.f32"}
     assert "fma.rn" in ptx and "div.rn.f32" in ptx
-
-
-def test_the_driver_compiles_for_any_gpu_and_keeps_the_code_on_disk(tmp_path, monkeypatch):
-    nvrtc = pytest.importorskip("cupy", reason="cupy is not installed").cuda.nvrtc
-    try:
-        newest = max(nvrtc.getSupportedArchs())
-    except Exception as error:
-        pytest.skip(f"NVRTC is not installed ({error})")
-    monkeypatch.setenv("SNNTRAIN_CACHE", str(tmp_path))
-    text = source(planned(lif(), torch.float32)[0], torch.float16, 2)
-    code = cuda.binary(text, 90)
-    assert code.startswith(b"\x7fELF")
-    assert b".target" in cuda.binary(text, newest + 9)  # PTX, for a GPU that this NVRTC does not know
-    with monkeypatch.context() as patch:
-        patch.delattr(cuda, "_compiled")
-        assert cuda.binary(text, 90) == code
-    for file in (tmp_path / "cuda").iterdir():
-        file.write_bytes(file.read_bytes()[:-1])
-    assert cuda.binary(text, 90) == code
-
-
-def test_without_cupy_there_is_no_driver_and_the_reason_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    cuda.unavailable.cache_clear()
-    try:
-        assert "cupy-cuda12x" in cuda.unavailable()
-        assert sequence.driver_for(torch.device("cuda")) is None
-    finally:
-        cuda.unavailable.cache_clear()
 
 
 def test_a_plan_serves_surrogates_of_any_steepness_with_one_kernel():

@@ -50,7 +50,7 @@ def _devices(found: list[kernel.DeviceStatus]) -> Table:
 def fusion(settings: dict[str, Any], device: str) -> dict[str, tuple[str, str]]:
     """Run zeros through the model of a config; path of each neuron and recurrent layer → (class, how it ran)."""
     net, T = build_net(settings).to(device).eval(), settings["T"]
-    kinds = (BaseNode, *registry.classes("neuron"))
+    kinds = (BaseNode, *registry.table("neuron").values())
     listed = {
         path: module
         for path, module in net.named_modules()

@@ -1,4 +1,4 @@
-"""One training step of the conv SNN: in a plain loop, with and without fusing, as train.py does it, and in SpikingJelly.
+"""One training step of the conv SNN: in a plain loop, fused or not, as train.py runs it, and in SpikingJelly.
 
 python scripts/bench_train.py                                        IF neurons, T = 4, batches of 64: about a minute
 python scripts/bench_train.py --neuron plif --T 8 --rounds 11

@@ -56,8 +56,8 @@ def _scalars(plan: Plan) -> list[int]:
 # Unsigned numbers: numba would test signed ones for being negative, and loops would not become vector code.
 _WINDOWS = '''HIGH = np.uint64(ROWS)
 WIDE = np.uint64(COLUMNS)
-NO = np.uint64(0)
-A = np.uint64(1)
+U0 = np.uint64(0)
+U1 = np.uint64(1)
 
 
 @numba.njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -79,9 +79,9 @@ def pool(values, pooled, first, last, rows, columns, inner):
     """Write the windows of some groups, whose values are given, to the pooled outputs of the whole step."""
     line = columns * inner
     windows = columns // WIDE
-    groups = (rows + HIGH - A) // HIGH
+    groups = (rows + HIGH - U1) // HIGH
     covered = rows // HIGH
-    at = NO
+    at = U0
     for group in range(first, last):
         if group % groups < covered:
             start = (group // groups * covered + group % groups) * windows * inner
@@ -96,16 +96,16 @@ def unpool(values, pooled, g, share, chosen, first, last, rows, columns, inner):
     """Write the gradients of the values of some groups, from those of the pooled outputs of the whole step."""
     line = columns * inner
     windows = columns // WIDE
-    groups = (rows + HIGH - A) // HIGH
+    groups = (rows + HIGH - U1) // HIGH
     covered = rows // HIGH
-    at = NO
+    at = U0
     for group in range(first, last):
         if group % groups < covered:
             start = (group // groups * covered + group % groups) * windows * inner
 EACH_WINDOW
             for row in range(HIGH):
                 place = at + row * line
-                if inner == A:
+                if inner == U1:
                     for window in range(windows):
                         i = place + window * WIDE
                         o = window
@@ -132,7 +132,7 @@ EACH_COLUMN
 def _at_each_window(lines: list[str]) -> str:
     """Loops around what happens at the window whose first cell is i and whose output is the oth of its row."""
     loops = [
-        f"{_I12}if inner == A:",
+        f"{_I12}if inner == U1:",
         f"{_I16}for window in range(windows):",
         f"{_I20}i = at + window * WIDE",
         f"{_I20}o = window",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import BACKENDS, FUSE, PEERS_BACKENDS, choice, invalid
+from snntrain.arguments import BACKENDS, PEERS_BACKENDS, invalid
 from snntrain.arguments import backend as known_backend
 from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors, stack_steps
 from snntrain.hooks import (
@@ -154,20 +154,6 @@ def set_backend(net: nn.Module, backend: str, instance: type | tuple[type, ...] 
                 f"set_backend: at {path}: {type(module).__name__} supports the backends "
                 f"{', '.join(map(repr, supported))}, not {asked!r}."
             )
-
-
-def set_fuse(net: nn.Module, fuse: str) -> None:
-    """Choose for every snntrain.layer.Sequential in a net whether a neuron and its pooling may run as one kernel.
-
-    Args:
-        fuse: 'exact', the default: where that changes no bit; 'off': no.
-
-    Raises: ValueError for another value.
-    """
-    choice("set_fuse", "fuse", fuse, FUSE)
-    for module in net.modules():
-        if isinstance(getattr(module, "fuse", None), str):
-            module.fuse = fuse
 
 
 def named_states(net: nn.Module) -> Iterator[tuple[str, Any]]:

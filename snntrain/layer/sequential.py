@@ -35,7 +35,7 @@ class Sequential(nn.Sequential):
         modules: as in nn.Sequential.
 
     Attributes:
-        fuse: 'exact', or 'off' to call each module by itself; see functional.set_fuse.
+        fuse: 'exact', or 'off' to call each module by itself; see set_fuse.
     """
 
     _fuse = "exact"
@@ -67,6 +67,21 @@ class Sequential(nn.Sequential):
                 yield from self._in_turn(module)
             else:
                 yield module
+
+
+def set_fuse(net: nn.Module, fuse: str) -> None:
+    """Choose for every Sequential in a net whether a neuron and its pooling may run as one kernel.
+
+    Args:
+        net: a network, or one Sequential.
+        fuse: 'exact', the default: where that changes no bit; 'off': no.
+
+    Raises: ValueError for another value.
+    """
+    choice("set_fuse", "fuse", fuse, FUSE)
+    for module in net.modules():
+        if isinstance(module, Sequential):
+            module.fuse = fuse
 
 
 def _has_own_call(module: nn.Module) -> bool:

@@ -36,7 +36,8 @@ from snntrain.config.targets import FACTS, taken_by, target_given
 from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
-from snntrain.functional import reset_net, set_fuse
+from snntrain.functional import reset_net
+from snntrain.layer import set_fuse
 from snntrain.layer.delay import learns_delays
 from snntrain.model import builder
 from snntrain.randomness import derived_seed

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snntrain import create_model, functional, list_models
+from snntrain import create_model, functional, layer, list_models
 from snntrain.callback import SpikeStatistics
 from snntrain.encoding import DirectEncoder
 from snntrain.layer import Sequential, sequential
@@ -33,7 +33,7 @@ def trained(model: str, neuron: dict[str, Any], fuse: str, chunk: int = T, watch
     shape = SHAPES.get(model, (3, 16, 16))
     threshold = {"v_threshold": 0.2, "surrogate_function": ATAN}
     net = create_model(model, shape, 10, {**threshold, **neuron}, T=T, **SMALLER.get(model, {}))
-    functional.set_fuse(net, fuse)
+    layer.set_fuse(net, fuse)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     found, rates = [], SpikeStatistics()
     if watched:

@@ -40,7 +40,7 @@ def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[BaseNode]:
 def net(*modules: nn.Module, fuse: str = "exact") -> Sequential:
     made = Sequential(*modules)
     functional.set_step_mode(made, "m")
-    functional.set_fuse(made, fuse)
+    layer.set_fuse(made, fuse)
     return made
 
 
@@ -254,7 +254,7 @@ def test_autocast_and_single_steps_are_not_fused(fused_calls):
 
 @pytest.mark.parametrize("value", ["fast", "Exact", True, None])
 def test_another_value_of_fuse_is_refused(value):
-    for refused in (lambda: functional.set_fuse(net(LIF()), value), lambda: setattr(net(LIF()), "fuse", value)):
+    for refused in (lambda: layer.set_fuse(net(LIF()), value), lambda: setattr(net(LIF()), "fuse", value)):
         with pytest.raises(ValueError, match="fuse must be one of 'exact', 'off'"):
             refused()
 

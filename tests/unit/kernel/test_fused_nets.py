@@ -21,18 +21,23 @@ NEURONS = {
     "alif": {"name": "ALIFNode", "tau": 2.0, "tau_a": 10.0, "beta": 0.5},
     "qif": {"name": "QIFNode"},
 }
+PICTURE = (3, 16, 16)
 SHAPES = {"recurrent": (20,), "dense2": (2,), "recurrent2": (2,), "dense3": (1,), "recurrent3": (1,), "forecast": (20,)}
 SHAPES |= {"plif_net_dvs": (2, 32, 32), "csnn": (1, 9, 9)}  # of 9 rows and columns one is left over
 SMALLER = {"vgg5": {"features": 64}, "vgg9": {"features": 64}, "plif_net": {"features": 64, "channels": 16}}
 SMALLER |= {"csnn": {"channels": 4, "features": 16}}
 
 
-def trained(model: str, neuron: dict[str, Any], fuse: str, chunk: int = T, watched: bool = False) -> list[Tensor]:
+def built(model: str, neuron: dict[str, Any]) -> nn.Module:
+    torch.manual_seed(0)
+    often = {"v_threshold": 0.2, "surrogate_function": ATAN}
+    return create_model(model, SHAPES.get(model, PICTURE), 10, {**often, **neuron}, T=T, **SMALLER.get(model, {}))
+
+
+def trained(model: str, net: nn.Module, fuse: str, chunk: int = T, watched: bool = False) -> list[Tensor]:
     """What two training steps and an evaluation leave: losses, gradients, parameters, statistics, scores, rates."""
     torch.manual_seed(0)
-    shape = SHAPES.get(model, (3, 16, 16))
-    threshold = {"v_threshold": 0.2, "surrogate_function": ATAN}
-    net = create_model(model, shape, 10, {**threshold, **neuron}, T=T, **SMALLER.get(model, {}))
+    net, shape = functional.copy_net(net), SHAPES.get(model, PICTURE)
     layer.set_fuse(net, fuse)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     found, rates = [], SpikeStatistics()
@@ -72,19 +77,21 @@ def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 
 
 def test_the_csnn_trains_the_same_with_firing_rates_and_in_chunks(fused_calls):
-    lif = NEURONS["lif"]
-    assert_equal(trained("csnn", lif, "exact", watched=True), trained("csnn", lif, "off", watched=True))
+    net = built("csnn", NEURONS["lif"])
+    assert_equal(*(trained("csnn", net, fuse, watched=True) for fuse in ("exact", "off")))
     assert len(fused_calls) == 2 * 3
-    assert_equal(trained("csnn", lif, "exact", chunk=3), trained("csnn", lif, "off", chunk=3))
+    assert_equal(*(trained("csnn", net, fuse, chunk=3) for fuse in ("exact", "off")))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("model", [model for model in list_models() if model not in ("csnn_loihi", "ottt_vgg")])
 def test_every_model_trains_the_same_with_every_neuron(model, neuron):
-    assert_equal(trained(model, NEURONS[neuron], "exact"), trained(model, NEURONS[neuron], "off"))
+    net = built(model, NEURONS[neuron])
+    assert_equal(*(trained(model, net, fuse) for fuse in ("exact", "off")))
 
 
 def test_nets_from_configs_are_of_the_container_that_fuses():
     net = create_model("vgg5", (3, 8, 8), 10, features=16)
-    assert type(net.layers) is Sequential and {type(m) for m in net.layers if len(list(m.children()))} == {Sequential}
+    containers = {type(module) for module in net.modules() if isinstance(module, nn.Sequential)}
+    assert containers == {Sequential} == {type(net.layers)}

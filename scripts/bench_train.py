@@ -1,4 +1,4 @@
-"""One training step of the conv SNN: in a plain loop, through train.py's machinery, and in SpikingJelly.
+"""One training step of the conv SNN: in a plain loop, fused or not, as train.py runs it, and in SpikingJelly.
 
 python scripts/bench_train.py                                        IF neurons, T = 4, batches of 64: about a minute
 python scripts/bench_train.py --neuron plif --T 8 --rounds 11
@@ -35,6 +35,7 @@ from training_steps import (
     BARE,
     FRAMEWORK,
     SPIKINGJELLY,
+    UNFUSED,
     WARM_UP,
     Framework,
     PlainLoop,
@@ -50,9 +51,14 @@ from snntrain.run.memory import keep_freed_memory
 from snntrain.run.provenance import version_of
 from snntrain.run.run import quieten_lightning
 
-TITLES = {BARE: "snntrain, plain loop", FRAMEWORK: "snntrain, as train.py", SPIKINGJELLY: "SpikingJelly, plain loop"}
+TITLES = {
+    BARE: "snntrain, plain loop",
+    UNFUSED: "snntrain, fuse=off",
+    FRAMEWORK: "snntrain, as train.py",
+    SPIKINGJELLY: "SpikingJelly, plain loop",
+}
 LABELS = {name: title.replace(", ", ",\n") for name, title in TITLES.items()}
-COLORS = {BARE: "#0072b2", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}
+COLORS = {BARE: "#0072b2", UNFUSED: "#009e73", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -318,6 +324,7 @@ def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict
     batches = some_batches(settings)
     loops = {name: plain_loop(name, settings, batches) for name in names if name != FRAMEWORK}
     results: dict[str, Any] = {"framework_overhead": None, "largest_difference": None, "shares": {}, "over_T": None}
+    results["fused_to_unfused"] = None
     if {BARE, SPIKINGJELLY} <= loops.keys():
         results["largest_difference"] = largest_difference(loops[BARE], loops[SPIKINGJELLY])
     measurements = {name: partial(loop.seconds_per_step, options.steps) for name, loop in loops.items()}
@@ -327,6 +334,8 @@ def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict
     seconds = benchmark.interleaved(measurements, options.rounds, warm_up=False)
     if {BARE, FRAMEWORK} <= seconds.keys():
         results["framework_overhead"] = benchmark.ratio(seconds[FRAMEWORK], seconds[BARE]) - 1
+    if {BARE, UNFUSED} <= seconds.keys():
+        results["fused_to_unfused"] = benchmark.ratio(seconds[UNFUSED], seconds[BARE])
     results["shares"] = {name: shares(loop, min(options.steps, 10)) for name, loop in loops.items()}
     if options.over_T and BARE in loops:
         results["over_T"] = over_T(loops[BARE], options.over_T, options.steps, options.rounds)
@@ -340,6 +349,8 @@ def report(results: Mapping[str, Any]) -> None:
     console.print("", speed_table(results["variants"]), "")
     if results["framework_overhead"] is not None:
         console.print(f"train.py's machinery adds {100 * results['framework_overhead']:.1f} % to a step")
+    if results["fused_to_unfused"] is not None:
+        console.print(f"fuse=exact takes a step {results['fused_to_unfused']:.2f} times as fast as fuse=off")
     if results["largest_difference"] is not None:
         console.print(
             f"largest difference of the two libraries' scores before training: {results['largest_difference']:.1e}"

@@ -12,6 +12,9 @@ from typing import Any
 #: Backends of the neurons.
 BACKENDS = ("auto", "torch", "fused")
 
+#: Whether neighboring layers of a net may run as one kernel.
+FUSE = ("exact", "off")
+
 #: SpikingJelly's names of backends that generate kernels.
 PEERS_BACKENDS = ("cupy", "triton")
 

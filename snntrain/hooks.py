@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snntrain.base import STEP_MODES, MemoryModule
 
@@ -152,8 +152,14 @@ def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
 class _Look:
     """A forward hook that shows what a layer returns, and does nothing else."""
 
-    def __init__(self, path: str, see: Callable[[str, nn.Module, Any], None], at_once: bool) -> None:
-        self.path, self.see, self.at_once = path, see, at_once
+    def __init__(
+        self,
+        path: str,
+        see: Callable[[str, nn.Module, Any], None],
+        at_once: bool,
+        count: Callable[[str, Tensor, int], None] | None,
+    ) -> None:
+        self.path, self.see, self.at_once, self.count = path, see, at_once, count
 
     def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         self.see(self.path, layer, output)
@@ -161,7 +167,10 @@ class _Look:
 
 @contextlib.contextmanager
 def watching(
-    layers: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None], at_once: bool = False
+    layers: Mapping[str, nn.Module],
+    see: Callable[[str, nn.Module, Any], None],
+    at_once: bool = False,
+    count: Callable[[str, Tensor, int], None] | None = None,
 ) -> Iterator[None]:
     """Show what layers return inside the block, as see(path, layer, output) each time that one is called.
 
@@ -170,8 +179,10 @@ def watching(
         see: the function.
         at_once: of a layer that a container calls step by step, also take all steps in one call, [T, N, *]. Its states
             are then those after the last one, and a recurrent container stays fused.
+        count: called in the place of see, as count(path, nonzero, size), by a kernel that hands the outputs on pooled
+            and therefore can only count them; None: a watched neuron is not fused with its pooling.
     """
-    handles = [layer.register_forward_hook(_Look(path, see, at_once)) for path, layer in layers.items()]
+    handles = [layer.register_forward_hook(_Look(path, see, at_once, count)) for path, layer in layers.items()]
     try:
         yield
     finally:
@@ -186,6 +197,18 @@ def hooked(module: nn.Module) -> bool:
     """Whether a module has hooks that each call of it must run: others than those that see all steps at once."""
     hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
     return not all(isinstance(hook, _Look) and hook.at_once for hook in hooks)
+
+
+def wants_counts_only(module: nn.Module) -> bool:
+    """Whether a module has no hooks, or only those that take the number of outputs that are not zero."""
+    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
+    return all(isinstance(hook, _Look) and hook.count is not None for hook in hooks)
+
+
+def show_count(module: nn.Module, nonzero: Tensor, size: int) -> None:
+    """Tell those that watch a module which `wants_counts_only` how many of its outputs are not zero."""
+    for hook in tuple(module._forward_hooks.values()):
+        hook.count(hook.path, nonzero, size)
 
 
 def show(module: nn.Module, output: Any) -> None:

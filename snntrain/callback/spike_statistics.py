@@ -33,17 +33,20 @@ class SpikeStatistics(pl.Callback):
 
     def _watch(self, net: nn.Module) -> None:
         self._fired, self._seen = {}, {}
-        self._while_watching.enter_context(watching(spiking_layers(net), self._count, at_once=True))
+        self._while_watching.enter_context(watching(spiking_layers(net), self._count, at_once=True, count=self._add))
 
     @torch.no_grad()
     def _count(self, path: str, layer: nn.Module, output: Tensor | list[Tensor]) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            return  # a forward that checkpointing repeats in backward was counted the first time
         output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
         now = padding()
         output = output if now is None else output[now.of(layer, output)]
-        self._fired[path] = self._fired.get(path, 0) + torch.count_nonzero(output.detach())
-        self._seen[path] = self._seen.get(path, 0) + output.numel()
+        self._add(path, torch.count_nonzero(output.detach()), output.numel())
+
+    def _add(self, path: str, fired: Tensor, seen: int) -> None:
+        if torch._C._current_graph_task_id() != -1:
+            return  # a forward that checkpointing repeats in backward was counted the first time
+        self._fired[path] = self._fired.get(path, 0) + fired
+        self._seen[path] = self._seen.get(path, 0) + seen
 
     def _stop(self, *arguments: Any) -> None:
         self._while_watching.close()

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain import registry
-from snntrain.arguments import choice, integer, invalid
+from snntrain.arguments import FUSE, choice, integer, invalid
 from snntrain.binding import check_call
 from snntrain.config.binding import check_mapping, resolve_name
 from snntrain.config.compose import explain
@@ -85,6 +85,8 @@ def check(config: DictConfig) -> dict[str, Any]:
 
 def check_resolved(resolved: dict[str, Any]) -> None:
     """Check a config without interpolations, such as that of a checkpoint."""
+    if resolved.get("fuse") in (False, "False"):  # YAML reads a bare off as false
+        resolved["fuse"] = "off"
     # These first: other keys refer to them, and would be blamed for their errors.
     first = ("name", "seed", "T", "monitor", "trainer", "surrogate", "neuron")
     check_finite({key: resolved[key] for key in (*first, *resolved) if key in resolved})
@@ -138,6 +140,7 @@ def _check_root(config: Mapping[str, Any]) -> None:
         integer("config", "seed", config["seed"], at_least=0)
         if config["seed"] >= 2**32:  # what NumPy's generator takes
             raise invalid("config", "seed", "an integer < 4294967296", config["seed"])
+        choice("config", "fuse", config["fuse"], FUSE)
         choice("config", "monitor.mode", config["monitor"].get("mode"), ("max", "min"))
     for section, schema in (("paths", Paths), ("monitor", Monitor), ("debug", Debug), ("sweep", Sweep)):
         check_mapping(config[section], section)

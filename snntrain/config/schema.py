@@ -97,6 +97,9 @@ class Config:
     norm: dict[str, Any] = field(default_factory=dict)
     surrogate: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
+    fuse: str = "exact"
+    """'exact': on CPUs a neuron and the pooling after it run as one kernel where that changes no bit; 'off': every
+    layer runs by itself."""
     data: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     """What is learned. `outputs`: scores that the model ends with, from data and task; models refer to it."""

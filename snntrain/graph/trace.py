@@ -25,6 +25,7 @@ from snntrain.layer.convolution import Conv2d
 from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.linear import Linear
 from snntrain.layer.per_step import PerStep, plain_class
+from snntrain.layer.sequential import Sequential
 from snntrain.layer.weight_standardization import WSConv2d, WSLinear
 
 Form = Callable[[str, nn.Module], nn.Module | None]  # path and module → what takes its place, None: it stays
@@ -194,6 +195,8 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if type(m) is Sequential:
+            return False
         if type(m).__module__.startswith(("snntrain.neuron.", *OURS)):
             return True
         return super().is_leaf_module(m, module_qualified_name) or isinstance(m, StepModule) or carries_state(m)

@@ -5,6 +5,7 @@ They may import the ground floor, base, functional and surrogate, and know no ne
 graph    the step and its gradient as scalar operations, traced from its torch code
 plan     both graphs of one neuron
 sequence layouts and autograd around the kernels: run(plan, x_seq, states, parameters, store)
+pooled, pooled_source  a neuron and the pooling after it as one kernel, on the CPU
 call     what a device's driver reads and writes
 cpu, numba_source, numba_prelude    graphs → numba, run on the CPU
 compiled  compiled kernels, and the threads that run them

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from snntrain.base import autocast_off, state_dtype
 from snntrain.functional import repeated_step
+from snntrain.kernel.call import Pooling
 from snntrain.kernel.device_status import note_call
 from snntrain.kernel.graph import Unsupported
 from snntrain.kernel.plan import DTYPES, Plan, make_plan
-from snntrain.kernel.sequence import driver_for, reason_against_device, run
+from snntrain.kernel.pooled import pooled_layout
+from snntrain.kernel.sequence import driver_for, overlaps, reason_against_device, run, run_pooled
 from snntrain.surrogate import SurrogateFunction
 
 _log = logging.getLogger(__name__)
@@ -79,19 +81,49 @@ def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
         if z.dtype not in driver_for(x.device).IO_DTYPES:
             z = z.to(plan.dtype)
         one = (z[0] if step is None else z).to(plan.dtype)
-        states = [_checked(node, name, one) for name in node.state_names]
-        parameters = node.parameter_tensors(one)
-        node.note_call(one)
-        stored = node.stored_states if sequence else ()
         steps = x.shape[0] if sequence else 1
-        parameters = [value[:steps] if value.dim() == 2 else value for value in parameters]
+        states, parameters = _arguments(node, one, steps)
+        stored = node.stored_states if sequence else ()
         out, last, sequences = run(plan, z, states, parameters, bool(stored), None if step is None else steps)
-        for name, value in zip(node.state_names, last, strict=True):
-            setattr(node, name, value)
         for name in stored:
             setattr(node, f"{name}_seq", sequences[node.state_names.index(name)])
-        node.count_steps(steps)
+        _finish(node, last, steps)
         return (out if sequence else out.squeeze(0)).to(x.dtype)
+
+
+def run_pooled_node(node: Any, plan: Plan, pooling: Pooling, x: Tensor, fired: Tensor) -> Tensor | None:
+    """A call of node with a sequence x and of the pooling after it, fused; None for an x that no kernel pools.
+
+    Args:
+        node: whose potentials are not stored.
+        plan: that of the call.
+        pooling: the windows.
+        x: [T, N, C, H, W] on a CPU, in the dtype of the plan.
+        fired: int64 [1], for the number of outputs that were not zero before the pooling; [0]: nobody asks.
+    """
+    step, steps = repeated_step(x), x.shape[0]
+    one, repeats = (x[0], None) if step is None else (step, steps)
+    pooled = None if overlaps(x, repeats) else pooled_layout(pooling, one, steps)
+    if pooled is None:
+        return None
+    states, parameters = _arguments(node, one, steps)
+    out, last = run_pooled(plan, pooled, x if step is None else step, states, parameters, repeats, fired)
+    _finish(node, last, steps)
+    return out
+
+
+def _arguments(node: Any, one: Tensor, steps: int) -> tuple[list[Tensor | float], list[Tensor]]:
+    """States and parameters for a call with so many steps like one."""
+    states = [_checked(node, name, one) for name in node.state_names]
+    parameters = node.parameter_tensors(one)
+    node.note_call(one)
+    return states, [value[:steps] if value.dim() == 2 else value for value in parameters]
+
+
+def _finish(node: Any, last: list[Tensor], steps: int) -> None:
+    for name, value in zip(node.state_names, last, strict=True):
+        setattr(node, name, value)
+    node.count_steps(steps)
 
 
 def _checked(node: Any, name: str, x: Tensor) -> Tensor | float:

@@ -5,6 +5,34 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Pooling:
+    """Pooling of a neuron's outputs over windows that lie side by side; rows and columns that fill none are left out.
+
+    Attributes:
+        kind: 'max' or 'average'.
+        height, width: of a window.
+    """
+
+    kind: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A step of neurons in memory: pictures one after the other, each rows × columns × inner numbers.
+
+    Attributes:
+        rows, columns: of a picture.
+        inner: numbers in each place: the channels if they are innermost in memory, else 1.
+    """
+
+    rows: int
+    columns: int
+    inner: int
+
+
 @dataclass
 class Inputs:
     """What forward and backward read.
@@ -18,6 +46,8 @@ class Inputs:
         spread: the others, each [C], or [T, C] where it differs from step to step; C is 1 or the number of channels.
         channel_stride: neuron m belongs to channel m // channel_stride modulo C.
         T, K, M: steps, steps from one kept state to the next, neurons.
+        pooling: of the outputs, which then are the pooled ones only; None: there is none.
+        pictures: what is pooled.
     """
 
     x: Tensor
@@ -30,6 +60,8 @@ class Inputs:
     T: int
     K: int
     M: int
+    pooling: Pooling | None = None
+    pictures: Pictures | None = None
 
 
 @dataclass
@@ -37,14 +69,16 @@ class Results:
     """What forward writes.
 
     Attributes:
-        out: [T·M].
+        out: [T·M], or the pooled outputs.
         last: final states, [states, M].
-        sequences: the states after every step, [states, T·M or 0].
+        sequences: the states after every step, [states, T·M or 0]; none with pooling.
+        fired: with pooling, how many outputs were not zero before it, int64 [1 or 0].
     """
 
     out: Tensor
     last: Tensor
     sequences: Tensor
+    fired: Tensor | None = None
 
 
 @dataclass
@@ -52,7 +86,7 @@ class Gradients:
     """What backward reads (incoming) and writes.
 
     Attributes:
-        out: incoming, [T·M].
+        out: incoming, [T·M], or of the pooled outputs.
         last: incoming, of the final states, each [M], or [1] for all neurons.
         sequences: incoming, [states, T·M or 0].
         x: [T·branches·M], or [branches·M] if over_time.

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from snntrain.kernel import pooled_source
 from snntrain.kernel.call import Gradients, Inputs, Results
 from snntrain.kernel.compiled import Compiled
 from snntrain.kernel.numba_source import BLOCK, source
@@ -22,6 +23,9 @@ def chunk_length(plan: Plan, io: torch.dtype, T: int) -> int:
 
 def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
     """Run the sequence; results are written in place."""
+    if inputs.pooling is not None:
+        _forward_pooled(plan, inputs, results)
+        return
     arrays = (
         inputs.x.numpy(),
         inputs.x_stride,
@@ -39,6 +43,9 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
 
 def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
     """Pull gradients back through what forward ran; they are written in place."""
+    if inputs.pooling is not None:
+        _backward_pooled(plan, inputs, gradients)
+        return
     if gradients.over_time:
         gradients.x.zero_()
     arrays = (
@@ -71,3 +78,69 @@ def _call(plan: Plan, name: str, arrays: tuple[Any, ...], sizes: tuple[int, int,
         plan.compiled["cpu"] = Compiled(source(plan))
     T, _, M = sizes
     plan.compiled["cpu"].run(name, (*arrays, *sizes), M, BLOCK, threads=T * M // SMALLEST_SHARE)
+
+
+def _forward_pooled(plan: Plan, inputs: Inputs, results: Results) -> None:
+    count, block = _groups(inputs)
+    fired = torch.zeros(-(-count // block) if results.fired.numel() else 0, dtype=torch.int64, device="cpu")
+    arrays = (
+        inputs.x.numpy(),
+        inputs.x_stride,
+        *(state.numpy() for state in inputs.first),
+        results.last.numpy(),
+        inputs.kept.numpy(),
+        results.out.numpy(),
+        fired.numpy(),
+        inputs.values.numpy(),
+        plan.constants[0],
+        *_spread_parameters(inputs),
+    )
+    _call_pooled(plan, "forward", arrays, inputs)
+    if results.fired.numel():
+        results.fired.copy_(fired.sum())
+
+
+def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
+    of_neurons = {p: torch.empty(inputs.M, dtype=plan.dtype, device="cpu") for p in plan.learnable if not plan.dims[p]}
+    spread = iter(gradients.spread)
+    arrays = (
+        inputs.x.numpy(),
+        inputs.x_stride,
+        *(state.numpy() for state in inputs.first),
+        inputs.kept.numpy(),
+        gradients.out.numpy(),
+        *(g.numpy() for g in gradients.last),
+        gradients.x.numpy(),
+        0 if gradients.over_time else inputs.M,
+        gradients.first.numpy(),
+        inputs.values.numpy(),
+        *plan.constants,
+        *_spread_parameters(inputs),
+        *((of_neurons[p] if p in of_neurons else next(spread)).numpy() for p in plan.learnable),
+    )
+    _call_pooled(plan, "backward", arrays, inputs)
+    for values, sums in zip(of_neurons.values(), gradients.parameters, strict=True):
+        threads = inputs.M // SMALLEST_SHARE
+        _pooled_kernels(plan, inputs).run("totals", (values.numpy(), sums.numpy()), inputs.M, BLOCK, threads=threads)
+
+
+def _groups(inputs: Inputs) -> tuple[int, int]:
+    """How many groups of rows a step has, and how many of them make a block of about BLOCK neurons."""
+    pictures, height = inputs.pictures, inputs.pooling.height
+    line = pictures.columns * pictures.inner
+    count = inputs.M // (pictures.rows * line) * -(-pictures.rows // height)
+    return count, max(1, BLOCK // (height * line))
+
+
+def _pooled_kernels(plan: Plan, inputs: Inputs) -> Compiled:
+    name = f"cpu, {inputs.pooling}"
+    if name not in plan.compiled:
+        plan.compiled[name] = Compiled(pooled_source.source(plan, inputs.pooling))
+    return plan.compiled[name]
+
+
+def _call_pooled(plan: Plan, name: str, arrays: tuple[Any, ...], inputs: Inputs) -> None:
+    count, block = _groups(inputs)
+    pictures, T, M = inputs.pictures, inputs.T, inputs.M
+    sizes = (pictures.rows, pictures.columns, pictures.inner, block, T, inputs.K, M)
+    _pooled_kernels(plan, inputs).run(name, (*arrays, *sizes), count, block, threads=T * M // SMALLEST_SHARE)

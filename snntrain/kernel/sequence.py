@@ -1,5 +1,6 @@
 """Fused sequences: layouts, kept states and autograd around the kernels of one device."""
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
@@ -7,8 +8,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from snntrain.kernel.call import Gradients, Inputs, Results
+from snntrain.kernel.call import Gradients, Inputs, Pictures, Pooling, Results
 from snntrain.kernel.plan import Plan
+from snntrain.kernel.pooled import PooledLayout
 from snntrain.leftover import note_backward
 
 
@@ -73,17 +75,51 @@ def run(
     if plan.branches > 1:
         x = _branch_by_branch(x, plan.branches, channel=1 if repeats is not None else 2)
     step = x[0] if repeats is None else x
-    if not is_dense(step) or (repeats is None and x.stride(0) != 0 and x.stride(0) < step.numel()):
+    if not is_dense(step) or overlaps(x, repeats):
         x = x.contiguous()
+    tensors, scalars = _initial(plan, states)
+    out, *rest = _Sequence.apply(plan, scalars, store, repeats, None, None, x, *tensors, *parameters)
+    return out, rest[: plan.states], rest[plan.states :]
+
+
+def run_pooled(
+    plan: Plan,
+    pooled: PooledLayout,
+    x: Tensor,
+    states: list[Tensor | float],
+    parameters: list[Tensor],
+    repeats: int | None,
+    fired: Tensor,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run a sequence through a neuron and the pooling after it, without writing the outputs in between.
+
+    Args:
+        plan, states, parameters, repeats: as in run.
+        pooled: that of a step of x.
+        x: as in run, [T, N, C, H, W], with steps that do not overlap.
+        fired: int64 [1], which gets the number of outputs that were not zero before the pooling; [0]: nobody asks.
+
+    Returns: pooled outputs [T, N, C, height, width]; final states.
+    """
+    tensors, scalars = _initial(plan, states)
+    out, *rest = _Sequence.apply(plan, scalars, False, repeats, pooled, fired, x, *tensors, *parameters)
+    return out.unflatten(0, (x.shape[0] if repeats is None else repeats, -1)), rest[: plan.states]
+
+
+def overlaps(x: Tensor, repeats: int | None) -> bool:
+    """Whether steps of x share memory, other than by being one and the same."""
+    return repeats is None and x.stride(0) != 0 and x.stride(0) < x[0].numel()
+
+
+def _initial(plan: Plan, states: list[Tensor | float]) -> tuple[list[Tensor], tuple[float | None, ...]]:
+    """The states that came as tensors, and the values of the others."""
     # A step that detaches a state cuts the graph there, so that each step can be learned from on its own.
     tensors = [
         state if gradient != 0.0 else state.detach()
         for state, gradient in zip(states, plan.backward.outputs[1 : 1 + plan.states], strict=True)
         if isinstance(state, Tensor)
     ]
-    scalars = tuple(None if isinstance(state, Tensor) else float(state) for state in states)
-    out, *rest = _Sequence.apply(plan, scalars, store, repeats, x, *tensors, *parameters)
-    return out, rest[: plan.states], rest[plan.states :]
+    return tensors, tuple(None if isinstance(state, Tensor) else float(state) for state in states)
 
 
 def _branch_by_branch(x: Tensor, branches: int, channel: int) -> Tensor:
@@ -167,6 +203,8 @@ class _Sequence(torch.autograd.Function):
         scalars: tuple[float | None, ...],
         store: bool,
         repeats: int | None,
+        pooled: PooledLayout | None,
+        fired: Tensor | None,
         x: Tensor,
         *more: Tensor,
     ) -> tuple[Tensor, ...]:
@@ -184,18 +222,20 @@ class _Sequence(torch.autograd.Function):
         values = torch.stack(values) if values else torch.empty(0, **kind)
         spread = [parameters[index].detach().contiguous() for index in plan.spread]
         results = Results(
-            out=torch.empty(T * M, dtype=x.dtype, device=x.device),
+            out=torch.empty(T * M if pooled is None else math.prod(pooled.shape), dtype=x.dtype, device=x.device),
             last=torch.empty(plan.states, M, **kind),
             sequences=torch.empty(plan.states, T * M if store else 0, **kind),
+            fired=fired,
         )
         if M:
             given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
-            driver.forward(plan, Inputs(*given, T, K, M), results)
+            driver.forward(plan, Inputs(*given, T, K, M, *_pooling_of(pooled)), results)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, kept, values, *spread, *first)
-        ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K = plan, scalars, store, repeats, K
+        ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K, ctx.pooled = plan, scalars, store, repeats, K, pooled
         stored = map(layout.sequence, results.sequences.unbind(0)) if store else ()
-        return layout.sequence(results.out), *map(layout.step, results.last.unbind(0)), *stored
+        out = layout.sequence(results.out) if pooled is None else results.out.as_strided(pooled.shape, pooled.strides)
+        return out, *map(layout.step, results.last.unbind(0)), *stored
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor | None, *g_more: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -205,7 +245,7 @@ class _Sequence(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True, also from gradcheck, which does not use the graph
             given = [value for value in (*ctx.saved_tensors, g_out, *g_more) if value is not None]
             found = [None if g is None else _OnceOnly.apply(g, *given) for g in found]
-        return None, None, None, None, *found
+        return *[None] * 6, *found
 
 
 class _OnceOnly(torch.autograd.Function):
@@ -244,7 +284,7 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
     )
     if M:
         given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
-        inputs = Inputs(*given, T, ctx.K, M)
+        inputs = Inputs(*given, T, ctx.K, M, *_pooling_of(ctx.pooled))
         driver.backward(plan, inputs, gradients)
     of_states = [
         layout.step(g) for g, value in zip(gradients.first.unbind(0), ctx.scalars, strict=True) if value is None
@@ -271,4 +311,10 @@ def _incoming(
     g_stored = torch.empty(states, 0, **kind)
     if ctx.store and any(g is not None for g in g_more[states:]):
         g_stored = torch.stack([vector(g, T, T * layout.M, ctx.plan.dtype) for g in g_more[states:]])
-    return vector(g_out, T, T * layout.M, x.dtype), g_last, g_stored
+    if ctx.pooled is None:
+        return vector(g_out, T, T * layout.M, x.dtype), g_last, g_stored
+    return ctx.pooled.vector(x.new_zeros(ctx.pooled.shape) if g_out is None else g_out), g_last, g_stored
+
+
+def _pooling_of(pooled: PooledLayout | None) -> tuple[Pooling, Pictures] | tuple[()]:
+    return () if pooled is None else (pooled.pooling, pooled.pictures)

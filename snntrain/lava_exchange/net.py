@@ -42,7 +42,7 @@ def to_lava_blocks(net: Iterable[nn.Module]) -> list[Block]:
 
 def _unpacked(net: Iterable[nn.Module]) -> Iterator[nn.Module]:
     for module in net:
-        if type(module) is nn.Sequential:
+        if type(module) in (nn.Sequential, layer.Sequential):
             yield from _unpacked(module)
         else:
             yield module

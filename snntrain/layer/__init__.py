@@ -47,6 +47,7 @@ from snntrain.layer.pooling import (
 from snntrain.layer.print_shape import PrintShapeModule
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 from snntrain.layer.self_attention import QKAttention, SpikingSelfAttention
+from snntrain.layer.sequential import Sequential, set_fuse
 from snntrain.layer.spike_count import SpikeCountToBinary, TemporalBinSum
 from snntrain.layer.synapse import Delay, SynapseFilter
 from snntrain.layer.temporal_normalization import (
@@ -117,6 +118,7 @@ __all__ = [
     "ReplaceforGrad",
     "Residual",
     "SeqToANNContainer",
+    "Sequential",
     "SpikeCountToBinary",
     "SpikeTraceOp",
     "SpikingSelfAttention",
@@ -141,5 +143,6 @@ __all__ = [
     "convert_sync_batchnorm",
     "delay_lines",
     "interpolated",
+    "set_fuse",
     "with_delay",
 ]

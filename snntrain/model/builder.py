@@ -24,6 +24,7 @@ from snntrain.layer import (
     LinearRecurrentContainer,
     OTTTSequential,
     Residual,
+    Sequential,
     SynapticDelay,
     delay_lines,
     with_delay,
@@ -57,7 +58,7 @@ class Net(nn.Module):
 
     def __init__(self, layers: Sequence[nn.Module], output_shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
-        sequential = OTTTSequential if _makes_pairs(layers) else nn.Sequential
+        sequential = OTTTSequential if _makes_pairs(layers) else Sequential
         self.layers = sequential(*layers)
         if sequential is OTTTSequential and (lines := delay_lines(self)):
             raise LayerError(
@@ -176,7 +177,8 @@ class _Builder:
 
     def sequence(self, nodes: Sequence[Node], shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
         modules, shapes = self.entries(nodes, shape)
-        sequential = OTTTSequential if _makes_pairs(modules) else nn.Sequential
+        plain = Sequential if self.step_mode == "m" else nn.Sequential
+        sequential = OTTTSequential if _makes_pairs(modules) else plain
         return sequential(*modules), shapes[-1] if shapes else shape
 
     def layer(self, node: Layer, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:

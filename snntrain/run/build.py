@@ -36,6 +36,7 @@ from snntrain.data import DataModule
 from snntrain.encoding import Encoder
 from snntrain.error import UsageError
 from snntrain.functional import reset_net
+from snntrain.layer import set_fuse
 from snntrain.layer.delay import learns_delays
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
@@ -74,6 +75,12 @@ class Run:
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
     """Build the network of a config, its weights drawn from the config's seed."""
+    net = _layers_of(config)
+    set_fuse(net, config["fuse"])
+    return net
+
+
+def _layers_of(config: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(derived_seed(config["seed"], "weights"))
     shape = net_shape(config)
     with refusing("model"), within_memory():

@@ -23,7 +23,7 @@ USAGE = """Test or predict with a trained network.
 
 Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
 checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the files in
-that folder, which need no labels. Other keys change the saved config where that changes an evaluation: T, seed,
+that folder, which need no labels. Other keys change the saved config where that changes an evaluation: T, seed, fuse,
 paths.data, plugins, trust, and those of data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256
 trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
 

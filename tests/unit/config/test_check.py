@@ -41,6 +41,12 @@ def test_a_checked_config_is_plain_and_resolved():
     assert list(config) == [key for key in config if key in top_level_keys()]
 
 
+@pytest.mark.parametrize("written", ["off", "false"])
+def test_a_bare_off_in_yaml_which_reads_it_as_false_is_off(written):
+    assert checked(f"fuse={written}")["fuse"] == "off"
+    assert check_resolved(config := {**checked(), "fuse": False}) is None and config["fuse"] == "off"
+
+
 def test_a_checked_config_passes_again_without_interpolations():
     config = checked()
     before = json.dumps(config)
@@ -117,6 +123,7 @@ REFUSED = {
     "sample shape of no list": (["data.sample_shape=8"], ["data.sample_shape must be a list of sizes", "8"]),
     "sample shape with a zero": (["data.sample_shape=[1,0,8]"], ["sample_shape must be an integer ≥ 1", "0"]),
     "no classes": (["data.num_classes=0"], ["num_classes must be an integer ≥ 1"]),
+    "what is fused": (["fuse=fast"], ["fuse must be one of 'exact', 'off', got 'fast'"]),
     "direction of the monitor": (["monitor.mode=up"], ["monitor.mode must be one of 'max', 'min', got 'up'"]),
     "two betas": (["optim.betas=[0.9]"], ["optim.betas must be a list of 2, got [0.9]"]),
     "callback without a target": (

@@ -20,6 +20,12 @@ def test_what_was_hidden_about_pictures_of_format_1_is_written_out(target):
     assert migrate(COMPLETE | {"data": data}, FORMAT, "config.yaml")["data"] == data
 
 
+def test_configs_of_format_3_fuse_what_changes_no_bit():
+    old = {key: value for key, value in COMPLETE.items() if key != "fuse"}
+    assert migrate(old, 3, "config.yaml") == COMPLETE | {"fuse": "exact"}
+    assert migrate(COMPLETE | {"fuse": "off"}, FORMAT, "config.yaml")["fuse"] == "off"
+
+
 @pytest.mark.parametrize("key", ["T", "seed", "monitor"])
 @pytest.mark.parametrize("written_in", [1, FORMAT])
 def test_no_default_of_today_takes_the_place_of_a_key_that_is_missing(key, written_in):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from snntrain.layer import recurrent_fusion
+from snntrain.layer import recurrent_fusion, sequential
 from snntrain.neuron import base_node
 
 
 @pytest.fixture(autouse=True)
 def _no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling a kernel takes seconds."""
-    for module in (base_node, recurrent_fusion):
+    for module in (base_node, recurrent_fusion, sequential):
         monkeypatch.setattr(module, "plan_for", lambda node, x: "not in this test")

@@ -96,7 +96,7 @@ def test_a_user_registers_a_whole_model(own_entries):
             return torch.stack([self.output(self.layers[1](self.layers[0](x))) for x in x_seq])
 
     config = {"model": {"name": "TwoLayers", "width": 6}, "data": {"sample_shape": [9], "num_classes": 2}, "seed": 1}
-    config["task"] = {"outputs": 2}
+    config |= {"task": {"outputs": 2}, "fuse": "exact"}
     config["encoder"] = {"name": "DirectEncoder"}
     net = build_net({**config, "neuron": {"name": "LIFNode", "tau": 3.0}})
     assert type(net) is TwoLayers
@@ -121,7 +121,7 @@ def test_a_registered_model_gets_of_the_facts_what_it_names(own_entries):
             super().__init__(features, num_classes)
 
     config = {"data": {"sample_shape": [9]}, "task": {"outputs": 5}, "encoder": {"name": "DirectEncoder"}, "seed": 1}
-    net = build_net({**config, "neuron": {"name": "LIFNode"}, "model": {"name": "Plain"}})
+    net = build_net({**config, "neuron": {"name": "LIFNode"}, "model": {"name": "Plain"}, "fuse": "exact"})
     assert type(net) is Plain and net(torch.rand(2, 3, 9)).shape == (2, 3, 5)
 
 

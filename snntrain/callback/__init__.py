@@ -7,7 +7,7 @@ from snntrain.callback.advice import Advice
 from snntrain.callback.delay_annealing import DelayAnnealing
 from snntrain.callback.ema import EMAWeightAveraging
 from snntrain.callback.finite import Finite
-from snntrain.callback.fit_end import AnnToSnn, FitEnd, LavaExport, NirExport, QuantizationAware
+from snntrain.callback.fit_end import AnnToSnn, CExport, FitEnd, LavaExport, NirExport, QuantizationAware
 from snntrain.callback.history import History
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
@@ -23,6 +23,7 @@ from snntrain.callback.throughput import Throughput
 __all__ = [
     "Advice",
     "AnnToSnn",
+    "CExport",
     "DelayAnnealing",
     "EMAWeightAveraging",
     "Finite",

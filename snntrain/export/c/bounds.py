@@ -11,7 +11,7 @@ _LARGEST = {32: 2**31 - 1, 64: 2**63 - 1}
 
 
 def of_sums(title: str, weight: np.ndarray, bias: np.ndarray | None, low: int, high: int) -> tuple[int, int]:
-    """Σ W·x + b for x in [low, high] or 0 (padding), of all rows of [rows, *]: also for all sums and products on the way.
+    """Σ W·x + b of all rows of [rows, *], for x in [low, high] or 0 (padding); also every sum and product on the way.
 
     Raises: CExportError if they need more than 32 bits.
     """

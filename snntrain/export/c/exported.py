@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from snntrain.export.c.compiler import NOT_INSTALLED, Compiler, native_compiler
@@ -36,6 +37,25 @@ class CRun:
     outputs: np.ndarray
     spikes: list[np.ndarray]
     potentials: list[np.ndarray]
+
+
+@dataclass
+class Comparison:
+    """What a compiled program computes, beside snntrain.quantize.numpy_runner.
+
+    Attributes:
+        differing, compared: how many "outputs", "spikes" and "potentials".
+        logits: of the program, float32 [T, N, K].
+    """
+
+    differing: Counter[str]
+    compared: Counter[str]
+    logits: Tensor
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ."""
+        return self.differing.total()
 
 
 class ExportedC:
@@ -100,14 +120,15 @@ class ExportedC:
             parts.append((f"potentials {index}", neuron.potentials.ctype[:-2], neuron.spikes.count))
         return np.dtype([(name, kind, (count,)) for name, kind, count in parts])
 
-    def compare(self, command: Sequence[str | Path], x_seq: Tensor) -> Counter[str]:
+    def compare(self, command: Sequence[str | Path], x_seq: Tensor) -> "Comparison":
         """Compare a compiled program with snntrain.quantize.numpy_runner on a sequence [T, N, *].
 
-        Returns: how many "outputs", "spikes" and "potentials" differ, and how many values were "compared".
+        Args:
+            command: the program, and what it runs in, if anything.
         """
         last = self.net.operations[-1]
         unscaled = {**self.net.arrays, f"{last['name']}.scale": np.ones(1, np.float32)}
-        found = Counter(outputs=0, spikes=0, potentials=0, compared=0)
+        differing, compared, outputs = Counter(outputs=0, spikes=0, potentials=0), Counter(), []
         for part in x_seq.split(self._samples_at_once(x_seq), 1):
             x = part.detach().cpu().float().numpy()
             expected = numpy_runner.run(self.net.operations, unscaled, x, record=True)
@@ -116,9 +137,11 @@ class ExportedC:
             for name in ("spikes", "potentials"):
                 pairs += [(name, *pair) for pair in zip(getattr(ours, name), expected[name].values(), strict=True)]
             for name, a, b in pairs:
-                found[name] += a.size if a.shape != b.shape else int((a != b).sum())
-                found["compared"] += a.size
-        return found
+                differing[name] += a.size if a.shape != b.shape else int((a != b).sum())
+                compared[name] += a.size
+            outputs.append(ours.outputs)
+        logits = np.concatenate(outputs, 1).astype(np.float32) * self.program.scale
+        return Comparison(differing, compared, torch.from_numpy(logits))
 
     def _samples_at_once(self, x_seq: Tensor) -> int:
         # numpy_runner holds every value of every step as an int32, and windows of a convolution as many times.
@@ -159,4 +182,3 @@ def export_c(
 def temporary_folder() -> tempfile.TemporaryDirectory:
     """A folder for compiled programs, which do not belong to a run's artifacts."""
     return tempfile.TemporaryDirectory(prefix="snntrain-c-")
-

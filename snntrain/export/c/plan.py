@@ -76,7 +76,9 @@ class _Planner:
             for ctype in ("int16_t", "int32_t")
         }
         self.buffers += [
-            Buffer(f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer") for ctype, count in widest.items() if count
+            Buffer(f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer")
+            for ctype, count in widest.items()
+            if count
         ]
         scale = self.arrays[f"{last['name']}.scale"]
         return Program(
@@ -112,7 +114,12 @@ class _Planner:
         return value
 
     def add_step(self, place: int, operation: Operation, target: Value, **more: Any) -> None:
-        more = {"template": operation["op"], "sources": self.sources_of(operation), "title": title_of(operation), **more}
+        more = {
+            "template": operation["op"],
+            "sources": self.sources_of(operation),
+            "title": title_of(operation),
+            **more,
+        }
         self.steps.append(Step(name=f"step_{place}", operation=operation, target=target, **more))
 
     def refuse(self, operation: Operation, reason: str, remedy: str) -> CExportError:
@@ -241,16 +248,14 @@ class _Planner:
         parts = self._layer_parts(before, layer, source.low, source.high)
         title = f"{title_of(layer)}, {title_of(operation)}"
         reads = self.sources_of(layer)
-        self.add_step(
-            before, layer, spikes, template=layer["op"], sources=reads, title=title, neuron=neuron, **parts
-        )
+        self.add_step(before, layer, spikes, template=layer["op"], sources=reads, title=title, neuron=neuron, **parts)
 
     def _per_neuron(self, place: int, operation: Operation, part: str, value: Value) -> tuple[int | Table, str]:
         """Thresholds or starts: one number, a table by channel, or one in the order of the buffer."""
         array = self.own(operation, part)
         if array is None:
             return 0, ""
-        if array.ndim > 1 and array.shape != value.shape or array.ndim == 1 and value.channels % array.size:
+        if (array.ndim > 1 and array.shape != value.shape) or (array.ndim == 1 and value.channels % array.size):
             reason = f"its {part} has the shape {list(array.shape)}, and its neurons {list(value.shape)}"
             raise self.refuse(operation, reason, "Give the sample's right shape.")
         every = np.broadcast_to(along_channels(array, (1, *value.shape)), (1, *value.shape)).ravel()

@@ -116,6 +116,7 @@ def sizes_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def title_of(operation: Operation) -> str:
     """An operation as it stands in comments and messages: a name may come from a file and hold anything."""
-    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_"
-                   for letter in operation["name"])
+    name = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in operation["name"]
+    )
     return f"{name[:80]} ({operation['op']})"

@@ -17,6 +17,7 @@ from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export.c import NOT_INSTALLED, Compiler, ExportedC, cortex_m4_compiler, export_c, native_compiler
 from snntrain.export.c.plan import planned
 from snntrain.files import write_json
+from snntrain.functional import set_backend
 from snntrain.headline import long_name
 from snntrain.quantize import IntegerNet, QuantizationError, QuantizedNet, observe, to_integer
 from snntrain.registry import register
@@ -135,6 +136,7 @@ class CExport(FitEnd):
 def _in_sample_integers(net: QuantizedNet, sample_shape: tuple[int, ...]) -> IntegerNet | None:
     """The integers that a net would have after a look at random input; None if its sums would not fit then."""
     tried = copy.deepcopy(net).eval()
+    set_backend(tried, "torch")  # kernels would have to be compiled for one look
     example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
     try:
         observe(tried, [example], 1)

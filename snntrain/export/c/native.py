@@ -63,7 +63,9 @@ class CompiledNet:
         given = x_seq if step is None else step.unsqueeze(0)
         samples = np.ascontiguousarray(self._exported.integers(given.detach().cpu().float().numpy()).swapaxes(0, 1))
         outputs = np.empty((N, T, self._exported.program.output.count), np.int32)
-        from_step, to_step = (0 if step is not None else samples[0, 0].nbytes), outputs[0, 0].nbytes
+        program = self._exported.program
+        from_step = 0 if step is not None else program.input.count * samples.itemsize
+        to_step = program.output.count * outputs.itemsize
         for n in range(N):
             self._reset()
             x, y = samples[n].ctypes.data, outputs[n].ctypes.data

@@ -63,6 +63,8 @@ class _Planner:
             raise CExportError("", f"a sample has the shape {list(self.shape)}", "It must have 1 to 3 dims, all ≥ 1.")
         if not any(operation["op"] == "neuron" for operation in self.operations):
             raise CExportError("", "the net has no neurons", "Export a spiking net.")
+        if not 0 <= readout_start < 2**31:
+            raise CExportError("", f"the readout starts at step {readout_start}", "Use a copy of the file.")
         names = Counter(operation["name"] for operation in self.operations)
         if max(names.values()) > 1:
             name = names.most_common(1)[0][0]
@@ -131,6 +133,8 @@ class _Planner:
         low, high = bounds.within(title_of(operation), operation["lowest"], operation["highest"])
         if low > high:
             raise self.refuse(operation, f"its limits are {low} and {high}", "Use a copy of the file.")
+        if self.own(operation, "per_step").size != 1:
+            raise self.refuse(operation, "its values have different steps", "Use one step for the whole input.")
         if math.prod(self.shape) > _MOST:
             raise self.refuse(operation, f"a sample has {math.prod(self.shape):,} values", "Export a smaller net.")
         given = Value("in", sizes_of(self.shape), len(self.shape), min(low, 0), max(high, 0), planes=True)

@@ -139,7 +139,8 @@ def test_nets_in_c_are_measured_at_the_rates_that_were_asked_for(tmp_path):
     assert set(found["sizes"]) == set(found["latency"]) == {"csnn", "csnn, 16 channels", "mlp"}
     for by_bits in found["sizes"].values():
         eight, four = (next(iter(by_bits[bits].values())) for bits in ("W8V8", "W4V8"))
-        assert eight["flash_bytes"] > 1.5 * four["flash_bytes"] and eight["ram_bytes"] == four["ram_bytes"]
+        assert eight["flash_bytes"] > 1.5 * four["flash_bytes"]
+        assert eight["ram_bytes"] == pytest.approx(four["ram_bytes"], rel=0.05)
     for net in found["latency"].values():
         assert 0.02 < net["rates"]["5 %"] < 0.08 and 0.2 < net["rates"]["30 %"] < 0.4
         assert all(value > 0 for value in net["milliseconds"].values())

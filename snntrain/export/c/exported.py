@@ -3,7 +3,6 @@
 import math
 import os
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +119,7 @@ class ExportedC:
             parts.append((f"potentials {index}", neuron.potentials.ctype[:-2], neuron.spikes.count))
         return np.dtype([(name, kind, (count,)) for name, kind, count in parts])
 
-    def compare(self, command: Sequence[str | Path], x_seq: Tensor) -> "Comparison":
+    def compare(self, command: Sequence[str | Path], x_seq: Tensor) -> Comparison:
         """Compare a compiled program with snntrain.quantize.numpy_runner on a sequence [T, N, *].
 
         Args:
@@ -177,8 +176,3 @@ def export_c(
     for name, text in written(program).items():
         write_text(folder / name, text)
     return ExportedC(net, program, folder)
-
-
-def temporary_folder() -> tempfile.TemporaryDirectory:
-    """A folder for compiled programs, which do not belong to a run's artifacts."""
-    return tempfile.TemporaryDirectory(prefix="snntrain-c-")

@@ -19,7 +19,7 @@ from snntrain.export.error import CExportError
 from snntrain.quantize.integer_file import Arrays, Operation
 from snntrain.quantize.numpy_runner import along_channels
 
-_MOST = 2**24  # values in a sample at one step: what the loops' indices and a report can name, and no microcontroller
+_MOST = 2**24  # values of a sample at one step: far more than a microcontroller holds, and safe in 32-bit indices
 _MOST_WEIGHTS = 2**28  # of a layer
 
 
@@ -166,19 +166,20 @@ class _Planner:
     def _sums_of(self, operation: Operation) -> tuple[tuple[int, ...], int, int]:
         """Shape and limits of a layer's output."""
         (source,), weight = self.sources_of(operation), self.own(operation, "weight")
+        if not 1 <= weight.size <= _MOST_WEIGHTS:
+            reason = f"it has {weight.size:,} weights, and 1 to {_MOST_WEIGHTS:,} can be written"
+            raise self.refuse(operation, reason, "Export a smaller net.")
         if operation["op"] == "linear":
             if source.shape != weight.shape[1:]:
                 reason = f"its input has the shape {list(source.shape)}, and its weight takes {weight.shape[1]} values"
                 raise self.refuse(operation, reason, "Put a Flatten before it, or give the sample's right shape.")
             shape: tuple[int, ...] = weight.shape[:1]
         elif operation["op"] == "scale":
-            if source.channels % max(len(weight), 1):
+            if source.channels % len(weight):
                 raise self.refuse(operation, f"{len(weight)} weights do not fit {source.channels} channels", "")
             shape = source.shape
         else:
             shape = self._shape_after_conv(operation, source, weight)
-        if weight.size > _MOST_WEIGHTS:
-            raise self.refuse(operation, f"it has {weight.size:,} weights", f"Up to {_MOST_WEIGHTS:,} can be written.")
         bias = self.own(operation, "bias")
         low, high = bounds.of_sums(title_of(operation), weight, bias, source.low, source.high)
         return shape, low, high

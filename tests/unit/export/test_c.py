@@ -243,9 +243,9 @@ def changed(net: IntegerNet, place: int, **settings: object) -> IntegerNet:
     """The net with other settings of an operation, as a damaged file might have them."""
     operations = [dict(operation) for operation in net.operations]
     operations[place].update(settings)
+    before, after = f"{net.operations[place]['name']}.", f"{operations[place]['name']}."
     renamed = {
-        key.replace(f"{net.operations[place]['name']}.", f"{operations[place]['name']}."): value
-        for key, value in net.arrays.items()
+        after + key.removeprefix(before) if key.startswith(before) else key: value for key, value in net.arrays.items()
     }
     return IntegerNet(operations, renamed)
 

@@ -32,7 +32,6 @@ def in_integers(folder: Path) -> Trained:
 @pytest.mark.parametrize(
     "overrides, text",
     [
-        (["callbacks=[default,c]"], r"callbacks\.c: it writes integers.*callbacks=\[default,qat,c\]"),
         (["callbacks.c.verify_samples=0"], "verify_samples must be an integer ≥ 1"),
         (["callbacks.c.required=maybe"], "required must be"),
     ],
@@ -40,6 +39,11 @@ def in_integers(folder: Path) -> Trained:
 def test_what_cannot_be_exported_is_refused_before_training(overrides, text):
     with pytest.raises(UsageError, match=text):
         check_before_training(*SMALL, *overrides)
+
+
+def test_a_net_of_floats_is_refused_before_training():
+    with pytest.raises(UsageError, match=r"callbacks\.c: it writes integers.*callbacks=\[default,qat,c\]"):
+        check_before_training("callbacks=[default,c]", *SMALL[1:])
 
 
 def test_a_required_compiler_that_is_not_there_is_refused_before_training(monkeypatch):

@@ -26,6 +26,7 @@ def test_a_run_ends_with_a_program_that_was_compared(tmp_path):
     assert metrics["c/flash_bytes"] > found["constant_bytes"] and metrics["c/ram_bytes"] >= found["buffer_bytes"]
 
 
+@pytest.mark.slow
 def test_the_record_fits_a_microcontroller(tmp_path):
     """A check of the experiment's settings; its accuracy is in experiments/."""
     metrics, found = exported(tmp_path, "experiment=digits_mcu", *SHORT, "neuron.backend=torch", "T=2")

@@ -55,13 +55,13 @@ def check_random(make, few: int, tmp_path: Path, *flags: str) -> None:
 
 
 @compiled
-@pytest.mark.parametrize("few", [6, pytest.param(150, marks=pytest.mark.slow)], ids=["few", "150"])
+@pytest.mark.parametrize("few", [5, pytest.param(150, marks=pytest.mark.slow)], ids=["few", "150"])
 def test_extreme_nets_of_every_operation_are_equal_bit_for_bit(few, tmp_path):
     check_random(random_integers, few, tmp_path, "-O0")
 
 
 @compiled
-@pytest.mark.parametrize("few", [6, pytest.param(150, marks=pytest.mark.slow)], ids=["few", "150"])
+@pytest.mark.parametrize("few", [5, pytest.param(150, marks=pytest.mark.slow)], ids=["few", "150"])
 def test_quantized_nets_are_equal_bit_for_bit(few, tmp_path):
     check_random(prepared_integers, few, tmp_path, "-O2")
 

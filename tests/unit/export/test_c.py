@@ -298,7 +298,7 @@ def test_a_net_without_neurons_and_equal_names_are_refused(tmp_path):
     twice = [
         {**operation, "name": "a" if operation["name"] == "b" else operation["name"]} for operation in net.operations
     ]
-    arrays = {**net.arrays, "a.weight": np.ones((6, 6), np.int8)}
+    arrays = {**net.arrays, "a.weight": np.ones((6, 6), np.int8), "out.scale": np.ones(1, np.float32)}
     del arrays["b.weight"]
     with pytest.raises(ExportError, match="two operations of the net have the name 'a'"):
         export_c(IntegerNet(twice, arrays), tmp_path, (6,))

@@ -1,7 +1,8 @@
 """What integer nets in C need: flash and RAM, and the time of one sample beside the dense nets in torch.
 
-python scripts/bench_c.py                              sizes and latencies of csnn, csnn with 16 channels, mlp
+python scripts/bench_c.py                              sizes and latencies of csnn, csnn16 (16 channels) and mlp
 python scripts/bench_c.py --rates 1,10 --rounds 3      at two firing rates, in percent
+python scripts/bench_c.py --nets mlp                   of one net
 """
 
 import argparse
@@ -28,7 +29,7 @@ from snntrain.quantize import IntegerNet, observe, prepare, preset, to_integer
 SHAPE = (1, 28, 28)
 NETS: dict[str, dict[str, Any]] = {
     "csnn": {"name": "csnn"},
-    "csnn, 16 channels": {"name": "csnn", "channels": 16, "features": 128},
+    "csnn16": {"name": "csnn", "channels": 16, "features": 128},
     "mlp": {"name": "mlp"},
 }
 QUANT = {"W8V8": "int8", "W4V8": "w4v8"}
@@ -39,6 +40,7 @@ def main() -> None:
     """Measure, show, write."""
     parser = benchmark.parser(__doc__, T=4, rounds=7)
     parser.add_argument("--rates", type=rates, default="0.5,1,2,5,10,20,50", help="in percent (default %(default)s)")
+    parser.add_argument("--nets", type=names, default=",".join(NETS), help="(default %(default)s)")
     options = parser.parse_args()
     if native_compiler() is None:
         parser.error("there is no C compiler; set CC")
@@ -47,6 +49,7 @@ def main() -> None:
     nets = {
         name: create_model(**settings, sample_shape=SHAPE, num_classes=10, T=options.T).eval()
         for name, settings in NETS.items()
+        if name in options.nets
     }
     size = {name: sizes(net, x, options.T) for name, net in nets.items()}
     show_sizes(size)
@@ -60,6 +63,14 @@ def rates(text: str) -> list[float]:
     values = [float(part) for part in text.split(",")]
     if not all(0 < value < 100 for value in values):
         raise argparse.ArgumentTypeError(f"must be percentages between 0 and 100, got {text!r}")
+    return values
+
+
+def names(text: str) -> list[str]:
+    """An argument that is a list of nets."""
+    values = text.split(",")
+    if not set(values) <= set(NETS):
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(NETS)}, got {text!r}")
     return values
 
 

@@ -46,11 +46,7 @@ def main() -> None:
         parser.error("there is no C compiler; set CC")
     run = benchmark.begin(options)
     x = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(0))
-    nets = {
-        name: create_model(**settings, sample_shape=SHAPE, num_classes=10, T=options.T).eval()
-        for name, settings in NETS.items()
-        if name in options.nets
-    }
+    nets = {name: made(NETS[name], options.T) for name in options.nets}
     size = {name: sizes(net, x, options.T) for name, net in nets.items()}
     show_sizes(size)
     latency = {name: latencies(net, x, options) for name, net in nets.items()}
@@ -64,6 +60,12 @@ def rates(text: str) -> list[float]:
     if not all(0 < value < 100 for value in values):
         raise argparse.ArgumentTypeError(f"must be percentages between 0 and 100, got {text!r}")
     return values
+
+
+def made(settings: dict[str, Any], T: int) -> nn.Module:
+    """A net with weights that are the same in every run."""
+    torch.manual_seed(0)
+    return create_model(**settings, sample_shape=SHAPE, num_classes=10, T=T).eval()
 
 
 def names(text: str) -> list[str]:

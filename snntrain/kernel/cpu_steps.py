@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from snntrain.kernel.compiled import Compiled
+from snntrain.kernel.compiled import Compiled, divided
 from snntrain.kernel.numba_source import BLOCK
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.step_source import source
@@ -12,9 +12,9 @@ from snntrain.kernel.steps import Backward, Forward, Parameters, Step
 _SHARE = 65_536  # neurons that are worth waking another thread for
 
 
-def forward(plan: Plan, call: Forward) -> Step:
-    """A function that runs step t."""
-    M, run = call.out.shape[1], _caller(plan, "forward")
+def forward(plan: Plan, call: Forward, share: range | None = None) -> Step:
+    """A function that runs step t, of all neurons or of a share of them."""
+    M = call.out.shape[1]
     arrays = (
         call.inputs.numpy(),
         call.x.numpy(),
@@ -26,15 +26,16 @@ def forward(plan: Plan, call: Forward) -> Step:
         plan.constants[0],
         *_spread(call.parameters),
     )
-    return lambda t: run(arrays, (t, call.K, M))
+    return _bound(plan, "forward", (*arrays, call.K, M), M, share)
 
 
-def backward(plan: Plan, call: Backward) -> tuple[Callable[[int, int], None], Step]:
+def backward(plan: Plan, call: Backward, share: range | None = None) -> tuple[Callable[[int, int], None], Step]:
     """A function that computes the states before the steps begin … end − 1 again, and one that pulls back step t."""
-    M, run, run_again = call.inputs.shape[1], _caller(plan, "backward"), _caller(plan, "again")
+    M = call.inputs.shape[1]
     inputs, history, values = call.inputs.numpy(), call.history.numpy(), call.parameters.values.numpy()
     spread = _spread(call.parameters)
-    arrays = (
+    again = (inputs, history, values, plan.constants[0], *spread, M)
+    back = (
         inputs,
         history,
         call.g_out.numpy(),
@@ -45,12 +46,10 @@ def backward(plan: Plan, call: Backward) -> tuple[Callable[[int, int], None], St
         values,
         plan.constants[1],
         *spread,
+        call.K,
+        M,
     )
-
-    def again(begin: int, end: int) -> None:
-        run_again((inputs, history, values, plan.constants[0], *spread), (begin, end, M))
-
-    return again, lambda t: run(arrays, (t, call.K, M))
+    return _bound(plan, "again", again, M, share), _bound(plan, "backward", back, M, share)
 
 
 def _spread(parameters: Parameters) -> tuple[Any, ...]:
@@ -59,14 +58,11 @@ def _spread(parameters: Parameters) -> tuple[Any, ...]:
     return (*spread, parameters.channel_stride) if spread else ()
 
 
-def _caller(plan: Plan, name: str) -> Callable[[tuple[Any, ...], tuple[int, int, int]], None]:
-    """A function that runs a kernel on all neurons; the sizes end with their number."""
+def _bound(plan: Plan, name: str, arguments: tuple[Any, ...], M: int, share: range | None) -> Callable[..., None]:
+    """A function of the step, or steps, that runs a kernel on all neurons, or in this thread on a share of them."""
     if "cpu steps" not in plan.compiled:
         plan.compiled["cpu steps"] = Compiled(source(plan))
     kernels = plan.compiled["cpu steps"]
-
-    def run(arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
-        M = sizes[2]
-        kernels.run(name, (*arrays, *sizes), M, BLOCK, threads=M // _SHARE)
-
-    return run
+    if share is not None:
+        return kernels.bound(name, arguments, [(share.start, share.stop)])
+    return kernels.bound(name, arguments, divided(M, BLOCK, threads=M // _SHARE))

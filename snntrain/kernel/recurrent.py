@@ -1,5 +1,6 @@
 """Sequences of neurons whose output is fed back through weights: products by torch, steps by generated kernels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.sequence import _OnceOnly
+from snntrain.kernel.shares import run_side_by_side, shares_of
 from snntrain.kernel.steps import Backward, Forward, Parameters, chunk_length, steps_driver_for
 from snntrain.leftover import note_backward
 
@@ -108,10 +110,14 @@ class _Recurrence(torch.autograd.Function):
         if M:
             out = loop.out.view(T, M)
             call = Forward(loop.inputs.view(-1, M), loop.added, loop.added_stride, states, kept, out, parameters, K)
-            step = steps_driver_for(x.device).forward(plan, call)
-            for t in range(T):
-                loop.prepare(t)
-                step(t)
+            driver, shares = steps_driver_for(x.device), _shares(wiring, loop.out)
+
+            def run_steps(rows: slice) -> None:
+                step = driver.forward(plan, call, *_neurons(rows, loop.out))
+                for t in loop.prepared(rows):
+                    step(t)
+
+            run_side_by_side(run_steps, shares)
         ctx.set_materialize_grads(False)
         out, last = loop.whole, loop.whole[-1].clone()
         if learns:
@@ -150,47 +156,68 @@ class _Loop:
         self.wiring = wiring
         self.is_repeated = x.dim() == y.dim()
         steps = T if learns else 1
-        self.x = [x.view(rows, -1)] * T if self.is_repeated else [step.view(rows, -1) for step in x.unbind(0)]
+        self.x = x
         self.whole = x.new_empty(T, *y.shape)
         self.out = self.whole.view(T, rows, y.shape[-1])
+        self.first = y.reshape(rows, -1)
         self.inputs = x.new_empty(steps, rows, y.shape[-1])
-        self.before = [y.reshape(rows, -1), *self.out[:-1].unbind(0)]
-        self._inputs = self._row(self.inputs, T)
         self.currents = x.new_empty(steps, rows, self.U.shape[1]) if wiring.inner else self.inputs
-        self._currents = self._row(self.currents, T)
         self.added, self.added_stride = x.new_empty(0), 0
         if wiring.kind == "concat":
             self.joined = x.new_empty(rows, self.W.shape[1])
-            self.x_part, self.y_part = self.joined.split([self.x[0].shape[1], y.shape[-1]], dim=1)
+            self.x_part, self.y_part = self.joined.split([x.shape[-1], y.shape[-1]], dim=1)
             if self.is_repeated:
-                self.x_part.copy_(self.x[0])
+                self.x_part.copy_(x.view(rows, -1))
         elif not wiring.inner:
             self.added_stride = 0 if self.is_repeated else x.stride(0)
-            length = (T - 1) * self.added_stride + self.x[0].numel()
+            length = (T - 1) * self.added_stride + y.numel()
             self.added = x.as_strided((length if x.numel() else 0,), (1,))
         self.W_t = None if self.W is None else self.W.t()
         self.U_t = None if self.U is None else self.U.t()
 
-    @staticmethod
-    def _row(sequence: Tensor, T: int) -> list[Tensor]:
-        return list(sequence.unbind(0)) * (T // len(sequence))
+    def prepared(self, rows: slice) -> Iterator[int]:
+        """Give one step after the other, its input computed for these rows, but for what the step itself adds to it."""
+        T, (kind, has_inner) = len(self.out), (self.wiring.kind, self.wiring.inner)
+        # A view takes as long as the product of a small step, so that only those are made which are read.
+        before = [self.first[rows], *self.out[:-1, rows].unbind(0)]
+        currents = _each_step(self.currents[:, rows], T)
+        inputs = _each_step(self.inputs, T) if has_inner else currents
+        x_seq = self.x.view(-1 if self.x.numel() else T, len(self.first), self.x.shape[-1])
+        x_seq = _each_step(x_seq, T) if has_inner or kind == "concat" else before
+        for t, (x, y, current) in enumerate(zip(x_seq, before, currents, strict=True)):
+            if kind == "concat":
+                if not self.is_repeated:
+                    self.x_part.copy_(x)
+                self.y_part.copy_(y)
+                _product(self.joined, self.W_t, self.b, current)
+            elif kind == "sum":
+                _product(y, self.W_t, self.b, current)
+            else:
+                current.copy_(y)
+            if has_inner:
+                if kind != "concat":
+                    current.add_(x)
+                _product(current, self.U_t, self.c, inputs[t])
+            yield t
 
-    def prepare(self, t: int) -> None:
-        """Compute the input of the neurons in step t, but for what the step adds to it."""
-        current = self._currents[t]
-        if self.wiring.kind == "concat":
-            if not self.is_repeated:
-                self.x_part.copy_(self.x[t])
-            self.y_part.copy_(self.before[t])
-            _product(self.joined, self.W_t, self.b, current)
-        elif self.wiring.kind == "sum":
-            _product(self.before[t], self.W_t, self.b, current)
-        else:
-            current.copy_(self.before[t])
-        if self.wiring.inner:
-            if self.wiring.kind != "concat":
-                current.add_(self.x[t])
-            _product(current, self.U_t, self.c, self._inputs[t])
+
+def _each_step(sequence: Tensor, T: int) -> list[Tensor]:
+    """The T steps of a sequence; of one step, that step T times."""
+    return list(sequence.unbind(0)) * (T // len(sequence))
+
+
+def _shares(wiring: Wiring, out: Tensor) -> list[slice]:
+    """The rows that each thread takes through all steps."""
+    _, rows, features = out.shape
+    if wiring.kind != "sum" or wiring.inner:
+        return [slice(0, rows)]
+    return shares_of(rows, features, out.dtype, out.device)
+
+
+def _neurons(rows: slice, out: Tensor) -> list[range]:
+    """What a driver is told of a share of the rows: nothing if there is one."""
+    _, all_rows, features = out.shape
+    return [] if rows.stop - rows.start == all_rows else [range(rows.start * features, rows.stop * features)]
 
 
 def _product(x: Tensor, W_t: Tensor, b: Tensor | None, out: Tensor) -> None:
@@ -238,24 +265,35 @@ def _pull_back(
             parameters,
             K,
         )
-        again, step = steps_driver_for(inputs.device).backward(plan, call)
-        of_inputs, of_currents = g_inputs.unbind(0), g_currents.unbind(0)
-        for begin in range((T - 1) // K * K, -1, -K):
-            end = min(begin + K, T)
-            for s, state in enumerate(first):
-                history[s, 0] = kept[s, begin // K - 1] if begin else state.reshape(-1)
-            if plan.states and end - begin > 1:
-                again(begin, end)
-            for t in range(end - 1, begin - 1, -1):
-                step(t)
-                totals.add(t)
-                if wiring.inner:
-                    torch.mm(of_inputs[t], U, out=of_currents[t])
-                if t or needs_y:
-                    if W_y is None:
-                        g_fed_back.copy_(of_currents[t])
-                    else:
-                        torch.mm(of_currents[t], W_y, out=g_fed_back)
+        driver, shares = steps_driver_for(inputs.device), _shares(wiring, inputs)
+        if totals.of_steps:
+            shares = [slice(0, rows)]  # their sums are over all rows, in each step
+
+        def run_steps_back(share: slice) -> None:
+            again, step = driver.backward(plan, call, *_neurons(share, inputs))
+            neurons, fed_back = slice(share.start * features, share.stop * features), g_fed_back[share]
+            of_currents = g_currents[:, share].unbind(0)
+            of_inputs = g_inputs.unbind(0) if wiring.inner else of_currents
+            for begin in range((T - 1) // K * K, -1, -K):
+                end = min(begin + K, T)
+                for s, state in enumerate(first):
+                    before = kept[s, begin // K - 1] if begin else state.reshape(-1).expand(M)
+                    history[s, 0, neurons] = before[neurons]
+                if plan.states and end - begin > 1:
+                    again(begin, end)
+                for t in range(end - 1, begin - 1, -1):
+                    step(t)
+                    if totals.of_steps:
+                        totals.add(t)
+                    if wiring.inner:
+                        torch.mm(of_inputs[t], U, out=of_currents[t])
+                    if t or needs_y:
+                        if W_y is None:
+                            fed_back.copy_(of_currents[t])
+                        else:
+                            torch.mm(of_currents[t], W_y, out=fed_back)
+
+        run_side_by_side(run_steps_back, shares)
     step_of_x = ctx.shape if ctx.repeats is not None else (T, *ctx.shape)
     return [
         _gradient_of_x(wiring, g_currents, W, features, ctx.repeats is not None).view(step_of_x) if needs_x else None,

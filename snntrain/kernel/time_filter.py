@@ -16,7 +16,9 @@ from snntrain.kernel.backend import is_traced
 from snntrain.kernel.compiled import Compiled
 from snntrain.kernel.cpu import SMALLEST_SHARE
 
-WIDTH = 128  # channels of a block
+# Channels of a block. A wide one is copied in longer pieces, a narrow one keeps fewer channels closer together.
+NARROW, WIDE = 128, 256
+_LINE = 16  # of them in a line of the cache
 # Steps and taps whose products are written out in the innermost loops, so that each is read once for all of them.
 STEPS, TAPS = 4, 8
 
@@ -82,16 +84,19 @@ def filter_rows(front, F, x, T, B, taps, D, out, O, R, C, lo, hi):
 
 
 @numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False, fastmath={'contract'})
-def correlate(front, F, x, T, g, taps, D, R, C, lo, hi):
-    """taps[j] += sum over steps and samples of g[t] * all[t + D - 1 - j], of the blocks lo ... hi of channels."""
+def correlate(front, F, x, T, g, taps, D, R, C, width, lo, hi):
+    """taps[j] += sum over steps and samples of g[t] * all[t + D - 1 - j], of the blocks lo ... hi of `width` channels.
+
+    width <= WIDTH.
+    """
     padded = (T + STEPS - 1) // STEPS * STEPS
     pad = D - 1 - F
     scratch = np.zeros((padded + D - 1) * WIDTH, x.dtype)
     gradient = np.zeros(padded * WIDTH, x.dtype)
     sums = np.zeros(D * WIDTH, x.dtype)
     for column in range(lo, hi):
-        start = column * WIDTH
-        w = min(WIDTH, C - start)
+        start = column * width
+        w = min(width, C - start)
         sums[:] = 0
         for row in range(R):
             if front.shape[0] > 0:
@@ -156,8 +161,7 @@ _FILTERED = [[f"x{step + TAPS - 1 - tap} * k{tap}" for tap in range(TAPS)] for s
 _CORRELATED = [[f"x{step + TAPS - 1 - tap} * g{step}" for step in range(STEPS)] for tap in range(TAPS)]
 
 SOURCE = (
-    _TEMPLATE.replace("WIDTH_OF_A_BLOCK", str(WIDTH))
-    .replace("STEPS_AT_ONCE", str(STEPS))
+    _TEMPLATE.replace("STEPS_AT_ONCE", str(STEPS))
     .replace("TAPS_AT_ONCE", str(TAPS))
     .replace("PRODUCTS_OF_A_FILTER", _products("k", TAPS, "sums", _FILTERED, 5))
     .replace("PRODUCTS_OF_A_CORRELATION", _products("g", STEPS, "k_", _CORRELATED, 6))
@@ -179,7 +183,7 @@ def filtered(line: Tensor, x: Tensor, taps: Tensor) -> Tensor:
 
     Returns: [T, N, C].
     """
-    return _Filter.apply(line.contiguous(), x.contiguous(), taps)
+    return _Filter.apply(_front(line), len(line), x.contiguous(), taps)
 
 
 def shifted(line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
@@ -191,51 +195,60 @@ def shifted(line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
 
     Returns: [T, N, C].
     """
-    return _Shift.apply(line.contiguous(), x.contiguous(), steps)
+    return _Shift.apply(_front(line), len(line), x.contiguous(), steps)
+
+
+def _front(line: Tensor) -> Tensor:
+    """The line as the kernels read it: empty if it is one zero, expanded, as before a sequence."""
+    is_one = all(size == 1 or stride == 0 for size, stride in zip(line.shape, line.stride(), strict=True))
+    if line.numel() and is_one and not line.requires_grad and not line[0, 0, 0]:
+        return line[:0]
+    return line.contiguous()
 
 
 class _Shift(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, line: Tensor, x: Tensor, steps: Tensor) -> Tensor:
+    def forward(ctx: Any, front: Tensor, before: int, x: Tensor, steps: Tensor) -> Tensor:
         ctx.save_for_backward(steps)
-        ctx.before = len(line)
+        ctx.before = before
         y = torch.empty_like(x)
-        _shift(line, len(line), x, 0, len(line) - steps, y)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        (steps,) = ctx.saved_tensors
-        gradient, first = gradient.contiguous(), ctx.before if ctx.needs_input_grad[0] else 0
-        found = gradient.new_empty((first + len(gradient), *gradient.shape[1:]))
-        _shift(gradient[:0], first, gradient, ctx.before, steps, found)
-        return found[:first] if first else None, found[first:], None
-
-
-class _Filter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, line: Tensor, x: Tensor, taps: Tensor) -> Tensor:
-        ctx.save_for_backward(line, x, taps)
-        y = torch.empty_like(x)
-        _filter(line, len(line), x, 0, taps, y)
+        _shift(front, before, x, 0, before - steps, y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        line, x, taps = ctx.saved_tensors
-        gradient, before = gradient.contiguous(), len(line)
+        (steps,) = ctx.saved_tensors
+        gradient, first = gradient.contiguous(), ctx.before if ctx.needs_input_grad[0] else 0
+        found = gradient.new_empty((first + len(gradient), *gradient.shape[1:]))
+        _shift(gradient[:0], first, gradient, ctx.before, steps, found)
+        return found[:first] if first else None, None, found[first:], None
+
+
+class _Filter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, front: Tensor, before: int, x: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(front, x, taps)
+        ctx.before = before
+        y = torch.empty_like(x)
+        _filter(front, before, x, 0, taps, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (front, x, taps), before = ctx.saved_tensors, ctx.before
+        gradient = gradient.contiguous()
         of_line = of_x = of_taps = None
-        if any(ctx.needs_input_grad[:2]):
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
             # What an input gives to later steps comes back from them: the same filter, turned around.
             first = before if ctx.needs_input_grad[0] else 0
             found = gradient.new_empty((first + len(x), *x.shape[1:]))
-            _filter(line[:0], first, gradient, before, taps.flip(0), found)
+            _filter(gradient[:0], first, gradient, before, taps.flip(0), found)
             of_line, of_x = found[:first] if first else None, found[first:]
-        if ctx.needs_input_grad[2]:
-            of_taps = _correlated(line, x, gradient, taps)
-        return of_line, of_x, of_taps
+        if ctx.needs_input_grad[3]:
+            of_taps = _correlated(front, before, x, gradient, taps)
+        return of_line, None, of_x, of_taps
 
 
 def _flat(tensor: Tensor) -> Any:
@@ -251,27 +264,35 @@ def _padded(taps: Tensor) -> Tensor:
 def _filter(front: Tensor, first: int, x: Tensor, after: int, taps: Tensor, out: Tensor) -> None:
     taps, (T, R, C) = _padded(taps.detach()), x.shape
     arrays = (_flat(front), first, _flat(x), T, after, _flat(taps), len(taps), _flat(out), len(out), R, C)
-    _run("filter_rows", arrays, R * -(-C // WIDTH), x.numel())
+    _run("filter_rows", arrays, _width(C), R * -(-C // _width(C)), x.numel())
 
 
 def _shift(front: Tensor, first: int, x: Tensor, after: int, offsets: Tensor, out: Tensor) -> None:
     T, R, C = x.shape
     arrays = (_flat(front), first, _flat(x), T, after, _flat(offsets), _flat(out), len(out), R, C)
-    _run("shift_rows", arrays, R * -(-C // WIDTH), x.numel())
+    _run("shift_rows", arrays, _width(C), R * -(-C // _width(C)), x.numel())
 
 
-def _correlated(line: Tensor, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
+def _correlated(front: Tensor, before: int, x: Tensor, gradient: Tensor, taps: Tensor) -> Tensor:
     T, R, C = x.shape
     found = x.new_empty((len(taps) + -len(taps) % TAPS, C))
-    arrays = (_flat(line), len(line), _flat(x), T, _flat(gradient), _flat(found), len(found), R, C)
-    _run("correlate", arrays, -(-C // WIDTH), x.numel())
+    # A sum over all samples is one thread's, so that only channels can be divided: as many blocks for each thread.
+    threads = torch.get_num_threads()
+    blocks = threads * -(-C // (threads * _width(C)))
+    width = _LINE * -(-C // (_LINE * blocks))
+    arrays = (_flat(front), before, _flat(x), T, _flat(gradient), _flat(found), len(found), R, C, width)
+    _run("correlate", arrays, _width(C), -(-C // width), x.numel())
     return found[: len(taps)]
 
 
-def _run(name: str, arrays: tuple[Any, ...], blocks: int, work: int) -> None:
-    _kernels().run(name, arrays, blocks, 1, threads=work // SMALLEST_SHARE)
+def _width(C: int) -> int:
+    return NARROW if C <= NARROW else WIDE
+
+
+def _run(name: str, arrays: tuple[Any, ...], width: int, blocks: int, work: int) -> None:
+    _kernels(width).run(name, arrays, blocks, 1, threads=work // SMALLEST_SHARE)
 
 
 @functools.cache
-def _kernels() -> Compiled:
-    return Compiled(SOURCE)
+def _kernels(width: int) -> Compiled:
+    return Compiled(SOURCE.replace("WIDTH_OF_A_BLOCK", str(width)))

@@ -142,6 +142,12 @@ class _DelayLine(MemoryModule):
     def state_shape(self, name: str, x: Tensor) -> torch.Size:
         return torch.Size((self.how.max - 1, *x.shape)) if name == "line" else super().state_shape(name, x)
 
+    def materialize(self, x: Tensor) -> None:
+        if isinstance(self.line, float):
+            # One number, expanded: a sequence needs no memory for the inputs that it has not had, and kernels see it.
+            self.line = x.new_full((), self.line).expand(self.state_shape("line", x))
+        super().materialize(x)
+
     def single_step_forward(self, x: Tensor) -> Tensor:
         return self.multi_step_forward(x[None])[0]
 

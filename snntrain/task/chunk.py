@@ -24,9 +24,7 @@ def refuse_unknown_states(owner: str, net: nn.Module, gradient: str) -> None:
 
     Raises: ValueError naming the first one.
     """
-    for path, module in net.named_modules():
-        if isinstance(module, MemoryModule) or not carries_state(module):
-            continue
+    for path, module in _with_unknown_states(net):
         if gradient == "truncated" and method_of(module, "detach") is not None:
             continue
         remedy = "base it on MemoryModule and register_memory"
@@ -36,6 +34,13 @@ def refuse_unknown_states(owner: str, net: nn.Module, gradient: str) -> None:
             f"{owner}: chunk_gradient={gradient} cannot carry the state of {path or 'the network'} "
             f"({type(module).__name__}) from one chunk to the next. Set chunk to null, or {remedy}."
         )
+
+
+def _with_unknown_states(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(path, module) of the modules whose states are not registered, so that they cannot be restored."""
+    for path, module in net.named_modules():
+        if not isinstance(module, MemoryModule) and carries_state(module):
+            yield path, module
 
 
 def whole_sequence_module(net: nn.Module) -> tuple[str, nn.Module] | None:
@@ -66,10 +71,12 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
         net: in step mode 'm', reset, without modules that need the whole sequence.
         x_seq: [T, N, *].
         chunk: time steps of a chunk, ≥ 1; the last one may be shorter.
-        gradient: 'exact': the gradient of the whole sequence. The inputs and the states between chunks are kept;
-            backward runs each chunk a second time, so that the activations of one chunk exist at a time.
-            'truncated': the states are detached between chunks, so that no gradient goes back further than one chunk.
-            A loss of all outputs keeps the activations of all chunks until its backward.
+        gradient: 'exact': the gradient of the whole sequence. 'truncated': the states are detached between chunks, so
+            that no gradient goes back further than one chunk.
+
+    The inputs and the states between chunks are kept; backward runs each chunk a second time, so that the activations
+    of one chunk exist at a time. Only truncated chunks of a compiled net, whose second run would not be compiled, or of
+    one with states that cannot be restored, run once and keep their activations until backward.
 
     Without gradients both are the same, and give what the whole sequence gives. In training BatchNorm takes the
     statistics of one chunk and updates the running ones once per chunk, and layers that draw at each call draw for each
@@ -81,7 +88,7 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
     step, T = functional.repeated_step(x_seq), x_seq.shape[0]
     if chunk >= T:
         return net(x_seq)
-    is_exact = gradient == "exact" and torch.is_grad_enabled()
+    runs_twice = torch.is_grad_enabled() and (gradient == "exact" or _can_repeat(net))
     outputs: list[Tensor] = []
     stored: list[list[Tensor]] = []
     now = padding()
@@ -91,7 +98,7 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
             functional.detach_net(net)
         part, repeats = (x_seq[first : first + length], None) if step is None else (step, length)
         lengths = None if now is None else _lengths_in(now, first, length)
-        outputs.append((_run_twice if is_exact else _run)(net, part, repeats, lengths))
+        outputs.append((_run_twice if runs_twice else _run)(net, part, repeats, lengths))
         stored.append([getattr(module, name) for module, name in _sequences(net)])
     for (module, name), parts in zip(_sequences(net), zip(*stored, strict=True), strict=True):
         setattr(module, name, torch.cat(parts))
@@ -101,6 +108,11 @@ def run_in_chunks(net: nn.Module, x_seq: Tensor, chunk: int, gradient: str = "ex
 def _lengths_in(now: Padding, first: int, length: int) -> Tensor:
     """How many of a chunk's steps are real, for each sample: int64 [N], 0 where its sequence has ended."""
     return (now.lengths - first).clamp(0, length)
+
+
+def _can_repeat(net: nn.Module) -> bool:
+    """Whether backward can run truncated chunks a second time."""
+    return net._compiled_call_impl is None and next(_with_unknown_states(net), None) is None
 
 
 def _run(net: nn.Module, part: Tensor, repeats: int | None, lengths: Tensor | None) -> Tensor:

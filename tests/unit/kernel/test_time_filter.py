@@ -53,6 +53,19 @@ def test_neither_threads_nor_the_length_change_a_bit():
     assert torch.equal(torch.cat([first, rest]), gradients[0][0])
 
 
+@pytest.mark.parametrize("run", ["filtered", "shifted"])
+def test_a_line_of_one_expanded_number_is_that_number_everywhere(run: str):
+    _, x, taps = drawn(9, 2, 130, 5, torch.float32, 0)
+    by = taps if run == "filtered" else torch.arange(130) % 5
+    for number in (0.0, 0.5):
+        found = []
+        for line in (torch.tensor(number).expand(4, 2, 130), torch.full((4, 2, 130), number)):
+            y = getattr(time_filter, run)(line, x, by)
+            wanted = (x, taps) if run == "filtered" else (x,)
+            found.append((y, *torch.autograd.grad(y.square().sum(), wanted)))
+        assert all(map(torch.equal, *found))
+
+
 def test_only_gradients_that_are_asked_for_are_computed():
     line, x, taps = (tensor.detach() for tensor in drawn(5, 2, 3, 4, torch.float32, 0))
     taps.requires_grad_()

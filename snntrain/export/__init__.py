@@ -1,4 +1,4 @@
-"""Export of trained nets: netx files for Loihi and its simulator, NIR graphs for other simulators and chips.
+"""Export of trained nets: netx files for Loihi and its simulator, NIR graphs, C99 for microcontrollers.
 
 It may import the net floor, graph and quantize, no Lightning and no config.
 
@@ -7,8 +7,10 @@ exported = export(net, "net.h5", example)        the file, and what belongs to i
 exported.logits(x)                               what it computes, in integers
 run_in_lava("net.h5", exported.input.encode(x))  the same in Lava
 export_nir(net, example, "net.nir")
+export_c(integers, "folder", sample_shape)       an integer net as C99, see snntrain.export.c
 """
 
+from snntrain.export.c import CompiledNet, ExportedC, export_c
 from snntrain.export.emulator import Emulation, emulate
 from snntrain.export.error import ExportError
 from snntrain.export.lava_run import LavaError, LavaRun, run_in_lava
@@ -18,14 +20,17 @@ from snntrain.export.nir_import import import_nir
 from snntrain.export.plan import Plan
 
 __all__ = [
+    "CompiledNet",
     "Emulation",
     "ExportError",
     "Exported",
+    "ExportedC",
     "LavaError",
     "LavaRun",
     "Plan",
     "emulate",
     "export",
+    "export_c",
     "export_nir",
     "import_nir",
     "plan",

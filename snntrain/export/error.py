@@ -32,3 +32,9 @@ class UnreadableLayer(ExportError):
     """A layer of a netx file that Lava may know, and the emulator does not."""
 
     action = "read"
+
+
+class CExportError(ExportError):
+    """An integer net, or an operation of it, that cannot be written as C, or a C compiler that fails."""
+
+    owner, action = "export.c", "written as C"

@@ -91,7 +91,7 @@ def neuron_steps(operation: Operation, currents: Any, u: Any, theta: Any) -> Ite
         yield fired, u, total
 
 
-def _along_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def along_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A value [1], [C] or of a sample's shape, as it meets a step [N, C, *]."""
     if value.size == 1:
         return value.reshape((1,) * len(shape))
@@ -104,10 +104,10 @@ def _neuron(
     operation: Operation, x: np.ndarray, threshold: np.ndarray, start: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Spikes, potentials after reset, and the largest |h|."""
-    theta = _along_channels(threshold.astype(np.int64), x.shape[1:])
+    theta = along_channels(threshold.astype(np.int64), x.shape[1:])
     u = np.zeros(x.shape[1:], np.int64)
     if start is not None:
-        u += _along_channels(start, x.shape[1:])
+        u += along_channels(start, x.shape[1:])
     spikes, potentials, totals = zip(*neuron_steps(operation, x.astype(np.int64), u, theta), strict=True)
     largest = max(int(np.abs(total).max(initial=0)) for total in totals)
     return np.stack(spikes).astype(np.int32), np.stack(potentials).astype(np.int32), largest
@@ -124,7 +124,7 @@ def _products(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _plus_bias(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    return y if bias is None else y + _along_channels(bias, y.shape[1:])[None]
+    return y if bias is None else y + along_channels(bias, y.shape[1:])[None]
 
 
 def _linear(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:
@@ -134,7 +134,7 @@ def _linear(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.n
 
 def _scale(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:
     x = inputs[0]
-    return _plus_bias(x * _along_channels(own["weight"].astype(np.int32), x.shape[1:])[None], own["bias"])
+    return _plus_bias(x * along_channels(own["weight"].astype(np.int32), x.shape[1:])[None], own["bias"])
 
 
 def _conv(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:
@@ -188,7 +188,7 @@ def _votes(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.nd
 
 def _output(operation: Operation, inputs: list[np.ndarray], own: Arrays) -> np.ndarray:
     x = inputs[0]
-    return x.astype(np.float32) * _along_channels(own["scale"], x.shape[1:])[None]
+    return x.astype(np.float32) * along_channels(own["scale"], x.shape[1:])[None]
 
 
 _RUN = {

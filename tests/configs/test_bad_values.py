@@ -56,6 +56,7 @@ COMMANDS: dict[str, list[str]] = {
     "callbacks=[default,ann2snn] neuron=relu": ["callbacks.ann2snn"],
     "callbacks=[default,qat,lava] callbacks.qat.quant=loihi": ["callbacks.lava"],
     "callbacks=[default,nir]": ["callbacks.nir"],
+    "callbacks=[default,qat,c]": ["callbacks.c"],
     "data=nmnist": ["data.framing", "data"],
     "data=image_folder data/augment=cifar data.num_classes=10 data.size=8": ["data"],
     "data=digits data/augment=cifar_autoaugment": ["data.augment"],

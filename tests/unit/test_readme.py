@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
@@ -12,6 +13,7 @@ from snntrain import functional, list_models, neuron, registry
 from snntrain.ann2snn import METHODS
 from snntrain.ann2snn.calibration import CORRECTIONS
 from snntrain.data.target import Target
+from snntrain.export.c import native_compiler
 from snntrain.kernel import Plan
 from snntrain.kernel.backend import plan_for
 from snntrain.lab.experiment.record_page import mean_and_std
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs/conversion.md").read_text(encoding="utf-8")
 QUANTIZATION = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
+MICROCONTROLLERS = (ROOT / "docs/microcontrollers.md").read_text(encoding="utf-8")
 LAVA = (ROOT / "docs/lava.md").read_text(encoding="utf-8")
 KERNELS = (ROOT / "docs/kernels.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
@@ -137,6 +140,16 @@ def test_a_net_is_exported_as_the_example_says(tmp_path, monkeypatch, capsys):
     entries = yaml.safe_load(*re.findall(r"```yaml\n(.*?)```", LAVA, flags=re.DOTALL))["layers"]
     entries[-1]["out_features"] = 3
     build(entries, (1, 8, 8), {"name": "CubaLIFNode", "current_decay": 0.5, "voltage_decay": 0.25})
+
+
+def test_a_net_is_compiled_as_the_example_says():
+    if native_compiler() is None:
+        pytest.skip("no C compiler is installed")
+    (code,) = re.findall(r"```python\n(.*?)```", MICROCONTROLLERS, flags=re.DOTALL)
+    exec(compile(code, "microcontrollers.md", "exec"), {})
+    keys = {row.split("`")[1] for row in rows(MICROCONTROLLERS, "| key | default")}
+    shipped = yaml.safe_load((ROOT / "conf/callbacks/c.yaml").read_text(encoding="utf-8"))["c"]
+    assert keys == {f"callbacks.c.{key}" for key in shipped if key != "_target_"}
 
 
 def test_the_kernels_are_those_that_are_generated(capsys):

@@ -145,6 +145,22 @@ def test_recurrent_nets_stand_beside_their_products_and_fire_alike(tmp_path):
 
 
 @pytest.mark.slow
+def test_nets_in_c_are_measured_at_the_rates_that_were_asked_for(tmp_path):
+    process = start("bench_c.py", "--nets", "csnn16,mlp", "--rates", "5,30", "--rounds", "1", cwd=tmp_path)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    found = json.loads((tmp_path / "out/c.json").read_text(encoding="utf-8"))
+    assert set(found["sizes"]) == set(found["latency"]) == {"csnn16", "mlp"}
+    for by_bits in found["sizes"].values():
+        eight, four = (next(iter(by_bits[bits].values())) for bits in ("W8V8", "W4V8"))
+        assert eight["flash_bytes"] > 1.5 * four["flash_bytes"]
+        assert eight["ram_bytes"] == pytest.approx(four["ram_bytes"], rel=0.05)
+    for net in found["latency"].values():
+        assert 0.02 < net["rates"]["5 %"] < 0.08 and 0.2 < net["rates"]["30 %"] < 0.4
+        assert all(value > 0 for value in net["milliseconds"].values())
+
+
+@pytest.mark.slow
 def test_peak_memory_is_what_training_adds(tmp_path):
     found = results(start("bench_train.py", *SMALL, "--variants", "bare,framework", cwd=tmp_path), tmp_path, "train")
     for variant in found["variants"].values():

@@ -286,9 +286,9 @@ def _check_values(operation: Operation, arrays: Arrays, title: str) -> None:
         if threshold.ndim != 1 or threshold.size == 0 or threshold.min() < 1 or threshold.max() > largest:
             raise DamagedNetError(f"{title}: its thresholds are not integers from 1 to {largest}.")
         start = arrays.get(f"{name}.start")
-        if start is not None and (
-            start.size == 0 or start.ndim < 1 or start.min() < -largest - 1 or start.max() > largest
-        ):
+        if start is not None and (start.ndim < 1 or start.size == 0):
+            raise DamagedNetError(f"{title}: its start has the shape {list(start.shape)}.")
+        if start is not None and (start.min() < -largest - 1 or start.max() > largest):
             raise DamagedNetError(f"{title}: its start does not fit {operation['bits']} bits.")
     for part in ("scale", "per_step"):
         values = arrays.get(f"{name}.{part}") if kind in ("output", "input") else None

@@ -148,7 +148,7 @@ def _in_sample_integers(net: QuantizedNet, sample_shape: tuple[int, ...]) -> Int
 
 
 def _measured(exported: ExportedC, compiler: Compiler, built: Path) -> dict[str, Any]:
-    """ "sizes": chip → bytes of flash and RAM of net.c; "not_measured": chip → why its compiler failed."""
+    """Chip → bytes of flash and RAM of net.c, and chip → why its compiler failed."""
     sizes, failed = {}, {}
     for target, each in {"this machine": compiler, "Cortex-M4": cortex_m4_compiler()}.items():
         if each is None:

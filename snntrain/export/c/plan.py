@@ -81,11 +81,9 @@ class _Planner:
             ctype: max((step.target.channels for step in self.steps if step.sums == ctype), default=0)
             for ctype in ("int16_t", "int32_t")
         }
-        self.buffers += [
-            Buffer(f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer")
-            for ctype, count in widest.items()
-            if count
-        ]
+        for ctype, count in widest.items():
+            if count:
+                self.add_buffer(last, f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer")
         scale = self.arrays[f"{last['name']}.scale"]
         return Program(
             steps=tuple(self.steps),

@@ -87,7 +87,7 @@ def names(kind: str, pattern: str = "*") -> list[str]:
 
 
 def has(kind: str, name: Any) -> bool:
-    """Whether something is registered under a name; faster than to look for it among all names."""
+    """Whether something is registered under a name; unlike a search of all names, it imports only what it has to."""
     return _held(kind, name) is not None
 
 

@@ -11,6 +11,7 @@ from snntrain.arguments import integer
 from snntrain.hooks import spiking_layers, watching
 from snntrain.layer.padding import padding
 from snntrain.registry import register
+from snntrain.task.chunk import is_repeated
 
 
 @register("callback")
@@ -37,14 +38,16 @@ class SpikeStatistics(pl.Callback):
 
     @torch.no_grad()
     def _count(self, path: str, layer: nn.Module, output: Tensor | list[Tensor]) -> None:
+        if is_repeated():
+            return  # it was counted the first time
         output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
         now = padding()
         output = output if now is None else output[now.of(layer, output)]
         self._add(path, torch.count_nonzero(output.detach()), output.numel())
 
     def _add(self, path: str, fired: Tensor, seen: int) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            return  # a forward that checkpointing repeats in backward was counted the first time
+        if is_repeated():
+            return
         self._fired[path] = self._fired.get(path, 0) + fired
         self._seen[path] = self._seen.get(path, 0) + seen
 

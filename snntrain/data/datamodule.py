@@ -1,5 +1,6 @@
 """What every data set shares: three splits, and batches of them in an order that depends on (seed, epoch)."""
 
+import functools
 import hashlib
 import os
 import sys
@@ -33,12 +34,12 @@ SPLITS = ("train", "val", "test")
 MOST_WORKERS = max(128, 4 * (os.cpu_count() or 1))
 
 
-def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...] | Parcel:
-    return handed_over(batch)
+def _whole_batch(batch: tuple[Tensor, Tensor, Tensor], prefetch: int) -> tuple[Tensor, ...] | Parcel:
+    return handed_over(batch, prefetch)
 
 
-def _pair(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...] | Parcel:
-    return handed_over(batch[:2])
+def _pair(batch: tuple[Tensor, Tensor, Tensor], prefetch: int) -> tuple[Tensor, ...] | Parcel:
+    return handed_over(batch[:2], prefetch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +289,7 @@ class DataModule(pl.LightningDataModule):
             prefetch_factor=loading.prefetch if has_workers else None,
             pin_memory=on_gpu,
             worker_init_fn=_prepare_worker,
-            collate_fn=_whole_batch if self.gives_index else _pair,
+            collate_fn=functools.partial(_whole_batch if self.gives_index else _pair, prefetch=loading.prefetch),
             generator=generator(self.seed, "workers"),  # torch's global one would advance with every loader that starts
         )
 

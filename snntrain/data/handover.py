@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
-#: Bytes up to which an array travels inside the message. All messages that are on their way have to fit into a pipe of
-#: 64 KiB: a worker that waits for room there would outlive a process that was killed.
+#: Bytes up to which an array travels inside the message, however few messages there are.
 _INSIDE = 2048
+#: All messages that are on their way have to fit into a pipe of 64 KiB, which holds more than their arrays: a worker
+#: that waits for room there would outlive a process that was killed.
+_PIPE = 48 * 1024
+_ARRAYS = 3
 _NARROW = (np.uint8, np.uint16)
 
 
@@ -27,9 +30,9 @@ class Parcel:
     parts: tuple[np.ndarray | Tensor, ...]
 
     @classmethod
-    def of(cls, batch: tuple[Tensor, ...]) -> Self:
-        """Pack a batch: arrays where they are small, tensors in shared memory where they are large."""
-        return cls(tuple(part.numpy() if part.nbytes <= _INSIDE else part for part in batch))
+    def of(cls, batch: tuple[Tensor, ...], inside: int = _INSIDE) -> Self:
+        """Pack a batch: arrays of up to so many bytes inside the message, others as tensors in shared memory."""
+        return cls(tuple(part.numpy() if part.nbytes <= inside else part for part in batch))
 
     def opened(self) -> tuple[Tensor, ...]:
         """The batch as the data set makes it without workers."""
@@ -49,9 +52,20 @@ class ParcelLoader(DataLoader):
         return batches if self.num_workers == 0 else map(_opened, batches)
 
 
-def handed_over(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...] | Parcel:
-    """A batch as it leaves the process that reads it: the batch itself, or a parcel of a worker."""
-    return batch if get_worker_info() is None else Parcel.of(batch)
+def handed_over(batch: tuple[Tensor, ...], prefetch: int) -> tuple[Tensor, ...] | Parcel:
+    """A batch as it leaves the process that reads it: the batch itself, or a parcel of a worker.
+
+    Args:
+        batch: x, labels and perhaps the index.
+        prefetch: batches that each worker makes ahead.
+    """
+    worker = get_worker_info()
+    return batch if worker is None else Parcel.of(batch, most_inside(worker.num_workers * prefetch))
+
+
+def most_inside(messages: int) -> int:
+    """Bytes that an array inside a message may have where so many messages may be on their way."""
+    return min(_INSIDE, _PIPE // (_ARRAYS * max(1, messages)))
 
 
 def narrowed(frames: np.ndarray) -> Tensor:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from snntrain.files import write_text
 _LARGEST = 256  # kernels kept of each kind; the least recently used go first
 
 _loaded: dict[str, ModuleType] = {}
+_loading = threading.Lock()
 
 
 def module(source: str) -> ModuleType:
@@ -24,10 +26,11 @@ def module(source: str) -> ModuleType:
     cache that is for reading only is used from a copy, for numba reads compiled code only where it can write it.
     """
     name = "kernel_" + hashlib.sha256(source.encode()).hexdigest()[:24]
-    if name not in _loaded:
-        file = _stored(name, source)
-        _loaded[name] = _in_memory(name, source) if file is None else _import(name, file)
-    return _loaded[name]
+    with _loading:  # threads that share a batch ask for their first kernel at the same time
+        if name not in _loaded:
+            file = _stored(name, source)
+            _loaded[name] = _in_memory(name, source) if file is None else _import(name, file)
+        return _loaded[name]
 
 
 def rebuild(broken: ModuleType) -> ModuleType:

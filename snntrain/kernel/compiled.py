@@ -17,7 +17,7 @@ from snntrain.kernel import cache
 # A damaged entry of the on-disk cache fails with one while it is loaded; compiled code itself raises none of these.
 _LOADING_ERRORS = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, IndexError)
 _repair = threading.Lock()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[int, tuple[int, ThreadPoolExecutor]] = {}
 
 
 class Compiled:
@@ -43,7 +43,8 @@ class Compiled:
     def bound(self, name: str, arguments: tuple[Any, ...], parts: list[tuple[int, int]]) -> Callable[..., None]:
         """A function of a kernel's arguments after lo and hi; each of the parts lo … hi − 1 is computed by a thread.
 
-        What is looked up here is not at every call: a step of a recurrent layer takes as long as some lines of Python.
+        The kernel is looked up once and not at every call, because a step of a recurrent layer takes no longer than a
+        few lines of Python.
         """
 
         def shares() -> list[Callable[..., None]]:
@@ -90,11 +91,11 @@ def _run_together(own: Callable[..., None], others: list[Callable[..., None]], l
 
 
 def pool(threads: int) -> ThreadPoolExecutor:
-    """So many threads, which are started once."""
-    key = (os.getpid(), threads)  # a forked process has no threads of its parent's
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="snntrain-kernel")
-    return _pools[key]
+    """This process's executor, with at least this many threads."""
+    process = os.getpid()  # a forked process has no threads of its parent's
+    if _pools.get(process, (0, None))[0] < threads:
+        _pools[process] = (threads, ThreadPoolExecutor(threads, thread_name_prefix="snntrain-kernel"))
+    return _pools[process][1]
 
 
 @functools.cache

@@ -60,6 +60,8 @@ def gpu_launcher() -> tuple[str | None, str | None]:
 def watching_fusion() -> Iterator[dict[Any, str | None]]:
     """Note, of every neuron and recurrent layer called inside, why its last call was not fused, or None if it was.
 
+    A pooling that ran inside the kernel of the neuron before it is noted as fused, too.
+
     Those with backend "torch" ask for no kernel and are not noted.
     """
     calls: dict[Any, str | None] = {}
@@ -67,7 +69,7 @@ def watching_fusion() -> Iterator[dict[Any, str | None]]:
     try:
         yield calls
     finally:
-        _watching.remove(calls)
+        _watching[:] = [each for each in _watching if each is not calls]  # two that watch may hold equal notes
 
 
 def note_call(module: Any, reason: str | None) -> None:

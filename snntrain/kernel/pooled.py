@@ -33,7 +33,7 @@ class PooledLayout:
 
 
 def pooled_layout(pooling: Pooling, step: Tensor, T: int) -> PooledLayout | None:
-    """That of the outputs for T inputs like step, [N, C, H, W]; None for one that no kernel pools.
+    """The layout of the pooled outputs of T inputs like step, [N, C, H, W]; None if no kernel can pool them.
 
     Pooled are steps whose channels are outermost in a sample (contiguous), or innermost (torch.channels_last).
     """

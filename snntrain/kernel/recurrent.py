@@ -176,7 +176,7 @@ class _Loop:
         self.U_t = None if self.U is None else self.U.t()
 
     def prepared(self, rows: slice) -> Iterator[int]:
-        """Give one step after the other, its input computed for these rows, but for what the step itself adds to it."""
+        """Compute the input of each step for these rows and yield its number; the step's kernel adds x where it can."""
         T, (kind, has_inner) = len(self.out), (self.wiring.kind, self.wiring.inner)
         # A view takes as long as the product of a small step, so that only those are made which are read.
         before = [self.first[rows], *self.out[:-1, rows].unbind(0)]
@@ -215,7 +215,7 @@ def _shares(wiring: Wiring, out: Tensor) -> list[slice]:
 
 
 def _neurons(rows: slice, out: Tensor) -> list[range]:
-    """What a driver is told of a share of the rows: nothing if there is one."""
+    """The driver's argument `share`, the neurons of these rows; empty if they are all rows."""
     _, all_rows, features = out.shape
     return [] if rows.stop - rows.start == all_rows else [range(rows.start * features, rows.stop * features)]
 

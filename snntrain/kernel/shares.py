@@ -15,7 +15,8 @@ import torch
 
 from snntrain.kernel.compiled import pool
 
-# MKL adds up the products of fewer rows, or of more features, in an order that depends on the number of rows.
+# On the processors it was tested on, MKL adds up the products of fewer rows, or of more features, in an order that
+# depends on the number of rows.
 _LEAST_ROWS = 16
 _MOST_FEATURES = 512
 # Multiplications of a share in each step. Threads take turns at the interpreter between two steps.
@@ -25,8 +26,8 @@ _LEAST_WORK = 2**20
 def shares_of(rows: int, features: int, dtype: torch.dtype, device: torch.device) -> list[slice]:
     """The rows of each thread, for products of [rows, features] with [features, features].
 
-    Their values are those of undivided products to the last bit. One share if they are not known to be, if no thread
-    is to be had, or if a dispatch mode watches, which sees its own thread alone.
+    Their values are those of undivided products to the last bit. There is one share where equal bits are not expected,
+    where torch may use one thread only, or inside a dispatch mode, which sees only the thread that entered it.
     """
     if device.type != "cpu" or dtype != torch.float32 or features > _MOST_FEATURES:
         return [slice(0, rows)]
@@ -43,21 +44,22 @@ def run_side_by_side(work: Callable[[slice], None], shares: list[slice]) -> None
         work(shares[0])
         return
     own, *others = shares
-    running = [pool(len(others)).submit(_alone, work, share) for share in others]
+    is_inference = torch.is_inference_mode_enabled()  # a thread's own, as the grad mode is
+    running = [pool(len(others)).submit(_alone, work, share, is_inference) for share in others]
     try:
-        _alone(work, own)
+        _alone(work, own, is_inference)
     finally:
         wait(running)
     for other in running:
         other.result()
 
 
-def _alone(work: Callable[[slice], None], share: slice) -> None:
+def _alone(work: Callable[[slice], None], share: slice, is_inference: bool) -> None:
     torch.get_num_threads()  # torch sets the limit of a new thread when it is first asked: now, not in a product
     limit = _limit_of_this_thread()
     before = limit(1)
     try:
-        with torch.no_grad():  # which is a thread's own as well
+        with torch.inference_mode(is_inference), torch.no_grad():  # in this order: the first may switch gradients on
             work(share)
     finally:
         limit(before)

@@ -13,6 +13,7 @@ from snntrain.kernel import recurrent
 from snntrain.kernel.backend import is_traced, plan_for
 from snntrain.kernel.plan import Plan
 from snntrain.layer.linear import Linear
+from snntrain.layer.sequential import Sequential
 from snntrain.neuron.base_node import BaseNode
 
 
@@ -71,8 +72,8 @@ def parts_of(kind: str, feedback: nn.Module | None, sub_module: nn.Module) -> Pa
 
 
 def _chain(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules that a module calls one after the other: itself, or those of nested nn.Sequential."""
-    if type(module) is nn.Sequential and "forward" not in vars(module):
+    """The modules that a module calls one after the other: itself, or those of containers inside each other."""
+    if type(module) in (nn.Sequential, Sequential) and "forward" not in vars(module):
         for child in module:
             yield from _chain(child)
     else:

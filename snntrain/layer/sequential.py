@@ -11,6 +11,7 @@ from snntrain.arguments import FUSE, choice
 from snntrain.hooks import hooked, show_count, wants_counts_only
 from snntrain.kernel.backend import plan_for, run_pooled_node
 from snntrain.kernel.call import Pooling
+from snntrain.kernel.device_status import note_call
 from snntrain.kernel.plan import Plan
 from snntrain.layer.padding import padding
 from snntrain.layer.pooling import AvgPool2d, MaxPool2d
@@ -47,6 +48,12 @@ class Sequential(nn.Sequential):
     @fuse.setter
     def fuse(self, value: str) -> None:
         self._fuse = choice(self, "fuse", value, FUSE)
+
+    def __getitem__(self, index: slice | int) -> nn.Module:
+        part = super().__getitem__(index)
+        if isinstance(index, slice):
+            part.fuse = self._fuse
+        return part
 
     def forward(self, x: Any) -> Any:
         if self._fuse == "off" or not isinstance(x, Tensor) or torch.compiler.is_compiling() or _has_any_global_hook():
@@ -122,8 +129,10 @@ def _neuron_and_pooling(neuron: nn.Module, pool: nn.Module | None = None, *, x: 
         return None
     fired = torch.zeros(1 if is_counted else 0, dtype=torch.int64, device="cpu")
     out = run_pooled_node(neuron, plan, pooling, x, fired)
-    if is_counted and out is not None:
-        show_count(neuron, fired[0], x.numel())
+    if out is not None:
+        note_call(pool, None)
+        if is_counted:
+            show_count(neuron, fired[0], x.numel())
     return out
 
 

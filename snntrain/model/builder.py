@@ -177,8 +177,7 @@ class _Builder:
 
     def sequence(self, nodes: Sequence[Node], shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
         modules, shapes = self.entries(nodes, shape)
-        plain = Sequential if self.step_mode == "m" else nn.Sequential
-        sequential = OTTTSequential if _makes_pairs(modules) else plain
+        sequential = OTTTSequential if _makes_pairs(modules) else Sequential
         return sequential(*modules), shapes[-1] if shapes else shape
 
     def layer(self, node: Layer, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:

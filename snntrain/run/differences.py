@@ -7,7 +7,7 @@ ABSENT = "—"
 
 RESUMABLE = frozenset(
     {
-        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust"),
+        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust", "fuse"),
         *("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps"),
     }
 )
@@ -15,7 +15,7 @@ RESUMABLE = frozenset(
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name"),
+        *("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name", "fuse"),
         *("data.num_workers", "data.download", "data.prefetch", "data.persistent_workers", "data.cache_gb"),
         *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
     }

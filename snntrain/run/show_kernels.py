@@ -11,6 +11,7 @@ from torch import nn
 from snntrain import functional, kernel, registry, terminal
 from snntrain.config.error import refusing
 from snntrain.error import one_line
+from snntrain.layer import AvgPool2d, MaxPool2d
 from snntrain.model.builder import probe_steps
 from snntrain.model.profile import step_modes
 from snntrain.neuron import BaseNode
@@ -48,7 +49,7 @@ def _devices(found: list[kernel.DeviceStatus]) -> Table:
 
 
 def fusion(settings: dict[str, Any], device: str) -> dict[str, tuple[str, str]]:
-    """Run zeros through the model of a config; path of each neuron and recurrent layer → (class, how it ran)."""
+    """Run zeros through the model of a config; path of each layer with kernels → (class, how it ran)."""
     net, T = build_net(settings).to(device).eval(), settings["T"]
     kinds = (BaseNode, *registry.table("neuron").values())
     listed = {
@@ -67,12 +68,15 @@ def fusion(settings: dict[str, Any], device: str) -> dict[str, tuple[str, str]]:
     try:
         with refusing("model"), torch.no_grad(), autocast, kernel.watching_fusion() as calls:
             net.to(dtype)(x)
-    except RuntimeError as error:  # an operator that torch has not for this dtype and device
+    except RuntimeError as error:  # torch lacks an operator for this dtype and device
         return {path: (type(module).__name__, f"cannot run: {one_line(error)}") for path, module in listed.items()}
+    listed = {path: module for path, module in net.named_modules() if module in listed.values() or module in calls}
     return {path: (type(module).__name__, _how(module, calls)) for path, module in listed.items()}
 
 
 def _how(module: nn.Module, calls: dict[Any, str | None]) -> str:
+    if isinstance(module, (MaxPool2d, AvgPool2d)):
+        return "in the kernel of the neuron before it"
     if module in calls:
         reason = calls[module]
         if reason is not None:

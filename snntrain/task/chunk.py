@@ -136,11 +136,11 @@ _is_repeated: ContextVar[bool] = ContextVar("is_repeated", default=False)
 
 
 def is_repeated() -> bool:
-    """Whether a chunk runs that ran before, for whoever counts what the net does.
+    """Whether a part of the net runs that ran before, for whoever counts what the net does.
 
-    As a rule that is in backward, but what a graph saved may be asked for earlier.
+    Chunks and checkpointing repeat it in backward; what the graph of a chunk saved may be asked for earlier.
     """
-    return _is_repeated.get()
+    return _is_repeated.get() or torch._C._current_graph_task_id() != -1
 
 
 @contextmanager

@@ -44,8 +44,8 @@ class FiringRates:
         return torch.stack([fired / self._seen[path] for path, fired in self._fired.items()])
 
     def _add(self, path: str, layer: nn.Module, output: Tensor | list[Tensor]) -> None:
-        if is_repeated() or torch._C._current_graph_task_id() != -1:
-            return  # a forward that checkpointing repeats was added up the first time
+        if is_repeated():
+            return  # it was added up the first time
         output = output[0] if isinstance(output, list) else output  # OTTT neurons: [spikes, trace]
         now = padding()
         output = output if now is None else output[now.of((self, layer), output)]

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from snntrain.data import DataModule, FrameSplit
-from snntrain.data.handover import Parcel, narrowed, widened
+from snntrain.data.handover import Parcel, most_inside, narrowed, widened
 
 SHAPE = (3, 2, 5, 4)  # [T, C, H, W]
 #: Kind of frames → (type in which they are stored, type in which they leave a worker).
@@ -113,3 +113,9 @@ def test_float32_holds_every_value_that_is_handed_over_as_an_integer(kind):
 def test_a_parcel_is_opened_before_it_is_pinned():
     x, y = Parcel.of((torch.ones(4, dtype=torch.uint8), torch.arange(4))).pin_memory()
     assert x.is_pinned() and y.is_pinned() and x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("messages", [0, 1, 8, 64, 1000])
+def test_all_messages_on_their_way_fit_into_a_pipe(messages):
+    assert 3 * most_inside(messages) * messages <= 48 * 1024
+    assert most_inside(1) == 2048

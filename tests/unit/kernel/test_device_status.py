@@ -26,6 +26,15 @@ def gpus(request, monkeypatch):
     return request.param
 
 
+def test_who_watches_inside_does_not_end_the_watch_outside():
+    node = neuron.IFNode(step_mode="m")
+    with kernel.watching_fusion() as outer:
+        with kernel.watching_fusion():
+            pass
+        node(torch.zeros(2, 1, 3))
+    assert outer == {node: None}
+
+
 def test_every_gpu_is_listed_with_what_serves_it_or_the_reason(gpus):
     cpu, *others = kernel.status()
     assert cpu.device == "cpu" and cpu.by.startswith("numba ") and cpu.reason is None

@@ -22,6 +22,8 @@ NEURONS = {
     "qif": {"name": "QIFNode"},
 }
 PICTURE = (3, 16, 16)
+#: Models in which a pooling follows a neuron.
+POOLED = ("csnn", "csnn_sew", "plif_net", "plif_net_dvs", "vgg5", "vgg9", "vgg11", "vgg16")
 SHAPES = {"recurrent": (20,), "dense2": (2,), "recurrent2": (2,), "dense3": (1,), "recurrent3": (1,), "forecast": (20,)}
 SHAPES |= {"plif_net_dvs": (2, 32, 32), "csnn": (1, 9, 9)}  # of 9 rows and columns one is left over
 SMALLER = {"vgg5": {"features": 64}, "vgg9": {"features": 64}, "plif_net": {"features": 64, "channels": 16}}
@@ -70,9 +72,16 @@ def assert_equal(one: list[Tensor], other: list[Tensor]) -> None:
 
 @pytest.fixture
 def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """The neurons that ran together with their pooling."""
     calls = []
     run = sequential.run_pooled_node
-    monkeypatch.setattr(sequential, "run_pooled_node", lambda node, *more: calls.append(node) or run(node, *more))
+
+    def noting(node: nn.Module, *more: Any) -> Tensor | None:
+        out = run(node, *more)
+        calls.extend([] if out is None else [node])
+        return out
+
+    monkeypatch.setattr(sequential, "run_pooled_node", noting)
     return calls
 
 
@@ -86,9 +95,16 @@ def test_the_csnn_trains_the_same_with_firing_rates_and_in_chunks(fused_calls):
 @pytest.mark.slow
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("model", [model for model in list_models() if model not in ("csnn_loihi", "ottt_vgg")])
-def test_every_model_trains_the_same_with_every_neuron(model, neuron):
+def test_every_model_trains_the_same_with_every_neuron(model, neuron, fused_calls):
     net = built(model, NEURONS[neuron])
     assert_equal(*(trained(model, net, fuse) for fuse in ("exact", "off")))
+    assert bool(fused_calls) == (model in POOLED)
+
+
+def test_a_slice_of_a_net_keeps_how_it_runs():
+    net = built("csnn", NEURONS["if"])
+    layer.set_fuse(net, "off")
+    assert net.layers[:3].fuse == "off" and net.layers.fuse == "off"
 
 
 def test_nets_from_configs_are_of_the_container_that_fuses():

@@ -1,6 +1,7 @@
 """Recurrent containers as one function over the sequence, compared with their loop."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from snntrain import functional, neuron
+from snntrain import functional, layer, neuron
 from snntrain.hooks import spiking_layers, watching
 from snntrain.kernel.shares import run_side_by_side, shares_of
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
@@ -101,17 +102,34 @@ def test_rows_are_not_shared_where_another_product_could_round_differently():
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_an_error_in_one_share_is_raised_when_all_have_ended():
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_error_in_one_share_is_raised_when_all_have_ended(bad):
     ended = []
 
     def work(share: slice) -> None:
-        if share.start:
-            raise RuntimeError("in the second share")
+        if share.start == bad:
+            raise RuntimeError(f"in share {bad}")
+        time.sleep(0.2)  # long after the other one has failed
         ended.append(share)
 
-    with pytest.raises(RuntimeError, match="in the second share"):
+    with pytest.raises(RuntimeError, match=f"in share {bad}"):
         run_side_by_side(work, [slice(0, 1), slice(1, 2)])
-    assert ended == [slice(0, 1)] and torch.get_num_threads() == 2
+    assert ended == [slice(1 - bad, 2 - bad)] and torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_shares_run_in_inference_mode_as_without_gradients():
+    recurrent = layer.ElementWiseRecurrentContainer(
+        neuron.LIFNode(v_threshold=0.3), layer.FeedbackSum(layer.Linear(128, 128)), step_mode="m"
+    )
+    x_seq = torch.randn(3, 128, 128)
+    assert len(shares_of(128, 128, torch.float32, torch.device("cpu"))) == 2
+    with torch.no_grad():
+        expected = recurrent(x_seq)
+    functional.reset_net(recurrent)
+    with torch.inference_mode():
+        found = recurrent(x_seq)
+    assert torch.equal(found, expected) and found.any()
 
 
 @pytest.mark.slow

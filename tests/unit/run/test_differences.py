@@ -37,7 +37,13 @@ def test_true_is_not_1_but_1_is_1_0():
 
 
 def test_what_cannot_change_a_result_is_no_difference():
-    free = ("data.num_workers=3", "data.download=true", "trainer.log_every_n_steps=7", "debug.traceback=true")
+    free = (
+        "data.num_workers=3",
+        "data.download=true",
+        "fuse=off",
+        "trainer.log_every_n_steps=7",
+        "debug.traceback=true",
+    )
     changed = config(*free, "name=y", "logger=tensorboard", "paths.data=/x")
     assert differences(portable(config(), "x"), portable(changed, "x"), free=WITHOUT_EFFECT) == []
 
@@ -59,6 +65,7 @@ def test_a_new_key_counts_only_where_something_stands_in_it():
             ["neuron.name is 'b', was 'a'"],
         ),
         ({"data": {"root": "x"}}, {"data": {"root": "y"}}, []),
+        ({}, {"fuse": "exact"}, []),
         ({}, {"optim": {"lr": 1.0}}, ["optim is {'lr': 1.0}, was None"]),
     ],
 )

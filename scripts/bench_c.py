@@ -133,7 +133,7 @@ def latencies(net: nn.Module, x: Tensor, options: argparse.Namespace) -> dict[st
     }
     reached: dict[str, float] = {}
     for rate in options.rates:
-        at_rate, reached[f"{rate:g} %"] = firing_at(integers, rate / 100, x, options.T)
+        at_rate, reached[f"{rate:g} %"] = firing_at(integers, rate / 100, x[:1], options.T)
         for kind, event_driven in (("C, event-driven", True), ("C, dense", False)):
             compiled = CompiledNet(at_rate, SHAPE, event_driven=event_driven)
             calls[f"{kind}, {rate:g} %"] = partial(compiled, functional.repeat(x[:1], options.T))
@@ -242,10 +242,15 @@ def in_onnxruntime(twin: nn.Module, x: Tensor) -> Callable[[], Any]:
 
 
 def show_latencies(latency: dict[str, Any]) -> None:
-    """The table of times, and where the event-driven net loses."""
+    """The table of times; beside those of C, the firing rate that was asked for and the one that was reached."""
     table = terminal.table("one sample", *latency, texts=1)
     for name in next(iter(latency.values()))["milliseconds"]:
-        table.add_row(name, *(f"{found['milliseconds'][name]:.3f} ms" for found in latency.values()))
+        rate = name.rpartition(", ")[2]
+        cells = [f"{found['milliseconds'][name]:.3f} ms" for found in latency.values()]
+        if name.startswith("C, "):
+            at = (f" at {100 * found['rates'][rate]:.1f} %" for found in latency.values())
+            cells = [cell + more for cell, more in zip(cells, at, strict=True)]
+        table.add_row(name, *cells)
     console.print(table)
 
 

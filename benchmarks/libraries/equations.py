@@ -71,12 +71,11 @@ def spikes(current: np.ndarray, form: Form) -> np.ndarray:
 
 def agreement(current: np.ndarray, measured: np.ndarray, form: Form) -> dict[str, Any]:
     """The share of equal spikes with the library's own equations and with the common ones, and the firing rate."""
-    spiking = measured > 0.5
-    own = float((spiking == spikes(current, form)).mean())
+    own = float((measured == spikes(current, form)).mean())  # two spikes in a step are not one
     return {
         "own": own,
         "same": own >= SAME,
-        "common": float((spiking == spikes(current, Form())).mean()),
-        "firing": float(spiking.mean()),
+        "common": float((measured == spikes(current, Form())).mean()),
+        "firing": float((measured > 0).mean()),
         "differences": form.differences(),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from libraries.cases import CASES
 from libraries.contenders import FLOOR
 from libraries.equations import Form
-from libraries.report import firing, ranked, to_ours
+from libraries.report import firing, ranked, share, to_ours
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -101,18 +101,10 @@ def _agreement(name: str, row: Mapping[str, Any], is_net: bool) -> list[str]:
     if name == FLOOR:
         return [""] * (1 if is_net else 3)
     if is_net:
-        return [f"{100 * row['scores']['equal']:.2f} %"] if "scores" in row else [""]
+        return [share(row["scores"]["equal"])] if "scores" in row else [""]
     spikes = row["spikes"]
     cosine = f"{row['gradient_cosine']:.3f}" if "gradient_cosine" in row else ""
-    return [_share(spikes["own"]) + ("" if spikes["same"] else " ✗"), _share(spikes["common"]), cosine]
-
-
-def _share(value: float) -> str:
-    """A share in percent, which says 100 only if all are equal."""
-    percent = 100 * value
-    if value == 1:
-        return "100 %"
-    return f"{min(percent, 99.9999):.4f} %" if percent > 99.9 else f"{percent:.1f} %"
+    return [share(spikes["own"]) + ("" if spikes["same"] else " ✗"), share(spikes["common"]), cosine]
 
 
 def _milliseconds(seconds: list[float]) -> str:

@@ -10,11 +10,10 @@ from matplotlib.patches import Patch
 from rich.markup import escape
 
 from libraries.cases import CASES, Case
-from libraries.contenders import FLOOR
+from libraries.contenders import FLOOR, OURS
 from snntrain import terminal
 from snntrain.figure import new_figure
 
-OURS = "snntrain"
 COLORS = {"forward": "#56b4e9", "backward": "#0072b2", "step": "#999999"}
 
 
@@ -71,12 +70,20 @@ def equality(row: Mapping[str, Any]) -> str:
     """The share of spikes that its equations have, or of scores that ours has."""
     if "spikes" in row:
         found = row["spikes"]
-        return f"{100 * found['own']:.4f} %" + ("" if found["same"] else " ✗")
-    return f"{100 * row['scores']['equal']:.2f} %" if "scores" in row else "-"
+        return share(found["own"]) + ("" if found["same"] else " ✗")
+    return share(row["scores"]["equal"]) if "scores" in row else "-"
+
+
+def share(value: float) -> str:
+    """A share in percent, which says 100 only if all are equal."""
+    percent = 100 * value
+    if value == 1:
+        return "100 %"
+    return f"{min(percent, 99.9999):.4f} %" if percent > 99.9 else f"{percent:.1f} %"
 
 
 def print_missing(described: Mapping[str, Any]) -> None:
-    """Who could not run, and how the equations of the others differ."""
+    """Who could not run, and the versions of those that did."""
     for name, facts in described.items():
         if "missing" in facts:
             console.print(f"[yellow]{name}[/yellow]: {escape(facts['missing'])}", soft_wrap=True)
@@ -86,7 +93,7 @@ def print_missing(described: Mapping[str, Any]) -> None:
 
 
 def plot(results: Mapping[str, Any], described: Mapping[str, Any]) -> Figure:
-    """A panel per case: a bar per contender, as multiples of our time, split into the parts of a step."""
+    """A panel per case: a bar of milliseconds per contender, split into the parts of a step, with its ratio to ours."""
     count = len(results)
     columns = min(count, 4)
     lines = -(-count // columns)

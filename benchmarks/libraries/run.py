@@ -12,7 +12,6 @@ and inputs, and the spikes of each are compared with those of its own equations,
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -26,12 +25,11 @@ from benchmark import console
 
 from libraries import page, report
 from libraries.cases import CASES, Arrays, Case
-from libraries.contenders import EVERY, FLOOR
+from libraries.contenders import EVERY, FLOOR, OURS
 from libraries.equations import Form, agreement, currents
 from libraries.processes import ContenderError, Process, start
 from libraries.set_up import RECORD, python_of
 
-OURS = "snntrain"
 SLOW = 4.0  # seconds of a pass from which on every third round has to do
 
 
@@ -167,12 +165,17 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--cases", type=names_of(CASES), help=f"of {','.join(CASES)} (default: all)")
     parser.add_argument("--contenders", type=names_of(EVERY), default=list(EVERY), help=f"of {','.join(EVERY)}")
     parser.add_argument("--quick", action="store_true", help="three rounds, without the long cases")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="also put the tables into docs/benchmarks.md")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="also put the tables into docs/benchmarks.md, of a whole run"
+    )
     options = parser.parse_args()
     if options.venvs and not options.venvs.expanduser().is_dir():
         parser.error(f"argument --venvs: {options.venvs} is no folder; run set_up.py {options.venvs} first")
     if options.quick:
         options.rounds = min(options.rounds, 3)
+    whole = set(options.cases or CASES) == set(CASES) and set(options.contenders) == set(EVERY)
+    if options.page and (options.quick or not whole):
+        parser.error("argument --page: the page shows everything; leave --quick, --cases and --contenders out")
     options.cases = options.cases or [name for name, case in CASES.items() if not (options.quick and case.long)]
     return options
 
@@ -194,14 +197,11 @@ def main() -> None:
         for process in processes.values():
             process.close()
     report.print_missing(described)
-    for result in results.values():
-        for row in result["rows"].values():
-            row["median_seconds"] = {part: statistics.median(values) for part, values in row["seconds"].items()}
     if not results:
         sys.exit("error: stopped before the first case was measured")
     content = {"contenders": described, "cases": results}
     benchmark.finish(options, "libraries", run, content, report.plot(results, described))
-    if options.page:
+    if options.page and len(results) == len(options.cases):  # not of a run that was stopped
         page.update(options.page, json.loads((options.output / "libraries.json").read_text(encoding="utf-8")))
         console.print(options.page)
 

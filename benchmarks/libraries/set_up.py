@@ -1,9 +1,11 @@
 """Make an environment for each library that benchmarks/libraries/run.py compares.
 
-python benchmarks/libraries/set_up.py ~/snn-libraries            all of them, about 1 GB each with torch for CPUs
+python benchmarks/libraries/set_up.py ~/snn-libraries            all of them
 python benchmarks/libraries/set_up.py ~/snn-libraries spyx lava  these alone
 
-Only pip is used, and what is there stays. FOLDER/set_up.json says what was installed, and of what was not, why.
+With PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu they take about 1 GB each. PyPI's torch for Linux comes
+with CUDA: expect several GB per environment without it. Only pip is used, and what is there stays.
+FOLDER/set_up.json says what was installed, and of what was not, why.
 """
 
 import argparse
@@ -28,8 +30,9 @@ def python_of(folder: Path, venv: str) -> Path:
 def install(folder: Path, entry: Entry) -> dict[str, Any]:
     """Make one environment; {"versions": …} or {"reason": why not}."""
     place = folder / entry.venv
+    is_new = not python_of(folder, entry.venv).exists()
     try:
-        if not python_of(folder, entry.venv).exists():
+        if is_new:
             run(sys.executable, "-m", "venv", str(place))
         pip = [str(python_of(folder, entry.venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         run(*pip, *entry.requires)
@@ -37,7 +40,8 @@ def install(folder: Path, entry: Entry) -> dict[str, Any]:
             run(*pip, "--no-deps", "--ignore-requires-python", *entry.alone)
         listed = run(str(python_of(folder, entry.venv)), "-m", "pip", "list", "--format", "json")
     except subprocess.CalledProcessError as error:
-        shutil.rmtree(place, ignore_errors=True)
+        if is_new:  # one that was there before may still work
+            shutil.rmtree(place, ignore_errors=True)
         lines = [line for line in error.stderr.splitlines() if line.startswith("ERROR")] or error.stderr.splitlines()
         return {"reason": " ".join(lines[-2:]) or f"{error.cmd[0]} ended with {error.returncode}"}
     return {"versions": {package["name"]: package["version"] for package in json.loads(listed)}}
@@ -63,9 +67,15 @@ def main() -> None:
     found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     for venv in options.libraries or venvs:
         print(f"{venv} …", flush=True)
-        found[venv] = install(folder, venvs[venv])
-        record.write_text(json.dumps(found, indent=1), encoding="utf-8")
-        print(f"  not installed: {found[venv]['reason']}" if "reason" in found[venv] else "  installed")
+        result = install(folder, venvs[venv])
+        is_kept = "reason" in result and "versions" in found.get(venv, {}) and python_of(folder, venv).exists()
+        if not is_kept:
+            found[venv] = result
+            record.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        if "reason" in result:
+            print(f"  {'not brought up to date' if is_kept else 'not installed'}: {result['reason']}")
+        else:
+            print("  installed")
 
 
 if __name__ == "__main__":

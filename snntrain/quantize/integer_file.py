@@ -152,6 +152,8 @@ def _parse(data: bytes) -> tuple[list[Operation], Arrays, dict[str, Any], str | 
         operations, about = json.loads(metadata["operations"]), json.loads(metadata["about"])
     except (ValueError, KeyError, TypeError):
         raise DamagedNetError("its list of operations cannot be read.") from None
+    if not isinstance(about, dict):
+        raise DamagedNetError(f"its entry 'about' is {type(about).__name__}, not a mapping.")
     checksum = metadata.get("checksum")
     if set(metadata) - _METADATA or not (checksum is None or (isinstance(checksum, str) and len(checksum) == 64)):
         raise DamagedNetError("its header is not that of an integer net: the entry of its checksum is damaged.")
@@ -284,7 +286,9 @@ def _check_values(operation: Operation, arrays: Arrays, title: str) -> None:
         if threshold.ndim != 1 or threshold.size == 0 or threshold.min() < 1 or threshold.max() > largest:
             raise DamagedNetError(f"{title}: its thresholds are not integers from 1 to {largest}.")
         start = arrays.get(f"{name}.start")
-        if start is not None and (start.ndim < 1 or start.min() < -largest - 1 or start.max() > largest):
+        if start is not None and (start.ndim < 1 or start.size == 0):
+            raise DamagedNetError(f"{title}: its start has the shape {list(start.shape)}.")
+        if start is not None and (start.min() < -largest - 1 or start.max() > largest):
             raise DamagedNetError(f"{title}: its start does not fit {operation['bits']} bits.")
     for part in ("scale", "per_step"):
         values = arrays.get(f"{name}.{part}") if kind in ("output", "input") else None

@@ -31,8 +31,9 @@ class Entry:
 
 _NORSE = (*TORCH, "norse==1.1.0", "torchaudio==2.11.0", "torchvision==0.28.0")
 
+OURS = "snntrain"
 CONTENDERS = {
-    "snntrain": Entry("ours", None),
+    OURS: Entry("ours", None),
     "spikingjelly": Entry(
         "spikingjelly", "spikingjelly", (*TORCH, "spikingjelly==2.0.0", "torchvision==0.28.0", "torchaudio==2.11.0")
     ),
@@ -50,6 +51,6 @@ CONTENDERS = {
     ),
 }
 
-#: Not a library: the matrix products alone, in the environment of run.py. No layer can do with less.
+#: Not a library: what torch needs for the products alone, in the environment of run.py.
 FLOOR = "products"
 EVERY = {**CONTENDERS, FLOOR: Entry("products", None)}

@@ -18,6 +18,7 @@ class Contender(TorchContender):
 
     title = "snntrain"
     packages = ("snntrain", "torch", "numba")
+    repeats = True
 
     def net(self, case: Case, weights: list[np.ndarray]) -> nn.Module:
         """A net of snntrain.model.build with these weights."""

@@ -3,7 +3,7 @@
 import logging
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from libraries.cases import TAU
 from libraries.contenders.torch_contender import TorchContender, linear
@@ -23,7 +23,7 @@ class Contender(TorchContender):
         return node("m")
 
     def recurrent(self, weight: np.ndarray) -> nn.Module:
-        """Its linear recurrence."""
+        """Its container of a recurrence, around the same neuron."""
         return recurrent(weight)
 
     def stateless(self, made: nn.Module) -> nn.Module:
@@ -39,15 +39,23 @@ class Contender(TorchContender):
 
     def spiking(self) -> list[nn.Module]:
         """Its neurons, or the recurrence around one."""
-        return [m for m in self.model if isinstance(m, (neuron.LIFNode, layer.LinearRecurrentContainer))]
+        return [m for m in self.model if isinstance(m, (neuron.LIFNode, layer.ElementWiseRecurrentContainer))]
+
+
+class FeedbackSum(nn.Module):
+    """The input and the spikes of the step before, times weights."""
+
+    def __init__(self, weight: np.ndarray) -> None:
+        super().__init__()
+        self.feedback = linear(weight)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        return x + self.feedback(y)
 
 
 def recurrent(weight: np.ndarray) -> nn.Module:
-    """A linear recurrence, which has weights for its input as well: the identity."""
-    features = len(weight)
-    made = layer.LinearRecurrentContainer(node("s"), features, features, bias=False, step_mode="m")
-    made.rc = linear(np.concatenate([np.eye(features, dtype=np.float32), weight], axis=1))
-    return made
+    """A recurrence with feedback weights alone; LinearRecurrentContainer has weights for its input as well."""
+    return layer.ElementWiseRecurrentContainer(node("s"), FeedbackSum(weight), step_mode="m")
 
 
 def node(step_mode: str) -> nn.Module:

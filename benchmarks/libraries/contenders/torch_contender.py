@@ -69,6 +69,7 @@ class TorchContender:
         gain: factor of the weights before neurons, for libraries that do not divide their input by tau.
         nets: what it can state beyond one layer: "Conv2d", "Recurrent".
         why_not: why not others.
+        repeats: takes a picture that is the same at every step without a copy for each, as a view.
     """
 
     title: str
@@ -77,6 +78,7 @@ class TorchContender:
     gain = 1.0
     nets: tuple[str, ...] = ("Conv2d", "Recurrent")
     why_not = ""
+    repeats = False
 
     def refusal(self, case: Case) -> str | None:
         """Why the library cannot state this case; None: it can."""
@@ -143,7 +145,8 @@ class TorchContender:
         x = torch.from_numpy(arrays.x)
         if case.static:
             x = x.expand(case.T, *x.shape)
-        self.x = self.own_layout(x) if case.static else self.own_layout(x).contiguous()
+        # The first layer would copy a view in every pass, in the library's time.
+        self.x = self.own_layout(x) if case.static and self.repeats else self.own_layout(x).contiguous()
         if case.is_net:
             self.target = torch.from_numpy(arrays.target)
             self.optimizer = torch.optim.Adam(self.model.parameters())

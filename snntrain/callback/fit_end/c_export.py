@@ -16,6 +16,7 @@ from snntrain.callback.fit_end.evaluation import Headline, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export.c import NOT_INSTALLED, Compiler, ExportedC, cortex_m4_compiler, export_c, native_compiler
 from snntrain.export.c.plan import planned
+from snntrain.export.error import CExportError
 from snntrain.files import write_json
 from snntrain.functional import set_backend
 from snntrain.headline import long_name
@@ -35,7 +36,8 @@ class CExport(FitEnd):
 
     Args:
         verify_samples: test samples on which all is compared, ≥ 1; the task's headline metric is measured on the same.
-        event_driven: layers skip inputs that are 0; False: a step takes the same time whatever comes in.
+        event_driven: dense layers and convolutions skip inputs that are 0, except depthwise ones; False: every product
+            is computed, whatever comes in.
         required: an error before training where there is no C compiler; else the report says so.
         common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
@@ -86,7 +88,7 @@ class CExport(FitEnd):
             return net, {}
         with tempfile.TemporaryDirectory(prefix="snntrain-c-") as built:
             result |= self._compare(exported, compiler, Path(built), task, trained, console)
-            result["sizes"] = _sizes(exported, compiler, Path(built))
+            result |= _measured(exported, compiler, Path(built))
         write_json(folder / "c.json", result)
         _print(result, console)
         if result["mismatches"]:
@@ -145,15 +147,22 @@ def _in_sample_integers(net: QuantizedNet, sample_shape: tuple[int, ...]) -> Int
         return None
 
 
-def _sizes(exported: ExportedC, compiler: Compiler, built: Path) -> dict[str, dict[str, int]]:
-    """Chip → bytes of flash and RAM of net.c."""
-    compilers = {"this machine": compiler, "Cortex-M4": cortex_m4_compiler()}
-    found = {
-        target: each.sizes(exported.folder, built / f"{index}.o")
-        for index, (target, each) in enumerate(compilers.items())
-        if each is not None
-    }
-    return {target: sizes for target, sizes in found.items() if sizes is not None}
+def _measured(exported: ExportedC, compiler: Compiler, built: Path) -> dict[str, Any]:
+    """Chip → bytes of flash and RAM of net.c, and chip → why its compiler failed."""
+    sizes, failed = {}, {}
+    for target, each in {"this machine": compiler, "Cortex-M4": cortex_m4_compiler()}.items():
+        if each is None:
+            continue
+        try:
+            found = each.sizes(exported.folder, built / "size.o")
+        except CExportError as error:
+            if each is compiler:
+                raise
+            failed[target] = error.reason  # such as a compiler without a C library: the comparison is not lost
+            continue
+        if found is not None:
+            sizes[target] = found
+    return {"sizes": sizes, "not_measured": failed}
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
@@ -163,7 +172,9 @@ def _print(result: dict[str, Any], console: Console) -> None:
             shown.add_row(target, f"{found['flash_bytes']:,}", f"{found['ram_bytes']:,}")
         console.print(shown)
     else:
-        print_line(console, "c   `size` of the GNU binutils is not installed: flash and RAM were not measured.")
+        print_line(console, "c   `size` of the GNU binutils or of LLVM was not found: flash and RAM were not measured.")
+    for target, reason in result["not_measured"].items():
+        print_line(console, f"c   flash and RAM on {target} were not measured: {reason}")
     name = result["headline"]
     print_line(
         console,

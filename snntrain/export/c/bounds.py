@@ -27,10 +27,12 @@ def of_sums(title: str, weight: np.ndarray, bias: np.ndarray | None, low: int, h
 
 def within(title: str, low: float, high: float, bits: int = 32) -> tuple[int, int]:
     """The two as integers, which must fit 32 or 64 bits."""
-    if max(-low, high) > _LARGEST[bits]:
+    largest = max(-low, high)
+    if largest > _LARGEST[bits]:
+        told = f"up to {largest:,.0f}" if largest < 2**100 else "more than 2^100"
         raise CExportError(
             title,
-            f"values of up to {max(-low, high):,.0f} may occur, and must fit {bits} bits",
+            f"values of {told} may occur, and must fit {bits} bits",
             "Give weights or the input fewer bits (callbacks.qat.quant.w.bits, callbacks.qat.quant.input.bits).",
         )
     return int(low), int(high)

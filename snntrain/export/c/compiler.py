@@ -15,7 +15,10 @@ NOT_INSTALLED = (
     "there is no C compiler here, so the program was not compiled and compared. Install one (Debian and Ubuntu: "
     "apt install gcc; macOS: xcode-select --install), or name it in the environment variable CC."
 )
-_SECONDS = 600  # that a compiler may take: one that hangs must not hang the run
+#: What to do where a program that was just built does not start, as on a file system that is mounted noexec.
+ELSEWHERE = "Temporary files must lie where programs may run; name another folder in the environment variable TMPDIR."
+_SECONDS = 600  # that a compiler or a program may take: one that hangs must not hang the run
+_ANOTHER = "Name another compiler in CC."
 _CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb")
 
 
@@ -37,7 +40,7 @@ class Compiler:
         Raises: CExportError with the compiler's first words.
         """
         command = [*self.command, *STRICT, *flags, "-o", str(output), *(str(folder / name) for name in sources)]
-        _run(command)
+        output_of(command, remedy=_ANOTHER)
         return output
 
     def sizes(self, folder: Path, output: Path) -> dict[str, int] | None:
@@ -45,7 +48,7 @@ class Compiler:
         self.build(folder, output, "-Os", "-c", sources=("net.c",))
         if shutil.which(self.size) is None:
             return None
-        words = _run([self.size, str(output)]).split()
+        words = output_of([self.size, str(output)]).decode(errors="replace").split()
         if words[:3] != ["text", "data", "bss"]:  # not the program of the GNU binutils, or of LLVM
             return None
         text, data, bss = map(int, words[6:9])
@@ -64,13 +67,21 @@ def cortex_m4_compiler() -> Compiler | None:
     return Compiler((name, *_CORTEX_M4), "arm-none-eabi-size") if shutil.which(name) else None
 
 
-def _run(command: list[str]) -> str:
-    """What a command writes to stdout."""
+def output_of(command: Sequence[str], *, given: bytes = b"", remedy: str = "") -> bytes:
+    """What a command writes to stdout.
+
+    Args:
+        given: to its stdin.
+        remedy: what to do if it does not start or does not end.
+
+    Raises: CExportError, also for an exit code that is not 0, with its first words.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, input=given, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CExportError("", f"{command[0]} could not be run ({error})", "Name another compiler in CC.") from error
+        raise CExportError("", f"{command[0]} could not be run ({error})", remedy) from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[:5]
-        raise CExportError("", f"{command[0]} ended with code {done.returncode}: {' / '.join(said)}")
-    return done.stdout.decode(errors="replace")
+        reason = f"{command[0]} ended with code {done.returncode}"
+        raise CExportError("", f"{reason}: {' / '.join(said)}" if said else reason)
+    return done.stdout

@@ -2,7 +2,6 @@
 
 import math
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntrain.export.c.compiler import NOT_INSTALLED, Compiler, native_compiler
+from snntrain.export.c.compiler import ELSEWHERE, NOT_INSTALLED, Compiler, native_compiler, output_of
 from snntrain.export.c.plan import planned
 from snntrain.export.c.program import Program
 from snntrain.export.c.source import written
@@ -95,20 +94,17 @@ class ExportedC:
         given = x_seq if step is None else step.unsqueeze(0)
         integers = self.integers(given.detach().cpu().float().numpy())
         arguments = [*map(str, command), str(T), *([] if step is None else ["picture"])]
-        done = subprocess.run(
-            arguments, input=np.ascontiguousarray(integers.swapaxes(0, 1)).tobytes(), capture_output=True, check=False
-        )
-        layout = self._layout()
-        if done.returncode or len(done.stdout) != N * T * layout.itemsize:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            reason = f"{arguments[0]} ended with code {done.returncode}, {len(done.stdout):,} bytes"
-            raise CExportError("", f"{reason}: {' / '.join(said[:5])}" if said else reason)
-        written = np.frombuffer(done.stdout, layout).reshape(N, T).swapaxes(0, 1)
+        samples = np.ascontiguousarray(integers.swapaxes(0, 1)).tobytes()
+        said, layout = output_of(arguments, given=samples, remedy=ELSEWHERE), self._layout()
+        if len(said) != N * T * layout.itemsize:
+            reason = f"{arguments[0]} wrote {len(said):,} bytes instead of {N * T * layout.itemsize:,}"
+            raise CExportError("", reason, "Build it anew.")
+        results = np.frombuffer(said, layout).reshape(N, T).swapaxes(0, 1)
         neurons = self.program.neurons
         return CRun(
-            written["outputs"],
-            [each.spikes.as_in_the_net(written[f"spikes {i}"]) for i, each in enumerate(neurons)],
-            [each.spikes.as_in_the_net(written[f"potentials {i}"]) for i, each in enumerate(neurons)],
+            results["outputs"],
+            [each.spikes.as_in_the_net(results[f"spikes {i}"]) for i, each in enumerate(neurons)],
+            [each.spikes.as_in_the_net(results[f"potentials {i}"]) for i, each in enumerate(neurons)],
         )
 
     def _layout(self) -> np.dtype:
@@ -126,13 +122,13 @@ class ExportedC:
             command: the program, and what it runs in, if anything.
         """
         last = self.net.operations[-1]
-        unscaled = {**self.net.arrays, f"{last['name']}.scale": np.ones(1, np.float32)}
+        unscaled = [*self.net.operations[:-1], {**last, "op": "flatten"}]  # its input [T, N, K], still in integers
         differing, compared, outputs = Counter(outputs=0, spikes=0, potentials=0), Counter(), []
         for part in x_seq.split(self._samples_at_once(x_seq), 1):
             x = part.detach().cpu().float().numpy()
-            expected = numpy_runner.run(self.net.operations, unscaled, x, record=True)
+            expected = numpy_runner.run(unscaled, self.net.arrays, x, record=True)
             ours = self.run(command, part)
-            pairs = [("outputs", ours.outputs.astype(np.float32), expected["logits"])]
+            pairs = [("outputs", ours.outputs, expected["logits"])]
             for name in ("spikes", "potentials"):
                 pairs += [(name, *pair) for pair in zip(getattr(ours, name), expected[name].values(), strict=True)]
             for name, a, b in pairs:
@@ -161,7 +157,8 @@ def export_c(
         net: see snntrain.quantize.to_integer.
         folder: for the files.
         sample_shape: of the input at one step, without the batch: [features], [C, L] or [C, H, W].
-        event_driven: layers skip inputs that are 0; else a step takes the same time whatever comes in.
+        event_driven: dense layers and convolutions skip inputs that are 0, except depthwise ones; else every product is
+            computed, whatever comes in.
 
     Raises: CExportError naming the operation, why and what to do.
     """
@@ -169,7 +166,7 @@ def export_c(
         net.operations,
         net.arrays,
         sample_shape,
-        readout_start=int(net.about.get("readout_start", 0)),
+        readout_start=net.about.get("readout_start", 0),
         skips_silence=event_driven,
     )
     folder = Path(folder)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snntrain.arguments import integer
-from snntrain.export.c.compiler import NOT_INSTALLED, native_compiler
+from snntrain.export.c.compiler import ELSEWHERE, NOT_INSTALLED, native_compiler
 from snntrain.export.c.exported import export_c
 from snntrain.export.error import CExportError
 from snntrain.functional import repeat, repeated_step
@@ -25,7 +25,7 @@ class CompiledNet:
     Args:
         net: the integer net.
         sample_shape: of the input at one step, without the batch: [features], [C, L] or [C, H, W].
-        event_driven: layers skip inputs that are 0.
+        event_driven: see export_c.
         flags: of the compiler; by default for this machine's processor.
 
     Shapes: x_seq [T, N, *] → logits [T, N, K].
@@ -47,7 +47,10 @@ class CompiledNet:
         with tempfile.TemporaryDirectory(prefix="snntrain-c-") as folder:
             self._exported = export_c(net, folder, sample_shape, event_driven=event_driven)
             library = compiler.build(Path(folder), Path(folder) / "net.so", *flags, *_SHARED, sources=("net.c",))
-            loaded = ctypes.CDLL(str(library))
+            try:
+                loaded = ctypes.CDLL(str(library))
+            except OSError as error:
+                raise CExportError("", f"the compiled net could not be loaded ({error})", ELSEWHERE) from error
         self._step, self._reset = loaded.snn_step, loaded.snn_reset
         self._step.argtypes, self._step.restype = (ctypes.c_void_p, ctypes.c_void_p), None
         self._reset.argtypes, self._reset.restype = (), None

@@ -14,13 +14,14 @@ import numpy as np
 from snntrain.export.c import bounds
 from snntrain.export.c.program import Buffer, Neuron, Program, Step
 from snntrain.export.c.values import TYPES, Value, sizes_of, smallest_type, title_of
-from snntrain.export.c.weights import Table, Weights, conv_rows, linear_rows
+from snntrain.export.c.weights import Table, Weights, conv_rows, is_depthwise, linear_rows
 from snntrain.export.error import CExportError
 from snntrain.quantize.integer_file import Arrays, Operation
 from snntrain.quantize.numpy_runner import along_channels
 
 _MOST = 2**24  # values of a sample at one step: far more than a microcontroller holds, and safe in 32-bit indices
-_MOST_WEIGHTS = 2**28  # of a layer
+_MOST_WEIGHTS = 2**25  # of a layer
+_MOST_BYTES = 2**30  # of all buffers: many operations of a hostile file must not use up the memory
 
 
 def planned(
@@ -37,7 +38,8 @@ def planned(
         operations, arrays: of an IntegerNet.
         sample_shape: of the input at one step, without the batch: [features], [C, L] or [C, H, W].
         readout_start: first step whose output snn_run counts.
-        skips_silence: skip inputs of layers that are 0; else a step always takes the same time.
+        skips_silence: dense layers and convolutions skip inputs that are 0, except depthwise ones; else every product
+            is computed, whatever comes in.
 
     Raises: CExportError naming the operation, why and what to do.
     """
@@ -53,6 +55,7 @@ class _Planner:
         self.steps: list[Step] = []
         self.neurons: list[Neuron] = []
         self.buffers: list[Buffer] = []
+        self.held = 0  # bytes
         self.users: list[list[int]] = [[] for _ in operations]
         for place, operation in enumerate(operations):
             for source in operation["sources"]:
@@ -63,8 +66,9 @@ class _Planner:
             raise CExportError("", f"a sample has the shape {list(self.shape)}", "It must have 1 to 3 dims, all ≥ 1.")
         if not any(operation["op"] == "neuron" for operation in self.operations):
             raise CExportError("", "the net has no neurons", "Export a spiking net.")
-        if not 0 <= readout_start < 2**31:
-            raise CExportError("", f"the readout starts at step {readout_start}", "Use a copy of the file.")
+        if type(readout_start) is not int or not 0 <= readout_start < 2**31:  # what a file says; True is an int, too
+            reason = f"the readout starts at step {readout_start!r}, which is no integer from 0 to {2**31 - 1:,}"
+            raise CExportError("", reason, "Use a copy of the file.")
         names = Counter(operation["name"] for operation in self.operations)
         if max(names.values()) > 1:
             name = names.most_common(1)[0][0]
@@ -77,11 +81,9 @@ class _Planner:
             ctype: max((step.target.channels for step in self.steps if step.sums == ctype), default=0)
             for ctype in ("int16_t", "int32_t")
         }
-        self.buffers += [
-            Buffer(f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer")
-            for ctype, count in widest.items()
-            if count
-        ]
+        for ctype, count in widest.items():
+            if count:
+                self.add_buffer(last, f"sums_{ctype[3:5]}", ctype, count, "the sums of a layer")
         scale = self.arrays[f"{last['name']}.scale"]
         return Program(
             steps=tuple(self.steps),
@@ -111,9 +113,22 @@ class _Planner:
         if not 1 <= value.count <= _MOST:
             reason = f"its output has {value.count:,} values at one step, and 1 to {_MOST:,} can be held"
             raise CExportError(title_of(operation), reason, "Export a smaller net.")
-        self.buffers.append(Buffer(value.name, value.ctype, value.count, f"{value.shape_text}, {title_of(operation)}"))
+        self.add_buffer(operation, value.name, value.ctype, value.count, f"{value.shape_text}, {title_of(operation)}")
         self.values[place] = value
         return value
+
+    def add_buffer(self, operation: Operation, name: str, ctype: str, count: int, holds: str) -> Buffer:
+        buffer = Buffer(name, ctype, count, holds)
+        self.hold(operation, buffer.size)
+        self.buffers.append(buffer)
+        return buffer
+
+    def hold(self, operation: Operation, size: int) -> None:
+        """Count bytes that are needed for an operation and refuse too many, before they are used."""
+        self.held += size
+        if self.held > _MOST_BYTES:
+            reason = f"it and the operations before need {self.held:,} bytes, and {_MOST_BYTES:,} can be held"
+            raise self.refuse(operation, reason, "Export a smaller net.")
 
     def add_step(self, place: int, operation: Operation, target: Value, **more: Any) -> None:
         more = {
@@ -144,7 +159,7 @@ class _Planner:
             return
         clipped = replace(given, name=f"value_{place}")
         holds = f"{given.shape_text}, the input within its limits"
-        self.buffers.append(Buffer(clipped.name, clipped.ctype, clipped.count, holds))
+        self.add_buffer(operation, clipped.name, clipped.ctype, clipped.count, holds)
         self.values[place] = clipped
         self.add_step(place, operation, clipped, sources=(given,))
 
@@ -229,6 +244,7 @@ class _Planner:
             "weights": Weights.of(f"weights_{place}", rows),
             "bias": None if bias is None or not bias.any() else Table.of(f"bias_{place}", bias),
             "kernel": weight.shape[2:],
+            "is_depthwise": operation["op"] == "conv" and is_depthwise(weight, operation["groups"]),
             "sums": "int16_t" if is_small else "int32_t",
         }
 
@@ -237,8 +253,8 @@ class _Planner:
         spikes = self.new_value(place, operation, source.shape, 0, 1)
         ctype = smallest_type(*_of_bits(operation["bits"]), signed=True)
         name = title_of(operation).split(" ")[0]
-        potentials = Buffer(f"potentials_{place}", ctype, spikes.count, f"{spikes.shape_text}, {name}")
-        self.buffers.append(potentials)
+        held = (f"potentials_{place}", ctype, spikes.count, f"{spikes.shape_text}, {name}")
+        potentials = self.add_buffer(operation, *held)
         widest = bounds.widest_in_neuron(operation, source.low, source.high)
         bounds.within(title_of(operation), -widest, widest, bits=64)
         own = {part: self._per_neuron(place, operation, part, spikes) for part in ("threshold", "start")}
@@ -285,17 +301,18 @@ class _Planner:
         target = self.new_value(place, operation, (source.channels, *size), low, high)
         own: tuple[Buffer, ...] = ()
         if operation["op"] == "rate_max_pool":
+            title = title_of(operation)
             own = (
-                Buffer(f"totals_{place}", "int64_t", source.count, f"sums over time, {title_of(operation)}"),
-                Buffer(f"best_{place}", "int64_t", target.count, f"the largest of them, {title_of(operation)}"),
+                self.add_buffer(operation, f"totals_{place}", "int64_t", source.count, f"sums over time, {title}"),
+                self.add_buffer(operation, f"best_{place}", "int64_t", target.count, f"the largest of them, {title}"),
             )
-            self.buffers += own
         self.add_step(place, operation, target, buffers=own)
 
     _sum_pool = _rate_max_pool = _max_pool
 
     def _flatten(self, place: int, operation: Operation) -> None:
         (source,) = self.sources_of(operation)
+        self.hold(operation, 8 * source.count)  # of the order
         flat = replace(source, sizes=(source.count, 1, 1), rank=1, planes=False, order=source.positions())
         in_order = np.array_equal(flat.order, np.arange(source.count))
         if in_order or all(self.operations[user]["op"] == "linear" for user in self.users[place]):

@@ -70,7 +70,7 @@ class Step:
         target: the value that it writes.
         neuron: of a layer, the neurons that take its sums at once.
         weights, bias: of a layer.
-        kernel: of a convolution.
+        kernel, is_depthwise: of a convolution.
         sums: of a layer, the type of sums.
         buffers: those of its own.
     """
@@ -85,6 +85,7 @@ class Step:
     weights: Weights | None = None
     bias: Table | None = None
     kernel: tuple[int, ...] = ()
+    is_depthwise: bool = False
     sums: str = ""
     buffers: tuple[Buffer, ...] = ()
 
@@ -107,12 +108,6 @@ class Step:
     def sums_name(self) -> str:
         """The buffer of its sums."""
         return f"sums_{self.sums[3:5]}"
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether each output channel of a convolution reads one input channel of its own."""
-        channels = self.target.channels
-        return channels == self.sources[0].channels == self.operation["groups"] > 1
 
     @property
     def window(self) -> "Window":

@@ -1,4 +1,4 @@
-"""Two made-up libraries behind the worker's protocol: python fake_contenders.py same|other|broken."""
+"""Made-up libraries behind the worker's protocol: python fake_contenders.py same|other|stated|broken|dies."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,11 @@ cases.CASES["tiny"] = TINY
 
 
 class Fake:
-    """A LIF neuron in float32, written by hand; "other" subtracts although it says that it resets to zero."""
+    """A LIF neuron in float32, written by hand.
+
+    "same" resets to zero; "stated" subtracts, and says so; "other" subtracts and says that it resets; "broken" cannot
+    be built.
+    """
 
     packages = ("numpy",)
     form = Form()

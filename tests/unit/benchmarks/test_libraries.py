@@ -87,10 +87,20 @@ def test_a_run_that_is_stopped_keeps_the_cases_that_are_measured(tmp_path, monke
     monkeypatch.setattr(run, "begin", lambda names, venvs, threads: ({}, {}))
     monkeypatch.setattr(run, "measure", measure)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process goes on with other tests
-    monkeypatch.setattr(sys, "argv", ["run.py", "--cases", "lif64,csnn,shd", "--output", str(tmp_path)])
-    run.main()
-    assert list(json.loads((tmp_path / "libraries.json").read_text(encoding="utf-8"))["cases"]) == ["lif64"]
+    monkeypatch.setattr(sys, "argv", ["run.py", "--page", str(tmp_path / "page.md"), "--output", str(tmp_path)])
+    run.main()  # the page is not there: it would fail to write it
+    assert list(json.loads((tmp_path / "libraries.json").read_text(encoding="utf-8"))["cases"]) == [
+        *("linear512", "linear2048", "lif64")
+    ]
     assert (tmp_path / "libraries.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("more", [["--quick"], ["--cases", "lif64"], ["--contenders", "snntrain"]])
+def test_a_page_of_a_part_is_refused(more, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--page", "page.md", *more])
+    with pytest.raises(SystemExit):
+        run.read_options()
+    assert "--page: the page shows everything" in capsys.readouterr().err
 
 
 def test_slow_contenders_are_timed_in_every_third_round_and_compared_within_it():
@@ -115,6 +125,18 @@ def test_what_does_not_install_is_told_with_pips_own_words(tmp_path, monkeypatch
     assert set_up.install(tmp_path, CONTENDERS["spyx"]) == {"reason": "ERROR: No matching distribution"}
 
 
+def test_an_environment_that_was_there_before_survives_a_pip_that_fails(tmp_path, monkeypatch):
+    python = set_up.python_of(tmp_path, "spyx")
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 'ERROR: no network' >&2\nexit 1\n")
+    python.chmod(0o755)
+    record = tmp_path / set_up.RECORD
+    record.write_text(json.dumps({"spyx": {"versions": {"spyx": "1.0.0"}}}))
+    monkeypatch.setattr(sys, "argv", ["set_up.py", str(tmp_path), "spyx"])
+    set_up.main()
+    assert python.exists() and json.loads(record.read_text()) == {"spyx": {"versions": {"spyx": "1.0.0"}}}
+
+
 # --- equations -------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +156,13 @@ def test_equations_by_hand(form, i, expected):
 def test_a_threshold_that_is_met_exactly_decides_between_the_two():
     current = np.full((2, 1), 2.0)  # h = 1 in the first step
     assert spikes(current, Form())[0, 0] and not spikes(current, Form(strict=True))[0, 0]
+
+
+def test_two_spikes_in_a_step_are_not_one():
+    current = np.full((4, 1), 1.8)
+    assert agreement(current, np.array([[0.0], [1], [0], [1]]), Form())["own"] == 1
+    found = agreement(current, np.array([[0.0], [2], [0], [1]]), Form())
+    assert found["own"] == 0.75 and found["firing"] == 0.5
 
 
 def test_differences_are_told_in_words():

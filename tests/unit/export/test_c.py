@@ -166,8 +166,7 @@ def test_snn_run_adds_up_and_chooses_the_class(tmp_path):
 
 @compiled
 def test_pictures_are_shown_at_every_step(tmp_path):
-    net, _ = random_integers(5)
-    _, x = random_integers(5)
+    net, x = random_integers(5)
     assert not differences(net, repeat(x[0], 4), tmp_path)
 
 
@@ -191,6 +190,27 @@ def test_the_program_refuses_a_sample_that_ends_too_early_and_wrong_words(tmp_pa
     for words in ([], ["0"], ["x"], ["1", "film"], ["1", "picture", "3"]):
         done = subprocess.run([program, *words], input=b"", capture_output=True, check=False)
         assert done.returncode == 2 and b"usage" in done.stderr
+
+
+@compiled
+@pytest.mark.parametrize("low, high, beyond", [(0, 3, [200, 4, 3, 255, 0, 1]), (-2, 5, [-128, -3, -2, 127, 6, 5])])
+def test_integers_outside_of_the_limits_are_clipped(low, high, beyond, tmp_path):
+    net = changed(dense_net(), 0, lowest=low, highest=high)
+    exported = export_c(net, tmp_path, (6,))
+    program = exported.build(tmp_path / "net")
+    ctype = np.dtype(exported.program.input.ctype[:-2])
+    assert ctype == (np.int8 if low < 0 else np.uint8)
+    given = np.array(beyond, ctype)
+    outputs = [
+        subprocess.run([program, "4", "picture"], input=bytes_, capture_output=True, check=True).stdout
+        for bytes_ in (given.tobytes(), given.clip(low, high).tobytes())
+    ]
+    assert outputs[0] == outputs[1]
+    logits = net.run(torch.tensor(beyond).float().expand(4, 1, 6), runner="numpy").logits.ravel()
+    step = np.dtype([("outputs", "int32", 4), ("spikes", "uint8", 9), ("potentials", "int8", 9)])
+    found = np.frombuffer(outputs[0], step)["outputs"] * net.arrays["out.scale"]
+    np.testing.assert_allclose(found.ravel(), logits, rtol=1e-6)
+    assert found.any()
 
 
 @compiled
@@ -266,6 +286,15 @@ def conv_net(**settings: object) -> IntegerNet:
     return IntegerNet(operations, arrays)
 
 
+def many_values() -> IntegerNet:
+    """Sums of the input with itself, each with a buffer of its own."""
+    first, _, neuron, _, last = dense_net().operations
+    sums = [{"op": "add", "name": f"add{i}", "sources": [0, 0]} for i in range(20)]
+    operations = [{**first, "highest": 2**20}, *sums, {**neuron, "sources": [20]}, {**last, "sources": [21]}]
+    arrays = {key: dense_net().arrays[key] for key in ("in.per_step", "n.threshold")}
+    return IntegerNet(operations, {**arrays, "out.scale": np.ones(1, np.float32)})
+
+
 @pytest.mark.parametrize(
     "net, shape, text",
     [
@@ -274,7 +303,13 @@ def conv_net(**settings: object) -> IntegerNet:
         (dense_net(), (1, 2, 3, 1), r"a sample has the shape \[1, 2, 3, 1\]"),
         (dense_net(), (2**20, 2**20), "1,099,511,627,776 values.*smaller net"),
         (changed(dense_net(), 0, lowest=4), (6,), r"its limits are 4 and 3"),
-        (changed(dense_net(), 0, highest=2**40), (6,), "must fit 32 bits.*callbacks.qat.quant.w.bits"),
+        (
+            changed(dense_net(), 0, highest=2**40),
+            (6,),
+            "up to 1,099,511,627,776 .*fit 32 bits.*callbacks.qat.quant.w.bits",
+        ),
+        (changed(dense_net(), 0, highest=10**400), (6,), r"more than 2\^100 may occur"),
+        (many_values(), (2**24,), r"add15 \(add\).*need 1,140,850,688 bytes, and 1,073,741,824"),
         (changed(dense_net(), 0, highest=2**30), (6,), r"a \(linear\).*must fit 32 bits"),
         (conv_net(stride=[0, 1]), (1, 3, 3), r"a \(conv\).*stride or dilation is 0"),
         (conv_net(stride=[1]), (1, 3, 3), r"a \(conv\).*its settings are for 2 dims"),
@@ -286,6 +321,14 @@ def conv_net(**settings: object) -> IntegerNet:
 def test_what_cannot_be_written_is_refused_by_name(net, shape, text, tmp_path):
     with pytest.raises(ExportError, match=text):
         export_c(net, tmp_path / "c", shape)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("start", ["2", 1.0, True, None, [], -1, 2**31])
+def test_a_readout_that_a_file_lets_start_anywhere_is_refused(start, tmp_path):
+    net = IntegerNet(dense_net().operations, dense_net().arrays, {"readout_start": start})
+    with pytest.raises(ExportError, match=r"the readout starts at step .* no integer from 0 to 2,147,483,647"):
+        export_c(net, tmp_path / "c", (6,))
     assert not (tmp_path / "c").exists()
 
 
@@ -330,6 +373,39 @@ def test_a_program_that_computes_something_else_is_found_out(tmp_path):
     (tmp_path / "net.c").write_text(text.replace("theta = 20", "theta = 21"))
     found = exported.compare([exported.build(tmp_path / "net")], 3 * torch.rand(8, 20, 6))
     assert found.differing["spikes"] > 0 and found.differing["potentials"] > 0 and found.mismatches > 0
+
+
+@compiled
+def test_an_output_that_differs_by_one_is_found_where_float32_cannot_tell(tmp_path):
+    net = dense_net()
+    net = IntegerNet(net.operations, {**net.arrays, "b.bias": np.full(4, 2**24, np.int32)})
+    exported = export_c(net, tmp_path, (6,))
+    text = (tmp_path / "net.c").read_text()
+    assert text.count("16777216") == 4
+    (tmp_path / "net.c").write_text(text.replace("16777216", "16777217"))
+    silent = torch.zeros(2, 3, 6)  # sums are the biases
+    assert dict(exported.compare([exported.build(tmp_path / "net")], silent).differing) == {
+        **{"outputs": 2 * 3 * 4, "spikes": 0, "potentials": 0}
+    }
+
+
+@compiled
+def test_programs_that_do_not_start_and_that_write_too_little(tmp_path):
+    exported = export_c(dense_net(), tmp_path, (6,))
+    (tmp_path / "net").write_bytes(exported.build(tmp_path / "built").read_bytes())  # not executable
+    with pytest.raises(ExportError, match=r"net could not be run .*TMPDIR"):
+        exported.run([tmp_path / "net"], torch.zeros(1, 1, 6))
+    with pytest.raises(ExportError, match="true wrote 0 bytes instead of"):
+        exported.run(["true"], torch.zeros(1, 1, 6))
+
+
+def test_a_library_that_cannot_be_loaded_is_told(tmp_path, monkeypatch):
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n: > "$2"\n')  # an empty file
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(ExportError, match=r"the compiled net could not be loaded .*TMPDIR"):
+        CompiledNet(dense_net(), (6,))
 
 
 def test_without_a_compiler_and_with_one_that_fails(tmp_path, monkeypatch):

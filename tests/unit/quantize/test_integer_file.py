@@ -162,6 +162,17 @@ def test_wrong_operations_are_refused_by_name(net, tmp_path, change, text):
         IntegerNet.load(path)
 
 
+@pytest.mark.parametrize("about", ["[1]", "7", "null"])
+def test_an_about_that_is_no_mapping_is_refused(net, about, tmp_path):
+    path = tmp_path / "net.safetensors"
+    net[0].save(path)
+    header, data = parts(path)
+    header["__metadata__"]["about"] = about
+    write(path, header, data)
+    with pytest.raises(DamagedNetError, match=r"net\.safetensors: its entry 'about' is .*, not a mapping"):
+        IntegerNet.load(path)
+
+
 @pytest.mark.parametrize(
     "change, text",
     [
@@ -177,6 +188,7 @@ def test_wrong_operations_are_refused_by_name(net, tmp_path, change, text):
             lambda arrays, name: arrays.update({f"{name}.start": np.array([9999], np.int32)}),
             "start does not fit 8 bits",
         ),
+        (lambda arrays, name: arrays.update({f"{name}.start": np.zeros(0, np.int32)}), r"start has the shape \[0\]"),
     ],
 )
 def test_wrong_arrays_are_refused_by_name(net, change, text):

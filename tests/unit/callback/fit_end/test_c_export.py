@@ -1,6 +1,7 @@
 """CExport: refusals before training, the program beside the net, and a machine without a compiler."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,21 @@ def test_the_program_computes_what_the_net_computes(tmp_path):
     # All that is static is in the report, and the object holds little else.
     assert written["buffer_bytes"] <= metrics["ram_bytes"] <= written["buffer_bytes"] + 256
     assert written["constant_bytes"] < metrics["flash_bytes"]
+
+
+@compiled
+def test_a_compiler_for_chips_without_a_library_does_not_lose_the_comparison(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "arm-none-eabi-gcc"
+    fake.write_text("#!/bin/sh\necho 'stdint.h: No such file' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
+    (tmp_path / "c").mkdir()
+    _, metrics = run(CExport(verify_samples=8), in_integers(tmp_path / "c"))
+    assert metrics["mismatches"] == 0 and not any(name.startswith("cortex") for name in metrics)
+    written = json.loads((tmp_path / "c" / "c.json").read_text())
+    assert written["not_measured"] == {"Cortex-M4": "arm-none-eabi-gcc ended with code 1: stdint.h: No such file"}
+    assert list(written["sizes"]) == ["this machine"]
 
 
 @compiled

@@ -246,7 +246,12 @@ def _training(content: Mapping[str, Any]) -> Iterator[str]:
     yield "![A training step](train.png)\n"
 
 
-_VARIANTS = {"bare": "a plain loop", "framework": "`train.py`", "spikingjelly": "SpikingJelly, the same weights"}
+_VARIANTS = {
+    "bare": "a plain loop",
+    "unfused": "the same, `fuse=off`",
+    "framework": "`train.py`",
+    "spikingjelly": "SpikingJelly, the same weights",
+}
 
 
 def _over_steps(content: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Recurrent containers as one function over the sequence, compared with their loop."""
 
 import copy
-import time
 
 import pytest
 import torch
@@ -24,11 +23,9 @@ from recurrent_containers import (
 from seeded_inputs import normal
 from torch import Tensor, nn
 from torch.testing import assert_close
-from torch.utils.flop_counter import FlopCounterMode
 
-from snntrain import functional, layer, neuron
+from snntrain import functional, neuron
 from snntrain.hooks import spiking_layers, watching
-from snntrain.kernel.shares import run_side_by_side, shares_of
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 
 # --- what it computes -------------------------------------------------------------------------------------------------
@@ -65,71 +62,9 @@ def test_long_sequences_of_many_neurons_fire_as_in_the_loop(name):
     assert 0.001 < float(spikes.detach().mean()) < 0.6
 
 
-@pytest.fixture
-def two_threads():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures("two_threads")
 def test_threads_share_the_neurons_of_a_large_step():
     assert_fused_is_loop(CONTAINERS["joined"](plif(), 512, False), 2 * normal(3, 300, 512))
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("rows", "features", "bias"), [(128, 128, False), (33, 512, True), (250, 100, True)])
-def test_threads_take_their_rows_through_all_steps_to_the_last_bit(rows, features, bias):
-    shares = shares_of(rows, features, torch.float32, torch.device("cpu"))
-    if len(shares) == 1:
-        pytest.skip("torch multiplies without MKL here")
-    assert [share.stop - share.start for share in shares] == [rows // 2, rows - rows // 2]
-    spikes, *_ = assert_fused_is_loop(CONTAINERS["summed"](plif(), features, bias), 3 * normal(10, rows, features))
-    assert 0 < float(spikes.detach().mean()) < 1 and torch.get_num_threads() == 2
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_rows_are_not_shared_where_another_product_could_round_differently():
-    cpu = torch.device("cpu")
-    for rows, features, dtype in ((31, 512, torch.float32), (256, 513, torch.float32), (256, 256, torch.float64)):
-        assert shares_of(rows, features, dtype, cpu) == [slice(0, rows)]
-    assert shares_of(64, 64, torch.float32, cpu) == [slice(0, 64)]  # not worth a thread
-    with FlopCounterMode(display=False):
-        assert len(shares_of(256, 256, torch.float32, cpu)) == 1
-    torch.set_num_threads(1)
-    assert len(shares_of(256, 256, torch.float32, cpu)) == 1
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("bad", [0, 1])
-def test_an_error_in_one_share_is_raised_when_all_have_ended(bad):
-    ended = []
-
-    def work(share: slice) -> None:
-        if share.start == bad:
-            raise RuntimeError(f"in share {bad}")
-        time.sleep(0.2)  # long after the other one has failed
-        ended.append(share)
-
-    with pytest.raises(RuntimeError, match=f"in share {bad}"):
-        run_side_by_side(work, [slice(0, 1), slice(1, 2)])
-    assert ended == [slice(1 - bad, 2 - bad)] and torch.get_num_threads() == 2
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_shares_run_in_inference_mode_as_without_gradients():
-    recurrent = layer.ElementWiseRecurrentContainer(
-        neuron.LIFNode(v_threshold=0.3), layer.FeedbackSum(layer.Linear(128, 128)), step_mode="m"
-    )
-    x_seq = torch.randn(3, 128, 128)
-    assert len(shares_of(128, 128, torch.float32, torch.device("cpu"))) == 2
-    with torch.no_grad():
-        expected = recurrent(x_seq)
-    functional.reset_net(recurrent)
-    with torch.inference_mode():
-        found = recurrent(x_seq)
-    assert torch.equal(found, expected) and found.any()
 
 
 @pytest.mark.slow

@@ -26,19 +26,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
     if inputs.pooling is not None:
         _forward_pooled(plan, inputs, results)
         return
-    arrays = (
-        inputs.x.numpy(),
-        inputs.x_stride,
-        *(state.numpy() for state in inputs.first),
-        results.last.numpy(),
-        inputs.kept.numpy(),
-        results.out.numpy(),
-        results.sequences.numpy(),
-        inputs.values.numpy(),
-        plan.constants[0],
-        *_spread_parameters(inputs),
-    )
-    _call(plan, "forward", arrays, (inputs.T, inputs.K, inputs.M))
+    _call(plan, "forward", _forward_arrays(plan, inputs, results, results.sequences), (inputs.T, inputs.K, inputs.M))
 
 
 def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
@@ -49,9 +37,7 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
     if gradients.over_time:
         gradients.x.zero_()
     arrays = (
-        inputs.x.numpy(),
-        inputs.x_stride,
-        *(state.numpy() for state in inputs.first),
+        *_start(inputs),
         inputs.kept.numpy(),
         gradients.out.numpy(),
         *(g.numpy() for g in gradients.last),
@@ -66,6 +52,25 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         *(g.numpy() for g in gradients.spread),
     )
     _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
+
+
+def _forward_arrays(plan: Plan, inputs: Inputs, results: Results, more: torch.Tensor) -> tuple[Any, ...]:
+    """The arguments of a kernel that runs a sequence; more: what it writes besides outputs and states."""
+    return (
+        *_start(inputs),
+        results.last.numpy(),
+        inputs.kept.numpy(),
+        results.out.numpy(),
+        more.numpy(),
+        inputs.values.numpy(),
+        plan.constants[0],
+        *_spread_parameters(inputs),
+    )
+
+
+def _start(inputs: Inputs) -> tuple[Any, ...]:
+    """The arguments for the input and for the states that the sequence begins with."""
+    return inputs.x.numpy(), inputs.x_stride, *(state.numpy() for state in inputs.first)
 
 
 def _spread_parameters(inputs: Inputs) -> tuple[Any, ...]:
@@ -83,19 +88,7 @@ def _call(plan: Plan, name: str, arrays: tuple[Any, ...], sizes: tuple[int, int,
 def _forward_pooled(plan: Plan, inputs: Inputs, results: Results) -> None:
     count, block = _groups(inputs)
     fired = torch.zeros(-(-count // block) if results.fired.numel() else 0, dtype=torch.int64, device="cpu")
-    arrays = (
-        inputs.x.numpy(),
-        inputs.x_stride,
-        *(state.numpy() for state in inputs.first),
-        results.last.numpy(),
-        inputs.kept.numpy(),
-        results.out.numpy(),
-        fired.numpy(),
-        inputs.values.numpy(),
-        plan.constants[0],
-        *_spread_parameters(inputs),
-    )
-    _call_pooled(plan, "forward", arrays, inputs)
+    _call_pooled(plan, "forward", _forward_arrays(plan, inputs, results, fired), inputs)
     if results.fired.numel():
         results.fired.copy_(fired.sum())
 
@@ -104,9 +97,7 @@ def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
     of_neurons = {p: torch.empty(inputs.M, dtype=plan.dtype, device="cpu") for p in plan.learnable if not plan.dims[p]}
     spread = iter(gradients.spread)
     arrays = (
-        inputs.x.numpy(),
-        inputs.x_stride,
-        *(state.numpy() for state in inputs.first),
+        *_start(inputs),
         inputs.kept.numpy(),
         gradients.out.numpy(),
         *(g.numpy() for g in gradients.last),

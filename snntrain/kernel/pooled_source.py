@@ -36,7 +36,7 @@ def source(plan: Plan, pooling: Pooling) -> str:
     text = [
         prelude(plan, BLOCK),
         _WINDOWS.replace("ROWS", str(pooling.height)).replace("COLUMNS", str(pooling.width)),
-        _POOL.replace("EACH_WINDOW", _at_each_window(_pool(pooling))),
+        _at_each_window(_POOL, _pool(pooling)),
         _unpool(pooling),
         advance(plan),
         pull_back(plan),
@@ -74,10 +74,8 @@ def how_many_fired(values):
         found += 1 if values[i] != ZERO else 0
     return found'''
 
-_POOL = '''@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
-def pool(values, pooled, first, last, rows, columns, inner):
-    """Write the windows of some groups, whose values are given, to the pooled outputs of the whole step."""
-    line = columns * inner
+# Loops over groups and windows, in both functions below.
+_EACH_GROUP = """    line = columns * inner
     windows = columns // WIDE
     groups = (rows + HIGH - U1) // HIGH
     covered = rows // HIGH
@@ -85,7 +83,12 @@ def pool(values, pooled, first, last, rows, columns, inner):
     for group in range(first, last):
         if group % groups < covered:
             start = (group // groups * covered + group % groups) * windows * inner
-EACH_WINDOW
+EACH_WINDOW"""
+
+_POOL = '''@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+def pool(values, pooled, first, last, rows, columns, inner):
+    """Write the windows of some groups, whose values are given, to the pooled outputs of the whole step."""
+EACH_GROUP
             at += HIGH * line
         else:
             at += (rows - covered * HIGH) * line'''
@@ -94,15 +97,7 @@ EACH_WINDOW
 _UNPOOL = '''@numba.njit(nogil=True, error_model="numpy", boundscheck=False)
 def unpool(values, pooled, g, share, chosen, first, last, rows, columns, inner):
     """Write the gradients of the values of some groups, from those of the pooled outputs of the whole step."""
-    line = columns * inner
-    windows = columns // WIDE
-    groups = (rows + HIGH - U1) // HIGH
-    covered = rows // HIGH
-    at = U0
-    for group in range(first, last):
-        if group % groups < covered:
-            start = (group // groups * covered + group % groups) * windows * inner
-EACH_WINDOW
+EACH_GROUP
             for row in range(HIGH):
                 place = at + row * line
                 if inner == U1:
@@ -129,8 +124,8 @@ EACH_COLUMN
             at = end'''
 
 
-def _at_each_window(lines: list[str]) -> str:
-    """Loops around what happens at the window whose first cell is i and whose output is the oth of its row."""
+def _at_each_window(function: str, lines: list[str]) -> str:
+    """A function with what it does at the window whose first cell is i and whose output is the oth of its row."""
     loops = [
         f"{_I12}if inner == U1:",
         f"{_I16}for window in range(windows):",
@@ -146,7 +141,7 @@ def _at_each_window(lines: list[str]) -> str:
         f"{_I24}o = first_output + channel",
         *(f"{_I24}{line}" for line in lines),
     ]
-    return "\n".join(loops)
+    return function.replace("EACH_GROUP", _EACH_GROUP).replace("EACH_WINDOW", "\n".join(loops))
 
 
 def _cells(pooling: Pooling) -> list[str]:
@@ -194,7 +189,7 @@ def _unpool(pooling: Pooling) -> str:
         cell.replace("[i]", f"[i + np.uint64({column})]").replace("column)", f"np.uint64({column}))")
         for column in range(pooling.width)
     ]
-    text = _UNPOOL.replace("EACH_WINDOW", _at_each_window(window)).replace("CELL", cell)
+    text = _at_each_window(_UNPOOL, window).replace("CELL", cell)
     return text.replace("EACH_COLUMN", "\n".join(f"{_I24}{line}" for line in columns))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import yaml
+from bench_train import TITLES
 from rich.filesize import decimal
 
 from site_pages.markdown import code, table, text
@@ -236,7 +237,7 @@ def _training(content: Mapping[str, Any]) -> Iterator[str]:
     yield _head("A training step of the csnn", content["run"])
     rows = [
         [
-            _VARIANTS[name],
+            TITLES[name],
             f"{one['images_per_second']['median']:,.0f}",
             f"{one['peak_memory']['bytes'] / 2**20:,.0f} MiB",
         ]
@@ -244,14 +245,6 @@ def _training(content: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield table(["", "pictures per second", "peak memory"], rows)
     yield "![A training step](train.png)\n"
-
-
-_VARIANTS = {
-    "bare": "a plain loop",
-    "unfused": "the same, `fuse=off`",
-    "framework": "`train.py`",
-    "spikingjelly": "SpikingJelly, the same weights",
-}
 
 
 def _over_steps(content: Mapping[str, Any]) -> Iterator[str]:

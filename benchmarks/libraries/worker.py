@@ -25,7 +25,7 @@ from libraries.equations import Form
 
 
 class Contender(Protocol):
-    """What a file in contenders/ has to offer. It builds one case at a time and computes when it is told to."""
+    """A library that takes part: it builds one case at a time, and computes a pass when the worker asks for one."""
 
     title: str
     packages: tuple[str, ...]  # whose versions are recorded; the first is the library

@@ -136,9 +136,10 @@ _is_repeated: ContextVar[bool] = ContextVar("is_repeated", default=False)
 
 
 def is_repeated() -> bool:
-    """Whether a part of the net runs that ran before, for whoever counts what the net does.
+    """Whether the net is running steps a second time, which nobody who counts its spikes may count again.
 
-    Chunks and checkpointing repeat it in backward; what the graph of a chunk saved may be asked for earlier.
+    Chunks and checkpointing run them again in backward, or earlier where somebody asks for a tensor that the graph of a
+    chunk saved.
     """
     return _is_repeated.get() or torch._C._current_graph_task_id() != -1
 

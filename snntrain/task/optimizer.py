@@ -16,7 +16,7 @@ from snntrain.layer.delay import learns_delays
 from snntrain.signature import signature_of
 from snntrain.task.schedule import make_schedule
 
-_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, NeuNorm)
+_NORMALIZATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, NeuNorm)
 
 
 def parameter_groups(net: nn.Module, lr: float | None = None) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def parameter_groups(net: nn.Module, lr: float | None = None) -> list[dict[str, 
     spared = {
         id(parameter)
         for module in net.modules()
-        if isinstance(module, (*neurons, *_NORMALISATION))
+        if isinstance(module, (*neurons, *_NORMALIZATION))
         for parameter in module.parameters()
     }
     parameters = [p for p in net.parameters() if p.requires_grad and id(p) not in apart]

@@ -7,6 +7,7 @@ carry a state of their own.
 import contextlib
 import inspect
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -60,6 +61,11 @@ def _is_metric(module: nn.Module) -> bool:
 
 
 def _needs_arguments(method: Callable[..., Any]) -> bool:
+    function = getattr(method, "__func__", None)
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        if code.co_argcount == 1 and not code.co_kwonlyargcount:
+            return False  # of self alone: seen at once, where a signature takes as long as ten such methods
     try:
         inspect.signature(method).bind()
     except TypeError:

@@ -50,6 +50,7 @@ from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.run.unprofiled import Unprofiled
 from snntrain.task import Supervised
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
 from snntrain.task.optimizer import configure
@@ -258,6 +259,7 @@ def build_trainer(
     with refusing(f"trainer (accelerator {config['trainer'].get('accelerator')}; trainer=cpu runs everywhere)"):
         return instantiate(
             {"num_sanity_val_steps": 0, **config["trainer"]},
+            profiler=config["trainer"].get("profiler") or Unprofiled(),
             plugins=_plugins(config["trainer"]),
             callbacks=callbacks,
             logger=logger,

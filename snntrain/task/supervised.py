@@ -26,6 +26,7 @@ from snntrain.task.chunk import (
 )
 from snntrain.task.evidence import OfOutputs
 from snntrain.task.firing_rates import FiringRates
+from snntrain.task.logged import log_value
 from snntrain.task.metric import make_metrics
 from snntrain.task.optimizer import configure
 from snntrain.task.readout import READOUTS, make_readout, takes_lengths
@@ -351,12 +352,12 @@ class Supervised(pl.LightningModule):
             headline.update(*measured)
             mean_loss.update(loss.detach(), samples)
         if stage == "train":
-            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=samples)
-        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=samples)
-        self.log(f"{stage}/{name}", headline, on_step=False, on_epoch=True, batch_size=samples)
+            log_value(self, "train/loss_step", loss.detach(), samples, on_step=True)
+        log_value(self, f"{stage}/loss", mean_loss, samples, on_step=False)
+        log_value(self, f"{stage}/{name}", headline, samples, on_step=False)
         for extra, metric in self.metrics[stage].items() if stage != "train" else ():
             metric.update(*measured)
-            self.log(f"{stage}/{extra}", metric, on_step=False, on_epoch=True, batch_size=samples)
+            log_value(self, f"{stage}/{extra}", metric, samples, on_step=False)
         return scores
 
 

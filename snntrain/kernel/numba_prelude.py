@@ -58,9 +58,7 @@ def exp_float32(x):
     p = p * r + np.float32(4.1665795894e-2)
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
-    y = p * r * r + r + np.float32(1.0)
-    half = k * np.float32(0.5) + MAGIC - MAGIC
-    y = y * power_of_two(half) * power_of_two(k - half)
+    y = (p * r * r + r + np.float32(1.0)) * power_of_two(k)  # k lies in [-126, 127], because z is bounded
     if x > np.float32(88.72284):
         y = np.float32(np.inf)
     if x < np.float32(-87.33655):

@@ -11,7 +11,7 @@ from snntrain.base import autocast_off, state_dtype
 from snntrain.functional import repeated_step
 from snntrain.kernel.call import Pooling
 from snntrain.kernel.device_status import note_call
-from snntrain.kernel.graph import Unsupported
+from snntrain.kernel.graph import Unsupported, has_exact_inverse
 from snntrain.kernel.plan import DTYPES, Plan, make_plan
 from snntrain.kernel.pooled import pooled_layout
 from snntrain.kernel.sequence import driver_for, overlaps, reason_against_device, run, run_pooled
@@ -55,11 +55,17 @@ def _plan_for(node: Any, x: Tensor) -> Plan | str:
     learnable = tuple(
         index for index, value in enumerate(parameters) if isinstance(value, Tensor) and value.requires_grad
     )
-    key = (dtype, learnable, dims, _what_a_step_reads(node))
+    # Powers of two alone, by which kernels need not divide: one plan serves a neuron whose other numbers are annealed.
+    values = tuple(
+        (index, value)
+        for index, value in enumerate(parameters)
+        if isinstance(value, float) and has_exact_inverse(value)
+    )
+    key = (dtype, learnable, dims, values, _what_a_step_reads(node))
     if key not in _plans:
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
-        _plans[key] = _traced(node, learnable, dims, dtype)
+        _plans[key] = _traced(node, learnable, dims, dtype, dict(values))
     return _plans[key]
 
 
@@ -184,14 +190,17 @@ def _hashable(value: Any) -> Hashable:
     return (type(value), value) if isinstance(value, Hashable) else (type(value), id(value))
 
 
-def _traced(node: Any, learnable: tuple[int, ...], dims: tuple[int, ...], dtype: torch.dtype) -> Plan | str:
+def _traced(
+    node: Any, learnable: tuple[int, ...], dims: tuple[int, ...], dtype: torch.dtype, values: dict[int, float]
+) -> Plan | str:
     before = dict(vars(node))
     vars(node)["_memories"] = _OutOfReach(node._memories)
     try:
         # Activation checkpointing, which a call may be part of, counts the tensors that autograd saves. Those saved by
         # tracing, at the first call only, are not its concern.
         with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):
-            plan = make_plan(node.step, len(node.state_names), len(dims), learnable, dtype, dims, node.branches)
+            states = len(node.state_names)
+            plan = make_plan(node.step, states, len(dims), learnable, dtype, dims, node.branches, values)
         _refuse_new_attributes(node, before)
         return plan
     except Unsupported as error:

@@ -1,7 +1,8 @@
 """A neuron's step as a list of scalar operations, forward and backward, traced from its torch code."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -89,6 +90,31 @@ def expressions(
 
     lines = [(o.name, templates[o.op].format(*map(shown, o.arguments))) for o in graph.operations]
     return lines, [shown(value) for value in graph.outputs]
+
+
+def with_products(graph: Graph, values: Mapping[str, float]) -> Graph:
+    """The graph with divisions by powers of two as products, which are equal to the last bit and take a fraction.
+
+    Args:
+        graph: to be rewritten.
+        values: of inputs that are known.
+    """
+
+    def rewritten(operation: Operation) -> Operation:
+        if operation.op != "div":
+            return operation
+        dividend, divisor = operation.arguments
+        divisor = values.get(divisor, divisor) if isinstance(divisor, str) else divisor
+        if isinstance(divisor, float) and has_exact_inverse(divisor):
+            return Operation(operation.name, "mul", (dividend, 1.0 / divisor))
+        return operation
+
+    return replace(graph, operations=tuple(map(rewritten, graph.operations)))
+
+
+def has_exact_inverse(value: float) -> bool:
+    """Whether a number is a power of two that single precision holds, as its inverse."""
+    return 2.0**-100 <= abs(value) <= 2.0**100 and abs(math.frexp(value)[0]) == 0.5
 
 
 # aten operators → our operations: many have the same name, and several aten overloads mean one scalar operation.

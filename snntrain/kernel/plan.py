@@ -1,14 +1,14 @@
 """One neuron's step as graphs, traced once and shared by all neurons that differ in nothing else."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from snntrain.kernel.graph import Graph, Unsupported, constants, trace_backward, trace_forward
+from snntrain.kernel.graph import Graph, Unsupported, constants, trace_backward, trace_forward, with_products
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -67,6 +67,7 @@ def make_plan(
     dtype: torch.dtype,
     dims: Sequence[int] | None = None,
     branches: int = 1,
+    values: Mapping[int, float] | None = None,
 ) -> Plan:
     """Trace a step.
 
@@ -77,6 +78,7 @@ def make_plan(
         dtype: of state and arithmetic, float32 or float64.
         dims: of each parameter, see Plan; None: 0 for all.
         branches: inputs that a neuron has at each step.
+        values: of parameters that are the same at every call of the plan, by their indices; None: of none.
 
     Raises: Unsupported with the reason.
     """
@@ -87,4 +89,6 @@ def make_plan(
         raise Unsupported(f"its step returns {len(forward.outputs)} tensors for one output and {states} states")
     backward = trace_backward(step, branches, states, parameters, learnable, dtype)
     dims = (0,) * parameters if dims is None else tuple(dims)
+    known = {forward.inputs[branches + states + index]: value for index, value in (values or {}).items()}
+    forward, backward = (with_products(graph, known) for graph in (forward, backward))
     return Plan(forward, backward, states, parameters, tuple(learnable), dtype, dims, branches)

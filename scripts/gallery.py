@@ -26,7 +26,6 @@ FOLDER = ROOT / ".gallery"
 GIF = FOLDER / "animation.gif"  # the animation for slides
 SIDE, STEPS = 34, 24  # pixels and time steps of a recording of a moving bar
 THEMES = ("light", "dark")
-COMMON = {"step_mode": "m", "backend": "torch", "store_v_seq": True}
 
 _ADAPTIVE = {"tau_w": (40.0, 40.0), "a": (0.5, 0.5), "b": (1.0, 1.0), "q": 10.0}
 # Class of the neuron → arguments for a step of current, and the current.
@@ -74,59 +73,21 @@ SURROGATES = (
 
 def draw_neurons() -> "Figure":
     """The potential and the output of every neuron for a step of current."""
-    import matplotlib.pyplot as plt
-    import torch
+    from snntrain import neuron, plot
 
-    from snntrain import neuron
-
-    figure, grid = plt.subplots(8, 3, figsize=(9.6, 13), sharex=True)
-    for axes, (name, (arguments, strength)) in zip(grid.flat, NEURONS.items(), strict=False):
-        current = torch.zeros(80, 1, arguments.get("branches", 1))
-        current[8:60] = strength
+    nodes = {}
+    for name, (arguments, _) in NEURONS.items():
         kind = getattr(neuron, name)
-        keeps_v = "v" in getattr(kind, "state_names", ())
         looped = {"backend": "torch"} if issubclass(kind, neuron.BaseNode) else {}
-        node = kind(**arguments, **(COMMON if keeps_v else {"step_mode": "m", **looped}))
-        with torch.no_grad():
-            output = node(current).flatten()
-        is_potential = isinstance(node, neuron.NonSpikingLIFNode)  # its output is v
-        v = node.v_seq.flatten() if keeps_v else output if is_potential else torch.zeros(0)
-        axes.plot(v, color="tab:blue", linewidth=1.2)
-        top = max(float(v.max()), 0.05) if len(v) else 1.0
-        for when in [] if is_potential else output.nonzero().flatten().tolist():
-            ends = [1.12 * top, (1.12 + 0.22 * float(output[when])) * top]
-            axes.plot([when, when], ends, color="tab:red", linewidth=1.3)
-        axes.set_ylim(bottom=None if len(v) else 0)
-        axes.axvspan(8, 60, color="tab:orange", alpha=0.08, linewidth=0)
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=7)
-    for axes in grid.flat[len(NEURONS) :]:
-        axes.set_axis_off()
-    for axes in grid[-1]:
-        axes.set_xlabel("time step")
-    return figure
+        nodes[name] = kind(**arguments, step_mode="m", **looped)
+    return plot.step_response(nodes, [strength for _, strength in NEURONS.values()])
 
 
 def draw_surrogates() -> "Figure":
     """Every surrogate gradient around the threshold."""
-    import matplotlib.pyplot as plt
-    import torch
+    from snntrain import plot, surrogate
 
-    from snntrain import surrogate
-
-    figure, grid = plt.subplots(4, 4, figsize=(9.6, 6.4), sharex=True)
-    for axes, name in zip(grid.flat, SURROGATES, strict=True):
-        x = torch.linspace(-1.5, 1.5, 601, requires_grad=True)
-        spikes = getattr(surrogate, name)()(x)
-        (gradient,) = torch.autograd.grad(spikes.sum(), x)
-        axes.fill_between(x.detach(), gradient, color="tab:blue", alpha=0.25, linewidth=0)
-        axes.plot(x.detach(), gradient, color="tab:blue", linewidth=1.2)
-        axes.step(x.detach(), spikes.detach(), color="tab:red", linewidth=0.8, linestyle=":")
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=7)
-    for axes in grid[-1]:
-        axes.set_xlabel("h − threshold")
-    return figure
+    return plot.surrogates({name: getattr(surrogate, name)() for name in SURROGATES})
 
 
 # --- a net and a recording -------------------------------------------------------------------------------------------
@@ -175,22 +136,23 @@ def train_net(data: Path | None) -> Any:
 
 
 def look_inside(run: Any) -> dict[str, Any]:
-    """What a recording of the test causes in the net: its frames, spikes and potentials of each layer, the scores."""
+    """What a recording of the test causes in the net: its frames, what each layer does, the scores."""
     import torch
 
-    from snntrain import functional
+    from snntrain import functional, monitor
 
     batches = [(x, y) for x, y, *_ in run.data.test_dataloader()]
     x, labels = (torch.cat(one) for one in zip(*batches, strict=True))
     right = (run.predict(x).argmax(1) == labels).nonzero().flatten()
     x, label = x[right[:1]], int(labels[right[0]])
+    x_seq = x.float().transpose(0, 1)
+    layers = monitor.record(run.net, x_seq)
     functional.reset_net(run.net)
-    with torch.no_grad(), functional.recording(run.net) as seen:
-        outputs = run.net(x.float().transpose(0, 1))[:, 0]
+    with torch.no_grad():
+        outputs = run.net(x_seq)[:, 0]
     return {
         "frames": x[0].float(),
-        "spikes": [layer["spikes"][:, 0] for layer in seen.values()],
-        "potentials": [layer["v"][:, 0] for layer in seen.values()],
+        "layers": {f"layer {number}": layer for number, layer in enumerate(layers.values(), start=1)},
         "scores": outputs.cumsum(0) / torch.arange(1, len(outputs) + 1)[:, None],
         "classes": list(getattr(run.data, "CLASSES", None) or range(outputs.shape[1])),
         "label": label,
@@ -199,75 +161,23 @@ def look_inside(run: Any) -> dict[str, Any]:
 
 def draw_raster(seen: dict[str, Any]) -> "Figure":
     """Every spike of every layer for one recording."""
-    import matplotlib.pyplot as plt
+    from snntrain import plot
 
-    figure, rows = plt.subplots(len(seen["spikes"]), 1, figsize=(9.6, 6), sharex=True)
-    for number, (axes, spikes) in enumerate(zip(rows, seen["spikes"], strict=True), start=1):
-        flat = spikes.flatten(1)
-        step, which = flat.nonzero().T
-        axes.scatter(step + 1, which, s=1.5, color="tab:blue", linewidths=0)
-        axes.set_title(
-            f"layer {number}: {flat.shape[1]:,} neurons, {100 * flat.mean():.1f} % fire in a step", fontsize=9
-        )
-        axes.set_ylabel("neuron")
-        axes.invert_yaxis()
-    rows[-1].set_xlabel("time step")
-    return figure
+    return plot.raster(seen["layers"])
 
 
 def draw_traces(seen: dict[str, Any]) -> "Figure":
-    """Potentials of the neurons of the last layer that fire most, with their spikes."""
-    import matplotlib.pyplot as plt
+    """Potentials of a few neurons of each layer, with their spikes."""
+    from snntrain import plot
 
-    spikes, v = seen["spikes"][-1].flatten(1), seen["potentials"][-1].flatten(1)
-    most = spikes.sum(0).argsort(descending=True)[:12].tolist()
-    figure, axes = plt.subplots(figsize=(9.6, 5))
-    for row, number in enumerate(most):
-        base = -1.6 * row
-        axes.plot(range(1, len(v) + 1), base + v[:, number], color="tab:blue", linewidth=1.2)
-        when = (spikes[:, number].nonzero().flatten() + 1).tolist()
-        axes.vlines(when, base + 1.0, base + 1.35, color="tab:red", linewidth=1.5)
-        axes.axhline(base, color="gray", linewidth=0.4)
-    axes.set(
-        xlabel="time step",
-        yticks=[-1.6 * row for row in range(12)],
-        yticklabels=most,
-        ylabel="neuron of the last layer",
-    )
-    return figure
+    return plot.potentials(seen["layers"], threshold=1.0)
 
 
 def draw_step(seen: dict[str, Any], step: int) -> "Figure":
     """One frame of the animation: the recording, the spikes that it causes, and what the net believes so far."""
-    import matplotlib.pyplot as plt
-    import numpy as np
+    from snntrain import plot
 
-    frames = seen["frames"]
-    figure, panels = plt.subplots(1, 2 + len(seen["spikes"]), figsize=(9.6, 2.7), width_ratios=[1.2, 1.6, 1.6, 1, 1])
-    picture = np.ones((*frames.shape[2:], 4)) * (0, 0, 0, 0)
-    for channel, color in ((0, (0.84, 0.15, 0.16)), (frames.shape[1] - 1, (0.12, 0.47, 0.71))):
-        picture[frames[step, channel].numpy() > 0] = (*color, 1)
-    panels[0].imshow(picture)
-    panels[0].set_title(f"step {step + 1}: events", fontsize=9)
-    for number, (axes, spikes) in enumerate(zip(panels[1:-1], seen["spikes"], strict=True), start=1):
-        maps = spikes[step]
-        if maps.dim() == 3:  # feature maps, in four columns
-            framed = np.pad(maps.numpy(), ((0, 0), (1, 1), (1, 1)), constant_values=0.15)
-            shown = np.vstack([np.hstack(row) for row in framed.reshape(-1, 4, *framed.shape[1:])])
-        else:
-            shown = np.pad(maps.numpy(), (0, -len(maps) % 10)).reshape(-1, 10)
-        axes.imshow(shown, cmap="Oranges", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"layer {number}: {int(maps.sum())} spikes", fontsize=9)
-    for axes in panels[:-1]:
-        axes.set(xticks=[], yticks=[])
-    scores = seen["scores"].softmax(1)[step]
-    colors = ["tab:green" if place == seen["label"] else "tab:gray" for place in range(len(scores))]
-    panels[-1].barh(range(len(scores)), scores, color=colors)
-    panels[-1].set(
-        xlim=(0, 1), yticks=range(len(scores)), yticklabels=seen["classes"], title="answer so far", xticks=[0, 1]
-    )
-    panels[-1].title.set_fontsize(9)
-    return figure
+    return plot.moment(seen["frames"], step, seen["layers"], seen["scores"], seen["classes"], seen["label"])
 
 
 # --- files and the page ----------------------------------------------------------------------------------------------
@@ -278,33 +188,27 @@ PICTURES = (*OF_THE_NET, "neurons", "surrogates")
 
 def save(name: str, figure: "Figure") -> None:
     """Save a picture with dark and with light ink."""
-    import matplotlib.pyplot as plt
     from tutorials import to_light_ink
 
-    figure.set_layout_engine("constrained")
-    figure.savefig(FOLDER / f"{name}-light.png", dpi=130)
+    figure.savefig(FOLDER / f"{name}-light.png", dpi=130, facecolor="none")
     to_light_ink(figure)
-    figure.savefig(FOLDER / f"{name}-dark.png", dpi=130)
-    plt.close(figure)
+    figure.savefig(FOLDER / f"{name}-dark.png", dpi=130, facecolor="none")
 
 
 def save_animation(name: str, draw: Callable[[int], "Figure"], steps: int) -> None:
     """Save the frames as an animated PNG for each theme, and as a GIF on white, which programs for slides show."""
-    import matplotlib.pyplot as plt
     from PIL import Image
     from tutorials import to_light_ink
 
     pictures: dict[str, list[Image.Image]] = {theme: [] for theme in THEMES}
     for step in range(steps):
         figure = draw(step)
-        figure.set_layout_engine("constrained")
         for theme in THEMES:
             if theme == "dark":
                 to_light_ink(figure)
             buffer = io.BytesIO()
-            figure.savefig(buffer, dpi=90)
+            figure.savefig(buffer, dpi=90, facecolor="none")
             pictures[theme].append(Image.open(buffer).convert("RGBA"))
-        plt.close(figure)
     for theme, (first, *others) in pictures.items():
         last = [250] * len(others) + [1500]
         first.save(

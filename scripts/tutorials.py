@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snntrain.figure import INK
+from snntrain.figure import INK, Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,6 +92,7 @@ def publish_figures() -> None:
         os.environ.pop(name, None)
     use_style()
     plt.show = _show
+    Drawing._ipython_display_ = _put  # figures of snntrain.plot, which pyplot does not know
 
 
 def use_style() -> None:
@@ -109,22 +110,27 @@ def use_style() -> None:
 
 def _show(*_: Any, **__: Any) -> None:
     import matplotlib.pyplot as plt
-    from IPython.display import display
 
     for number in plt.get_fignums():
         figure = plt.figure(number)
         figure.set_layout_engine("constrained")
-        titles = [text for axes in figure.axes for text in [axes.get_title()] if text]
-        bundle = {"image/png": _png(figure)}
-        to_light_ink(figure)
-        bundle[DARK_PNG] = _png(figure)
-        display(bundle, raw=True, metadata={"alt": figure.get_suptitle() or "; ".join(titles)})
+        _put(figure)
     plt.close("all")
+
+
+def _put(figure: "Figure") -> None:
+    from IPython.display import display
+
+    titles = [text for axes in figure.axes for text in [axes.get_title() or axes.get_title("left")] if text]
+    bundle = {"image/png": _png(figure)}
+    to_light_ink(figure)
+    bundle[DARK_PNG] = _png(figure)
+    display(bundle, raw=True, metadata={"alt": figure.get_suptitle() or "; ".join(titles)})
 
 
 def _png(figure: "Figure") -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=160, facecolor="none", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
@@ -65,8 +67,7 @@ _STYLE = {
     "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
+    "figure.facecolor": "white",  # what svg saves has no ground
     "svg.fonttype": "path",
 }
 
@@ -74,9 +75,22 @@ _STYLE = {
 _collecting: ContextVar[dict[str, Figure] | None] = ContextVar("collecting", default=None)
 
 
-def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+class Drawing(Figure):
+    """A figure that keeps its style wherever it is saved, and that notebooks show although pyplot does not know it."""
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        with style():
+            super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Drawing:
     """A figure of so many inches."""
-    figure = Figure(figsize=(width, height), layout=layout, dpi=100)
+    figure = Drawing(figsize=(width, height), layout=layout, dpi=100)
     FigureCanvasAgg(figure)
     return figure
 
@@ -108,6 +122,17 @@ def shades(strength: np.ndarray) -> np.ndarray:
     return colors
 
 
+def panel_title(axes: Axes, title: str, detail: str) -> None:
+    """The title of a panel in bold, and a detail beside it."""
+    heading = axes.set_title(shortened(title, 44), fontsize=8.5, pad=4)
+    axes.annotate(detail, (1, 0), xycoords=heading, xytext=(8, 0), textcoords="offset points", va="bottom", color=MUTED)
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def svg(figure: Figure, name: str) -> str:
     """A figure as a bare <svg> element: no prologue, metadata, style, comments; ids are unique in the page.
 
@@ -119,7 +144,9 @@ def svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", dpi=192, metadata=metadata)  # twice the page's 96, for dense screens
+        figure.savefig(
+            buffer, format="svg", dpi=192, facecolor="none", metadata=metadata
+        )  # twice the page's 96, for dense screens
     text = buffer.getvalue()
     text = re.sub(
         r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text[text.index("<svg") :], flags=re.S

@@ -1,6 +1,5 @@
-"""Operations on whole models: reset, detach, step mode, backend, neuron state, recording of spikes, folding time."""
+"""Operations on whole models: reset, detach, step mode, backend, neuron state, folding time."""
 
-import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +15,8 @@ from snntrain.hooks import (
     call_each,
     carries_state,
     keeps_children_in_s,
-    spiking_layers,
-    step_mode_of,
+    modules_with_step_mode,
     supported_step_modes,
-    watching,
 )
 
 #: A module or function, or several to be called one after the other.
@@ -75,7 +72,7 @@ def set_step_mode(net: nn.Module, step_mode: str) -> None:
     if step_mode not in STEP_MODES:
         raise invalid("set_step_mode", "step_mode", "'s' (one step) or 'm' (a sequence)", step_mode)
     ours, others = [], []
-    for path, module in _modules_with_step_mode(net):
+    for path, module in modules_with_step_mode(net):
         if step_mode in supported_step_modes(module):
             (ours if isinstance(module, StepModule) else others).append((path, module))
         elif not keeps_children_in_s(module):
@@ -107,22 +104,6 @@ def _refusal(module: nn.Module, step_mode: str) -> str:
 
 def _cannot_follow(path: str, reason: str) -> ValueError:
     return ValueError(f"set_step_mode: at {path}: {reason}" if path else reason)
-
-
-def _modules_with_step_mode(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(dotted path, module) of every module whose mode the net decides: none below a container that decides it."""
-    waiting, seen = [("", net)], set()
-    while waiting:
-        path, module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        if step_mode_of(module) is not None:
-            yield path, module
-        if keeps_children_in_s(module):
-            continue
-        children = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
-        waiting += reversed(children)
 
 
 def set_backend(net: nn.Module, backend: str, instance: type | tuple[type, ...] = nn.Module) -> None:
@@ -190,97 +171,6 @@ def set_states(net: nn.Module, states: Mapping[str, Any]) -> None:
 def real_steps(lengths: Tensor, T: int) -> Tensor:
     """Which steps of padded sequences are real: bool [T, N] for lengths [N], from 1 to T."""
     return torch.arange(T, device=lengths.device)[:, None] < lengths
-
-
-class Recording(Mapping[str, dict[str, Tensor]]):
-    """What layers of neurons did while they were recorded.
-
-    `seen["layers.2"]["spikes"]` is what that layer sent, [T, N, *], and `seen["layers.2"]["v"]` its potential after the
-    reset of every step; a neuron with more states has them under their names. Layers stand in the order of the network,
-    under the paths that `print(net)` and the table of layers show.
-    """
-
-    def __init__(self) -> None:
-        # path → batches → calls → name → [T, N, *]
-        self._batches: dict[str, list[list[dict[str, Tensor]]]] = {}
-
-    def __getitem__(self, path: str) -> dict[str, Tensor]:
-        if path not in self._batches:
-            raise KeyError(f"no layer of neurons was called at {path!r}; recorded are {', '.join(self) or 'none'}")
-        batches = self._batches[path]
-        joined = [{name: torch.cat([call[name] for call in calls]) for name in calls[0]} for calls in batches]
-        lengths = sorted({len(batch["spikes"]) for batch in joined})
-        if len(lengths) > 1:
-            raise ValueError(
-                f"recording: {path} was reset between sequences of {' and '.join(map(str, lengths))} steps. "
-                "Record sequences of different lengths one by one."
-            )
-        return {name: torch.cat([batch[name] for batch in joined], 1) for name in joined[0]}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def _add(self, path: str, is_new_batch: bool, call: dict[str, Tensor]) -> None:
-        batches = self._batches.setdefault(path, [])
-        if is_new_batch or not batches:
-            batches.append([])
-        batches[-1].append(call)
-
-
-@contextlib.contextmanager
-def recording(net: nn.Module) -> Iterator[Recording]:
-    """Inside the block, keep the spikes and the states of every layer of neurons at each call of the net.
-
-        with functional.recording(run.net) as seen:
-            run.predict(x)
-        seen["layers.2"]["spikes"], seen["layers.2"]["v"]  # each [T, N, *]
-
-    Calls without a reset between them are one sequence; after a reset the next samples begin. Everything is kept, as
-    copies without a graph, so record a few samples and not a data set.
-
-    Args:
-        net: a network, or one neuron, whose path is "".
-
-    Raises: ValueError if the net has no layer of neurons.
-    """
-    layers = spiking_layers(net)
-    if not layers:
-        raise ValueError(
-            f"recording: {type(net).__name__} has no layer of spiking neurons, so nothing can be recorded."
-        )
-    seen, is_new = Recording(), {}
-    before = {path: layer.stored_states for path, layer in layers.items() if hasattr(layer, "stored_states")}
-
-    def see(path: str, layer: nn.Module, output: Tensor) -> None:
-        is_whole = step_mode_of(layer) == "m"
-        states = {name: getattr(layer, f"{name}_seq" if is_whole else name, None) for name in _states_of(layer)}
-        call = {"spikes": output} | {name: value for name, value in states.items() if isinstance(value, Tensor)}
-        copies = {name: detached_copy(value if is_whole else value.unsqueeze(0)) for name, value in call.items()}
-        seen._add(path, is_new[path], copies)
-
-    def look(path: str, layer: nn.Module) -> None:
-        is_new[path] = not any(map(_holds_a_tensor, layer.memories())) if isinstance(layer, MemoryModule) else True
-
-    with contextlib.ExitStack() as stack:
-        for path, layer in layers.items():
-            handle = layer.register_forward_pre_hook(lambda layer, inputs, path=path: look(path, layer))
-            stack.callback(handle.remove)
-        for path, states in before.items():
-            stack.callback(setattr, layers[path], "stored_states", states)
-            layers[path].stored_states = _states_of(layers[path])
-        stack.enter_context(watching(layers, see))
-        yield seen
-
-
-def _states_of(layer: nn.Module) -> tuple[str, ...]:
-    return layer.state_names if hasattr(layer, "stored_states") else ()
-
-
-def _holds_a_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, (list, tuple)) and any(map(_holds_a_tensor, value)))
 
 
 def repeat(x: Tensor, T: int) -> Tensor:

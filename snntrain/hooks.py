@@ -150,6 +150,33 @@ def keeps_children_in_s(module: nn.Module) -> bool:
     return kind.__module__.partition(".")[0] == "spikingjelly" and kind.__name__ in _PEERS_CONTAINERS
 
 
+def modules_with_step_mode(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(dotted path, module) of every module whose mode the net decides: none below a container that decides it."""
+    waiting, seen = [("", net)], set()
+    while waiting:
+        path, module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if step_mode_of(module) is not None:
+            yield path, module
+        if keeps_children_in_s(module):
+            continue
+        children = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+        waiting += reversed(children)
+
+
+def whole_sequence_module(net: nn.Module) -> tuple[str, nn.Module] | None:
+    """(path, module) of the first module that must see the whole sequence at once; None if there is none."""
+    for path, module in net.named_modules():
+        if step_mode_of(module) is None:
+            continue
+        only_sequences = "s" not in supported_step_modes(module) and not keeps_children_in_s(module)
+        if only_sequences or isinstance(getattr(module, "T", None), int):
+            return path, module
+    return None
+
+
 def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     """Path → neuron layer, in the order of the network."""
     return {path: module for path, module in net.named_modules() if getattr(module, "is_spiking", False)}

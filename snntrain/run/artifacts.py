@@ -1,7 +1,7 @@
 """Write arrays of the tested network for the report to draw."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,17 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.plugins.precision import Precision
-from torch import Tensor, nn
+from torch import Tensor
 
-from snntrain.callback.spike_statistics import spiking_layers, watching
 from snntrain.data import Split, Target
 from snntrain.data.standard import Standard
 from snntrain.files import replacing
 from snntrain.functional import reset_net
-from snntrain.neuron import BaseNode
+from snntrain.hooks import spiking_layers
+from snntrain.monitor import recording, telling_neurons
 from snntrain.run.report.picture import picture
 
 _SMALLEST, _LARGEST = 4, 96  # sides of a picture: below it is none, above it is drawn smaller
-_TRACED = 3  # neurons of a layer whose potential is kept
 OVER_TIME = (Target.STEP_CLASSES, Target.STEP_VALUES)
 
 
@@ -109,34 +108,23 @@ def write_raster(task: pl.LightningModule, sample: Sample, path: Path, precision
             if it is not one number. Of a sequence these are its real steps.
         precision: of the trainer that tested it.
     """
-    fired: dict[str, list[Tensor]] = {}  # a layer is called once per step, per chunk or for the whole sequence
-    potentials: dict[str, list[Tensor]] = {}
-
-    def collect(name: str, layer: nn.Module, output: Tensor) -> None:
-        is_whole = layer.step_mode == "m"
-        steps = output if is_whole else output.unsqueeze(0)
-        fired.setdefault(name, []).append((steps[:, 0].flatten(1) != 0).to(torch.uint8).cpu())
-        v = getattr(layer, "v_seq" if is_whole else "v", None)
-        if isinstance(layer, BaseNode) and isinstance(v, Tensor):
-            v = v if is_whole else v.unsqueeze(0)
-            potentials.setdefault(name, []).append(v[:, 0].flatten(1).float().cpu())
-
     was_training = task.training
     reset_net(task.net)
     try:
-        layers = spiking_layers(task.net)
-        with watching(layers, collect), _storing(layers.values()), precision.forward_context():
+        watched = recording(task.net, ("spikes", "v")) if spiking_layers(task.net) else nullcontext({})
+        with watched as seen, precision.forward_context():
             y_seq = task.eval()(precision.convert_input(sample.x.unsqueeze(0).to(task.device))).float()
+        layers = {path: {name: values[:, 0].flatten(1).cpu() for name, values in seen[path].items()} for path in seen}
     finally:
         task.train(was_training)
         reset_net(task.net)
     real = slice(sample.steps)
-    spikes = {name: torch.cat(steps).numpy()[real] for name, steps in fired.items()}
+    spikes = {path: (layer["spikes"] != 0).to(torch.uint8).numpy()[real] for path, layer in layers.items()}
     traces: dict[str, np.ndarray] = {}
-    for name, steps in potentials.items():
-        v = torch.cat(steps).numpy()[real]
+    for name, layer in layers.items():
+        v = layer["v"].float().numpy()[real] if "v" in layer else np.zeros(0)
         if v.shape == spikes[name].shape and v.size:
-            chosen, threshold = _worth_a_look(v, spikes[name]), layers[name].v_threshold
+            chosen, threshold = telling_neurons(v, spikes[name]), task.net.get_submodule(name).v_threshold
             is_number = isinstance(threshold, (int, float)) or (
                 isinstance(threshold, Tensor) and threshold.numel() == 1
             )
@@ -155,30 +143,6 @@ def write_raster(task: pl.LightningModule, sample: Sample, path: Path, precision
         **{f"spikes/{name}": fires for name, fires in spikes.items()},
         **traces,
     )
-
-
-@contextlib.contextmanager
-def _storing(layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside the block, the neurons keep their potentials of all steps."""
-    switched = [
-        layer for layer in layers if isinstance(layer, BaseNode) and "v" in layer.state_names and not layer.store_v_seq
-    ]
-    for layer in switched:
-        layer.store_v_seq = True
-    try:
-        yield
-    finally:
-        for layer in switched:
-            layer.store_v_seq = False
-
-
-def _worth_a_look(v: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-    """Of neurons [T, n]: the one that fires most, one in the middle of those that fire, the highest silent one."""
-    count, reached = spikes.sum(0, dtype=int), np.nan_to_num(v.max(0), nan=-np.inf)
-    order = np.lexsort((-reached, -count))  # the most spikes first, of equal ones the highest potential
-    firing = int((count > 0).sum())
-    places = [0, firing // 2, firing] if firing else range(_TRACED)
-    return order[sorted({place for place in places if place < len(order)})]
 
 
 def _told(task: pl.LightningModule, sample: Sample, y_seq: Tensor) -> dict[str, np.ndarray]:

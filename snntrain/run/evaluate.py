@@ -39,7 +39,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     Args:
         arguments: key=value texts, see snntrain.run.evaluation_settings.
 
-    Returns: the test metrics; {} after predict.
+    Returns: the test metrics; {} after predict and stream.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
     request, config, task, classes = rebuild(arguments)
@@ -48,6 +48,8 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         output.mkdir(parents=True, exist_ok=True)
     if own["mode"] == "predict":
         check_predicts(task)
+    if own["mode"] == "stream":
+        return _stream(task, config, own, output, classes)
     files = None
     if request.folder is None:
         data = build_data(config)
@@ -73,6 +75,20 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         else:
             predict_files(trainer, task, data, files, output)
         return {}
+
+
+def _stream(
+    task: pl.LightningModule, config: dict[str, Any], own: dict[str, str], output: Path, classes: Sequence[str] | None
+) -> dict[str, float]:
+    from snntrain.run.streaming import stream
+
+    data = make_data(config)
+    names = classes or getattr(data, "CLASSES", None) or tuple(map(str, range(config["data"].get("num_classes") or 0)))
+    print_line(console, f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, looks back on {task.T} windows")
+    task.eval()
+    with interruptible():
+        stream(task, data, own, output, names)
+    return {}
 
 
 class Rebuilt(NamedTuple):

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snntrain import functional
 from snntrain.base import MemoryModule, map_tensors
-from snntrain.hooks import carries_state, keeps_children_in_s, method_of, step_mode_of, supported_step_modes
+from snntrain.hooks import carries_state, method_of, whole_sequence_module
 from snntrain.layer.padding import Padding, padded, padding
 
 GRADIENTS = ("exact", "truncated")
@@ -41,17 +41,6 @@ def _with_unknown_states(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in net.named_modules():
         if not isinstance(module, MemoryModule) and carries_state(module):
             yield path, module
-
-
-def whole_sequence_module(net: nn.Module) -> tuple[str, nn.Module] | None:
-    """(path, module) of the first module that must see the whole sequence at once; None if there is none."""
-    for path, module in net.named_modules():
-        if step_mode_of(module) is None:
-            continue
-        only_sequences = "s" not in supported_step_modes(module) and not keeps_children_in_s(module)
-        if only_sequences or isinstance(getattr(module, "T", None), int):
-            return path, module
-    return None
 
 
 def refuse_whole_sequence(owner: str, net: nn.Module) -> None:

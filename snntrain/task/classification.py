@@ -9,9 +9,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from snntrain.arguments import integer, real
 from snntrain.data.target import Target
+from snntrain.hooks import whole_sequence_module
 from snntrain.registry import register
 from snntrain.signature import merge_signature, signature_of
-from snntrain.task.chunk import whole_sequence_module
 from snntrain.task.evidence import AccuracyOverTime, Mistakes
 from snntrain.task.mixing import Mixing, dominant
 from snntrain.task.readout import after_each_step

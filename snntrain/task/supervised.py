@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from snntrain import functional
 from snntrain.arguments import choice, flag, integer, real
 from snntrain.data.target import Target
+from snntrain.hooks import whole_sequence_module
 from snntrain.layer.padding import padded, padding
 from snntrain.leftover import naming_what_was_not_reset
 from snntrain.randomness import derived_seed
@@ -22,7 +23,6 @@ from snntrain.task.chunk import (
     refuse_unknown_states,
     refuse_whole_sequence,
     run_in_chunks,
-    whole_sequence_module,
 )
 from snntrain.task.evidence import OfOutputs
 from snntrain.task.firing_rates import FiringRates

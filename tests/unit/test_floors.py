@@ -32,16 +32,19 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("randomness", "ranges", "registry", "signature", "spreadsheet", "terminal", "torchvision_operators", "tree"),
     ),
     "net": (
-        *("base", "encoding", "functional", "hooks", "leftover", "module_settings", "surrogate", "surrogate_function"),
+        *("animation", "base", "encoding", "functional", "hooks", "leftover", "module_settings", "monitor", "plot"),
+        *("surrogate", "surrogate_function"),
         *("kernel", "lava_exchange", "layer", "model", "neuron"),  # models are made of Loihi's blocks, too
     ),
     "after training": ("ann2snn", "export", "graph", "quantize"),
-    "samples": ("data",),
+    "samples": ("data", "stream"),
     "learning": ("callback", "task"),
     "one run": ("config", "run"),
     "many runs": ("lab", "__main__"),
 }
 HEIGHT = {part: height for height, parts in enumerate(FLOORS.values()) for part in parts}
+#: What draws or prints loads matplotlib or rich, and nothing else loads it.
+PICTURES = ("animation", "figure", "plot", "terminal")
 NOT_IN_THE_LIBRARY = ("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "hydra", "omegaconf")
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")
 _WORKERS = ("lava_worker.py", "hdf5_worker.py")  # programs of their own
@@ -132,7 +135,7 @@ def test_the_library_half_is_plain_torch():
 
 def test_using_the_library_loads_nothing_of_the_framework():
     modules = [".".join(("snntrain", *path.relative_to(ROOT).with_suffix("").parts)) for path in LIBRARY]
-    modules = [name.removesuffix(".__init__") for name in modules if name.split(".")[1] not in ("figure", "terminal")]
+    modules = [name.removesuffix(".__init__") for name in modules if name.split(".")[1] not in PICTURES]
     script = f"""
 import importlib, sys
 for name in {modules}:

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from snntrain.figure import BLUE, FULL_WIDTH, GREEN, HALF_WIDTH, INK, MUTED, RED, new_figure, style, svg
+from snntrain.figure import BLUE, FULL_WIDTH, GREEN, HALF_WIDTH, INK, MUTED, RED, new_figure, shortened, style, svg
 from snntrain.number_format import percent_tick
-from snntrain.run.report.output_panel import shortened
 
 VALUES_DRAWN = 6  # a panel each
 CLASSES_NAMED = 12  # so many classes are named at the axis of an example

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from snntrain.data.target import Target
-from snntrain.figure import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, RED
+from snntrain.figure import BLUE, FAINT, GREEN, INK, ORANGE, RED, shortened
 
 VALUES_DRAWN = 4
 """Of more values the first ones are drawn."""
@@ -133,14 +133,3 @@ def _time(output: np.ndarray) -> np.ndarray:
 
 def _markers(output: np.ndarray) -> dict[str, object]:
     return {"marker": "o", "markersize": 3} if len(output) <= 40 else {}
-
-
-def panel_title(axes: Axes, title: str, detail: str) -> None:
-    """The title of a panel in bold, and a detail beside it."""
-    heading = axes.set_title(shortened(title, 44), fontsize=8.5, pad=4)
-    axes.annotate(detail, (1, 0), xycoords=heading, xytext=(8, 0), textcoords="offset points", va="bottom", color=MUTED)
-
-
-def shortened(text: str, length: int) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from snntrain import functional, layer
+from snntrain import functional, layer, monitor
 from snntrain.hooks import watching
 from snntrain.layer import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, Sequential
 from snntrain.layer.padding import padded
@@ -226,7 +226,7 @@ def test_what_cannot_be_fused_runs_one_by_one(modules, fused_calls):
 def test_a_look_at_the_neuron_shows_its_spikes(fused_calls):
     sequence = net(LIF(), MaxPool2d(2))
     x = pictures((3, 2, 4, 6, 6), "channels last", False)
-    with functional.recording(sequence) as seen:
+    with monitor.recording(sequence) as seen:
         sequence(x)
     functional.reset_net(sequence)
     assert torch.equal(seen["0"]["spikes"], sequence[0](x)) and not fused_calls

@@ -24,7 +24,8 @@ class Potentials(Section):
         return any(name.startswith("v/") for name in run.read_or(RunFolder.raster, {}))
 
     def content(self, run: RunFiles) -> dict[str, Any]:
-        from snntrain.run.report.potential_plot import Trace, potential_plot
+        from snntrain import plot
+        from snntrain.figure import style, svg
 
         arrays = run.read(RunFolder.raster)
         names = {layer["path"]: layer["name"] for layer in run.read_or(RunFolder.layers, [])}
@@ -38,6 +39,8 @@ class Potentials(Section):
                 raise ValueError(f"traced/{path} must be places of {v.shape[1]} neurons")
             threshold = float(numbers(arrays, f"v_threshold/{path}"))
             title = f"{path}  {names.get(path, '')}".rstrip()
-            traces.append(Trace(title, chosen.tolist(), v.astype(float), spikes[:, chosen] != 0, threshold))
+            traces.append(plot.Trace(title, chosen.tolist(), v.astype(float), spikes[:, chosen] != 0, threshold))
         step = step_name_of(run.read_or(RunFolder.test, {}))
-        return {"plot": potential_plot(traces, step), "drawn": len(traces), "layers": len(paths)}
+        with style():
+            drawn = svg(plot.potentials(traces, step=step), "potentials")
+        return {"plot": drawn, "drawn": len(traces), "layers": len(paths)}

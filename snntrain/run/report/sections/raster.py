@@ -25,6 +25,7 @@ class Raster(Section):
     place = 30
 
     def content(self, run: RunFiles) -> dict[str, Any]:
+        from snntrain.plot import NEURONS_SHOWN
         from snntrain.run.report import plots
         from snntrain.run.report.output_panel import Answer
 
@@ -46,7 +47,7 @@ class Raster(Section):
             "input": plots.input_plot(sample, is_sequence=kind in (Target.STEP_CLASSES, Target.STEP_VALUES)),
             "input_shape": sample.shape,
             "raster": plots.raster_plot(spikes, output, answer, step_name_of(tested)),
-            "subsampled": plots.NEURONS_SHOWN if any(a[0].size > plots.NEURONS_SHOWN for a in spikes.values()) else 0,
+            "subsampled": NEURONS_SHOWN if any(a[0].size > NEURONS_SHOWN for a in spikes.values()) else 0,
             "facts": list(_facts(answer)),
             "badge": _badge(answer),
         }

@@ -1,10 +1,11 @@
-"""snntrain.functional.recording: the spikes and states of every layer of neurons."""
+"""snntrain.monitor: the spikes and states of every layer of neurons."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from snntrain import functional
+from snntrain import functional, monitor
 from snntrain.layer import Linear
 from snntrain.neuron import FloatCubaLIFNode, IFNode, IzhikevichNode, LIFNode, SlidingPSN
 
@@ -40,7 +41,7 @@ def test_spikes_and_states_are_those_of_a_loop_over_the_steps(step_mode, backend
     expected = by_hand(net, x)
     functional.set_step_mode(net, step_mode)
     functional.set_backend(net, backend)
-    with functional.recording(net) as seen:
+    with monitor.recording(net) as seen:
         net(x) if step_mode == "m" else [net(step) for step in x]
     assert list(seen) == ["1", "3"]
     for path, values in expected.items():
@@ -55,10 +56,10 @@ def test_spikes_and_states_are_those_of_a_loop_over_the_steps(step_mode, backend
 def test_calls_go_on_in_time_until_a_reset_begins_the_next_samples():
     net, x = small_net(), 4 * torch.rand(12, 5, 4)
     functional.set_step_mode(net, "m")
-    with functional.recording(net) as whole:
+    with monitor.recording(net) as whole:
         net(x)
     functional.reset_net(net)
-    with functional.recording(net) as parts:
+    with monitor.recording(net) as parts:
         for samples in (x[:, :3], x[:, 3:]):
             functional.reset_net(net)
             net(samples[:7])
@@ -69,7 +70,7 @@ def test_calls_go_on_in_time_until_a_reset_begins_the_next_samples():
 
 def test_neurons_without_a_potential_are_recorded_by_their_spikes():
     node, x = SlidingPSN(k=2, step_mode="m"), torch.rand(4, 2, 3)
-    with functional.recording(node) as seen:
+    with monitor.recording(node) as seen:
         spikes = node(x)
     assert seen[""].keys() == {"spikes"}
     assert torch.equal(seen[""]["spikes"], spikes.detach())
@@ -78,7 +79,7 @@ def test_neurons_without_a_potential_are_recorded_by_their_spikes():
 def test_the_net_is_left_as_it_was_and_what_was_recorded_has_no_graph():
     net = nn.Sequential(Linear(2, 2), LIFNode(store_v_seq=True), IFNode())
     functional.set_step_mode(net, "m")
-    with pytest.raises(KeyboardInterrupt), functional.recording(net) as seen:
+    with pytest.raises(KeyboardInterrupt), monitor.recording(net) as seen:
         net(torch.rand(3, 1, 2))
         raise KeyboardInterrupt
     assert not seen["1"]["v"].requires_grad
@@ -87,10 +88,10 @@ def test_the_net_is_left_as_it_was_and_what_was_recorded_has_no_graph():
 
 
 def test_what_cannot_be_recorded_is_named():
-    with pytest.raises(ValueError, match="Linear has no layer of spiking neurons"), functional.recording(Linear(1, 1)):
+    with pytest.raises(ValueError, match="Linear has no layer of spiking neurons"), monitor.recording(Linear(1, 1)):
         pass
     net = nn.Sequential(IFNode(step_mode="m"))
-    with functional.recording(net) as seen:
+    with monitor.recording(net) as seen:
         for T in (3, 5):
             functional.reset_net(net)
             net(torch.rand(T, 1, 1))
@@ -111,3 +112,50 @@ def test_a_neuron_keeps_the_states_that_it_is_asked_for():
         node.stored_states = ("v", "w")
     node.stored_states = ()
     assert node.i_seq is None
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_a_batch_is_recorded_and_the_net_is_left_as_it_was_found(step_mode):
+    net, x = small_net(), 4 * torch.rand(12, 3, 4)
+    expected = by_hand(net, x)
+    net.append(nn.BatchNorm1d(5)).append(nn.Dropout(0.5)).train()
+    net[1].eval()
+    functional.set_step_mode(net, step_mode)
+    net[1].store_v_seq = True
+    before = net[:4](x if step_mode == "m" else x[0])
+    states, sequence = functional.get_states(net), None if step_mode == "s" else net[1].v_seq.clone()
+    statistics = net[4].running_mean.clone()
+    net = nn.Sequential(*net[:4], *([] if step_mode == "m" else net[4:]))
+    seen = monitor.record(net, x)
+    assert {path: set(layer) for path, layer in seen.items()} == {"1": {"spikes", "v"}, "3": {"spikes", "v"}}
+    for path, layer in seen.items():
+        for name, values in layer.items():
+            torch.testing.assert_close(values, expected[path][name])
+    assert before.requires_grad
+    assert all(torch.equal(value, functional.get_states(net)[name]) for name, value in states.items())
+    assert net[3].v.grad_fn is not None  # a training that was under way can go on
+    assert step_mode == "s" or torch.equal(net[1].v_seq, sequence)
+    assert [module.training for module in net] == [True, False, *[True] * (len(net) - 2)]
+    assert step_mode == "m" or torch.equal(net[4].running_mean, statistics)
+
+
+def test_only_what_is_asked_for_is_recorded():
+    net, x = small_net(), 4 * torch.rand(12, 3, 4)
+    functional.set_step_mode(net, "m")
+    assert {path: list(layer) for path, layer in monitor.record(net, x, ["w"]).items()} == {"1": [], "3": ["w"]}
+    assert {path: list(layer) for path, layer in monitor.record(net, x, ["spikes"], ["3"]).items()} == {"3": ["spikes"]}
+    with pytest.raises(ValueError, match=r"no layer of neurons at '2'.*Known: 1, 3"):
+        monitor.record(net, x, layers=["2"])
+    with pytest.raises(ValueError, match=r"what must be some of spikes, v, w, .* got \('u',\)"):
+        monitor.record(net, x, what=["u"])
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_rates_and_telling_neurons_are_those_of_the_spikes():
+    net, x = small_net(), 4 * torch.rand(12, 3, 4)
+    functional.set_step_mode(net, "m")
+    seen = monitor.record(net, x)
+    rates = monitor.firing_rates(seen)
+    assert rates["3"].tolist() == pytest.approx([float(step.mean()) for step in seen["3"]["spikes"]])
+    spikes = np.array([[1, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 1]])
+    assert monitor.telling_neurons(np.array([[0.0, 0.5, 0.9, 0]] * 3), spikes).tolist() == [0, 3, 2]

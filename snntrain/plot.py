@@ -7,6 +7,7 @@ Each function returns a matplotlib figure, which a notebook shows as it is. The 
 Arrays may be numpy's or tensors on the CPU.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ from snntrain.hooks import step_mode_of
 from snntrain.monitor import firing_rates, kept_states, telling_neurons
 from snntrain.number_format import percent, percent_tick
 from snntrain.registry import table
+from snntrain.signature import signature_of
 
 __all__ = ["Trace", "animate", "moment", "potentials", "raster", "rates", "step_response", "surrogates"]
 
@@ -182,11 +184,12 @@ def surrogates(functions: Iterable[Any] | Mapping[str, Any] | None = None, reach
     """The gradient that surrogates use around the threshold (filled), and their spike (dotted).
 
     Args:
-        functions: surrogates such as surrogate.ATan(2.0), or name → surrogate; None: every registered one.
+        functions: surrogates such as surrogate.ATan(2.0), or name → surrogate; None: every registered one that
+            needs no arguments.
         reach: from −reach to reach around the threshold, > 0.
     """
     if functions is None:
-        functions = {name: make() for name, make in table("surrogate").items()}
+        functions = {name: make() for name, make in table("surrogate").items() if not _needs_arguments(make)}
     if not isinstance(functions, Mapping):
         listed = list(functions)
         names = [type(function).__name__ for function in listed]
@@ -341,6 +344,11 @@ def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     for axes in panels[:count]:
         axes.tick_params(labelsize=7)
     return figure, panels[:count]
+
+
+def _needs_arguments(make: Callable[..., Any]) -> bool:
+    empty, named = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return any(one.default is empty and one.kind is named for one in signature_of(make).parameters.values())
 
 
 def _label_below(panels: Sequence[Axes], columns: int, label: str) -> None:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import snntrain
-from snntrain import functional
+from snntrain import monitor
 
 # %% [markdown]
 # ## Train
@@ -32,13 +32,13 @@ run = snntrain.train("data=digits model=csnn neuron=lif", T=4, trainer={"max_epo
 # ## Which neuron fires when
 #
 # A *raster* is the classic picture of a spiking network: a row for each neuron, a column for each time step, and a dot
-# where the neuron fires. `functional.recording` keeps what every layer of neurons does inside its block. We take the
+# where the neuron fires. `monitor.recording` keeps what every layer of neurons does inside its block. We take the
 # first picture of the test; any other one does as well.
 
 # %%
 x, labels, _ = next(iter(run.data.test_dataloader()))  # samples as the data set gives them
 number = 0  # of the picture
-with functional.recording(run.net) as seen:
+with monitor.recording(run.net) as seen:
     scores = run.predict(x[number : number + 1])
 print({name: list(layer["spikes"].shape) for name, layer in seen.items()})
 

@@ -10,6 +10,8 @@ from snntrain.data.datamodule import DataModule, ImageDataModule, ValuesDataModu
 from snntrain.data.digits import Digits
 from snntrain.data.event_augmentation import EventAugmentation
 from snntrain.data.event_folder import EventFolder
+from snntrain.data.event_packets import PacketWriter
+from snntrain.data.events import read_events
 from snntrain.data.framing import Framing
 from snntrain.data.image_folder import ImageFolder
 from snntrain.data.in_memory import from_arrays
@@ -58,6 +60,7 @@ __all__ = [
     "MackeyGlass",
     "NCaltech101",
     "NoisySine",
+    "PacketWriter",
     "Parity",
     "SequentialMNIST",
     "Split",
@@ -65,4 +68,5 @@ __all__ = [
     "TimeseriesFolder",
     "ValuesDataModule",
     "from_arrays",
+    "read_events",
 ]

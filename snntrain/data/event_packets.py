@@ -13,7 +13,8 @@ Nothing of what comes in is trusted: sizes are bounded before they are read, and
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -32,25 +33,50 @@ class BadPacket(ValueError):
     """Raised for packets that cannot be read on; the text says why."""
 
 
-def write_header(file: BinaryIO, sensor_size: SensorSize) -> None:
-    """Begin a stream of packets of a sensor, [height, width] or a number of channels."""
-    file.write(_HEADER.pack(MAGIC, VERSION, *extent(sensor_size), 0))
+class PacketWriter:
+    """Writes events as packets, for another program to read while they come.
 
+        with PacketWriter(sys.stdout.buffer, [260, 346]) as writer:
+            for events in camera:
+                writer.write(events)
 
-def write_packet(file: BinaryIO, events: np.ndarray) -> None:
-    """Write events with the fields x, y, t, p, as read_events returns them. Flush the file to send them on."""
-    for first in range(0, len(events), MOST_IN_A_PACKET):
-        part = events[first : first + MOST_IN_A_PACKET]
-        packed = np.zeros(len(part), PACKED)
-        for name in EVENT.names:
-            packed[name] = part[name]
-        content = packed.tobytes()
-        file.write(_PACKET.pack(len(part), zlib.crc32(content)) + content)
+    Args:
+        file: to which bytes are written; each packet is flushed.
+        sensor_size: [height, width], or the number of channels of a sensor with one row.
 
+    Leaving the block without an error says that the stream ends here and was not cut off.
+    """
 
-def write_end(file: BinaryIO) -> None:
-    """Say that no more packets come, so that the end is none that was cut."""
-    file.write(_PACKET.pack(0, 0))
+    def __init__(self, file: BinaryIO, sensor_size: SensorSize) -> None:
+        self.file = file
+        self._send(_HEADER.pack(MAGIC, VERSION, *extent(sensor_size), 0))
+
+    def write(self, events: np.ndarray) -> None:
+        """Write events with the fields x, y, t in µs and p, as read_events returns them; none are no packet."""
+        for first in range(0, len(events), MOST_IN_A_PACKET):
+            part = events[first : first + MOST_IN_A_PACKET]
+            packed = np.zeros(len(part), PACKED)
+            for name in EVENT.names:
+                packed[name] = part[name]
+            content = packed.tobytes()
+            self._send(_PACKET.pack(len(part), zlib.crc32(content)) + content)
+
+    def end(self) -> None:
+        """Say that no more packets come."""
+        self._send(_PACKET.pack(0, 0))
+
+    def _send(self, content: bytes) -> None:
+        self.file.write(content)
+        self.file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.end()
 
 
 def read_header(file: BinaryIO) -> tuple[int, int]:

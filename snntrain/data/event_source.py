@@ -4,6 +4,7 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from snntrain.data.event_packets import BadPacket, read_header, read_packets
 from snntrain.data.events import READERS, BadRecording, SensorSize, describe, ending, extent
 from snntrain.error import UsageError, one_line
 
-#: s between two looks into a folder. A file whose size has not changed from one to the next is taken to be whole.
-LOOKS = 0.2
+#: s between two looks into a folder. A file that is found unchanged so many times is taken to be whole.
+LOOKS, _UNCHANGED = 0.1, 2
 #: Pieces that wait between the thread that reads a live source and the network; then the source has to wait, too.
 WAITING = 64
 
@@ -84,21 +85,30 @@ def _recording(path: Path, read: Callable[[Path], np.ndarray]) -> Piece:
 
 
 def _from_folder(folder: Path, read: Callable[[Path], np.ndarray], idle: float) -> Iterator[Piece]:
-    """Recordings in the order of their names, and then those that are added, once they have stopped growing."""
+    """Recordings in the order of their names, and then those that are added, once they have stopped growing.
+
+    One that cannot be read is read again if it changes.
+    """
     sizes: dict[Path, tuple[int, int]] = {}
-    done: set[Path] = set()
-    changed = time.monotonic()
-    while time.monotonic() - changed < idle:
-        found = {path: _size(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in READERS}
-        new = {path: size for path, size in found.items() if path not in done and path.name[0] != "."}
-        if new and new != sizes:
-            changed = time.monotonic()
-        for path, size in new.items():
-            if sizes.get(path) == size:
-                done.add(path)
-                yield _recording(path, read)
-                changed = time.monotonic()
-        sizes = new
+    unchanged: Counter[Path] = Counter()
+    done: dict[Path, tuple[int, int] | None] = {}
+    last_news = time.monotonic()
+    while time.monotonic() - last_news < idle:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() not in READERS or path.name[0] == "." or not path.is_file():
+                continue
+            size = _size(path)
+            if path in done and done[path] in (None, size):
+                continue
+            if sizes.get(path) != size:
+                sizes[path], unchanged[path], last_news = size, 0, time.monotonic()
+                continue
+            unchanged[path] += 1
+            if unchanged[path] >= _UNCHANGED:
+                piece = _recording(path, read)
+                done[path] = size if piece.problem else None
+                yield piece
+                last_news = time.monotonic()
         time.sleep(LOOKS)
 
 

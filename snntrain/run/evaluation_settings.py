@@ -25,11 +25,11 @@ USAGE = """Test or predict with a trained network.
     python eval.py checkpoint=best.ckpt mode=stream source=a.raw window_ms=10   a decision for every 10 ms of events
 
 Keys: run=FOLDER or checkpoint=FILE; mode=test|predict|stream; output=FOLDER (default: artifacts/ of the run folder, or
-the checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the files
-in that folder, which need no labels. mode=stream takes source=RECORDING, a FOLDER that may grow, - for packets on stdin,
-or a camera, dv or metavision, and writes stream.csv, .json, .png and .gif: window_ms is the length of a window; pace is
-real (as the events came) or full (as fast as the net can); idle_s=5, after which a folder without news ends the stream;
-compare=true counts spikes that differ from batch mode. Other keys change the saved config where that changes an
+the checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the
+files in that folder, which need no labels. mode=stream takes source=RECORDING, a FOLDER that may grow, - for packets on
+stdin, or a camera, dv or metavision, and writes stream.csv, .json, .png and .gif: window_ms is the length of a window;
+pace is real (as the events came) or full (as fast as the net can); idle_s=5, after which a folder without news ends the
+stream; compare=true counts spikes that differ from batch mode. Other keys change the saved config where that changes an
 evaluation: T, seed, fuse, paths.data, plugins, trust, and those of data, encoder, neuron, norm, task and trainer, e.g.
 T=8 data.batch_size=256 trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
 

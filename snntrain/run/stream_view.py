@@ -185,7 +185,7 @@ def _draw_scores(axes: "Axes", rows: Sequence["Row"], shown: Shown) -> None:
         look = {"label": f" {_clipped(str(shown.classes[one]), 16)}"} if is_named else {"color": "#c9cfd9", "zorder": 1}
         axes.plot(range(1, len(rows) + 1), scores[:, one], linewidth=1.6 if is_named else 0.9, **look)
     axes.set_ylabel("score")
-    axes.set_title(_clipped(f"{shown.name}" if len(_begins(shown)) == 0 else f"… {shown.name}", 60))
+    axes.set_title(_clipped(shown.name, 30) if not _begins(shown) else "a recording between two lines")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=6)
 
 
@@ -199,7 +199,7 @@ def _draw_latencies(axes: "Axes", rows: Sequence["Row"], shown: Shown) -> None:
     axes.axhline(shown.window, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=" a window's length")
     axes.set_ylabel("latency in ms")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", ncols=2, fontsize=7.5)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.95), ncols=2, fontsize=7.5)
 
 
 def _begins(shown: Shown) -> list[int]:

@@ -58,9 +58,10 @@ for move in MOVES:
 run = snntrain.train(
     "data=event_folder data.root=recordings data.num_classes=4 data.split=0.2 data.cache=memory",
     "data.framing.sensor_size=[16,16] data.framing.mode=window data.framing.window=10",
-    "model=csnn model.channels=8 model.features=64 neuron.tau=3 optim.lr=0.005",
+    "model=csnn model.channels=8 model.features=64 neuron.tau=3 neuron.v_threshold=0.5",
+    "optim.lr=0.005 data.batch_size=16",
     T=10,
-    trainer={"max_epochs": 4},
+    trainer={"max_epochs": 5},
 )
 
 # %% [markdown]

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,21 +93,41 @@ def test_a_sweep_gives_its_jobs_and_the_best_run(tmp_path):
         swept.best("val/none")
 
 
+def script_of_the_docs() -> str:
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    (script,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "savefig" in code)
+    assert len(script.splitlines()) <= 20
+    return script
+
+
+def run_in_a_new_process(script: str, folder: Path) -> str:
+    (folder / "script.py").write_text(script)
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_pictures(folder: Path) -> None:
+    for name in ("raster", "potential", "rates", "neuron", "surrogate"):
+        with Image.open(folder / f"{name}.png") as drawn:
+            assert drawn.width >= 400 and len(set(drawn.convert("RGB").getdata())) > 20  # curves, not an empty page
+
+
+def test_the_script_of_the_docs_looks_inside_and_draws(tmp_path):
+    """As written, but for a net of one epoch."""
+    small = script_of_the_docs().replace('{"max_epochs": 3}', '{"max_epochs": 1, "limit_train_batches": 1}')
+    assert "layers.10 fires" in run_in_a_new_process(small, tmp_path)
+    check_pictures(tmp_path)
+
+
 @pytest.mark.slow
 def test_the_script_of_the_docs_trains_loads_predicts_and_draws(tmp_path):
     """As written, in a new process, as a user starts it; its imports are checked in tests/unit/test_examples.py."""
-    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-    (script,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "savefig" in code)
-    assert len(script.splitlines()) <= 30
-    (tmp_path / "script.py").write_text(script)
-    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    right = float(re.search(r"right: tensor\((.*)\)", done.stdout)[1])
-    assert right > 0.4  # of ten classes, in the first batch
-    with Image.open(tmp_path / "potential.png") as drawn:
-        assert drawn.size == (640, 480) and len(set(drawn.convert("RGB").getdata())) > 100  # curves, not an empty page
+    said = run_in_a_new_process(script_of_the_docs(), tmp_path)
+    assert float(re.search(r"right: tensor\((.*)\)", said)[1]) > 0.4  # of ten classes, in the first batch
+    check_pictures(tmp_path)
 
 
 def test_a_run_with_plugins_comes_back_from_train_without_further_trust(tmp_path, monkeypatch):

@@ -12,12 +12,10 @@ from snntrain import functional
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
 from snntrain.layer.padding import padding
+from snntrain.model.energy import PJ_PER_MAC, PJ_PER_SOP, arithmetic
 from snntrain.model.operands import whole_multiples
 from snntrain.model.profile import first_tensor, profile
 
-# 32-bit floating point in a 45 nm process: a multiplication and an addition take 3.7 pJ + 0.9 pJ.
-PJ_PER_MAC = 4.6
-PJ_PER_SOP = 0.9
 SOURCE = "Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014"
 
 
@@ -51,6 +49,7 @@ class SynapticOperations(pl.Callback):
     def __init__(self, sample_shape: Sequence[int]) -> None:
         self.sample_shape = tuple(sample_shape)
         self.result: dict[str, Any] | None = None  # of the last test that saw a sample; plain containers
+        self.rows: list[dict[str, Any]] = []  # of the last test's net: the modules that compute, see profile
         self._samples = 0
         self._counts: list[_Count] = []
         self._while_testing = contextlib.ExitStack()
@@ -61,9 +60,9 @@ class SynapticOperations(pl.Callback):
         modules, is_spiking = dict(net.named_modules()), bool(spiking_layers(net))
         self._T = getattr(pl_module, "T", 1)
         self._samples, self.result = 0, None
-        self._rows = [row for row in profile(net, self.sample_shape, self._T) if row["macs"] and row["fan_out"]]
+        self.rows = [row for row in profile(net, self.sample_shape, self._T) if row["macs"] and row["fan_out"]]
         self._counts = []
-        for row in self._rows:
+        for row in self.rows:
             module = modules[row["path"]]
             has_weights = row["macs"] > row["macs_of_activations"]
             self._counts.append(_Count(module, may_accumulate=is_spiking and has_weights, divisor=row["divisor"]))
@@ -93,20 +92,21 @@ class SynapticOperations(pl.Callback):
         layers, counted = [], list(_fetch(self._counts))
         if trainer.world_size > 1:
             counted, self._samples = _of_all_processes(counted, self._samples, trainer, device)
-        for row, (accumulates, size, values) in zip(self._rows, counted, strict=True):
+        for row, (accumulates, size, values) in zip(self.rows, counted, strict=True):
             of_activations = row["macs_of_activations"] / row["macs"] if accumulates else 1.0
             operations = {
                 "sops": row["fan_out"] * (1 - of_activations) * size / self._samples if accumulates else 0.0,
                 "macs": row["fan_out"] * of_activations * values / self._samples,
+                "spikes": size / self._samples if accumulates else 0.0,  # that entered
             }
             layers.append({"path": row["path"], **operations})
         sops, macs = (sum(layer[kind] for layer in layers) for kind in ("sops", "macs"))
-        macs_of_ann = sum(row["macs"] for row in self._rows if not row["neuron"])
+        macs_of_ann = sum(row["macs"] for row in self.rows if not row["neuron"])
         return {
             "sops": sops,
             "macs": macs,
-            "energy_uJ": (PJ_PER_MAC * macs + PJ_PER_SOP * sops) / 1e6,
-            "energy_ann_uJ": PJ_PER_MAC * macs_of_ann / 1e6,
+            "energy_uJ": arithmetic(macs, sops),
+            "energy_ann_uJ": arithmetic(macs_of_ann, 0.0),
             "pj_per_mac": PJ_PER_MAC,
             "pj_per_sop": PJ_PER_SOP,
             "source": SOURCE,

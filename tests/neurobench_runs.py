@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import neurobench_cases as cases
-import torch
 from small_training import trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader

@@ -1,13 +1,10 @@
-"""Which products with weights a layer does that NeuroBench counts: all of them, and those of two numbers that are not 0."""
-
-from typing import Any
+"""Which products with weights NeuroBench counts of a layer: all of them, and those of two numbers that are not 0."""
 
 import torch
 from torch import Tensor, nn
 
-from snntrain import functional, layer
-from snntrain.hooks import carries_state, step_mode_of
-from snntrain.layer.padding import padding
+from snntrain import layer
+from snntrain.hooks import step_mode_of
 from snntrain.layer.per_step import PerStep, plain_class
 
 # Not isinstance: a subclass may compute something else (standardized weights, say).
@@ -51,53 +48,55 @@ class Connections:
     NeuroBench calls the layer once for each step of a batch. Where all that enters then is 0, 1 or −1, the products are
     accumulations (ACs), and otherwise multiply-accumulates (MACs); a product with a 0 is none.
 
+    Args:
+        layer: one that `is_counted`.
+
     Attributes:
         calls: how often the layer was called.
         macs, acs: effective ones so far.
         dense: products so far, those with a 0 included.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.is_stateless = not any(map(carries_state, module.modules()))
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
         self.calls = 0
         self.macs: Tensor | float = 0.0
         self.acs: Tensor | float = 0.0
         self.dense = 0
         self._shape: tuple[int, ...] | None = None
 
-    @torch.no_grad()
-    def look(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """A forward pre-hook."""
-        x = next(iter((*inputs, *named.values())))
-        if not isinstance(x, Tensor) or not x.numel():
-            return
+    def steps_of(self, x: Tensor) -> int:
+        """How many calls NeuroBench would make for an input."""
+        rank = 1 if isinstance(self.layer, nn.Linear) else self.layer.weight.dim() - 1
+        return x.shape[0] if step_mode_of(self.layer) == "m" and x.dim() > rank + 1 else 1
+
+    def add(self, x: Tensor, steps: int, repeats: int, *, are_spikes: bool) -> None:
+        """Count an input.
+
+        Args:
+            x: of steps · vectors of the layer's input, in this order.
+            repeats: how often this input is meant.
+            are_spikes: all of it is known to be 0 or 1.
+        """
+        self._prepare(x)
+        x = x.reshape(steps, -1, self._reached.numel())
         self.calls += 1
-        rank = 1 if isinstance(module, nn.Linear) else module.weight.dim() - 1
-        self._prepare(module, tuple(x.shape[-rank:]))
-        now = padding()
-        in_steps = step_mode_of(module) == "m" and x.dim() > rank + 1
-        step = functional.repeated_step(x) if in_steps and now is None and self.is_stateless else None
-        repeats = 1
-        if now is not None:  # only real steps are computed with
-            x, in_steps = x[now.of(self, x)], False
-        elif step is not None:
-            x, repeats, in_steps = step, x.shape[0], False
-        steps = x.shape[0] if in_steps else 1
-        self._add(x.reshape(steps, -1, *self._shape), repeats)
-
-    def _prepare(self, module: nn.Module, shape: tuple[int, ...]) -> None:
-        if self._shape == shape:
+        self.dense += x.shape[0] * x.shape[1] * self._all * repeats
+        # Sums of so many zeros and ones are exact in float32, up to 2^24 in one batch.
+        if are_spikes:
+            x = x.flatten(0, 1).float()
+            self.acs = (x.new_ones(len(x)) @ x).to(self._reached) @ self._reached * repeats + self.acs
             return
-        self._shape = shape
-        self._reached = fan_out(module, shape, effective=True).flatten()
-        self._all = int(fan_out(module, shape, effective=False).sum())
-
-    def _add(self, x: Tensor, repeats: int) -> None:
-        """x: [steps, vectors, *shape]."""
         is_set = x != 0
-        # A sum of whole numbers in float32 is exact up to 2^24, more than any batch has.
-        products = is_set.sum(1, dtype=torch.float32).flatten(1).to(self._reached) @ self._reached * repeats
+        products = is_set.sum(1, dtype=torch.float32).to(self._reached) @ self._reached * repeats
         is_analog = (is_set & (x.abs() != 1)).flatten(1).any(1).to(products.device)
         self.macs = products[is_analog].sum() + self.macs
         self.acs = products[~is_analog].sum() + self.acs
-        self.dense += x.shape[0] * x.shape[1] * self._all * repeats
+
+    def _prepare(self, x: Tensor) -> None:
+        rank = 1 if isinstance(self.layer, nn.Linear) else self.layer.weight.dim() - 1
+        shape = tuple(x.shape[-rank:])
+        if self._shape != shape:
+            self._shape = shape
+            self._reached = fan_out(self.layer, shape, effective=True).flatten()
+            self._all = int(fan_out(self.layer, shape, effective=False).sum())

@@ -25,7 +25,7 @@ MODELS = {
     },
     "crossing": {
         "title": "Against an int8 ANN",
-        "source": "Yan et al., arXiv 2409.08290: 22 nm, a move of 3 pJ for each spike at each synapse, 0.25 pJ a dense bit",
+        "source": "Yan et al., arXiv 2409.08290: 22 nm, 3 pJ to move a spike to a synapse, 0.25 pJ a dense bit",
         "leaves_out": "zeros among the ANN's activations, the control of events, and weights kept from step to step",
     },
 }

@@ -67,14 +67,11 @@ class Membranes:
     @torch.no_grad()
     def _look(self, neuron: nn.Module, inputs: Any, output: Any) -> None:
         v = neuron.v_seq if neuron.step_mode == "m" else neuron.v[None]
-        before = torch.cat((v[:1] if self._before is None else self._before, v[:-1]))
-        changed = v != before
-        if self._before is None:
-            changed[0] = True
+        first = torch.ones_like(v[:1], dtype=torch.bool) if self._before is None else v[:1] != self._before
+        changed, now = [first, v[1:] != v[:-1]], padding()
         self._before = v[-1:].clone()
-        now = padding()
         if now is not None:
-            x = changed if neuron.step_mode == "m" else changed[0]
-            changed = x[now.of(self, x)]
-        self.updates = changed.sum() + self.updates
-        self.steps += changed.numel()
+            x = torch.cat(changed) if neuron.step_mode == "m" else first[0]
+            changed = [x[now.of(self, x)]]
+        self.updates = sum(torch.count_nonzero(part) for part in changed) + self.updates
+        self.steps += sum(part.numel() for part in changed)

@@ -22,7 +22,7 @@ METRICS = {
     "connection_sparsity": "share of the weights that are 0",
     "activation_sparsity": "share of (neuron, step, sample) without output",
     "effective_macs": "products of two numbers that are not 0, per sample, in steps in which values enter a layer",
-    "effective_acs": "additions of weights that are not 0, per sample, in steps in which only 0, 1 and −1 enter a layer",
+    "effective_acs": "additions of weights that are not 0, per sample, in steps in which only 0 and ±1 enter a layer",
     "dense": "both, if no number were 0",
     "membrane_updates": "changes of membrane potentials, per sample",
     "neuron_ops": "operations of the neurons in these updates, per sample",
@@ -34,12 +34,12 @@ SOURCE = "Yik et al., The NeuroBench framework, Nature Communications 16, 2025; 
 class NeuroBench(pl.Callback):
     """Log the metrics of NeuroBench's algorithm track: what its own harness finds for the net, run step by step.
 
-    Logs `neurobench/<name>` for each name of METRICS that is defined for the net, as means over the samples. What is
-    not defined is left out, and `result["undefined"]` says why: products outside of Linear and convolutions (attention,
-    recurrent cells, blocks that quantize their weights), neurons without a potential, and neurons for which
-    NeuroBench's table has no number of operations. A batch whose values all happen to be 0, 1 or −1 counts as spikes,
-    as it does there, so that MACs and ACs may depend on the size of the batch. Of padded sequences only real steps
-    count, which NeuroBench does not know.
+    Logs `test/neurobench/<name>` for each name of METRICS that is defined for the net, as means over the samples. What
+    NeuroBench does not define is left out, and `result["undefined"]` says why: products outside of Linear and
+    convolutions (attention, recurrent cells, blocks that quantize their weights), neurons without a potential, and
+    neurons for which its table has no number of operations. A batch whose values all happen to be 0, 1 or −1 counts as
+    spikes, as it does there, so that MACs and ACs may depend on the size of the batch. Of padded sequences only real
+    steps count, which NeuroBench does not know.
 
     Args:
         operations: the callback in front of this one, which knows the products of each layer.
@@ -49,7 +49,7 @@ class NeuroBench(pl.Callback):
     Source: Yik et al., Nature Communications 16, 2025.
     """
 
-    def __init__(self, operations: SynapticOperations, membranes_every: int = 32) -> None:
+    def __init__(self, operations: SynapticOperations, membranes_every: int = 128) -> None:
         self.operations = operations
         self.membranes_every = integer(self, "membranes_every", membranes_every, at_least=1)
         self.result: dict[str, Any] | None = None  # of the last test that saw a sample; plain containers
@@ -60,11 +60,8 @@ class NeuroBench(pl.Callback):
         self._stop()
         net = pl_module.net
         self.result, self._samples, self._watched = None, 0, 0
-        self._connections = {path: module for path, module in net.named_modules() if is_counted(module)}
-        self._counts = {path: Connections(module) for path, module in self._connections.items()}
-        for path, module in self._connections.items():
-            handle = module.register_forward_pre_hook(self._counts[path].look, with_kwargs=True)
-            self._while_testing.callback(handle.remove)
+        self._counts = {path: Connections(module) for path, module in net.named_modules() if is_counted(module)}
+        self.operations.count_too(self._counts)
         self._activations = dict(_activations(net))
         self._fired: dict[str, Tensor | float] = dict.fromkeys(self._activations, 0.0)
         self._seen: dict[str, int] = dict.fromkeys(self._activations, 0)
@@ -72,8 +69,6 @@ class NeuroBench(pl.Callback):
         see = watching(self._activations, self._see, at_once=True, count=self._add)
         self._while_testing.enter_context(see)
         self._membranes = {path: Membranes(m) for path, m in self._activations.items() if has_membrane(m)}
-        # Compiled code would not call the hooks.
-        self._while_testing.enter_context(torch.compiler.set_stance("force_eager"))
 
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, *more: Any
@@ -101,7 +96,7 @@ class NeuroBench(pl.Callback):
         self.result = self._summary(trainer, pl_module)
         for name in METRICS:
             if self.result[name] is not None:
-                pl_module.log(f"neurobench/{name}", float(self.result[name]))
+                pl_module.log(f"test/neurobench/{name}", float(self.result[name]))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop()

@@ -1,7 +1,7 @@
 """How much the layers of weights compute, and an estimate of the energy that takes."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import functional
+from snntrain.callback.connections import Connections
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
 from snntrain.layer.padding import padding
@@ -71,6 +72,11 @@ class SynapticOperations(pl.Callback):
         # Compiled code would not call the hooks.
         self._while_testing.enter_context(torch.compiler.set_stance("force_eager"))
 
+    def count_too(self, connections: Mapping[str, Connections]) -> None:
+        """Let more be counted of what enters layers, by their paths, in the test that has just started."""
+        for row, count in zip(self.rows, self._counts, strict=True):
+            count.connections = connections.get(row["path"])
+
     def on_test_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *more: Any) -> None:
         self._samples += len(batch[1])
 
@@ -117,11 +123,16 @@ class SynapticOperations(pl.Callback):
 
 
 class _Count:
-    """What one module was given, added up on its device; see Operands.divisor."""
+    """What one module was given, added up on its device; see Operands.divisor.
+
+    Attributes:
+        connections: counts the same input for NeuroBench, if somebody asked for that.
+    """
 
     def __init__(self, module: nn.Module, may_accumulate: bool, divisor: int) -> None:
         self.may_accumulate, self.divisor = may_accumulate, divisor
         self.is_stateless = not any(map(carries_state, module.modules()))
+        self.connections: Connections | None = None
         self.values = 0  # how many numbers were computed with
         self.sums: Tensor | float = 0.0  # Σ of whole numbers, and how many inputs held a number that is not whole
 
@@ -132,15 +143,36 @@ class _Count:
             return
         step = functional.repeated_step(x) if self.is_stateless else None
         now = padding()
+        steps = 1
         if now is not None:  # only real steps are computed with
             x, repeats = x[now.of(self, x)], 1
+        elif step is not None:
+            x, repeats = step, x.shape[0]
         else:
-            x, repeats = (x, 1) if step is None else (step, x.shape[0])
+            repeats, steps = 1, 1 if self.connections is None else self.connections.steps_of(x)
         self.values += x.numel()
-        if self.may_accumulate:
-            wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
+        are_spikes = _are_spikes(x)
+        if self.connections is not None:
+            self.connections.add(x, steps, repeats, are_spikes=are_spikes)
+        if not self.may_accumulate:
+            return
+        wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
+        if are_spikes:
+            size = _sum_of_spikes(x).to(wide) * (repeats * self.divisor)
+            self.sums = torch.stack([size, torch.zeros_like(size)]) + self.sums
+        else:
             whole, broken = whole_multiples(x, self.divisor)
             self.sums = torch.stack([whole.abs().sum(dtype=wide) * repeats, broken.to(wide)]) + self.sums
+
+
+def _are_spikes(x: Tensor) -> bool:
+    """Whether all values are 0 or 1; False where to know that would make a GPU wait."""
+    return x.device.type == "cpu" and torch.equal(x * x, x)  # several times faster than comparisons with 0 and 1
+
+
+def _sum_of_spikes(x: Tensor) -> Tensor:
+    """How many values are 1. A sum of up to 2^24 of them is exact in float32, and faster than to count."""
+    return x.sum() if x.dtype == torch.float32 and x.numel() <= 2**24 else torch.count_nonzero(x)
 
 
 def _of_all_processes(

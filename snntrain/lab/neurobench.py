@@ -1,4 +1,4 @@
-"""Run NeuroBench's own harness on a net of ours: what the metrics `neurobench/…` of a run can be compared with."""
+"""Run NeuroBench's own harness on a net of ours: what the metrics `test/neurobench/…` of a run can be compared with."""
 
 import copy
 import importlib.util
@@ -140,8 +140,8 @@ def _stepped(net: nn.Module) -> tuple[nn.Module, bool]:
     for path, module in net.named_modules():
         if step_mode_of(module) is not None and "s" not in supported_step_modes(module):
             raise UsageError(
-                f"NeuroBench: {path or 'the net'} ({type(module).__name__}) takes whole sequences only, and its harness "
-                "runs a net step by step."
+                f"NeuroBench: {path or 'the net'} ({type(module).__name__}) takes whole sequences only, and "
+                "its harness runs a net step by step."
             )
     stepped = copy.deepcopy(net).eval()
     functional.reset_net(stepped)

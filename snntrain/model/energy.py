@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# --- 45 nm, Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014; pJ -------------------------
+# --- 45 nm, Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014; pJ ------------------------
 PJ_PER_MAC = 4.6  # 32-bit floating point: a multiplication and an addition take 3.7 pJ + 0.9 pJ
 PJ_PER_SOP = 0.9
 ADD_INT32, MULTIPLY_INT32 = 0.1, 3.1
@@ -85,10 +85,10 @@ def arithmetic(macs: float, sops: float) -> float:
 def with_memory(layers: Sequence[Weights], neurons: Sequence[Neurons]) -> float:
     """µJ of a spiking net with the accesses to its memories, all values 32-bit integers in SRAM of their own.
 
-    A layer that θ spikes enter: reads θ spikes from a queue (eq. 5), reads a weight (7, 8), reads and writes a potential
-    (9, 10, 14, 15) and adds (1.4, 2.4) for each synaptic operation, and computes addresses: an addition for each
-    operation (16.3, 17.2), with shared weights two multiply-accumulates for each spike (16.2). Neurons: in each step
-    every one reads and writes its potential and adds, and multiplies if it leaks (1.3, 2.3); a spike is written to the
+    A layer that θ spikes enter reads θ spikes from a queue (eq. 5). For each synaptic operation it reads a weight
+    (7, 8), reads and writes a potential (9, 10, 14, 15), adds (1.4, 2.4), and adds once more for the address (16.3,
+    17.2); with shared weights an address takes two multiply-accumulates for each spike (16.2). In each step every
+    neuron reads and writes its potential and adds, and multiplies if it leaks (1.3, 2.3); a spike is written to the
     queue (13) and its reset subtracts. Biases are read once. A layer that values enter computes as in an ANN, in each
     step in which that is necessary.
 
@@ -151,7 +151,7 @@ class Crossing:
 
 
 def multiply_accumulate(activation_bits: int, weight_bits: int) -> float:
-    """pJ: an accumulation, and a multiplication that grows with both widths, at Horowitz's ratio of the two for 8 bits."""
+    """pJ: an accumulation, and a product that grows with both widths, at Horowitz's ratio of the two for 8 bits."""
     return ACCUMULATE * (1 + MULTIPLY_INT8 / ADD_INT8 * activation_bits * weight_bits / 64)
 
 
@@ -161,9 +161,9 @@ def against_ann(
     """The energy of a spiking net beside that of its ANN twin, and the firing rate at which they are equal.
 
     Per synapse, the twin moves an activation by one hop, reads a weight and multiplies, once; the spiking net does the
-    like for each spike that passes: it moves the spike, reads the weight and accumulates, up to T times. Neurons compare
-    in each step and subtract at a spike. Both have the same weights; layers that values enter compute in the spiking
-    net as in the twin, in each step in which that is necessary.
+    like for each spike that passes, up to T times: it moves the spike, reads the weight and accumulates. Neurons
+    compare in each step and subtract at a spike. Both have the same weights; layers that values enter compute in the
+    spiking net as in the twin, in each step in which that is necessary.
 
     Leaves out zeros among the twin's activations (which would favor it), control of events (which would favor it as
     well), and reuse of weights over steps (which would favor the spiking net). The paper's twin has ⌈log₂(T + 1)⌉ bits;

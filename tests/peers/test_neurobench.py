@@ -50,4 +50,4 @@ def test_a_run_folder_is_given_to_the_harness(tmp_path):
     found = harness_of_run(run.folder)
     for metric, value in found.items():
         if metric not in ("membrane_updates", "neuron_ops"):  # of every 32nd batch in the run
-            assert run.metrics[f"neurobench/{metric}"] == pytest.approx(value, rel=1e-6), metric
+            assert run.metrics[f"test/neurobench/{metric}"] == pytest.approx(value, rel=1e-6), metric

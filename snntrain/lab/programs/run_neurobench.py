@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     counted = exact_metrics(folder.outcome()) if folder.results.is_file() else {}
     console = terminal()
     for name, value in found.items():
-        own = counted.get(f"neurobench/{name}")
+        own = counted.get(f"test/neurobench/{name}")
         shown = ["not defined" if number is None else f"{number:,.6g}" for number in (value, own)]
         print_line(console, f"{name:<20} harness {shown[0]:>14}   run {shown[1]:>14}")
     return 0

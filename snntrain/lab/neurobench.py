@@ -92,7 +92,7 @@ def check_installed() -> None:
     missing = [name for name in ("neurobench", "snntorch") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"NeuroBench's harness needs {' and '.join(missing)}, which is not installed: "
+            f"NeuroBench's harness needs packages that are not installed ({', '.join(missing)}): "
             "pip install 'snntrain[neurobench]'."
         )
 

@@ -24,6 +24,7 @@ PROGRAMS = {
     "tune": "search for hyper-parameters",
     "reproduce": "repeat a recorded experiment, or a run, and compare",
     "record": "measure an experiment with several seeds, in a checkout",
+    "run-neurobench": "run NeuroBench's own harness on a run folder",
     "summarize": "one table of runs",
     "browse": "one page of all runs",
     "fetch-data": "download data sets, or install files that you have",
@@ -66,7 +67,7 @@ def _start(name: str, arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    listed = "\n".join(f"  snntrain {name:<12}{purpose}" for name, purpose in PROGRAMS.items())
+    listed = "\n".join(f"  snntrain {name:<16}{purpose}" for name, purpose in PROGRAMS.items())
     return f"Programs, each with its own --help:\n{listed}"
 
 

@@ -20,7 +20,7 @@ def command_of(program: str) -> str:
     """How a user starts one of the programs here: `python train.py` in a checkout, `snntrain train` once installed.
 
     Args:
-        program: train, eval, tune, reproduce, record, summarize, browse, fetch-data.
+        program: train, eval, tune, reproduce, record, run-neurobench, summarize, browse, fetch-data.
     """
     if CHECKOUT is None:
         return f"snntrain {program}"

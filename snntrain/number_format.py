@@ -3,7 +3,10 @@
 import math
 from typing import Any
 
-SHARES = ("acc", "accuracy", "firing_rate", "sparsity", "recall", "precision")
+SHARES = (
+    *("acc", "accuracy", "firing_rate", "sparsity", "recall", "precision"),
+    *("activation_sparsity", "connection_sparsity", "synaptic_rate", "crossing_rate"),
+)
 """Metrics that are shares, by the beginning of a part of their names: acc as in test/acc, qat/acc_int."""
 
 

@@ -9,9 +9,11 @@ from snntrain.callback import fit_end
 from snntrain.callback.advice import Advice
 from snntrain.callback.delay_annealing import DelayAnnealing
 from snntrain.callback.ema import EMAWeightAveraging
+from snntrain.callback.energy import EnergyModels
 from snntrain.callback.finite import Finite
 from snntrain.callback.fit_end import FitEnd
 from snntrain.callback.history import History
+from snntrain.callback.neurobench import NeuroBench
 from snntrain.callback.own_handlers import OwnHandlers
 from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
@@ -32,10 +34,12 @@ __all__ = [
     "CExport",
     "DelayAnnealing",
     "EMAWeightAveraging",
+    "EnergyModels",
     "Finite",
     "FitEnd",
     "History",
     "LavaExport",
+    "NeuroBench",
     "NirExport",
     "OwnHandlers",
     "Progress",

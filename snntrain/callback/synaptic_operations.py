@@ -1,7 +1,7 @@
 """How much the layers of weights compute, and an estimate of the energy that takes."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import functional
+from snntrain.callback.connections import Connections
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
 from snntrain.layer.padding import padding
+from snntrain.model.energy import PJ_PER_MAC, PJ_PER_SOP, arithmetic
 from snntrain.model.operands import whole_multiples
 from snntrain.model.profile import first_tensor, profile
 
-# 32-bit floating point in a 45 nm process: a multiplication and an addition take 3.7 pJ + 0.9 pJ.
-PJ_PER_MAC = 4.6
-PJ_PER_SOP = 0.9
 SOURCE = "Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014"
 
 
@@ -51,6 +50,7 @@ class SynapticOperations(pl.Callback):
     def __init__(self, sample_shape: Sequence[int]) -> None:
         self.sample_shape = tuple(sample_shape)
         self.result: dict[str, Any] | None = None  # of the last test that saw a sample; plain containers
+        self.rows: list[dict[str, Any]] = []  # of the last test's net: the modules that compute, see profile
         self._samples = 0
         self._counts: list[_Count] = []
         self._while_testing = contextlib.ExitStack()
@@ -61,9 +61,9 @@ class SynapticOperations(pl.Callback):
         modules, is_spiking = dict(net.named_modules()), bool(spiking_layers(net))
         self._T = getattr(pl_module, "T", 1)
         self._samples, self.result = 0, None
-        self._rows = [row for row in profile(net, self.sample_shape, self._T) if row["macs"] and row["fan_out"]]
+        self.rows = [row for row in profile(net, self.sample_shape, self._T) if row["macs"] and row["fan_out"]]
         self._counts = []
-        for row in self._rows:
+        for row in self.rows:
             module = modules[row["path"]]
             has_weights = row["macs"] > row["macs_of_activations"]
             self._counts.append(_Count(module, may_accumulate=is_spiking and has_weights, divisor=row["divisor"]))
@@ -71,6 +71,11 @@ class SynapticOperations(pl.Callback):
             self._while_testing.callback(handle.remove)
         # Compiled code would not call the hooks.
         self._while_testing.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def count_too(self, connections: Mapping[str, Connections]) -> None:
+        """Let more be counted of what enters layers, by their paths, in the test that has just started."""
+        for row, count in zip(self.rows, self._counts, strict=True):
+            count.connections = connections.get(row["path"])
 
     def on_test_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *more: Any) -> None:
         self._samples += len(batch[1])
@@ -93,20 +98,21 @@ class SynapticOperations(pl.Callback):
         layers, counted = [], list(_fetch(self._counts))
         if trainer.world_size > 1:
             counted, self._samples = _of_all_processes(counted, self._samples, trainer, device)
-        for row, (accumulates, size, values) in zip(self._rows, counted, strict=True):
+        for row, (accumulates, size, values) in zip(self.rows, counted, strict=True):
             of_activations = row["macs_of_activations"] / row["macs"] if accumulates else 1.0
             operations = {
                 "sops": row["fan_out"] * (1 - of_activations) * size / self._samples if accumulates else 0.0,
                 "macs": row["fan_out"] * of_activations * values / self._samples,
+                "spikes": size / self._samples if accumulates else 0.0,  # that entered
             }
             layers.append({"path": row["path"], **operations})
         sops, macs = (sum(layer[kind] for layer in layers) for kind in ("sops", "macs"))
-        macs_of_ann = sum(row["macs"] for row in self._rows if not row["neuron"])
+        macs_of_ann = sum(row["macs"] for row in self.rows if not row["neuron"])
         return {
             "sops": sops,
             "macs": macs,
-            "energy_uJ": (PJ_PER_MAC * macs + PJ_PER_SOP * sops) / 1e6,
-            "energy_ann_uJ": PJ_PER_MAC * macs_of_ann / 1e6,
+            "energy_uJ": arithmetic(macs, sops),
+            "energy_ann_uJ": arithmetic(macs_of_ann, 0.0),
             "pj_per_mac": PJ_PER_MAC,
             "pj_per_sop": PJ_PER_SOP,
             "source": SOURCE,
@@ -117,11 +123,16 @@ class SynapticOperations(pl.Callback):
 
 
 class _Count:
-    """What one module was given, added up on its device; see Operands.divisor."""
+    """What one module was given, added up on its device; see Operands.divisor.
+
+    Attributes:
+        connections: counts the same input for NeuroBench, if somebody asked for that.
+    """
 
     def __init__(self, module: nn.Module, may_accumulate: bool, divisor: int) -> None:
         self.may_accumulate, self.divisor = may_accumulate, divisor
         self.is_stateless = not any(map(carries_state, module.modules()))
+        self.connections: Connections | None = None
         self.values = 0  # how many numbers were computed with
         self.sums: Tensor | float = 0.0  # Σ of whole numbers, and how many inputs held a number that is not whole
 
@@ -132,15 +143,36 @@ class _Count:
             return
         step = functional.repeated_step(x) if self.is_stateless else None
         now = padding()
+        steps = 1
         if now is not None:  # only real steps are computed with
             x, repeats = x[now.of(self, x)], 1
+        elif step is not None:
+            x, repeats = step, x.shape[0]
         else:
-            x, repeats = (x, 1) if step is None else (step, x.shape[0])
+            repeats, steps = 1, 1 if self.connections is None else self.connections.steps_of(x)
         self.values += x.numel()
-        if self.may_accumulate:
-            wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
+        are_spikes = _are_spikes(x)
+        if self.connections is not None:
+            self.connections.add(x, steps, repeats, are_spikes=are_spikes)
+        if not self.may_accumulate:
+            return
+        wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
+        if are_spikes:
+            size = _sum_of_spikes(x).to(wide) * (repeats * self.divisor)
+            self.sums = torch.stack([size, torch.zeros_like(size)]) + self.sums
+        else:
             whole, broken = whole_multiples(x, self.divisor)
             self.sums = torch.stack([whole.abs().sum(dtype=wide) * repeats, broken.to(wide)]) + self.sums
+
+
+def _are_spikes(x: Tensor) -> bool:
+    """Whether all values are 0 or 1; False where to know that would make a GPU wait."""
+    return x.device.type == "cpu" and torch.equal(x * x, x)  # several times faster than comparisons with 0 and 1
+
+
+def _sum_of_spikes(x: Tensor) -> Tensor:
+    """How many values are 1. A sum of up to 2^24 of them is exact in float32, and faster than to count."""
+    return x.sum() if x.dtype == torch.float32 and x.numel() <= 2**24 else torch.count_nonzero(x)
 
 
 def _of_all_processes(

@@ -10,7 +10,7 @@ from snntrain.registry import did_you_mean
 
 _WORDS = {
     "max": ("acc", "accuracy", "f1", "precision", "recall", "auroc", "r2", "pearson"),
-    "min": ("loss", "error", "rmse", "mse", "mae", "energy", "sops", "macs", "mismatches"),
+    "min": ("loss", "error", "rmse", "mse", "mae", "energy", "sops", "macs", "acs", "ops", "mismatches"),
 }
 _USUAL = ("val/acc", "val/loss", "train/acc", "train/loss")
 

@@ -18,8 +18,10 @@ from snntrain import __version__, registry
 from snntrain.callback import (
     Advice,
     DelayAnnealing,
+    EnergyModels,
     FitEnd,
     History,
+    NeuroBench,
     OwnHandlers,
     Progress,
     Resetting,
@@ -383,7 +385,17 @@ def build(config: dict[str, Any], more_callbacks: Sequence[pl.Callback] = ()) ->
     read_data(data)
     check_with_data(task, data, config)
     history, throughput = History(folder.metrics), Throughput()
-    callbacks = [OwnHandlers(), Seeding(config["seed"]), throughput, history, SynapticOperations(net_shape(config))]
+    operations = SynapticOperations(net_shape(config))
+    counted = NeuroBench(operations)
+    callbacks = [
+        OwnHandlers(),
+        Seeding(config["seed"]),
+        throughput,
+        history,
+        operations,
+        counted,
+        EnergyModels(counted),
+    ]
     if not resets_net(task):
         callbacks.append(Resetting())
     if learns_delays(task.net):

@@ -38,6 +38,26 @@ def parse_operations(path: Path) -> dict[str, Any]:
     return content | {"layers": layers, "source": str(content.get("source", ""))}
 
 
+def parse_neurobench(path: Path) -> dict[str, Any]:
+    """NeuroBench's metrics: under "values" a number or None for each name, under "undefined" why there is none."""
+    content = read_json(path)
+    undefined = {str(name): str(reason) for name, reason in _of_kind(content["undefined"], dict).items()}
+    skipped = {"undefined", "layers", "source"}
+    values = {name: None if value is None else float(value) for name, value in content.items() if name not in skipped}
+    return {"values": values, "undefined": undefined, "source": str(content["source"])}
+
+
+def parse_energy(path: Path) -> list[dict[str, Any]]:
+    """The models of energy, each with its texts and numbers; a number that there is not is None."""
+    models = _of_kind(read_json(path)["models"], list)
+    texts, numbers = ("name", "title", "source", "leaves_out"), ("snn_uJ", "ann_uJ", "rate", "crossing")
+    return [
+        {key: str(model[key]) for key in texts}
+        | {key: None if model.get(key) is None else float(model[key]) for key in numbers}
+        for model in models
+    ]
+
+
 def parse_epochs(path: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv, one for each epoch; a metric that an epoch does not have is not in its row."""
     rows = []

@@ -8,7 +8,15 @@ import lightning.pytorch as pl
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.callback import Progress, Resetting, Seeding, SpikeStatistics, SynapticOperations
+from snntrain.callback import (
+    EnergyModels,
+    NeuroBench,
+    Progress,
+    Resetting,
+    Seeding,
+    SpikeStatistics,
+    SynapticOperations,
+)
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
@@ -58,10 +66,13 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         files = read_files(data, request.folder, classes)
     match(task, data)
     operations = SynapticOperations(net_shape(config))
+    counted = NeuroBench(operations)
     callbacks = [
         Seeding(config["seed"]),
         *([] if resets_net(task) else [Resetting()]),
         operations,
+        counted,
+        EnergyModels(counted),
         SpikeStatistics(),
         Progress(),
     ]

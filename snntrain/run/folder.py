@@ -18,7 +18,16 @@ import yaml
 
 from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
-from snntrain.run.contents import BY_SUFFIX, parse_arrays, parse_epochs, parse_layers, parse_operations, parse_overrides
+from snntrain.run.contents import (
+    BY_SUFFIX,
+    parse_arrays,
+    parse_energy,
+    parse_epochs,
+    parse_layers,
+    parse_neurobench,
+    parse_operations,
+    parse_overrides,
+)
 from snntrain.run.ownership import OWNER_NOTE, OwnedFolder
 from snntrain.run.results import best_epoch, in_both_forms, monitor_of, parse_results
 
@@ -81,6 +90,8 @@ class RunFolder(OwnedFolder):
     test: ClassVar = RunFile(f"{_ARTIFACTS}/test.npz", "the test writes it", parse_arrays)
     raster: ClassVar = RunFile(f"{_ARTIFACTS}/raster.npz", "the test writes it for one sample", parse_arrays)
     operations: ClassVar = RunFile(f"{_ARTIFACTS}/synaptic_operations.json", "the test writes it", parse_operations)
+    neurobench: ClassVar = RunFile(f"{_ARTIFACTS}/neurobench.json", "the test writes it", parse_neurobench)
+    energy: ClassVar = RunFile(f"{_ARTIFACTS}/energy.json", "the test writes it", parse_energy)
 
     USED_ONCE_IT_HOLDS: ClassVar[str] = config.name
 

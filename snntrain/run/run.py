@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from snntrain.callback import Pruned, SynapticOperations
+from snntrain.callback import EnergyModels, NeuroBench, Pruned, SynapticOperations
 from snntrain.callback.fit_end import run_in_turn
 from snntrain.callback.fit_end.around import best_checkpoint
 from snntrain.config.check import check
@@ -304,9 +304,18 @@ def _test(built: Run, seconds: dict[str, float]) -> dict[str, float]:
         standard, dt = (getattr(data, name, None) for name in ("value_standard", "dt"))
         write_test(arrays, data.CLASSES, data.splits["test"], built.folder.test, standard, dt)
     for callback in built.trainer.callbacks:
-        if isinstance(callback, SynapticOperations) and callback.result is not None:
-            write_json(built.folder.operations, callback.result)
+        file = _COUNTED_IN.get(type(callback))
+        if file is not None and callback.result is not None:
+            write_json(built.folder.path / file.name, callback.result)
     return {**metrics_of(_best_row(built)), **tested}
+
+
+# Callbacks of the test → the file that holds their results.
+_COUNTED_IN = {
+    SynapticOperations: RunFolder.operations,
+    NeuroBench: RunFolder.neurobench,
+    EnergyModels: RunFolder.energy,
+}
 
 
 def _test_batches(built: Run) -> int:

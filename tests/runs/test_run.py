@@ -66,6 +66,8 @@ def test_a_run_leaves_exactly_the_documented_folder(trained):
         "raster.npz",
         "splits.json",
         "synaptic_operations.json",
+        "neurobench.json",
+        "energy.json",
     }
 
 

@@ -92,3 +92,10 @@ def test_what_is_no_number_is_compared_as_it_stands():
     nan, inf = {"test/nan": math.nan}, {"test/nan": math.inf}
     assert verdicts(nan, nan, False)["test/nan"][0] is True
     assert verdicts(nan, inf, False)["test/nan"][0] is False
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_tests_measure_since_a_record_was_made_is_not_held_against_a_repetition(exact):
+    found = {"test/neurobench/dense": 5.0, "test/energy_memory_uJ": 1.0, "test/new": 1.0}
+    verdicts = {verdict.name: verdict.agrees for verdict in compare({}, found, {}, exact)}
+    assert verdicts == {"test/neurobench/dense": None, "test/energy_memory_uJ": None, "test/new": False}

@@ -1,4 +1,4 @@
-"""Test or predict with a trained network, rebuilt from a run folder or from a checkpoint alone."""
+"""Test, predict with, or audit a trained network, rebuilt from a run folder or from a checkpoint alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntrain.callback import Progress, Resetting, Seeding, SpikeStatistics, SynapticOperations
+from snntrain.callback.auditing import as_record, print_findings
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
@@ -24,7 +25,9 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.prediction import check_predicts, predict_files, predict_test_split, read_files
+from snntrain.run.report.report import write_report
 from snntrain.run.results import in_both_forms
+from snntrain.run.show_audit import audited, check_audited
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.task.contract import resets_net
 from snntrain.terminal import print_line, terminal
@@ -39,7 +42,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     Args:
         arguments: key=value texts, see snntrain.run.evaluation_settings.
 
-    Returns: the test metrics; {} after predict.
+    Returns: the test metrics; {} after predict and audit.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
     request, config, task, classes = rebuild(arguments)
@@ -48,7 +51,12 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         output.mkdir(parents=True, exist_ok=True)
     if own["mode"] == "predict":
         check_predicts(task)
+    if own["mode"] == "audit":
+        check_audited(task)
     files = None
+    if own["mode"] == "audit":
+        _audit(task, config, own, output)
+        return {}
     if request.folder is None:
         data = build_data(config)
     else:
@@ -132,6 +140,20 @@ def _test(
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     print_line(console, f"written: {output / 'eval_test.json'}")
     return metrics
+
+
+def _audit(task: pl.LightningModule, config: dict[str, Any], own: Mapping[str, str], output: Path) -> None:
+    """Print and write what an audit finds, and show it in the run's report if there is one."""
+    data = build_data(config)
+    match(task, data)
+    print_line(console, f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}")
+    with interruptible():
+        findings = audited(task, data, config, trained=True)
+    write_json(output / "audit" / "audit.json", as_record(findings, T=task.T))
+    print_findings(console, findings)
+    print_line(console, f"written: {output / 'audit' / 'audit.json'}")
+    if "run" in own and "output" not in own and RunFolder(Path(own["run"])).report.is_file():
+        write_report(Path(own["run"]))
 
 
 def _checkpoint(own: dict[str, str]) -> Path:

@@ -14,18 +14,20 @@ from snntrain.error import UsageError
 from snntrain.registry import did_you_mean
 
 OWN_KEYS = ("run", "checkpoint", "mode", "output")
-MODES = ("test", "predict")
-USAGE = """Test or predict with a trained network.
+MODES = ("test", "predict", "audit")
+USAGE = """Test, predict with, or audit a trained network.
 
     python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
     python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
     python eval.py checkpoint=best.ckpt mode=predict data.folder=/pictures  all pictures or recordings in a folder
+    python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif mode=audit  faults of the net and the data
 
-Keys: run=FOLDER or checkpoint=FILE; mode=test|predict; output=FOLDER (default: artifacts/ of the run folder, or the
-checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the files in
-that folder, which need no labels. Other keys change the saved config where that changes an evaluation: T, seed, fuse,
-paths.data, plugins, trust, and those of data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256
-trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
+Keys: run=FOLDER or checkpoint=FILE; mode=test|predict|audit; output=FOLDER (default: artifacts/ of the run folder, or
+the checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the
+files in that folder, which need no labels. mode=audit writes audit/audit.json. Other keys change the saved config where
+that changes an evaluation: T, seed, fuse, paths.data, plugins, trust, and those of data, encoder, neuron, norm, task
+and trainer, e.g. T=8 data.batch_size=256 trainer.accelerator=gpu. debug.traceback=true shows where an error was
+raised."""
 
 _TRAINING = "only training looks at it"
 _FOLDER = "an evaluation makes no run folder; output=FOLDER says where its results go"
@@ -60,7 +62,7 @@ _WITHOUT_EFFECT = {
 
 # Of the trainer's keys, those that an evaluation looks at.
 _OF_THE_TRAINER = ("accelerator", "devices", "precision", "strategy", "plugins", "deterministic", "benchmark")
-_LIMITS = {"test": "limit_test_batches", "predict": "limit_predict_batches"}
+_LIMITS = {"test": ("limit_test_batches",), "predict": ("limit_predict_batches",)}
 
 
 @dataclass
@@ -98,7 +100,7 @@ def read_request(arguments: Sequence[str]) -> Request:
             near = did_you_mean(root_of(argument), known)
             raise UsageError(f"{key} is not a key of eval.py.{near} Known: {', '.join(known)}.")
     if own.setdefault("mode", "test") not in MODES:
-        raise UsageError(f"eval: mode must be one of 'test', 'predict', got {own['mode']!r}.")
+        raise UsageError(f"eval: mode must be one of 'test', 'predict', 'audit', got {own['mode']!r}.")
     if ("run" in own) == ("checkpoint" in own):
         raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
     if own.get("output") == "":
@@ -133,7 +135,7 @@ def _refuse_without_effect(word: str, mode: str) -> None:
         raise UsageError(f"{word}: eval.py changes single keys of the saved config, {root}.<key>=….")
     if re.search(r"\[|\.\d+(\.|$)", key_of(word)):
         raise UsageError(f"{word}: a list is given as a whole, {'.'.join(key.split('.')[:2])}=[…].")
-    takes = (*_OF_THE_TRAINER, _LIMITS[mode])
+    takes = ("accelerator",) if mode == "audit" else (*_OF_THE_TRAINER, *_LIMITS[mode])
     if root == "trainer" and rest.split(".")[0] not in takes:
         near = did_you_mean(rest, takes)
         raise UsageError(f"{word} does nothing in an evaluation.{near} Of the trainer it looks at {', '.join(takes)}.")

@@ -74,7 +74,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
         ("model=csnn", "model=csnn: eval.py changes single keys"),
         ("sed=3", "Did you mean seed?"),
         ("T", "'T' is not key=value"),
-        ("mode=tset", "mode must be one of 'test', 'predict'"),
+        ("mode=tset", "mode must be one of 'test', 'predict', 'audit'"),
         ("run=x", "either run=FOLDER or checkpoint=FILE"),
         ("data.batch_size=${no.such}", "no.such"),
         ("model.layers=[Flatten,{name: Linear, out_features: 10}]", "does not fit the config"),

@@ -17,7 +17,7 @@ def spiking_net(folder: Path) -> Trained:
     return handed_over(folder, small_task(neuron={"name": "LIFNode", "v_threshold": 0.2, "backend": "torch"}, T=3).net)
 
 
-def tested_on_training_samples(trained: Trained) -> Trained:
+def with_training_samples_tested(trained: Trained) -> Trained:
     trained.data.splits["test"] = trained.data.splits["train"].subset(trained.data.splits["train"].index[:20] * 0 + 1)
     return trained
 
@@ -38,7 +38,7 @@ def test_wrong_settings_are_refused_before_training(override, text):
 
 
 def test_findings_are_written_and_counted_and_the_net_goes_on(tmp_path):
-    trained = tested_on_training_samples(spiking_net(tmp_path / "artifacts" / "audit"))
+    trained = with_training_samples_tested(spiking_net(tmp_path / "artifacts" / "audit"))
     net, metrics = run(Audit(), trained)
     written = json.loads((tmp_path / "artifacts" / "audit" / "audit.json").read_text())
     found = [(one["check"], one["severity"]) for one in written["findings"]]
@@ -49,7 +49,7 @@ def test_findings_are_written_and_counted_and_the_net_goes_on(tmp_path):
 
 
 def test_a_run_fails_on_errors_if_it_is_told_to(tmp_path):
-    trained = tested_on_training_samples(spiking_net(tmp_path))
+    trained = with_training_samples_tested(spiking_net(tmp_path))
     with pytest.raises(RuntimeError, match=r"audit: \d+ errors and \d+ warnings, and callbacks.audit.fail=error"):
         run(Audit(fail="error"), trained)
     assert (tmp_path / "audit.json").is_file()

@@ -33,7 +33,9 @@ class Samples:
         small: each sample as a vector of 64 numbers with mean 0 and length 1, [n, 64]; empty where samples are small.
         labels: int64 [n], or [n, *]; None where there are none.
         mean, std: of all values, for each channel (the first dim of a picture, the last one of a series).
-        looked_at, size: samples that were read, and samples that there are.
+        positions: of the samples that were read, in their order.
+        size: how many samples there are.
+        split: whose they are.
     """
 
     hashes: dict[bytes, list[int]]
@@ -41,8 +43,19 @@ class Samples:
     labels: Tensor | None
     mean: Tensor
     std: Tensor
-    looked_at: int
+    positions: list[int]
     size: int
+    split: Any
+
+    @property
+    def looked_at(self) -> int:
+        """How many samples were read."""
+        return len(self.positions)
+
+    def whole(self, rows: Sequence[int]) -> Tensor:
+        """Some of the samples, read again in full, as vectors with mean 0 and length 1."""
+        x = _batch(self.split, [self.positions[row] for row in rows])[0].flatten(1)
+        return F.normalize(x - x.mean(1, keepdim=True), dim=1)
 
     @cached_property
     def signs(self) -> Tensor:
@@ -84,8 +97,9 @@ def read_samples(split: Any, most: int = 10_000) -> Samples:
         torch.cat(small) if small else torch.zeros(0, _SIDE**2),
         torch.cat(labels) if labels else None,
         *moments.result(),
-        len(positions),
+        positions,
         size,
+        split,
     )
 
 
@@ -177,7 +191,7 @@ def shared_samples(read: Mapping[str, Samples]) -> Iterator[Seen]:
     source="github.com/fangwei123456/spikingjelly/issues/297",
 )
 def near_duplicates(read: Mapping[str, Samples]) -> Iterator[Seen]:
-    """Samples of two splits that are nearly the same: their pooled values correlate by 0.995 or more."""
+    """Samples of two splits that are nearly the same: their values correlate by 0.995 or more."""
     for a, b in _pairs(read):
         one, other = read[a], read[b]
         if not len(one.small) or not len(other.small):
@@ -195,17 +209,22 @@ def near_duplicates(read: Mapping[str, Samples]) -> Iterator[Seen]:
 
 def _alike(one: Samples, other: Samples) -> set[int]:
     """Rows of the other samples that have a near duplicate among the first ones."""
-    found: set[int] = set()
+    pairs: dict[int, int] = {}
     for band in range(_BANDS):
         buckets: dict[int, list[int]] = defaultdict(list)
         for row, sign in enumerate(one.signs[:, band].tolist()):
             if len(buckets[sign]) < _BUCKET:
                 buckets[sign].append(row)
         for row, sign in enumerate(other.signs[:, band].tolist()):
-            if row not in found and sign in buckets:
-                likeness = one.small[buckets[sign]] @ other.small[row]
-                if float(likeness.max()) >= _ALIKE:
-                    found.add(row)
+            if row not in pairs and sign in buckets:
+                likeness, best = (one.small[buckets[sign]] @ other.small[row]).max(0)
+                if float(likeness) >= _ALIKE:
+                    pairs[row] = buckets[sign][int(best)]
+    found: set[int] = set()
+    for first in range(0, len(pairs), _BATCH):  # alike when they are small need not be alike in full
+        rows = list(pairs)[first : first + _BATCH]
+        likeness = (one.whole([pairs[row] for row in rows]) * other.whole(rows)).sum(1)
+        found.update(row for row, alike in zip(rows, (likeness >= _ALIKE).tolist(), strict=True) if alike)
     return found
 
 

@@ -1,5 +1,7 @@
 """All checks of a net, one after the other; and the list of all checks that there are."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +53,8 @@ def audit(
     """
     target = choice("audit", "target", target or _DEFAULT_TARGETS.get(x.dtype, "float32"), tuple(overflow.TARGETS))
     unit = real("audit", "unit", unit, above=0)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*needs arguments, so it is not called.*")  # a check says so
         subject = Subject(net, x, trained=trained)
         return in_order(_of_subject(subject, target, unit))
 

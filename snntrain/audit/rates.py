@@ -21,7 +21,8 @@ def silent_layer(survey: Survey) -> Iterator[Seen]:
     silent = {path: seen for path, seen in _layers(survey) if not seen.neurons.any()}
     if silent:
         path, seen = next(iter(silent.items()))
-        others = f" {len(silent) - 1} more layers are silent, too." if len(silent) > 1 else ""
+        more = len(silent) - 1
+        others = f" {more} more {'layers are' if more > 1 else 'layer is'} silent, too." if more else ""
         yield Seen(
             path,
             f"None of {seen.neurons.numel():,} neurons fired in {seen.seen:,} steps of samples.{others}",

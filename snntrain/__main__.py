@@ -28,7 +28,7 @@ PROGRAMS = {
     "summarize": "one table of runs",
     "browse": "one page of all runs",
     "fetch-data": "download data sets, or install files that you have",
-    "show": "print a model, a data set or what runs fused: show model …, data …, kernels …",
+    "show": "print a model, a data set, what runs fused, or faults: show model …, data …, kernels …, audit …",
 }
 
 
@@ -57,9 +57,10 @@ def _start(name: str, arguments: list[str]) -> int:
         )
     if name == "show":
         what, *rest = arguments or [""]
-        if what not in ("model", "data", "kernels"):
+        if what not in ("model", "data", "kernels", "audit"):
             raise UsageError(
-                f"snntrain show: {what!r} cannot be shown. Write snntrain show model …, show data … or show kernels …."
+                f"snntrain show: {what!r} cannot be shown. Write snntrain show model …, show data …, show kernels … or "
+                "show audit …."
             )
         name, arguments = "train", [f"show={what}", *rest]
     program = importlib.import_module(f"snntrain.lab.programs.{name.replace('-', '_')}")

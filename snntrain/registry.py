@@ -34,6 +34,7 @@ _HOMES = {
     "callback": (
         "snntrain.callback",
         "snntrain.callback.fit_end.ann_to_snn",
+        "snntrain.callback.fit_end.audit",
         "snntrain.callback.fit_end.c_export",
         "snntrain.callback.fit_end.lava_export",
         "snntrain.callback.fit_end.nir_export",

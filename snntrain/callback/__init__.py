@@ -26,11 +26,12 @@ from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
 if TYPE_CHECKING:
-    from snntrain.callback.fit_end import AnnToSnn, CExport, LavaExport, NirExport, QuantizationAware
+    from snntrain.callback.fit_end import AnnToSnn, Audit, CExport, LavaExport, NirExport, QuantizationAware
 
 __all__ = [
     "Advice",
     "AnnToSnn",
+    "Audit",
     "CExport",
     "DelayAnnealing",
     "EMAWeightAveraging",

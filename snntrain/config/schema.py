@@ -119,7 +119,7 @@ class Config:
     show: str | None = None
     """Instead of training, 'model' prints the model's layers with shapes, parameters and operations; 'data' prints the
     data set's classes, license and citation, and draws samples into paths.runs; 'kernels' prints what runs fused on
-    each device of this machine, by what, or why not."""
+    each device of this machine, by what, or why not; 'audit' prints faults of the net, the encoder and the data."""
     resume: str | None = None
     """'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file."""
     init_from: str | None = None

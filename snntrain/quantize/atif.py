@@ -118,5 +118,4 @@ class QuantizedATIF(QuantizedNode, positional=True, without=_FIXED):
     def settings(self) -> dict[str, Any]:
         own = {"vth_init_l": self.vth_init_l, "vth_init_h": self.vth_init_h}
         settings = {**super().settings(), "v_threshold": self.v_threshold.item(), **own}
-        del settings["v_reset"], settings["detach_reset"]
-        return settings
+        return {name: value for name, value in settings.items() if name not in ("v_reset", "detach_reset")}

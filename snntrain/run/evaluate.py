@@ -1,4 +1,4 @@
-"""Test or predict with a trained network, rebuilt from a run folder or from a checkpoint alone."""
+"""Test, predict with, or audit a trained network, rebuilt from a run folder or from a checkpoint alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from snntrain.callback import (
     SpikeStatistics,
     SynapticOperations,
 )
+from snntrain.callback.auditing import as_record, print_findings
 from snntrain.config.bounds import check_bounds
 from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
@@ -32,7 +33,9 @@ from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.prediction import check_predicts, predict_files, predict_test_split, read_files
+from snntrain.run.report.report import write_report
 from snntrain.run.results import in_both_forms
+from snntrain.run.show_audit import audited, check_audited
 from snntrain.run.weights import load_weights, memory_for
 from snntrain.task.contract import resets_net
 from snntrain.terminal import print_line, terminal
@@ -47,7 +50,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
     Args:
         arguments: key=value texts, see snntrain.run.evaluation_settings.
 
-    Returns: the test metrics; {} after predict and stream.
+    Returns: the test metrics; {} after predict, stream and audit.
     Raises: UsageError naming what is wrong with the arguments, the checkpoint or the data.
     """
     request, config, task, classes = rebuild(arguments)
@@ -58,6 +61,10 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         check_predicts(task)
     if own["mode"] == "stream":
         return _stream(task, config, own, output, classes)
+    if own["mode"] == "audit":
+        check_audited(task)
+        _audit(task, config, own, output)
+        return {}
     files = None
     if request.folder is None:
         data = build_data(config)
@@ -159,6 +166,20 @@ def _test(
     console.print("   ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.count("/") == 1))
     print_line(console, f"written: {output / 'eval_test.json'}")
     return metrics
+
+
+def _audit(task: pl.LightningModule, config: dict[str, Any], own: Mapping[str, str], output: Path) -> None:
+    """Print and write what an audit finds, and show it in the run's report if there is one."""
+    data = build_data(config)
+    match(task, data)
+    print_line(console, f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}")
+    with interruptible():
+        findings = audited(task, data, config, trained=True)
+    write_json(output / "audit" / "audit.json", as_record(findings, T=task.T))
+    print_findings(console, findings)
+    print_line(console, f"written: {output / 'audit' / 'audit.json'}")
+    if "run" in own and "output" not in own and RunFolder(Path(own["run"])).report.is_file():
+        write_report(Path(own["run"]))
 
 
 def _checkpoint(own: dict[str, str]) -> Path:

@@ -16,22 +16,24 @@ from snntrain.registry import did_you_mean
 #: Of mode=stream alone.
 STREAM_KEYS = ("source", "window_ms", "pace", "idle_s", "compare")
 OWN_KEYS = ("run", "checkpoint", "mode", "output", *STREAM_KEYS)
-MODES = ("test", "predict", "stream")
-USAGE = """Test or predict with a trained network.
+MODES = ("test", "predict", "stream", "audit")
+USAGE = """Test, predict with, stream through or audit a trained network.
 
     python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif             test on its best checkpoint
     python eval.py checkpoint=best.ckpt mode=predict output=predictions     from a checkpoint alone
     python eval.py checkpoint=best.ckpt mode=predict data.folder=/pictures  all pictures or recordings in a folder
     python eval.py checkpoint=best.ckpt mode=stream source=a.raw window_ms=10   a decision for every 10 ms of events
+    python eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif mode=audit  faults of the net and the data
 
-Keys: run=FOLDER or checkpoint=FILE; mode=test|predict|stream; output=FOLDER (default: artifacts/ of the run folder, or
-the checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER of the
-files in that folder, which need no labels. mode=stream takes source=RECORDING, a FOLDER that may grow, - for packets on
-stdin, or a camera, dv or metavision, and writes stream.csv, .json, .png and .gif: window_ms is the length of a window;
-pace is real (as the events came) or full (as fast as the net can); idle_s=5, after which a folder without news ends the
-stream; compare=true counts spikes that differ from batch mode. Other keys change the saved config where that changes an
-evaluation: T, seed, fuse, paths.data, plugins, trust, and those of data, encoder, neuron, norm, task and trainer, e.g.
-T=8 data.batch_size=256 trainer.accelerator=gpu. debug.traceback=true shows where an error was raised."""
+Keys: run=FOLDER or checkpoint=FILE; mode=test|predict|stream|audit; output=FOLDER (default: artifacts/ of the run
+folder, or the checkpoint's folder). mode=predict writes predictions.csv: of the test split, or with data.folder=FOLDER
+of the files in that folder, which need no labels. mode=stream takes source=RECORDING, a FOLDER that may grow, - for
+packets on stdin, or a camera, dv or metavision, and writes stream.csv, .json, .png and .gif: window_ms is the length of
+a window; pace is real (as the events came) or full (as fast as the net can); idle_s=5, after which a folder without
+news ends the stream; compare=true counts spikes that differ from batch mode. mode=audit writes audit/audit.json. Other
+keys change the saved config where that changes an evaluation: T, seed, fuse, paths.data, plugins, trust, and those of
+data, encoder, neuron, norm, task and trainer, e.g. T=8 data.batch_size=256 trainer.accelerator=gpu.
+debug.traceback=true shows where an error was raised."""
 
 _TRAINING = "only training looks at it"
 _FOLDER = "an evaluation makes no run folder; output=FOLDER says where its results go"
@@ -66,7 +68,7 @@ _WITHOUT_EFFECT = {
 
 # Of the trainer's keys, those that an evaluation looks at.
 _OF_THE_TRAINER = ("accelerator", "devices", "precision", "strategy", "plugins", "deterministic", "benchmark")
-_LIMITS = {"test": "limit_test_batches", "predict": "limit_predict_batches"}
+_LIMITS = {"test": ("limit_test_batches",), "predict": ("limit_predict_batches",)}
 
 
 @dataclass
@@ -104,7 +106,7 @@ def read_request(arguments: Sequence[str]) -> Request:
             near = did_you_mean(root_of(argument), known)
             raise UsageError(f"{key} is not a key of eval.py.{near} Known: {', '.join(known)}.")
     if own.setdefault("mode", "test") not in MODES:
-        raise UsageError(f"eval: mode must be one of 'test', 'predict', 'stream', got {own['mode']!r}.")
+        raise UsageError(f"eval: mode must be one of 'test', 'predict', 'stream', 'audit', got {own['mode']!r}.")
     if ("run" in own) == ("checkpoint" in own):
         raise UsageError("eval: give either run=FOLDER or checkpoint=FILE.")
     _refuse_of_other_modes(own)
@@ -152,7 +154,7 @@ def _refuse_without_effect(word: str, mode: str) -> None:
         raise UsageError(f"{word}: a list is given as a whole, {'.'.join(key.split('.')[:2])}=[…].")
     if mode == "stream" and root == "trainer":
         raise UsageError(f"{word} does nothing in a stream, which runs on the CPU without a Trainer.")
-    takes = (*_OF_THE_TRAINER, _LIMITS.get(mode, ""))
+    takes = ("accelerator",) if mode == "audit" else (*_OF_THE_TRAINER, *_LIMITS.get(mode, ()))
     if root == "trainer" and rest.split(".")[0] not in takes:
         near = did_you_mean(rest, takes)
         raise UsageError(f"{word} does nothing in an evaluation.{near} Of the trainer it looks at {', '.join(takes)}.")

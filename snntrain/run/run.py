@@ -1,4 +1,4 @@
-"""One run: check → build → fit → test → report; or only show the model, the data or the kernels."""
+"""One run: check → build → fit → test → report; or only show the model, the data, the kernels or an audit."""
 
 import time
 import traceback
@@ -42,12 +42,13 @@ from snntrain.run.report.report import write_report
 from snntrain.run.results import best_epoch, even_on_a_full_disk, exact_metrics, metrics_of
 from snntrain.run.resume import Start, choose_start, refuse_other_data
 from snntrain.run.resume_state import check_state
+from snntrain.run.show_audit import show_audit
 from snntrain.run.show_data import show_data
 from snntrain.run.show_kernels import show_kernels
 from snntrain.task.contract import lacks_for_scores, test_arrays
 from snntrain.terminal import bold, print_line, terminal
 
-SHOWN = ("model", "data", "kernels")
+SHOWN = ("model", "data", "kernels", "audit")
 
 console = terminal()
 
@@ -62,7 +63,7 @@ def run(
     is_chosen: bool = True,
     earlier: Path | None = None,
 ) -> dict[str, float]:
-    """Train, test and report; with show=model, data or kernels describe the layers, the data or what runs fused.
+    """Train, test and report; with show=… only describe the layers, the data, what runs fused, or what is at fault.
 
     Args:
         config: composed, without Hydra's own settings.
@@ -89,6 +90,9 @@ def run(
         return {}
     if settings.get("show") == "kernels":
         show_kernels(settings)
+        return {}
+    if settings.get("show") == "audit":
+        show_audit(settings)
         return {}
     check_devices(settings)
     start = Start.read(agree(lambda: choose_start(settings, folder, is_chosen=is_chosen, earlier=earlier).written()))

@@ -22,7 +22,7 @@ OWN_PARTS = (ROOT / "docs/own_parts.md").read_text(encoding="utf-8")
 PAGES = [README[README.index("## How to") : README.index("## Measured")], OWN_PARTS]
 PAGES += [
     (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
-    for name in ("training", "many_runs", "conversion", "quantization", "lava", "microcontrollers")
+    for name in ("training", "auditing", "many_runs", "conversion", "quantization", "lava", "microcontrollers")
 ]
 # The lines of every block of commands, without `python` in front and the comment behind.
 COMMANDS = {
@@ -49,6 +49,7 @@ CONVERTED = {
     "train.py neuron=relu T=8 callbacks=[default,ann2snn]": ("ann2snn/acc_T8",),
     "train.py neuron=relu T=4 callbacks=[default,ann2snn] callbacks.ann2snn.method=qcfs": ("ann2snn/acc_T4",),
     "train.py callbacks=[default,qat] callbacks.qat.quant=w4v4": ("qat/acc_int",),
+    "train.py callbacks=[default,audit]": (),
     "train.py neuron=relu T=8 callbacks=[default,ann2snn,qat]": ("ann2snn/acc_T8", "qat/acc_int"),
     "train.py model.pool=AvgPool2d callbacks=[default,nir]": (),
     "train.py experiment=digits_mcu": ("qat/acc_int", "c/acc"),
@@ -63,6 +64,8 @@ SHOWN = {
     "train.py debug=fast": "report:",
     "train.py show=model model=sew_resnet18": "sew_resnet18",
     "train.py show=kernels model=csnn neuron=plif": "ParametricLIFNode  fused",
+    "train.py show=audit neuron=plif": "audit: ",
+    "train.py show=audit model=csnn data=fashion_mnist paths.data=/my/data": "audit: ",
 }
 IN_A_STORY = (
     "train.py resume=auto",
@@ -71,6 +74,8 @@ IN_A_STORY = (
     "train.py init_from=runs/2026-01-31/12-00-00_mnist_csnn data=fashion_mnist",
     "train.py init_from=best.ckpt 'freeze=[layers.0,layers.1,layers.4*]' model.features=64",
     "eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif",
+    "eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif mode=audit",
+    "train.py show=audit init_from=best.ckpt",
     "eval.py checkpoint=best.ckpt mode=predict output=predictions",
     "eval.py checkpoint=best.ckpt mode=predict data.folder=/my/new_pictures output=predictions",
     "train.py data=image_folder data.folder=/my/pictures data.num_classes=5 data.size=64",
@@ -178,7 +183,10 @@ def test_a_run_is_stopped_twice_resumed_tested_and_predicted(folder):
     check_learned(found["metrics"]["test/acc"], classes=10, samples=359)
     said = run("eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif", folder, **place)
     assert f"test/acc {found['metrics']['test/acc']:.4f}" in said
+    said = run("eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif mode=audit", folder, **place)
+    assert "audit: " in said and "Audit" in (made / "report.html").read_text(encoding="utf-8")
     shutil.copy(made / "checkpoints" / "best.ckpt", folder / "best.ckpt")
+    assert "audit: " in run("train.py show=audit init_from=best.ckpt", folder)
     run("eval.py checkpoint=best.ckpt mode=predict output=predictions", folder)
     rows = list(csv.DictReader((folder / "predictions" / "predictions.csv").open(encoding="utf-8")))
     right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)

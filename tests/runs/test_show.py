@@ -55,7 +55,7 @@ def test_anything_else_is_refused(program, tmp_path, given, hint):
     done = program("train.py", f"show={given}")
     assert done.returncode == 2
     assert done.stderr.strip().lower() == (
-        f"error: show must be null (train) or 'model' or 'data' or 'kernels', got '{given}'.{hint.lower()}"
+        f"error: show must be null (train) or 'model' or 'data' or 'kernels' or 'audit', got '{given}'.{hint.lower()}"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -151,4 +151,14 @@ def test_event_frames_are_drawn_over_time_in_blue_and_red(program, tmp_path):
 def test_a_missing_data_set_cannot_be_shown(program, tmp_path):
     done = program("train.py", "show=data", "data=cifar10")
     assert done.returncode == 2 and "cifar-10-batches-py/data_batch_1 is not in data" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_are_shown_and_nothing_is_left(program, tmp_path):
+    done = program(
+        "train.py", "show=audit", "model=mlp", "model.features=32", "data.val_fraction=0.2", "encoder=poisson"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("digits_mlp_lif   T = 4\n")
+    assert re.search(r"^audit: (no findings|0 errors, \d+ warnings?, \d+ infos?)$", done.stdout, re.M), done.stdout
     assert list(tmp_path.iterdir()) == []

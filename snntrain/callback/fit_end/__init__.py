@@ -1,6 +1,6 @@
-"""Fit-end callbacks: conversion, quantization and export of a copy of the trained net when its training has ended.
+"""Fit-end callbacks: conversion, quantization, export and audit of a copy of the trained net, after its training.
 
-They may import the library (ann2snn, quantize, export) and Lightning, nothing of config or run.
+They may import the library (ann2snn, quantize, export, audit) and Lightning, nothing of config or run.
 """
 
 from typing import TYPE_CHECKING
@@ -10,12 +10,23 @@ from snntrain.callback.fit_end.fit_end import FitEnd, Trained, run_in_turn
 
 if TYPE_CHECKING:
     from snntrain.callback.fit_end.ann_to_snn import AnnToSnn
+    from snntrain.callback.fit_end.audit import Audit
     from snntrain.callback.fit_end.c_export import CExport
     from snntrain.callback.fit_end.lava_export import LavaExport
     from snntrain.callback.fit_end.nir_export import NirExport
     from snntrain.callback.fit_end.quantization_aware import QuantizationAware
 
-__all__ = ["AnnToSnn", "CExport", "FitEnd", "LavaExport", "NirExport", "QuantizationAware", "Trained", "run_in_turn"]
+__all__ = [
+    "AnnToSnn",
+    "Audit",
+    "CExport",
+    "FitEnd",
+    "LavaExport",
+    "NirExport",
+    "QuantizationAware",
+    "Trained",
+    "run_in_turn",
+]
 
 
 def __getattr__(name: str) -> object:

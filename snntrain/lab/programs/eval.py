@@ -1,4 +1,4 @@
-"""Test or predict with a trained net: rebuild → check → run."""
+"""Test, predict with, or audit a trained net: rebuild → check → run."""
 
 
 def main(arguments: list[str]) -> int:

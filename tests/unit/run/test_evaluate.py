@@ -74,7 +74,7 @@ def test_a_checkpoint_cannot_declare_itself_trusted(tmp_path, monkeypatch):
         ("model=csnn", "model=csnn: eval.py changes single keys"),
         ("sed=3", "Did you mean seed?"),
         ("T", "'T' is not key=value"),
-        ("mode=tset", "mode must be one of 'test', 'predict', 'stream'"),
+        ("mode=tset", "mode must be one of 'test', 'predict', 'stream', 'audit'"),
         ("mode=stream", "mode=stream needs source=RECORDING, a folder, - for stdin, or a camera"),
         ("window_ms=10", "window_ms=10 belongs to mode=stream"),
         ("run=x", "either run=FOLDER or checkpoint=FILE"),

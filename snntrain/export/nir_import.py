@@ -18,25 +18,35 @@ import torch
 from torch import Tensor, nn
 
 from snntrain import functional, layer
-from snntrain.arguments import real
+from snntrain.arguments import choice, real
 from snntrain.error import DamagedFile
+from snntrain.export import sinabs
 from snntrain.export.error import NirImportError
 from snntrain.export.hdf5 import opened
 from snntrain.export.nir import library
-from snntrain.export.nir_layers import LAYERS, Read
+from snntrain.export.nir_layers import LAYERS, Read, Reader
 from snntrain.export.nir_net import NirNet, Scale
 from snntrain.export.nir_neurons import NEURONS
 from snntrain.export.nir_node import NirNode, Shape, node_error, shown
 from snntrain.export.nir_topology import Place, Topology, topology
 from snntrain.neuron import BaseNode
 
-_READERS = {**LAYERS, **NEURONS}
+_SINABS_LAYERS = ("Affine", "Conv1d", "Conv2d", "SumPool2d", "Flatten")
+_AS_READ_BY: dict[str, dict[str, Reader]] = {
+    "nir": {**LAYERS, **NEURONS},
+    "sinabs": {name: LAYERS[name] for name in _SINABS_LAYERS}
+    | dict.fromkeys(("IF", "LIF"), lambda node, shape, dt: Read(sinabs.read_node(node, shape), shape)),
+}
 _LARGEST_STEP = 2**31  # elements of an input
 _WEIGHTS = (layer.Linear, layer.Conv1d, layer.Conv2d)
 
 
 def import_nir(
-    graph: Any, dt: float = 1e-4, *, surrogate_function: Callable[[], Callable[[Tensor], Tensor]] | None = None
+    graph: Any,
+    dt: float = 1e-4,
+    *,
+    surrogate_function: Callable[[], Callable[[Tensor], Tensor]] | None = None,
+    reader: str = "nir",
 ) -> nn.Module:
     """A net from a NIR graph or file.
 
@@ -47,6 +57,8 @@ def import_nir(
             they are computed with as float32.
         dt: seconds that a step stands for: what time constants and delays are divided by.
         surrogate_function: makes a new one for each neuron; None: the neurons' default.
+        reader: 'nir': what the equations say; 'sinabs': what sinabs computes of IF and LIF nodes, which gives the
+            spikes that it would give, and cannot be trained.
 
     Returns: the net in step mode 'm', [T, N, *] → [T, N, *]: an nn.Sequential of a chain, else a NirNet; its
     `input_shape` is that of a step, or None where the graph does not say it.
@@ -55,12 +67,13 @@ def import_nir(
     """
     nir = library()
     real("import_nir", "dt", dt, above=0)
+    choice("import_nir", "reader", reader, tuple(_AS_READ_BY))
     if not isinstance(graph, (str, os.PathLike)):
-        return _net_of(nir, graph, dt, surrogate_function)
+        return _net_of(nir, graph, dt, surrogate_function, reader)
     path = Path(graph)
     read = _read(nir, path)
     try:
-        return _net_of(nir, read, dt, surrogate_function)
+        return _net_of(nir, read, dt, surrogate_function, reader)
     except NirImportError as error:
         place = f"{path}: {error.place}" if error.place else str(path)
         raise NirImportError(place, error.reason, error.remedy) from error
@@ -79,11 +92,11 @@ def _read(nir: Any, path: Path) -> Any:
             ) from error
 
 
-def _net_of(nir: Any, graph: Any, dt: float, surrogate_function: Callable | None) -> nn.Module:
+def _net_of(nir: Any, graph: Any, dt: float, surrogate_function: Callable | None, reader: str) -> nn.Module:
     if not isinstance(graph, nir.NIRGraph):
         raise NirImportError("", f"graph must be a nir.NIRGraph or the path of a file, got {type(graph).__name__}")
     plan = topology(nir, graph)
-    builder = _Builder(plan, dt)
+    builder = _Builder(plan, dt, _AS_READ_BY[reader])
     for place in plan.places:
         builder.add(place)
     net = builder.net()
@@ -96,8 +109,8 @@ def _net_of(nir: Any, graph: Any, dt: float, surrogate_function: Callable | None
 class _Builder:
     """From the nodes of a graph, in their order, to the layers of a net."""
 
-    def __init__(self, plan: Topology, dt: float) -> None:
-        self.plan, self.dt = plan, dt
+    def __init__(self, plan: Topology, dt: float, known: Mapping[str, Reader]) -> None:
+        self.plan, self.dt, self.known = plan, dt, known
         self.layers: list[nn.Module] = []
         self.numbers = {"": -1}
         self.shapes: dict[str, Shape] = {"": _end_shape(*plan.entrance, "input_type", "input")}
@@ -117,9 +130,9 @@ class _Builder:
 
     def read(self, name: str, shape: Shape) -> Read:
         node = self.plan.nodes[name]
-        reader = _READERS.get(type(node).__name__)
+        reader = self.known.get(type(node).__name__)
         if reader is None:
-            raise node_error(name, node, f"it is not one of {', '.join(_READERS)}")
+            raise node_error(name, node, f"it is not one of {', '.join(self.known)}")
         return reader(NirNode(name, node), shape, self.dt)
 
     def summed(self, name: str, node: Any, sources: tuple[str, ...]) -> Shape:

@@ -25,7 +25,7 @@ _HOMES = {
     "layer": ("snntrain.layer", "snntrain.quantize"),
     "surrogate": ("snntrain.surrogate",),
     "encoder": ("snntrain.encoding",),
-    "model": ("snntrain.model",),
+    "model": ("snntrain.model", "snntrain.export.nir_model"),
     "data": ("snntrain.data",),
     "task": ("snntrain.task",),
     "loss": ("snntrain.task",),

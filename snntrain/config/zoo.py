@@ -4,19 +4,22 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from snntrain import registry
 from snntrain.config.check import check
 from snntrain.config.compose import compose
 from snntrain.config.folders import config_files
-from snntrain.model.builder import Choice, Net, build_model
+from snntrain.model.builder import Choice, build_model
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models, filtered by a shell pattern such as '*resnet*', sorted.
 
-    They are the choices of `model=` and classes of the user's registered as "model".
+    They are the choices of `model=` and classes of the user's registered as "model"; not `nir`, whose layers are those
+    of a file.
     """
-    known = {file.stem for file in config_files("model")} | set(registry.names("model"))
+    known = ({file.stem for file in config_files("model")} | set(registry.names("model"))) - {"nir"}
     return sorted(fnmatch.filter(known, pattern))
 
 
@@ -28,7 +31,7 @@ def create_model(
     norm: str | None = None,
     T: int = 4,
     **settings: Any,
-) -> Net:
+) -> nn.Module:
     """Build a model of conf/model/ without a run.
 
     Args:
@@ -38,7 +41,7 @@ def create_model(
         neuron: as in build.
         norm: a choice of conf/norm/: bn, tdbn, tebn, bntt; None: the model's own.
         T: time steps of a sequence, for models that need it.
-        settings: keys of the model's file, e.g. channels=64.
+        settings: keys of the model's file, e.g. channels=64; `create_model("nir", …, file="net.nir")` reads a graph.
 
     Returns: the network in step mode 'm'.
     Raises: ValueError for an unknown name or setting, with the nearest one.

@@ -1,8 +1,9 @@
-"""Export to NIR, the intermediate representation that snnTorch, Norse and others read.
+"""Export to NIR, the intermediate representation that snnTorch, Norse, sinabs and others read.
 
 Delays of channels are Delay nodes, in seconds.
 
-Neurons are CubaLIF nodes, also those without a current of their own: importers agree on these alone. With steps of dt,
+Neurons are CubaLIF nodes, also those without a current of their own: snnTorch and Norse agree on these alone, and
+sinabs has another form, see snntrain.export.sinabs. With steps of dt,
 
     i ← (1 − dt/tau_syn)·i + (dt/tau_syn)·w_in·x
     v ← (1 − dt/tau_mem)·v + (dt/tau_mem)·r·i,   spike where v > v_threshold, then v ← 0,
@@ -13,6 +14,7 @@ Source: Pedersen et al., Nature Communications 2024, 10.1038/s41467-024-52259-9.
 """
 
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snntrain.arguments import real
+from snntrain.arguments import choice, real
+from snntrain.export import sinabs
 from snntrain.export.chain import Chain, Row, check_rows, step_shape
 from snntrain.export.error import ExportError
 from snntrain.export.synapse import Pool, Synapse
@@ -30,6 +33,8 @@ from snntrain.files import replacing
 from snntrain.graph import linear_form_at
 from snntrain.neuron.linear_form import LinearForm
 
+READERS = ("nir", "snntorch", "norse", "sinabs")
+_SNNTORCH_DT = 1e-4
 _LONGEST = 2.0**30  # in steps: a neuron with so long a time constant loses nothing in float32
 
 
@@ -43,8 +48,16 @@ def library() -> Any:
 
 
 @torch.no_grad()
-def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None = None, dt: float = 1e-4) -> Any:
-    """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten, Delay and CubaLIF nodes.
+def export_nir(
+    net: nn.Module,
+    example: Tensor,
+    path: str | os.PathLike | None = None,
+    dt: float = 1e-4,
+    *,
+    reader: str = "nir",
+    verify: bool = True,
+) -> Any:
+    """A net as a NIR graph of Affine, Conv2d, SumPool2d, Flatten, Delay and CubaLIF nodes; IF and LIF for sinabs.
 
     Batch normalizations are folded into the layers before them; a mean is a SumPool2d and weights that are divided.
 
@@ -54,14 +67,26 @@ def export_nir(net: nn.Module, example: Tensor, path: str | os.PathLike | None =
         example: an input [T, N, *] of it.
         path: of a file to write, whole or not at all; None: none.
         dt: seconds that a step stands for; 1e-4 is what snnTorch takes for granted.
+        reader: who is to read it: 'nir', any program that computes NIR's equations; 'snntorch', 'norse': what their
+            importers know of them; 'sinabs': IF and LIF neurons with soft reset (v_reset None), which it reads in its
+            own way, with time constants in steps and several spikes in a step.
+        verify: for sinabs: compute the example as it does, and refuse where a spike differs.
 
     Returns: the nir.NIRGraph.
-    Raises: ExportError naming a layer that NIR has not; ImportError if the package nir is not installed.
+    Raises: ExportError naming a layer that NIR or the reader has not, or the first spike that differs; ImportError if
+    the package nir is not installed.
     """
     nir = library()
-    chain = _NirChain(step_shape(example), real("export_nir", "dt", dt, above=0), nir)
-    check_rows(walk(net, example, chain, _form_of))
+    choice("export_nir", "reader", reader, READERS)
+    if reader == "snntorch" and not math.isclose(dt, _SNNTORCH_DT):
+        raise ExportError("", f"dt is {dt:g}, and snnTorch takes 1e-4 for granted", "Use dt=1e-4.")
+    is_sinabs = reader == "sinabs"
+    made = _SinabsChain if is_sinabs else _NirChain
+    chain = made(step_shape(example), real("export_nir", "dt", dt, above=0), nir, reader)
+    check_rows(walk(net, example, chain, sinabs.form_of if is_sinabs else _form_of))
     graph = chain.graph()
+    if is_sinabs and verify:
+        sinabs.verify(net, import_for_sinabs(graph, dt), example)
     if path is not None:
         with replacing(Path(path)) as temporary:
             nir.write(temporary, graph)
@@ -91,9 +116,9 @@ def _threshold(form: LinearForm, shape: tuple[int, ...]) -> np.ndarray:
 class _NirChain(Chain):
     """Makes nodes, one after the other."""
 
-    def __init__(self, shape: tuple[int, ...], dt: float, library: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], dt: float, library: Any, reader: str) -> None:
         super().__init__(shape)
-        self.dt, self.library = dt, library
+        self.dt, self.library, self.reader = dt, library, reader
         self.nodes: dict[str, Any] = {"input": library.Input({"input": np.array(shape)})}
         self.divisor = 1  # of the next weights: by how much sums are larger than means
 
@@ -112,13 +137,38 @@ class _NirChain(Chain):
         self.shape = pool.output_shape(self.shape)
 
     def recurrent(self, row: Row, weight_rec: Tensor) -> None:
-        raise ExportError(row.place, "importers read recurrence in different ways", "Leave it out.")
+        if self.reader != "nir":  # that of snnTorch 1.0.0 fails on two such layers
+            reason = f"the importer of {self.reader} fails on recurrence"
+            raise ExportError(row.place, reason, "Leave it out, or use reader 'nir'.")
+        super().recurrent(row, weight_rec)
 
     def emit_flatten(self) -> None:
         self.add("flatten", self.library.Flatten({"input": np.array(self.shape)}, start_dim=0, end_dim=-1))
 
+    def delays(self, row: Row, steps: Tensor) -> None:
+        if self.reader != "nir":
+            raise ExportError(row.place, f"the importer of {self.reader} has no Delay node", "Use reader 'nir'.")
+        super().delays(row, steps)
+
     def emit(self, row: Row, synapse: Synapse, neuron: LinearForm, shape: tuple[int, ...]) -> str:
         name = self._add_weights(synapse, neuron.gain)
+        node = self.neuron_node(neuron, shape)
+        if synapse.weight_rec is None:
+            row.becomes = self.add("neuron", node)
+        else:
+            row.becomes = self.add("recurrent", self._with_loop(node, synapse.weight_rec * neuron.gain, shape))
+        return name
+
+    def _with_loop(self, node: Any, weight: Tensor, shape: tuple[int, ...]) -> Any:
+        """Neurons and the weights from their last spikes to their input, as a graph within the graph."""
+        loop = self.library.Affine(weight.float().numpy(), np.zeros(len(weight), np.float32))
+        ends = np.array(shape)
+        nodes = {"input": self.library.Input({"input": ends}), "lif": node, "w_rec": loop}
+        edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
+        return self.library.NIRGraph(nodes | {"output": self.library.Output({"output": ends})}, edges)
+
+    def neuron_node(self, neuron: LinearForm, shape: tuple[int, ...]) -> Any:
+        """The node of a layer of neurons, whose gain is in the weights."""
         ones = np.ones(shape)
         steps = [
             min(1 / decay, _LONGEST) if decay > 0 else _LONGEST
@@ -127,8 +177,7 @@ class _NirChain(Chain):
         w_in, r = (ones * count for count in steps)
         zeros, threshold = np.zeros(shape), _threshold(neuron, shape)
         taus = (w_in * self.dt, r * self.dt)
-        row.becomes = self.add("neuron", self.library.CubaLIF(*taus, r, zeros, threshold, zeros.copy(), w_in))
-        return name
+        return self.library.CubaLIF(*taus, r, zeros, threshold, zeros.copy(), w_in)
 
     def emit_readout(self, synapse: Synapse) -> str:
         self.flatten_now()
@@ -158,6 +207,26 @@ class _NirChain(Chain):
             return self.library.NIRGraph(self.nodes, list(itertools.pairwise(names)))
         except ValueError as error:  # version 1.0.8 takes every kernel for square
             raise ExportError("", f"nir refuses the graph: {error}", "Use square kernels.") from error
+
+
+class _SinabsChain(_NirChain):
+    """Makes the nodes that sinabs reads."""
+
+    def emit(self, row: Row, synapse: Synapse, neuron: LinearForm, shape: tuple[int, ...]) -> str:
+        if neuron.voltage_decay and len(shape) > 1:  # it asks for the truth of an array
+            reason = f"the importer of sinabs fails on LIF neurons of a step {list(shape)}, and takes only [N]"
+            raise ExportError(row.place, reason, "Use IFNode behind convolutions.")
+        return super().emit(row, synapse, neuron, shape)
+
+    def neuron_node(self, neuron: LinearForm, shape: tuple[int, ...]) -> Any:
+        return sinabs.node_of(self.library, neuron, shape)
+
+
+def import_for_sinabs(graph: Any, dt: float) -> nn.Module:
+    """A graph for sinabs, computed as sinabs does; nir_import needs this module, and is therefore imported late."""
+    from snntrain.export.nir_import import import_nir
+
+    return import_nir(graph, dt, reader="sinabs")
 
 
 def _without_groups(weight: np.ndarray, groups: int) -> np.ndarray:

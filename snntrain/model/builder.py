@@ -35,6 +35,7 @@ from snntrain.model.initializer import initialize
 from snntrain.model.layer_class import layer_class
 from snntrain.model.layer_list import Group, Layer, LayerError, Node, leaves, parse
 from snntrain.neuron import BaseNode, OTTTLIFNode
+from snntrain.signature import takes
 
 # Constructor arguments that need not be written: the dimension of the incoming [C, H, W] (or [F]) that they equal.
 _SIZE_FROM_DIMENSION = {
@@ -134,17 +135,26 @@ def build(
 
 def build_model(
     config: Mapping[str, Any], sample_shape: Sequence[int], neuron: Choice | None = None, step_mode: str = "m"
-) -> Net:
-    """The network of a resolved config with the keys model, norm, neuron and T.
+) -> nn.Module:
+    """The network of a resolved config with the keys model, norm, neuron, task and T.
 
     Args:
         sample_shape: as in build.
         neuron: instead of the config's.
-        step_mode: as in build.
+        step_mode: as in build; a registered model decides on its own.
 
-    Raises: LayerError, as build.
+    Raises: LayerError, as build; what the constructor of a registered model raises.
     """
     model = config["model"]
+    if "layers" not in model:
+        chosen = config["neuron"] if neuron is None else neuron
+        facts = {
+            "sample_shape": tuple(sample_shape),
+            "num_classes": config["task"]["outputs"],
+            "neuron": partial(build_neuron, chosen),
+        }
+        target = registry.get("model", model["name"])
+        return registry.build("model", **{key: fact for key, fact in facts.items() if takes(target, key)}, **model)
     return build(
         model["layers"],
         sample_shape,

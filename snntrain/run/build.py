@@ -87,17 +87,9 @@ def _layers_of(config: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(derived_seed(config["seed"], "weights"))
     shape = net_shape(config)
     with refusing("model"), within_memory():
-        if "layers" in config["model"]:
-            with refusing("task"):
-                step_mode = getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
-            return builder.build_model(config, shape, step_mode=step_mode)
-        facts = {
-            "sample_shape": shape,
-            "num_classes": config["task"]["outputs"],
-            "neuron": lambda: builder.build_neuron(config["neuron"]),
-        }
-        facts = taken_by(registry.get("model", config["model"]["name"]), facts, optional=facts)
-        return registry.build("model", **facts, **config["model"])
+        with refusing("task"):
+            step_mode = getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
+        return builder.build_model(config, shape, step_mode=step_mode)
 
 
 def net_shape(config: Mapping[str, Any]) -> tuple[int, ...]:

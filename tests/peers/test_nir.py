@@ -1,5 +1,8 @@
 """NIR graphs of ours in snnTorch 1.0.0 and Norse 1.1.0: the same spikes."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,12 +59,52 @@ def test_importers_compute_what_our_net_computes(tmp_path, make, parts, shape):
     net = nn.Sequential(*parts()).eval()
     functional.set_step_mode(net, "m")
     x = (torch.rand(32, 4, *shape) < 0.4).float()
-    export_nir(net, x, tmp_path / "net.nir", dt=DT)
+    export_nir(net, x, tmp_path / "net.nir", dt=DT, reader="norse" if make is in_norse else "snntorch")
     functional.reset_net(net)
     expected = net(x).detach()
     found = outputs(make, tmp_path / "net.nir", x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # spikes, or sums of spikes
     assert len(expected.unique()) > 1
+
+
+def conv(inputs: int, outputs: int, kernel: int, shape: tuple[int, int], **geometry):
+    how = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1} | geometry
+    weight = (torch.randn(outputs, inputs, kernel, kernel) + 0.2).numpy() / (inputs * kernel**2) ** 0.5
+    return nir.Conv2d(shape, weight, bias=np.zeros(outputs, np.float32), **how)
+
+
+def integrate(*shape: int):
+    return nir.IF(r=np.ones(shape), v_threshold=np.ones(shape))
+
+
+def dense_weights(inputs: int, outputs: int):
+    return nir.Affine((torch.randn(outputs, inputs) + 0.1).numpy() / inputs**0.5, np.zeros(outputs, np.float32))
+
+
+def paper_cnn():
+    """The layers of scnn_mnist.nir (paper/02_cnn/mnist_sinabs_to_nir.py of github.com/neuromorphs/NIR), own weights."""
+    torch.manual_seed(2)
+    pair = lambda size: np.array([size, size])  # noqa: E731
+    layers = [
+        *(conv(2, 16, 5, (34, 34), stride=2), integrate(16, 16, 16)),
+        *(conv(16, 16, 3, (16, 16)), integrate(16, 16, 16), nir.SumPool2d(pair(2), pair(2), pair(0))),
+        *(conv(16, 8, 3, (8, 8)), integrate(8, 8, 8), nir.SumPool2d(pair(2), pair(2), pair(0))),
+        *(nir.Flatten({"input": np.array([8, 4, 4])}, 0, -1), dense_weights(128, 256), integrate(256)),
+        *(dense_weights(256, 10), integrate(10)),
+    ]
+    nodes = {"input": nir.Input({"input": np.array([2, 34, 34])})}
+    nodes |= {str(number): node for number, node in enumerate(layers)} | {"out": nir.Output({"output": np.array([10])})}
+    return nir.NIRGraph(nodes, list(itertools.pairwise(nodes)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@torch.no_grad()
+def test_the_cnn_of_the_nir_paper_fires_as_in_norse(tmp_path):
+    nir.write(tmp_path / "net.nir", paper_cnn())
+    x = (torch.rand(16, 1, 2, 34, 34) < 0.3).float()
+    ours = import_nir(tmp_path / "net.nir", dt=DT)(x)
+    theirs = outputs(in_norse, tmp_path / "net.nir", x)
+    assert torch.equal(ours, theirs.reshape(ours.shape)) and ours.any() and not ours.all()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from snntrain.arguments import integer, real
+from snntrain.arguments import choice, integer, real
 from snntrain.callback.fit_end.evaluation import Headline, spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
+from snntrain.export.nir import READERS
 from snntrain.files import write_json
 from snntrain.headline import long_name
 from snntrain.quantize import QuantizedNet
@@ -22,7 +23,7 @@ from snntrain.terminal import print_line
 
 @register("callback")
 class NirExport(FitEnd):
-    """Export to NIR, which snnTorch and Norse read.
+    """Export to NIR, which snnTorch, Norse and sinabs read.
 
     Where batch normalizations are folded, weights are rounded anew, and a potential at the threshold can fall to the
     other side of it: the share of spikes that differ is reported, and is an error above `tolerance`.
@@ -33,15 +34,19 @@ class NirExport(FitEnd):
         samples: test samples on which spikes are compared, ≥ 1; the task's headline metric is measured on the same.
         dt: seconds that a step stands for, see snntrain.export.export_nir.
         tolerance: largest share of spikes that may differ, in [0, 1].
+        reader: who is to read it: 'nir', 'snntorch', 'norse' or 'sinabs', see snntrain.export.export_nir.
         common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
 
     name = "nir"
 
-    def __init__(self, samples: int = 256, dt: float = 1e-4, tolerance: float = 1e-3, **common: Any) -> None:
+    def __init__(
+        self, samples: int = 256, dt: float = 1e-4, tolerance: float = 1e-3, reader: str = "nir", **common: Any
+    ) -> None:
         super().__init__(**common)
         self.samples = integer(self, "samples", samples, at_least=1)
         self.dt = real(self, "dt", dt, above=0)
+        self.reader = choice(self, "reader", reader, READERS)
         self.tolerance = real(self, "tolerance", tolerance, at_least=0, at_most=1)
 
     def check(self, net: nn.Module, task: pl.LightningModule, sample_shape: tuple[int, ...]) -> nn.Module:
@@ -50,7 +55,8 @@ class NirExport(FitEnd):
                 "a NIR graph holds the equations of neurons, not the integers that qat makes. Use "
                 "callbacks=[default,nir], or lava after qat."
             )
-        export_nir(net, torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0)), dt=self.dt)
+        example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
+        export_nir(net, example, dt=self.dt, reader=self.reader, verify=False)
         return net
 
     @torch.no_grad()
@@ -60,8 +66,9 @@ class NirExport(FitEnd):
         samples_left = test_sequences(task, trained, console, "nir")
         first = next(samples_left)
         folder.mkdir(parents=True, exist_ok=True)
-        graph = export_nir(net, first[0], folder / "net.nir", self.dt)
-        copy = import_nir(folder / "net.nir", self.dt).to(trained.device).eval()
+        graph = export_nir(net, first[0], folder / "net.nir", self.dt, reader=self.reader)
+        as_read = "sinabs" if self.reader == "sinabs" else "nir"
+        copy = import_nir(folder / "net.nir", self.dt, reader=as_read).to(trained.device).eval()
         differing = spikes = samples = 0
         of_net, of_copy = Headline(task), Headline(task)
         for x_seq, label in itertools.chain([first], samples_left):
@@ -77,6 +84,7 @@ class NirExport(FitEnd):
         result: dict[str, Any] = {
             "T": trained.T,
             "dt": self.dt,
+            "reader": self.reader,
             "samples": samples,
             "mismatches": differing,
             "compared": spikes,

@@ -178,7 +178,8 @@ def test_what_is_imported_fires_as_the_equations_say(r, w_in, kind):
     assert np.array_equal(found, expected) and 0.02 < expected.mean() < 0.9
 
 
-def test_a_negative_gain_reaches_through_poolings_but_not_to_the_input():
+def test_a_negative_gain_turns_what_the_neuron_reads_not_the_neuron():
+    """The potential of −1 · x, step by step: −0.1, −0.19, −0.071, 0.036 on 1, 1, −1, −1, all below 0.05."""
     ones = np.ones(1)
     inverted = nir.LIF(tau=ones * 1e-3, r=-ones, v_leak=ones * 0, v_threshold=ones * 0.05)
     conv = nir.Conv2d((2, 2), -np.ones((1, 1, 1, 1)), 1, 0, 1, 1, np.zeros(1))
@@ -188,8 +189,9 @@ def test_a_negative_gain_reaches_through_poolings_but_not_to_the_input():
     chain = {"input": ends["input"], "conv": conv, "pool": pool, "flat": flat, "lif": inverted, "out": ends["output"]}
     assert output(import_nir(graph_of(chain)), torch.ones(2, 1, 1, 2, 2)).flatten().tolist() == [1, 1]
     one = {"input": nir.Input({"input": np.array([1])}), "lif": inverted, "output": ends["output"]}
-    with pytest.raises(ExportError, match=r"node lif \(LIF\).*r .*is negative, and no weights come before it"):
-        import_nir(graph_of(one))
+    copy = import_nir(graph_of(one))
+    assert output(copy, torch.tensor([1.0, 1, -1, -1]).view(4, 1, 1)).flatten().tolist() == [0, 0, 0, 0]
+    assert output(copy, -torch.ones(4, 1, 1)).flatten().tolist() == [1, 1, 1, 1]
 
 
 def test_spikes_that_change_where_a_normalization_is_folded_were_at_the_threshold():
@@ -209,14 +211,18 @@ def test_spikes_that_change_where_a_normalization_is_folded_were_at_the_threshol
     assert 0 < changed < 80
 
 
+class Izhikevich(nir.ir.node.NIRNode):
+    """A node that nobody knows."""
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"affine": nir.Scale(np.ones(3))}, r"node affine \(Scale\) cannot be imported: it is not one of Affine"),
-        ({"cuba": nir.IF(r=np.ones(2), v_threshold=np.ones(2))}, r"node cuba \(IF\)"),
-        ({"v_threshold": np.array([1.0, 2.0])}, "v_threshold differs from neuron to neuron"),
-        ({"v_leak": np.array([0.0, 0.1])}, "v_leak is not 0"),
+        ({"affine": Izhikevich()}, r"node affine \(Izhikevich\) cannot be imported: it is not one of Affine"),
+        ({"tau_mem": np.array([3 * DT, 4 * DT])}, "tau_mem differs from neuron to neuron"),
+        ({"v_leak": np.array([0.0, 0.1])}, "v_reset is not v_leak, where the potential starts"),
         ({"v_reset": np.array([0.5, 0.5])}, "v_reset is not 0"),
+        ({"r": np.array([1.0, 0.0])}, "r is 0, so that no input reaches it"),
         ({"tau_mem": np.full(2, DT / 2)}, "dt/tau_mem must be from 0 to 1, it is 2; is dt right"),
         ({"tau_mem": np.zeros(2)}, r"node cuba \(CubaLIF\) cannot be imported: tau_mem must be > 0, it is 0"),
         ({"tau_syn": np.full(2, -DT)}, "tau_syn must be > 0"),
@@ -249,29 +255,6 @@ def test_nodes_that_are_not_known_are_refused(changes, text):
         import_nir(graph_of(made))
 
 
-def test_graphs_that_are_no_chain_are_refused():
-    edges = [("input", "affine"), ("affine", "cuba"), ("cuba", "output")]
-    for more, text in (
-        ([("affine", "output")], r"node affine \(Affine\).*2 nodes follow it"),
-        ([("cuba", "affine")], "2 nodes follow it"),
-    ):
-        with pytest.raises(ExportError, match=text):
-            import_nir(graph_of(nodes(), edges + more))
-    with pytest.raises(ExportError, match="0 nodes follow it"):
-        import_nir(graph_of(nodes(), edges[:2]))
-    with pytest.raises(ExportError, match="the graph branches"):
-        import_nir(graph_of(nodes(rest=nodes()["affine"]), [*edges, ("rest", "cuba")]))
-    for graph in (None, nodes()["cuba"], [1]):
-        with pytest.raises(ExportError, match=r"must be a nir\.NIRGraph or the path of a file"):
-            import_nir(graph)
-    broken = graph_of(nodes(), list(edges))
-    broken.edges.append(("cuba", "nowhere"))
-    with pytest.raises(ExportError, match="the edge from cuba to nowhere needs a node nowhere, which is missing"):
-        import_nir(broken)
-    with pytest.raises(ExportError, match="one input, it has 2"):
-        import_nir(graph_of(nodes(second=nodes()["input"]), [*edges, ("second", "affine")]))
-
-
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -280,7 +263,6 @@ def test_graphs_that_are_no_chain_are_refused():
         (lambda: [neuron.IFNode(v_reset=0.2)], "v_reset is 0.2"),
         (lambda: [layer.MaxPool2d(2), neuron.IFNode()], "there is no maximum. Use AvgPool2d"),
         (lambda: [layer.Conv2d(2, 2, (3, 1)), neuron.IFNode(), layer.Conv2d(2, 2, 3)], "no neurons come after it"),
-        (lambda: [layer.Flatten(), layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.add)], "recurrence"),
     ],
 )
 def test_what_nir_has_not_is_refused_and_no_file_appears(tmp_path, make, text):

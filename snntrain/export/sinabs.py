@@ -1,0 +1,131 @@
+"""NIR graphs as sinabs 3.1 reads them, which is not what their equations say.
+
+IF   v ← v + x,                       LIF  v ← exp(−1/tau)·v + x, tau in steps; r is not looked at
+s = trunc(v/v_threshold) where v > 0, otherwise 0: several spikes in a step;  v ← v − s·v_threshold
+IF also: v ← max(v, −v_threshold)
+
+A net of ours gives the same spikes where its neurons have a soft reset, and no potential reaches twice its threshold
+or, for IF, falls below minus its threshold. That depends on the input, so that it is tried.
+
+Source: sinabs.nir and sinabs.layers of sinabs 3.1.3.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snntrain.base import MemoryModule
+from snntrain.export.error import ExportError
+from snntrain.export.nir_node import NirNode, Shape
+from snntrain.functional import reset_net
+from snntrain.graph import linear_form_at
+from snntrain.hooks import spiking_layers, watching
+from snntrain.neuron.linear_form import LinearForm
+
+_REMEDY = "Use IFNode or LIFNode with neuron.v_reset=null."
+
+
+class SinabsNode(MemoryModule):
+    """An IF or LIF node of NIR in the arithmetic of sinabs; it is not trained.
+
+    Args:
+        threshold: of one step [*], or [].
+        kept: part of the potential that a step keeps, exp(−1/tau); 1 for IF.
+        has_floor: whether the potential stays above minus the threshold.
+
+    Shapes: 's': [N, *]; 'm': [T, N, *].
+    """
+
+    state_names = ("v",)
+    is_spiking = True
+
+    def __init__(self, threshold: Tensor, kept: Tensor | float, *, has_floor: bool) -> None:
+        super().__init__("m")
+        self.register_buffer("threshold", threshold)
+        self.register_buffer("kept", torch.as_tensor(kept, dtype=torch.float32))
+        self.has_floor = has_floor
+        self.register_memory("v", 0.0)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        v = self.kept * self.v + x
+        spikes = (v > 0) * torch.div(v, self.threshold, rounding_mode="trunc")
+        v = v - spikes * self.threshold
+        if self.has_floor:
+            v = torch.relu(v + self.threshold) - self.threshold
+        self.v = v
+        return spikes
+
+
+def read_node(node: NirNode, shape: Shape) -> SinabsNode:
+    """What sinabs makes of an IF or LIF node. Raises: NirImportError for parameters that it refuses."""
+    has_floor = node.kind == "IF"
+    if not has_floor and node.numbers("v_leak").any():
+        raise node.error("v_leak is not 0")
+    threshold = torch.as_tensor(np.array(node.values("v_threshold", shape)), dtype=torch.float32)
+    if not (threshold > 0).all():
+        raise node.error("v_threshold must be > 0")
+    if has_floor:
+        return SinabsNode(threshold, 1.0, has_floor=True)
+    tau = torch.as_tensor(np.array(node.values("tau", shape)), dtype=torch.float32)
+    if not (tau > 0).all():
+        raise node.error("tau must be > 0")
+    return SinabsNode(threshold, torch.exp(-1.0 / tau), has_floor=False)
+
+
+def form_of(place: str, neuron: nn.Module) -> LinearForm:
+    """The dynamics of a neuron. Raises: ExportError where sinabs has none like it."""
+    form = linear_form_at(place, neuron, "its dynamics are not those of an IF or LIF neuron", _REMEDY)
+    if form.v_reset is not None:
+        raise ExportError(place, f"v_reset is {form.v_reset}, and sinabs subtracts the threshold", _REMEDY)
+    if form.current_decay != 1:
+        raise ExportError(place, "it has a current, and sinabs imports no CubaLIF", _REMEDY)
+    if form.rest or not form.fires_at_threshold or not 0 <= form.voltage_decay < 1:
+        raise ExportError(place, "it rests at another potential than 0, keeps none, or fires only above", _REMEDY)
+    absent = {"height": "spikes that are not 1", "bias": "a bias", "v_start": "a start potential"}
+    extra = [words for name, words in absent.items() if getattr(form, name) is not None]
+    if extra:
+        raise ExportError(place, f"it has {' and '.join(extra)}, which sinabs has not", _REMEDY)
+    if not (form.threshold > 0).all():
+        raise ExportError(place, "its threshold is not positive", "Use a positive one.")
+    return form
+
+
+def node_of(nir: Any, form: LinearForm, shape: tuple[int, ...]) -> Any:
+    """The node of a layer of neurons whose gain is in the weights before it."""
+    ones, zeros = np.ones(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    threshold = ones * form.threshold.cpu().numpy().reshape(-1, *[1] * (len(shape) - 1)).astype(np.float32)
+    if form.voltage_decay == 0:
+        return nir.IF(r=ones, v_threshold=threshold, v_reset=zeros)
+    tau = ones * np.float32(-1 / math.log1p(-form.voltage_decay))
+    return nir.LIF(tau=tau, r=ones.copy(), v_leak=zeros, v_threshold=threshold, v_reset=zeros.copy())
+
+
+@torch.no_grad()
+def verify(net: nn.Module, copy: nn.Module, example: Tensor) -> None:
+    """Compare the spikes of a net with those of its graph in the arithmetic of sinabs.
+
+    Raises: ExportError naming the first layer and spike that differ.
+    """
+    ours, theirs = (_spikes(each, example) for each in (net, copy))
+    for (name, mine), other in zip(ours.items(), theirs.values(), strict=True):
+        differing = (mine != other).nonzero()
+        if len(differing):
+            step, sample, *where = differing[0].tolist()
+            reason = (
+                f"sinabs would give other spikes for {len(differing):,} of {mine.numel():,}, the first in step {step} "
+                f"of sample {sample} at {where}: {other[tuple(differing[0])]:g} for {mine[tuple(differing[0])]:g}; it "
+                "fires several times in a step, and keeps potentials of IF neurons above minus the threshold"
+            )
+            raise ExportError(name, reason, "Train with smaller weights or a larger T, or use reader 'nir'.")
+
+
+def _spikes(net: nn.Module, example: Tensor) -> dict[str, Tensor]:
+    spikes: dict[str, Tensor] = {}
+    reset_net(net)
+    with watching(spiking_layers(net), lambda name, layer, y: spikes.update({name: y})):
+        net(example)
+    reset_net(net)
+    return spikes

@@ -68,3 +68,14 @@ def test_a_compiler_that_fails_loses_nothing_but_the_program(tmp_path):
     kept = results(made)["metrics"]
     assert "test/acc" in kept and kept["qat/mismatches"] == 0 and "c/mismatches" not in kept
     assert (made / "artifacts" / "qat" / "net.safetensors").is_file() and (made / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_net_that_trained_in_integers_of_loihi_becomes_c(tmp_path):
+    """Neurons with a current and a potential of 24 bits, in every layer but the last."""
+    net = ("model=csnn_loihi", "model.channels=4", "model.features=16", "neuron=cuba_lif", "neuron.backend=torch")
+    metrics, found = exported(
+        tmp_path, *net, "encoder=poisson", "T=6", "callbacks=[default,qat,c]", *SHORT, "callbacks.qat.epochs=1"
+    )
+    assert metrics["qat/mismatches"] == metrics["c/mismatches"] == 0 and found["samples"] >= 256
+    assert any("currents of" in holds for *_, holds in found["buffers"])

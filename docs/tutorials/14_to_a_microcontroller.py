@@ -138,8 +138,9 @@ plt.show()
 # %% [markdown]
 # ## The same program in this process
 #
-# For one picture at a time, compiled C is also the fastest way to run the net on this computer: nothing is dispatched.
-# `CompiledNet` compiles it for this processor and calls it from Python, with the outputs of the integer net bit for bit.
+# For one picture at a time, compiled C is also the fastest way to run this net here: nothing is dispatched.
+# `CompiledNet` compiles it for this processor and calls it from Python; its outputs are those of the integer net, bit
+# for bit.
 
 # %%
 integers = IntegerNet.load(run.folder / "artifacts" / "qat" / "net.safetensors")

@@ -1,4 +1,4 @@
-"""What integer nets in C need: flash and RAM, and the time of one sample beside the dense nets in torch.
+"""What integer nets in C need: flash and RAM, and the time of one sample beside dense nets in torch and onnxruntime.
 
 python scripts/bench_c.py                              sizes and latencies of csnn, csnn16 (16 channels) and mlp
 python scripts/bench_c.py --rates 1,10 --rounds 3      at two firing rates, in percent
@@ -11,6 +11,7 @@ import importlib.util
 import platform
 import statistics
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ NETS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp"},
 }
 QUANT = {"W8V8": "int8", "W4V8": "w4v8"}
+EVENT_DRIVEN = "C, event-driven"
 _CALLS = 20  # samples in one measurement
 
 
@@ -51,6 +53,7 @@ def main() -> None:
     show_sizes(size)
     latency = {name: latencies(net, x, options) for name, net in nets.items()}
     show_latencies(latency)
+    show_crossings(latency)
     benchmark.finish(options, "c", run, {"sizes": size, "latency": latency})
 
 
@@ -125,7 +128,7 @@ def show_sizes(size: dict[str, Any]) -> None:
 
 
 def latencies(net: nn.Module, x: Tensor, options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds of one sample: the dense nets once, the C net at each firing rate."""
+    """Milliseconds of one sample: dense nets once, the event-driven C net at each firing rate."""
     integers = integers_of(net, {**preset("int8"), "v": {"bits": 16}}, x, options.T)
     calls: dict[str, Callable[[], Any]] = {
         "torch, spiking, float32": partial(spiking_float, net, x[:1], options.T),
@@ -134,9 +137,8 @@ def latencies(net: nn.Module, x: Tensor, options: argparse.Namespace) -> dict[st
     reached: dict[str, float] = {}
     for rate in options.rates:
         at_rate, reached[f"{rate:g} %"] = firing_at(integers, rate / 100, x[:1], options.T)
-        for kind, event_driven in (("C, event-driven", True), ("C, dense", False)):
-            compiled = CompiledNet(at_rate, SHAPE, event_driven=event_driven)
-            calls[f"{kind}, {rate:g} %"] = partial(compiled, functional.repeat(x[:1], options.T))
+        calls[f"{EVENT_DRIVEN}, {rate:g} %"] = compiled(at_rate, x[:1], options.T, event_driven=True)
+    calls["C, dense"] = compiled(at_rate, x[:1], options.T, event_driven=False)  # the same work at every rate
     with torch.inference_mode():
         timed = {name: partial(seconds_of_one, call) for name, call in calls.items()}
         seconds = benchmark.interleaved(timed, options.rounds)
@@ -146,9 +148,14 @@ def latencies(net: nn.Module, x: Tensor, options: argparse.Namespace) -> dict[st
     }
 
 
+def compiled(net: IntegerNet, x: Tensor, T: int, *, event_driven: bool) -> Callable[[], Any]:
+    """The C net in this process."""
+    return partial(CompiledNet(net, SHAPE, event_driven=event_driven), functional.repeat(x, T))
+
+
 def seconds_of_one(call: Callable[[], Any]) -> float:
-    """Seconds of one of several calls."""
-    return benchmark.seconds_of(lambda: [call() for _ in range(_CALLS)]) / _CALLS
+    """Seconds of the fastest of several calls: others may have been interrupted."""
+    return min(benchmark.seconds_of(call) for _ in range(_CALLS))
 
 
 def spiking_float(net: nn.Module, x: Tensor, T: int) -> Tensor:
@@ -177,9 +184,12 @@ def firing_at(net: IntegerNet, rate: float, x: Tensor, T: int) -> tuple[IntegerN
 
 
 def dense_twins(net: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
-    """The ANN of the same layers with ReLU, in float32, and in 8 bits where onnxruntime and onnx are installed."""
+    """The ANN of the same layers with ReLU: in float32, and in 8 bits in torch and, if it is there, in onnxruntime."""
     twin = ann_twin(net)
-    calls: dict[str, Callable[[], Any]] = {"torch, ANN, float32": partial(twin, x[:1])}
+    calls: dict[str, Callable[[], Any]] = {
+        "torch, ANN, float32": partial(twin, x[:1]),
+        "torch, ANN, int8": partial(in_torch_int8(twin, x), x[:1]),
+    }
     if all(importlib.util.find_spec(name) for name in ("onnxruntime", "onnx", "onnxscript")):
         calls["onnxruntime, ANN, int8"] = in_onnxruntime(twin, x)
     else:
@@ -219,6 +229,18 @@ def plain_copy(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     return made
 
 
+def in_torch_int8(twin: nn.Module, x: Tensor) -> nn.Module:
+    """The twin quantized by torch to 8 bits, calibrated on x; its layers fused with normalization and ReLU."""
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces another package for it
+        prepared = prepare_fx(copy.deepcopy(twin), get_default_qconfig_mapping("x86"), (x[:1],))
+        prepared(x)
+        return convert_fx(prepared)
+
+
 def in_onnxruntime(twin: nn.Module, x: Tensor) -> Callable[[], Any]:
     """The twin quantized by onnxruntime to 8 bits, calibrated on x."""
     import onnxruntime
@@ -247,11 +269,33 @@ def show_latencies(latency: dict[str, Any]) -> None:
     for name in next(iter(latency.values()))["milliseconds"]:
         rate = name.rpartition(", ")[2]
         cells = [f"{found['milliseconds'][name]:.3f} ms" for found in latency.values()]
-        if name.startswith("C, "):
+        if name.startswith(EVENT_DRIVEN):
             at = (f" at {100 * found['rates'][rate]:.1f} %" for found in latency.values())
             cells = [cell + more for cell, more in zip(cells, at, strict=True)]
         table.add_row(name, *cells)
     console.print(table)
+
+
+def show_crossings(latency: dict[str, Any]) -> None:
+    """Up to which firing rate the event-driven C net is faster than each of the others."""
+    table = terminal.table("event-driven C is faster than", *latency, texts=1)
+    others = [name for name in next(iter(latency.values()))["milliseconds"] if not name.startswith(EVENT_DRIVEN)]
+    for other in others:
+        table.add_row(other, *(crossing(found, other) for found in latency.values()))
+    console.print(table)
+
+
+def crossing(found: dict[str, Any], other: str) -> str:
+    """Where the times cross, between two rates that were measured; rates are those that were reached."""
+    limit = found["milliseconds"][other]
+    times = sorted((rate, found["milliseconds"][f"{EVENT_DRIVEN}, {name}"]) for name, rate in found["rates"].items())
+    slower = next((place for place, (_, time) in enumerate(times) if time > limit), None)
+    if slower is None:
+        return f"up to {100 * times[-1][0]:.1f} % at least"
+    if slower == 0:
+        return f"not at {100 * times[0][0]:.1f} %"
+    (low, before), (high, after) = times[slower - 1 : slower + 1]
+    return f"up to {100 * (low + (high - low) * (limit - before) / (after - before)):.1f} %"
 
 
 if __name__ == "__main__":

@@ -123,6 +123,10 @@ class _Visit:
         neuron = LoihiNeuron(DECAY_ONE, v_decay, steps / (LOIHI_GRID * _EVEN), scale=_EVEN)
         self.builder.neurons(self.row, neuron)
 
+    def _cuba(self) -> None:
+        reason = "Loihi's own neuron is exported from the net that was trained, not from a quantized one"
+        raise ExportError(self.row.place, reason, "Leave out qat: callbacks=[default,lava].")
+
     def _output(self) -> None:
         self.builder.readout_step = self.own("scale")
         self.builder.readout()

@@ -4,7 +4,6 @@ import contextlib
 import io
 import itertools
 import operator
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,11 @@ from snntrain import lava_exchange, layer
 from snntrain.export.chain import NO_NEURONS, Chain, Row
 from snntrain.export.error import MAX_POOL_REMEDY, ExportError
 from snntrain.export.synapse import Pool, Synapse, pair
-from snntrain.functional import copy_net
 from snntrain.graph import (
     adaptive_window,
     first_line,
     kind_of,
     library_name,
-    replace_modules,
     shape_of,
     step_graph,
     title_of,
@@ -75,7 +72,11 @@ def walk(
 
 
 def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
-    net = replace_modules(copy_net(net), _plain_form)
+    for path, module in net.named_modules():
+        if isinstance(module, lava_exchange.BatchNorm2d):
+            reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
+            remedy = "Use BatchNorm2d of snntrain.layer, which is folded."
+            raise ExportError(f"{path} (lava_exchange.BatchNorm2d)", reason, remedy)
     try:
         with ExportError.instead(), contextlib.redirect_stderr(io.StringIO()):  # where torch prints its errors as well
             return step_graph(net, example)
@@ -87,25 +88,6 @@ def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
         text = first_line(error.__cause__ or error)
         step = list(example.shape[1:])
         raise ExportError("", f"the net does not take a step {step} of the example: {text}") from error
-
-
-def _plain_form(path: str, module: nn.Module) -> nn.Module | None:
-    """The layers of torch that compute the same as one of lava_exchange."""
-    if isinstance(module, lava_exchange.BatchNorm2d):
-        reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
-        remedy = "Use BatchNorm2d of snntrain.layer, which is folded."
-        raise ExportError(f"{path} (lava_exchange.BatchNorm2d)", reason, remedy)
-    if isinstance(module, lava_exchange.BlockContainer):
-        synapse = module.synapse
-        if module.neuron is not None and hasattr(synapse, "weight"):
-            synapse.weight = nn.Parameter(module.neuron.quantize_8bit(synapse.weight.detach()))
-        parts = {"synapse": synapse, "neuron": module.neuron}
-        return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
-    if isinstance(module, lava_exchange.SumPool2d):
-        if module.dilation != (1, 1):
-            raise ExportError(f"{path} (SumPool2d)", "it has a dilation", "Use dilation 1.")
-        return layer.AvgPool2d(module.kernel_size, module.stride, module.padding, divisor_override=1)
-    return None
 
 
 class _Walker:

@@ -1,6 +1,7 @@
 """The step graph of a net: what it computes in one time step, as layers, neurons, sums and products."""
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from snntrain.graph.node import (
     replace_node,
 )
 from snntrain.graph.trace import drop_hooks, tidy, trace, working_copy
+from snntrain.lava_exchange import BlockContainer, SumPool2d
 from snntrain.layer.branch import Residual
 from snntrain.layer.temporal_normalization import ThresholdDependentBatchNorm
 from snntrain.neuron.base_node import BaseNode
@@ -85,7 +87,22 @@ def _traceable_form(path: str, module: nn.Module) -> nn.Module | None:
     """What computes the same in operations that tracing and fusion know."""
     if isinstance(module, Residual) and module.join in ("and", "iand"):
         return _SpikeProduct(module.residual, module.shortcut, module.join == "iand")
+    if isinstance(module, BlockContainer):
+        return _plain_block(module)
+    if isinstance(module, SumPool2d):
+        if module.dilation != (1, 1):
+            raise NetError(f"{path} (SumPool2d)", "it has a dilation", "Use dilation 1.")
+        return layer.AvgPool2d(module.kernel_size, module.stride, module.padding, divisor_override=1)
     return _plain_norm(module) if isinstance(module, ThresholdDependentBatchNorm) else None
+
+
+def _plain_block(block: BlockContainer) -> nn.Module:
+    """Its layer, with the weights that it computes with, and its neuron."""
+    synapse = block.synapse
+    if block.neuron is not None and hasattr(synapse, "weight"):
+        synapse.weight = nn.Parameter(block.neuron.quantize_8bit(synapse.weight.detach()))
+    parts = {"synapse": synapse, "neuron": block.neuron}
+    return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
 
 
 def _plain_norm(norm: ThresholdDependentBatchNorm) -> nn.Module:

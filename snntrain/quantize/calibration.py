@@ -1,6 +1,7 @@
 """The steps of a prepared net: observe chooses them, freeze fixes them."""
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,11 +11,13 @@ from torch import Tensor
 from snntrain.arguments import integer
 from snntrain.graph import input_of
 from snntrain.quantize.arithmetic import power_of_two_above
+from snntrain.quantize.cuba import QuantizedCubaLIFNode
 from snntrain.quantize.integer_layer import IntegerLayer
 from snntrain.quantize.node import QuantizedNode
 from snntrain.quantize.quantized_net import Junction, QuantizedNet
 
 _SHIFTS = range(-16, 24)
+_WEIGHT_BITS = 7  # by which a step of Loihi's weights, 2/scale, is larger than one of its states, 1/(64·scale)
 _FIRING = 0.15  # share of inputs that are 1, a guess that weighs errors of weights against those of potentials
 
 
@@ -86,6 +89,9 @@ def _settle_junction(net: QuantizedNet, junction: Junction) -> None:
     if not neurons:
         current.settle(own)
         return
+    if isinstance(neurons[0], QuantizedCubaLIFNode):
+        _settle_in_integers(layers, neurons, own)
+        return
     thresholds = [_in_steps(neuron, current.size) for neuron in neurons]
     if neurons[0].threshold_grid > 1:
         floor = thresholds[0] / (2.0 ** neurons[0].shift * neurons[0].largest_threshold)
@@ -106,6 +112,32 @@ def _settle_junction(net: QuantizedNet, junction: Junction) -> None:
     grid = thresholds[0] * 2.0**-shift
     scalar_steps = current.size == 1 and neurons[0].theta_value.numel() > 1
     current.settle(own, grid / most, None if scalar_steps else grid)
+
+
+def _settle_in_integers(layers: list[IntegerLayer], neurons: list[Any], own: Tensor) -> None:
+    """The step before neurons in Loihi's integers, a power of two times that of their states.
+
+    It is the one of the chip's 8-bit weights, 2/scale, if all weights are multiples of it and fit: then nothing is
+    rounded. Otherwise it is the smallest that covers the weights.
+    """
+    unit = neurons[0].state_step * neurons[0].divisor
+    shift = -math.ceil(math.log2(float(own.max()) / unit) - 1e-6)
+    shift = min(max(shift, _SHIFTS[0]), _SHIFTS[-1])  # beyond, states would saturate with one spike, or never charge
+    finest = max(module.input_divisor for module in layers) * neurons[0].divisor
+    if finest & (finest - 1) == 0 and finest <= 2**_WEIGHT_BITS:
+        of_the_chip = -(_WEIGHT_BITS - finest.bit_length() + 1)
+        if all(_fits(module, unit * 2.0**-of_the_chip) for module in layers):
+            shift = of_the_chip
+    layers[0].current.settle(torch.full_like(own, unit * 2.0**-shift))
+    for neuron in neurons:
+        neuron.shift = shift
+
+
+def _fits(module: IntegerLayer, step: float) -> bool:
+    """Whether the weights are integers of their bits, counted in steps of a current."""
+    integers = module.weight.detach().double() * (float(module.input_step) / step)
+    low, high = module.w_params.smallest, module.w_params.largest
+    return bool(((integers == integers.round()) & (integers >= low) & (integers <= high)).all())
 
 
 def _fallback(neurons: list[QuantizedNode]) -> Tensor:

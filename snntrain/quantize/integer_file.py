@@ -10,10 +10,13 @@ int32 arrays [T, N, *], but for the last operation's.
     neuron   u ← leak(u);  h = fit(u + R(x/2^shift));  spike = h ≥ threshold;  u = h − threshold (soft) or 0 (hard)
              leak: {"form": "multiply"}: R(u·factor/2^bits); {"form": "shift"}: u − R(u/2^bits); null: u
              fit: clip to `bits` bits (overflow "saturate"), or take modulo 2^bits ("wrap")
+    cuba     i ← fit(leak(i) + R(x/2^shift)) with the leak `current_leak`;  h = fit(leak(u) + i);  else as neuron
     max_pool, sum_pool, rate_max_pool, flatten, votes, add, mul, invert (1 − x), concat
     output   x·scale, in float32
 
 R: "nearest" floor(a + ½), "floor", "ceil", "zero" (toward 0).
+
+Version 1 had no `cuba`; its files are read as they are.
 """
 
 import hashlib
@@ -26,7 +29,10 @@ from typing import Any
 import numpy as np
 
 FORMAT = "snntrain integer net"
-VERSION = 1
+VERSION = 2
+
+#: Operations that have potentials and spike.
+NEURONS = ("neuron", "cuba")
 
 Arrays = dict[str, np.ndarray]
 Operation = dict[str, Any]
@@ -38,6 +44,16 @@ _ROUNDINGS = ("nearest", "floor", "ceil", "zero")
 _PAIR = "pair of integers"
 _NO_CHECKSUM = "0" * 64
 _METADATA = {"format", "version", "operations", "about", "checksum"}
+_SINCE = {"cuba": 2}  # op → the version that brought it
+_NEURON: dict[str, Any] = {
+    "shift": int,
+    "bits": int,
+    "overflow": ("saturate", "wrap"),
+    "rounding": _ROUNDINGS,
+    "leak": "leak",
+    "reset": ("hard", "soft"),
+}
+_NEURON_ARRAYS = {"threshold": (np.int32,), "start?": (np.int32,)}
 
 # op → (number of sources, settings and their types, arrays and their dtypes; '?' marks what may be missing).
 _SCHEMA: dict[str, tuple[int, dict[str, Any], dict[str, tuple[Any, ...]]]] = {
@@ -49,18 +65,8 @@ _SCHEMA: dict[str, tuple[int, dict[str, Any], dict[str, tuple[Any, ...]]]] = {
         {"stride": _PAIR, "padding": _PAIR, "dilation": _PAIR, "groups": int},
         {"weight": _INTEGERS, "bias?": (np.int32,)},
     ),
-    "neuron": (
-        1,
-        {
-            "shift": int,
-            "bits": int,
-            "overflow": ("saturate", "wrap"),
-            "rounding": _ROUNDINGS,
-            "leak": "leak",
-            "reset": ("hard", "soft"),
-        },
-        {"threshold": (np.int32,), "start?": (np.int32,)},
-    ),
+    "neuron": (1, _NEURON, _NEURON_ARRAYS),
+    "cuba": (1, {**_NEURON, "current_leak": "leak"}, _NEURON_ARRAYS),
     **{
         name: (1, {"kernel": _PAIR, "stride": _PAIR, "padding": _PAIR}, {})
         for name in ("max_pool", "sum_pool", "rate_max_pool")
@@ -119,6 +125,7 @@ def read(path: str | os.PathLike) -> tuple[list[Operation], Arrays, dict[str, An
     try:
         operations, arrays, about, checksum = _parse(data)
         check(operations, arrays)
+        readout_start(about)
         if checksum is None:
             warnings.warn(
                 f"{os.fspath(path)} is unverified: it was written before integer nets carried a checksum, so damage to "
@@ -146,18 +153,30 @@ def _parse(data: bytes) -> tuple[list[Operation], Arrays, dict[str, Any], str | 
         raise DamagedNetError("its header is not that of an integer net.") from None
     if format_ != FORMAT:
         raise DamagedNetError(f"its format is {format_!r}, not {FORMAT!r}.")
-    if version != str(VERSION):
-        raise DamagedNetError(f"it has version {version}, and this program reads version {VERSION}; save the net anew.")
+    known = [str(number) for number in range(1, VERSION + 1)]
+    if version not in known:
+        reads = f"this program reads versions {' and '.join(known)}"
+        raise DamagedNetError(f"it has version {version}, and {reads}; save the net anew.")
     try:
         operations, about = json.loads(metadata["operations"]), json.loads(metadata["about"])
     except (ValueError, KeyError, TypeError):
         raise DamagedNetError("its list of operations cannot be read.") from None
+    _check_version(operations, int(version))
     if not isinstance(about, dict):
         raise DamagedNetError(f"its entry 'about' is {type(about).__name__}, not a mapping.")
     checksum = metadata.get("checksum")
     if set(metadata) - _METADATA or not (checksum is None or (isinstance(checksum, str) and len(checksum) == 64)):
         raise DamagedNetError("its header is not that of an integer net: the entry of its checksum is damaged.")
     return operations, _arrays(header, data[8 + length :]), about, checksum
+
+
+def _check_version(operations: Any, version: int) -> None:
+    """Raises: DamagedNetError for an operation that came later than the version of its file."""
+    listed = operations if isinstance(operations, list) else []
+    kinds = [operation.get("op") for operation in listed if isinstance(operation, dict)]
+    later = next((kind for kind in kinds if isinstance(kind, str) and _SINCE.get(kind, 1) > version), None)
+    if later is not None:
+        raise DamagedNetError(f"its version is {version}, which has no operation {later!r}. Use a copy of the file.")
 
 
 def _arrays(header: dict[str, Any], data: bytes) -> Arrays:
@@ -214,9 +233,9 @@ def _check_settings(operation: Operation, place: int, title: str) -> None:
         value = operation.get(name, "missing")
         if not _is_valid(value, expected):
             raise DamagedNetError(f"{title}: {name} is {value!r}.")
-    if operation["op"] == "neuron" and not 2 <= operation["bits"] <= 24:
+    if operation["op"] in NEURONS and not 2 <= operation["bits"] <= 24:
         raise DamagedNetError(f"{title}: bits is {operation['bits']}, not 2 to 24.")
-    if operation["op"] == "neuron" and abs(operation["shift"]) > 31:
+    if operation["op"] in NEURONS and abs(operation["shift"]) > 31:
         raise DamagedNetError(f"{title}: shift is {operation['shift']}.")
 
 
@@ -281,7 +300,7 @@ def _check_values(operation: Operation, arrays: Arrays, title: str) -> None:
             raise DamagedNetError(f"{title}: its bias has shape {list(bias.shape)}, its weight {list(weight.shape)}.")
         if kind == "conv" and (operation["groups"] < 1 or weight.shape[0] % operation["groups"]):
             raise DamagedNetError(f"{title}: groups is {operation['groups']}, for {weight.shape[0]} channels.")
-    if kind == "neuron":
+    if kind in NEURONS:
         threshold, largest = arrays[f"{name}.threshold"], 2 ** (operation["bits"] - 1) - 1
         if threshold.ndim != 1 or threshold.size == 0 or threshold.min() < 1 or threshold.max() > largest:
             raise DamagedNetError(f"{title}: its thresholds are not integers from 1 to {largest}.")
@@ -294,6 +313,17 @@ def _check_values(operation: Operation, arrays: Arrays, title: str) -> None:
         values = arrays.get(f"{name}.{part}") if kind in ("output", "input") else None
         if values is not None and (values.ndim != 1 or not np.isfinite(values).all() or not (values > 0).all()):
             raise DamagedNetError(f"{title}: {part} is not positive.")
+
+
+def readout_start(about: dict[str, Any]) -> int:
+    """The first step whose output counts, of what goes with a net.
+
+    Raises: DamagedNetError if it is no step.
+    """
+    start = about.get("readout_start", 0)
+    if type(start) is not int or not 0 <= start < 2**31:  # True is an int, too
+        raise DamagedNetError(f"its readout starts at step {start!r}, which is no integer from 0 to {2**31 - 1:,}.")
+    return start
 
 
 def arrays_of(operation: Operation) -> list[str]:

@@ -17,8 +17,9 @@ from snntrain.files import replacing
 from snntrain.functional import repeat, repeated_step
 from snntrain.graph import operation as function_name
 from snntrain.quantize import integer_file, numpy_runner
-from snntrain.quantize.arithmetic import rounded
+from snntrain.quantize.arithmetic import Leak, rounded
 from snntrain.quantize.calibration import check_exact
+from snntrain.quantize.cuba import QuantizedCubaLIFNode
 from snntrain.quantize.current import along_channels
 from snntrain.quantize.integer_file import Arrays, Operation
 from snntrain.quantize.integer_layer import (
@@ -85,8 +86,13 @@ class IntegerNet:
 
     def predict(self, x: Tensor, T: int) -> Tensor:
         """The mean output over T steps of a static input: [N, *] → [N, K]."""
-        start = min(int(self.about.get("readout_start", 0)), max(integer(self, "T", T, at_least=1) - 4, 0))
+        start = min(self.readout_start, max(integer(self, "T", T, at_least=1) - 4, 0))
         return self(repeat(x, T))[start:].mean(0)
+
+    @property
+    def readout_start(self) -> int:
+        """The first step whose output counts; DamagedNetError if `about` names no step."""
+        return integer_file.readout_start(self.about)
 
     @property
     def size_in_bytes(self) -> int:
@@ -202,16 +208,22 @@ def _of_neuron(module: QuantizedNode) -> dict[str, Any]:
     arrays = {"threshold": _array(module.threshold(), np.int32)}
     if module.v_start is not None:
         arrays["start"] = _array(module.start(), np.int32)
+    is_cuba = isinstance(module, QuantizedCubaLIFNode)
     return {
-        "op": "neuron",
+        "op": "cuba" if is_cuba else "neuron",
         "shift": module.shift,
         "bits": module.bits,
         "overflow": module.overflow,
-        "rounding": module.v_params.roundtype,
-        "leak": None if module.leak is None else dict(vars(module.leak)),
+        "rounding": module.rounding,
+        **({"current_leak": _leak(module.current_leak)} if is_cuba else {}),
+        "leak": _leak(module.leak),
         "reset": "soft" if module.v_reset is None else "hard",
         "arrays": arrays,
     }
+
+
+def _leak(leak: Leak | None) -> dict[str, Any] | None:
+    return None if leak is None else dict(vars(leak))
 
 
 def _window(pool: nn.Module) -> dict[str, list[int]]:
@@ -275,6 +287,9 @@ class _TorchRun:
 
     def scale(self, operation: Operation, x: Tensor) -> Tensor:
         return self.products(operation, x, lambda z, weight: z * along_channels(weight, z))
+
+    def cuba(self, operation: Operation, x: Tensor) -> Tensor:
+        return self.neuron(operation, x)
 
     def neuron(self, operation: Operation, x: Tensor) -> Tensor:
         theta = along_channels(self.own(operation, "threshold"), x[0])

@@ -127,6 +127,11 @@ class QuantizedNode(BaseNode):
         self.register_buffer("v_start", v.detach().clone())
 
     @property
+    def rounding(self) -> str:
+        """How the input is rounded to steps of the potential."""
+        return self.v_params.roundtype
+
+    @property
     def largest_threshold(self) -> int:
         """The largest integer threshold that leaves the margin.
 
@@ -177,10 +182,9 @@ class QuantizedNode(BaseNode):
 
     def incoming(self, x: Tensor, *parameters: Tensor) -> Tensor:
         """The input in steps of the potential."""
-        rounding = self.v_params.roundtype
         if self.current is not None:
-            return shifted(x, self.shift, rounding)
-        return rounded((x / parameters[0]).clamp(-EXACT / 4, EXACT / 4), rounding)
+            return shifted(x, self.shift, self.rounding)
+        return rounded((x / parameters[0]).clamp(-EXACT / 4, EXACT / 4), self.rounding)
 
     def fire(self, h: Tensor, theta: Tensor | None = None) -> Tensor:
         theta = self.theta if theta is None else theta

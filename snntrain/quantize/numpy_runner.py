@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 if __package__:
-    from snntrain.quantize.integer_file import Arrays, Operation, arrays_of, read
+    from snntrain.quantize.integer_file import NEURONS, Arrays, Operation, arrays_of, read
 else:  # a program, with both files in one folder
-    from integer_file import Arrays, Operation, arrays_of, read
+    from integer_file import NEURONS, Arrays, Operation, arrays_of, read
 
 
 def run(operations: list[Operation], arrays: Arrays, x: np.ndarray, record: bool = False) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def run(operations: list[Operation], arrays: Arrays, x: np.ndarray, record: bool
     for operation in operations:
         inputs = [values[source] for source in operation["sources"]] or [np.asarray(x, np.float32)]
         own = {key: arrays.get(f"{operation['name']}.{key}") for key in arrays_of(operation)}
-        if operation["op"] == "neuron":
+        if operation["op"] in NEURONS:
             spikes, potentials, largest = _neuron(operation, inputs[0], own["threshold"], own["start"])
             values.append(spikes)
             name = operation["name"]
@@ -73,6 +73,13 @@ def leaked(u: Any, leak: dict[str, Any] | None) -> Any:
     return shifted(u * leak["factor"], leak["bits"], leak["rounding"])
 
 
+def fitted(total: Any, operation: Operation) -> Any:
+    """A sum in the bits of a neuron, an array or a tensor of int64."""
+    half = 1 << (operation["bits"] - 1)
+    wraps = operation["overflow"] == "wrap"
+    return (total + half) % (2 * half) - half if wraps else total.clip(-half, half - 1)
+
+
 def neuron_steps(operation: Operation, currents: Any, u: Any, theta: Any) -> Iterator[tuple[Any, Any, Any]]:
     """What neurons do step by step, on arrays or tensors.
 
@@ -82,10 +89,13 @@ def neuron_steps(operation: Operation, currents: Any, u: Any, theta: Any) -> Ite
 
     Yields: spikes, potentials after reset, and what they were before they were made to fit.
     """
-    half, is_soft = 1 << (operation["bits"] - 1), operation["reset"] == "soft"
-    for current in currents:
-        total = leaked(u, operation["leak"]) + shifted(current, operation["shift"], operation["rounding"])
-        h = total.clip(-half, half - 1) if operation["overflow"] == "saturate" else (total + half) % (2 * half) - half
+    is_soft, is_cuba, kept = operation["reset"] == "soft", operation["op"] == "cuba", 0 * u
+    for arriving in currents:
+        current = shifted(arriving, operation["shift"], operation["rounding"])
+        if is_cuba:  # the current has a memory of its own
+            kept = current = fitted(leaked(kept, operation["current_leak"]) + current, operation)
+        total = leaked(u, operation["leak"]) + current
+        h = fitted(total, operation)
         fired = h >= theta
         u = h - theta * fired if is_soft else h * ~fired
         yield fired, u, total

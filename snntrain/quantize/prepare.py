@@ -24,6 +24,7 @@ from snntrain.graph import (
 from snntrain.neuron.base_node import BaseNode
 from snntrain.neuron.linear_form import LinearForm
 from snntrain.quantize.arithmetic import Leak
+from snntrain.quantize.cuba import QuantizedCubaLIFNode
 from snntrain.quantize.current import Current
 from snntrain.quantize.error import QuantizationError
 from snntrain.quantize.integer_layer import (
@@ -37,7 +38,7 @@ from snntrain.quantize.integer_layer import (
 )
 from snntrain.quantize.join import JOINS
 from snntrain.quantize.layer import QuantizedConv1d, QuantizedConv2d, QuantizedLinear
-from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode
+from snntrain.quantize.node import QuantizedIFNode, QuantizedLIFNode, QuantizedNode
 from snntrain.quantize.params import QuantParams
 from snntrain.quantize.pooling import POOLS, pool, votes
 from snntrain.quantize.quantized_net import Junction, QuantizedNet
@@ -150,6 +151,7 @@ class Builder:
         for group in self._groups:
             if group.merged_into is not None:
                 continue
+            self._check_integers(group)
             current = Current(group.steps, group.learnable, group.power_of_two)
             for path in group.layers:
                 self.gm.get_submodule(path).count_in(current)
@@ -157,6 +159,23 @@ class Builder:
                 self.gm.get_submodule(path).attach(current, divisor)
             found.append(Junction(tuple(group.layers), tuple(path for path, _ in group.consumers)))
         return found
+
+    def _check_integers(self, group: Group) -> None:
+        """Refuse what neurons in Loihi's integers cannot share a current with, and let their states set its steps."""
+        paths = [path for path, _ in group.consumers]
+        consumers = {path: self.gm.get_submodule(path) for path in paths}
+        cuba = [path for path, module in consumers.items() if isinstance(module, QuantizedCubaLIFNode)]
+        if not cuba:
+            return
+        place = f"{cuba[0]} (CubaLIFNode)"
+        if group.learnable:
+            reason = "its integers fix the steps of the weights before it, and these are to be learned (w.LSQ)"
+            raise QuantizationError(place, reason, "Use LSQ = false for them, or a neuron that is not in integers.")
+        steps = {getattr(module, "state_step", None) for module in consumers.values()}
+        if len(steps) > 1 or len({divisor for _, divisor in group.consumers}) > 1:
+            reason = f"its input also goes to {', '.join(path for path in paths if path != cuba[0])}"
+            raise QuantizationError(place, reason, "Let all that share an input be CubaLIFNode of the same scale.")
+        group.power_of_two = False  # steps are a power of two times those of the states, whatever these are
 
     # --- kinds of nodes ----------------------------------------------------------------------------------------------
 
@@ -259,11 +278,15 @@ class Builder:
         remedy = "Use LIFNode, IFNode, ParametricLIFNode or ATIFNode."
         form = linear_form_at(self.place(node), module, "its dynamics are not known in integers", remedy)
         at_rest = 0.0 if form.v_reset is None else form.v_reset
-        if not form.fires_at_threshold or form.scale is not None:
-            raise self.error(node, "it fires above its threshold only, as neurons in Loihi's integers do", remedy)
-        if form.current_decay != 1.0:
+        of_the_chip = (form.v_reset, form.gain, form.threshold.numel(), form.v_start) == (0.0, 1.0, 1, None)
+        if form.scale is not None and (form.fires_at_threshold or not of_the_chip):
+            reason = "it is in Loihi's integers, and has a threshold, reset, gain or start that Loihi's neuron has not"
+            raise self.error(node, reason, "Use CubaLIFNode (neuron=cuba_lif).")
+        if form.scale is None and not form.fires_at_threshold:
+            raise self.error(node, "it fires above its threshold only", remedy)
+        if form.scale is None and form.current_decay != 1.0:
             reason = f"its current has a memory of its own (current_decay = {form.current_decay:g})"
-            raise self.error(node, reason, "Use current_decay = 1, or LIFNode.")
+            raise self.error(node, reason, "Use current_decay = 1, CubaLIFNode (neuron=cuba_lif), or LIFNode.")
         if form.voltage_decay and form.rest != at_rest:
             reason = f"its leak pulls to {form.rest:g} and its reset to {at_rest:g}"
             raise self.error(node, reason, "Use v_reset = 0 or None.")
@@ -272,7 +295,10 @@ class Builder:
             raise self.error(node, reason, "Raise it.")
         return form
 
-    def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedIFNode | QuantizedLIFNode, form: LinearForm) -> None:
+    def _adapt_to_loihi(self, node: fx.Node, neuron: QuantizedNode, form: LinearForm) -> None:
+        if form.scale is not None:
+            remedy = "Leave out qat: callbacks=[default,lava]."
+            raise self.error(node, "it is in Loihi's integers already, and target is 'loihi'", remedy)
         remedy = "Set v_reset; of an ANN, convert with reset='hard' (callbacks.ann2snn.reset=hard)."
         if form.v_reset is None:
             raise self.error(node, "Loihi resets to a value, and this neuron subtracts (soft reset)", remedy)
@@ -323,7 +349,7 @@ def _fold_height(module: IntegerLayer, height: Tensor) -> None:
     weight.mul_(height.to(weight))
 
 
-def _quantized_neuron(params: QuantParams, form: LinearForm, module: nn.Module) -> QuantizedIFNode | QuantizedLIFNode:
+def _quantized_neuron(params: QuantParams, form: LinearForm, module: nn.Module) -> QuantizedNode:
     """The neuron of a linear form, trained as the BaseNode that the module is or holds."""
     node = next((part for part in module.modules() if isinstance(part, BaseNode)), None)
     threshold = form.threshold.float()
@@ -336,6 +362,9 @@ def _quantized_neuron(params: QuantParams, form: LinearForm, module: nn.Module) 
         "backend": "torch" if getattr(node, "backend", "auto") == "torch" else "auto",
         "surrogate_function": getattr(node, "surrogate_function", None),
     }
+    if form.scale is not None:
+        del common["v_threshold"], common["v_reset"]
+        return QuantizedCubaLIFNode(params, form, **common)
     if not form.voltage_decay:
         neuron = QuantizedIFNode(params, **common)
     else:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from programs import SMALL, complete, results, succeed
+from programs import SMALL, Program, complete, last_of_each, results
 
 from snntrain.export.c import native_compiler
 
@@ -13,7 +13,9 @@ SHORT = ("trainer.max_epochs=1", "callbacks.qat.epochs=0", "callbacks.qat.sensit
 
 def exported(folder, *overrides: str) -> tuple[dict, dict]:
     """Metrics of a run, and its c.json."""
-    succeed("train.py", *overrides, cwd=folder)
+    # 10,000 pictures in numpy_runner take minutes, and more beside other work.
+    done = Program("train.py", *last_of_each(overrides), cwd=folder).end(timeout=3600)
+    assert done.returncode == 0, done.stdout + done.stderr
     (made,) = (file.parent for file in folder.glob("runs/*/*/results.json"))
     found = json.loads((made / "artifacts" / "c" / "c.json").read_text(encoding="utf-8"))
     assert "Export to C" in (made / "report.html").read_text(encoding="utf-8")
@@ -66,3 +68,14 @@ def test_a_compiler_that_fails_loses_nothing_but_the_program(tmp_path):
     kept = results(made)["metrics"]
     assert "test/acc" in kept and kept["qat/mismatches"] == 0 and "c/mismatches" not in kept
     assert (made / "artifacts" / "qat" / "net.safetensors").is_file() and (made / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_net_that_trained_in_integers_of_loihi_becomes_c(tmp_path):
+    """Neurons with a current and a potential of 24 bits, in every layer but the last."""
+    net = ("model=csnn_loihi", "model.channels=4", "model.features=16", "neuron=cuba_lif", "neuron.backend=torch")
+    metrics, found = exported(
+        tmp_path, *net, "encoder=poisson", "T=6", "callbacks=[default,qat,c]", *SHORT, "callbacks.qat.epochs=1"
+    )
+    assert metrics["qat/mismatches"] == metrics["c/mismatches"] == 0 and found["samples"] >= 256
+    assert any("currents of" in holds for *_, holds in found["buffers"])

@@ -102,6 +102,7 @@ def test_the_page_on_integers_computes_what_the_engine_computes(tmp_path):
         ({"name": "LIFNode", "tau": 3.0}, {"bits": 8, "quantype": "fake"}),
         ({"name": "IFNode", "v_reset": None}, {"bits": 4, "quantype": "fake", "v": {"bits": 6}}),
         ({"name": "LIFNode"}, {"bits": 8, "quantype": "fxp", "leak": "shift", "v": {"bits": 16}}),
+        ({"name": "CubaLIFNode", "current_decay": 0.3, "voltage_decay": 0.2}, {"bits": 8, "quantype": "fake"}),
     )
     for number, (kind, quant) in enumerate(cases):
         torch.manual_seed(number)

@@ -52,15 +52,18 @@ def widest_in_neuron(operation: Operation, low: int, high: int) -> int:
         operation: a neuron.
         low, high: of the current.
     """
-    half, leak, shift = 1 << (operation["bits"] - 1), operation["leak"], operation["shift"]
+    half, shift = 1 << (operation["bits"] - 1), operation["shift"]
     left, on_the_way = half, [half, 1]
-    if leak is not None:
-        factor = leak["factor"] if leak["form"] == "multiply" else 1
-        on_the_way.append(half * factor + (1 << leak["bits"]))
-        left = 2 * half + 1  # u − R(u/2^bits) of both signs, or R(u·factor/2^bits) with a factor up to 1
+    for leak in (operation["leak"], operation.get("current_leak")):
+        if leak is not None:
+            factor = leak["factor"] if leak["form"] == "multiply" else 1
+            on_the_way.append(half * factor + (1 << leak["bits"]))
+            left = 2 * half + 1  # u − R(u/2^bits) of both signs, or R(u·factor/2^bits) with a factor up to 1
     largest = max(-low, high)
     on_the_way += [largest << max(-shift, 0), 1 << abs(shift), largest + (1 << max(shift, 0))]
     current = max(map(abs, of_rounded(low, high, shift)))
+    if operation["op"] == "cuba":  # it reaches the potential in the bits of a state
+        on_the_way.append(left + half)
     return max(*on_the_way, left + current)
 
 

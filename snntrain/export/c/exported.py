@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snntrain.arguments import integer
 from snntrain.export.c.compiler import ELSEWHERE, NOT_INSTALLED, Compiler, native_compiler, output_of
 from snntrain.export.c.plan import planned
 from snntrain.export.c.program import Program
@@ -149,9 +150,9 @@ class ExportedC:
 
 
 def export_c(
-    net: IntegerNet, folder: str | os.PathLike, sample_shape: Sequence[int], *, event_driven: bool = True
+    net: IntegerNet, folder: str | os.PathLike, sample_shape: Sequence[int], *, event_driven: bool = True, T: int = 4
 ) -> ExportedC:
-    """Write an integer net as C99: net.c, net.h, main.c and Makefile.
+    """Write an integer net as C99: net.c and net.h, main.c, a Makefile, and sketches for CMake, Arduino and Zephyr.
 
     Args:
         net: see snntrain.quantize.to_integer.
@@ -159,17 +160,19 @@ def export_c(
         sample_shape: of the input at one step, without the batch: [features], [C, L] or [C, H, W].
         event_driven: dense layers and convolutions skip inputs that are 0, except depthwise ones; else every product is
             computed, whatever comes in.
+        T: steps for which the sketches for Arduino and Zephyr show a picture, ≥ 1; the net itself takes any number.
 
-    Raises: CExportError naming the operation, why and what to do.
+    Raises: CExportError naming the operation, why and what to do; DamagedNetError for a readout that starts nowhere.
     """
     program = planned(
         net.operations,
         net.arrays,
         sample_shape,
-        readout_start=net.about.get("readout_start", 0),
+        readout_start=net.readout_start,
         skips_silence=event_driven,
     )
     folder = Path(folder)
-    for name, text in written(program).items():
+    for name, text in written(program, integer("export_c", "T", T, at_least=1)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)
     return ExportedC(net, program, folder)

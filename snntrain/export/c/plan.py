@@ -16,7 +16,7 @@ from snntrain.export.c.program import Buffer, Neuron, Program, Step
 from snntrain.export.c.values import TYPES, Value, sizes_of, smallest_type, title_of
 from snntrain.export.c.weights import Table, Weights, conv_rows, is_depthwise, linear_rows
 from snntrain.export.error import CExportError
-from snntrain.quantize.integer_file import Arrays, Operation
+from snntrain.quantize.integer_file import NEURONS, Arrays, Operation
 from snntrain.quantize.numpy_runner import along_channels
 
 _MOST = 2**24  # values of a sample at one step: far more than a microcontroller holds, and safe in 32-bit indices
@@ -64,11 +64,8 @@ class _Planner:
     def program(self, readout_start: int, skips_silence: bool) -> Program:
         if not 1 <= len(self.shape) <= 3 or any(size < 1 for size in self.shape):
             raise CExportError("", f"a sample has the shape {list(self.shape)}", "It must have 1 to 3 dims, all ≥ 1.")
-        if not any(operation["op"] == "neuron" for operation in self.operations):
+        if not any(operation["op"] in NEURONS for operation in self.operations):
             raise CExportError("", "the net has no neurons", "Export a spiking net.")
-        if type(readout_start) is not int or not 0 <= readout_start < 2**31:  # what a file says; True is an int, too
-            reason = f"the readout starts at step {readout_start!r}, which is no integer from 0 to {2**31 - 1:,}"
-            raise CExportError("", reason, "Use a copy of the file.")
         names = Counter(operation["name"] for operation in self.operations)
         if max(names.values()) > 1:
             name = names.most_common(1)[0][0]
@@ -172,7 +169,7 @@ class _Planner:
         """Plan a layer, unless its sums go to neurons alone, which then plan it."""
         shape, low, high = self._sums_of(operation)
         users = self.users[place]
-        if len(users) == 1 and self.operations[users[0]]["op"] == "neuron":
+        if len(users) == 1 and self.operations[users[0]]["op"] in NEURONS:
             self.values[place] = Value("", sizes_of(shape), len(shape), low, high)
             return
         target = self.new_value(place, operation, shape, low, high)
@@ -255,11 +252,15 @@ class _Planner:
         name = title_of(operation).split(" ")[0]
         held = (f"potentials_{place}", ctype, spikes.count, f"{spikes.shape_text}, {name}")
         potentials = self.add_buffer(operation, *held)
+        currents = None
+        if operation["op"] == "cuba":
+            holds = f"{spikes.shape_text}, currents of {name}"
+            currents = self.add_buffer(operation, f"currents_{place}", ctype, spikes.count, holds)
         widest = bounds.widest_in_neuron(operation, source.low, source.high)
         bounds.within(title_of(operation), -widest, widest, bits=64)
         own = {part: self._per_neuron(place, operation, part, spikes) for part in ("threshold", "start")}
         wide = "int32_t" if widest < 2**31 else "int64_t"
-        neuron = Neuron(name, operation, spikes, potentials, wide, **own)
+        neuron = Neuron(name, operation, spikes, potentials, currents, wide, **own)
         self.neurons.append(neuron)
         before = operation["sources"][0]
         layer = self.operations[before]
@@ -270,6 +271,8 @@ class _Planner:
         title = f"{title_of(layer)}, {title_of(operation)}"
         reads = self.sources_of(layer)
         self.add_step(before, layer, spikes, template=layer["op"], sources=reads, title=title, neuron=neuron, **parts)
+
+    _cuba = _neuron
 
     def _per_neuron(self, place: int, operation: Operation, part: str, value: Value) -> tuple[int | Table, str]:
         """Thresholds or starts: one number, a table by channel, or one in the order of the buffer."""

@@ -33,6 +33,7 @@ class Neuron:
         operation: the neuron.
         spikes: their value.
         potentials: the buffer.
+        currents: the buffer of those that have a memory of their own, or None.
         wide: the type in which potentials and currents are added.
         threshold, start: one number, or a table and how it is indexed: by 'channel' or 'place'.
     """
@@ -41,6 +42,7 @@ class Neuron:
     operation: Operation
     spikes: Value
     potentials: Buffer
+    currents: Buffer | None
     wide: str
     threshold: tuple[int | Table, str]
     start: tuple[int | Table, str]

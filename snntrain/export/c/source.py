@@ -9,16 +9,25 @@ import numpy as np
 from snntrain import __version__
 from snntrain.export.c.program import Program
 
-FILES = ("net.c", "net.h", "main.c", "Makefile")
+#: The net, a program around it, and where it may be built in: with make, with CMake, in an Arduino sketch, in Zephyr.
+FILES = (
+    *("net.c", "net.h", "main.c", "Makefile", "CMakeLists.txt", "arduino/arduino.ino"),
+    *("zephyr/CMakeLists.txt", "zephyr/prj.conf", "zephyr/src/main.c"),
+)
 _ROUNDED = {"nearest": "floor({} + 0.5)", "floor": "floor({})", "ceil": "ceil({})", "zero": "{}, rounded toward 0"}
 
 
-def written(program: Program) -> dict[str, str]:
-    """Name of each file → its text."""
+def written(program: Program, T: int) -> dict[str, str]:
+    """Name of each file → its text.
+
+    Args:
+        T: steps for which the sketches show a picture.
+    """
     templates = _environment()
     functions = "".join(_function(templates, program, step) for step in program.steps)
     more = {
         "program": program,
+        "T": T,
         "version": __version__,
         "functions": functions,
         "scales": ", ".join(f"{float(value).hex()}f" for value in program.scale),

@@ -69,27 +69,33 @@ class _Writer:
         weights = self.weights((outputs, shape[0] // groups, *own.pop("kernel")))
         return self.add("conv", (outputs, *size), source, groups=groups, arrays=weights, **own)
 
+    def leak(self) -> dict[str, Any] | None:
+        bits = int(self.pick(0, 1, 5, 12, 24))
+        leak = {
+            "form": self.pick("multiply", "shift"),
+            "factor": int(self.rng.integers(0, 1 << bits, endpoint=True)),
+            "bits": bits,
+            "rounding": self.pick(*ROUNDINGS),
+        }
+        return self.pick(None, leak)
+
     def neuron(self, source: int) -> int:
         shape, bits = self.shapes[source], int(self.pick(2, 4, 8, 9, 16, 24))
         half = 1 << (bits - 1)
-        leak_bits = int(self.pick(0, 1, 5, 12, 24))
-        leak = {
-            "form": self.pick("multiply", "shift"),
-            "factor": int(self.rng.integers(0, 1 << leak_bits, endpoint=True)),
-            "bits": leak_bits,
-            "rounding": self.pick(*ROUNDINGS),
-        }
+        kind = self.pick("neuron", "neuron", "cuba")
+        more = {"current_leak": self.leak()} if kind == "cuba" else {}
         start = self.pick(None, (1,), shape[:1], shape)
         threshold = self.pick((1,), shape[:1])
         return self.add(
-            "neuron",
+            kind,
             shape,
             source,
             shift=int(self.pick(-16, -3, -1, 0, 1, 4, 12, 31)) if bits > 4 else int(self.pick(0, 2, 5)),
             bits=bits,
             overflow=self.pick("saturate", "wrap"),
             rounding=self.pick(*ROUNDINGS),
-            leak=self.pick(None, leak),
+            leak=self.leak(),
+            **more,
             reset=self.pick("hard", "soft"),
             arrays={
                 "threshold": self.draw(1, max(1, half // self.pick(2, 8, 64)), threshold, np.int32),

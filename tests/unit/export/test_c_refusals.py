@@ -67,9 +67,15 @@ def test_what_cannot_be_written_is_refused_by_name(net, shape, text, tmp_path):
 @pytest.mark.parametrize("start", ["2", 1.0, True, None, [], -1, 2**31])
 def test_a_readout_that_a_file_lets_start_anywhere_is_refused(start, tmp_path):
     net = IntegerNet(dense_net().operations, dense_net().arrays, {"readout_start": start})
-    with pytest.raises(ExportError, match=r"the readout starts at step .* no integer from 0 to 2,147,483,647"):
+    text = r"its readout starts at step .* no integer from 0 to 2,147,483,647"
+    with pytest.raises(DamagedNetError, match=text):
         export_c(net, tmp_path / "c", (6,))
     assert not (tmp_path / "c").exists()
+    with pytest.raises(DamagedNetError, match=text):
+        net.predict(torch.zeros(1, 6), 4)
+    net.save(tmp_path / "net.safetensors")
+    with pytest.raises(DamagedNetError, match=r"net.safetensors: its readout starts"):
+        IntegerNet.load(tmp_path / "net.safetensors")
 
 
 def test_a_net_without_neurons_and_equal_names_are_refused(tmp_path):

@@ -10,7 +10,7 @@ import snntrain
 ROOT = Path(snntrain.__file__).parent
 #: Package → those of the others whose public names it may use.
 MAY_USE = {
-    "graph": set(),
+    "graph": {"lava_exchange"},  # whose blocks are layers of a net
     "ann2snn": {"graph"},
     "quantize": {"graph", "ann2snn"},
     "lava_exchange": set(),

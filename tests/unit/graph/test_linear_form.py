@@ -37,6 +37,13 @@ class Bent(neuron.LIFNode):
         return super().charge(x, v, tau) + 0.1
 
 
+class Above(Plugin):
+    """A neuron of floats that does not fire at its threshold."""
+
+    def linear_form(self) -> LinearForm:
+        return LinearForm.of(self, fires_at_threshold=False)
+
+
 class Renamed(neuron.LIFNode):
     """A subclass that computes the same."""
 
@@ -121,7 +128,7 @@ def test_neurons_that_compute_something_else_have_none_and_are_refused(node):
 def test_what_an_arithmetic_has_not_is_refused():
     """Integers of Loihi, a start beside the rest, spikes that are not 1."""
     with pytest.raises(QuantizationError, match="fires above its threshold only"):
-        prepare(sequence(layer.Linear(4, 4), CubaLIFNode(1.0, 0.0)), {"bits": 8})
+        prepare(sequence(layer.Linear(4, 4), Above(0.5, 0.0)), {"bits": 8})
     with pytest.raises(QuantizationError, match=r"its leak pulls to 0 and its reset to 0\.5"):
         prepare(sequence(layer.Linear(4, 4), neuron.FloatCubaLIFNode(1.0, 0.5, v_reset=0.5)), {"bits": 8})
     tall = sequence(layer.Linear(3, 3), SpikingRectifier(2.0, hard_reset=True))

@@ -15,6 +15,8 @@ from random_nets import random_net, random_quant
 
 from snntrain.quantize import DamagedNetError, IntegerNet, integer_file, numpy_runner, observe, prepare, to_integer
 
+STORED = Path(__file__).parent / "stored"
+
 
 @pytest.fixture(scope="module")
 def net() -> tuple[IntegerNet, torch.Tensor]:
@@ -118,7 +120,7 @@ def test_a_file_runs_without_torch_and_without_snntrain(net, tmp_path):
         (lambda data: b"PK\x03\x04" * 100, "ends within its header"),
         (lambda data: data[:8] + b"}" + data[9:], "is not that of an integer net"),
         (lambda data: data.replace(b"snntrain integer net", b"snntrain integer nex"), "its format is"),
-        (lambda data: data.replace(b'"version":"1"', b'"version":"2"'), "it has version 2, and this program reads 1"),
+        (lambda data: data.replace(b'"version":"2"', b'"version":"3"'), "it has version 3, and .* versions 1 and 2"),
     ],
 )
 def test_damaged_files_are_refused_by_name(net, tmp_path, damage, text):
@@ -126,7 +128,29 @@ def test_damaged_files_are_refused_by_name(net, tmp_path, damage, text):
     path = tmp_path / "net.safetensors"
     integers.save(path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DamagedNetError, match="net.safetensors: .*" + text.replace("reads 1", "reads version 1")):
+    with pytest.raises(DamagedNetError, match="net.safetensors: .*" + text):
+        IntegerNet.load(path)
+
+
+def test_a_file_of_version_1_computes_what_it_did():
+    """Stored by the program that wrote version 1, with its logits and spikes."""
+    integers = IntegerNet.load(STORED / "version_1.safetensors")
+    with np.load(STORED / "version_1.npz") as stored:
+        x = torch.from_numpy(stored["x"])
+        for runner in ("torch", "numpy"):
+            found = integers.run(x, record=True, runner=runner)
+            assert (found.logits.numpy() == stored["logits"]).all()
+            assert all((spikes.numpy() == stored[f"spikes {name}"]).all() for name, spikes in found.spikes.items())
+        assert len(stored.files) == 2 + len(found.spikes) > 2
+
+
+def test_a_file_of_version_1_holds_no_operation_of_version_2(net, tmp_path):
+    integers, _ = net
+    path = tmp_path / "net.safetensors"
+    integers.save(path)
+    with_operations(path, lambda operations: _neuron(operations).update(op="cuba", current_leak=None))
+    path.write_bytes(path.read_bytes().replace(b'"version": "2"', b'"version": "1"'))
+    with pytest.raises(DamagedNetError, match="its version is 1, which has no operation 'cuba'"):
         IntegerNet.load(path)
 
 

@@ -158,6 +158,19 @@ def test_nets_in_c_are_measured_at_the_rates_that_were_asked_for(tmp_path):
     for net in found["latency"].values():
         assert 0.02 < net["rates"]["5 %"] < 0.08 and 0.2 < net["rates"]["30 %"] < 0.4
         assert all(value > 0 for value in net["milliseconds"].values())
+        assert {"C, dense", "torch, ANN, int8", "torch, ANN, float32"} < set(net["milliseconds"])
+
+
+def test_times_cross_between_two_rates_that_were_measured():
+    import bench_c
+
+    times = {"C, event-driven, 1 %": 2.0, "C, event-driven, 10 %": 4.0, "C, event-driven, 30 %": 8.0, "other": 5.0}
+    found = {"rates": {"1 %": 0.01, "10 %": 0.1, "30 %": 0.3}, "milliseconds": times}
+    assert bench_c.crossing(found, "other") == "up to 15.0 %"
+    times["other"] = 1.0
+    assert bench_c.crossing(found, "other") == "not at 1.0 %"
+    times["other"] = 9.0
+    assert bench_c.crossing(found, "other") == "up to 30.0 % at least"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from snntrain.functional import repeat
 from snntrain.quantize import IntegerNet, observe, prepare, preset, to_integer
 
 SMALL = ["callbacks=[default,qat,c]", "model=mlp", "model.features=8", "T=2"]
-FILES = {"net.c", "net.h", "main.c", "Makefile", "c.json"}
+FILES = {"net.c", "net.h", "main.c", "Makefile", "CMakeLists.txt", "arduino", "zephyr", "c.json"}
 compiled = pytest.mark.skipif(native_compiler() is None, reason="no C compiler is installed")
 
 
@@ -84,6 +84,20 @@ def test_a_compiler_for_chips_without_a_library_does_not_lose_the_comparison(tmp
     written = json.loads((tmp_path / "c" / "c.json").read_text())
     assert written["not_measured"] == {"Cortex-M4": "arm-none-eabi-gcc ended with code 1: stdint.h: No such file"}
     assert list(written["sizes"]) == ["this machine"]
+
+
+@compiled
+def test_a_compiler_that_measures_nothing_does_not_lose_the_comparison_either(tmp_path, monkeypatch):
+    """The machine's own, which fails where it compiles for size."""
+    own = tmp_path / "cc"
+    own.write_text('#!/bin/sh\ncase " $* " in *" -Os "*) echo "no room" >&2; exit 1;; esac\nexec cc "$@"\n')
+    own.chmod(0o755)
+    monkeypatch.setenv("CC", str(own))
+    (tmp_path / "c").mkdir()
+    _, metrics = run(CExport(verify_samples=8), in_integers(tmp_path / "c"))
+    assert metrics["mismatches"] == 0 and "flash_bytes" not in metrics
+    written = json.loads((tmp_path / "c" / "c.json").read_text())
+    assert written["not_measured"]["this machine"] == f"{own} ended with code 1: no room"
 
 
 @compiled

@@ -26,7 +26,7 @@ from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
 if TYPE_CHECKING:
-    from snntrain.callback.fit_end import AnnToSnn, CExport, LavaExport, NirExport, QuantizationAware
+    from snntrain.callback.fit_end import AnnToSnn, CExport, LavaExport, NirExport, OnnxExport, QuantizationAware
 
 __all__ = [
     "Advice",
@@ -41,6 +41,7 @@ __all__ = [
     "LavaExport",
     "NeuroBench",
     "NirExport",
+    "OnnxExport",
     "OwnHandlers",
     "Progress",
     "Pruned",

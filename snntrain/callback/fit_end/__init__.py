@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from snntrain.callback.fit_end.c_export import CExport
     from snntrain.callback.fit_end.lava_export import LavaExport
     from snntrain.callback.fit_end.nir_export import NirExport
+    from snntrain.callback.fit_end.onnx_export import OnnxExport
     from snntrain.callback.fit_end.quantization_aware import QuantizationAware
 
-__all__ = ["AnnToSnn", "CExport", "FitEnd", "LavaExport", "NirExport", "QuantizationAware", "Trained", "run_in_turn"]
+__all__ = [
+    "AnnToSnn",
+    "CExport",
+    "FitEnd",
+    "LavaExport",
+    "NirExport",
+    "OnnxExport",
+    "QuantizationAware",
+    "Trained",
+    "run_in_turn",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -38,6 +38,7 @@ _HOMES = {
         "snntrain.callback.fit_end.c_export",
         "snntrain.callback.fit_end.lava_export",
         "snntrain.callback.fit_end.nir_export",
+        "snntrain.callback.fit_end.onnx_export",
         "snntrain.callback.fit_end.quantization_aware",
     ),
     "conversion method": ("snntrain.ann2snn",),

@@ -26,7 +26,15 @@ from snntrain.callback.synaptic_operations import SynapticOperations
 from snntrain.callback.throughput import Throughput
 
 if TYPE_CHECKING:
-    from snntrain.callback.fit_end import AnnToSnn, Audit, CExport, LavaExport, NirExport, QuantizationAware
+    from snntrain.callback.fit_end import (
+        AnnToSnn,
+        Audit,
+        CExport,
+        LavaExport,
+        NirExport,
+        OnnxExport,
+        QuantizationAware,
+    )
 
 __all__ = [
     "Advice",
@@ -42,6 +50,7 @@ __all__ = [
     "LavaExport",
     "NeuroBench",
     "NirExport",
+    "OnnxExport",
     "OwnHandlers",
     "Progress",
     "Pruned",

@@ -38,3 +38,9 @@ class CExportError(ExportError):
     """An integer net, or an operation of it, that cannot be written as C, or a C compiler that fails."""
 
     owner, action = "export.c", "written as C"
+
+
+class OnnxExportError(ExportError):
+    """A net, or a part of it, that torch.export or ONNX cannot hold."""
+
+    owner, action = "export.onnx", "exported"

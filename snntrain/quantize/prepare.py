@@ -50,6 +50,17 @@ LOIHI_SHIFT, LOIHI_GRID = -7, 64
 _LAYERS = {"Linear": IntegerLinear, "Conv1d": IntegerConv1d, "Conv2d": IntegerConv2d}
 _QUANTIZED = {QuantizedLinear: "Linear", QuantizedConv1d: "Conv1d", QuantizedConv2d: "Conv2d"}
 _MOST_W_BITS = 16
+# Part of a class name → why it has no integer form, and what to do.
+_REFUSED = {
+    "RecurrentContainer": (
+        "it feeds its output back to its input, and an integer net runs from its input to its output",
+        "Use a net without feedback, or export this one with callbacks=[default,onnx].",
+    ),
+    "ConvTranspose": (
+        "it spreads an input over a window of its output, and an integer convolution gathers",
+        "Use Conv1d or Conv2d.",
+    ),
+}
 
 
 def prepare(
@@ -220,12 +231,18 @@ class Builder:
         if "Norm" in name or name == "ChannelAffine":
             reason = "no convolution or linear layer comes just before it, or its statistics are not fixed"
             raise self.error(node, reason, "Put a BatchNorm between a layer and its neuron.")
+        for part, (reason, remedy) in _REFUSED.items():
+            if part in type(module).__name__:
+                raise self.error(node, reason, remedy)
         remedy = "Use Linear, Conv1d, Conv2d, BatchNorm, MaxPool, AvgPool2d, Flatten(1, -1) and spiking neurons."
         raise self.error(node, "it is not known in integers", remedy)
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
     def _layer(self, node: fx.Node, module: nn.Module, kind: type, source: Signal) -> Signal:
+        if source.is_current and operation(node.args[0]) in JOINS:
+            reason = "it reads a sum of currents, as the shortcuts of MS-ResNet do, and integer layers read spikes"
+            raise self.error(node, reason, "Put a neuron before it, or use SEW-ResNet.")
         if source.is_current:
             reason = "it follows another layer without a neuron between them"
             raise self.error(node, reason, "Put a neuron between the two, or make them one layer.")
@@ -233,8 +250,9 @@ class Builder:
             raise self.error(node, "it is used in several places", "Give each place a layer of its own.")
         if getattr(module, "padding_mode", "zeros") != "zeros":
             raise self.error(node, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
-        if isinstance(getattr(module, "padding", 0), str):
-            raise self.error(node, f"padding is {module.padding!r}", "Give padding as a number.")
+        if _padding(module) is None:
+            reason = "padding is 'same', which for this kernel is one more value at the end than at the start"
+            raise self.error(node, reason, "Use an odd kernel_size, or an even dilation.")
         new = _integer_twin(module, kind)
         if source.height is not None:
             _fold_height(new, source.height)
@@ -324,11 +342,21 @@ class Builder:
         raise self.error(node, reason, "Use callbacks.ann2snn.calibration=none, or potential.")
 
 
+def _padding(module: nn.Module) -> Any:
+    """The padding of a convolution in numbers, the same before and after; None if there is none such."""
+    padding = getattr(module, "padding", 0)
+    if not isinstance(padding, str):
+        return padding
+    windows = zip(module.kernel_size, module.dilation, strict=True)
+    added = [dilation * (size - 1) if padding == "same" else 0 for size, dilation in windows]
+    return None if any(both % 2 for both in added) else tuple(both // 2 for both in added)
+
+
 def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:
     if kind is IntegerLinear:
         new = IntegerLinear(module.in_features, module.out_features, module.bias is not None)
     else:
-        sizes = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+        sizes = (module.kernel_size, module.stride, _padding(module), module.dilation, module.groups)
         new = kind(module.in_channels, module.out_channels, *sizes, module.bias is not None)
     weight = module.weight.detach()
     channels_last = {"memory_format": torch.channels_last} if weight.dim() == 4 else {}

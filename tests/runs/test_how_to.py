@@ -22,7 +22,7 @@ OWN_PARTS = (ROOT / "docs/own_parts.md").read_text(encoding="utf-8")
 PAGES = [README[README.index("## How to") : README.index("## Measured")], OWN_PARTS]
 PAGES += [
     (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
-    for name in ("training", "auditing", "many_runs", "conversion", "quantization", "lava", "microcontrollers")
+    for name in ("training", "auditing", "many_runs", "conversion", "quantization", "lava", "microcontrollers", "onnx")
 ]
 # The lines of every block of commands, without `python` in front and the comment behind.
 COMMANDS = {
@@ -53,6 +53,7 @@ CONVERTED = {
     "train.py neuron=relu T=8 callbacks=[default,ann2snn,qat]": ("ann2snn/acc_T8", "qat/acc_int"),
     "train.py model.pool=AvgPool2d callbacks=[default,nir]": (),
     "train.py experiment=digits_mcu": ("qat/acc_int", "c/acc"),
+    "train.py callbacks=[default,onnx]": ("onnx/acc",),
     "train.py model.channels=16 callbacks=[default,qat,c] callbacks.qat.quant=w4v8": ("qat/acc_int", "c/acc"),
 }
 EXPORTED = (

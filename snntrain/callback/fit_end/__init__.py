@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from snntrain.callback.fit_end.c_export import CExport
     from snntrain.callback.fit_end.lava_export import LavaExport
     from snntrain.callback.fit_end.nir_export import NirExport
+    from snntrain.callback.fit_end.onnx_export import OnnxExport
     from snntrain.callback.fit_end.quantization_aware import QuantizationAware
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "FitEnd",
     "LavaExport",
     "NirExport",
+    "OnnxExport",
     "QuantizationAware",
     "Trained",
     "run_in_turn",

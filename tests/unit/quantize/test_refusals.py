@@ -1,5 +1,7 @@
 """prepare: what has no integer form, and which settings are refused."""
 
+import operator
+
 import pytest
 import torch
 from exportable_nets import sequence
@@ -7,7 +9,8 @@ from prepared_nets import pictures, prepared, small_net
 from random_nets import in_integers
 from torch import Tensor, nn
 
-from snntrain import layer, neuron
+from snntrain import create_model, layer, neuron
+from snntrain.ann2snn import convert
 from snntrain.quantize import (
     PRESETS,
     QuantizationError,
@@ -36,7 +39,23 @@ SHARED = layer.Linear(4, 4)
         (sequence(SHARED, IF(), SHARED, IF()), "0 (Linear) cannot be quantized: it is used in several places"),
         (sequence(IF(), layer.BatchNorm2d(3), IF()), "1 (ChannelAffine) cannot be quantized: no convolution"),
         (sequence(layer.Conv2d(1, 2, 3, padding_mode="reflect"), IF()), "padding_mode is 'reflect'"),
-        (sequence(layer.Conv2d(1, 2, 3, padding="same"), IF()), "padding is 'same'"),
+        (sequence(layer.Conv2d(1, 2, (3, 4), padding="same"), IF()), "padding is 'same', which for this kernel"),
+        (
+            sequence(layer.ConvTranspose2d(1, 2, 3), IF()),
+            "0 (ConvTranspose2d) cannot be quantized: it spreads an input",
+        ),
+        (
+            sequence(layer.Linear(4, 4), layer.LinearRecurrentContainer(IF(), 4, 4), layer.Linear(4, 2)),
+            "1 (LinearRecurrentContainer) cannot be quantized: it feeds its output back",
+        ),
+        (
+            sequence(layer.Linear(4, 4), layer.ElementWiseRecurrentContainer(IF(), operator.add), layer.Linear(4, 2)),
+            "1 (ElementWiseRecurrentContainer) cannot be quantized: it feeds its output back",
+        ),
+        (
+            sequence(layer.Linear(4, 4), layer.Residual(sequence(IF(), layer.Linear(4, 4))), layer.Linear(4, 2)),
+            "2 (Linear) cannot be quantized: it reads a sum of currents, as the shortcuts of MS-ResNet do",
+        ),
         (sequence(layer.Conv3d(1, 2, 3), IF()), "0 (Conv3d) cannot be quantized"),
         (sequence(layer.Conv2d(1, 2, 3), IF(), layer.AdaptiveAvgPool2d(1)), "Give prepare an example"),
         (sequence(layer.Conv2d(1, 2, 3), IF(), layer.MaxPool2d(2, ceil_mode=True)), "return_indices or ceil_mode"),
@@ -59,6 +78,19 @@ SHARED = layer.Linear(4, 4)
 def test_what_has_no_integer_form_is_refused_by_name(net, text):
     with pytest.raises((QuantizationError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)")):
         prepare(net, {"bits": 8})
+
+
+def test_biases_that_differ_from_step_to_step_are_refused_by_name():
+    ann = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    spiking = convert(ann, [torch.rand(16, 4)], T=4, calibration="step_bias")
+    with pytest.raises(QuantizationError, match=r"its bias differs from step to step.*calibration=bias"):
+        prepare(spiking, preset("int8"))
+
+
+def test_ms_resnet_is_refused_where_its_shortcut_reads_currents():
+    net = create_model("ms_resnet18", (3, 8, 8), 10, "IFNode")
+    with pytest.raises(QuantizationError, match=r"shortcut\.0 \(Conv2d\) .* it reads a sum of currents"):
+        prepare(net, preset("int8"), torch.rand(2, 1, 3, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,8 @@ def check_named(kind: str, node: Any, path: str, supplied: Collection[str] = ())
 
 
 def _check_norm(norm: Any) -> None:
-    from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.builder import inferred_arguments
+    from snntrain.model.choice import chosen_norm
 
     check_mapping(norm, "norm")
     with refusing("norm"):
@@ -216,7 +217,8 @@ def _check_model(resolved: Mapping[str, Any]) -> None:
 
 def _check_layer(layer: Any, resolved: Mapping[str, Any]) -> None:
     from snntrain.layer.delay import DelaySettings
-    from snntrain.model.builder import chosen_norm, inferred_arguments
+    from snntrain.model.builder import inferred_arguments
+    from snntrain.model.choice import chosen_norm
     from snntrain.model.delay_key import delay_settings, takes_delay
     from snntrain.model.layer_class import layer_class
     from snntrain.model.layer_list import PLACEHOLDERS

@@ -25,7 +25,8 @@ from snntrain.config.folders import config_files, groups
 from snntrain.config.schema import Config, Debug, Model, Monitor, Paths, Schedule, Sweep
 from snntrain.config.sentences import field_sentences, sentences
 from snntrain.config.targets import registered_kind
-from snntrain.model.builder import chosen_norm, inferred_arguments
+from snntrain.model.builder import inferred_arguments
+from snntrain.model.choice import chosen_norm
 from snntrain.ranges import range_of
 from snntrain.signature import signature_of
 

@@ -44,6 +44,7 @@ from snntrain.quantize.pooling import POOLS, pool, votes
 from snntrain.quantize.quantized_net import Junction, QuantizedNet
 from snntrain.quantize.settings import QuantSettings
 from snntrain.quantize.signal import Group, Signal
+from snntrain.quantize.twin import fold_height, integer_twin, padding
 
 # Loihi's potentials count 1/64 of a weight, and its weights are even.
 LOIHI_SHIFT, LOIHI_GRID = -7, 64
@@ -250,12 +251,12 @@ class Builder:
             raise self.error(node, "it is used in several places", "Give each place a layer of its own.")
         if getattr(module, "padding_mode", "zeros") != "zeros":
             raise self.error(node, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
-        if _padding(module) is None:
+        if padding(module) is None:
             reason = "padding is 'same', which for this kernel is one more value at the end than at the start"
             raise self.error(node, reason, "Use an odd kernel_size, or an even dilation.")
-        new = _integer_twin(module, kind)
+        new = integer_twin(module, kind)
         if source.height is not None:
-            _fold_height(new, source.height)
+            fold_height(new, source.height)
         self.replace(node, new)
         return self._new_current(node.target, new, source)
 
@@ -340,41 +341,6 @@ class Builder:
             place = place.args[0]
         reason = "it has a bias, and no layer before it feeds it alone"
         raise self.error(node, reason, "Use callbacks.ann2snn.calibration=none, or potential.")
-
-
-def _padding(module: nn.Module) -> Any:
-    """The padding of a convolution in numbers, the same before and after; None if there is none such."""
-    padding = getattr(module, "padding", 0)
-    if not isinstance(padding, str):
-        return padding
-    windows = zip(module.kernel_size, module.dilation, strict=True)
-    added = [dilation * (size - 1) if padding == "same" else 0 for size, dilation in windows]
-    return None if any(both % 2 for both in added) else tuple(both // 2 for both in added)
-
-
-def _integer_twin(module: nn.Module, kind: type) -> IntegerLayer:
-    if kind is IntegerLinear:
-        new = IntegerLinear(module.in_features, module.out_features, module.bias is not None)
-    else:
-        sizes = (module.kernel_size, module.stride, _padding(module), module.dilation, module.groups)
-        new = kind(module.in_channels, module.out_channels, *sizes, module.bias is not None)
-    weight = module.weight.detach()
-    channels_last = {"memory_format": torch.channels_last} if weight.dim() == 4 else {}
-    new.weight = nn.Parameter(torch.empty_like(weight, **channels_last).copy_(weight))  # as in a Net
-    if module.bias is not None:
-        new.bias = nn.Parameter(module.bias.detach().clone())
-    return new
-
-
-def _fold_height(module: IntegerLayer, height: Tensor) -> None:
-    """W ← W·height, for spikes that are not worth 1."""
-    weight, groups = module.weight.data, getattr(module, "groups", 1)
-    if height.numel() > 1:
-        inputs = weight.shape[1] * groups
-        height = height.repeat_interleave(inputs // height.numel())  # a flattened input holds channel after channel
-        rows = height.view(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
-        height = rows.view(weight.shape[0], -1, *[1] * (weight.dim() - 2))
-    weight.mul_(height.to(weight))
 
 
 def _quantized_neuron(params: QuantParams, form: LinearForm, module: nn.Module) -> QuantizedNode:

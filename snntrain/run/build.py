@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
-from lightning.fabric.plugins import CheckpointIO, Precision
+from lightning.fabric.plugins import Precision
 from torch import Tensor, nn
 
 from snntrain import __version__, registry
@@ -42,16 +42,16 @@ from snntrain.layer import set_fuse
 from snntrain.layer.delay import learns_delays
 from snntrain.model import builder
 from snntrain.randomness import derived_seed
-from snntrain.run.checkpoint import WholeCheckpoints
 from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.fine_tuning import prepare
 from snntrain.run.folder import RunFolder
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
-from snntrain.run.parallel.layer_sync import StepSyncBatchNorm, refuse_unshared_statistics
+from snntrain.run.parallel.layer_sync import refuse_unshared_statistics
 from snntrain.run.plain_data import PlainData
 from snntrain.run.size_check import check_size
+from snntrain.run.trainer_plugins import plugins_of, plugins_without
 from snntrain.run.unprofiled import Unprofiled
 from snntrain.task import Supervised
 from snntrain.task.contract import lacks_for_fit_end, resets_net, wants_index
@@ -254,7 +254,7 @@ def build_trainer(
         return instantiate(
             {"num_sanity_val_steps": 0, **config["trainer"]},
             profiler=config["trainer"].get("profiler") or Unprofiled(),
-            plugins=_plugins(config["trainer"]),
+            plugins=plugins_of(config["trainer"]),
             callbacks=callbacks,
             logger=logger,
             default_root_dir=config["paths"]["run"],
@@ -264,29 +264,6 @@ def build_trainer(
             use_distributed_sampler=False,
             _convert_="all",
         )
-
-
-def _plugins(trainer: Mapping[str, Any]) -> list[Any]:
-    """The plugins of a config, and ours that write checkpoints whole and synchronize layers with step modes."""
-    plugins = _made_plugins(trainer)
-    strategy = trainer.get("strategy")
-    has_own = isinstance(strategy, Mapping) and strategy.get("checkpoint_io")
-    if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins.append(WholeCheckpoints())
-    return [*plugins, StepSyncBatchNorm()] if trainer.get("sync_batchnorm") else plugins
-
-
-def _made_plugins(trainer: Mapping[str, Any]) -> list[Any]:
-    return [
-        instantiate(plugin, _convert_="all") if isinstance(plugin, Mapping) else plugin
-        for plugin in trainer.get("plugins") or ()
-    ]
-
-
-def plugins_without(kind: type, trainer: Mapping[str, Any]) -> list[Any]:
-    """The plugins of a trainer's section except those of a kind."""
-    with refusing("trainer.plugins"):
-        return [plugin for plugin in _made_plugins(trainer) if not isinstance(plugin, kind)]
 
 
 def described(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,8 @@ def _statistics(config: Mapping[str, Any]) -> list[pl.Callback]:
 
 
 def _trainer(config: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-    from snntrain.run.build import build_trainer, plugins_without
+    from snntrain.run.build import build_trainer
+    from snntrain.run.trainer_plugins import plugins_without
 
     kept = {key: value for key, value in one_device(config["trainer"]).items() if key not in _NOT_OF_A_STEP}
     own: dict[str, Any] = {

@@ -19,7 +19,7 @@ from snntrain.config.folders import SEARCHES, groups
 from snntrain.config.schema import top_level_keys
 from snntrain.error import UsageError
 from snntrain.lab.sweep.launch import check_launchers
-from snntrain.model.builder import build_neuron
+from snntrain.model.choice import build_neuron
 from snntrain.run.build import build_net, build_task
 from snntrain.task.optimizer import configure
 

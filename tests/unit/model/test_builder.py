@@ -14,7 +14,7 @@ from snntrain import functional, registry, surrogate
 from snntrain.base import MemoryModule
 from snntrain.lava_exchange import BlockContainer
 from snntrain.model import LayerError, Net, build, inferred_arguments
-from snntrain.model.builder import build_neuron
+from snntrain.model.choice import build_neuron
 from snntrain.neuron import IFNode, LIFNode, ParametricLIFNode, ReLU
 from snntrain.neuron.cuba_loihi import CubaLIFNode
 

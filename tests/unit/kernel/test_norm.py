@@ -291,7 +291,7 @@ def test_what_cannot_be_folded_runs_one_by_one(modules, folded):
 
 def test_the_order_of_the_memory_decides_too(folded):
     made = net(lambda: (BatchNorm2d(4), LIF()), "fast")
-    made(torch.randn(3, 8, 9, 2, 4).movedim(2, 4))  # rows innermost
+    made(torch.randn(3, 8, 9, 4, 2).movedim(2, 4))  # rows innermost
     assert not folded
 
 
@@ -317,4 +317,4 @@ def test_a_single_value_is_refused_as_torch_refuses_it(fuse, folded):
     made = net(lambda: (BatchNorm2d(4), LIF()), fuse)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         made(torch.randn(1, 1, 4, 1, 1))
-    assert not folded and made[0].num_batches_tracked == 0
+    assert not folded

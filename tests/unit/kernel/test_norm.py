@@ -247,20 +247,18 @@ def test_an_input_without_gradient_and_frozen_weights_get_none():
 # --- who looks, and where nothing is folded --------------------------------------------------------------------------
 
 
-def test_recorded_spikes_and_potentials_are_those_of_the_kernel(folded):
+def test_counted_spikes_are_those_of_the_kernel_and_recorded_ones_of_torchs_normalization(folded):
     (x,) = pictures((12, 4, 8, 8), "channels last", count=1)
     made = net(lambda: (BatchNorm2d(4), LIF(), MaxPool2d(2)), "fast").eval()
     sequence = x.unflatten(0, (4, 3))
-    wanted = made(sequence)
-    functional.reset_net(made)
     with functional.recording(made) as seen:
-        assert torch.equal(made(sequence), wanted)
-    assert seen["1"]["spikes"].shape == sequence.shape and len(folded) == 2
+        made(sequence)
+    assert seen["1"]["spikes"].shape == sequence.shape and not folded
     functional.reset_net(made)
     counts: list[Tensor] = []
     with watching({"1": made[1]}, print, at_once=True, count=lambda path, fired, size: counts.append(fired)):
         made(sequence)
-    assert counts == [seen["1"]["spikes"].count_nonzero()] and len(folded) == 3
+    assert counts == [seen["1"]["spikes"].count_nonzero()] and len(folded) == 1
     functional.reset_net(made)
     with kernel.watching_fusion() as calls:
         made(sequence)

@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from training_steps import (
     BARE,
+    FAST,
     FRAMEWORK,
     SPIKINGJELLY,
     UNFUSED,
@@ -53,12 +54,13 @@ from snntrain.run.run import quieten_lightning
 
 TITLES = {
     BARE: "snntrain, plain loop",
+    FAST: "snntrain, fuse=fast",
     UNFUSED: "snntrain, fuse=off",
     FRAMEWORK: "snntrain, as train.py",
     SPIKINGJELLY: "SpikingJelly, plain loop",
 }
 LABELS = {name: title.replace(", ", ",\n") for name, title in TITLES.items()}
-COLORS = {BARE: "#0072b2", UNFUSED: "#009e73", FRAMEWORK: "#56b4e9", SPIKINGJELLY: "#d55e00"}
+COLORS = dict(zip(TITLES, ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#d55e00"), strict=True))
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -324,7 +326,7 @@ def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict
     batches = some_batches(settings)
     loops = {name: plain_loop(name, settings, batches) for name in names if name != FRAMEWORK}
     results: dict[str, Any] = {"framework_overhead": None, "largest_difference": None, "shares": {}, "over_T": None}
-    results["fused_to_unfused"] = None
+    results |= {"fused_to_unfused": None, "fast_to_exact": None}
     if {BARE, SPIKINGJELLY} <= loops.keys():
         results["largest_difference"] = largest_difference(loops[BARE], loops[SPIKINGJELLY])
     measurements = {name: partial(loop.seconds_per_step, options.steps) for name, loop in loops.items()}
@@ -336,6 +338,8 @@ def compare(options: argparse.Namespace, names: list[str], folder: Path) -> dict
         results["framework_overhead"] = benchmark.ratio(seconds[FRAMEWORK], seconds[BARE]) - 1
     if {BARE, UNFUSED} <= seconds.keys():
         results["fused_to_unfused"] = benchmark.ratio(seconds[UNFUSED], seconds[BARE])
+    if {BARE, FAST} <= seconds.keys():
+        results["fast_to_exact"] = benchmark.ratio(seconds[BARE], seconds[FAST])
     results["shares"] = {name: shares(loop, min(options.steps, 10)) for name, loop in loops.items()}
     if options.over_T and BARE in loops:
         results["over_T"] = over_T(loops[BARE], options.over_T, options.steps, options.rounds)
@@ -351,6 +355,8 @@ def report(results: Mapping[str, Any]) -> None:
         console.print(f"train.py's machinery adds {100 * results['framework_overhead']:.1f} % to a step")
     if results["fused_to_unfused"] is not None:
         console.print(f"fuse=exact takes a step {results['fused_to_unfused']:.2f} times as fast as fuse=off")
+    if results["fast_to_exact"] is not None:
+        console.print(f"fuse=fast takes a step {results['fast_to_exact']:.2f} times as fast as fuse=exact")
     if results["largest_difference"] is not None:
         console.print(
             f"largest difference of the two libraries' scores before training: {results['largest_difference']:.1e}"

@@ -24,7 +24,8 @@ from snntrain.task import loss as losses
 from snntrain.task.optimizer import configure
 
 WARM_UP = 3  # steps that are not counted at the start of each round
-BARE, UNFUSED, FRAMEWORK, SPIKINGJELLY = "bare", "unfused", "framework", "spikingjelly"
+BARE, FAST, UNFUSED, FRAMEWORK, SPIKINGJELLY = "bare", "fast", "unfused", "framework", "spikingjelly"
+FUSE = {BARE: "exact", FAST: "fast", UNFUSED: "off"}
 
 
 def settings_of(options: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]:
@@ -151,8 +152,8 @@ def spikingjelly_net(settings: Mapping[str, Any]) -> nn.Module:
 
 def plain_loop(name: str, settings: Mapping[str, Any], batches: list[tuple[Tensor, Tensor]]) -> PlainLoop:
     """Ours or SpikingJelly's."""
-    if name in (BARE, UNFUSED):
-        net = build_net({**settings, "fuse": "exact" if name == BARE else "off"})
+    if name in FUSE:
+        net = build_net({**settings, "fuse": FUSE[name]})
         return PlainLoop(net, functional.reset_net, settings, batches)
     return PlainLoop(spikingjelly_net(settings), peers.spikingjelly_module("functional").reset_net, settings, batches)
 

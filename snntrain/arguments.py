@@ -12,8 +12,8 @@ from typing import Any
 #: Backends of the neurons.
 BACKENDS = ("auto", "torch", "fused")
 
-#: Whether neighboring layers of a net may run as one kernel.
-FUSE = ("exact", "off")
+#: Whether neighboring layers of a net may run as one kernel: without or with a change of rounding, or not at all.
+FUSE = ("exact", "fast", "off")
 
 #: SpikingJelly's names of backends that generate kernels.
 PEERS_BACKENDS = ("cupy", "triton")

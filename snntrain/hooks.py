@@ -232,6 +232,11 @@ def hooked(module: nn.Module) -> bool:
     return not all(isinstance(hook, _Look) and hook.at_once for hook in hooks)
 
 
+def only_shown(module: nn.Module) -> bool:
+    """Whether a module has no hooks, or only those that look at what it returns in the block of `watching`."""
+    return all(isinstance(hook, _Look) for kind in _HOOKS for hook in getattr(module, kind).values())
+
+
 def wants_counts_only(module: nn.Module) -> bool:
     """Whether a module has no hooks, or only those that take the number of outputs that are not zero."""
     hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
@@ -245,6 +250,6 @@ def show_count(module: nn.Module, nonzero: Tensor, size: int) -> None:
 
 
 def show(module: nn.Module, output: Any) -> None:
-    """Show the outputs of all steps to those that watch a module which is not `hooked`."""
+    """Show the outputs of all steps to those that watch a module which is not `hooked`, or `only_shown`."""
     for hook in tuple(module._forward_hooks.values()):
         hook(module, (), output)

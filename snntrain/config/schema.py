@@ -98,8 +98,8 @@ class Config:
     surrogate: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     fuse: str = "exact"
-    """'exact': on CPUs a neuron and the pooling after it run as one kernel where that changes no bit; 'off': every
-    layer runs by itself."""
+    """'exact': on CPUs a batch normalization, a neuron and the pooling after it run as one kernel where that changes no
+    bit; 'fast': also where sums are rounded otherwise, which is another run; 'off': every layer runs by itself."""
     data: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     """What is learned. `outputs`: scores that the model ends with, from data and task; models refer to it."""

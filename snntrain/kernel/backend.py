@@ -12,8 +12,9 @@ from snntrain.functional import repeated_step
 from snntrain.kernel.call import Pooling
 from snntrain.kernel.device_status import note_call
 from snntrain.kernel.graph import Unsupported, has_exact_inverse
+from snntrain.kernel.norm import Norm
 from snntrain.kernel.plan import DTYPES, Plan, make_plan
-from snntrain.kernel.pooled import pooled_layout
+from snntrain.kernel.pooled import PooledLayout, pooled_layout
 from snntrain.kernel.sequence import driver_for, overlaps, reason_against_device, run, run_pooled
 from snntrain.surrogate import SurrogateFunction
 
@@ -78,8 +79,15 @@ def reason_against(node: Any) -> str | None:
     return None
 
 
-def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
-    """A fused call: reads and writes the states of node as the loop does."""
+def run_node(node: Any, plan: Plan, x: Tensor, norm: Norm | None = None) -> Tensor:
+    """A fused call: reads and writes the states of node as the loop does.
+
+    Args:
+        node: the neuron.
+        plan: that of the call.
+        x: its input; with a norm, that of the batch normalization before it.
+        norm: the one before it, on a CPU.
+    """
     sequence = node.step_mode == "m"
     step = repeated_step(x) if sequence else None
     with autocast_off(x.device):
@@ -90,30 +98,37 @@ def run_node(node: Any, plan: Plan, x: Tensor) -> Tensor:
         steps = x.shape[0] if sequence else 1
         states, parameters = _arguments(node, one, steps)
         stored = node.stored_states if sequence else ()
-        out, last, sequences = run(plan, z, states, parameters, bool(stored), None if step is None else steps)
+        out, last, sequences = run(plan, z, states, parameters, bool(stored), None if step is None else steps, norm)
         for name in stored:
             setattr(node, f"{name}_seq", sequences[node.state_names.index(name)])
         _finish(node, last, steps)
         return (out if sequence else out.squeeze(0)).to(x.dtype)
 
 
-def run_pooled_node(node: Any, plan: Plan, pooling: Pooling, x: Tensor, fired: Tensor) -> Tensor | None:
-    """A call of node with a sequence x and of the pooling after it, fused; None for an x that no kernel pools.
+def pooled_for(pooling: Pooling, x: Tensor) -> PooledLayout | None:
+    """How the pooled outputs of a neuron lie for a sequence x; None if no kernel pools them."""
+    step, steps = repeated_step(x), x.shape[0]
+    one, repeats = (x[0], None) if step is None else (step, steps)
+    return None if overlaps(x, repeats) else pooled_layout(pooling, one, steps)
+
+
+def run_pooled_node(
+    node: Any, plan: Plan, pooled: PooledLayout, x: Tensor, fired: Tensor, norm: Norm | None = None
+) -> Tensor:
+    """A call of node with a sequence x and of the pooling after it, fused.
 
     Args:
         node: whose potentials are not stored.
         plan: that of the call.
-        pooling: the windows.
+        pooled: what `pooled_for` found.
         x: [T, N, C, H, W] on a CPU, in the dtype of the plan.
         fired: int64 [1], for the number of outputs that were not zero before the pooling; [0]: nobody asks.
+        norm: a batch normalization before the neuron, folded into it.
     """
     step, steps = repeated_step(x), x.shape[0]
     one, repeats = (x[0], None) if step is None else (step, steps)
-    pooled = None if overlaps(x, repeats) else pooled_layout(pooling, one, steps)
-    if pooled is None:
-        return None
     states, parameters = _arguments(node, one, steps)
-    out, last = run_pooled(plan, pooled, x if step is None else step, states, parameters, repeats, fired)
+    out, last = run_pooled(plan, pooled, x if step is None else step, states, parameters, repeats, fired, norm)
     _finish(node, last, steps)
     return out
 

@@ -33,6 +33,20 @@ class Pictures:
     inner: int
 
 
+@dataclass(frozen=True)
+class Affine:
+    """What the neurons read in the place of x: fma(x, scale, shift), each [C].
+
+    Attributes:
+        scale, shift: of each channel.
+        mean: what backward subtracts from x before it multiplies it with a gradient.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+
+
 @dataclass
 class Inputs:
     """What forward and backward read.
@@ -48,6 +62,7 @@ class Inputs:
         T, K, M: steps, steps from one kept state to the next, neurons.
         pooling: of the outputs, which then are the pooled ones only; None: there is none.
         pictures: what is pooled.
+        affine: of the inputs, whose gradient is then that of its result; None: there is none.
     """
 
     x: Tensor
@@ -62,6 +77,7 @@ class Inputs:
     M: int
     pooling: Pooling | None = None
     pictures: Pictures | None = None
+    affine: Affine | None = None
 
 
 @dataclass
@@ -94,6 +110,8 @@ class Gradients:
         first: [states, M or 0].
         parameters: of those with one value for all neurons, [learnable, blocks of neurons], float64.
         spread: of the others, if learnable: before the sum over neurons, each [M], or [T·M] for one of each step.
+        affine: the sums, for each channel, of the gradient of an affine's result and of its product with x − mean,
+            [2, C], float64; None: nobody asks.
     """
 
     out: Tensor
@@ -104,3 +122,4 @@ class Gradients:
     first: Tensor
     parameters: Tensor
     spread: list[Tensor]
+    affine: Tensor | None = None

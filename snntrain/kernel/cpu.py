@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from snntrain.kernel import pooled_source
@@ -26,7 +27,7 @@ def forward(plan: Plan, inputs: Inputs, results: Results) -> None:
     if inputs.pooling is not None:
         _forward_pooled(plan, inputs, results)
         return
-    _call(plan, "forward", _forward_arrays(plan, inputs, results, results.sequences), (inputs.T, inputs.K, inputs.M))
+    _call(plan, "forward", _forward_arrays(plan, inputs, results, results.sequences), inputs)
 
 
 def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
@@ -48,10 +49,12 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         gradients.parameters.numpy(),
         inputs.values.numpy(),
         *plan.constants,
-        *_spread_parameters(inputs),
+        *_of_channels(inputs),
+        *_of_affine(inputs, sums := _partial_sums(inputs, gradients, -(-inputs.M // BLOCK))),
         *(g.numpy() for g in gradients.spread),
     )
-    _call(plan, "backward", arrays, (inputs.T, inputs.K, inputs.M))
+    _call(plan, "backward", arrays, inputs)
+    _add_up(sums, gradients)
 
 
 def _forward_arrays(plan: Plan, inputs: Inputs, results: Results, more: torch.Tensor) -> tuple[Any, ...]:
@@ -64,7 +67,7 @@ def _forward_arrays(plan: Plan, inputs: Inputs, results: Results, more: torch.Te
         more.numpy(),
         inputs.values.numpy(),
         plan.constants[0],
-        *_spread_parameters(inputs),
+        *_of_channels(inputs),
     )
 
 
@@ -73,16 +76,36 @@ def _start(inputs: Inputs) -> tuple[Any, ...]:
     return inputs.x.numpy(), inputs.x_stride, *(state.numpy() for state in inputs.first)
 
 
-def _spread_parameters(inputs: Inputs) -> tuple[Any, ...]:
-    """The arguments for parameters that differ between neurons."""
-    return (*(value.numpy() for value in inputs.spread), inputs.channel_stride) if inputs.spread else ()
+def _of_channels(inputs: Inputs) -> tuple[Any, ...]:
+    """The arguments for what differs between channels."""
+    affine = inputs.affine
+    values = inputs.spread if affine is None else [*inputs.spread, affine.scale, affine.shift]
+    return (*(value.numpy() for value in values), inputs.channel_stride) if values else ()
 
 
-def _call(plan: Plan, name: str, arrays: tuple[Any, ...], sizes: tuple[int, int, int]) -> None:
-    if "cpu" not in plan.compiled:
-        plan.compiled["cpu"] = Compiled(source(plan))
-    T, _, M = sizes
-    plan.compiled["cpu"].run(name, (*arrays, *sizes), M, BLOCK, threads=T * M // SMALLEST_SHARE)
+def _partial_sums(inputs: Inputs, gradients: Gradients, blocks: int) -> np.ndarray:
+    """Room for the sums of an affine's gradients, of each block and channel; without blocks nothing is summed."""
+    channels = 0 if gradients.affine is None else gradients.affine.shape[1]
+    return np.zeros((2, blocks if channels else 0, channels))
+
+
+def _of_affine(inputs: Inputs, sums: np.ndarray) -> tuple[Any, ...]:
+    """The arguments for the gradient of an affine."""
+    return () if inputs.affine is None else (inputs.affine.mean.numpy(), sums)
+
+
+def _add_up(sums: np.ndarray, gradients: Gradients) -> None:
+    if gradients.affine is not None:
+        gradients.affine.copy_(torch.from_numpy(sums.sum(1)))
+
+
+def _call(plan: Plan, name: str, arrays: tuple[Any, ...], inputs: Inputs) -> None:
+    normed = inputs.affine is not None
+    key = "cpu" + ", affine" * normed
+    if key not in plan.compiled:
+        plan.compiled[key] = Compiled(source(plan, normed))
+    T, M = inputs.T, inputs.M
+    plan.compiled[key].run(name, (*arrays, T, inputs.K, M), M, BLOCK, threads=T * M // SMALLEST_SHARE)
 
 
 def _forward_pooled(plan: Plan, inputs: Inputs, results: Results) -> None:
@@ -94,6 +117,7 @@ def _forward_pooled(plan: Plan, inputs: Inputs, results: Results) -> None:
 
 
 def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
+    count, block = _groups(inputs)
     of_neurons = {p: torch.empty(inputs.M, dtype=plan.dtype, device="cpu") for p in plan.learnable if not plan.dims[p]}
     spread = iter(gradients.spread)
     arrays = (
@@ -106,13 +130,15 @@ def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         gradients.first.numpy(),
         inputs.values.numpy(),
         *plan.constants,
-        *_spread_parameters(inputs),
+        *_of_channels(inputs),
+        *_of_affine(inputs, sums := _partial_sums(inputs, gradients, -(-count // block))),
         *((of_neurons[p] if p in of_neurons else next(spread)).numpy() for p in plan.learnable),
     )
     _call_pooled(plan, "backward", arrays, inputs)
-    for values, sums in zip(of_neurons.values(), gradients.parameters, strict=True):
-        threads = inputs.M // SMALLEST_SHARE
-        _pooled_kernels(plan, inputs).run("totals", (values.numpy(), sums.numpy()), inputs.M, BLOCK, threads=threads)
+    _add_up(sums, gradients)
+    for values, of_blocks in zip(of_neurons.values(), gradients.parameters, strict=True):
+        arrays, threads = (values.numpy(), of_blocks.numpy()), inputs.M // SMALLEST_SHARE
+        _pooled_kernels(plan, inputs).run("totals", arrays, inputs.M, BLOCK, threads=threads)
 
 
 def _groups(inputs: Inputs) -> tuple[int, int]:
@@ -124,9 +150,10 @@ def _groups(inputs: Inputs) -> tuple[int, int]:
 
 
 def _pooled_kernels(plan: Plan, inputs: Inputs) -> Compiled:
-    name = f"cpu, {inputs.pooling}"
+    normed = inputs.affine is not None
+    name = f"cpu, {inputs.pooling}" + ", affine" * normed
     if name not in plan.compiled:
-        plan.compiled[name] = Compiled(pooled_source.source(plan, inputs.pooling))
+        plan.compiled[name] = Compiled(pooled_source.source(plan, inputs.pooling, normed))
     return plan.compiled[name]
 
 

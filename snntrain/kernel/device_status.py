@@ -60,7 +60,7 @@ def gpu_launcher() -> tuple[str | None, str | None]:
 def watching_fusion() -> Iterator[dict[Any, str | None]]:
     """Note, of every neuron and recurrent layer called inside, why its last call was not fused, or None if it was.
 
-    A pooling that ran inside the kernel of the neuron before it is noted as fused, too.
+    A normalization or pooling that ran inside the kernel of the neuron beside it is noted as fused, too.
 
     Those with backend "torch" ask for no kernel and are not noted.
     """

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from snntrain.kernel import norm_source
 from snntrain.kernel.graph import ARITHMETIC, Graph, constants, expressions
 from snntrain.kernel.numba_prelude import prelude
 from snntrain.kernel.plan import Plan
@@ -36,15 +37,19 @@ _TEMPLATE = ARITHMETIC | {
 _TRUTHS = ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not")  # operations that give no number
 
 
-def source(plan: Plan) -> str:
+def source(plan: Plan, normed: bool = False) -> str:
     """A module with `forward` and `backward` that run [lo, hi) of the neurons over all time steps.
 
     Constants arrive in an array, so that neurons which differ only in numbers share one kernel.
+
+    Args:
+        plan: the graphs.
+        normed: fold a batch normalization into the reading of the inputs, see norm_source.
     """
     text = [
-        prelude(plan, BLOCK),
-        _forward(plan),
-        _backward(plan),
+        prelude(plan, BLOCK, norm_source.FUNCTIONS if normed else ""),
+        _forward(plan, normed),
+        _backward(plan, normed),
     ]
     return "\n\n".join(text) + "\n"
 
@@ -106,7 +111,9 @@ def _spread(plan: Plan, indent: str, dims: int) -> list[str]:
     return [f"{indent}spread(p{p}, values{p}{row}, channel_stride, start)" for p in plan.spread if plan.dims[p] == dims]
 
 
-def _x_of_step(plan: Plan, indent: str) -> list[str]:
+def _x_of_step(plan: Plan, indent: str, normed: bool = False) -> list[str]:
+    if normed:
+        return norm_source.of_step(indent)
     if plan.branches == 1:
         return [f"{indent}x = x_all[t * x_stride + start:t * x_stride + start + n]"]
     lines = [f"{indent}at = t * x_stride + start"]
@@ -131,19 +138,21 @@ def advance(plan: Plan) -> str:
     return "\n".join(step)
 
 
-def _forward(plan: Plan) -> str:
+def _forward(plan: Plan, normed: bool) -> str:
     graph, states = plan.forward, plan.states
     numbers = _each("p", plan.parameters) + _each("c", len(constants(graph)))
     xs = ", ".join(_inputs(plan))
     entry = [
         _ENTRY,
         f"def forward(x_all, x_stride, {_each('first', states)}last, kept, out_all, sequences, parameters, constants,",
-        f"            {_spread_arguments(plan)}T, K, M, lo, hi):",
+        f"            {channel_arguments(plan, normed)}T, K, M, lo, hi):",
         *_read(plan),
         *(f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))),
         *(f"{_I4}scratch{s} = np.empty((2, BLOCK), DTYPE)" for s in range(states)),
+        *(norm_source.room("BLOCK") if normed else []),
         f"{_I4}for start in range(lo, hi, BLOCK):",
         f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
+        *(norm_source.of_block() if normed else []),
         *(f"{_I8}p{p} = spread{p}[:n]" for p in plan.spread),
         *_spread(plan, _I8, 1),
         *(f"{_I8}v{s} = scratch{s}[0, :n]" for s in range(states)),
@@ -152,7 +161,7 @@ def _forward(plan: Plan) -> str:
         f"{_I8}for t in range(T):",
         f"{_I12}if kept.shape[1] > 0 and t > 0 and t % K == 0:",
         *([f"{_I16}copy(kept[{s}, t // K - 1, start:start + n], v{s})" for s in range(states)] or [f"{_I16}pass"]),
-        *_x_of_step(plan, _I12),
+        *_x_of_step(plan, _I12, normed),
         *_spread(plan, _I12, 2),
         f"{_I12}out = out_all[t * M + start:t * M + start + n]",
         f"{_I12}advance({xs}, {_each('v', states)}{_each('w', states)}out, {numbers})",
@@ -167,9 +176,10 @@ def _forward(plan: Plan) -> str:
     return "\n".join([advance(plan), "", "", *entry])
 
 
-def _spread_arguments(plan: Plan) -> str:
-    """Arguments of both entries for the parameters that differ between neurons."""
-    return "".join(f"values{p}, " for p in plan.spread) + "channel_stride, " if plan.spread else ""
+def channel_arguments(plan: Plan, normed: bool = False) -> str:
+    """Arguments of both entries for what differs between channels."""
+    names = [*(f"values{p}" for p in plan.spread), *(["scale", "shift"] if normed else [])]
+    return "".join(f"{name}, " for name in names) + "channel_stride, " if names else ""
 
 
 def _sums(plan: Plan) -> dict[str, list[str]]:
@@ -227,7 +237,7 @@ def pull_back(plan: Plan) -> str:
     return "\n".join(step)
 
 
-def _backward(plan: Plan) -> str:
+def _backward(plan: Plan, normed: bool) -> str:
     forward, graph, states, learnable = plan.forward, plan.backward, plan.states, len(plan.learnable)
     forward_numbers = _each("p", plan.parameters) + _each("c", len(constants(forward)))
     numbers = _each("p", plan.parameters) + _each("b", len(constants(graph)))
@@ -244,7 +254,7 @@ def _backward(plan: Plan) -> str:
         _ENTRY,
         f"def backward(x_all, x_stride, {_each('first', states)}kept, g_all, {_each('g_last', states)}",
         "             g_sequences, gx_all, gx_stride, g_first, g_parameters, parameters, forward_constants, constants,",
-        f"             {_spread_arguments(plan)}{learnt}T, K, M, lo, hi):",
+        f"             {channel_arguments(plan, normed)}{'mean, sums, ' * normed}{learnt}T, K, M, lo, hi):",
         *_read(plan),
         *(f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))),
         *(f"{_I4}b{index} = constants[{index}]" for index in range(len(constants(graph)))),
@@ -252,8 +262,10 @@ def _backward(plan: Plan) -> str:
         *(f"{_I4}scratch{s} = np.empty(BLOCK, DTYPE)" for s in range(states)),
         *sums["function"],
         *(f"{_I4}{name} = np.empty(BLOCK, DTYPE)" for name in unused),
+        *(norm_source.room("BLOCK", backward=True) if normed else []),
         f"{_I4}for start in range(lo, hi, BLOCK):",
         f"{_I8}n = BLOCK if start + BLOCK <= hi else hi - start",
+        *(norm_source.of_block(backward=True) if normed else []),
         *(f"{_I8}p{p} = spread{p}[:n]" for p in plan.spread),
         *_spread(plan, _I8, 1),
         *(f"{_I8}g{s} = scratch{s}[:n]" for s in range(states)),
@@ -268,13 +280,13 @@ def _backward(plan: Plan) -> str:
         f"{_I12}else:",
         *([f"{_I16}copy(v{s}, kept[{s}, chunk - 1, start:start + n])" for s in range(states)] or [f"{_I16}pass"]),
         f"{_I12}for t in range(begin, end - 1):",
-        *_x_of_step(plan, _I16),
+        *_x_of_step(plan, _I16, normed),
         *_spread(plan, _I16, 2),
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
         *(f"{_I16}w{s} = history{s}[t - begin + 1, :n]" for s in range(states)),
         f"{_I16}advance({xs}, {_each('v', states)}{_each('w', states)}{unused[0]}[:n], {forward_numbers})",
         f"{_I12}for t in range(end - 1, begin - 1, -1):",
-        *_x_of_step(plan, _I16),
+        *_x_of_step(plan, _I16, normed),
         *_spread(plan, _I16, 2),
         f"{_I16}g = g_all[t * M + start:t * M + start + n]",
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
@@ -290,8 +302,10 @@ def _backward(plan: Plan) -> str:
         f"{_I16}else:",
         *([] if plan.branches == 1 else gx_at),
         f"{_I20}pull_back({xs}, g, {one_gx if plan.branches == 1 else ', '.join(gxs)}, {carried}{numbers})",
+        *(norm_source.collect_step(_I20) if normed else []),
         f"{_I8}if g_first.shape[1] > 0:",
         *([f"{_I12}copy(g_first[{s}, start:start + n], g{s})" for s in range(states)] or [f"{_I12}pass"]),
         *sums["end"],
+        *(norm_source.end_of_block("start // BLOCK") if normed else []),
     ]
     return "\n".join([pull_back(plan), "", "", *entry])

@@ -8,6 +8,7 @@ of them are a block, whose states and unpooled outputs stay in the cache.
 
 from itertools import product
 
+from snntrain.kernel import norm_source
 from snntrain.kernel.call import Pooling
 from snntrain.kernel.graph import constants
 from snntrain.kernel.numba_prelude import prelude
@@ -22,8 +23,8 @@ from snntrain.kernel.numba_source import (
     _each,
     _initial,
     _spread,
-    _spread_arguments,
     advance,
+    channel_arguments,
     pull_back,
 )
 from snntrain.kernel.plan import Plan
@@ -31,17 +32,20 @@ from snntrain.kernel.plan import Plan
 _I24 = " " * 24
 
 
-def source(plan: Plan, pooling: Pooling) -> str:
-    """A module with `forward` and `backward` that run [lo, hi) of the groups over all time steps, and with `totals`."""
+def source(plan: Plan, pooling: Pooling, normed: bool = False) -> str:
+    """A module with `forward` and `backward` that run [lo, hi) of the groups over all time steps, and with `totals`.
+
+    With `normed`, a batch normalization is folded into the reading of the inputs, see norm_source.
+    """
     text = [
-        prelude(plan, BLOCK),
+        prelude(plan, BLOCK, norm_source.FUNCTIONS if normed else ""),
         _WINDOWS.replace("ROWS", str(pooling.height)).replace("COLUMNS", str(pooling.width)),
         _at_each_window(_POOL, _pool(pooling)),
         _unpool(pooling),
         advance(plan),
         pull_back(plan),
-        _forward(plan),
-        _backward(plan, pooling),
+        _forward(plan, normed),
+        _backward(plan, pooling, normed),
     ]
     return "\n\n\n".join([*text, *([_TOTALS] if _scalars(plan) else [])]) + "\n"
 
@@ -230,25 +234,31 @@ def _blocks(plan: Plan) -> list[str]:
     ]
 
 
+def _x_of_step(indent: str, normed: bool) -> list[str]:
+    return norm_source.of_step(indent) if normed else [f"{indent}x = x_all[t * x_stride + start:t * x_stride + stop]"]
+
+
 def _parameters(plan: Plan) -> list[str]:
     """As of a neuron without pooling, but that a block can be larger."""
     lines = [f"{_I4}p{p} = parameters[{index}]" for index, p in enumerate(plan.scalars)]
     return lines + [f"{_I4}spread{p} = np.empty(most, DTYPE)" for p in plan.spread]
 
 
-def _forward(plan: Plan) -> str:
+def _forward(plan: Plan, normed: bool) -> str:
     graph, states = plan.forward, plan.states
     numbers = _each("p", plan.parameters) + _each("c", len(constants(graph)))
     entry = [
         _ENTRY,
         f"def forward(x_all, x_stride, {_each('first', states)}last, kept, out_all, fired, parameters, constants,",
-        f"            {_spread_arguments(plan)}{_PICTURE}):",
+        f"            {channel_arguments(plan, normed)}{_PICTURE}):",
         *_sizes(),
         *_parameters(plan),
         *(f"{_I4}c{index} = constants[{index}]" for index in range(len(constants(graph)))),
         *(f"{_I4}scratch{s} = np.empty((2, most), DTYPE)" for s in range(states)),
         f"{_I4}outputs = np.empty(most, DTYPE)",
+        *(norm_source.room("most") if normed else []),
         *_blocks(plan),
+        *(norm_source.of_block() if normed else []),
         f"{_I8}values = outputs[:n]",
         *(f"{_I8}v{s} = scratch{s}[0, :n]" for s in range(states)),
         *(f"{_I8}w{s} = scratch{s}[1, :n]" for s in range(states)),
@@ -257,7 +267,7 @@ def _forward(plan: Plan) -> str:
         f"{_I8}for t in range(T):",
         f"{_I12}if kept.shape[1] > 0 and t > 0 and t % K == 0:",
         *([f"{_I16}copy(kept[{s}, t // K - 1, start:stop], v{s})" for s in range(states)] or [f"{_I16}pass"]),
-        f"{_I12}x = x_all[t * x_stride + start:t * x_stride + stop]",
+        *_x_of_step(_I12, normed),
         *_spread(plan, _I12, 2),
         f"{_I12}advance(x, {_each('v', states)}{_each('w', states)}values, {numbers})",
         *(f"{_I12}v{s}, w{s} = w{s}, v{s}" for s in range(states)),
@@ -271,7 +281,7 @@ def _forward(plan: Plan) -> str:
     return "\n".join(entry)
 
 
-def _backward(plan: Plan, pooling: Pooling) -> str:
+def _backward(plan: Plan, pooling: Pooling, normed: bool) -> str:
     forward, graph, states, learnable = plan.forward, plan.backward, plan.states, len(plan.learnable)
     forward_numbers = _each("p", plan.parameters) + _each("c", len(constants(forward)))
     numbers = _each("p", plan.parameters) + _each("b", len(constants(graph)))
@@ -282,7 +292,7 @@ def _backward(plan: Plan, pooling: Pooling) -> str:
         _ENTRY,
         f"def backward(x_all, x_stride, {_each('first', states)}kept, g_all, {_each('g_last', states)}",
         "             gx_all, gx_stride, g_first, parameters, forward_constants, constants,",
-        f"             {_spread_arguments(plan)}{learnt}{_PICTURE}):",
+        f"             {channel_arguments(plan, normed)}{'mean, sums, ' * normed}{learnt}{_PICTURE}):",
         *_sizes(),
         *_parameters(plan),
         *(f"{_I4}c{index} = forward_constants[{index}]" for index in range(len(constants(forward)))),
@@ -295,7 +305,9 @@ def _backward(plan: Plan, pooling: Pooling) -> str:
         f"{_I4}gx_of_block = np.empty(most, DTYPE)",
         f"{_I4}share = np.empty(line, DTYPE)",
         f"{_I4}chosen = np.empty(line, DTYPE)",
+        *(norm_source.room("most", backward=True) if normed else []),
         *_blocks(plan),
+        *(norm_source.of_block(backward=True) if normed else []),
         f"{_I8}g = g_of_block[:n]",
         f"{_I8}gx = gx_of_block[:n]",
         *(f"{_I8}g{s} = scratch{s}[:n]" for s in range(states)),
@@ -313,14 +325,14 @@ def _backward(plan: Plan, pooling: Pooling) -> str:
         f"{_I12}else:",
         *([f"{_I16}copy(v{s}, kept[{s}, chunk - 1, start:stop])" for s in range(states)] or [f"{_I16}pass"]),
         f"{_I12}for t in range(begin, {'end' if is_maximum else 'end - 1'}):",
-        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + stop]",
+        *_x_of_step(_I16, normed),
         *_spread(plan, _I16, 2),
         f"{_I16}values = outputs[{'t - begin' if is_maximum else '0'}, :n]",
         *(f"{_I16}v{s} = history{s}[t - begin, :n]" for s in range(states)),
         *(f"{_I16}w{s} = history{s}[t - begin + 1, :n]" for s in range(states)),
         f"{_I16}advance(x, {_each('v', states)}{_each('w', states)}values, {forward_numbers})",
         f"{_I12}for t in range(end - 1, begin - 1, -1):",
-        f"{_I16}x = x_all[t * x_stride + start:t * x_stride + stop]",
+        *_x_of_step(_I16, normed),
         *_spread(plan, _I16, 2),
         f"{_I16}values = outputs[{'t - begin' if is_maximum else '0'}, :n]",
         f"{_I16}unpool(values, g_all[t * M_out:(t + 1) * M_out], g, share, chosen, {_GROUPS})",
@@ -335,7 +347,9 @@ def _backward(plan: Plan, pooling: Pooling) -> str:
         f"{_I20}increase(gx_all[start:stop], gx)",
         f"{_I16}else:",
         f"{_I20}pull_back(x, g, gx_all[t * M + start:t * M + stop], {carried}{numbers})",
+        *(norm_source.collect_step(_I20) if normed else []),
         f"{_I8}if g_first.shape[1] > 0:",
         *([f"{_I12}copy(g_first[{s}, start:stop], g{s})" for s in range(states)] or [f"{_I12}pass"]),
+        *(norm_source.end_of_block("group // per_block") if normed else []),
     ]
     return "\n".join(entry)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from snntrain.kernel.call import Gradients, Inputs, Pictures, Pooling, Results
+from snntrain.kernel.call import Gradients, Inputs, Results
+from snntrain.kernel.norm import Norm
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.pooled import PooledLayout
 from snntrain.leftover import note_backward
@@ -57,6 +58,7 @@ def run(
     parameters: list[Tensor],
     store: bool = False,
     repeats: int | None = None,
+    norm: Norm | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Run a sequence through a neuron.
 
@@ -69,6 +71,7 @@ def run(
             of which C may be 1.
         store: also return the states of every step.
         repeats: T, if all steps have the input x; its gradient is then summed over time.
+        norm: a batch normalization of x, before the neuron; x then lies on a CPU, its steps one after the other.
 
     Returns: outputs [T, N, *]; final states; states of every step (empty unless store).
     """
@@ -78,7 +81,8 @@ def run(
     if not is_dense(step) or overlaps(x, repeats):
         x = x.contiguous()
     tensors, scalars = _initial(plan, states)
-    out, *rest = _Sequence.apply(plan, scalars, store, repeats, None, None, x, *tensors, *parameters)
+    options = _Options(scalars, store, repeats, norm=norm)
+    out, *rest = _Sequence.apply(plan, options, x, *options.weights, *tensors, *parameters)
     return out, rest[: plan.states], rest[plan.states :]
 
 
@@ -90,11 +94,12 @@ def run_pooled(
     parameters: list[Tensor],
     repeats: int | None,
     fired: Tensor,
+    norm: Norm | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a sequence through a neuron and the pooling after it, without writing the outputs in between.
 
     Args:
-        plan, states, parameters, repeats: as in run.
+        plan, states, parameters, repeats, norm: as in run.
         pooled: that of a step of x.
         x: as in run, [T, N, C, H, W], with steps that do not overlap.
         fired: int64 [1], which gets the number of outputs that were not zero before the pooling; [0]: nobody asks.
@@ -102,7 +107,8 @@ def run_pooled(
     Returns: pooled outputs [T, N, C, height, width]; final states.
     """
     tensors, scalars = _initial(plan, states)
-    out, *rest = _Sequence.apply(plan, scalars, False, repeats, pooled, fired, x, *tensors, *parameters)
+    options = _Options(scalars, False, repeats, pooled, fired, norm)
+    out, *rest = _Sequence.apply(plan, options, x, *options.weights, *tensors, *parameters)
     return out.unflatten(0, (x.shape[0] if repeats is None else repeats, -1)), rest[: plan.states]
 
 
@@ -193,6 +199,38 @@ class _Layout:
         return vector.as_strided(self.shape[1:], self.strides[1:], vector.storage_offset())
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What a call asks for beside its tensors.
+
+    Attributes:
+        scalars: of each state, the value that all neurons start from; None if it came as a tensor.
+        store, repeats, norm: as in run.
+        pooled, fired: as in run_pooled.
+    """
+
+    scalars: tuple[float | None, ...]
+    store: bool
+    repeats: int | None
+    pooled: PooledLayout | None = None
+    fired: Tensor | None = None
+    norm: Norm | None = None
+
+    @property
+    def weights(self) -> tuple[Tensor | None, Tensor | None]:
+        """Of the normalization."""
+        return (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
+
+    def kernel_arguments(self) -> dict[str, Any]:
+        """What the kernels are told of pooling and normalization."""
+        found: dict[str, Any] = {}
+        if self.pooled is not None:
+            found |= {"pooling": self.pooled.pooling, "pictures": self.pooled.pictures}
+        if self.norm is not None:
+            found["affine"] = self.norm.affine
+        return found
+
+
 class _Sequence(torch.autograd.Function):
     """Forward stores x and, every K steps, the state; backward recomputes each chunk of K steps from there."""
 
@@ -200,15 +238,14 @@ class _Sequence(torch.autograd.Function):
     def forward(
         ctx: Any,
         plan: Plan,
-        scalars: tuple[float | None, ...],
-        store: bool,
-        repeats: int | None,
-        pooled: PooledLayout | None,
-        fired: Tensor | None,
+        options: _Options,
         x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
         *more: Tensor,
     ) -> tuple[Tensor, ...]:
-        driver, layout = driver_for(x.device), _Layout.of(x, repeats, plan.branches)
+        driver, layout = driver_for(x.device), _Layout.of(x, options.repeats, plan.branches)
+        pooled, store, scalars = options.pooled, options.store, options.scalars
         T, M = layout.T, layout.M
         kind = {"dtype": plan.dtype, "device": x.device}
         given = iter(more)
@@ -225,14 +262,14 @@ class _Sequence(torch.autograd.Function):
             out=torch.empty(T * M if pooled is None else math.prod(pooled.shape), dtype=x.dtype, device=x.device),
             last=torch.empty(plan.states, M, **kind),
             sequences=torch.empty(plan.states, T * M if store else 0, **kind),
-            fired=fired,
+            fired=options.fired,
         )
         if M:
             given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
-            driver.forward(plan, Inputs(*given, T, K, M, *_pooling_of(pooled)), results)
+            driver.forward(plan, Inputs(*given, T, K, M, **options.kernel_arguments()), results)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, kept, values, *spread, *first)
-        ctx.plan, ctx.scalars, ctx.store, ctx.repeats, ctx.K, ctx.pooled = plan, scalars, store, repeats, K, pooled
+        ctx.save_for_backward(x, weight, kept, values, *spread, *first)
+        ctx.plan, ctx.options, ctx.K = plan, options, K
         stored = map(layout.sequence, results.sequences.unbind(0)) if store else ()
         out = layout.sequence(results.out) if pooled is None else results.out.as_strided(pooled.shape, pooled.strides)
         return out, *map(layout.step, results.last.unbind(0)), *stored
@@ -245,7 +282,7 @@ class _Sequence(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True, also from gradcheck, which does not use the graph
             given = [value for value in (*ctx.saved_tensors, g_out, *g_more) if value is not None]
             found = [None if g is None else _OnceOnly.apply(g, *given) for g in found]
-        return *[None] * 6, *found
+        return None, None, *found
 
 
 class _OnceOnly(torch.autograd.Function):
@@ -264,12 +301,13 @@ class _OnceOnly(torch.autograd.Function):
 
 
 def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-    """Gradients of x, of the states that came as tensors, and of the parameters."""
-    x, kept, values, *first = ctx.saved_tensors
-    plan, driver, layout = ctx.plan, driver_for(x.device), _Layout.of(x, ctx.repeats, ctx.plan.branches)
+    """Gradients of x, of a normalization's weights, of the states that came as tensors, and of the parameters."""
+    x, weight, kept, values, *first = ctx.saved_tensors
+    plan, options, driver = ctx.plan, ctx.options, driver_for(x.device)
+    layout, norm = _Layout.of(x, options.repeats, plan.branches), options.norm
     spread, first = first[: len(plan.spread)], first[len(plan.spread) :]
     T, M = layout.T, layout.M
-    over_time = ctx.repeats is not None
+    over_time = options.repeats is not None
     scalars, others = (list(filter(plan.learnable.__contains__, some)) for some in (plan.scalars, plan.spread))
     g_out, g_last, g_sequences = _incoming(ctx, layout, x, g_out, g_more)
     gradients = Gradients(
@@ -278,23 +316,41 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
         sequences=g_sequences,
         x=torch.empty(plan.branches * (M if over_time else T * M), dtype=x.dtype, device=x.device),
         over_time=over_time,
-        first=torch.empty(plan.states, M if None in ctx.scalars else 0, dtype=plan.dtype, device=x.device),
+        first=torch.empty(plan.states, M if None in options.scalars else 0, dtype=plan.dtype, device=x.device),
         parameters=torch.zeros(len(scalars), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device),
         spread=[torch.empty(T * M if plan.dims[p] == 2 else M, dtype=plan.dtype, device=x.device) for p in others],
+        affine=None if norm is None or norm.exact else torch.empty(2, len(norm.mean), dtype=torch.float64),
     )
     if M:
         given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
-        inputs = Inputs(*given, T, ctx.K, M, *_pooling_of(ctx.pooled))
-        driver.backward(plan, inputs, gradients)
+        driver.backward(plan, Inputs(*given, T, ctx.K, M, **options.kernel_arguments()), gradients)
     of_states = [
-        layout.step(g) for g, value in zip(gradients.first.unbind(0), ctx.scalars, strict=True) if value is None
+        layout.step(g) for g, value in zip(gradients.first.unbind(0), options.scalars, strict=True) if value is None
     ]
     sums: dict[int, Tensor] = dict(zip(scalars, gradients.parameters.sum(1).to(plan.dtype).unbind(0), strict=True))
     shapes = {p: value.shape for p, value in zip(plan.spread, spread, strict=True)}
     for p, g in zip(others, gradients.spread, strict=True):
         sums[p] = layout.sum_over_neurons(g, shapes[p]).to(plan.dtype)
-    of_x = layout.like_inputs(gradients.x, over_time)
-    return [of_x, *of_states, *(sums.get(p) for p in range(plan.parameters))]
+    found = layout.like_inputs(gradients.x, over_time), None, None
+    if norm is not None:
+        found = _through_norm(norm, found[0], x, weight, gradients.affine, ctx.needs_input_grad[2:5], over_time)
+    return [*found, *of_states, *(sums.get(p) for p in range(plan.parameters))]
+
+
+def _through_norm(
+    norm: Norm,
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    sums: Tensor | None,
+    wanted: tuple[bool, bool, bool],
+    over_time: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, weight and bias, from that of what the neurons have read."""
+    if over_time:
+        return norm.pull_back(g, x, weight, sums, wanted)
+    of_x, *others = norm.pull_back(g.flatten(0, 1), x.flatten(0, 1), weight, sums, wanted)
+    return None if of_x is None else of_x.unflatten(0, x.shape[:2]), *others
 
 
 def _incoming(
@@ -309,12 +365,9 @@ def _incoming(
 
     g_last = [vector(g, 1, 1, ctx.plan.dtype) for g in g_more[:states]]
     g_stored = torch.empty(states, 0, **kind)
-    if ctx.store and any(g is not None for g in g_more[states:]):
+    if ctx.options.store and any(g is not None for g in g_more[states:]):
         g_stored = torch.stack([vector(g, T, T * layout.M, ctx.plan.dtype) for g in g_more[states:]])
-    if ctx.pooled is None:
+    pooled = ctx.options.pooled
+    if pooled is None:
         return vector(g_out, T, T * layout.M, x.dtype), g_last, g_stored
-    return ctx.pooled.vector(x.new_zeros(ctx.pooled.shape) if g_out is None else g_out), g_last, g_stored
-
-
-def _pooling_of(pooled: PooledLayout | None) -> tuple[Pooling, Pictures] | tuple[()]:
-    return () if pooled is None else (pooled.pooling, pooled.pictures)
+    return pooled.vector(x.new_zeros(pooled.shape) if g_out is None else g_out), g_last, g_stored

@@ -11,8 +11,8 @@ from snntrain.kernel.numba_source import (
     _each,
     _read,
     _spread,
-    _spread_arguments,
     advance,
+    channel_arguments,
     pull_back,
 )
 from snntrain.kernel.plan import Plan
@@ -52,7 +52,7 @@ def _forward(plan: Plan) -> str:
     lines = [
         _ENTRY,
         "def forward(inputs, x_all, x_stride, states, kept, out_all, parameters, constants,",
-        f"            {_spread_arguments(plan)}K, M, lo, hi, t):",
+        f"            {channel_arguments(plan)}K, M, lo, hi, t):",
         f"{_I4}row = t if t < inputs.shape[0] else 0",
         *_blocks(plan, "c"),
         *_spread(plan, _I8, 2),
@@ -73,7 +73,7 @@ def _again(plan: Plan) -> str:
     numbers = _each("p", plan.parameters) + _each("c", len(constants(plan.forward)))
     lines = [
         _ENTRY,
-        f"def again(inputs, history, parameters, constants, {_spread_arguments(plan)}M, lo, hi, begin, end):",
+        f"def again(inputs, history, parameters, constants, {channel_arguments(plan)}M, lo, hi, begin, end):",
         f"{_I4}unused = np.empty(BLOCK, DTYPE)",
         *_blocks(plan, "c"),
         f"{_I8}for t in range(begin, end - 1):",
@@ -94,7 +94,7 @@ def _backward(plan: Plan) -> str:
     lines = [
         _ENTRY,
         "def backward(inputs, history, g_all, g_fed_back, g_inputs, g_states, sums, parameters, constants,",
-        f"             {_spread_arguments(plan)}K, M, lo, hi, t):",
+        f"             {channel_arguments(plan)}K, M, lo, hi, t):",
         f"{_I4}scratch = np.empty((2, BLOCK), DTYPE)",
         *_blocks(plan, "b"),
         *_spread(plan, _I8, 2),

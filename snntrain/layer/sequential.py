@@ -1,4 +1,4 @@
-"""Layers one after the other, in which a neuron and the pooling of its spikes run as one kernel."""
+"""Layers one after the other, in which a neuron runs as one kernel with its normalization and its pooling."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from snntrain.arguments import FUSE, choice
-from snntrain.hooks import hooked, show_count, wants_counts_only
-from snntrain.kernel.backend import plan_for, run_pooled_node
+from snntrain.hooks import hooked, only_shown, show, show_count, wants_counts_only
+from snntrain.kernel.backend import plan_for, pooled_for, run_node, run_pooled_node
 from snntrain.kernel.call import Pooling
 from snntrain.kernel.device_status import note_call
 from snntrain.kernel.plan import Plan
+from snntrain.layer.normalization import FoldedBatchNorm
 from snntrain.layer.padding import padding
 from snntrain.layer.pooling import AvgPool2d, MaxPool2d
 from snntrain.neuron.base_node import BaseNode
@@ -21,22 +22,30 @@ _KINDS = {MaxPool2d: "max", AvgPool2d: "average"}
 
 
 class Sequential(nn.Sequential):
-    """Apply modules one after the other, as nn.Sequential does, and fuse what can be fused without changing a bit.
+    """Apply modules one after the other, as nn.Sequential does, and fuse what can be fused.
 
-    On the CPU a neuron and the MaxPool2d or AvgPool2d after it run as one kernel over a sequence [T, N, C, H, W], in
-    float32 or float64, which writes the pooled spikes only; its backward computes the others again. Either may stand at
-    the end of an nn.Sequential, or Sequential, inside this one. The windows must lie side by side: stride =
-    kernel_size, no padding, no dilation, no ceil_mode, no indices, no divisor_override.
+    On the CPU a batch normalization, a neuron and the MaxPool2d or AvgPool2d after it run as one kernel over a sequence
+    [T, N, C, *], in float32 or float64, as do two of them with the neuron. It reads the normalization's input and
+    writes the pooled spikes only; its backward computes what lies between again. They may stand at the ends of an
+    nn.Sequential, or Sequential, inside this one. Normalized are inputs in torch's memory orders, contiguous or
+    channels last; the windows of a pooling must lie side by side: stride = kernel_size, no padding, no dilation, no
+    ceil_mode, no indices, no divisor_override.
 
     The modules run one by one wherever somebody looks at one of them, by a hook or with stored states (counts of
-    spikes, as SpikeStatistics takes them, come from the kernel), and wherever no kernel serves the neuron's call:
-    other devices, backend 'torch', step mode 's', autocast, compilers and tracers.
+    spikes, as SpikeStatistics takes them, come from the kernel), and wherever no kernel serves the neuron's
+    call: other devices, backend 'torch', step mode 's', autocast, compilers and tracers.
+
+    With 'exact', no bit changes: a normalization is part of the kernel in float32 on processors where torch's formula
+    is met, its statistics and its gradients are torch's own. With 'fast', statistics come from one reading of the
+    input, summed in float64, and the sums for the gradients from the neuron's kernel. What the neuron reads is then at
+    most 4·eps·(|scale·x| + |scale·mean| + |bias|) from its true value, with eps that of the dtype: more accurate than
+    torch's, but not equal, so that now and then a neuron at its threshold fires in one of them only.
 
     Args:
         modules: as in nn.Sequential.
 
     Attributes:
-        fuse: 'exact', or 'off' to call each module by itself; see set_fuse.
+        fuse: 'exact', 'fast', or 'off' to call each module by itself; see set_fuse.
     """
 
     _fuse = "exact"
@@ -59,11 +68,10 @@ class Sequential(nn.Sequential):
         if self._fuse == "off" or not isinstance(x, Tensor) or torch.compiler.is_compiling() or _has_any_global_hook():
             return super().forward(x)
         modules = list(self._in_turn(self))
-        place = 0
-        while place < len(modules):
-            pooled = _neuron_and_pooling(*modules[place : place + 2], x=x)
-            x = modules[place](x) if pooled is None else pooled
-            place += 1 if pooled is None else 2
+        while modules:
+            fused = _one_kernel(modules, x, self._fuse == "exact")
+            x, count = (modules[0](x), 1) if fused is None else fused
+            del modules[:count]
         return x
 
     def _in_turn(self, container: nn.Sequential) -> Iterator[nn.Module]:
@@ -77,11 +85,12 @@ class Sequential(nn.Sequential):
 
 
 def set_fuse(net: nn.Module, fuse: str) -> None:
-    """Choose for every Sequential in a net whether a neuron and its pooling may run as one kernel.
+    """Choose for every Sequential in a net whether a neuron and its neighbors may run as one kernel.
 
     Args:
         net: a network, or one Sequential.
-        fuse: 'exact', the default: where that changes no bit; 'off': no.
+        fuse: 'exact', the default: where that changes no bit; 'fast': also where it changes the rounding of a batch
+            normalization and of its gradients; 'off': no.
 
     Raises: ValueError for another value.
     """
@@ -95,45 +104,63 @@ def _has_own_call(module: nn.Module) -> bool:
     return "forward" in vars(module) or module._compiled_call_impl is not None
 
 
-def _neuron_and_pooling(neuron: nn.Module, pool: nn.Module | None = None, *, x: Any) -> Tensor | None:
-    """The output of pool for that of neuron for x, by one kernel; None: call them one after the other."""
-    if type(pool) not in _KINDS or not isinstance(neuron, BaseNode) or not isinstance(x, Tensor):
+def _one_kernel(modules: list[nn.Module], x: Any, exact: bool) -> tuple[Tensor, int] | None:
+    """The output for x of the first modules, by one kernel, and how many they are; None: call the first by itself."""
+    norm = modules[0] if isinstance(modules[0], FoldedBatchNorm) else None
+    node, pool = (*modules[norm is not None :], None, None)[:2]
+    if not isinstance(node, BaseNode) or not isinstance(x, Tensor) or not _serves(node, x):
         return None
-    is_counted = bool(neuron._forward_hooks)
-    if (
-        type(neuron).forward is not BaseNode.forward
-        or _has_own_call(neuron)
-        or _has_own_call(pool)
-        or not wants_counts_only(neuron)
-        or (is_counted and padding() is not None)
-        or hooked(pool)
-        or pool._forward_hooks
-    ):
+    if norm is not None and (_has_own_call(norm) or norm.step_mode != "m" or hooked(norm) or norm._forward_hooks):
         return None
-    if (
-        (neuron.step_mode, pool.step_mode) != ("m", "m")
-        or neuron.branches > 1
-        or neuron.backend == "torch"
-        or neuron.stored_states
-        or x.dim() != 5
-        or x.device.type != "cpu"
-        or torch.is_autocast_enabled("cpu")
-    ):
+    pooling = _pooling_of(pool) if type(pool) in _KINDS and _leaves_to_pool(node, pool, x) else None
+    if norm is None and pooling is None:
         return None
-    pooling = _pooling_of(pool)
-    if pooling is None:
-        return None
-    neuron.check_input(x)
-    plan = plan_for(neuron, x)
+    node.check_input(x)
+    plan = plan_for(node, x)
     if not isinstance(plan, Plan) or plan.dtype != x.dtype:
         return None
-    fired = torch.zeros(1 if is_counted else 0, dtype=torch.int64, device="cpu")
-    out = run_pooled_node(neuron, plan, pooling, x, fired)
-    if out is not None:
-        note_call(pool, None)
-        if is_counted:
-            show_count(neuron, fired[0], x.numel())
-    return out
+    pooled = None if pooling is None else pooled_for(pooling, x)
+    folded = None if norm is None else norm.fold(x, exact)
+    if (norm is not None and folded is None) or (norm is None and pooled is None):
+        return None
+    if norm is not None:
+        note_call(norm, None)
+    if pooled is None:
+        out = run_node(node, plan, x, folded)
+        show(node, out)
+        return out, 2
+    fired = torch.zeros(1 if node._forward_hooks else 0, dtype=torch.int64, device="cpu")
+    out = run_pooled_node(node, plan, pooled, x, fired, folded)
+    note_call(pool, None)
+    if fired.numel():
+        show_count(node, fired[0], x.numel())
+    return out, 2 + (norm is not None)
+
+
+def _serves(node: BaseNode, x: Tensor) -> bool:
+    """Whether a kernel may run a neuron together with its neighbors."""
+    return (
+        type(node).forward is BaseNode.forward
+        and not _has_own_call(node)
+        and only_shown(node)
+        and node.step_mode == "m"
+        and node.branches == 1
+        and node.backend != "torch"
+        and x.dim() > 2
+        and x.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _leaves_to_pool(node: BaseNode, pool: nn.Module, x: Tensor) -> bool:
+    """Whether nobody sees the difference if the outputs of a neuron are not written before they are pooled."""
+    return (
+        x.dim() == 5
+        and pool.step_mode == "m"
+        and not (_has_own_call(pool) or hooked(pool) or pool._forward_hooks or node.stored_states)
+        and wants_counts_only(node)
+        and not (node._forward_hooks and padding() is not None)
+    )
 
 
 def _pooling_of(pool: MaxPool2d | AvgPool2d) -> Pooling | None:

@@ -7,7 +7,7 @@ ABSENT = "—"
 
 RESUMABLE = frozenset(
     {
-        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust", "fuse"),
+        *("paths", "resume", "sweep", "name", "callbacks", "logger", "debug", "trust"),
         *("data.root", "data.num_workers", "data.download", "trainer.log_every_n_steps"),
     }
 )
@@ -15,12 +15,15 @@ RESUMABLE = frozenset(
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name", "fuse"),
+        *("paths", "resume", "sweep", "show", "debug", "trust", "logger", "name"),
         *("data.num_workers", "data.download", "data.prefetch", "data.persistent_workers", "data.cache_gb"),
         *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
     }
 )
 """Where the configs of two runs may differ without any effect on their results."""
+
+SAME_RESULT = {"fuse": (ABSENT, "exact", "off")}
+"""Values of a key that give the same results, to the last bit."""
 
 
 class Difference(NamedTuple):
@@ -39,7 +42,7 @@ def differences(before: Any, now: Any, *, free: Collection[str] = (), path: str 
     """What differs between two configs.
 
     A key that only one of them has, with nothing in it, is no difference: the program of the other one did not know it
-    yet.
+    yet. Nor are two values of SAME_RESULT.
 
     Args:
         before, now: resolved configs, or parts of them.
@@ -54,11 +57,17 @@ def differences(before: Any, now: Any, *, free: Collection[str] = (), path: str 
             here = f"{path}.{key}" if path else str(key)
             if key in before and key in now:
                 found += differences(before[key], now[key], free=free, path=here)
-            elif here not in free and before.get(key, now.get(key)):
-                found.append(Difference(here, before.get(key, ABSENT), now.get(key, ABSENT)))
+                continue
+            pair = before.get(key, ABSENT), now.get(key, ABSENT)
+            if here not in free and before.get(key, now.get(key)) and not _give_the_same(here, *pair):
+                found.append(Difference(here, *pair))
         return found
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
         return [item for index, pair in pairs for item in differences(*pair, free=free, path=f"{path}[{index}]")]
     is_same = before == now and isinstance(before, bool) == isinstance(now, bool)  # 1 is 1.0, and true is not 1
-    return [] if is_same else [Difference(path, before, now)]
+    return [] if is_same or _give_the_same(path, before, now) else [Difference(path, before, now)]
+
+
+def _give_the_same(key: str, before: Any, now: Any) -> bool:
+    return key in SAME_RESULT and before in SAME_RESULT[key] and now in SAME_RESULT[key]

@@ -7,6 +7,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntrain import functional, kernel, registry, terminal
 from snntrain.config.error import refusing
@@ -77,6 +78,8 @@ def fusion(settings: dict[str, Any], device: str) -> dict[str, tuple[str, str]]:
 def _how(module: nn.Module, calls: dict[Any, str | None]) -> str:
     if isinstance(module, (MaxPool2d, AvgPool2d)):
         return "in the kernel of the neuron before it"
+    if isinstance(module, _BatchNorm):
+        return "in the kernel of the neuron after it"
     if module in calls:
         reason = calls[module]
         if reason is not None:

@@ -123,7 +123,7 @@ REFUSED = {
     "sample shape of no list": (["data.sample_shape=8"], ["data.sample_shape must be a list of sizes", "8"]),
     "sample shape with a zero": (["data.sample_shape=[1,0,8]"], ["sample_shape must be an integer ≥ 1", "0"]),
     "no classes": (["data.num_classes=0"], ["num_classes must be an integer ≥ 1"]),
-    "what is fused": (["fuse=fast"], ["fuse must be one of 'exact', 'off', got 'fast'"]),
+    "what is fused": (["fuse=all"], ["fuse must be one of 'exact', 'fast', 'off', got 'all'"]),
     "direction of the monitor": (["monitor.mode=up"], ["monitor.mode must be one of 'max', 'min', got 'up'"]),
     "two betas": (["optim.betas=[0.9]"], ["optim.betas must be a list of 2, got [0.9]"]),
     "callback without a target": (

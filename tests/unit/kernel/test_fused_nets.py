@@ -101,6 +101,35 @@ def test_every_model_trains_the_same_with_every_neuron(model, neuron, fused_call
     assert bool(fused_calls) == (model in POOLED)
 
 
+def stepped(net: nn.Module, fuse: str, x: Tensor) -> nn.Module:
+    """A copy of a net after a training step."""
+    net = functional.copy_net(net)
+    layer.set_fuse(net, fuse)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    nn.functional.cross_entropy(net(DirectEncoder()(x, T)).mean(0), torch.arange(len(x))).backward()
+    optimizer.step()
+    return net
+
+
+def test_fast_kernels_train_the_same_again_and_from_a_checkpoint(fused_calls):
+    net, (first, second) = built("csnn", NEURONS["plif"]), torch.rand(2, 3, *SHAPES["csnn"])
+    whole, again = (stepped(stepped(net, "fast", first), "fast", second) for _ in range(2))
+    resumed = built("csnn", NEURONS["plif"])
+    resumed.load_state_dict(stepped(net, "fast", first).state_dict())
+    resumed = stepped(resumed, "fast", second)
+    assert_equal(*([*one.state_dict().values()] for one in (whole, again)))
+    assert_equal(*([*one.state_dict().values()] for one in (whole, resumed)))
+    assert len(fused_calls) == 2 * 6
+
+
+def test_fast_kernels_train_the_csnn_within_rounding(fused_calls):
+    net, x = built("csnn", NEURONS["lif"]), torch.rand(3, *SHAPES["csnn"])
+    fast, off = (stepped(net, fuse, x) for fuse in ("fast", "off"))
+    for a, b in zip(fast.state_dict().values(), off.state_dict().values(), strict=True):
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+    assert len(fused_calls) == 2
+
+
 def test_a_slice_of_a_net_keeps_how_it_runs():
     net = built("csnn", NEURONS["if"])
     layer.set_fuse(net, "off")

@@ -48,6 +48,14 @@ def test_what_cannot_change_a_result_is_no_difference():
     assert differences(portable(config(), "x"), portable(changed, "x"), free=WITHOUT_EFFECT) == []
 
 
+@pytest.mark.parametrize("free", [RESUMABLE, WITHOUT_EFFECT])
+def test_only_fast_kernels_change_a_result(free):
+    assert differences({"fuse": "off"}, {"fuse": "exact"}, free=free) == []
+    for other in ({"fuse": "exact"}, {"fuse": "off"}, {}):
+        assert [found.key for found in differences(other, {"fuse": "fast"}, free=free)] == ["fuse"]
+    assert differences({"fuse": "fast"}, {"fuse": "fast"}, free=free) == []
+
+
 def test_a_new_key_counts_only_where_something_stands_in_it():
     assert differences({"a": {}}, {"a": {"new": None}, "b": [], "c": ""}) == []
     assert differences({"a": {"old": 0}}, {"a": {}}) == []

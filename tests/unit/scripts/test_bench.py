@@ -63,7 +63,7 @@ def _check_training(found: dict[str, Any]) -> None:
     assert len(bare["seconds_per_step"]) == len(found["variants"]["framework"]["seconds_per_step"]) == 2
     speed = bare["images_per_second"]
     assert 0 < speed["min"] <= speed["median"] <= speed["max"]
-    assert found["framework_overhead"] > -1 and found["fused_to_unfused"] > 0
+    assert found["framework_overhead"] > -1 and found["fused_to_unfused"] > 0 and found["fast_to_exact"] > 0
     assert sum(found["shares"]["bare"].values()) == pytest.approx(1)
     assert found["shares"]["bare"]["neuron"] > 0 and found["shares"]["bare"]["optimizer"] > 0
     assert list(found["over_T"]["seconds_per_step"]) == ["1", "2", "3"]

@@ -1,0 +1,163 @@
+"""Batch normalization folded into a neuron's kernel: statistics, the affine that the neurons read, and gradients."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snntrain.kernel import norm_source
+from snntrain.kernel.call import Affine
+from snntrain.kernel.compiled import Compiled
+
+SMALLEST_SHARE = 65_536  # values that are worth waking another thread for
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch normalization of [N, C, *] with known statistics, y = weight·(x − mean)·inverse + bias.
+
+    Attributes:
+        mean, inverse: of each channel, the second one is 1/√(variance + eps).
+        affine: y as the kernels compute it.
+        of_batch: the statistics are those of the batch, so that gradients flow through them, too.
+        exact: pull gradients back as torch does it, to the last bit; else in one pass over x less.
+        weight, bias: [C], or None for 1 and 0; they get gradients.
+        running: mean and variance that torch would be given, if the statistics are not those of the batch.
+        eps: added to the variance.
+    """
+
+    mean: Tensor
+    inverse: Tensor
+    affine: Affine
+    weight: Tensor | None
+    bias: Tensor | None
+    of_batch: bool
+    exact: bool
+    running: tuple[Tensor, Tensor] | None
+    eps: float
+
+    def pull_back(
+        self, g: Tensor, x: Tensor, weight: Tensor | None, sums: Tensor | None, wanted: tuple[bool, bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of x, weight and bias.
+
+        Args:
+            g: the gradient of y, [N, C, *]; it may be overwritten.
+            x: what was normalized, in the same memory order.
+            weight: as autograd saved it.
+            sums: of g and g·(x − mean) over each channel, [2, C], float64; None with `exact`.
+            wanted: which of the three are.
+        """
+        if self.exact:
+            mean, variance = self.running or (None, None)
+            saved = (self.mean, self.inverse) if self.of_batch else (None, None)
+            back = torch.ops.aten.native_batch_norm_backward
+            return back(g, x, weight, mean, variance, *saved, self.of_batch, self.eps, list(wanted))
+        of_g, of_gx = sums.unbind(0)
+        of_x = self._of_input(g, x, of_g, of_gx) if wanted[0] else None
+        of_weight = (of_gx * self.inverse).to(x.dtype) if wanted[1] else None
+        return of_x, of_weight, of_g.to(x.dtype) if wanted[2] else None
+
+    def _of_input(self, g: Tensor, x: Tensor, of_g: Tensor, of_gx: Tensor) -> Tensor:
+        scale = self.affine.scale
+        if not self.of_batch:
+            return g.mul_(scale.view(-1, *[1] * (g.dim() - 2)))
+        n = g.numel() // g.shape[1]
+        offset = (of_g * scale / -n).to(x.dtype)
+        slope = (of_gx * self.inverse.double() ** 2 * scale / -n).to(x.dtype)
+        values = [value.numpy() for value in (scale, self.affine.mean, slope, offset)]
+        arguments = (_memory(g).numpy(), _memory(x).numpy(), *values, _channel_stride(x))
+        _kernels(x.dtype).run("input_gradient", arguments, *_division(g.numel()))
+        return g
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of [N, C, *], in float64, from one reading of x.
+
+    Summed are differences to a value of the channel, in float64, block by block in an order that depends on no number
+    of threads: the mean may be large against the deviation. x must be dense, as `folds` finds it.
+    """
+    origin = x[(0, slice(None), *[0] * (x.dim() - 2))].double().contiguous()
+    blocks = -(-x.numel() // norm_source.BLOCK)
+    sums, squares = np.zeros((2, blocks, x.shape[1]))
+    arguments = (_memory(x).numpy(), origin.numpy(), _channel_stride(x), sums, squares)
+    _kernels(x.dtype).run("moments", arguments, *_division(x.numel()))
+    n = x.numel() // x.shape[1]
+    mean, square = sums.sum(0) / n, squares.sum(0) / n
+    variance = np.where(square < mean * mean, 0.0, square - mean * mean)  # NaN stays
+    return origin + torch.from_numpy(mean), torch.from_numpy(variance)
+
+
+def affine_of(mean: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor | None) -> Affine:
+    """The affine of statistics and weights, each [C], to the last bit as torch computes it."""
+    scale, shift = torch.empty_like(mean), torch.empty_like(mean)
+    weight = torch.ones_like(mean) if weight is None else weight.detach().contiguous()
+    bias = torch.zeros_like(mean) if bias is None else bias.detach().contiguous()
+    arguments = tuple(value.numpy() for value in (mean, inverse, weight, bias, scale, shift))
+    _kernels(mean.dtype).run("affine", arguments, *_division(mean.numel()))
+    return Affine(scale, shift, mean)
+
+
+def folds(x: Tensor) -> bool:
+    """Whether x, [N, C, *], lies in memory so that its normalization can be folded: in torch's orders, without gaps."""
+    orders = [torch.contiguous_format, *({4: [torch.channels_last], 5: [torch.channels_last_3d]}.get(x.dim(), []))]
+    return x.dim() > 1 and x.numel() > 0 and any(x.is_contiguous(memory_format=order) for order in orders)
+
+
+@functools.cache
+def meets_torch() -> bool:
+    """Whether torch, on this processor, computes y = fma(x, scale, shift) with scale = inverse·weight in float32.
+
+    Its source says x·scale + shift, and what becomes of that is its compiler's choice. The test compares 8,192 values
+    of a batch normalization in evaluation, and in training of 2,048.
+    """
+    generator = torch.Generator().manual_seed(0)
+    given = torch.rand((4, 64), generator=generator)
+    x = torch.randn((32, 64, 2, 2), generator=generator) * 3 + 1
+    for values in (x, x.contiguous(memory_format=torch.channels_last), x[:, :, 0, 0].contiguous()):
+        for training in (False, True):
+            weight, bias, mean, variance = given.clone()
+            wanted = F.batch_norm(values, mean, variance, weight, bias, training)
+            if training:
+                mean, variance = torch.batch_norm_update_stats(values, None, None, 0.1)
+            inverse = inverse_of_batch(variance, 1e-5) if training else inverse_of_running(variance, 1e-5)
+            affine = affine_of(mean, inverse, weight, bias)
+            shape = (-1, *[1] * (values.dim() - 2))
+            scale, shift = (value.double().view(shape) for value in (affine.scale, affine.shift))
+            # The product is exact in float64; a value for which rounding twice would differ is not among these.
+            if not torch.equal((values.double() * scale + shift).float(), wanted):
+                return False
+    return True
+
+
+def inverse_of_batch(variance: Tensor, eps: float) -> Tensor:
+    """1/√(variance + eps) as torch computes it of a batch's variance: in float64, then rounded."""
+    return (1 / (variance.double() + eps).sqrt()).to(variance.dtype)
+
+
+def inverse_of_running(variance: Tensor, eps: float) -> Tensor:
+    """1/√(variance + eps) as torch computes it of the running variance: rounded each time."""
+    values = variance.numpy()
+    return torch.from_numpy(1 / np.sqrt(values + values.dtype.type(eps)))
+
+
+def _memory(x: Tensor) -> Tensor:
+    return x.detach().as_strided((x.numel(),), (1,))
+
+
+def _channel_stride(x: Tensor) -> int:
+    return x.stride(1) if x.shape[1] > 1 else x.numel()
+
+
+def _division(count: int) -> tuple[int, int, int]:
+    return count, norm_source.BLOCK, count // SMALLEST_SHARE
+
+
+@functools.cache
+def _kernels(dtype: torch.dtype) -> Compiled:
+    return Compiled(norm_source.source(str(dtype).removeprefix("torch.")))

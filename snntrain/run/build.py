@@ -87,6 +87,8 @@ def _layers_of(config: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(derived_seed(config["seed"], "weights"))
     shape = net_shape(config)
     with refusing("model"), within_memory():
+        if "layers" not in config["model"]:
+            return builder.build_model(config, shape)
         with refusing("task"):
             step_mode = getattr(get_object(config["task"]["_target_"]), "step_mode", "m")
         return builder.build_model(config, shape, step_mode=step_mode)

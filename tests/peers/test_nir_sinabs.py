@@ -59,7 +59,7 @@ def test_a_net_that_is_not_refused_gives_our_spikes(tmp_path):
         layer.Linear(20, 30), neuron.IFNode(v_reset=None), layer.Linear(30, 5), neuron.LIFNode(v_reset=None)
     )
     functional.set_step_mode(net, "m")
-    for part, factor in ((net[0], 0.5), (net[2], 1.6)):
+    for part, factor in ((net[0], 0.4), (net[2], 1.2)):
         part.weight.copy_(part.weight.abs() * factor)
         part.bias.zero_()
     x = (torch.rand(32, 4, 20) < 0.3).float()

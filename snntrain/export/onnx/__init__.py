@@ -1,5 +1,7 @@
 """Nets as programs of torch.export and as ONNX files, compared with the net spike by spike.
 
+It imports graph, quantize, the floors of the net and below, and torch; onnx, onnxscript and onnxruntime where they are used.
+
 program = export_program(net, example)                 a torch.export.ExportedProgram
 exported = export_onnx(net, example, "net.onnx")       a file, and onnxruntime with it
 compare_onnx(exported, net, x_seq).mismatches          spikes that rounding does not explain

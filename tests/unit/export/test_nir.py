@@ -211,14 +211,14 @@ def test_spikes_that_change_where_a_normalization_is_folded_were_at_the_threshol
     assert 0 < changed < 80
 
 
-class Izhikevich(nir.ir.node.NIRNode):
+class Izhikevich(nir.Threshold):
     """A node that nobody knows."""
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"affine": Izhikevich()}, r"node affine \(Izhikevich\) cannot be imported: it is not one of Affine"),
+        ({"affine": Izhikevich(np.ones(2))}, r"node affine \(Izhikevich\) cannot be imported: it is not one of Affine"),
         ({"tau_mem": np.array([3 * DT, 4 * DT])}, "tau_mem differs from neuron to neuron"),
         ({"v_leak": np.array([0.0, 0.1])}, "v_reset is not v_leak, where the potential starts"),
         ({"v_reset": np.array([0.5, 0.5])}, "v_reset is not 0"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snntrain import functional, kernel, layer
+from snntrain import functional, kernel, layer, monitor
 from snntrain.hooks import watching
 from snntrain.kernel import norm as folding
 from snntrain.layer import BatchNorm1d, BatchNorm2d, MaxPool2d, Sequential, SyncBatchNorm, normalization
@@ -251,7 +251,7 @@ def test_counted_spikes_are_those_of_the_kernel_and_recorded_ones_of_torchs_norm
     (x,) = pictures((12, 4, 8, 8), "channels last", count=1)
     made = net(lambda: (BatchNorm2d(4), LIF(), MaxPool2d(2)), "fast").eval()
     sequence = x.unflatten(0, (4, 3))
-    with functional.recording(made) as seen:
+    with monitor.recording(made) as seen:
         made(sequence)
     assert seen["1"]["spikes"].shape == sequence.shape and not folded
     functional.reset_net(made)

@@ -41,8 +41,8 @@ def test_the_graph_does_what_the_net_does(tmp_path):
 
 
 def test_spikes_that_differ_are_an_error_after_its_files_were_written(tmp_path, monkeypatch):
-    def wrong(net, example, path, dt):
-        graph = export_nir(net, example, None, dt)
+    def wrong(net, example, path, dt, reader):
+        graph = export_nir(net, example, None, dt, reader=reader)
         for node in graph.nodes.values():
             if type(node).__name__ == "CubaLIF":
                 node.v_threshold = node.v_threshold * 1.5

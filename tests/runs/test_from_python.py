@@ -115,6 +115,7 @@ def check_pictures(folder: Path) -> None:
             assert drawn.width >= 400 and len(set(drawn.convert("RGB").getdata())) > 20  # curves, not an empty page
 
 
+@pytest.mark.slow
 def test_the_script_of_the_docs_looks_inside_and_draws(tmp_path):
     """As written, but for a net of one epoch."""
     small = script_of_the_docs().replace('{"max_epochs": 3}', '{"max_epochs": 1, "limit_train_batches": 1}')

@@ -1,6 +1,6 @@
 """Nets as programs of torch.export and as ONNX files, compared with the net spike by spike.
 
-It imports graph, quantize, the floors of the net and below, and torch; onnx, onnxscript and onnxruntime where they are used.
+It imports graph, quantize and the net floor; onnx, onnxscript and onnxruntime only where they are used.
 
 program = export_program(net, example)                 a torch.export.ExportedProgram
 exported = export_onnx(net, example, "net.onnx")       a file, and onnxruntime with it

@@ -111,6 +111,7 @@ def stepped(net: nn.Module, fuse: str, x: Tensor) -> nn.Module:
     return net
 
 
+@pytest.mark.slow
 def test_fast_kernels_train_the_same_again_and_from_a_checkpoint(fused_calls):
     net, (first, second) = built("csnn", NEURONS["plif"]), torch.rand(2, 3, *SHAPES["csnn"])
     whole, again = (stepped(stepped(net, "fast", first), "fast", second) for _ in range(2))

@@ -184,6 +184,7 @@ def test_what_a_neuron_reads_is_as_close_to_its_true_value_as_stated(order, fold
     assert len(folded) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("T", [3, -3], ids=["sequence", "one step"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_in_float64_the_fast_kernel_gives_what_torch_gives(order, T, folded):

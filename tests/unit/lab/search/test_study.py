@@ -124,6 +124,7 @@ def test_objectives_that_no_run_measures_are_refused_before_the_start(tune):
     assert not list(FOLDER.glob("trial_*"))
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_replaced_and_reported(tune, stand_in):
     def outcome(number: int) -> dict[str, float]:
         if number in (1, 2):

@@ -16,6 +16,7 @@ def exported(where, *arguments: str) -> dict[str, float]:
     return results(where / "run")["metrics"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(installed_lava() is None, reason=WITHOUT)
 def test_the_digits_reach_lava_without_a_mismatch(tmp_path):
     metrics = exported(tmp_path, "experiment=digits_lava", *QAT, "callbacks.lava.samples=32")

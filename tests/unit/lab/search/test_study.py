@@ -167,6 +167,7 @@ def test_an_interrupted_study_continues(tune, stand_in):
     assert statuses() == ["finished", "interrupted", "finished", "finished"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_pruned_or_diverged_counts_and_is_never_the_best(tune, stand_in):
     def outcome(number: int) -> dict[str, float]:
         if number % 2:

@@ -13,7 +13,6 @@ from snntrain.arguments import backend as known_backend
 from snntrain.base import STEP_MODES, MemoryModule, StepModule, detached_copy, map_tensors, stack_steps
 from snntrain.hooks import (
     call_each,
-    carries_state,
     keeps_children_in_s,
     modules_with_step_mode,
     supported_step_modes,
@@ -44,22 +43,38 @@ def detach_net(net: nn.Module) -> None:
 
 
 def copy_net(net: nn.Module) -> nn.Module:
-    """A copy with all states reset; the net and its states stay as they are.
+    """A copy with all states reset; the net and its states stay as they are."""
+    copied = copy_with_states(net)
+    reset_net(copied)
+    return copied
+
+
+def copy_with_states(net: nn.Module) -> nn.Module:
+    """A copy whose states are those of the net, without their graphs.
 
     copy.deepcopy fails where a module keeps, as a plain attribute, a state that has a graph.
     """
-    memo: dict[int, Tensor] = {}
+    return copy.deepcopy(net, {id(tensor): detached_copy(tensor) for tensor in _with_graph(net)})
 
-    def without_graph(tensor: Tensor) -> Tensor:
-        return tensor if tensor.grad_fn is None else memo.setdefault(id(tensor), detached_copy(tensor))
 
-    for module in net.modules():
-        if carries_state(module):
-            for value in vars(module).values():
-                map_tensors(without_graph, value)
-    copied = copy.deepcopy(net, memo)
-    reset_net(copied)
-    return copied
+def _with_graph(net: nn.Module) -> Iterator[Tensor]:
+    """Tensors inside the modules that have a graph, also in modules that torch does not know of."""
+    waiting: list[Any] = [vars(module) for module in net.modules()]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            if value.grad_fn is not None:
+                yield value
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif isinstance(value, nn.Module):
+            waiting.append(vars(value))
 
 
 def set_step_mode(net: nn.Module, step_mode: str) -> None:

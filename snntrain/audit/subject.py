@@ -191,9 +191,8 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def _copied(net: nn.Module) -> nn.Module:
-    memo = {id(tensor): tensor.detach().clone() for tensor in _with_graph(net)}
     try:
-        copied = copy.deepcopy(net, memo)
+        copied = functional.copy_with_states(net)
     except Exception as error:
         raise ValueError(f"audit: a copy of the net is audited, but it cannot be copied: {one_line(error)}") from error
     copied.zero_grad(set_to_none=True)
@@ -202,23 +201,3 @@ def _copied(net: nn.Module) -> nn.Module:
         functional.reset_net(copied)
         functional.set_backend(copied, "torch")
     return copied
-
-
-def _with_graph(net: nn.Module) -> Iterator[Tensor]:
-    """Tensors inside the modules that have a graph, which cannot be copied."""
-    waiting: list[Any] = [vars(module) for module in net.modules()]
-    seen: set[int] = set()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, Tensor):
-            if value.grad_fn is not None:
-                yield value
-        elif isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-        elif isinstance(value, nn.Module):
-            waiting.append(vars(value))

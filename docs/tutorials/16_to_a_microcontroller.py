@@ -165,7 +165,8 @@ print(f"integers, torch {milliseconds(lambda: integers.predict(x[:1], T=4)):6.2f
 # ## On a board
 #
 # `artifacts/c/` is ready for several ways to build: `Makefile` and `CMakeLists.txt`; `arduino/`, a sketch that reads
-# pictures from the serial line; `zephyr/`, the skeleton of an application. What the net needs on a Cortex-M4 is told by
+# pictures from the serial line; `zephyr/`, the skeleton of an application. This prints what the net needs on a
+# Cortex-M4:
 #
 # ```
 # make size CC=arm-none-eabi-gcc SIZE=arm-none-eabi-size TARGET="-mcpu=cortex-m4 -mthumb"

@@ -171,12 +171,12 @@ def audit_data(splits: Mapping[str, Any], *, classes: int | None = None, most: i
 def shared_samples(read: Mapping[str, Samples]) -> Iterator[Seen]:
     """Samples that lie in two splits, value for value."""
     for a, b in _pairs(read):
-        common = read[a].hashes.keys() & read[b].hashes.keys()
-        count = sum(len(read[b].hashes[digest]) for digest in common)
-        if not count:
+        common = _common(read[a], read[b])
+        if not common:
             continue
+        count = sum(map(len, common))
         share = count / read[b].looked_at
-        place = read[b].hashes[next(iter(common))][0]
+        place = common[0][0]
         yield Seen(
             f"data.{b}",
             f"{count:,} samples ({share:.1%}) of {b} are in {a}, too, such as number {place}{_how_many(read, a, b)}.",
@@ -196,15 +196,18 @@ def near_duplicates(read: Mapping[str, Samples]) -> Iterator[Seen]:
         one, other = read[a], read[b]
         if not len(one.small) or not len(other.small):
             continue
-        equal = sum(len(other.hashes[digest]) for digest in one.hashes.keys() & other.hashes.keys())
-        alike = _alike(one, other)
-        count = len(alike) - equal
+        count = len(_alike(one, other)) - sum(map(len, _common(one, other)))
         if count > 0 and count / other.looked_at >= _ERROR_FROM:
             yield Seen(
                 f"data.{b}",
                 f"{count:,} more samples ({count / other.looked_at:.1%}) of {b} are nearly the same as one of {a}"
                 f"{_how_many(read, a, b)}.",
             )
+
+
+def _common(one: Samples, other: Samples) -> list[list[int]]:
+    """Places of the other samples that are equal to one of the first, together those that are equal."""
+    return [other.hashes[digest] for digest in one.hashes.keys() & other.hashes.keys()]
 
 
 def _alike(one: Samples, other: Samples) -> set[int]:

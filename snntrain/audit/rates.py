@@ -6,7 +6,7 @@ from snntrain.audit.finding import Seen, check
 from snntrain.audit.survey import Module, Survey
 
 DEAD = ALWAYS = 0.5
-"""Shares of the neurons of a layer from which on they are told."""
+"""The check reports neurons of a layer from these shares on."""
 _FEWEST = 8  # steps times samples from which on a neuron can be called dead or stuck
 
 

@@ -1,4 +1,4 @@
-"""What an imported NIR graph becomes where it is no chain of layers: a net of nodes whose outputs are summed."""
+"""The net made from a NIR graph that branches: each node reads the sum of the outputs that lead to it."""
 
 from collections.abc import Sequence
 

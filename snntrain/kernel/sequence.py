@@ -222,7 +222,7 @@ class _Options:
         return (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
 
     def kernel_arguments(self) -> dict[str, Any]:
-        """What the kernels are told of pooling and normalization."""
+        """The arguments of the kernels for pooling and normalization."""
         found: dict[str, Any] = {}
         if self.pooled is not None:
             found |= {"pooling": self.pooled.pooling, "pictures": self.pooled.pictures}

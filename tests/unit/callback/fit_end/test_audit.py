@@ -1,4 +1,4 @@
-"""Audit: findings beside the net, metrics of how many, runs that fail if they are told to, and the report's section."""
+"""The callback Audit writes its findings, counts them as metrics, fails a run on request, and has a report section."""
 
 import json
 from pathlib import Path

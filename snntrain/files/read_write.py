@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import stat
 import zipfile
 import zlib
@@ -72,6 +73,31 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, in the same way."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, which replaces it if the block succeeds and is removed if it fails.
+
+    If a process is killed between the two moves, the old one lies beside it as .<name>.<process>.old.
+    """
+    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if folder.is_dir():
+            os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.replace(old, folder)
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if folder.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush_to_disk(path: Path) -> None:

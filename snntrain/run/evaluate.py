@@ -8,36 +8,23 @@ import lightning.pytorch as pl
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntrain.callback import (
-    EnergyModels,
-    NeuroBench,
-    Progress,
-    Resetting,
-    Seeding,
-    SpikeStatistics,
-    SynapticOperations,
-)
 from snntrain.callback.auditing import as_record, print_findings
-from snntrain.config.bounds import check_bounds
-from snntrain.config.check import check_resolved
 from snntrain.config.compose import explain
 from snntrain.config.error import refusing
 from snntrain.config.foreign import admit
 from snntrain.config.migration import MOST_OF_A_CONFIG
 from snntrain.error import DamagedFile, UsageError
 from snntrain.files import write_json
-from snntrain.run.build import build_data, build_task, build_trainer, make_data, match, net_shape
+from snntrain.run.build import build_data, make_data, match
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
-from snntrain.run.parallel.devices import one_device
 from snntrain.run.prediction import check_predicts, predict_files, predict_test_split, read_files
+from snntrain.run.rebuilding import rebuilt_task, testing_trainer
 from snntrain.run.report.report import write_report
 from snntrain.run.results import in_both_forms
 from snntrain.run.show_audit import audited, check_audited
-from snntrain.run.weights import load_weights, memory_for
-from snntrain.task.contract import resets_net
 from snntrain.terminal import print_line, terminal
 from snntrain.tree import values_in
 
@@ -72,18 +59,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, float]:
         data = make_data(config)
         files = read_files(data, request.folder, classes)
     match(task, data)
-    operations = SynapticOperations(net_shape(config))
-    counted = NeuroBench(operations)
-    callbacks = [
-        Seeding(config["seed"]),
-        *([] if resets_net(task) else [Resetting()]),
-        operations,
-        counted,
-        EnergyModels(counted),
-        SpikeStatistics(),
-        Progress(),
-    ]
-    trainer = build_trainer({**config, "trainer": one_device(config["trainer"])}, callbacks, logger=False)
+    trainer = testing_trainer(task, config)
     print_line(console, f"{own['checkpoint']}: {config['name']}, seed {config['seed']}, T = {task.T}")
     with interruptible():
         if own["mode"] == "test":
@@ -134,15 +110,11 @@ def rebuild(arguments: Sequence[str]) -> Rebuilt:
     checkpoint = _checkpoint(request.own)
     content = read_checkpoint(checkpoint)
     config = _override(content["snntrain"]["config"], request, f"checkpoint {checkpoint}")
-    check_bounds(config, f"checkpoint {checkpoint}")
-    check_resolved(config)
     own = request.own
     beside = RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
     config["paths"]["run"] = str(Path(own.get("output", beside)))
     own["checkpoint"] = str(checkpoint)
-    with memory_for(content["state_dict"]):
-        task = build_task(config)
-    load_weights(task, content["state_dict"], f"checkpoint {checkpoint}")
+    task = rebuilt_task(config, content["state_dict"], f"checkpoint {checkpoint}")
     return Rebuilt(request, config, task, _classes(content["snntrain"], config, checkpoint))
 
 

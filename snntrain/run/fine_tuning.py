@@ -14,6 +14,7 @@ from snntrain.registry import did_you_mean
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.parallel.devices import is_first
+from snntrain.run.pretrained import WeightsFolder, find_pretrained
 from snntrain.run.weights import load_weights
 from snntrain.terminal import print_line, terminal
 
@@ -30,38 +31,43 @@ def load_initial_weights(task: pl.LightningModule, place: str) -> None:
 
     Args:
         task: whose net is changed.
-        place: a run folder, of which the best epoch's weights are taken, or a checkpoint file.
+        place: a run folder, of which the best epoch's weights are taken; a checkpoint file; a recorded experiment, or
+            an address hf://…, see snntrain.run.pretrained.
 
     Raises: UsageError if there is no such file, or nothing in it fits; DamagedFile.
     """
-    path = Path(place)
-    checkpoint = RunFolder(path).kept_checkpoint() if path.is_dir() else path
-    if checkpoint is None or not checkpoint.is_file():
-        raise UsageError(f"init_from: {path} holds no checkpoint. Give a run folder or a .ckpt file of one.")
-    source = f"init_from: {checkpoint}"
-    saved = {
-        name.removeprefix(_PREFIX): value
-        for name, value in read_checkpoint(checkpoint)["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
+    found, where = _weights_of(place)
+    source = f"init_from: {where}"
+    saved = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
     own = task.net.state_dict()
     fitting = {name: value for name, value in saved.items() if name in own and _shape(own[name]) == _shape(value)}
     if not fitting:
         raise UsageError(f"{source}: none of its weights has a name and shape of this net. Choose the same model.")
     load_weights(task.net, {**own, **fitting}, source)
-    _say("loaded", fitting, saved, checkpoint)
+    _say("loaded", fitting, saved, where)
     _say("another shape here, left as initialized", {name for name in saved if name in own} - fitting.keys())
     _say("not in this net", saved.keys() - own.keys())
     _say("only in this net, left as initialized", own.keys() - saved.keys())
+
+
+def _weights_of(place: str) -> tuple[Mapping[str, Any], str]:
+    """The weights of a task, and where they come from. A file or folder is preferred to a record of the same name."""
+    path = Path(place)
+    if path.exists() and not (path / WeightsFolder.certificate.name).is_file():
+        checkpoint = RunFolder(path).kept_checkpoint() if path.is_dir() else path
+        if checkpoint is None:
+            raise UsageError(f"init_from: {path} holds no checkpoint. Give a run folder or a .ckpt file of one.")
+        return read_checkpoint(checkpoint)["state_dict"], str(checkpoint)
+    found = find_pretrained(place, "init_from")
+    about = found.certificate
+    return found.weights(), f"{place}, the weights of {about.experiment}, seed {about.seed}"
 
 
 def _shape(value: Any) -> Any:
     return tuple(value.shape) if isinstance(value, Tensor) else type(value)
 
 
-def _say(
-    what: str, names: Mapping[str, Any] | set[str], of: Mapping[str, Any] | None = None, source: Path | None = None
-) -> None:
+def _say(what: str, names: Mapping[str, Any] | set[str], of: Mapping[str, Any] | None = None, source: str = "") -> None:
     if not names or not is_first():
         return
     if of is not None:

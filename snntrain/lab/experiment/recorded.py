@@ -13,11 +13,12 @@ import psutil
 
 from snntrain import files
 from snntrain.error import UsageError
-from snntrain.files import naming
+from snntrain.files import naming, replacing_folder
 from snntrain.installation import EXPERIMENTS
 from snntrain.lab.experiment.environment import hardware_class, read_lock
 from snntrain.lab.experiment.measured import floor, sizes_of_splits
 from snntrain.run.folder import RunFile, RunFolder
+from snntrain.run.pretrained import FOLDER
 from snntrain.run.results import exact_metrics
 from snntrain.terminal import print_line, terminal
 
@@ -75,31 +76,17 @@ def write_record(folder: Path, files: Mapping[str, str | bytes]) -> None:
     Other files of the folder (literature.yaml) stay. A README.md that a person wrote becomes notes.md.
     """
     _put_back(folder.parent)
-    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    try:
+    with replacing_folder(folder) as new:
         if folder.is_dir():
-            shutil.copytree(folder, new)
+            shutil.copytree(folder, new, dirs_exist_ok=True)
             if not is_generated(Record(new).readme) and Record(new).readme.is_file():
                 os.replace(Record(new).readme, new / NOTES)
             for name in OWN_FILES:
                 (new / name).unlink(missing_ok=True)
-        new.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(new / FOLDER, ignore_errors=True)  # weights of the earlier runs
         for name, content in files.items():
             with naming(folder / name):
                 (new / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        if folder.is_dir():
-            os.replace(folder, old)
-        try:
-            os.replace(new, folder)
-        except OSError:
-            with suppress(OSError):
-                os.replace(old, folder)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if folder.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_back(experiments: Path) -> None:

@@ -110,8 +110,8 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def record(
     name: str, seeds: Sequence[int], overrides: Sequence[str], commit: str, experiments: Path = EXPERIMENTS
-) -> Path:
-    """Run an experiment with every seed and write its record; returns the record's folder.
+) -> dict[int, Path]:
+    """Run an experiment with every seed and write its record; returns the run folder of each seed.
 
     Wrong names, seeds and overrides are refused before any training. If a run fails, the earlier record stays as it is.
     """
@@ -128,13 +128,14 @@ def record(
         run(configs[seed], where / f"seed_{seed}", [*words, *folders], shlex.join(["python", "train.py", *words]))
         runs[seed] = where / f"seed_{seed}"
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, seeds)), *ours]
-    return _write(name, runs, ours, commit, shlex.join(command), experiments)
+    _write(name, runs, ours, commit, shlex.join(command), experiments)
+    return runs
 
 
 def record_from(
     name: str, folders: Sequence[Path], overrides: Sequence[str], commit: str, experiments: Path = EXPERIMENTS
-) -> Path:
-    """Write the record of an experiment from finished runs at this commit, each with another seed."""
+) -> dict[int, Path]:
+    """Write the record of an experiment from finished runs at this commit, each with another seed; returns them."""
     check_experiment(name)
     ours, _ = split_overrides(overrides)
     runs: dict[int, Path] = {}
@@ -151,7 +152,8 @@ def record_from(
     # This imports the packages that the runs used, for the lock file.
     check_fit_end(build_callbacks(first), build_task(first), first)
     command = ["python", "scripts/record.py", name, "--seeds", ",".join(map(str, runs)), *ours]
-    return _write(name, runs, ours, commit, shlex.join(command), experiments)
+    _write(name, runs, ours, commit, shlex.join(command), experiments)
+    return runs
 
 
 def refuse_several_devices(settings: Mapping[str, Any], what: str) -> None:
@@ -181,7 +183,7 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
     with damage(run.provenance):
         codes = [dict(part["code"]) for part in (facts, *facts.get("continued", []))]
     for code in codes:
-        _check_code(name, folder, code, commit)
+        check_code(name, folder, code, commit)
     config = run.read_config()
     if not isinstance(config["seed"], int):
         raise UsageError(f"{run.config} is damaged: it has no seed.")
@@ -197,7 +199,8 @@ def _check_run(name: str, folder: Path, overrides: Sequence[str], commit: str) -
     return config["seed"]
 
 
-def _check_code(name: str, folder: Path, code: Mapping[str, Any], commit: str) -> None:
+def check_code(name: str, folder: Path, code: Mapping[str, Any], commit: str | None) -> None:
+    """Refuse a run of other code than that of a commit, by what its provenance says of its code."""
     if code.get("commit") != commit:
         raise UsageError(f"{folder} was run at commit {code.get('commit')}, the checkout is at {commit}. Run it again.")
     changed = [*code.get("untracked", []), *re.findall(r"^diff --git a/.* b/(.*)$", code.get("diff", ""), re.M)]
@@ -206,7 +209,7 @@ def _check_code(name: str, folder: Path, code: Mapping[str, Any], commit: str) -
 
 def _write(
     name: str, runs: dict[int, Path], overrides: list[str], commit: str, command: str, experiments: Path
-) -> Path:
+) -> None:
     found = {seed: RunFolder(folder).read(RunFolder.results) for seed, folder in runs.items()}
     metrics = {seed: exact_metrics(results) for seed, results in found.items()}
     _refuse_unequal("metrics", {seed: sorted(values) for seed, values in metrics.items()}, runs)
@@ -252,7 +255,6 @@ def _write(
         Record.readme.name: readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
     }
     write_record(folder, files)
-    return folder
 
 
 def _refuse_unequal(what: str, of_seeds: dict[int, Any], runs: dict[int, Path]) -> None:

@@ -96,7 +96,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
     if not folder.is_dir():
         raise UsageError(f"--from: {folder} is not a folder. Give a run folder of train.py, or a recorded experiment.")
     is_record = Record(folder).expected.is_file()
-    given = _given(overrides)
+    given = changes_of(overrides)
     trust = given.get("trust") is True
     reference = read_record(folder) if is_record else read_run(folder)
     config = admit(reference.config, str(folder), trust, writing=("callbacks", "trainer"))
@@ -105,7 +105,7 @@ def reproduce_from(folder: Path, seed: int | None, overrides: Sequence[str]) -> 
         raise UsageError(f"{folder}: its config has seed {config['seed']!r}, its results are of another.")
     if seed not in (None, own):
         raise UsageError(f"--seed {seed}: {folder} has seed {own}, and only that can be repeated from a folder.")
-    settings = _settled(config, folder, given)
+    settings = settled(config, folder, given)
     check_bounds(settings, str(folder))
     check_resolved(settings)
     command = shlex.join(["python", "scripts/reproduce.py", "--from", folder.name])
@@ -126,7 +126,7 @@ def _new_folder(runs: str, title: str) -> Path:
     return Path(runs) / "reproductions" / f"{began}_{title}"
 
 
-def _given(overrides: Sequence[str]) -> dict[str, Any]:
+def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
     """Overrides of a run from elsewhere, as nested keys; those that would change the run are refused."""
     allowed = ("paths.data", "paths.runs", "data.num_workers", "trust")
     for override in overrides:
@@ -141,7 +141,7 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
     return OmegaConf.to_container(read_changes(overrides, "reproduce.py"))
 
 
-def _settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def settled(config: dict[str, Any], folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """A config from elsewhere, with folders of this machine."""
     default, own, asked = asdict(Paths()), config["paths"], given.get("paths", {})
     runs = asked.get("runs", default["runs"])
@@ -162,36 +162,54 @@ def _repeat(
     refuse_several_devices(settings, "a repetition")
     quieten_lightning()
     keep_freed_memory()
+    same_surroundings = compare_surroundings(reference, settings["trainer"].get("accelerator"))
+    metrics = run_checked(settings, words, None, command)
+    folder = Path(settings["paths"]["run"])
+    same_data = compare_data(reference, RunFolder(folder).read(RunFolder.provenance)["data"])
+    bits = same_data and same_surroundings
+    found = {name: float(value) for name, value in metrics.items()}
+    recorded = reference.metrics[seed]
+    without_lava = installed_lava((settings["callbacks"].get("lava") or {}).get("folder")) is None
+    verdicts = compare(recorded, found, reference.tolerances[seed], bits, without_lava)
+    return conclude(f"{reference.title}, seed {seed}", verdicts, bits, rule)
+
+
+def compare_surroundings(reference: Reference, accelerator: str | None) -> bool:
+    """Let torch use the recorded number of threads, and print commit, hardware and packages, recorded and here.
+
+    Returns: whether all on which rounding can depend is the same.
+    """
     match_threads(reference.hardware)
     packages = compared_versions(reference.versions)
-    hardware = compared_hardware(reference.hardware, settings["trainer"].get("accelerator"))
+    hardware = compared_hardware(reference.hardware, accelerator)
     commit = (git("rev-parse", "HEAD") or "").strip() or None
     changed = [row for row in packages if row[1] != row[2]]
     count = (f"{len(packages)} recorded", f"{len(changed)} differ") if changed else ("all the same",) * 2
     code = ("commit", *(str(name)[:12] for name in (reference.commit, commit)))
     console.print(comparison_table([code, *hardware, ("packages", *count), *changed]))
-    metrics = run_checked(settings, words, None, command)
-    folder = Path(settings["paths"]["run"])
-    data = RunFolder(folder).read(RunFolder.provenance)["data"]
-    is_same_data = data == reference.data or _contents(data) == _contents(reference.data)
-    if not is_same_data:
-        rows = [(name, reference.data.get(name, "—"), data.get(name, "—")) for name in {**reference.data, **data}]
-        console.print("data, SHA-256:")
-        console.print(comparison_table([row for row in rows if row[1] != row[2]]))
-    bits = is_same_data and is_same(computing(packages)) and is_same(hardware)
-    found = {name: float(value) for name, value in metrics.items()}
-    recorded = reference.metrics[seed]
-    without_lava = installed_lava((settings["callbacks"].get("lava") or {}).get("folder")) is None
-    verdicts = compare(recorded, found, reference.tolerances[seed], bits, without_lava)
-    return _conclude(reference, seed, verdicts, bits, rule)
+    return is_same(computing(packages)) and is_same(hardware)
 
 
-def _contents(data: Mapping[str, str]) -> list[str]:
-    """The hashes alone, because the names may contain folders of one machine."""
-    return sorted(data.values())
+def compare_data(reference: Reference, here: Mapping[str, str]) -> bool:
+    """Whether the data are the recorded ones; what differs is printed."""
+    # The hashes alone, because the names may contain folders of one machine.
+    if sorted(here.values()) == sorted(reference.data.values()):
+        return True
+    rows = [(name, reference.data.get(name, "—"), here.get(name, "—")) for name in {**reference.data, **here}]
+    console.print("data, SHA-256:")
+    console.print(comparison_table([row for row in rows if row[1] != row[2]]))
+    return False
 
 
-def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bool, rule: str) -> int:
+def conclude(what: str, verdicts: list[Verdict], bits: bool, rule: str) -> int:
+    """Print a comparison and what follows from it; the exit code.
+
+    Args:
+        what: was repeated.
+        verdicts: on each metric.
+        bits: whether every bit had to be equal.
+        rule: of the tolerances otherwise.
+    """
     why = (
         "same packages, class of hardware and data: every bit has to be equal"
         if bits
@@ -201,7 +219,6 @@ def _conclude(reference: Reference, seed: int, verdicts: list[Verdict], bits: bo
     print_line(console, f"rule: {why}")
     wrong = [verdict for verdict in verdicts if verdict.agrees is False]
     compared = [verdict for verdict in verdicts if verdict.agrees is not None]
-    what = f"{reference.title}, seed {seed}"
     if wrong or not compared:
         console.print(
             Text.assemble(("not reproduced", "bold red"), f": {what}, {len(wrong)} of {len(compared)} metrics differ")

@@ -12,6 +12,7 @@ _NAME = command_of("record")
 _EXAMPLES = f"""\
   {_NAME} fmnist_csnn --seeds 1,2,3 paths.data=/my/data
   {_NAME} fmnist_csnn --from runs/a runs/b runs/c     runs that are finished, at the present commit
+  {_NAME} fmnist_csnn --weights runs/a                ship the weights of its best seed, from a run that is finished
   {_NAME} --table                                     only the pages, from all records"""
 
 console = terminal()
@@ -24,6 +25,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", default="1,2,3", help="at least three, with commas between them")
     parser.add_argument("--from", dest="folders", nargs="+", default=[], metavar="FOLDER", help="finished runs")
     parser.add_argument("--table", action="store_true", help="write the pages of all records, and stop")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="a finished run, whose weights the record ships")
+    parser.add_argument("--hub", metavar="ADDRESS", help="hf://owner/name, where files above 5 MiB can be fetched")
     asked = parser.read(arguments)
     if asked.table and not (asked.words or asked.folders):
         return write_table()
@@ -34,15 +37,25 @@ def main(arguments: list[str]) -> int:
         raise UsageError("Give the name of one experiment, or --table alone.")
     overrides = [word for word in words if _is_override(word)]
     seeds = _seeds(asked.seeds)
+    if asked.hub is not None and not asked.hub.startswith("hf://"):
+        raise UsageError(f"--hub must be an address hf://owner/name, got {asked.hub!r}.")
+    from snntrain.lab.experiment.certifying import best_seed, ship_weights
+
+    if asked.weights is not None:
+        if overrides or folders:
+            raise UsageError("--weights takes the name of a record and a run of it, nothing else.")
+        print_line(console, f"shipped: {ship_weights(names[0], asked.weights, asked.hub)}")
+        return write_table()
     from snntrain.lab.experiment.recording import check_request, clean_commit, record, record_from
 
     check_request(names[0], seeds, overrides)
     commit = clean_commit(names[0])
-    if folders:
-        written = record_from(names[0], folders, overrides, commit)
-    else:
-        written = record(names[0], seeds, overrides, commit)
-    print_line(console, f"recorded: {written}")
+    runs = record_from(names[0], folders, overrides, commit) if folders else record(names[0], seeds, overrides, commit)
+    print_line(console, f"recorded: {names[0]}")
+    try:
+        print_line(console, f"shipped: {ship_weights(names[0], runs[best_seed(names[0])], asked.hub)}")
+    except UsageError as error:  # such as a file that is too large; the record itself is whole
+        print_line(console, f"its weights are not shipped: {error}")
     return write_table()
 
 

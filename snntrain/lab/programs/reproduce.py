@@ -13,6 +13,7 @@ _NAME = command_of("reproduce")
 _EXAMPLES = f"""\
   {_NAME} digits_lif        exact on the same class of hardware, within tolerance elsewhere
   {_NAME} fmnist_csnn --seed 2 paths.data=/my/data
+  {_NAME} digits_lif --weights                  test the weights that the record ships; nothing is trained
   {_NAME} --from runs/2026-01-31/12-00-00_digits_csnn_lif"""
 
 
@@ -24,11 +25,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--from", dest="folder", type=Path, metavar="FOLDER", help="a run folder, or a record elsewhere"
     )
+    parser.add_argument("--weights", action="store_true", help="test the record's weights instead of training again")
     asked = parser.read(arguments)
     names = [word for word in asked.words if "=" not in word]
     overrides = [word for word in asked.words if "=" in word]
     if len(names) + (asked.folder is not None) != 1:
         raise UsageError("Give the name of one recorded experiment, or --from FOLDER.")
+    if asked.weights:
+        if asked.folder is not None or asked.seed is not None:
+            raise UsageError(
+                "--weights takes the name of one record, whose best seed it tests; leave --from and --seed out."
+            )
+        from snntrain.lab.experiment.retesting import retest
+
+        return retest(names[0], overrides)
     from snntrain.lab.experiment.reproduction import reproduce, reproduce_from
 
     if asked.folder is not None:

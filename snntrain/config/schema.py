@@ -123,8 +123,8 @@ class Config:
     resume: str | None = None
     """'auto' (the newest unfinished run of this config), a run folder, or a checkpoint file."""
     init_from: str | None = None
-    """A run folder, a checkpoint file, a recorded experiment or hf://owner/name, with whose weights the net starts as far
-    as their names and shapes fit."""
+    """A run folder, a checkpoint file, a recorded experiment or hf://owner/name whose weights the net starts with, as
+    far as their names and shapes fit."""
     freeze: list[str] = field(default_factory=list)
     """Layers that are not trained and stay in evaluation mode, by name: layers.0, layers.0*."""
     sweep: Sweep = field(default_factory=Sweep)

@@ -74,6 +74,7 @@ IN_A_STORY = (
     "train.py resume=runs/2026-01-31/12-00-00_digits_csnn_lif trainer.max_epochs=40",
     "train.py init_from=runs/2026-01-31/12-00-00_mnist_csnn data=fashion_mnist",
     "train.py init_from=best.ckpt 'freeze=[layers.0,layers.1,layers.4*]' model.features=64",
+    "train.py init_from=digits_lif model.features=64",
     "eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif",
     "eval.py run=runs/2026-01-31/12-00-00_digits_csnn_lif mode=audit",
     "train.py show=audit init_from=best.ckpt",
@@ -90,6 +91,7 @@ IN_A_STORY = (
     "scripts/tune.py search=lif_tau workers=2 n_trials=30",
     "scripts/tune.py search=tau_lr_energy study=fashion storage=sqlite:///study.db data=fashion_mnist",
     "scripts/reproduce.py digits_lif",
+    "scripts/reproduce.py digits_lif --weights",
     "train.py resume=runs/… callbacks=[default,qat]",
 )
 #: Tasks other than classification: command → (a metric of the test, what it is better than, margin).
@@ -195,6 +197,7 @@ def test_a_run_is_stopped_twice_resumed_tested_and_predicted(folder):
     for command, more in (
         ("train.py init_from=best.ckpt 'freeze=[layers.0,layers.1,layers.4*]' model.features=64", FEW),
         ("train.py init_from=runs/2026-01-31/12-00-00_mnist_csnn data=fashion_mnist", FEW),
+        ("train.py init_from=digits_lif model.features=64", FEW),
     ):
         run(command, folder, more, **{"runs/2026-01-31/12-00-00_mnist_csnn": str(made)})
         check_learned(results(newest(folder))["metrics"]["test/acc"], classes=10, samples=200)
@@ -293,6 +296,10 @@ def test_searches_find_runs_that_learned(folder):
 @pytest.mark.slow
 def test_a_record_is_reproduced(tmp_path):
     assert "test/acc" in run("scripts/reproduce.py digits_lif", tmp_path)
+
+
+def test_the_weights_of_a_record_measure_what_they_are_certified_for(tmp_path):
+    assert "reproduced" in run("scripts/reproduce.py digits_lif --weights", tmp_path)
 
 
 # --- 5. Convert, quantize, export ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from snntrain.lab.experiment.recorded import GENERATED, NOTES, Record, recorded_
 from snntrain.number_format import binomial_error, metric, plus_minus
 from snntrain.run.contents import curves_of
 from snntrain.run.folder import RunFolder
+from snntrain.run.pretrained import FOLDER, WeightsFolder
 
 REMARK = "remark.txt"
 """File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""
@@ -54,6 +55,7 @@ def readme(
     has_notes: bool,
     claims: Sequence[Mapping[str, str]] = (),
     remark: str = "",
+    weights: str = "",
 ) -> str:
     """README.md of a record.
 
@@ -62,6 +64,7 @@ def readme(
         has_notes: whether there is an earlier README, written by hand.
         claims: values from papers, see literature.
         remark: see REMARK.
+        weights: see about_weights.
     """
     seeds, metrics = expected["seeds"], expected["metrics"]
     rows = main_metrics(list(metrics))
@@ -94,6 +97,7 @@ def readme(
         "",
         *([BINOMIAL.format(samples=f"{expected['samples']['test']:,} test samples"), ""] if has_shares else []),
         *([_cell(remark), ""] if remark else []),
+        *([weights, ""] if weights else []),
         *(f"- {_claim(claim)}" for claim in claims),
         *([""] if claims else []),
         "A repetition is exact to the last bit with the packages of lock.txt on the same class of hardware; elsewhere "
@@ -192,9 +196,25 @@ def pages(experiments: Path) -> dict[Path, str]:
         record = Record(folder)
         expected, facts = record.read(Record.expected), record.read(Record.provenance)
         with damage(record.provenance):
-            more = {"claims": literature(folder), "remark": remark(folder)}
+            more = {"claims": literature(folder), "remark": remark(folder), "weights": about_weights(folder)}
             found[record.readme] = readme(name, expected, facts, (folder / NOTES).is_file(), **more)
     return found
+
+
+def about_weights(folder: Path) -> str:
+    """What the README of a record says of the weights that it ships, empty without them."""
+    shipped = WeightsFolder(folder / FOLDER)
+    if not shipped.certificate.is_file():
+        return ""
+    certificate, name = shipped.read(WeightsFolder.certificate), folder.name
+    with damage(shipped.provenance):
+        facts = shipped.read(WeightsFolder.provenance)
+        machine, commit = facts["hardware"]["processor"], str(facts["commit"])[:12]
+    return (
+        f"[{FOLDER}]({FOLDER}/) holds the weights of seed {certificate.seed}, the best one in validation, trained on "
+        f'{machine} at commit {commit}: `snntrain.create_model("{name}", pretrained=True)`, or '
+        f"`python train.py init_from={name} …`. `python scripts/reproduce.py {name} --weights` tests them again."
+    )
 
 
 def remark(folder: Path) -> str:

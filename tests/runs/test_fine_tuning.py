@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made_samples import write_pictures
 from programs import complete, results
 
 import snntrain
@@ -45,7 +46,7 @@ def test_a_frozen_stem_keeps_its_weights_and_statistics_under_a_new_head(stem, t
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["init_from=nowhere"], "nowhere holds no checkpoint"),
+        (["init_from=nowhere"], "'nowhere' is no file or folder, and no recorded experiment with weights"),
         (["freeze=[layer.0]"], "Did you mean layers.0?"),
         (["freeze=['*']"], "leaves nothing to train"),
     ],
@@ -67,3 +68,27 @@ def test_freezing_takes_patterns():
     assert not net[1].training and net[2].training
     with pytest.raises(UsageError, match="no layer of this net"):
         freeze(net, ["7"])
+
+
+def test_a_record_gives_a_net_for_five_classes_its_frozen_stem(tmp_path):
+    """Fine-tuning from the weights of a record: a stem that stays, and a head for other classes."""
+    done = complete(
+        "train.py",
+        *(
+            "data=image_folder",
+            f"data.folder={write_pictures(tmp_path / 'pictures', per_class=8)}",
+            "data.num_classes=5",
+            "data.size=8",
+        ),
+        *("data.sample_shape=[1,8,8]", "data.num_workers=0", "trainer.max_epochs=1", "init_from=digits_lif"),
+        *("freeze=[layers.0,layers.1,layers.4,layers.5]", f"hydra.run.dir={tmp_path / 'run'}"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "of digits_lif, the weights of digits_lif, seed 3 loaded" in said and "another shape here" in said
+    shipped = snntrain.create_model("digits_lif", pretrained=True).state_dict()
+    tuned = snntrain.load(tmp_path / "run").net.state_dict()
+    assert tuned["layers.11.weight"].shape == (5, shipped["layers.11.weight"].shape[1])
+    for name in ("layers.0.weight", "layers.1.running_mean", "layers.4.weight"):
+        assert torch.equal(tuned[name], shipped[name]), name

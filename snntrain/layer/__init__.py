@@ -49,6 +49,7 @@ from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum,
 from snntrain.layer.self_attention import QKAttention, SpikingSelfAttention
 from snntrain.layer.sequential import Sequential, set_fuse
 from snntrain.layer.spike_count import SpikeCountToBinary, TemporalBinSum
+from snntrain.layer.substeps import Substeps
 from snntrain.layer.synapse import Delay, SynapseFilter
 from snntrain.layer.temporal_normalization import (
     BatchNormThroughTime1d,
@@ -124,6 +125,7 @@ __all__ = [
     "SpikingSelfAttention",
     "StepLayer",
     "StepModeContainer",
+    "Substeps",
     "SynapseFilter",
     "SynapticDelay",
     "SyncBatchNorm",

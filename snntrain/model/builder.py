@@ -25,6 +25,7 @@ from snntrain.layer import (
     OTTTSequential,
     Residual,
     Sequential,
+    Substeps,
     SynapticDelay,
     delay_lines,
     with_delay,
@@ -244,6 +245,8 @@ class _Builder:
         if node.kind == "min_size":
             smallest = min(shape[1:], default=1)
             return self.sequence(node.lists["layers" if smallest >= node.settings["min_size"] else "otherwise"], shape)
+        if node.kind == "substeps":
+            return self.substeps(node, shape)
         if node.kind == "recurrent":
             return self.recurrent(node, shape)
         if node.kind == "lava_block":
@@ -254,6 +257,12 @@ class _Builder:
         return self.made(
             node, shape, lambda: Residual(*paths, join=join) if is_residual else Branches(paths, join=join)
         )
+
+    def substeps(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+        count = node.settings["count"]
+        inside = _Builder(self.neuron, self.norm, None if self.T is None else self.T * count, self.init, self.step_mode)
+        module, _ = inside.sequence(node.lists["substeps"], shape)
+        return self.made(node, shape, lambda: Substeps(module, count))
 
     def recurrent(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
         step = _Builder(self.neuron, self.norm, self.T, self.init, "s")

@@ -5,6 +5,7 @@ An entry is a layer, "Flatten" or {name: Conv2d, out_channels: 32, …}, or one 
     {residual: [...], shortcut: [...], join: add}          two paths from one input; without shortcut: the input itself
     {branch: [[...], [...]], join: concat}                 several paths from one input
     {repeat: [...], times: 3}                              the same entries again, each time with weights of their own
+    {substeps: [...], count: 8}                            8 steps of these for each one of the data, and their mean
     {recurrent: [...], feedback: concat, backend: auto}    the output of the last step is an input of this one
     {lava_block: [layer, neuron]}                          weights of 8 bits for the neuron, as Loihi computes
     {min_size: 64, layers: [...], otherwise: [...]}        by the smallest spatial size of what arrives here
@@ -28,10 +29,12 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "residual": {"shortcut": [], "join": "add"},
     "branch": {"join": "concat"},
     "repeat": {"times": None},
+    "substeps": {"count": None},
     "recurrent": {"feedback": None, "backend": "auto"},
     "lava_block": {},
     "min_size": {"layers": None, "otherwise": []},
 }
+_SETTINGS = ("join", "times", "count", "min_size", "backend")  # keys whose value is no list of entries
 _DEEPEST = 50  # a block that contains itself would never end
 MOST_LAYERS = 10_000
 """Layers that a list may describe, its repeats and blocks written out: one line can ask for more than memory holds."""
@@ -68,7 +71,7 @@ class Group:
 
     Attributes:
         path: place in the config.
-        kind: residual, branch, repeat, recurrent, lava_block, min_size or block.
+        kind: residual, branch, repeat, substeps, recurrent, lava_block, min_size or block.
         lists: name → entries.
         settings: name → value.
         text: a short form of the entry.
@@ -182,11 +185,13 @@ class _Parser:
                 _check_list(value, f"{path}.branch")
                 for index, item in enumerate(value):
                     lists[f"branch[{index}]"] = self.entries(item, f"{path}.branch[{index}]", depth + 1)
-            elif key in ("join", "times", "min_size", "backend") or (key == "feedback" and not isinstance(value, list)):
+            elif key in ("join", "times", "count", "min_size", "backend") or (
+                key == "feedback" and not isinstance(value, list)
+            ):
                 settings[key] = value
             else:
                 lists[key] = self.entries(value, f"{path}.{key}", depth + 1)
-        for key in settings.keys() & {"times", "min_size"}:
+        for key in settings.keys() & {"times", "count", "min_size"}:
             try:
                 integer(kind, key, settings[key], at_least=1)
             except ValueError as error:

@@ -19,6 +19,7 @@ from snntrain.callback.progress import Progress
 from snntrain.callback.pruning import Pruned, Pruning
 from snntrain.callback.resetting import Resetting
 from snntrain.callback.resume_point import ResumePoint
+from snntrain.callback.ridge import RidgeReadout
 from snntrain.callback.running_statistics import RunningStatistics
 from snntrain.callback.seeding import Seeding
 from snntrain.callback.spike_statistics import SpikeStatistics
@@ -58,6 +59,7 @@ __all__ = [
     "QuantizationAware",
     "Resetting",
     "ResumePoint",
+    "RidgeReadout",
     "RunningStatistics",
     "Seeding",
     "SpikeStatistics",

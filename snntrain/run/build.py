@@ -26,6 +26,7 @@ from snntrain.callback import (
     Progress,
     Resetting,
     ResumePoint,
+    RidgeReadout,
     Seeding,
     SynapticOperations,
     Throughput,
@@ -324,9 +325,12 @@ def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
 
 
 def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, config: Mapping[str, Any]) -> None:
-    """Let each fit-end callback look, before training, at the network that it is to work on."""
+    """Let callbacks that work on the network look at it before training."""
     net = task.net
     for callback in callbacks:
+        if isinstance(callback, RidgeReadout):
+            with refusing("callbacks.ridge", type(callback).__name__):
+                callback.check(task)
         if not isinstance(callback, FitEnd):
             continue
         if missing := lacks_for_fit_end(task):

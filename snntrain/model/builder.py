@@ -259,8 +259,10 @@ class _Builder:
         )
 
     def substeps(self, node: Group, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
-        count = node.settings["count"]
-        inside = _Builder(self.neuron, self.norm, None if self.T is None else self.T * count, self.init, self.step_mode)
+        count, neuron = node.settings["count"], self.neuron
+        if isinstance(neuron, Mapping) and isinstance(neuron.get("T"), int):  # one with a parameter for each step
+            neuron = {**neuron, "T": neuron["T"] * count}
+        inside = _Builder(neuron, self.norm, None if self.T is None else self.T * count, self.init, self.step_mode)
         module, _ = inside.sequence(node.lists["substeps"], shape)
         return self.made(node, shape, lambda: Substeps(module, count))
 

@@ -41,8 +41,8 @@ def test_a_sequence_in_two_parts_is_the_whole():
 
 def test_a_model_has_them_as_an_entry_and_layers_inside_know_their_number_of_steps():
     entry = {"substeps": [{"name": "Linear", "out_features": 6}, "TemporalEffectiveBatchNorm1d", "neuron"], "count": 5}
-    net = build([entry, {"name": "Linear", "out_features": 2}], (3,), {"name": "LIFNode"}, T=4)
-    assert isinstance(net.layers[0], Substeps) and net.layers[0].net[1].T == 20
+    net = build([entry, {"name": "Linear", "out_features": 2}], (3,), {"name": "PSN", "T": 4}, T=4)
+    assert isinstance(net.layers[0], Substeps) and [layer.T for layer in net.layers[0].net[1:]] == [20, 20]
     assert net(torch.rand(4, 2, 3)).shape == (4, 2, 2)
 
 

@@ -296,9 +296,6 @@ def test_searches_find_runs_that_learned(folder):
 @pytest.mark.slow
 def test_a_record_is_reproduced(tmp_path):
     assert "test/acc" in run("scripts/reproduce.py digits_lif", tmp_path)
-
-
-def test_the_weights_of_a_record_measure_what_they_are_certified_for(tmp_path):
     assert "reproduced" in run("scripts/reproduce.py digits_lif --weights", tmp_path)
 
 

@@ -32,10 +32,18 @@ from snntrain.export.nir_topology import Place, Topology, topology
 from snntrain.neuron import BaseNode
 
 _SINABS_LAYERS = ("Affine", "Conv1d", "Conv2d", "SumPool2d", "Flatten")
+
+
+def _leaky_in_sinabs(node: NirNode, shape: Shape, dt: float) -> Read:
+    module, factor = sinabs.read_integrator(node, shape)
+    return Read(module, shape, factor)
+
+
 _AS_READ_BY: dict[str, dict[str, Reader]] = {
     "nir": {**LAYERS, **NEURONS},
     "sinabs": {name: LAYERS[name] for name in _SINABS_LAYERS}
-    | dict.fromkeys(("IF", "LIF"), lambda node, shape, dt: Read(sinabs.read_node(node, shape), shape)),
+    | dict.fromkeys(("IF", "LIF"), lambda node, shape, dt: Read(sinabs.read_node(node, shape), shape))
+    | {"LI": _leaky_in_sinabs},
 }
 _LARGEST_STEP = 2**31  # elements of an input
 _WEIGHTS = (layer.Linear, layer.Conv1d, layer.Conv2d)

@@ -94,7 +94,8 @@ def form_of(place: str, neuron: nn.Module) -> LinearForm:
     if form.current_decay != 1:
         raise ExportError(place, "it has a current, and sinabs imports no CubaLIF", _REMEDY)
     if form.rest or not form.fires_at_threshold or not 0 <= form.voltage_decay < 1:
-        raise ExportError(place, "it rests at another potential than 0, keeps none, or fires only above, and sinabs has no such", _REMEDY)
+        reason = "it rests at another potential than 0, keeps none, or fires only above, and sinabs has none such"
+        raise ExportError(place, reason, _REMEDY)
     absent = {"height": "spikes that are not 1", "bias": "a bias", "v_start": "a start potential"}
     extra = [words for name, words in absent.items() if getattr(form, name) is not None]
     if extra:

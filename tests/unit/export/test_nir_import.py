@@ -210,6 +210,10 @@ FRAME = {"in": START, "a": affine(5, 5), "n": lif(5), "b": affine(5, 5), "m": li
 CHAIN = [("in", "a"), ("a", "n"), ("n", "b"), ("b", "m"), ("m", "out")]
 
 
+def large(**geometry):
+    return picture_graph(conv(2, 4, **geometry), outputs=(4, 8, 6))
+
+
 def deep(levels: int):
     graph = recurrent()
     for _ in range(levels):
@@ -232,7 +236,14 @@ def deep(levels: int):
         (lambda: recurrent(back=affine(5, 4)), r"it gives \[5\], and what leads back to it \[4\]"),
         (lambda: recurrent(back=nir.Delay(np.full(5, DT))), "is not one neuron with weights from itself to itself"),
         (lambda: deep(20), "graphs are nested more than 16 deep"),
-        (lambda: graph_of({"in": ends((70_000, 70_000), 1)[0], "out": END}), "at most 2³¹ elements are known"),
+        (lambda: graph_of({"in": ends((70_000, 70_000), 1)[0], "out": END}), "at most 2²⁶ elements are read"),
+        (lambda: large(padding="same", dilation=10**6), r"computes with 2 × \[2000008, 2000006\] elements in a step"),
+        (lambda: large(padding=10**6, dilation=10**6), r"computes with 2 × \[2000008, 2000006\] elements in a step"),
+        (lambda: large(padding=4000), r"computes with 2 × \[8008, 8006\] elements in a step, and at most 2²⁶ are read"),
+        (
+            lambda: graph_of({"in": ends((5000, 5000), 1)[0], "d": nir.Delay(np.array(4000 * DT)), "out": END}),
+            r"keeps 4000 steps of \[5000, 5000\] elements",
+        ),
         (
             lambda: graph_of({"in": START, "\x1b[2J" + "x" * 99: nir.Scale(np.ones(4)), "out": END}),
             r"\\x1b\[2Jx+… \(Sc",

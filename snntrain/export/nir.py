@@ -32,6 +32,7 @@ from snntrain.export.nir_writer import NirWriter
 from snntrain.export.walker import step_graph_of
 from snntrain.files import replacing
 from snntrain.graph import linear_form_at
+from snntrain.neuron import NonSpikingLIFNode
 from snntrain.neuron.linear_form import LinearForm
 
 _SNNTORCH_DT = 1e-4
@@ -55,6 +56,7 @@ def export_nir(
     dt: float = 1e-4,
     *,
     reader: str = "nir",
+    readout_tau: float | None = None,
     verify: bool = True,
 ) -> Any:
     """A net as a NIR graph.
@@ -72,6 +74,8 @@ def export_nir(
         reader: who is to read it: 'nir', any program that computes NIR's equations; 'snntorch', 'norse': what their
             importers know of them; 'sinabs': IF and LIF neurons with soft reset (v_reset None), which it reads in its
             own way, with time constants in steps and several spikes in a step.
+        readout_tau: > 1: the graph ends with LI neurons of this time constant in steps, which give the potential that
+            the readout `membrane` looks at; None: it gives what the net gives.
         verify: for sinabs: compute the example as it does, and refuse where a spike differs.
 
     Returns: the nir.NIRGraph.
@@ -81,6 +85,7 @@ def export_nir(
     nir = library()
     choice("export_nir", "reader", reader, tuple(READERS))
     real("export_nir", "dt", dt, above=0)
+    readout = None if readout_tau is None else NonSpikingLIFNode(readout_tau)
     if reader == "snntorch" and not math.isclose(dt, _SNNTORCH_DT):
         raise ExportError("", f"dt is {dt:g}, and snnTorch takes 1e-4 for granted", "Use dt=1e-4.")
     if example.dim() not in (3, 4, 5) or 0 in example.shape:
@@ -89,7 +94,7 @@ def export_nir(
     is_sinabs = reader == "sinabs"
     nodes = NirNodes(nir, tuple(example.shape[2:]), dt, READERS[reader])
     how = sinabs.forms(nir) if is_sinabs else _forms(nir, dt, "Threshold" in READERS[reader].kinds)
-    graph = NirWriter(step_graph_of(net, example), nodes, **how).graph()
+    graph = NirWriter(step_graph_of(net, example), nodes, **how).graph(readout)
     if is_sinabs and verify:
         sinabs.verify(net, import_for_sinabs(graph, dt), example)
     if path is not None:

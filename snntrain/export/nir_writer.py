@@ -55,8 +55,11 @@ class NirWriter:
         self.form_of, self.neuron_node, self.integrator = form_of, neuron_node, integrator
         self.signals: dict[fx.Node, Signal] = {}
 
-    def graph(self) -> Any:
-        """Raises: ExportError with all parts that cannot be written."""
+    def graph(self, readout: nn.Module | None = None) -> Any:
+        """The graph of the net, and of neurons that read it out.
+
+        Raises: ExportError with all parts that cannot be written.
+        """
         problems: list[ExportError] = []
         for node in self.gm.graph.nodes:
             row = Row(title_of(node), kind_of(self.gm, node))
@@ -71,7 +74,10 @@ class NirWriter:
                 self.signals[node] = Signal((), (shape_of(node) or (0,))[1:])
         if problems:
             raise ExportErrors(*problems)
-        return self.nodes.graph(self.signal(node.args[0]))
+        signal = self.signal(node.args[0])
+        if readout is not None:
+            signal = self.leaky(Row("the readout", type(readout).__name__), readout, signal)
+        return self.nodes.graph(signal)
 
     def signal(self, source: fx.Node) -> Signal:
         """What a node of the net gives to one of those that read it."""

@@ -6,7 +6,7 @@ import torch
 from nir_reference import ends, graph_of, simulated
 
 from snntrain import functional
-from snntrain.export import ExportError, import_nir
+from snntrain.export import ExportError, export_nir, import_nir
 
 nir = pytest.importorskip("nir")
 DT = 1e-4
@@ -171,6 +171,16 @@ def test_a_graph_computes_what_its_equations_say(name, tmp_path):
     assert len(np.unique(expected)) > 1 and (expected != 0).mean() > 0.01
     nir.write(tmp_path / "net.nir", graph)
     np.testing.assert_allclose(found(import_nir(tmp_path / "net.nir", DT), x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_was_read_is_written_as_it_was(name, tmp_path):
+    graph = made(name)
+    start = next(node for node in graph.nodes.values() if isinstance(node, nir.Input))
+    x = np.random.default_rng(5).random((40, *map(int, start.input_type["input"].ravel()))) < 0.5
+    example = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
+    export_nir(import_nir(graph, DT).eval(), example, tmp_path / "net.nir", DT)
+    np.testing.assert_allclose(found(import_nir(tmp_path / "net.nir", DT), x), simulated(graph, x, DT), 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("kind", [torch.as_tensor, lambda value: torch.as_tensor(value).requires_grad_()])

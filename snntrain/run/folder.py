@@ -22,7 +22,6 @@ from snntrain.files import (
     checksums,
     damage,
     newest_first,
-    read_bytes,
     read_json,
     read_text,
     read_yaml,
@@ -34,6 +33,7 @@ from snntrain.run.contents import (
     parse_arrays,
     parse_energy,
     parse_epochs,
+    parse_graph,
     parse_layers,
     parse_neurobench,
     parse_operations,
@@ -97,7 +97,7 @@ class RunFolder(OwnedFolder):
     results: ClassVar = RunFile("results.json", "it is written when a run ends", parse_results)
     report: ClassVar = RunFile("report.html", "it is written when a run ends", read_text)
     traceback: ClassVar = RunFile("traceback.txt", "it is written when a run fails", read_text)
-    graph: ClassVar = RunFile("model.nir", "a run of model=nir copies it before training starts", read_bytes)
+    graph: ClassVar = RunFile("model.nir", "a run of model=nir copies it before training starts", parse_graph)
     splits: ClassVar = RunFile(f"{_ARTIFACTS}/splits.json", "it is written before training starts", read_json)
     test: ClassVar = RunFile(f"{_ARTIFACTS}/test.npz", "the test writes it", parse_arrays)
     raster: ClassVar = RunFile(f"{_ARTIFACTS}/raster.npz", "the test writes it for one sample", parse_arrays)

@@ -1,5 +1,6 @@
 """The graph of a run with model=nir: copied into the run folder, from which its net is built again."""
 
+import filecmp
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def keep_graph(config: Mapping[str, Any], run: RunFolder) -> None:
     if not reads_graph(config):
         return
     given, source = Path(config["model"]["file"]), Path(with_kept_graph(config)["model"]["file"])
-    if given.is_file() and given.read_bytes() != source.read_bytes():
+    if given.is_file() and given != source and not filecmp.cmp(given, source, shallow=False):
         raise UsageError(
             f"resume: model.file={given} is not the graph that the run began with, which is kept as {source}. Bring "
             "the former file back or remove it, or start a new run without resume."

@@ -17,6 +17,8 @@ from snntrain.registry import did_you_mean
 from snntrain.signature import takes
 from snntrain.tree import walk
 
+_GRAPHS = ("nir",)  # models whose layers and neurons are those of a file
+
 # Hydra's settings that only a sweep reads.
 _OF_SWEEPS = ("sweep", "sweeper", "launcher")
 
@@ -74,9 +76,14 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
     raw = OmegaConf.to_container(config, resolve=False)
     import_plugins(raw["plugins"])  # a model or layer of theirs may take the neuron
+    is_graph = raw["model"].get("name") in _GRAPHS
     reasons = {
-        "neuron": "this model says nowhere where the chosen neuron stands, or brings its own",
-        "norm": "the layers of this model have no normalization",
+        "neuron": "the net of model.file has the neurons of its graph"
+        if is_graph
+        else "this model says nowhere where the chosen neuron stands, or brings its own",
+        "norm": "the net of model.file has the layers of its graph"
+        if is_graph
+        else "the layers of this model have no normalization",
         "surrogate": f"the neuron {raw['neuron'].get('name')} takes no surrogate gradient",
     }
     for group, reason in reasons.items():
@@ -86,6 +93,8 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _is_used(group: str, raw: Mapping[str, Any]) -> bool:
+    if group == "norm" and raw["model"].get("name") in _GRAPHS:
+        return False
     if "layers" not in raw["model"]:  # a registered model decides itself about all but the neuron, which it is given
         return group != "neuron" or _takes_neuron("model", raw["model"].get("name"))
     others = str({key: value for key, value in raw.items() if key != group})

@@ -27,17 +27,24 @@ from snntrain.export.nir import library
 from snntrain.export.nir_layers import LAYERS, Read, Reader
 from snntrain.export.nir_net import NirNet, Scale
 from snntrain.export.nir_neurons import NEURONS
-from snntrain.export.nir_node import NirNode, Shape, node_error, shown
+from snntrain.export.nir_node import LARGEST_STEP, NirNode, Shape, node_error, shown
 from snntrain.export.nir_topology import Place, Topology, topology
 from snntrain.neuron import BaseNode
 
 _SINABS_LAYERS = ("Affine", "Conv1d", "Conv2d", "SumPool2d", "Flatten")
+
+
+def _leaky_in_sinabs(node: NirNode, shape: Shape, dt: float) -> Read:
+    module, factor = sinabs.read_integrator(node, shape)
+    return Read(module, shape, factor)
+
+
 _AS_READ_BY: dict[str, dict[str, Reader]] = {
     "nir": {**LAYERS, **NEURONS},
     "sinabs": {name: LAYERS[name] for name in _SINABS_LAYERS}
-    | dict.fromkeys(("IF", "LIF"), lambda node, shape, dt: Read(sinabs.read_node(node, shape), shape)),
+    | dict.fromkeys(("IF", "LIF"), lambda node, shape, dt: Read(sinabs.read_node(node, shape), shape))
+    | {"LI": _leaky_in_sinabs},
 }
-_LARGEST_STEP = 2**31  # elements of an input
 _WEIGHTS = (layer.Linear, layer.Conv1d, layer.Conv2d)
 
 
@@ -212,6 +219,6 @@ def _end_shape(name: str, node: Any, attribute: str, key: str) -> Shape:
     sizes = NirNode(name, node).integers(attribute, value=value)
     if min(sizes, default=0) < 1:
         raise node_error(name, node, f"its shape must be positive, it is {sizes}")
-    if math.prod(sizes) > _LARGEST_STEP:
-        raise node_error(name, node, f"its shape is {sizes}, and at most 2³¹ elements are known")
+    if math.prod(sizes) > LARGEST_STEP:
+        raise node_error(name, node, f"its shape is {sizes}, and at most 2²⁶ elements are read")
     return tuple(sizes)

@@ -1,7 +1,7 @@
 """The layers of NIR graphs that hold no potential: weights, poolings, delays, and what only moves numbers around."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from snntrain import lava_exchange, layer
 from snntrain.export.nir_net import Scale
-from snntrain.export.nir_node import NirNode, Shape, broadcasts
+from snntrain.export.nir_node import LARGEST_STEP, NirNode, Shape, broadcasts
 from snntrain.export.synapse import window_sizes
 
-_LARGEST_STEP = 2**31  # elements of one step
 _CLOSE = 1e-3  # of a step: seconds are often float32
 
 
@@ -60,11 +59,13 @@ def _conv(node: NirNode, shape: Shape, dt: float) -> Read:
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     made = layer.Conv1d if dims == 1 else layer.Conv2d
     module = made(into * groups, outputs, tuple(kernel), bias=bias is not None, **geometry)
+    reach = [far * (size - 1) for far, size in zip(dilation, kernel, strict=True)]
     if padding == "same" and shape is not None:
+        _refuse_large(node, shape[0], [size + far for size, far in zip(shape[1:], reach, strict=True)])
         after: tuple[int, ...] | None = shape[1:]
     else:
         pads = (0,) * dims if isinstance(padding, str) else padding
-        after = _sizes(node, shape, tuple(kernel), stride, pads, dilation)
+        after = _sizes(node, shape, tuple(kernel), stride, pads, dilation, outputs)
     return Read(_with_parameters(module, weight, bias), None if after is None else (outputs, *after))
 
 
@@ -84,6 +85,7 @@ def _sizes(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     dilation: tuple[int, ...] = (1, 1),
+    outputs: int | None = None,
 ) -> tuple[int, ...] | None:
     """Height and width, or length, behind windows, where they are known."""
     if shape is None:
@@ -91,9 +93,14 @@ def _sizes(
     sizes = tuple(window_sizes(shape[1:], kernel, stride, padding, dilation))
     if min(sizes) < 1:
         raise node.error(f"its windows of {list(kernel)} are larger than the input {list(shape)}")
-    if shape[0] * math.prod(sizes) > _LARGEST_STEP:
-        raise node.error(f"a step behind it has {shape[0]} × {list(sizes)} elements, and at most 2³¹ are known")
+    _refuse_large(node, shape[0], [size + 2 * pads for size, pads in zip(shape[1:], padding, strict=True)])
+    _refuse_large(node, outputs or shape[0], sizes)
     return sizes
+
+
+def _refuse_large(node: NirNode, channels: int, sizes: Sequence[int]) -> None:
+    if channels * math.prod(sizes) > LARGEST_STEP:
+        raise node.error(f"it computes with {channels} × {list(sizes)} elements in a step, and at most 2²⁶ are read")
 
 
 def _with_parameters(module: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -139,13 +146,15 @@ def _delay(node: NirNode, shape: Shape, dt: float) -> Read:
     shape = seconds.shape if shape is None and seconds.ndim else shape
     if not shape or not broadcasts(seconds.shape, shape):
         raise node.error(f"delay has the shape {list(seconds.shape)}, and the input {list(shape or ())}")
-    steps = np.broadcast_to(seconds / dt, shape)
+    steps = seconds / dt
     whole = np.rint(steps)
     if np.abs(steps - whole).max() > _CLOSE or whole.min() < 0:
         raise node.error(f"delay must be whole steps of dt = {dt:g}, ≥ 0; it is {_range(steps)} steps; is dt right?")
     if whole.max() >= layer.delay.LONGEST:
         raise node.error(f"delay is {_range(steps)} steps, and at most {layer.delay.LONGEST - 1} are known")
-    by_channel = whole.reshape(shape[0], -1)
+    if whole.max() * math.prod(shape) > LARGEST_STEP:
+        raise node.error(f"it keeps {whole.max():g} steps of {list(shape)} elements, and at most 2²⁶ elements are kept")
+    by_channel = np.broadcast_to(whole, shape if whole.size > 1 else (shape[0], 1)).reshape(shape[0], -1)
     if (by_channel != by_channel[:, :1]).any():
         raise node.error("delay differs within a channel")
     how = layer.DelaySettings(max=int(whole.max()) + 1, learn=False)

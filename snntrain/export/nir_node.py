@@ -9,6 +9,7 @@ from torch import Tensor
 from snntrain.export.error import NirImportError
 
 LARGEST = float(np.finfo(np.float32).max)
+LARGEST_STEP = 2**26  # elements of one step: a few bytes of a file may declare any number of them
 _SAME = 1e-6  # relative: seconds are often float32
 _LONGEST_NAME = 80
 Shape = tuple[int, ...] | None  # of one step; None: not known

@@ -1,5 +1,6 @@
 """The order in which the nodes of a NIR graph are computed: nested graphs opened, loops around one neuron found."""
 
+import heapq
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def topology(nir: Any, graph: Any) -> Topology:
     reaches or that leads to no output, or a loop that is not a neuron with weights from itself to itself.
     """
     net = _Edges()
-    entrance, exit_ = net.add(nir, graph, "", 0)
+    entrance, exit_ = net.add(nir, graph)
     for name in [name for name, node in net.nodes.items() if isinstance(node, (nir.Input, nir.Output))]:
         if name not in (entrance, exit_):
             net.bypass(name)
@@ -65,7 +66,7 @@ def topology(nir: Any, graph: Any) -> Topology:
     inside = {name for loop in loops.values() for name in loop or ()}
     before = {name: net.before[name] for name in net.nodes if name not in inside}
     try:
-        order = list(TopologicalSorter(before).static_order())
+        order = _ordered(before, net.rank)
     except CycleError as error:
         cycle = " → ".join(shown(name) for name in reversed(error.args[1]))
         reason = f"the loop {cycle} is not one neuron with weights from itself to itself: which comes first is not said"
@@ -80,30 +81,51 @@ def topology(nir: Any, graph: Any) -> Topology:
     return Topology(places, ends, net.nodes, (entrance, net.nodes[entrance]), (exit_, net.nodes[exit_]))
 
 
+def _ordered(before: dict[str, list[str]], rank: dict[str, tuple[int, ...]]) -> list[str]:
+    """The nodes behind all that they read, and else in the order of the edges, which is the order of the exporter."""
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
+    ready: list[tuple[tuple[int, ...], str]] = []
+    order = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, (rank[name], name))
+        order.append(heapq.heappop(ready)[1])
+        sorter.done(order[-1])
+    return order
+
+
 class _Edges:
-    """Nodes of nested graphs in one graph."""
+    """Nodes of nested graphs in one graph.
+
+    Attributes:
+        rank: of each node, the place of the first edge to it in its graph, behind those of the graphs around it.
+    """
 
     def __init__(self) -> None:
         self.nodes: dict[str, Any] = {}
+        self.rank: dict[str, tuple[int, ...]] = {}
         self.before: dict[str, list[str]] = defaultdict(list)
         self.after: dict[str, list[str]] = defaultdict(list)
         self.count = 0
 
-    def add(self, nir: Any, graph: Any, prefix: str, depth: int) -> tuple[str, str]:
+    def add(self, nir: Any, graph: Any, prefix: str = "", above: tuple[int, ...] = ()) -> tuple[str, str]:
         """Nodes and edges of a graph; returns the names of its input and its output."""
         where = f"graph {shown(prefix[:-1])}" if prefix else ""
-        if depth > _DEEPEST:
+        if len(above) > _DEEPEST:
             raise NirImportError(where, f"graphs are nested more than {_DEEPEST} deep")
         ends: dict[str, tuple[str, str]] = {}  # of each node: the name that receives its input, and gives its output
         found: dict[type, list[str]] = {nir.Input: [], nir.Output: []}
+        edges = list(dict.fromkeys(map(tuple, graph.edges)))
+        first = {target: number for number, (_, target) in reversed(list(enumerate(edges, 1)))}
         for key, node in graph.nodes.items():
-            name = f"{prefix}{key}"
+            name, rank = f"{prefix}{key}", (*above, first.get(key, 0))
             if isinstance(node, nir.NIRGraph):
-                ends[key] = self.add(nir, node, f"{name}.", depth + 1)
+                ends[key] = self.add(nir, node, f"{name}.", rank)
                 continue
             if name in self.nodes:
                 raise NirImportError(where, f"two nodes are named {shown(name)}")
-            self.nodes[name] = node
+            self.nodes[name], self.rank[name] = node, rank
             ends[key] = (name, name)
             for kind, names in found.items():
                 if isinstance(node, kind):
@@ -111,7 +133,7 @@ class _Edges:
         for what, names in zip(("input", "output"), found.values(), strict=True):
             if len(names) != 1:
                 raise NirImportError(where, f"the graph must have one {what}, it has {len(names)}")
-        for source, target in dict.fromkeys(map(tuple, graph.edges)):
+        for source, target in edges:
             for name in (source, target):
                 if name not in ends:
                     edge = f"the edge from {shown(source)} to {shown(target)}"

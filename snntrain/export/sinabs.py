@@ -11,6 +11,7 @@ Source: sinabs.nir and sinabs.layers of sinabs 3.1.3.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from snntrain.export.nir_node import NirNode, Shape
 from snntrain.functional import reset_net
 from snntrain.graph import linear_form_at
 from snntrain.hooks import spiking_layers, watching
+from snntrain.neuron import NonSpikingLIFNode
 from snntrain.neuron.linear_form import LinearForm
 
 _REMEDY = "Use IFNode or LIFNode with neuron.v_reset=null."
@@ -75,6 +77,15 @@ def read_node(node: NirNode, shape: Shape) -> SinabsNode:
     return SinabsNode(threshold, torch.exp(-1.0 / tau), has_floor=False)
 
 
+def read_integrator(node: NirNode, shape: Shape) -> tuple[nn.Module, float]:
+    """What sinabs makes of an LI node, v ← exp(−1/tau)·v + x, and what its input is multiplied by for that."""
+    tau = node.one("tau", shape)
+    if node.numbers("v_leak").any() or tau <= 0:
+        raise node.error("v_leak is not 0, or tau not > 0")
+    own = -1 / math.expm1(-1 / tau)
+    return NonSpikingLIFNode(own), own
+
+
 def form_of(place: str, neuron: nn.Module) -> LinearForm:
     """The dynamics of a neuron. Raises: ExportError where sinabs has none like it."""
     form = linear_form_at(place, neuron, "its dynamics are not those of an IF or LIF neuron", _REMEDY)
@@ -83,7 +94,8 @@ def form_of(place: str, neuron: nn.Module) -> LinearForm:
     if form.current_decay != 1:
         raise ExportError(place, "it has a current, and sinabs imports no CubaLIF", _REMEDY)
     if form.rest or not form.fires_at_threshold or not 0 <= form.voltage_decay < 1:
-        raise ExportError(place, "it rests at another potential than 0, keeps none, or fires only above", _REMEDY)
+        reason = "it rests at another potential than 0, keeps none, or fires only above, and sinabs has none such"
+        raise ExportError(place, reason, _REMEDY)
     absent = {"height": "spikes that are not 1", "bias": "a bias", "v_start": "a start potential"}
     extra = [words for name, words in absent.items() if getattr(form, name) is not None]
     if extra:
@@ -93,14 +105,34 @@ def form_of(place: str, neuron: nn.Module) -> LinearForm:
     return form
 
 
-def node_of(nir: Any, form: LinearForm, shape: tuple[int, ...]) -> Any:
-    """The node of a layer of neurons whose gain is in the weights before it."""
-    ones, zeros = np.ones(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    threshold = ones * form.threshold.cpu().numpy().reshape(-1, *[1] * (len(shape) - 1)).astype(np.float32)
-    if form.voltage_decay == 0:
-        return nir.IF(r=ones, v_threshold=threshold, v_reset=zeros)
-    tau = ones * np.float32(-1 / math.log1p(-form.voltage_decay))
-    return nir.LIF(tau=tau, r=ones.copy(), v_leak=zeros, v_threshold=threshold, v_reset=zeros.copy())
+def forms(nir: Any) -> dict[str, Callable]:
+    """How NirWriter makes neurons for sinabs, which leaves gains out: they divide the thresholds."""
+
+    def neuron_node(place: str, form: LinearForm, shape: tuple[int, ...], factor: float) -> Any:
+        if form.voltage_decay and len(shape) > 1:  # it asks for the truth of an array
+            raise _too_many_dims(place, "LIF neurons", shape)
+        ones, zeros = np.ones(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        threshold = form.threshold.cpu().numpy().reshape(-1, *[1] * (len(shape) - 1)) / factor
+        threshold = (ones * threshold).astype(np.float32)
+        if form.voltage_decay == 0:
+            return nir.IF(r=ones, v_threshold=threshold, v_reset=zeros)
+        tau = ones * np.float32(-1 / math.log1p(-form.voltage_decay))
+        return nir.LIF(tau=tau, r=ones.copy(), v_leak=zeros, v_threshold=threshold, v_reset=zeros.copy())
+
+    def integrator(place: str, tau: float | None, shape: tuple[int, ...], factor: float) -> tuple[Any, float]:
+        if tau is None:
+            return nir.I(np.ones(shape)), factor
+        if len(shape) > 1:
+            raise _too_many_dims(place, "LI neurons", shape)
+        ones, zeros = np.ones(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        return nir.LI(ones * np.float32(-1 / math.log1p(-1 / tau)), ones.copy(), zeros), factor / tau
+
+    return {"form_of": form_of, "neuron_node": neuron_node, "integrator": integrator}
+
+
+def _too_many_dims(place: str, what: str, shape: tuple[int, ...]) -> ExportError:
+    reason = f"the importer of sinabs fails on {what} of a step {list(shape)}, and takes only [N]"
+    return ExportError(place, reason, "Use IFNode behind convolutions.")
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class Synapse:
 
     Attributes:
         name: of the layer in the net.
-        weight: [O, I/groups, kH, kW] or [out, in].
+        weight: [O, I/groups, kH, kW] or [out, in]; [O, I/groups, k] in NIR graphs alone.
         bias: [O], or None.
         weight_rec: [out, out], from the layer's own last spikes; dense only.
         area: values averaged by poolings that were folded into it; weights are then no multiples of what they were.
@@ -49,9 +49,9 @@ class Synapse:
     name: str
     weight: Tensor
     bias: Tensor | None = None
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
     weight_rec: Tensor | None = None
     area: int = 1
@@ -59,7 +59,7 @@ class Synapse:
 
     @property
     def is_conv(self) -> bool:
-        return self.weight.dim() == 4
+        return self.weight.dim() > 2
 
     @property
     def weights(self) -> list[Tensor]:
@@ -158,7 +158,13 @@ def _averaged(synapse: Synapse, pool: Pool, with_bias: bool = False) -> Synapse:
     return replace(synapse, weight=synapse.weight / pool.area, bias=bias, area=synapse.area * pool.area)
 
 
-def window_sizes(sizes: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> list[int]:
+def window_sizes(
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> list[int]:
     """How many windows fit into each dim."""
     each = zip(sizes, kernel, stride, padding, dilation, strict=True)
     return [(size + 2 * pads - far * (taps - 1) - 1) // step + 1 for size, taps, step, pads, far in each]

@@ -60,7 +60,7 @@ def walk(
 
     Returns: a row for every layer. Raises: ExportError for a net that cannot be traced.
     """
-    walker = _Walker(_graph(net, example), chain, neuron_of)
+    walker = _Walker(step_graph_of(net, example), chain, neuron_of)
     for node in walker.gm.graph.nodes:
         if node.op not in ("placeholder", "output"):
             walker.visit(node)
@@ -71,7 +71,8 @@ def walk(
     return walker.all_rows()
 
 
-def _graph(net: nn.Module, example: Tensor) -> fx.GraphModule:
+def step_graph_of(net: nn.Module, example: Tensor) -> fx.GraphModule:
+    """What a net computes in one step. Raises: ExportError for a net that cannot be traced."""
     for path, module in net.named_modules():
         if isinstance(module, lava_exchange.BatchNorm2d):
             reason = "a netx file has no place for its scale, and Lava's reader would leave it out"
@@ -146,9 +147,9 @@ class _Walker:
     def module(self, row: Row, module: nn.Module) -> None:
         kind = library_name(module)
         if kind in ("Linear", "Conv2d"):
-            self.chain.weights(row, _synapse(row, module))
+            self.chain.weights(row, synapse_of(row, module))
         elif kind in ("AvgPool2d", "AdaptiveAvgPool2d"):
-            self.chain.pool(row, _pool(row, module, self.chain.now))
+            self.chain.pool(row, pool_of(row, module, self.chain.now))
         elif kind == "MaxPool2d":
             if module.ceil_mode or module.return_indices:
                 raise ExportError(row.place, "it has ceil_mode or return_indices", "Use False for both.")
@@ -158,7 +159,7 @@ class _Walker:
                 raise ExportError(row.place, "it does not flatten all but the batch", "Use Flatten(1, -1).")
             self.chain.flatten(row)
         elif kind == "VotingLayer":
-            self.votes(row, module)
+            self.chain.weights(row, votes_of(row, module, self.chain.now[-1]))
         elif isinstance(module, layer.AxonalDelay):
             self.chain.delays(row, module.steps())
         elif isinstance(module, layer.SynapticDelay):
@@ -169,22 +170,17 @@ class _Walker:
         elif hasattr(module, "linear_form"):
             self.chain.neurons(row, self.neuron_of(row.place, module))
         else:
-            raise _unknown_layer(row)
-
-    def votes(self, row: Row, module: nn.Module) -> None:
-        size, inputs = module.voting_size, self.chain.now[-1]
-        weight = torch.eye(inputs // size, dtype=torch.float64).repeat_interleave(size, 1) / size
-        self.chain.weights(row, Synapse(row.name, weight))
+            raise unknown_layer(row)
 
     def recurrent(self, row: Row, module: nn.Module) -> None:
-        neuron = _only(module.sub_module)
+        neuron = only(module.sub_module)
         if not hasattr(neuron, "linear_form"):
             reason = f"it feeds {type(neuron).__name__} in its loop"
             raise ExportError(row.place, reason, "Keep a neuron alone in the loop; put layers before it.")
         made = self.neuron_of(f"{row.name}.sub_module ({type(neuron).__name__})", neuron)
         if isinstance(module, LinearRecurrentContainer):
-            self.chain.weights(row, _linear(row, module.rc, slice(0, module.in_features)))
-            self.chain.recurrent(row, _double(module.rc.weight[:, module.in_features :]))
+            self.chain.weights(row, linear_of(row, module.rc, slice(0, module.in_features)))
+            self.chain.recurrent(row, double(module.rc.weight[:, module.in_features :]))
         else:
             self.chain.recurrent(row, _feedback(row, module.element_wise_function, self.chain.now))
         self.chain.neurons(row, made)
@@ -205,7 +201,8 @@ class _Walker:
         return [row for _, row in sorted(rows, key=operator.itemgetter(0))]
 
 
-def _unknown_layer(row: Row) -> ExportError:
+def unknown_layer(row: Row) -> ExportError:
+    """The error of a layer that no file has a form for."""
     for part, (reason, remedy) in _NO_FORM.items():
         if part in row.kind:
             return ExportError(row.place, reason, remedy)
@@ -215,42 +212,53 @@ def _unknown_layer(row: Row) -> ExportError:
     return ExportError(row.place, "there is no such layer", "Use Conv2d, Linear, AvgPool2d, Flatten and neurons.")
 
 
-def _only(module: nn.Module) -> nn.Module:
+def only(module: nn.Module) -> nn.Module:
     """The module in a sequence of one."""
     while isinstance(module, nn.Sequential) and len(module) == 1:
         module = module[0]
     return module
 
 
-def _double(value: Tensor) -> Tensor:
+def double(value: Tensor) -> Tensor:
+    """The values of a parameter in float64."""
     return value.detach().cpu().double()
 
 
 def _bias(module: nn.Module) -> Tensor | None:
-    return None if module.bias is None else _double(module.bias)
+    return None if module.bias is None else double(module.bias)
 
 
-def _synapse(row: Row, module: nn.Module) -> Synapse:
+def synapse_of(row: Row, module: nn.Module) -> Synapse:
+    """A Linear, or a convolution, in float64. Raises: ExportError for a padding that a Synapse has not."""
     if isinstance(module, nn.Linear):
-        return _linear(row, module)
+        return linear_of(row, module)
     if module.padding_mode != "zeros":
         raise ExportError(row.place, f"padding_mode is {module.padding_mode!r}", "Use padding_mode 'zeros'.")
-    geometry = {name: pair(getattr(module, name)) for name in ("stride", "dilation")}
-    padding = pair(module.padding) if not isinstance(module.padding, str) else (0, 0)
+    stride, dilation = tuple(module.stride), tuple(module.dilation)
+    padding = (0,) * len(stride) if isinstance(module.padding, str) else tuple(module.padding)
     if module.padding == "same":
-        reach = [far * (size - 1) for far, size in zip(geometry["dilation"], module.kernel_size, strict=True)]
+        reach = [far * (size - 1) for far, size in zip(dilation, module.kernel_size, strict=True)]
         if any(each % 2 for each in reach):
             raise ExportError(row.place, "padding 'same' pads its two sides differently", "Use an odd kernel.")
-        padding = (reach[0] // 2, reach[1] // 2)
-    weight = _double(module.weight)
-    return Synapse(row.name, weight, _bias(module), padding=padding, groups=module.groups, **geometry)
+        padding = tuple(each // 2 for each in reach)
+    weight = double(module.weight)
+    return Synapse(row.name, weight, _bias(module), stride, padding, dilation, module.groups)
 
 
-def _linear(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synapse:
-    return Synapse(row.name, _double(module.weight[:, columns]), _bias(module))
+def votes_of(row: Row, module: nn.Module, inputs: int) -> Synapse:
+    """The means of a VotingLayer as weights."""
+    size = module.voting_size
+    weight = torch.eye(inputs // size, dtype=torch.float64).repeat_interleave(size, 1) / size
+    return Synapse(row.name, weight)
 
 
-def _pool(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
+def linear_of(row: Row, module: nn.Linear, columns: slice = slice(None)) -> Synapse:
+    """A Linear, or those of its columns, in float64."""
+    return Synapse(row.name, double(module.weight[:, columns]), _bias(module))
+
+
+def pool_of(row: Row, module: nn.Module, shape: tuple[int, ...]) -> Pool:
+    """A pooling that averages steps of a shape [C, H, W]. Raises: ExportError for an argument that a Pool has not."""
     kind = library_name(module)
     if kind == "AdaptiveAvgPool2d":
         window = adaptive_window(row.place, module, shape[1:], "Use AvgPool2d.")
@@ -275,8 +283,8 @@ def _feedback(row: Row, function: Any, shape: tuple[int, ...]) -> Tensor:
         if function in (torch.add, operator.add):
             return torch.eye(shape[0], dtype=torch.float64)
         if isinstance(function, FeedbackSum):
-            inner = _only(function.feedback)
+            inner = only(function.feedback)
             if library_name(inner) == "Linear" and inner.bias is None:
-                return _double(inner.weight)
+                return double(inner.weight)
     reason = "feedback must be one matrix of weights between the neurons of a dense layer"
     raise ExportError(row.place, reason, "Use a Linear layer without bias as feedback, behind Flatten.")

@@ -47,6 +47,7 @@ from snntrain.run.data_check import check_with_data
 from snntrain.run.dry_pass import dry_pass
 from snntrain.run.fine_tuning import prepare
 from snntrain.run.folder import RunFolder
+from snntrain.run.kept_graph import with_kept_graph
 from snntrain.run.loggers import name_files
 from snntrain.run.parallel.devices import one_device
 from snntrain.run.parallel.layer_sync import refuse_unshared_statistics
@@ -79,7 +80,7 @@ class Run:
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
     """Build the network of a config, its weights drawn from the config's seed."""
-    net = _layers_of(config)
+    net = _layers_of(with_kept_graph(config))
     set_fuse(net, config["fuse"])
     return net
 

@@ -13,6 +13,7 @@ import numpy as np
 from snntrain.error import DamagedFile
 from snntrain.files import MOST_BYTES, read_bytes, read_json, read_text, read_yaml
 
+MOST_BYTES_OF_A_GRAPH = 2**31
 Curve = list[tuple[float, float]]  # (epoch, value) pairs
 
 _LAYER_FIELDS = {"path": str, "name": str, "output_shape": list, "parameters": int, "macs": int, "neuron": str}
@@ -93,6 +94,14 @@ def parse_arrays(path: Path) -> dict[str, Any]:
         raise DamagedFile(f"{path} is damaged: its arrays have {size:,} bytes, more than such a file can have.")
     with np.load(content, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def parse_graph(path: Path) -> bytes:
+    """The bytes of an HDF5 file, which snntrain.export reads."""
+    content = read_bytes(path, MOST_BYTES_OF_A_GRAPH)
+    if not content.startswith(b"\x89HDF\r\n\x1a\n"):
+        raise ValueError("it is no HDF5 file")
+    return content
 
 
 BY_SUFFIX: dict[str, Callable[[Path], Any]] = {".json": read_json, ".npz": parse_arrays, ".txt": read_text}

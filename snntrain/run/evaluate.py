@@ -20,6 +20,7 @@ from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.evaluation_settings import Request, read_request, refuse_unread
 from snntrain.run.folder import RunFolder
 from snntrain.run.interruption import interruptible
+from snntrain.run.kept_graph import with_kept_graph
 from snntrain.run.prediction import check_predicts, predict_files, predict_test_split, read_files
 from snntrain.run.rebuilding import rebuilt_task, testing_trainer
 from snntrain.run.report.report import write_report
@@ -113,6 +114,8 @@ def rebuild(arguments: Sequence[str]) -> Rebuilt:
     own = request.own
     beside = RunFolder(Path(own["run"])).artifacts if "run" in own else checkpoint.parent
     config["paths"]["run"] = str(Path(own.get("output", beside)))
+    if OmegaConf.select(request.changes, "model.file") is None:
+        config = with_kept_graph(config, RunFolder.of_checkpoint(checkpoint))
     own["checkpoint"] = str(checkpoint)
     task = rebuilt_task(config, content["state_dict"], f"checkpoint {checkpoint}")
     return Rebuilt(request, config, task, _classes(content["snntrain"], config, checkpoint))

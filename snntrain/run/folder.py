@@ -1,6 +1,7 @@
 """A run folder: where each of its files lies, how it is read and written, and what a damaged one means.
 
     config.yaml  overrides.yaml  provenance.json  layers.json      written before training starts
+    model.nir                                                      likewise, the graph of model=nir
     metrics.csv  checkpoints/                                      written after each epoch
     artifacts/                                                     written by the test and by what follows it
     results.json  report.html                                      written when the run ends
@@ -17,12 +18,22 @@ from typing import Any, ClassVar
 import yaml
 
 from snntrain.error import DamagedFile, MissingFile, UsageError
-from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
+from snntrain.files import (
+    checksums,
+    damage,
+    newest_first,
+    read_json,
+    read_text,
+    read_yaml,
+    write_json,
+    write_text,
+)
 from snntrain.run.contents import (
     BY_SUFFIX,
     parse_arrays,
     parse_energy,
     parse_epochs,
+    parse_graph,
     parse_layers,
     parse_neurobench,
     parse_operations,
@@ -86,6 +97,7 @@ class RunFolder(OwnedFolder):
     results: ClassVar = RunFile("results.json", "it is written when a run ends", parse_results)
     report: ClassVar = RunFile("report.html", "it is written when a run ends", read_text)
     traceback: ClassVar = RunFile("traceback.txt", "it is written when a run fails", read_text)
+    graph: ClassVar = RunFile("model.nir", "a run of model=nir copies it before training starts", parse_graph)
     splits: ClassVar = RunFile(f"{_ARTIFACTS}/splits.json", "it is written before training starts", read_json)
     test: ClassVar = RunFile(f"{_ARTIFACTS}/test.npz", "the test writes it", parse_arrays)
     raster: ClassVar = RunFile(f"{_ARTIFACTS}/raster.npz", "the test writes it for one sample", parse_arrays)

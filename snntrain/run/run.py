@@ -31,6 +31,7 @@ from snntrain.run.fit_end import handed_over, task_with_best_weights
 from snntrain.run.folder import RunFolder
 from snntrain.run.front import describe
 from snntrain.run.interruption import Interrupted, how_to_continue, interruptible
+from snntrain.run.kept_graph import keep_graph
 from snntrain.run.loggers import log_config, log_results
 from snntrain.run.longer import Replanned, check_longer, more_epochs
 from snntrain.run.memory import keep_freed_memory, peak_memory, restart_peaks
@@ -165,6 +166,7 @@ def train(
         if checkpoint is not None and built.folder.provenance.exists():
             origin = continued(built.folder.read(RunFolder.provenance), origin)
         built.folder.write_inputs(built.config, overrides, origin, built.data.splits_record(), layers)
+        keep_graph(built.config, built.folder)
     _introduce(built, checkpoint, layers)
     log_config(built.trainer.loggers, settings)
     seconds: dict[str, float] = {}

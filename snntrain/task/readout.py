@@ -55,12 +55,19 @@ def after_each_step(read_out: Callable[..., Tensor]) -> Callable[[Tensor], Tenso
 
     None for a readout that is none of those above.
     """
-    function, arguments = getattr(read_out, "func", read_out), getattr(read_out, "keywords", {})
+    function = getattr(read_out, "func", read_out)
     if function is rate:
         return lambda y_seq: y_seq.cumsum(0) / torch.arange(1, len(y_seq) + 1, device=y_seq.device).view(-1, 1, 1)
     if function is membrane:
-        return NonSpikingLIFNode(arguments.get("readout_tau", 2.0))
+        return NonSpikingLIFNode(membrane_tau(read_out))
     return {last: lambda y_seq: y_seq, largest: lambda y_seq: y_seq.cummax(0).values}.get(function)
+
+
+def membrane_tau(read_out: Callable[..., Tensor]) -> float | None:
+    """The time constant of the readout `membrane`; None for another readout."""
+    if getattr(read_out, "func", read_out) is not membrane:
+        return None
+    return getattr(read_out, "keywords", {}).get("readout_tau", 2.0)
 
 
 def _padded(y_seq: Tensor, lengths: Tensor) -> Tensor:

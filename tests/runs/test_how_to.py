@@ -13,16 +13,30 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from made_samples import write_mnist, write_pictures, write_recordings
 from programs import ROOT, Program, results
+
+from snntrain import create_model
+from snntrain.export import export_nir
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OWN_PARTS = (ROOT / "docs/own_parts.md").read_text(encoding="utf-8")
 PAGES = [README[README.index("## How to") : README.index("## Measured")], OWN_PARTS]
 PAGES += [
     (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
-    for name in ("training", "auditing", "many_runs", "conversion", "quantization", "lava", "microcontrollers", "onnx")
+    for name in (
+        "training",
+        "auditing",
+        "many_runs",
+        "conversion",
+        "quantization",
+        "lava",
+        "nir",
+        "microcontrollers",
+        "onnx",
+    )
 ]
 # The lines of every block of commands, without `python` in front and the comment behind.
 COMMANDS = {
@@ -94,6 +108,7 @@ IN_A_STORY = (
     "scripts/reproduce.py digits_lif --weights",
     "train.py resume=runs/… callbacks=[default,qat]",
 )
+IMPORTED = "train.py model=nir model.file=net.nir"
 #: Tasks other than classification: command → (a metric of the test, what it is better than, margin).
 OTHER_TASKS = {
     "train.py task=regression data=diabetes model=mlp": ("test/r2", 0.0, 0.3),
@@ -102,6 +117,7 @@ OTHER_TASKS = {
 }
 LEFT_OUT = {
     "train.py trainer=gpu": "it needs a GPU",
+    "scripts/install_nir_readers.py .nir-readers": "it downloads three programs; tests/peers/ run them",
     "make lava": "tests/peers/ run what it installs",
     "train.py task=multilabel data=mnist_pairs paths.data=/my/data": "the made files are too few for ten labels",
     "scripts/record.py mnist_csnn --seeds 1,2,3 paths.data=…": "it needs a clean checkout and writes into it",
@@ -143,7 +159,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_command_is_run_or_left_out_for_a_reason():
-    known = [*TRAINED, *CONVERTED, *EXPORTED, *SHOWN, *IN_A_STORY, *OTHER_TASKS, *LEFT_OUT]
+    known = [*TRAINED, *CONVERTED, *EXPORTED, *SHOWN, *IN_A_STORY, *OTHER_TASKS, IMPORTED, *LEFT_OUT]
     assert len(known) == len(set(known)) and set(known) == COMMANDS
 
 
@@ -309,6 +325,17 @@ def test_a_converted_net_is_as_good(command, folder):
     metrics = results(newest(folder))["metrics"]
     for name in ("test/acc", *CONVERTED[command]):
         check_learned(metrics[name], classes=10, samples=359)
+
+
+@pytest.mark.slow
+def test_the_net_of_a_graph_is_trained_on(folder):
+    pytest.importorskip("nir")
+    export_nir(create_model("mlp", (1, 8, 8), 10), torch.rand(2, 1, 1, 8, 8), folder / "net.nir")
+    run(IMPORTED, folder, FEW)
+    made = newest(folder)
+    check_learned(results(made)["metrics"]["test/acc"], classes=10, samples=359)
+    (folder / "net.nir").unlink()
+    assert f"test/acc {results(made)['metrics']['test/acc']:.4f}" in run(f"eval.py run={made}", folder)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from snntrain.arguments import choice, integer, real
+from snntrain.callback.fit_end.around import Reader
 from snntrain.callback.fit_end.evaluation import Headline, spikes_and_scores, test_sequences
 from snntrain.callback.fit_end.fit_end import FitEnd, Trained
 from snntrain.export import export_nir, import_nir
@@ -18,7 +19,11 @@ from snntrain.files import write_json
 from snntrain.headline import long_name
 from snntrain.quantize import QuantizedNet
 from snntrain.registry import register
+from snntrain.task import Classification, Supervised
+from snntrain.task.readout import last, make_readout, membrane_tau
 from snntrain.terminal import print_line
+
+_KNOWN_SCORES = (Supervised.scores, Classification.scores, Reader.scores)
 
 
 @register("callback")
@@ -27,6 +32,9 @@ class NirExport(FitEnd):
 
     Where batch normalizations are folded, weights are rounded anew, and a potential at the threshold can fall to the
     other side of it: the share of spikes that differ is reported, and is an error above `tolerance`.
+
+    With the readout `membrane` the graph ends with LI neurons, whose last potentials are the scores, if the reader has
+    such.
 
     Files: net.nir, nir.json.
 
@@ -56,8 +64,17 @@ class NirExport(FitEnd):
                 "callbacks=[default,nir], or lava after qat."
             )
         example = torch.rand(2, 2, *sample_shape, generator=torch.Generator().manual_seed(0))
-        export_nir(net, example, dt=self.dt, reader=self.reader, verify=False)
+        export_nir(net, example, dt=self.dt, reader=self.reader, readout_tau=self._tau(task), verify=False)
         return net
+
+    def _tau(self, task: pl.LightningModule) -> float | None:
+        """The time constant of the neurons at the end of the graph, where the task has such and the reader knows them.
+
+        They are linear, so that it is the same to sum up the outputs of a class before or behind them.
+        """
+        if "LI" not in READERS[self.reader].kinds or type(task).scores not in _KNOWN_SCORES:
+            return None
+        return membrane_tau(make_readout(task.readout) if isinstance(task, Reader) else task.read_out)
 
     @torch.no_grad()
     def run(self, trained: Trained, folder: Path, console: Console) -> tuple[nn.Module, dict[str, float]]:
@@ -66,18 +83,20 @@ class NirExport(FitEnd):
         samples_left = test_sequences(task, trained, console, "nir")
         first = next(samples_left)
         folder.mkdir(parents=True, exist_ok=True)
-        graph = export_nir(net, first[0], folder / "net.nir", self.dt, reader=self.reader)
+        tau = self._tau(task)
+        graph = export_nir(net, first[0], folder / "net.nir", self.dt, reader=self.reader, readout_tau=tau)
         as_read = "sinabs" if self.reader == "sinabs" else "nir"
         copy = import_nir(folder / "net.nir", self.dt, reader=as_read).to(trained.device).eval()
+        task_of_copy = task if tau is None else _reads_last(trained.task_for(copy, trained.T))
         differing = spikes = samples = 0
-        of_net, of_copy = Headline(task), Headline(task)
+        of_net, of_copy = Headline(task), Headline(task_of_copy)
         for x_seq, label in itertools.chain([first], samples_left):
             (expected, y_seq), (found, y_seq_copy) = (spikes_and_scores(each, x_seq) for each in (net, copy))
             pairs = zip(expected.values(), found.values(), strict=True)
             differing += sum(int((ours != theirs).sum()) for ours, theirs in pairs)
             spikes += sum(values.numel() for values in expected.values())
             of_net.add(task.scores(y_seq), label)
-            of_copy.add(task.scores(y_seq_copy), label)
+            of_copy.add(task_of_copy.scores(y_seq_copy), label)
             samples += len(label)
             if samples >= self.samples:
                 break
@@ -85,6 +104,7 @@ class NirExport(FitEnd):
             "T": trained.T,
             "dt": self.dt,
             "reader": self.reader,
+            "readout_tau": tau,
             "samples": samples,
             "mismatches": differing,
             "compared": spikes,
@@ -106,3 +126,9 @@ class NirExport(FitEnd):
                 "not affected."
             )
         return net, {of_copy.name: of_copy.value, "mismatches": float(differing), "samples": float(samples)}
+
+
+def _reads_last(task: pl.LightningModule) -> pl.LightningModule:
+    """A task of a net whose outputs are the potentials that its readout would make."""
+    setattr(task, "readout" if isinstance(task, Reader) else "read_out", last)
+    return task

@@ -18,6 +18,7 @@ from snntrain.installation import EXPERIMENTS
 from snntrain.lab.experiment.environment import hardware_class, read_lock
 from snntrain.lab.experiment.measured import floor, sizes_of_splits
 from snntrain.run.folder import RunFile, RunFolder
+from snntrain.run.kept_graph import with_kept_graph
 from snntrain.run.pretrained import FOLDER
 from snntrain.run.results import exact_metrics
 from snntrain.terminal import print_line, terminal
@@ -162,7 +163,7 @@ def read_run(folder: Path) -> Reference:
     tolerances = {name: floor(name, value, sizes) for name, value in metrics.items() if math.isfinite(value)}
     return Reference(
         title=folder.resolve().name,
-        config=config,
+        config=with_kept_graph(config, run),
         metrics={seed: metrics},
         tolerances={seed: tolerances},
         versions=versions,

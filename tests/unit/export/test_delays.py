@@ -145,9 +145,18 @@ def test_what_lava_has_no_delays_for_is_refused(tmp_path):
 
 def test_delays_that_stand_elsewhere_are_refused(tmp_path):
     delay = AxonalDelay(8, DelaySettings(max=3, init=2))
-    for what in (export_to(tmp_path), export_nir):
-        assert "no weights lie between it and the delays" in refused(what, delay, neuron.IFNode())
-        said = refused(what, layer.Linear(8, 8), delay, neuron.IFNode())
-        assert "it delays what 0 gives" in said
-    pooled = (layer.AvgPool2d(2, padding=1), layer.Flatten(), delayed(layer.Linear(12, 3)), neuron.IFNode())
-    assert "what it pools is delayed after it was flattened" in refused(export_nir, *pooled, x=X)
+    netx = export_to(tmp_path)
+    assert "no weights lie between it and the delays" in refused(netx, delay, neuron.IFNode())
+    assert "it delays what 0 gives" in refused(netx, layer.Linear(8, 8), delay, neuron.IFNode())
+
+
+@torch.no_grad()
+def test_nir_holds_delays_anywhere():
+    delay = AxonalDelay(8, DelaySettings(max=3, init=2))
+    pooled = (layer.AvgPool2d(2, padding=1), layer.Flatten(), delayed(layer.Linear(12, 3)), neuron.IFNode(0.1))
+    nets = ((delay, neuron.IFNode(0.5)), (layer.Linear(8, 8), delay, neuron.IFNode(0.1)), pooled)
+    for parts, x in zip(nets, (SEQUENCE, SEQUENCE, X), strict=True):
+        net = sequence(*parts)
+        functional.reset_net(net)
+        expected = net(x)
+        assert torch.equal(import_nir(export_nir(net, x))(x), expected) and expected.any()

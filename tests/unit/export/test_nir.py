@@ -58,8 +58,8 @@ def test_convolutional_nets_come_back_as_they_were(tmp_path):
     graph = export_nir(net, x, tmp_path / "net.nir")
     kinds = [type(node).__name__ for node in graph.nodes.values()]
     assert kinds == [
-        *("Input", "Conv2d", "CubaLIF", "SumPool2d", "Conv2d", "CubaLIF", "SumPool2d", "Flatten"),
-        *("Affine", "CubaLIF", "Output"),
+        *("Input", "Conv2d", "CubaLIF", "SumPool2d", "Conv2d", "SumPool2d", "CubaLIF", "SumPool2d"),
+        *("Flatten", "Affine", "CubaLIF", "Output"),
     ]
     expected, found = output(net, x), output(import_nir(tmp_path / "net.nir"), x)
     assert torch.equal(found, expected) and expected.any() and not expected.all()
@@ -262,7 +262,10 @@ def test_nodes_that_are_not_known_are_refused(changes, text):
         (lambda: [neuron.IFNode(v_reset=None)], "v_reset is None, and importers know 0 only"),
         (lambda: [neuron.IFNode(v_reset=0.2)], "v_reset is 0.2"),
         (lambda: [layer.MaxPool2d(2), neuron.IFNode()], "there is no maximum. Use AvgPool2d"),
-        (lambda: [layer.Conv2d(2, 2, (3, 1)), neuron.IFNode(), layer.Conv2d(2, 2, 3)], "no neurons come after it"),
+        (lambda: [layer.Residual(neuron.IFNode(), neuron.IFNode(), join="and")], "has no product of paths. Join paths"),
+        (lambda: [layer.Branches([neuron.IFNode(), neuron.IFNode()])], "has no concatenation of paths. Join paths by"),
+        (lambda: [neuron.NonSpikingLIFNode(decode="last-mem")], "one potential for all steps, decode='last-mem'"),
+        (lambda: [layer.BatchNorm2d(2), neuron.IFNode()], "no convolution or linear layer comes just before it"),
     ],
 )
 def test_what_nir_has_not_is_refused_and_no_file_appears(tmp_path, make, text):

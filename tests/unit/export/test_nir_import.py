@@ -6,7 +6,7 @@ import torch
 from nir_reference import ends, graph_of, simulated
 
 from snntrain import functional
-from snntrain.export import ExportError, import_nir
+from snntrain.export import ExportError, export_nir, import_nir
 
 nir = pytest.importorskip("nir")
 DT = 1e-4
@@ -173,6 +173,16 @@ def test_a_graph_computes_what_its_equations_say(name, tmp_path):
     np.testing.assert_allclose(found(import_nir(tmp_path / "net.nir", DT), x), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_was_read_is_written_as_it_was(name, tmp_path):
+    graph = made(name)
+    start = next(node for node in graph.nodes.values() if isinstance(node, nir.Input))
+    x = np.random.default_rng(5).random((40, *map(int, start.input_type["input"].ravel()))) < 0.5
+    example = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
+    export_nir(import_nir(graph, DT).eval(), example, tmp_path / "net.nir", DT)
+    np.testing.assert_allclose(found(import_nir(tmp_path / "net.nir", DT), x), simulated(graph, x, DT), 1e-5, 1e-5)
+
+
 @pytest.mark.parametrize("kind", [torch.as_tensor, lambda value: torch.as_tensor(value).requires_grad_()])
 def test_tensors_and_numbers_without_dims_are_read(kind):
     graph = made("CubaLIF")
@@ -210,6 +220,10 @@ FRAME = {"in": START, "a": affine(5, 5), "n": lif(5), "b": affine(5, 5), "m": li
 CHAIN = [("in", "a"), ("a", "n"), ("n", "b"), ("b", "m"), ("m", "out")]
 
 
+def large(**geometry):
+    return picture_graph(conv(2, 4, **geometry), outputs=(4, 8, 6))
+
+
 def deep(levels: int):
     graph = recurrent()
     for _ in range(levels):
@@ -232,7 +246,14 @@ def deep(levels: int):
         (lambda: recurrent(back=affine(5, 4)), r"it gives \[5\], and what leads back to it \[4\]"),
         (lambda: recurrent(back=nir.Delay(np.full(5, DT))), "is not one neuron with weights from itself to itself"),
         (lambda: deep(20), "graphs are nested more than 16 deep"),
-        (lambda: graph_of({"in": ends((70_000, 70_000), 1)[0], "out": END}), "at most 2³¹ elements are known"),
+        (lambda: graph_of({"in": ends((70_000, 70_000), 1)[0], "out": END}), "at most 2²⁶ elements are read"),
+        (lambda: large(padding="same", dilation=10**6), r"computes with 2 × \[2000008, 2000006\] elements in a step"),
+        (lambda: large(padding=10**6, dilation=10**6), r"computes with 2 × \[2000008, 2000006\] elements in a step"),
+        (lambda: large(padding=4000), r"computes with 2 × \[8008, 8006\] elements in a step, and at most 2²⁶ are read"),
+        (
+            lambda: graph_of({"in": ends((5000, 5000), 1)[0], "d": nir.Delay(np.array(4000 * DT)), "out": END}),
+            r"keeps 4000 steps of \[5000, 5000\] elements",
+        ),
         (
             lambda: graph_of({"in": START, "\x1b[2J" + "x" * 99: nir.Scale(np.ones(4)), "out": END}),
             r"\\x1b\[2Jx+… \(Sc",

@@ -107,6 +107,27 @@ def tampered(path: Path, how: str) -> None:
         elif how == "object":
             del nodes["fc1/weight"]
             nodes.create_dataset("fc1/weight", data=np.array([b"__import__('os')"] * 64))
+        elif how == "reference":
+            del nodes["fc1/weight"]
+            nodes.create_dataset("fc1/weight", data=np.full((12, 64), nodes["fc2"].ref, h5py.ref_dtype))
+        elif how == "soft link":
+            del nodes["fc1/weight"]
+            nodes["fc1/weight"] = h5py.SoftLink("/node/nodes/fc2/weight")
+        elif how == "elsewhere":
+            del nodes["fc1/weight"]
+            nodes.create_dataset("fc1/weight", (12, 64), "f4", external=[("/etc/passwd", 0, 12 * 64 * 4)])
+        elif how == "view of another":
+            del nodes["fc1/weight"]
+            layout = h5py.VirtualLayout((12, 64), "f4")
+            layout[:] = h5py.VirtualSource("/etc/passwd", "x", (12, 64))
+            nodes.create_virtual_dataset("fc1/weight", layout)
+        elif how == "graph in itself":
+            nodes["again"] = nodes
+        elif how == "large input":
+            del nodes["input/shape"]
+            nodes["input/shape"] = np.array([2**20, 2**20])
+        elif how == "nan tau":
+            nodes["lif1/tau"][0] = np.nan
         elif how == "nan":
             nodes["fc1/weight"][0] = np.nan
         elif how == "kind":
@@ -125,7 +146,14 @@ HARM = {
     "external": "fc1/weight: it is a link|a link to another place or file",
     "huge": "declares 4,000,000,000,000 bytes",
     "object": "holds no NIR graph|weight must hold real numbers",
+    "reference": "fc1 .*weight must hold real numbers, it holds 768 values of object",
+    "soft link": "fc1/weight: it is a link to another place or file",
+    "elsewhere": "fc1/weight: it lies in another file, which is not read",
+    "view of another": "fc1/weight: it lies in another file, which is not read",
+    "graph in itself": "a group that was met before",
+    "large input": r"its shape is \[1048576, 1048576\], and at most 2²⁶ elements are read",
     "nan": "weight holds nan",
+    "nan tau": "tau holds nan",
     "kind": "holds no NIR graph",
     "missing": "lif1, which is missing|holds no NIR graph",
     "cycle": "is not one neuron with weights from itself to itself",

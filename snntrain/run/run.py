@@ -333,10 +333,8 @@ def _test_batches(built: Run) -> int:
 def _write_raster(built: Run, best_task: Callable[[], pl.LightningModule]) -> None:
     sample = first_sample(built.data.splits["test"], learned_by(built.task))
     if sample is None or lacks_for_scores(built.task):
-        print_line(
-            console,
-            "no spike raster: it needs a task with `forward` and `scores`, and a test set with items (tensor, label)",
-        )
+        needs = "a task with `forward` and `scores`, and a test set with items (tensor, label)"
+        print_line(console, f"no spike raster: it needs {needs}")
         return
     task, precision = built.task, built.trainer.precision_plugin
     if built.trainer.world_size > 1:

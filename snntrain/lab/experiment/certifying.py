@@ -50,6 +50,8 @@ def ship_weights(name: str, run: Path, address: str | None = None, experiments: 
     Raises: UsageError for a run that is not the record's, or did not measure what the record says.
     """
     record, found = read_record(experiments / name), read_run(run)
+    if RunFolder(run).graph.is_file():
+        raise UsageError(f"{run} has the net of a NIR graph, whose file a record does not hold. Ship the graph itself.")
     code = RunFolder(run).read(RunFolder.provenance)["code"]
     check_code(name, run, code, code["commit"])
     (seed, metrics), *_ = found.metrics.items()

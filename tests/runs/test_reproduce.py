@@ -232,3 +232,14 @@ def test_a_repetition_runs_on_one_device(copied):
     with pytest.raises(UsageError, match="one device"):
         reproduce_from(folder, None, [])
     assert reproduction.OTHER_CONFIG == 3
+
+
+def test_made_up_data_that_depend_on_the_seed_are_recorded_for_each_seed(copied):
+    experiments = copied / "experiments"
+    words = ["data=mackey_glass", "data.predicted=5", "data.stride=200", "data.offset=${seed}", "task=forecast", "T=20"]
+    words += ["model=forecast", "model.features=4", "neuron.backend=torch", "trainer.max_epochs=1"]
+    record(NAME, [1, 2, 3], [*words, f"paths.runs={copied / 'more'}"], COMMIT, experiments)
+    kept = read_record(experiments / NAME).data
+    assert len({hashes["train"] for hashes in kept.values()}) == 3
+    overrides = [f"paths.runs={copied / 'again'}"]
+    assert reproduce(NAME, 2, overrides, experiments) == 0

@@ -17,7 +17,7 @@ from snntrain.lab.experiment.measured import RULE, compare, is_timed, sizes_of_s
 from snntrain.lab.experiment.portable import portable
 from snntrain.lab.experiment.record_page import json_text
 from snntrain.lab.experiment.recorded import read_record, read_run
-from snntrain.lab.experiment.recording import check_code
+from snntrain.lab.experiment.recording import check_code, portable_names
 from snntrain.run.checkpoint import read_checkpoint
 from snntrain.run.folder import RunFolder
 from snntrain.run.pretrained import FOLDER, Certificate, Part, WeightsFolder
@@ -75,7 +75,7 @@ def _fill(folder: Path, name: str, seed: int, run: RunFolder, address: str | Non
         "commit": facts["code"]["commit"],
         "versions": facts["versions"],
         "hardware": hardware_class(facts["hardware"], config["trainer"].get("accelerator")),
-        "data": {Path(path).name if Path(path).is_absolute() else path: sha for path, sha in facts["data"].items()},
+        "data": portable_names(facts["data"]),
     }
     about = {"experiment": name, "seed": str(seed), "format": "pt"}
     contents = {

@@ -55,7 +55,7 @@ class Reference:
         tolerances: seed → metric → largest difference of a repetition elsewhere.
         versions: package → version.
         hardware: its class.
-        data: file → SHA-256.
+        data: seed → file → SHA-256.
         overrides: of the experiment's YAML.
         commit: of the code.
     """
@@ -66,7 +66,7 @@ class Reference:
     tolerances: dict[int, dict[str, float]]
     versions: dict[str, str | None]
     hardware: dict[str, Any]
-    data: dict[str, str]
+    data: dict[int, dict[str, str]]
     overrides: list[str] = field(default_factory=list)
     commit: str | None = None
 
@@ -128,7 +128,8 @@ def read_record(folder: Path) -> Reference:
         if not metrics:
             raise ValueError("it holds no seed")
     with files.damage(record.provenance):
-        hardware, data = dict(facts["hardware"]), _texts(facts["data"])
+        hardware, own = dict(facts["hardware"]), facts.get("data_of_seeds", {})
+        data = {seed: _texts(own.get(str(seed), facts["data"])) for seed in metrics}
         overrides, commit = [str(override) for override in facts["overrides"]], facts["commit"]
     return Reference(
         title=folder.name,
@@ -158,7 +159,7 @@ def read_run(folder: Path) -> Reference:
             raise ValueError("there is no test split")
     with files.damage(run.provenance):
         versions = {str(name): version for name, version in facts["versions"].items()}
-        hardware, data = hardware_class(facts["hardware"], accelerator), _texts(facts["data"])
+        hardware, data = hardware_class(facts["hardware"], accelerator), {seed: _texts(facts["data"])}
         commit = facts["code"]["commit"]
     tolerances = {name: floor(name, value, sizes) for name, value in metrics.items() if math.isfinite(value)}
     return Reference(

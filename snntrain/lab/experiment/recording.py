@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from snntrain.config import migration
@@ -219,7 +220,10 @@ def _write(
     facts = {seed: RunFolder(folder).read(RunFolder.provenance) for seed, folder in runs.items()}
     hardware = {seed: hardware_class(fact["hardware"], accelerator) for seed, fact in facts.items()}
     _refuse_unequal("class of hardware", hardware, runs)
-    _refuse_unequal("data", {seed: fact["data"] for seed, fact in facts.items()}, runs)
+    data = {seed: portable_names(fact["data"]) for seed, fact in facts.items()}
+    is_of_the_seed = any(hashes != data[next(iter(runs))] for hashes in data.values())
+    if is_of_the_seed and not getattr(get_object(config["data"]["_target_"]), "MADE_UP", False):
+        _refuse_unequal("data", data, runs)
     sizes = sizes_of_splits(RunFolder(first).read(RunFolder.splits), config)
     expected = {
         "format": FORMAT,
@@ -240,7 +244,8 @@ def _write(
         "commit": commit,
         "versions": origin["versions"],
         "hardware": hardware[next(iter(runs))],
-        "data": {Path(path).name if Path(path).is_absolute() else path: sha for path, sha in origin["data"].items()},
+        "data": data[next(iter(runs))],
+        **({"data_of_seeds": {str(seed): hashes for seed, hashes in data.items()}} if is_of_the_seed else {}),
     }
     folder = experiments / name
     has_notes = (folder / NOTES).is_file() or (
@@ -255,6 +260,11 @@ def _write(
         Record.readme.name: readme(name, expected, provenance, has_notes, literature(folder), remark(folder)),
     }
     write_record(folder, files)
+
+
+def portable_names(data: Mapping[str, str]) -> dict[str, str]:
+    """File → SHA-256, without the folders of one machine."""
+    return {Path(path).name if Path(path).is_absolute() else path: sha for path, sha in data.items()}
 
 
 def _refuse_unequal(what: str, of_seeds: dict[int, Any], runs: dict[int, Path]) -> None:

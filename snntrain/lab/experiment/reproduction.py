@@ -165,7 +165,7 @@ def _repeat(
     same_surroundings = compare_surroundings(reference, settings["trainer"].get("accelerator"))
     metrics = run_checked(settings, words, None, command)
     folder = Path(settings["paths"]["run"])
-    same_data = compare_data(reference, RunFolder(folder).read(RunFolder.provenance)["data"])
+    same_data = compare_data(reference.data[seed], RunFolder(folder).read(RunFolder.provenance)["data"])
     bits = same_data and same_surroundings
     found = {name: float(value) for name, value in metrics.items()}
     recorded = reference.metrics[seed]
@@ -190,12 +190,12 @@ def compare_surroundings(reference: Reference, accelerator: str | None) -> bool:
     return is_same(computing(packages)) and is_same(hardware)
 
 
-def compare_data(reference: Reference, here: Mapping[str, str]) -> bool:
+def compare_data(recorded: Mapping[str, str], here: Mapping[str, str]) -> bool:
     """Whether the data are the recorded ones; what differs is printed."""
     # The hashes alone, because the names may contain folders of one machine.
-    if sorted(here.values()) == sorted(reference.data.values()):
+    if sorted(here.values()) == sorted(recorded.values()):
         return True
-    rows = [(name, reference.data.get(name, "—"), here.get(name, "—")) for name in {**reference.data, **here}]
+    rows = [(name, recorded.get(name, "—"), here.get(name, "—")) for name in {**recorded, **here}]
     console.print("data, SHA-256:")
     console.print(comparison_table([row for row in rows if row[1] != row[2]]))
     return False

@@ -51,7 +51,7 @@ def retest(name: str, overrides: Sequence[str], experiments: Path = EXPERIMENTS)
     same_surroundings = compare_surroundings(reference, settings["trainer"].get("accelerator"))
     task = rebuilt_task(settings, found.weights(), str(found.folder))
     data = build_data(settings)
-    same_data = compare_data(reference, data.fingerprint())
+    same_data = compare_data(reference.data[found.certificate.seed], data.fingerprint())
     match(task, data)
     metrics = _tested(task, data, settings)
     bits = same_data and same_surroundings
@@ -71,7 +71,7 @@ def _reference(found: Pretrained) -> Reference:
         surroundings = {
             "versions": {str(package): version for package, version in facts["versions"].items()},
             "hardware": dict(facts["hardware"]),
-            "data": {str(file): str(sha) for file, sha in facts["data"].items()},
+            "data": {certificate.seed: {str(file): str(sha) for file, sha in facts["data"].items()}},
             "commit": facts["commit"],
         }
     if config["seed"] != certificate.seed:

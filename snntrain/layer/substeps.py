@@ -5,10 +5,8 @@ from torch import Tensor, fx, nn
 
 from snntrain.arguments import integer, invalid
 from snntrain.base import StepModule
-from snntrain.registry import register
 
 
-@register("layer")
 class Substeps(StepModule, nn.Module):
     """Run layers several times on every step, with their states carried on, and give the mean of their outputs.
 

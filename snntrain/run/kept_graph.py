@@ -48,8 +48,8 @@ def keep_graph(config: Mapping[str, Any], run: RunFolder) -> None:
 
 
 def _folders_of(config: Mapping[str, Any]) -> Iterator[RunFolder]:
-    if config["paths"].get("run"):
-        yield RunFolder(Path(config["paths"]["run"]))
+    if folder := config.get("paths", {}).get("run"):
+        yield RunFolder(Path(folder))
     if config.get("resume") not in (None, "auto"):
         path = Path(config["resume"])
         yield RunFolder(path) if path.is_dir() else RunFolder.of_checkpoint(path)

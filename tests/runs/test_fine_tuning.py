@@ -78,16 +78,16 @@ def test_a_record_gives_a_net_for_five_classes_its_frozen_stem(tmp_path):
             "data=image_folder",
             f"data.folder={write_pictures(tmp_path / 'pictures', per_class=8)}",
             "data.num_classes=5",
-            "data.size=8",
+            "data.size=28",
         ),
-        *("data.sample_shape=[1,8,8]", "data.num_workers=0", "trainer.max_epochs=1", "init_from=digits_lif"),
+        *("data.sample_shape=[1,28,28]", "data.num_workers=0", "trainer.max_epochs=1", "init_from=fmnist_csnn"),
         *("freeze=[layers.0,layers.1,layers.4,layers.5]", f"hydra.run.dir={tmp_path / 'run'}"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert "of digits_lif, the weights of digits_lif, seed 3 loaded" in said and "another shape here" in said
-    shipped = snntrain.create_model("digits_lif", pretrained=True).state_dict()
+    assert "of fmnist_csnn, the weights of fmnist_csnn, seed 2 loaded" in said and "another shape here" in said
+    shipped = snntrain.create_model("fmnist_csnn", pretrained=True).state_dict()
     tuned = snntrain.load(tmp_path / "run").net.state_dict()
     assert tuned["layers.11.weight"].shape == (5, shipped["layers.11.weight"].shape[1])
     for name in ("layers.0.weight", "layers.1.running_mean", "layers.4.weight"):

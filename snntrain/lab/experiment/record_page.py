@@ -21,6 +21,9 @@ from snntrain.run.pretrained import FOLDER, WeightsFolder
 REMARK = "remark.txt"
 """File with a person's sentence for the README of a record, such as what the same recipe gave on other data."""
 
+MOST_SEEDS = 8
+"""Seeds that have a column and a name in the curves each; of more, the smallest and the largest value are shown."""
+
 BINOMIAL = (
     "In brackets the binomial error √(q(1 − q)/n) of a share q of the n = {samples}: what another test set of that "
     "size would add to the spread over the seeds."
@@ -69,12 +72,15 @@ def readme(
     seeds, metrics = expected["seeds"], expected["metrics"]
     rows = main_metrics(list(metrics))
     has_shares = any(map(is_accuracy, rows))
-    heads = ["", *(f"seed {seed}" for seed in seeds), "mean ± std"]
+    are_many = len(seeds) > MOST_SEEDS
+    heads = ["", *(("smallest", "largest") if are_many else (f"seed {seed}" for seed in seeds)), "mean ± std"]
     table = [_row(heads), _row(["---"] * len(heads))]
     for row in rows:
-        of_seeds = [shown(row, entry["metrics"][row]) for entry in seeds.values()]
-        table.append(_row([row, *of_seeds, mean_and_std(row, metrics[row], expected["samples"])]))
-    table.append(_row(["seconds", *(f"{sum(entry['seconds'].values()):.0f}" for entry in seeds.values()), ""]))
+        values = [entry["metrics"][row] for entry in seeds.values()]
+        cells = [shown(row, value) for value in (_ends(values) if are_many else values)]
+        table.append(_row([row, *cells, mean_and_std(row, metrics[row], expected["samples"])]))
+    seconds = [sum(entry["seconds"].values()) for entry in seeds.values()]
+    table.append(_row(["seconds", *(f"{taken:.0f}" for taken in (_ends(seconds) if are_many else seconds)), ""]))
     hardware, versions = facts["hardware"], facts["versions"]
     machine = ", ".join([*hardware.get("gpus", []), f"{hardware['processor']} ({hardware['instructions']})"])
     threads = f"{hardware['torch_threads']} thread{'s' * (hardware['torch_threads'] != 1)}"
@@ -109,6 +115,11 @@ def readme(
     return "\n".join(lines) + "\n"
 
 
+def _ends(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    return (min(known), max(known)) if known else (None, None)
+
+
 def _sizes(samples: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in samples.items()) + " samples"
 
@@ -136,7 +147,8 @@ def curves(runs: Mapping[int, Path]) -> bytes:
             axis.set_xlabel("epoch; dotted: training, solid: validation")
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axis.grid(True)
-        axis.legend(loc="lower right")
+        if len(runs) <= MOST_SEEDS:
+            axis.legend(loc="lower right")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

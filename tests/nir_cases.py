@@ -124,3 +124,18 @@ CASES = {
     ),
     "a sum at the output": Case(lambda reset: joined(layer.Residual(path(reset)))[:-1], (8,), (REFUSED, RUN, RUN)),
 }
+
+
+@torch.no_grad()
+def in_steps(make, path, x: torch.Tensor) -> torch.Tensor:
+    """What a reader's net computes of a file, step by step: [T, N, *]; by samples, as importers flatten all dims."""
+    import nir
+
+    samples = []
+    for sample in x.unbind(1):
+        net, state, steps = make(nir.read(path)), None, []
+        for step in sample:
+            y, state = net(step) if state is None else net(step, state)
+            steps.append(y)
+        samples.append(torch.stack(steps))
+    return torch.stack(samples, 1)

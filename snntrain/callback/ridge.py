@@ -35,7 +35,7 @@ class RidgeReadout(pl.Callback):
         self.strength = real(self, "strength", strength, at_least=0)
         self.skip = integer(self, "skip", skip, at_least=0)
 
-    def check(self, task: pl.LightningModule) -> None:
+    def check_task(self, task: pl.LightningModule) -> None:
         """Raises: ValueError for a task or a net that this cannot solve, before any data are read."""
         if not isinstance(task, SequencePrediction) or task.num_classes is not None:
             raise ValueError(
@@ -50,15 +50,13 @@ class RidgeReadout(pl.Callback):
         if trainer.sanity_checking:
             return
         layer = last_layer(pl_module.net)
-        was_training = pl_module.net.training
         products: Tensor | float = 0.0
         targets: Tensor | float = 0.0
         count = 0
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for batch in trainer.datamodule.train_dataloader():
-                z, y = self._rows(pl_module.eval(), layer, trainer.strategy.batch_to_device(batch))
+                z, y = self._rows(pl_module, layer, trainer.strategy.batch_to_device(batch))
                 products, targets, count = products + z.T @ z, targets + z.T @ y, count + len(z)
-            pl_module.train(was_training)
             products.diagonal()[: layer.in_features].add_(self.strength * count)  # not the bias
             solved = torch.linalg.lstsq(products, targets).solution.T.to(layer.weight)
             layer.weight.copy_(solved[:, : layer.in_features])

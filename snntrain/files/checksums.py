@@ -63,7 +63,7 @@ def expect(path: Path, temporary: Path) -> None:
     folder = None if path.name == NAME else covering(path)
     if folder is None or _is_passing(folder, path):
         return
-    digest = _digest(temporary)
+    digest = digest_of(temporary)
     with _changing(folder) as entries:
         name = path.relative_to(folder).as_posix()
         before = _lies_there(path, entries.possible().get(name, []))
@@ -188,7 +188,7 @@ def _is_damaged(path: Path, possible: list[str]) -> bool:
     try:
         if path.exists() and not path.is_file():  # a device or a pipe never ends
             return True
-        return _digest(path) not in possible
+        return digest_of(path) not in possible
     except FileNotFoundError:
         return False  # It was removed; the reader that needs it reports that.
     except OSError as error:
@@ -222,7 +222,8 @@ def _is_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -231,7 +232,7 @@ def _digest_once(path: Path) -> str:
     """The hash of a file that this process may have computed before."""
     known = _hashed.get(path)
     if known is None or known[0] != _identity(path):
-        known = _hashed[path] = _identity(path), _digest(path)
+        known = _hashed[path] = _identity(path), digest_of(path)
     return known[1]
 
 

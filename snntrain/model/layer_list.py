@@ -34,7 +34,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "lava_block": {},
     "min_size": {"layers": None, "otherwise": []},
 }
-_SETTINGS = ("join", "times", "count", "min_size", "backend")  # keys whose value is no list of entries
+_PLAIN_KEYS = ("join", "times", "count", "min_size", "backend")  # keys of a group that hold a number or a word
 _DEEPEST = 50  # a block that contains itself would never end
 MOST_LAYERS = 10_000
 """Layers that a list may describe, its repeats and blocks written out: one line can ask for more than memory holds."""
@@ -185,9 +185,7 @@ class _Parser:
                 _check_list(value, f"{path}.branch")
                 for index, item in enumerate(value):
                     lists[f"branch[{index}]"] = self.entries(item, f"{path}.branch[{index}]", depth + 1)
-            elif key in ("join", "times", "count", "min_size", "backend") or (
-                key == "feedback" and not isinstance(value, list)
-            ):
+            elif key in _PLAIN_KEYS or (key == "feedback" and not isinstance(value, list)):
                 settings[key] = value
             else:
                 lists[key] = self.entries(value, f"{path}.{key}", depth + 1)

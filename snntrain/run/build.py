@@ -26,7 +26,6 @@ from snntrain.callback import (
     Progress,
     Resetting,
     ResumePoint,
-    RidgeReadout,
     Seeding,
     SynapticOperations,
     Throughput,
@@ -326,12 +325,16 @@ def _refuse_surroundings(callback: FitEnd, settings: Mapping[str, Any]) -> None:
 
 
 def check_fit_end(callbacks: Sequence[pl.Callback], task: pl.LightningModule, config: Mapping[str, Any]) -> None:
-    """Let callbacks that work on the network look at it before training."""
+    """Let callbacks look at what they are to work on before training: fit-end ones, and those with a `check_task`.
+
+    Args:
+        callbacks: those of the config, in its order.
+    """
     net = task.net
-    for callback in callbacks:
-        if isinstance(callback, RidgeReadout):
-            with refusing("callbacks.ridge", type(callback).__name__):
-                callback.check(task)
+    for name, callback in zip(config["callbacks"], callbacks, strict=True):
+        if hasattr(callback, "check_task"):
+            with refusing(f"callbacks.{name}", type(callback).__name__):
+                callback.check_task(task)
         if not isinstance(callback, FitEnd):
             continue
         if missing := lacks_for_fit_end(task):

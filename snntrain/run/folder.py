@@ -18,16 +18,7 @@ from typing import Any, ClassVar
 import yaml
 
 from snntrain.error import DamagedFile, MissingFile, UsageError
-from snntrain.files import (
-    checksums,
-    damage,
-    newest_first,
-    read_json,
-    read_text,
-    read_yaml,
-    write_json,
-    write_text,
-)
+from snntrain.files import checksums, damage, newest_first, read_json, read_text, read_yaml, write_json, write_text
 from snntrain.run.contents import (
     BY_SUFFIX,
     parse_arrays,

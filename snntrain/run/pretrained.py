@@ -8,7 +8,6 @@ experiments/<name>/weights/
     qat/ lava/ …       what its fit-end callbacks made of them
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from snntrain.config.foreign import admit
 from snntrain.error import DamagedFile, MissingFile, UsageError
 from snntrain.files import read_bytes, read_json
+from snntrain.files.checksums import digest_of
 from snntrain.installation import EXPERIMENTS
 from snntrain.registry import did_you_mean
 from snntrain.run.folder import RunFile, RunFolder
@@ -140,7 +140,7 @@ class Pretrained:
             if address is None:
                 raise MissingFile(f"{path} is missing, a file of {part.size:,} bytes. Use a whole copy of the record.")
             path = fetch(address)
-        if path.stat().st_size != part.size or hashlib.sha256(read_bytes(path, _MOST_BYTES)).hexdigest() != part.sha256:
+        if path.stat().st_size != part.size or digest_of(path) != part.sha256:
             raise DamagedFile(
                 f"{path} is damaged, or another file: its SHA-256 is not that of {WeightsFolder.certificate.name}. Use "
                 "a copy of it."
@@ -197,10 +197,7 @@ def find_pretrained(place: str, what: str, experiments: Path = EXPERIMENTS) -> P
     """
     if is_hub_address(place):
         address = place.rstrip("/")
-        path = fetch(f"{address}/{WeightsFolder.certificate.name}")
-        for file in (WeightsFolder.config, WeightsFolder.provenance):  # the cache keeps them beside each other
-            fetch(f"{address}/{file.name}")
-        folder = WeightsFolder(path.parent)
+        folder = WeightsFolder(fetch(f"{address}/{WeightsFolder.certificate.name}").parent)
         return Pretrained(folder, folder.read(WeightsFolder.certificate), address)
     names = pretrained_names(experiments)
     folder = WeightsFolder(experiments / place / FOLDER if place in names else Path(place))

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from nir_cases import in_steps
 from torch import nn
 
 from snntrain import functional, layer, neuron
@@ -21,19 +22,6 @@ def in_snntorch(graph):
 
 def in_norse(graph):
     return pytest.importorskip("norse.torch").from_nir(graph, dt=DT)
-
-
-@torch.no_grad()
-def outputs(make, path, x: torch.Tensor) -> torch.Tensor:
-    """[T, N, *]; sample by sample: importers flatten all dims of a step."""
-    samples = []
-    for sample in x.unbind(1):
-        net, state, steps = make(nir.read(path)), None, []
-        for step in sample:
-            y, state = net(step) if state is None else net(step, state)
-            steps.append(y)
-        samples.append(torch.stack(steps))
-    return torch.stack(samples, 1)
 
 
 def dense() -> list[nn.Module]:
@@ -62,7 +50,7 @@ def test_importers_compute_what_our_net_computes(tmp_path, make, parts, shape):
     export_nir(net, x, tmp_path / "net.nir", dt=DT, reader="norse" if make is in_norse else "snntorch")
     functional.reset_net(net)
     expected = net(x).detach()
-    found = outputs(make, tmp_path / "net.nir", x)
+    found = in_steps(make, tmp_path / "net.nir", x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # spikes, or sums of spikes
     assert len(expected.unique()) > 1
 
@@ -103,7 +91,7 @@ def test_the_cnn_of_the_nir_paper_fires_as_in_norse(tmp_path):
     nir.write(tmp_path / "net.nir", paper_cnn())
     x = (torch.rand(16, 1, 2, 34, 34) < 0.3).float()
     ours = import_nir(tmp_path / "net.nir", dt=DT)(x)
-    theirs = outputs(in_norse, tmp_path / "net.nir", x)
+    theirs = in_steps(in_norse, tmp_path / "net.nir", x)
     assert torch.equal(ours, theirs.reshape(ours.shape)) and ours.any() and not ours.all()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nir_cases import CASES, READERS, RUN
+from nir_cases import CASES, READERS, RUN, in_steps
 
 from snntrain import functional
 from snntrain.export import export_nir, import_nir
@@ -13,18 +13,6 @@ DT = 1e-4
 CELLS = [
     (row, reader) for row, case in CASES.items() for reader in READERS if case.readers[READERS.index(reader)] == RUN
 ]
-
-
-def in_steps(make, path, x: torch.Tensor) -> torch.Tensor:
-    """[T, N, *]; sample by sample: importers flatten all dims of a step."""
-    samples = []
-    for sample in x.unbind(1):
-        net, state, steps = make(nir.read(path)), None, []
-        for step in sample:
-            y, state = net(step) if state is None else net(step, state)
-            steps.append(y)
-        samples.append(torch.stack(steps))
-    return torch.stack(samples, 1)
 
 
 def computed(reader: str, path, x: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> int:
         raise UsageError("Give the name of one experiment, or --table alone.")
     overrides = [word for word in words if _is_override(word)]
     seeds = _seeds(asked.seeds)
-    if asked.hub is not None and not asked.hub.startswith("hf://"):
+    from snntrain.run.hub import is_hub_address
+
+    if asked.hub is not None and not is_hub_address(asked.hub):
         raise UsageError(f"--hub must be an address hf://owner/name, got {asked.hub!r}.")
     from snntrain.lab.experiment.certifying import best_seed, ship_weights
 

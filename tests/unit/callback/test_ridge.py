@@ -82,9 +82,9 @@ def test_what_cannot_be_solved_is_refused(layers, kind, named):
     net = build(layers, (3,), {"name": "LIFNode"})
     task = kind(net, FramesEncoder(), T=T, num_targets=2, optim=OPTIM)
     with pytest.raises(ValueError, match=named):
-        RidgeReadout().check(task)
+        RidgeReadout().check_task(task)
     with pytest.raises(ValueError, match="skip must leave some of the 9 steps, got 9"):
-        RidgeReadout(skip=9).check(made_of_one_layer())
+        RidgeReadout(skip=9).check_task(made_of_one_layer())
 
 
 def made_of_one_layer() -> SequencePrediction:

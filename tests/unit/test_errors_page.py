@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from programs import complete
 
 import snntrain.task
+from snntrain.callback import neurobench
 from snntrain.config import folders
 from snntrain.config.check import check
 from snntrain.config.compose import compose
@@ -58,6 +59,7 @@ def test_every_metric_of_the_records_is_named():
     places = {
         "<layer>": r"[\w.]+",
         "<n>": r"\d+",
+        "neurobench/<name>": "|".join(f"neurobench/{name}" for name in neurobench.METRICS),
         "<metric>": "|".join((*HEADLINES, *snntrain.registry.names("metric"))),
     }
     patterns = [re.escape(name) for name in names if "/" in name]

@@ -66,7 +66,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     config = config.copy()
     if "task" in config and "outputs" not in config.task:  # a task of the user's own
         OmegaConf.update(config, "task.outputs", "${data.num_classes}", force_add=True)
-    _check_outputs(config)
+    _check_task_of_data(config)
     try:
         if "monitor" in config:
             config.monitor.mode = mode_of(config.monitor.metric, config.monitor.mode)
@@ -88,7 +88,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
     if resolved.get("fuse") in (False, "False"):  # YAML reads a bare off as false
         resolved["fuse"] = "off"
     # These first: other keys refer to them, and would be blamed for their errors.
-    first = ("name", "seed", "T", "monitor", "trainer", "surrogate", "neuron")
+    first = ("name", "seed", "T", "monitor", "trainer", "surrogate", "neuron", "data", "task")
     check_finite({key: resolved[key] for key in (*first, *resolved) if key in resolved})
     _check_root(resolved)
     check_no_placeholders(resolved)
@@ -99,9 +99,7 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         check_named(kind, resolved[kind], kind)
     _check_norm(resolved["norm"])
     _check_data_facts(resolved["data"])
-    if "population" in resolved["task"]:  # before the model, whose outputs follow from it
-        with refusing():
-            integer("config", "task.population", resolved["task"]["population"], at_least=1)
+    _check_counts({"outputs": None, **resolved["task"]})
     _check_model(resolved)
     for group in ("trainer", "data", "task", "optim"):
         _check_target(resolved[group], group, resolved, SUPPLIED.get(group, ()))
@@ -113,8 +111,6 @@ def check_resolved(resolved: dict[str, Any]) -> None:
         raise UsageError("logger has settings, but no logger was chosen. Choose one, logger=csv, or leave them out.")
     if resolved["logger"]:
         _check_target(resolved["logger"], "logger", resolved)
-    with refusing():
-        integer("config", "task.outputs", resolved["task"].get("outputs"), at_least=1)
 
 
 def _refuse_settings_without_callback(name: str) -> None:
@@ -265,14 +261,25 @@ def _check_model_keys(config: DictConfig) -> None:
             raise UsageError(f"model.{key} is not used by this model.{did_you_mean(key, known)} Known: {listing}.")
 
 
-def _check_outputs(config: DictConfig) -> None:
+def _check_task_of_data(config: DictConfig) -> None:
     """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
-    outputs = (OmegaConf.to_container(config.get("task"), resolve=False) or {}).get("outputs")
+    task = OmegaConf.to_container(config.get("task"), resolve=False) or {}
+    if not str(task.get("population")).startswith("${"):
+        _check_counts({key: value for key, value in task.items() if key == "population"})
+    outputs = task.get("outputs")
     for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
         has_other = config.data.get(count) is None and config.data.get(other) is not None
         if f"${{data.{count}}}" in str(outputs) and has_other:
             remedy = "task=regression" if what == "values" else "task=classification or task=multilabel"
             raise UsageError(f"task: its outputs are data.{count}, but these data have {what}. Use {remedy}.")
+
+
+def _check_counts(task: Mapping[str, Any]) -> None:
+    """Refuse counts of outputs that are none. A model that follows from them would be blamed for them later."""
+    with refusing():
+        for key in ("population", "outputs"):
+            if key in task:
+                integer("config", f"task.{key}", task[key], at_least=1)
 
 
 def _check_data_facts(data: Mapping[str, Any]) -> None:

@@ -51,5 +51,8 @@ def _apply(parameter: nn.Parameter, name: str, setting: Any) -> None:
     if function not in _FUNCTIONS:
         suggestion = did_you_mean(function, _FUNCTIONS)
         raise ValueError(f"init: {function!r} is not an initializer.{suggestion} Known: {', '.join(_FUNCTIONS)}.")
+    for argument, value in arguments.items():
+        if isinstance(value, bool):  # torch would take it for 0 or 1
+            raise invalid(f"init {function}", argument, "a number", value)
     check_arguments(_FUNCTIONS[function], {"tensor": parameter, **arguments}, title=f"init {function}")
     _FUNCTIONS[function](parameter, **arguments)

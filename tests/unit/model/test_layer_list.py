@@ -224,6 +224,7 @@ def test_leaves_come_in_the_order_of_the_file_with_their_paths():
         ([conv(3, init="kaiming_norml")], ["Did you mean kaiming_normal?"]),
         ([conv(3, init={"name": "normal", "sdt": 1})], ["sdt is not an argument of init normal"]),
         ([conv(3, init=[1])], ["init: weight must be a number"]),
+        ([conv(3, init={"name": "orthogonal", "gain": True})], ["init orthogonal: gain must be a number, got True"]),
         ([{"name": "WSConv2d", "out_channels": 4, "kernel_size": 3, "in_channels": 5}], ["model.layers[0]"]),
     ],
     ids=str,

@@ -80,6 +80,10 @@ class Drawing(Figure):
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         with style():
+            engine = self.get_layout_engine()
+            if engine is not None:  # once is enough: with an engine, matplotlib draws every figure twice
+                engine.execute(self)
+                self.set_layout_engine(None)
             super().savefig(*arguments, **options)
 
     def _repr_png_(self) -> bytes:

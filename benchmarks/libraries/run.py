@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:1] = [str(ROOT / "benchmarks"), str(ROOT / "scripts"), str(ROOT)]
+if __name__ == "__main__":
+    sys.path[:1] = [str(ROOT / "benchmarks"), str(ROOT / "scripts"), str(ROOT)]
 import benchmark
 import numpy as np
 from benchmark import console

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from libraries.contenders import CONTENDERS, Entry
 
 RECORD = "set_up.json"

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its files have names of their own
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its files have names of their own
 from libraries.cases import CASES, Arrays, Case
 from libraries.equations import Form
 

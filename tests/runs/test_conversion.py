@@ -70,6 +70,7 @@ def test_a_file_that_holds_no_converted_net_is_refused(folder, tmp_path):
             load_converted(path)
 
 
+@pytest.mark.slow
 def test_stages_run_on_a_finished_run(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
     more = ("resume=run", "callbacks.qat.quant=w4v8", "callbacks.qat.epochs=0")

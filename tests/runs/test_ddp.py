@@ -59,6 +59,7 @@ def alone(tmp_path_factory) -> Path:
     return cwd / "run"
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_metrics_of_one_with_twice_the_batch(together, alone):
     run = together[0] / "run"
     compare(run, alone)

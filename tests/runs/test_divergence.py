@@ -26,6 +26,7 @@ def test_a_run_that_diverges_has_failed_with_the_metrics_and_weights_of_its_best
     assert epochs_of(folder / "best.ckpt", folder / "last.ckpt") == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_diverges_keeps_what_was_tested(program, tmp_path):
     stage = ("callbacks=[default,qat]", "callbacks.qat.lr=1e35", "callbacks.qat.sensitivity_batches=0")
     done = program("train.py", *SMALL, *stage, "hydra.run.dir=run")

@@ -88,6 +88,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(tmp_path):
         assert float(ours[metric]) == pytest.approx(float(theirs[metric]), rel=1e-3), metric
 
 
+@pytest.mark.slow
 def test_the_rate_rises_and_falls_at_every_step(tmp_path):
     train("test_the_rate_rises_and_falls_at_every_step", tmp_path, "optim.lr=0.02", "trainer.max_epochs=3")
     steps, warm = 33, 5  # 11 batches of 128 in an epoch, whose first step the row tells

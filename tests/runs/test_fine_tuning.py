@@ -70,6 +70,7 @@ def test_freezing_takes_patterns():
         freeze(net, ["7"])
 
 
+@pytest.mark.slow
 def test_a_record_gives_a_net_for_five_classes_its_frozen_stem(tmp_path):
     """Fine-tuning from the weights of a record: a stem that stays, and a head for other classes."""
     done = complete(

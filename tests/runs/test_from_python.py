@@ -83,6 +83,7 @@ def test_values_are_written_as_a_command_line_reads_them():
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_its_jobs_and_the_best_run(tmp_path):
     small = " ".join(SMALL).replace("trainer.max_epochs=2", "trainer.max_epochs=1")
     swept = snntrain.sweep(small, seed=[1, 2], hydra={"sweep": {"dir": tmp_path / "sweep"}})

@@ -55,6 +55,7 @@ def folder(trained, tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_the_folder_alone_rebuilds_the_net(folder, trained):
     _, x, scores = trained
     assert (folder / "model.nir").read_bytes() == Path("away.nir").read_bytes()

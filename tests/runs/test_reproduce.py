@@ -234,6 +234,7 @@ def test_a_repetition_runs_on_one_device(copied):
     assert reproduction.OTHER_CONFIG == 3
 
 
+@pytest.mark.slow
 def test_made_up_data_that_depend_on_the_seed_are_recorded_for_each_seed(copied):
     experiments = copied / "experiments"
     words = ["data=mackey_glass", "data.predicted=5", "data.stride=200", "data.offset=${seed}", "task=forecast", "T=20"]

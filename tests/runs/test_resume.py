@@ -29,6 +29,7 @@ def interrupt(folder: Path, number: signal.Signals, after_epoch: int, delay: flo
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resuming_after_ctrl_c_repeats_the_run(tmp_path, uninterrupted, workers):
     delay = random.Random(workers).uniform(0.0, 0.15)

@@ -170,6 +170,7 @@ def test_another_seed_gives_other_metrics(trained, seeds):
 # --- choices ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nets_of_relus_and_of_learnable_neurons_learn(tmp_path):
     """tests/runs/test_sweep.py has those of the other neurons."""
     succeed("train.py", "-m", *SMALL_ANN, "optim.lr=0.05", "neuron=relu,plif", "hydra.sweep.dir=sweep", cwd=tmp_path)
@@ -182,6 +183,7 @@ def test_nets_of_relus_and_of_learnable_neurons_learn(tmp_path):
     assert saved["net.layers.2.w"] != 0.0  # where init_tau = 2 starts it
 
 
+@pytest.mark.slow
 def test_losses_readouts_and_loggers_are_chosen_by_name(tmp_path):
     """tests/unit/task/test_classification.py has the numbers of each pair."""
     variations = ("task.loss=tet,mse", "task.readout=membrane", "logger=tensorboard", *ACTIVE_IN_A_LOOP)
@@ -195,6 +197,7 @@ def test_losses_readouts_and_loggers_are_chosen_by_name(tmp_path):
         assert {path.name for path in run.iterdir()} == RUN_FOLDER
 
 
+@pytest.mark.slow
 def test_debug_fast_takes_two_batches_and_debug_profile_prints_the_time_of_every_hook(tmp_path):
     quick = [word for word in ACTIVE_IN_A_LOOP if not word.startswith(("trainer.max_epochs", "data.batch_size"))]
     process = succeed("train.py", "-m", *quick, "debug=fast,profile", "hydra.sweep.dir=sweep", cwd=tmp_path)
@@ -206,6 +209,7 @@ def test_debug_fast_takes_two_batches_and_debug_profile_prints_the_time_of_every
     assert "run_training_epoch" in process.stdout and "optimizer_step" in process.stdout
 
 
+@pytest.mark.slow
 def test_debug_overfit_learns_two_batches_by_heart(tmp_path):
     more = ("debug=overfit", "trainer.max_epochs=30", "data.batch_size=32", "hydra.run.dir=run")
     succeed("train.py", *ACTIVE_IN_A_LOOP, *more, cwd=tmp_path)
@@ -245,6 +249,7 @@ class MyNet(nn.Module):
 )
 
 
+@pytest.mark.slow
 def test_a_neuron_and_a_model_of_the_users_train_and_are_evaluated(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     neuron = ("plugins=[mine]", "neuron.name=GainNode", "~neuron.tau", "neuron.gain=3.0")

@@ -68,6 +68,7 @@ def test_every_combination_runs_and_the_results_list_them(tmp_path):
     assert "mean ± std" in "\n".join(lines) and (tmp_path / "sweep/sweep.html").read_text().count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_failed_and_killed_jobs_have_their_rows_and_only_they_run_again(tmp_path, program):
     swept = ("neuron.tau=0.5,2.0,3.0", "trainer.max_epochs=4")
     process = start(tmp_path, *swept)

@@ -80,6 +80,7 @@ def same_test(folder: Path) -> bool:
     return all(again[name] == found[name] for name in found if name.startswith("test/") and name in again)
 
 
+@pytest.mark.slow
 def test_a_regression_from_training_to_predictions(folder):
     run, said = trained(folder, *REGRESSION, *SMALL)
     metrics, page = results(run)["metrics"], page_of(run)

@@ -35,6 +35,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", [pytest.param(task, marks=() if task == "regression" else pytest.mark.slow) for task in CASES]
 )

@@ -27,6 +27,7 @@ def check_evaluation(folder: Path, found: dict, *arguments: str) -> None:
     assert again.items() <= found["hex"].items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("neuron", "steps"), [pytest.param("sltt_lif", 22, marks=pytest.mark.slow), ("ottt_lif", 44)])
 def test_online_training_learns(tmp_path, neuron, steps):
     online_step = str(steps == 44).lower()  # an update after each of two time steps
@@ -52,6 +53,7 @@ def test_exact_chunks_train_as_the_whole_sequence(tmp_path):
     assert whole["train/loss"] < 2
 
 
+@pytest.mark.slow
 def test_chunks_mixed_samples_and_half_precision_go_together(tmp_path):
     options = ("task.chunk=1", "task.mixup=0.2", "task.cutmix=1.0", "trainer.precision=bf16-mixed")
     found = train(tmp_path, *CONVOLUTIONAL, *options)["metrics"]

@@ -40,6 +40,7 @@ def edit(path: Path, change) -> None:
     write_json(path, content)
 
 
+@pytest.mark.slow
 def test_weights_of_the_best_seed_are_shipped_and_measure_the_same_again(made, any_code, tmp_path, capsys):
     experiments, runs = made
     best = best_seed(NAME, experiments)

@@ -157,6 +157,7 @@ def test_writers_at_the_same_time_lose_no_entry(run):
     assert {f"{number}.txt" for number in range(40)} <= set(entries(run)["written"]) and verify(run)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_no_file_that_looks_damaged(tmp_path):
     """A child process for every file that the writing opens, moves or removes, killed just before it does."""
     survived, number = False, 0

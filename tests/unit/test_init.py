@@ -24,6 +24,7 @@ def output_of(script: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_torchvision_works_after_snntrain_and_an_attempt_without_it_that_failed():
     lines = output_of("""
         try:

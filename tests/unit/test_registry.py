@@ -156,6 +156,7 @@ def test_the_same_class_defined_again_replaces_itself():
     assert first is not second and registry.get("neuron", "Notebook") is second
 
 
+@pytest.mark.slow
 def test_a_users_class_cannot_take_a_built_in_name_even_before_snntrains_neurons_are_imported():
     """Otherwise the error would come from snntrain's own class, on some later import."""
     script = """

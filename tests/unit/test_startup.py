@@ -45,6 +45,7 @@ except SystemExit:
     assert loaded_after(script, {"torch", "lightning", "matplotlib", "numba", *RARE, *LATER}) == set()
 
 
+@pytest.mark.slow
 def test_a_run_imports_what_it_needs_and_leaves_the_rest_to_those_that_need_it():
     """Up to the first batch of digits, but for what the kernels load."""
     assert loaded_after("import snntrain.run.run", {*RARE, *LATER}) == set()
@@ -59,6 +60,7 @@ build_task(settings).configure_optimizers()
     assert loaded_after(script, {*RARE, *LATER}) == set()
 
 
+@pytest.mark.slow
 def test_fit_end_callbacks_are_found_by_name_though_nothing_has_imported_them():
     script = """
 from snntrain import callback, registry

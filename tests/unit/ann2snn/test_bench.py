@@ -49,6 +49,7 @@ def bench(monkeypatch, *arguments):
     bench_ann2snn.main()
 
 
+@pytest.mark.slow
 def test_it_measures_every_method_on_every_run(runs, tmp_path, monkeypatch, capsys):
     names = ["max_norm", "channel_mse+bias", "qcfs", *(["sj_max_norm", "sj_ltb"] if WITH_SPIKINGJELLY else [])]
     both = (f"run={runs / name}" for name in ("relu_1", "relu_2"))

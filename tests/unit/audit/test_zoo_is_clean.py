@@ -1,6 +1,7 @@
 """The models and neurons that come with snntrain have no errors."""
 
 import pytest
+from sampled import sampled
 from zoo_nets import MODELS, NEURONS, net_of, samples_of
 
 from snntrain.audit import Finding, audit
@@ -13,7 +14,17 @@ def errors(model: str, neuron: str) -> list[Finding] | None:
 
 @pytest.mark.parametrize(
     ("model", "neuron"),
-    [("mlp", "lif"), ("csnn", "plif"), ("recurrent", "alif"), ("dense2", "psn"), ("mlp", "cuba_lif"), ("mlp", "relu")],
+    sampled(
+        [
+            ("csnn", "plif"),
+            ("mlp", "lif"),
+            ("recurrent", "alif"),
+            ("dense2", "psn"),
+            ("mlp", "cuba_lif"),
+            ("mlp", "relu"),
+        ],
+        2,
+    ),
 )
 def test_a_sample_of_models_and_neurons_has_no_errors(model, neuron):
     assert errors(model, neuron) == []

@@ -224,6 +224,7 @@ def test_our_lone_neuron_gives_the_gradient_of_its_input():
 POOL = {"name": "AvgPool2d", "kernel_size": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

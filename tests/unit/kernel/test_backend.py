@@ -81,6 +81,7 @@ def outcome(node: BaseNode, x: Tensor) -> list[Tensor]:
     return [s.detach(), *(getattr(node, name).detach() for name in node.state_names), *gradients]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype",
     [torch.float32, torch.bfloat16, *(pytest.param(x, marks=pytest.mark.slow) for x in (torch.float64, torch.float16))],

@@ -14,6 +14,7 @@ from loop_of_steps import (
     looped,
     planned,
 )
+from sampled import sampled
 from torch import Tensor, nn
 
 from snntrain import neuron
@@ -60,7 +61,7 @@ def test_the_memory_layout_of_the_input_changes_nothing(layout):
     "shape, layout",
     [((20, 3, 3000), None), ((9, 70, 64), None), ((4, 2, 6, 38, 40), None), ((4, 2, 6, 38, 40), "channels last")],
 )
-@pytest.mark.parametrize("thresholds", [None, 1], ids=["one per channel", "one for all"])
+@pytest.mark.parametrize("thresholds", sampled([None, 1], 2), ids=["one per channel", "one for all"])
 def test_parameters_may_differ_between_channels_and_steps(shape, layout, thresholds):
     x = 2.0 * torch.randn(shape)
     assert_kernel_is_loop(Spread(shape[2], shape[0], thresholds), LAYOUTS[layout](x) if layout else x)
@@ -88,6 +89,7 @@ def test_a_step_with_a_dozen_parameters_of_channels_is_vector_code():
     assert "mulps" in assembly
 
 
+@pytest.mark.slow
 def test_a_neuron_may_have_several_inputs():
     assert_kernel_is_loop(Branched(1500), torch.randn(20, 3, 3 * 1500))
     assert_kernel_is_loop(Branched(2), LAYOUTS["channels last"](torch.randn(4, 2, 6, 8, 8)))

@@ -15,6 +15,7 @@ from loop_of_steps import (
     looped,
     planned,
 )
+from sampled import sampled
 from torch import Tensor
 
 from snntrain import neuron, surrogate
@@ -43,7 +44,7 @@ def lif() -> neuron.LIFNode:
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", sampled(NODES, 3))
 def test_every_neuron_computes_what_the_loop_computes(emulator, name):
     torch.manual_seed(0)
     assert_kernel_is_loop(
@@ -208,7 +209,7 @@ WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in (
 
 
 @needs_nvcc
-@pytest.mark.parametrize("io", [torch.float32, torch.float64, *HALVES], ids=str)
+@pytest.mark.parametrize("io", sampled([torch.float32, torch.float64, *HALVES], 4), ids=str)
 def test_it_compiles_and_its_arithmetic_is_ieee(tmp_path, io):
     names = WITHOUT_EXP if io == torch.float32 else ["LIF", "PLIF"]
     dtype = torch.float64 if io == torch.float64 else torch.float32

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampled import sampled
 from torch import Tensor, nn
 
 from snntrain import functional, kernel, layer, monitor
@@ -119,9 +120,9 @@ NORMS = {
 }
 
 
-@pytest.mark.parametrize("T", [3, -3], ids=["sequence", "one step"])
+@pytest.mark.parametrize("T", sampled([3, -3], 2), ids=["sequence", "one step"])
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+@pytest.mark.parametrize("norm", sampled(NORMS.values(), 2), ids=NORMS)
 def test_the_exact_kernel_changes_no_bit(norm, order, T, folded):
     """Statistics, running averages, outputs and gradients: of 11 channels, and of blocks that end in a picture."""
     x = pictures((12, 11, 23, 19), order)
@@ -143,6 +144,7 @@ def test_torchs_formula_is_met_on_this_processor():
     assert folding.meets_torch()
 
 
+@pytest.mark.slow
 def test_where_the_formula_is_not_met_torch_normalizes(monkeypatch, folded):
     monkeypatch.setattr(normalization, "meets_torch", lambda: False)
     x = pictures((6, 11, 23, 19), "channels last")
@@ -206,6 +208,7 @@ def test_in_float32_the_fast_kernel_is_within_rounding(norm, folded):
     assert len(folded) == 3
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),

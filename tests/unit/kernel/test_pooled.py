@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampled import sampled
 from torch import Tensor, fx, nn
 
 from snntrain import functional, layer, monitor
@@ -96,7 +97,7 @@ def assert_no_bit_changes(modules: Callable[[], tuple[nn.Module, ...]], x: Tenso
 
 
 @pytest.mark.parametrize("order", ["channels last", "contiguous"])
-@pytest.mark.parametrize("static", [False, True], ids=["sequence", "one step"])
+@pytest.mark.parametrize("static", sampled([False, True], 2), ids=["sequence", "one step"])
 @pytest.mark.parametrize("pool", [MaxPool2d, AvgPool2d])
 def test_fusing_changes_no_bit(pool, static, order, fused_calls):
     """The sizes are such that rows and columns remain, blocks are several, and the potentials of 20 steps are kept."""
@@ -128,6 +129,7 @@ def test_windows_have_any_size(pool, window, fused_calls):
 FUSABLE = cases.POINTWISE | {name: cases.NODES[name] for name in ("GLIF", "CE-LIF")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name == "PLIF" else pytest.param(name, marks=pytest.mark.slow) for name in FUSABLE]
 )

@@ -38,6 +38,7 @@ def test_outputs_and_gradients_are_those_of_the_sum(T: int, N: int, C: int, most
         assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_neither_threads_nor_the_length_change_a_bit():
     line, x, taps = drawn(64, 8, 130, 16, torch.float32, 0)
     gradients = []

@@ -161,6 +161,7 @@ def test_curves_are_thinned_to_a_few_epochs_that_hold_the_best_one(sweep):
     assert found["shares"] == ["val/acc"] and found["note"].startswith("Of longer runs, 200 epochs are drawn")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_thousand_runs_is_a_few_megabytes_and_says_what_it_leaves_out(tmp_path):
     folder = make_run(tmp_path / "runs" / "0", ["T=2", "neuron.tau=2"], val_acc=0.5, test_acc=0.25, test_loss=1.5)
     write_epochs(folder, 70, best=50)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torchvision
+from sampled import sampled
 from torch import Tensor, nn
 
 from snntrain import create_model, functional, list_models, registry
@@ -174,7 +175,7 @@ def test_a_wrong_name_or_setting_is_refused_with_the_right_one():
         create_model("csnn", MNIST, 10, norm="tebnn")
 
 
-@pytest.mark.parametrize("case", PUBLISHED, ids=[f"{case.model}-{case.classes}" for case in PUBLISHED])
+@pytest.mark.parametrize("case", sampled(PUBLISHED, 3), ids=[f"{case.model}-{case.classes}" for case in PUBLISHED])
 def test_parameter_counts_are_those_of_the_papers(case):
     with META if case.shape == IMAGENET else contextlib.nullcontext():
         net = create_model(case.model, case.shape, case.classes, case.neuron, **case.settings)
@@ -186,7 +187,7 @@ def test_parameter_counts_are_those_of_the_papers(case):
     assert net.output_shapes[-1] == (case.classes,)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", sampled(MODELS, 3))
 def test_every_parameter_learns_a_checkpoint_holds_it_all_and_every_mode_gives_the_same(model):
     """One test, because composing and building a model takes longer than running it."""
     net, shape = small(model)
@@ -261,7 +262,7 @@ def test_the_recurrent_model_fires_as_its_gain_says(inputs, density, seed):
     assert (spikes.mean((0, 1)) > 0).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("model", [model for model in FOR_ANY_NEURON if not model.startswith("recurrent")])
+@pytest.mark.parametrize("model", sampled((model for model in FOR_ANY_NEURON if not model.startswith("recurrent")), 3))
 def test_with_relu_every_feed_forward_model_is_an_ordinary_ann(model):
     net, shape = small(model, "ReLU", norm="bn")
     assert not net.is_stateful
@@ -281,7 +282,7 @@ NORMS = {
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("model", ["csnn", "vgg9", "resnet20", "ms_resnet18"])
+@pytest.mark.parametrize("model", sampled(["csnn", "vgg9", "resnet20", "ms_resnet18"], 4))
 def test_one_key_changes_the_normalization(model, norm):
     net, shape = small(model, norm=norm)
     assert NORMS[norm] in {type(module).__name__ for module in net.modules()}

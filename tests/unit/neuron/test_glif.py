@@ -229,6 +229,7 @@ def test_state_is_potential_last_spike_and_step():
     assert node.t == 1 and torch.equal(node.s_prev, s) and s.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inplane", [3, pytest.param(None, marks=pytest.mark.slow)])
 def test_every_parameter_gets_the_loops_gradient_from_the_kernel(inplane):
     fused, looped = (GatedLIFNode(9, inplane, backend=backend) for backend in ("fused", "torch"))

@@ -142,6 +142,7 @@ def test_a_repeated_step_gives_the_same_in_both_runners():
         assert all(torch.equal(found.spikes[name], whole.spikes[name]) for name in whole.spikes)
 
 
+@pytest.mark.slow
 def test_fused_kernels_give_the_integers_too():
     x = spikes(9, 40, 20)
     net = dense_net(backend="auto")

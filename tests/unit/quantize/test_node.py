@@ -170,9 +170,11 @@ def test_gradients_pass_rounding_and_stop_where_the_potential_is_clipped():
 @pytest.mark.parametrize(
     "kind, overflow",
     [
-        *((QuantizedIFNode, "wrap"), (QuantizedLIFNode, "saturate"), (QuantizedATIF, "wrap")),
-        pytest.param(QuantizedIFNode, "saturate", marks=pytest.mark.slow),  # every kernel is compiled for seconds
+        (QuantizedLIFNode, "saturate"),
+        pytest.param(QuantizedIFNode, "wrap", marks=pytest.mark.slow),  # every kernel is compiled for seconds
+        pytest.param(QuantizedIFNode, "saturate", marks=pytest.mark.slow),
         pytest.param(QuantizedLIFNode, "wrap", marks=pytest.mark.slow),
+        pytest.param(QuantizedATIF, "wrap", marks=pytest.mark.slow),
         pytest.param(QuantizedATIF, "saturate", marks=pytest.mark.slow),
     ],
 )

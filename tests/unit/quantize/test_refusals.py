@@ -87,6 +87,7 @@ def test_biases_that_differ_from_step_to_step_are_refused_by_name():
         prepare(spiking, preset("int8"))
 
 
+@pytest.mark.slow
 def test_ms_resnet_is_refused_where_its_shortcut_reads_currents():
     net = create_model("ms_resnet18", (3, 8, 8), 10, "IFNode")
     with pytest.raises(QuantizationError, match=r"shortcut\.0 \(Conv2d\) .* it reads a sum of currents"):

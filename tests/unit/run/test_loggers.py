@@ -85,6 +85,7 @@ def test_mlflow_keeps_a_local_store_for_all_runs(tmp_path):
     assert {path.name for path in (tmp_path / "mlflow").rglob("*.png")} == {"loss.png", "raster.png"}
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_is_named_after_its_folder_too(tmp_path):
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
@@ -97,6 +98,7 @@ def test_a_run_of_a_sweep_is_named_after_its_folder_too(tmp_path):
     assert alone.experiment.get_run(alone.run_id).info.run_name == "digits_csnn_lif"
 
 
+@pytest.mark.slow
 def test_wandb_works_offline_and_each_run_gets_a_record_of_its_own(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -46,6 +46,7 @@ print(held - before, held - peak_memory()["resident"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say what is resident")
 def test_the_peak_of_memory_holds_a_large_tensor_until_it_is_restarted():
     done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)

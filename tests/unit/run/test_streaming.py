@@ -113,6 +113,7 @@ def test_each_recording_of_a_folder_begins_anew_and_bad_ones_are_named(task, tmp
     assert "warning: c.npy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_windows_that_come_faster_than_the_net_are_dropped_and_said(task, tmp_path, capsys):
     save(tmp_path / "a.npy", 25)
     task.net[3].seconds = 0.15

@@ -62,6 +62,7 @@ def test_models_end_with_the_neurons_of_all_classes():
     assert task.net.output_shapes[-1] == (40,) and task.scores(torch.rand(4, 2, 40)).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_a_converted_net_is_measured_by_the_sums(tmp_path):
     """Of 30 outputs the largest is no class: it would be right for few samples."""
     small = ("model.features=32", "trainer.max_epochs=2", "data.batch_size=128", "optim.lr=0.01", "T=16")

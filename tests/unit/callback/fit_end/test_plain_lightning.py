@@ -120,6 +120,7 @@ def test_integers_reach_the_chips_file(tmp_path, no_lava):
     assert (tmp_path / "lava/net.h5").is_file()
 
 
+@pytest.mark.slow
 def test_the_chain_from_an_ann_to_the_chips_file(tmp_path, no_lava):
     chain = (AnnToSnn(T=8, reset="hard", batches=2), QuantizationAware("loihi", sensitivity_batches=0), LavaExport())
     fit(tmp_path, Converted(), *chain)

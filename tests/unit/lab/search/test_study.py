@@ -88,6 +88,7 @@ def statuses() -> list[str]:
     return [row["status"] for row in rows()]
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_run_with_its_folder_and_the_same_command_does_no_more(tune):
     code, out, err = tune(None, "n_trials=2")
     assert code == 0, err
@@ -116,6 +117,7 @@ def test_every_trial_is_a_run_with_its_folder_and_the_same_command_does_no_more(
     assert tune()[0] == 0 and len(rows()) == 3
 
 
+@pytest.mark.slow
 def test_objectives_that_no_run_measures_are_refused_before_the_start(tune):
     code, _, err = tune({"objectives": [{"metric": "test/ac", "direction": "maximize"}], "pruner": None})
     assert code == 2 and "'test/ac' is not a metric of these runs. Did you mean test/acc?" in err
@@ -141,6 +143,7 @@ def test_a_failed_trial_is_replaced_and_reported(tune, stand_in):
     assert "out of &lt;memory&gt;" in page and "out of <memory>" not in page
 
 
+@pytest.mark.slow
 def test_a_worker_whose_trials_all_fail_stops(tune, stand_in):
     def outcome(number: int) -> dict[str, float]:
         raise UsageError("data: no such folder")

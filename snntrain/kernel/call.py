@@ -39,12 +39,10 @@ class Affine:
 
     Attributes:
         scale, shift: of each channel.
-        mean: what backward subtracts from x before it multiplies it with a gradient.
     """
 
     scale: Tensor
     shift: Tensor
-    mean: Tensor
 
 
 @dataclass
@@ -110,8 +108,6 @@ class Gradients:
         first: [states, M or 0].
         parameters: of those with one value for all neurons, [learnable, blocks of neurons], float64.
         spread: of the others, if learnable: before the sum over neurons, each [M], or [T·M] for one of each step.
-        affine: the sums, for each channel, of the gradient of an affine's result and of its product with x − mean,
-            [2, C], float64; None: nobody asks.
     """
 
     out: Tensor
@@ -122,4 +118,3 @@ class Gradients:
     first: Tensor
     parameters: Tensor
     spread: list[Tensor]
-    affine: Tensor | None = None

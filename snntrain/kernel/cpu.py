@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from snntrain.kernel import pooled_source
@@ -50,11 +49,9 @@ def backward(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         inputs.values.numpy(),
         *plan.constants,
         *_of_channels(inputs),
-        *_of_affine(inputs, sums := _partial_sums(inputs, gradients, -(-inputs.M // BLOCK))),
         *(g.numpy() for g in gradients.spread),
     )
     _call(plan, "backward", arrays, inputs)
-    _add_up(sums, gradients)
 
 
 def _forward_arrays(plan: Plan, inputs: Inputs, results: Results, more: torch.Tensor) -> tuple[Any, ...]:
@@ -83,22 +80,6 @@ def _of_channels(inputs: Inputs) -> tuple[Any, ...]:
     return (*(value.numpy() for value in values), inputs.channel_stride) if values else ()
 
 
-def _partial_sums(inputs: Inputs, gradients: Gradients, blocks: int) -> np.ndarray:
-    """Room for the sums of an affine's gradients, of each block and channel; without blocks nothing is summed."""
-    channels = 0 if gradients.affine is None else gradients.affine.shape[1]
-    return np.zeros((2, blocks if channels else 0, channels))
-
-
-def _of_affine(inputs: Inputs, sums: np.ndarray) -> tuple[Any, ...]:
-    """The arguments for the gradient of an affine."""
-    return () if inputs.affine is None else (inputs.affine.mean.numpy(), sums)
-
-
-def _add_up(sums: np.ndarray, gradients: Gradients) -> None:
-    if gradients.affine is not None:
-        gradients.affine.copy_(torch.from_numpy(sums.sum(1)))
-
-
 def _call(plan: Plan, name: str, arrays: tuple[Any, ...], inputs: Inputs) -> None:
     normed = inputs.affine is not None
     key = "cpu" + ", affine" * normed
@@ -117,7 +98,6 @@ def _forward_pooled(plan: Plan, inputs: Inputs, results: Results) -> None:
 
 
 def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
-    count, block = _groups(inputs)
     of_neurons = {p: torch.empty(inputs.M, dtype=plan.dtype, device="cpu") for p in plan.learnable if not plan.dims[p]}
     spread = iter(gradients.spread)
     arrays = (
@@ -131,11 +111,9 @@ def _backward_pooled(plan: Plan, inputs: Inputs, gradients: Gradients) -> None:
         inputs.values.numpy(),
         *plan.constants,
         *_of_channels(inputs),
-        *_of_affine(inputs, sums := _partial_sums(inputs, gradients, -(-count // block))),
         *((of_neurons[p] if p in of_neurons else next(spread)).numpy() for p in plan.learnable),
     )
     _call_pooled(plan, "backward", arrays, inputs)
-    _add_up(sums, gradients)
     for values, of_blocks in zip(of_neurons.values(), gradients.parameters, strict=True):
         arrays, threads = (values.numpy(), of_blocks.numpy()), inputs.M // SMALLEST_SHARE
         _pooled_kernels(plan, inputs).run("totals", arrays, inputs.M, BLOCK, threads=threads)

@@ -1,4 +1,4 @@
-"""Batch normalization folded into a neuron's kernel: statistics, the affine that the neurons read, and gradients."""
+"""Batch normalization folded into a neuron's kernel, as torch computes it to the last bit."""
 
 import functools
 from dataclasses import dataclass
@@ -12,10 +12,6 @@ from snntrain.kernel import norm_source
 from snntrain.kernel.call import Affine
 from snntrain.kernel.compiled import Compiled
 
-SMALLEST_SHARE = 65_536  # values that are worth waking another thread for
-
-Shape = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Norm:
@@ -25,7 +21,6 @@ class Norm:
         mean, inverse: of each channel, the second one is 1/√(variance + eps).
         affine: y as the kernels compute it.
         of_batch: the statistics are those of the batch, so that gradients flow through them, too.
-        exact: pull gradients back as torch does it, to the last bit; else in one pass over x less.
         weight, bias: [C], or None for 1 and 0; they get gradients.
         running: mean and variance that torch would be given, if the statistics are not those of the batch.
         eps: added to the variance.
@@ -37,70 +32,35 @@ class Norm:
     weight: Tensor | None
     bias: Tensor | None
     of_batch: bool
-    exact: bool
     running: tuple[Tensor, Tensor] | None
     eps: float
 
     def pull_back(
-        self, g: Tensor, x: Tensor, weight: Tensor | None, sums: Tensor | None, wanted: tuple[bool, bool, bool]
+        self, g: Tensor, x: Tensor, weight: Tensor | None, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of x, weight and bias.
+        """The gradients of x, weight and bias, which torch's own function computes.
 
         Args:
-            g: the gradient of y, [N, C, *]; it may be overwritten.
+            g: the gradient of y, [N, C, *].
             x: what was normalized, in the same memory order.
             weight: as autograd saved it.
-            sums: of g and g·(x − mean) over each channel, [2, C], float64; None with `exact`.
             wanted: which of the three are.
         """
-        if self.exact:
-            mean, variance = self.running or (None, None)
-            saved = (self.mean, self.inverse) if self.of_batch else (None, None)
-            back = torch.ops.aten.native_batch_norm_backward
-            return back(g, x, weight, mean, variance, *saved, self.of_batch, self.eps, list(wanted))
-        of_g, of_gx = sums.unbind(0)
-        of_x = self._of_input(g, x, of_g, of_gx) if wanted[0] else None
-        of_weight = (of_gx * self.inverse).to(x.dtype) if wanted[1] else None
-        return of_x, of_weight, of_g.to(x.dtype) if wanted[2] else None
-
-    def _of_input(self, g: Tensor, x: Tensor, of_g: Tensor, of_gx: Tensor) -> Tensor:
-        scale = self.affine.scale
-        if not self.of_batch:
-            return g.mul_(scale.view(-1, *[1] * (g.dim() - 2)))
-        n = g.numel() // g.shape[1]
-        offset = (of_g * scale / -n).to(x.dtype)
-        slope = (of_gx * self.inverse.double() ** 2 * scale / -n).to(x.dtype)
-        values = [value.numpy() for value in (scale, self.affine.mean, slope, offset)]
-        arguments = (_memory(g).numpy(), _memory(x).numpy(), *values, _channel_stride(x))
-        _kernels(x.dtype).run("input_gradient", arguments, *_division(g.numel()))
-        return g
-
-
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of [N, C, *], in float64, from one reading of x.
-
-    Summed are differences to a value of the channel, in float64, block by block in an order that depends on no number
-    of threads: the mean may be large against the deviation. x must be dense, as `folds` finds it.
-    """
-    origin = x[(0, slice(None), *[0] * (x.dim() - 2))].double().contiguous()
-    blocks = -(-x.numel() // norm_source.BLOCK)
-    sums, squares = np.zeros((2, blocks, x.shape[1]))
-    arguments = (_memory(x).numpy(), origin.numpy(), _channel_stride(x), sums, squares)
-    _kernels(x.dtype).run("moments", arguments, *_division(x.numel()))
-    n = x.numel() // x.shape[1]
-    mean, square = sums.sum(0) / n, squares.sum(0) / n
-    variance = np.where(square < mean * mean, 0.0, square - mean * mean)  # NaN stays
-    return origin + torch.from_numpy(mean), torch.from_numpy(variance)
+        mean, variance = self.running or (None, None)
+        saved = (self.mean, self.inverse) if self.of_batch else (None, None)
+        back = torch.ops.aten.native_batch_norm_backward
+        return back(g, x, weight, mean, variance, *saved, self.of_batch, self.eps, list(wanted))
 
 
 def affine_of(mean: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor | None) -> Affine:
-    """The affine of statistics and weights, each [C], to the last bit as torch computes it."""
+    """The affine of statistics and weights, each [C], float32, to the last bit as torch computes it."""
     scale, shift = torch.empty_like(mean), torch.empty_like(mean)
     weight = torch.ones_like(mean) if weight is None else weight.detach().contiguous()
     bias = torch.zeros_like(mean) if bias is None else bias.detach().contiguous()
     arguments = tuple(value.numpy() for value in (mean, inverse, weight, bias, scale, shift))
-    _kernels(mean.dtype).run("affine", arguments, *_division(mean.numel()))
-    return Affine(scale, shift, mean)
+    channels = mean.numel()
+    _kernels().run("affine", arguments, channels, block=channels, threads=1)
+    return Affine(scale, shift)
 
 
 def folds(x: Tensor) -> bool:
@@ -146,18 +106,6 @@ def inverse_of_running(variance: Tensor, eps: float) -> Tensor:
     return torch.from_numpy(1 / np.sqrt(values + values.dtype.type(eps)))
 
 
-def _memory(x: Tensor) -> Tensor:
-    return x.detach().as_strided((x.numel(),), (1,))
-
-
-def _channel_stride(x: Tensor) -> int:
-    return x.stride(1) if x.shape[1] > 1 else x.numel()
-
-
-def _division(count: int) -> tuple[int, int, int]:
-    return count, norm_source.BLOCK, count // SMALLEST_SHARE
-
-
 @functools.cache
-def _kernels(dtype: torch.dtype) -> Compiled:
-    return Compiled(norm_source.source(str(dtype).removeprefix("torch.")))
+def _kernels() -> Compiled:
+    return Compiled(norm_source.SOURCE)

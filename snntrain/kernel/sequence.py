@@ -319,7 +319,6 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
         first=torch.empty(plan.states, M if None in options.scalars else 0, dtype=plan.dtype, device=x.device),
         parameters=torch.zeros(len(scalars), -(-M // driver.BLOCK), dtype=torch.float64, device=x.device),
         spread=[torch.empty(T * M if plan.dims[p] == 2 else M, dtype=plan.dtype, device=x.device) for p in others],
-        affine=None if norm is None or norm.exact else torch.empty(2, len(norm.mean), dtype=torch.float64),
     )
     if M:
         given = (layout.inputs(x), layout.x_stride, first, kept, values, spread, layout.channel_stride)
@@ -333,7 +332,7 @@ def _pull_back(ctx: Any, g_out: Tensor | None, g_more: tuple[Tensor | None, ...]
         sums[p] = layout.sum_over_neurons(g, shapes[p]).to(plan.dtype)
     found = layout.like_inputs(gradients.x, over_time), None, None
     if norm is not None:
-        found = _through_norm(norm, found[0], x, weight, gradients.affine, ctx.needs_input_grad[2:5], over_time)
+        found = _through_norm(norm, found[0], x, weight, ctx.needs_input_grad[2:5], over_time)
     return [*found, *of_states, *(sums.get(p) for p in range(plan.parameters))]
 
 
@@ -342,14 +341,13 @@ def _through_norm(
     g: Tensor,
     x: Tensor,
     weight: Tensor | None,
-    sums: Tensor | None,
     wanted: tuple[bool, bool, bool],
     over_time: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of x, weight and bias, from that of what the neurons have read."""
     if over_time:
-        return norm.pull_back(g, x, weight, sums, wanted)
-    of_x, *others = norm.pull_back(g.flatten(0, 1), x.flatten(0, 1), weight, sums, wanted)
+        return norm.pull_back(g, x, weight, wanted)
+    of_x, *others = norm.pull_back(g.flatten(0, 1), x.flatten(0, 1), weight, wanted)
     return None if of_x is None else of_x.unflatten(0, x.shape[:2]), *others
 
 

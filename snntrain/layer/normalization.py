@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snntrain.functional import repeated_step
-from snntrain.kernel.norm import Norm, affine_of, folds, inverse_of_batch, inverse_of_running, meets_torch, moments
+from snntrain.kernel.norm import Norm, affine_of, folds, inverse_of_batch, inverse_of_running, meets_torch
 from snntrain.layer.fold import FoldedLayer
 from snntrain.layer.padding import padding
 from snntrain.layer.per_step import with_step_modes_of
@@ -101,14 +101,13 @@ class FoldedBatchNorm(FoldedLayer, BatchStatistics):
 
     # --- folded into the kernel of the neuron that follows -----------------------------------------------------------
 
-    def fold(self, x: Tensor, exact: bool) -> Norm | None:
+    def fold(self, x: Tensor) -> Norm | None:
         """The normalization of a sequence, for a kernel that applies it while it reads x; the batch is counted.
 
         Args:
             x: [T, N, C, *] on a CPU, in step mode 'm'.
-            exact: whether the kernel is to give what a call of this layer gives, to the last bit.
 
-        Returns: None for what no kernel can do, also not to the last bit; nothing is counted then.
+        Returns: None for what no kernel can do to the last bit as a call of this layer; nothing is counted then.
         """
         if type(self).forward is not FoldedLayer.forward or not self._fits_a_step(x.dim() - 1):
             return None
@@ -121,7 +120,7 @@ class FoldedBatchNorm(FoldedLayer, BatchStatistics):
         if step is None and T > 1 and x.stride(0) != x.shape[1] * x.stride(1):
             return None  # T and N cannot be joined without a copy
         flat = x.flatten(0, 1) if step is None else step
-        if not folds(flat) or (exact and (x.dtype != torch.float32 or not meets_torch())):
+        if not folds(flat) or x.dtype != torch.float32 or not meets_torch():
             return None
         of_batch = self.training or self.running_mean is None
         if of_batch and _values_per_channel(flat) < 2:
@@ -131,39 +130,22 @@ class FoldedBatchNorm(FoldedLayer, BatchStatistics):
                 mean, running = self.running_mean.clone(), (self.running_mean.clone(), self.running_var.clone())
                 inverse = inverse_of_running(running[1], self.eps)
             else:
-                take = self._statistics_of_torch if exact else self._statistics
-                (mean, variance), running = take(flat.detach(), 1 if step is None else T), None
-                inverse = inverse_of_batch(variance, self.eps).to(x.dtype)
-                mean = mean.to(x.dtype)
+                (mean, variance), running = self._statistics(flat.detach(), 1 if step is None else T), None
+                inverse = inverse_of_batch(variance, self.eps)
             affine = affine_of(mean, inverse, self.weight, self.bias)
-        return Norm(mean, inverse, affine, self.weight, self.bias, of_batch, exact, running, self.eps)
+        return Norm(mean, inverse, affine, self.weight, self.bias, of_batch, running, self.eps)
 
-    def _factor_of_batch(self) -> float | None:
-        """Count a batch: what share it has in the running statistics; None if it has none."""
-        if not (self.training and self.track_running_stats) or self.running_mean is None or _in_backward():
-            return None
-        self.num_batches_tracked.add_(1)
-        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-
-    def _statistics_of_torch(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
+    def _statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of a batch x, [N, C, *], that occurs so many times, as torch computes and counts them."""
-        factor = self._factor_of_batch()
-        if factor is None:
+        if not (self.training and self.track_running_stats) or self.running_mean is None or _in_backward():
             return torch.batch_norm_update_stats(x, None, None, 0.0)
+        self.num_batches_tracked.add_(1)
+        factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         updated = self.running_var if repeats == 1 else self.running_var.clone()
         found = torch.batch_norm_update_stats(x, self.running_mean, updated, factor)
         if repeats > 1:
             self._count_repetitions(self.running_var, updated, x, repeats, factor)
         return found
-
-    def _statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
-        """The same in float64, from one reading of x."""
-        mean, variance = moments(x)
-        factor, n = self._factor_of_batch(), repeats * _values_per_channel(x)
-        if factor is not None:
-            for kept, new in ((self.running_mean, mean), (self.running_var, variance * (n / (n - 1)))):
-                kept.copy_(kept * (1.0 - factor) + new * factor)
-        return mean, variance
 
 
 def _values_per_channel(x: Tensor) -> int:

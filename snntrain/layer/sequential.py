@@ -25,7 +25,7 @@ class Sequential(nn.Sequential):
     """Apply modules one after the other, as nn.Sequential does, and fuse what can be fused.
 
     On the CPU a batch normalization, a neuron and the MaxPool2d or AvgPool2d after it run as one kernel over a sequence
-    [T, N, C, *], in float32 or float64, as do two of them with the neuron. It reads the normalization's input and
+    [T, N, C, *], as do two of them with the neuron. It reads the normalization's input and
     writes the pooled spikes only; its backward computes what lies between again. They may stand at the ends of an
     nn.Sequential, or Sequential, inside this one. Normalized are inputs in torch's memory orders, contiguous or
     channels last; the windows of a pooling must lie side by side: stride = kernel_size, no padding, no dilation, no
@@ -69,7 +69,7 @@ class Sequential(nn.Sequential):
             return super().forward(x)
         modules = list(self._in_turn(self))
         while modules:
-            fused = _one_kernel(modules, x, self._fuse == "exact")
+            fused = _one_kernel(modules, x)
             x, count = (modules[0](x), 1) if fused is None else fused
             del modules[:count]
         return x
@@ -104,7 +104,7 @@ def _has_own_call(module: nn.Module) -> bool:
     return "forward" in vars(module) or module._compiled_call_impl is not None
 
 
-def _one_kernel(modules: list[nn.Module], x: Any, exact: bool) -> tuple[Tensor, int] | None:
+def _one_kernel(modules: list[nn.Module], x: Any) -> tuple[Tensor, int] | None:
     """The output for x of the first modules, by one kernel, and how many they are; None: call the first by itself."""
     norm = modules[0] if isinstance(modules[0], FoldedBatchNorm) else None
     node, pool = (*modules[norm is not None :], None, None)[:2]
@@ -120,7 +120,7 @@ def _one_kernel(modules: list[nn.Module], x: Any, exact: bool) -> tuple[Tensor, 
     if not isinstance(plan, Plan) or plan.dtype != x.dtype:
         return None
     pooled = None if pooling is None else pooled_for(pooling, x)
-    folded = None if norm is None else norm.fold(x, exact)
+    folded = None if norm is None else norm.fold(x)
     if (norm is not None and folded is None) or (norm is None and pooled is None):
         return None
     if norm is not None:

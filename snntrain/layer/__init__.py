@@ -15,6 +15,7 @@ from snntrain.layer.delay import AxonalDelay, DelaySettings, SynapticDelay, dela
 from snntrain.layer.dendritic import DendriticLinear
 from snntrain.layer.dropout import DropConnectLinear, Dropout, Dropout2d
 from snntrain.layer.fold import FoldedLayer, StepLayer
+from snntrain.layer.fuse import set_fuse
 from snntrain.layer.linear import Flatten, Linear
 from snntrain.layer.neunorm import NeuNorm
 from snntrain.layer.normalization import (
@@ -47,7 +48,7 @@ from snntrain.layer.pooling import (
 from snntrain.layer.print_shape import PrintShapeModule
 from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum, LinearRecurrentContainer
 from snntrain.layer.self_attention import QKAttention, SpikingSelfAttention
-from snntrain.layer.sequential import Sequential, set_fuse
+from snntrain.layer.sequential import Sequential
 from snntrain.layer.spike_count import SpikeCountToBinary, TemporalBinSum
 from snntrain.layer.substeps import Substeps
 from snntrain.layer.synapse import Delay, SynapseFilter

@@ -4,15 +4,20 @@ from torch import Tensor, fx, nn
 
 from snntrain.arguments import invalid
 from snntrain.functional import repeat, repeated_step
+from snntrain.kernel import sparse_product
 from snntrain.layer.fold import FoldedLayer, StepLayer
+from snntrain.layer.fuse import ChoosesFuse
 from snntrain.registry import register
 
 
 @register("layer")
-class Linear(StepLayer, nn.Linear):
+class Linear(ChoosesFuse, StepLayer, nn.Linear):
     """Fully connected layer on the last dim; arguments as in torch. Nothing is folded.
 
     Shapes: [N, *, in] → [N, *, out] ('s'); [T, N, *, in] → [T, N, *, out] ('m').
+
+    Attributes:
+        fuse: 'fast' to multiply with those inputs only that are not zero, where these are few; see set_fuse.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -20,7 +25,11 @@ class Linear(StepLayer, nn.Linear):
             return self.fx_node(x)
         self.check_steps(x)
         step = repeated_step(x) if self.step_mode == "m" else None
-        return super().forward(x) if step is None else repeat(super().forward(step), x.shape[0])
+        return self._product(x) if step is None else repeat(self._product(step), x.shape[0])
+
+    def _product(self, x: Tensor) -> Tensor:
+        y = sparse_product.linear(x, self.weight, self.bias) if self.fuse == "fast" else None
+        return super().forward(x) if y is None else y
 
 
 @register("layer")

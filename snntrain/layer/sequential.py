@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from snntrain.arguments import FUSE, choice
 from snntrain.hooks import hooked, only_shown, show, show_count, wants_counts_only
 from snntrain.kernel.backend import plan_for, pooled_for, run_node, run_pooled_node
 from snntrain.kernel.call import Pooling
 from snntrain.kernel.device_status import note_call
 from snntrain.kernel.plan import Plan
+from snntrain.layer.fuse import ChoosesFuse
 from snntrain.layer.normalization import FoldedBatchNorm
 from snntrain.layer.padding import padding
 from snntrain.layer.pooling import AvgPool2d, MaxPool2d
@@ -21,7 +21,7 @@ from snntrain.neuron.base_node import BaseNode
 _KINDS = {MaxPool2d: "max", AvgPool2d: "average"}
 
 
-class Sequential(nn.Sequential):
+class Sequential(ChoosesFuse, nn.Sequential):
     """Apply modules one after the other, as nn.Sequential does, and fuse what can be fused.
 
     On the CPU a batch normalization, a neuron and the MaxPool2d or AvgPool2d after it run as one kernel over a sequence
@@ -35,28 +35,15 @@ class Sequential(nn.Sequential):
     spikes, as SpikeStatistics takes them, come from the kernel), and wherever no kernel serves the neuron's
     call: other devices, backend 'torch', step mode 's', autocast, compilers and tracers.
 
-    With 'exact', no bit changes: a normalization is part of the kernel in float32 on processors where torch's formula
-    is met, its statistics and its gradients are torch's own. With 'fast', statistics come from one reading of the
-    input, summed in float64, and the sums for the gradients from the neuron's kernel. What the neuron reads is then at
-    most 4·eps·(|scale·x| + |scale·mean| + |bias|) from its true value, with eps that of the dtype: more accurate than
-    torch's, but not equal, so that now and then a neuron at its threshold fires in one of them only.
+    No bit changes: a normalization is part of the kernel in float32 on processors where torch's formula is met, its
+    statistics and its gradients are torch's own.
 
     Args:
         modules: as in nn.Sequential.
 
     Attributes:
-        fuse: 'exact', 'fast', or 'off' to call each module by itself; see set_fuse.
+        fuse: 'off' to call each module by itself; see set_fuse.
     """
-
-    _fuse = "exact"
-
-    @property
-    def fuse(self) -> str:
-        return self._fuse
-
-    @fuse.setter
-    def fuse(self, value: str) -> None:
-        self._fuse = choice(self, "fuse", value, FUSE)
 
     def __getitem__(self, index: slice | int) -> nn.Module:
         part = super().__getitem__(index)
@@ -82,22 +69,6 @@ class Sequential(nn.Sequential):
                 yield from self._in_turn(module)
             else:
                 yield module
-
-
-def set_fuse(net: nn.Module, fuse: str) -> None:
-    """Choose for every Sequential in a net whether a neuron and its neighbors may run as one kernel.
-
-    Args:
-        net: a network, or one Sequential.
-        fuse: 'exact', the default: where that changes no bit; 'fast': also where it changes the rounding of a batch
-            normalization and of its gradients; 'off': no.
-
-    Raises: ValueError for another value.
-    """
-    choice("set_fuse", "fuse", fuse, FUSE)
-    for module in net.modules():
-        if isinstance(module, Sequential):
-            module.fuse = fuse
 
 
 def _has_own_call(module: nn.Module) -> bool:

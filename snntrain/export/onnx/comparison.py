@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snntrain.export.onnx.file import ExportedOnnx
 from snntrain.functional import copy_net, set_backend, set_step_mode
 from snntrain.hooks import spiking_layers, watching
-from snntrain.layer.sequential import set_fuse
+from snntrain.layer.fuse import set_fuse
 from snntrain.neuron.base_node import BaseNode
 
 TOLERANCE = 1e-5

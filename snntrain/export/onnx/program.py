@@ -13,7 +13,7 @@ from snntrain.export.onnx.over_time import OverTime, can_scan
 from snntrain.functional import copy_net, set_backend, set_step_mode
 from snntrain.graph.error import first_line
 from snntrain.hooks import carries_state, keeps_children_in_s, step_mode_of, watching
-from snntrain.layer.sequential import set_fuse
+from snntrain.layer.fuse import set_fuse
 from snntrain.quantize import QuantizedNet
 
 

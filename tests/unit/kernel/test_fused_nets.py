@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from snntrain import create_model, functional, layer, list_models
 from snntrain.callback import SpikeStatistics
 from snntrain.encoding import DirectEncoder
+from snntrain.kernel import sparse_product
 from snntrain.layer import Sequential, sequential
+from snntrain.neuron import LIFNode
+from snntrain.surrogate import ATan
 from snntrain.task.chunk import run_in_chunks
 
 T = 4
@@ -101,34 +104,86 @@ def test_every_model_trains_the_same_with_every_neuron(model, neuron, fused_call
     assert bool(fused_calls) == (model in POOLED)
 
 
-def stepped(net: nn.Module, fuse: str, x: Tensor) -> nn.Module:
-    """A copy of a net after a training step."""
-    net = functional.copy_net(net)
-    layer.set_fuse(net, fuse)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    nn.functional.cross_entropy(net(DirectEncoder()(x, T)).mean(0), torch.arange(len(x))).backward()
-    optimizer.step()
+# --- sparse products -------------------------------------------------------------------------------------------------
+
+EVENTS = (8, 32, 2, 12, 12)  # [T, N, polarities, rows, columns]
+
+
+def event_net() -> Sequential:
+    """With dropout, whose random numbers resume as well."""
+    torch.manual_seed(0)
+    lif = {"v_threshold": 0.05, "detach_reset": True, "surrogate_function": ATan()}
+    hidden = [layer.Linear(288, 96), LIFNode(**lif), layer.Dropout(0.2), layer.Linear(96, 64), LIFNode(**lif)]
+    net = Sequential(layer.Flatten(), *hidden, layer.Linear(64, 10))
+    functional.set_step_mode(net, "m")
     return net
 
 
-@pytest.mark.slow
-def test_fast_kernels_train_the_same_again_and_from_a_checkpoint(fused_calls):
-    net, (first, second) = built("csnn", NEURONS["plif"]), torch.rand(2, 3, *SHAPES["csnn"])
-    whole, again = (stepped(stepped(net, "fast", first), "fast", second) for _ in range(2))
-    resumed = built("csnn", NEURONS["plif"])
-    resumed.load_state_dict(stepped(net, "fast", first).state_dict())
-    resumed = stepped(resumed, "fast", second)
+def event_step(net: Sequential, number: int) -> None:
+    """One training step on a batch of events, of which 4 % of the pixels have some."""
+    torch.manual_seed(number)
+    x = torch.poisson(torch.full(EVENTS, 0.04))
+    functional.reset_net(net)
+    nn.functional.cross_entropy(net(x).mean(0), torch.randint(10, EVENTS[1:2])).backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.1 * parameter.grad
+            parameter.grad = None
+
+
+@pytest.fixture
+def sparse_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the inputs of products that were sparse."""
+    calls = []
+    product = sparse_product.linear
+
+    def noting(x: Tensor, *more: Any) -> Tensor | None:
+        out = product(x, *more)
+        calls.extend([] if out is None else [tuple(x.shape)])
+        return out
+
+    monkeypatch.setattr(sparse_product, "linear", noting)
+    return calls
+
+
+def event_nets(fuse: str, steps: int = 2) -> Sequential:
+    net = event_net()
+    layer.set_fuse(net, fuse)
+    for number in range(steps):
+        event_step(net, number)
+    return net
+
+
+def test_sparse_products_train_the_same_again_and_from_a_checkpoint(sparse_calls):
+    whole, again = event_nets("fast"), event_nets("fast")
+    resumed = event_net()
+    layer.set_fuse(resumed, "fast")
+    resumed.load_state_dict(event_nets("fast", steps=1).state_dict())
+    event_step(resumed, 1)
     assert_equal(*([*one.state_dict().values()] for one in (whole, again)))
     assert_equal(*([*one.state_dict().values()] for one in (whole, resumed)))
-    assert len(fused_calls) == 2 * 6
+    assert sparse_calls.count((8, 32, 288)) == 6 and whole.state_dict().keys() == event_net().state_dict().keys()
 
 
-def test_fast_kernels_train_the_csnn_within_rounding(fused_calls):
-    net, x = built("csnn", NEURONS["lif"]), torch.rand(3, *SHAPES["csnn"])
-    fast, off = (stepped(net, fuse, x) for fuse in ("fast", "off"))
-    for a, b in zip(fast.state_dict().values(), off.state_dict().values(), strict=True):
+def test_sparse_products_train_within_rounding_and_the_others_change_no_bit(sparse_calls):
+    fast, exact, off = (event_nets(fuse, steps=1) for fuse in ("fast", "exact", "off"))
+    assert set(sparse_calls) >= {(8, 32, 288)} and len(sparse_calls) <= 2
+    assert_equal(*([*one.state_dict().values()] for one in (exact, off)))
+    for a, b in zip(fast.state_dict().values(), exact.state_dict().values(), strict=True):
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
-    assert len(fused_calls) == 2
+
+
+def test_a_hook_on_a_linear_layer_sees_the_sparse_product(sparse_calls):
+    net, seen = event_net().eval(), []
+    layer.set_fuse(net, "fast")
+    x = torch.poisson(torch.full(EVENTS, 0.04))
+    unseen = net[:2](x)
+    handle = net[1].register_forward_hook(lambda module, given, output: seen.append(output))
+    assert torch.equal(net[:2](x), unseen) and torch.equal(seen[0], unseen)
+    handle.remove()
+    steps = functional.repeat(x[:1].expand(8, *EVENTS[1:]).flatten(0, 1), 2)  # one step, repeated
+    assert torch.equal(net[:2](steps)[0], net[:2](steps)[1])
+    assert sparse_calls == [(8, 32, 288)] * 2 + [(256, 288)] * 2
 
 
 def test_a_slice_of_a_net_keeps_how_it_runs():

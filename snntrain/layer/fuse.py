@@ -1,0 +1,40 @@
+"""How the layers of a net run: one by one, fused where that changes no bit, or with sparse products as well."""
+
+from torch import nn
+
+from snntrain.arguments import FUSE, choice
+
+
+class ChoosesFuse:
+    """Mixin of modules that run in one of several ways.
+
+    Attributes:
+        fuse: 'exact', 'fast' or 'off'; see set_fuse.
+    """
+
+    _fuse = "exact"
+
+    @property
+    def fuse(self) -> str:
+        return self._fuse
+
+    @fuse.setter
+    def fuse(self, value: str) -> None:
+        self._fuse = choice(self, "fuse", value, FUSE)
+
+
+def set_fuse(net: nn.Module, fuse: str) -> None:
+    """Choose how the layers of a net run: every Sequential and every Linear in it.
+
+    Args:
+        net: a network, or one layer.
+        fuse: 'exact', the default: a neuron and its neighbors run as one kernel where that changes no bit; 'fast': so
+            they do, and a Linear multiplies with those inputs only that are not zero, where these are few, which rounds
+            otherwise; 'off': every layer runs by itself.
+
+    Raises: ValueError for another value.
+    """
+    choice("set_fuse", "fuse", fuse, FUSE)
+    for module in net.modules():
+        if isinstance(module, ChoosesFuse):
+            module.fuse = fuse

@@ -27,6 +27,8 @@ LEAST_ROWS = 256
 LEAST_OUTPUTS = 64
 #: Rows whose part of the weights' gradient is added up at a time: their gradients stay in the second cache level.
 ROWS_AT_ONCE = 1024
+#: Outputs whose sums are made at a time, in registers.
+WIDE = 64
 
 SOURCE = '''
 import numba
@@ -36,7 +38,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LANES = 16
-WIDE = 64
+WIDE = NUMBERS_OF_A_PANEL
 
 
 @intrinsic
@@ -134,13 +136,13 @@ def list_columns(starts, index, values, rows, columns, at_once, of_columns, inde
 def gather_of(width):
     """A function that adds rows of `source`, each times its value, to target[place], …, target[place + width - 1].
 
-    They are listed from n to end; their numbers begin at index[n] * stride + first. The sums stay in registers.
+    They are listed from n to end, and begin at base + index[n] * WIDE. The sums stay in registers.
     """
     lanes = ir.VectorType(ir.FloatType(), min(width, LANES))
     steps = range(0, width, lanes.count)
 
     @intrinsic
-    def gather(typing_context, target, place, source, stride, first, index, values, n, end):
+    def gather(typing_context, target, place, source, base, index, values, n, end):
         def generate(context, builder, signature, arguments):
             def data(argument):
                 return context.make_array(signature.args[argument])(context, builder, arguments[argument]).data
@@ -149,14 +151,14 @@ def gather_of(width):
                 return builder.bitcast(builder.gep(pointer, [ir.Constant(ir.IntType(64), step)]), lanes.as_pointer())
 
             target_at = builder.gep(data(0), [arguments[1]])
-            source_at, index_at, values_at = data(2), data(5), data(6)
+            source_at, index_at, values_at = data(2), data(4), data(5)
             sums = [cgutils.alloca_once(builder, lanes) for _ in steps]
             for step, total in zip(steps, sums):
                 builder.store(builder.load(lanes_at(target_at, step), align=4), total)
-            one = ir.Constant(ir.IntType(64), 1)
-            with cgutils.for_range_slice(builder, arguments[7], arguments[8], one) as (at, _):
+            one, wide = ir.Constant(ir.IntType(64), 1), ir.Constant(ir.IntType(64), WIDE)
+            with cgutils.for_range_slice(builder, arguments[6], arguments[7], one) as (at, _):
                 row = builder.sext(builder.load(builder.gep(index_at, [at])), ir.IntType(64))
-                begin = builder.gep(source_at, [builder.add(builder.mul(row, arguments[3]), arguments[4])])
+                begin = builder.gep(source_at, [builder.add(builder.mul(row, wide), arguments[3])])
                 value = builder.insert_element(
                     ir.Constant(lanes, ir.Undefined), builder.load(builder.gep(values_at, [at])),
                     ir.Constant(ir.IntType(32), 0))
@@ -172,7 +174,7 @@ def gather_of(width):
                 store.align = 4
             return context.get_dummy_value()
 
-        return types.void(target, place, source, stride, first, index, values, n, end), generate
+        return types.void(target, place, source, base, index, values, n, end), generate
 
     return gather
 
@@ -181,38 +183,38 @@ gather_wide, gather_narrow, gather_one = gather_of(WIDE), gather_of(LANES), gath
 
 
 @numba.njit(nogil=True, error_model='numpy', boundscheck=False)
-def gather(target, place, width, source, stride, first, index, values, n, end):
+def gather(target, place, width, source, base, index, values, n, end):
     """The same for any width up to WIDE."""
     if width == WIDE:
-        gather_wide(target, place, source, stride, first, index, values, n, end)
+        gather_wide(target, place, source, base, index, values, n, end)
     else:
         o = 0
         while o + LANES <= width:
-            gather_narrow(target, place + o, source, stride, first + o, index, values, n, end)
+            gather_narrow(target, place + o, source, base + o, index, values, n, end)
             o += LANES
         while o < width:
-            gather_one(target, place + o, source, stride, first + o, index, values, n, end)
+            gather_one(target, place + o, source, base + o, index, values, n, end)
             o += 1
 
 
 @numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)
-def product(starts, index, values, weight, outputs, y, lo, hi):
-    """Add to y[r] the rows of the weight, [inputs, outputs], that are listed."""
+def product(starts, index, values, weight, inputs, outputs, y, lo, hi):
+    """Add to y[r] the rows of the weight, which lies in panels, that are listed."""
     for first in range(0, outputs, WIDE):
         width = min(WIDE, outputs - first)
         for r in range(lo, hi):
-            gather(y, r * outputs + first, width, weight, outputs, first, index, values, starts[r], starts[r + 1])
+            gather(y, r * outputs + first, width, weight, first * inputs, index, values, starts[r], starts[r + 1])
 
 
 @numba.njit(nogil=True, cache=True, error_model='numpy', boundscheck=False)
-def weight_gradient(begin, blocks, columns, index, values, g, outputs, gradient, lo, hi):
-    """Add to each row of the gradient, [inputs, outputs], the rows of g that the column lists."""
+def weight_gradient(begin, blocks, columns, index, values, g, rows, outputs, gradient, lo, hi):
+    """Add to each row of the gradient, [inputs, outputs], the rows that the column lists of g, which lies in panels."""
     for first in range(0, outputs, WIDE):
         width = min(WIDE, outputs - first)
         for block in range(blocks):
             for i in range(lo, hi):
                 at = block * (columns + 1) + i
-                gather(gradient, i * outputs + first, width, g, outputs, first, index, values, begin[at], begin[at + 1])
+                gather(gradient, i * outputs + first, width, g, first * rows, index, values, begin[at], begin[at + 1])
 '''
 
 
@@ -221,8 +223,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
 
     That is for more than a share MOST_DENSITY of x that is not zero, fewer than LEAST_ROWS rows or LEAST_OUTPUTS
     outputs, other devices or dtypes than float32, other memory orders, under autocast, and inside compilers and
-    tracers. It is also taken where a weight is infinite or NaN, whose product with 0 is NaN, and in backward where a
-    gradient is: what is not listed hides none of them.
+    tracers. It is also where a weight is infinite or NaN, whose product with 0 is NaN; where a gradient is, the
+    gradient of the weights is torch's. So what is not listed hides none of them.
 
     Args:
         x: [*, inputs].
@@ -269,7 +271,7 @@ def _listed(x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     if found > most:
         return None
     starts.cumsum(out=starts)
-    index, values = torch.empty(found, dtype=torch.int32), x.new_empty(found)
+    index, values = x.new_empty(found, dtype=torch.int32), x.new_empty(found)
     _run("list_rows", (_flat(x), columns, starts, index.numpy(), values.numpy()), rows, x.numel())
     return torch.from_numpy(starts), index, values
 
@@ -282,7 +284,7 @@ class _Product(torch.autograd.Function):
         outputs, rows = len(weight), len(starts) - 1
         y = x.new_zeros(*x.shape[:-1], outputs) if bias is None else bias.repeat(*x.shape[:-1], 1)
         lists = (starts.numpy(), index.numpy(), values.numpy())
-        rest = (_flat(weight.t()), outputs, _flat(y))
+        rest = (_panels(weight.detach().t().contiguous()), x.shape[-1], outputs, _flat(y))
         _run("product", (*lists, *rest), rows, len(index) * outputs)
         ctx.save_for_backward(x, weight, starts, index, values)
         return y
@@ -292,7 +294,7 @@ class _Product(torch.autograd.Function):
         x, weight, *lists = ctx.saved_tensors
         of_x = of_weight = of_bias = None
         g = g.reshape(-1, len(weight))
-        sums = g.sum(0)
+        sums = g.sum(0) if any(ctx.needs_input_grad[1:3]) else None
         if ctx.needs_input_grad[0]:
             of_x = (g @ weight).view(x.shape)
         if ctx.needs_input_grad[1]:
@@ -312,9 +314,22 @@ def _weight_gradient(g: Tensor, columns: int, starts: Tensor, index: Tensor, val
     by_column = (np.empty(len(index), np.int32), np.empty(len(index), np.float32))
     _run("list_columns", (*lists, rows, columns, ROWS_AT_ONCE, begin, *by_column), blocks, len(index))
     found = g.new_zeros(columns, outputs)
-    rest = (_flat(g), outputs, _flat(found))
+    rest = (_panels(g), rows, outputs, _flat(found))
     _run("weight_gradient", (begin, blocks, columns, *by_column, *rest), columns, len(index) * outputs)
     return found.t().contiguous()
+
+
+def _panels(matrix: Tensor) -> Any:
+    """Its first WIDE columns, then the next ones: what is gathered together lies together, whatever its width.
+
+    Rows that are a power of two apart would share a few lines of the cache. What fills the last panel is not read.
+    """
+    rows, columns = matrix.shape
+    panels = matrix.new_empty(-(-columns // WIDE), rows, WIDE)
+    for first, panel in zip(range(0, columns, WIDE), panels, strict=True):
+        part = matrix[:, first : first + WIDE]
+        panel[:, : part.shape[1]].copy_(part)
+    return _flat(panels)
 
 
 def _flat(tensor: Tensor) -> Any:
@@ -327,4 +342,4 @@ def _run(name: str, arguments: tuple[Any, ...], count: int, work: int) -> None:
 
 @functools.cache
 def _kernels() -> Compiled:
-    return Compiled(SOURCE)
+    return Compiled(SOURCE.replace("NUMBERS_OF_A_PANEL", str(WIDE)))

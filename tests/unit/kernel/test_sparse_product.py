@@ -45,9 +45,9 @@ def gradients(y: Tensor, given: list[Tensor], g: Tensor, create_graph: bool = Fa
     return [*torch.autograd.grad(y, given, g, create_graph=create_graph)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    rows=st.integers(LEAST_ROWS, 2200),
+    rows=st.integers(LEAST_ROWS, 1500),
     inputs=st.integers(1, 90),
     outputs=st.integers(LEAST_OUTPUTS, 150),
     share=st.floats(0, MOST_DENSITY),

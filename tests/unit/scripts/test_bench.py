@@ -145,6 +145,21 @@ def test_recurrent_nets_stand_beside_their_products_and_fire_alike(tmp_path):
 
 
 @pytest.mark.slow
+def test_sparse_products_stand_beside_dense_ones(tmp_path):
+    process = start(
+        "bench_products.py", "--shapes", "300x40x70", "--densities", "0.05,0.5", "--rounds", "2", cwd=tmp_path
+    )
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    rows = json.loads((tmp_path / "out/products.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["what"], row["density"]) for row in rows] == [
+        (what, density) for what in ("300x40x70", "event net") for density in (0.05, 0.5)
+    ]
+    parts = [row[part] for row in rows for part in ("forward", "backward", "step") if part in row]
+    assert len(parts) == 6 and all(part["times_as_fast"] > 0 for part in parts)
+
+
+@pytest.mark.slow
 def test_nets_in_c_are_measured_at_the_rates_that_were_asked_for(tmp_path):
     process = start("bench_c.py", "--nets", "csnn16,mlp", "--rates", "5,30", "--rounds", "1", cwd=tmp_path)
     _, errors = process.communicate(timeout=600)

@@ -10,6 +10,7 @@ from torch import Tensor
 from snntrain.kernel.plan import Plan
 from snntrain.kernel.sequence import _OnceOnly
 from snntrain.kernel.shares import run_side_by_side, shares_of
+from snntrain.kernel.sparse_product import weight_gradient
 from snntrain.kernel.steps import Backward, Forward, Parameters, chunk_length, steps_driver_for
 from snntrain.leftover import note_backward
 
@@ -50,6 +51,7 @@ def run(
     weights: list[Tensor],
     parameters: list[Tensor],
     repeats: int | None = None,
+    sparse: bool = False,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a sequence.
 
@@ -64,6 +66,7 @@ def run(
         weights: those of W, b, U, c that the wiring has.
         parameters: of the neurons, as in sequence.run.
         repeats: T, if all steps have the input x; its gradient is then summed over time.
+        sparse: take the gradient of W from what is not zero in its inputs, where that is little.
 
     Returns: outputs [T, N, *, F]; the last output; final states.
     """
@@ -76,7 +79,9 @@ def run(
         if isinstance(state, Tensor)
     ]
     scalars = tuple(None if isinstance(state, Tensor) else float(state) for state in states)
-    out, last, *rest = _Recurrence.apply(plan, wiring, scalars, repeats, x, y, *tensors, *weights, *parameters)
+    out, last, *rest = _Recurrence.apply(
+        plan, wiring, scalars, (repeats, sparse), x, y, *tensors, *weights, *parameters
+    )
     return out, last, rest
 
 
@@ -89,12 +94,12 @@ class _Recurrence(torch.autograd.Function):
         plan: Plan,
         wiring: Wiring,
         scalars: tuple[float | None, ...],
-        repeats: int | None,
+        options: tuple[int | None, bool],
         x: Tensor,
         y: Tensor,
         *more: Tensor,
     ) -> tuple[Tensor, ...]:
-        given = iter(more)
+        given, (repeats, sparse) = iter(more), options
         first = [torch.full((1,), s, dtype=x.dtype, device=x.device) if s is not None else next(given) for s in scalars]
         weights = [next(given).detach() if there else None for there in wiring.given]
         parameters = _parameters(plan, list(given), y)
@@ -126,6 +131,7 @@ class _Recurrence(torch.autograd.Function):
             given = (loop.inputs, kept, out, y, needs_x, currents, loop.W, loop.U, parameters.values)
             ctx.save_for_backward(*given, *parameters.spread, *first)
         ctx.plan, ctx.wiring, ctx.scalars, ctx.repeats, ctx.K, ctx.shape = plan, wiring, scalars, repeats, K, shape
+        ctx.sparse = sparse
         return out, last, *(state.view(y.shape).clone() for state in states[:, T % 2])
 
     @staticmethod
@@ -299,7 +305,7 @@ def _pull_back(
         _gradient_of_x(wiring, g_currents, W, features, ctx.repeats is not None).view(step_of_x) if needs_x else None,
         g_fed_back.view(y.shape) if needs_y else None,
         *(g.view(y.shape) for g, value in zip(g_states, ctx.scalars, strict=True) if value is None),
-        *_gradients_of_weights(wiring, g_inputs, g_currents, currents, out.view(T, rows, features), y, x),
+        *_gradients_of_weights(wiring, g_inputs, g_currents, currents, out.view(T, rows, features), y, x, ctx.sparse),
         *totals.gradients(),
     ]
 
@@ -323,6 +329,7 @@ def _gradients_of_weights(
     out: Tensor,
     y: Tensor,
     x: Tensor | None,
+    sparse: bool,
 ) -> list[Tensor]:
     """Those of W, b, U and c that there are, each a product, or a sum, over all steps at once."""
     found: list[Tensor] = []
@@ -330,10 +337,12 @@ def _gradients_of_weights(
     if wiring.kind != "add":
         of_W = g_currents[0].t() @ y.reshape(-1, features)
         if len(out) > 1:
-            of_W.addmm_(g_currents[1:].flatten(0, 1).t(), out[:-1].flatten(0, 1))
+            given = g_currents[1:].flatten(0, 1), out[:-1].flatten(0, 1)
+            of_W.add_(weight_gradient(*given)) if sparse else of_W.addmm_(given[0].t(), given[1])
         if wiring.kind == "concat":
             x = x.reshape(-1, x.shape[-1])
-            of_W = torch.cat([(g if len(x) == len(g) else g_currents.sum(0)).t() @ x, of_W], dim=1)
+            g_of_x = g if len(x) == len(g) else g_currents.sum(0)
+            of_W = torch.cat([weight_gradient(g_of_x, x) if sparse else g_of_x.t() @ x, of_W], dim=1)
         found.append(of_W)
     if wiring.bias:
         found.append(g.sum(0))

@@ -241,17 +241,39 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     return _Product.apply(x, weight, bias, *lists)
 
 
+def weight_gradient(g: Tensor, x: Tensor) -> Tensor:
+    """gᵀ·x from what is not zero in x, under the conditions of `linear`; else torch's product.
+
+    Args:
+        g: [rows, outputs], finite or not.
+        x: [rows, inputs].
+
+    Returns: [outputs, inputs].
+    """
+    lists = _listed(x) if _fits(x, g.shape[1]) and g.dtype == torch.float32 and _is_finite(g) else None
+    return g.t() @ x if lists is None else _weight_gradient(g, x.shape[1], *lists)
+
+
 def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     given = [x, weight] if bias is None else [x, weight, bias]
     return (
         all(v.device.type == "cpu" and v.dtype == torch.float32 and type(v) in (Tensor, nn.Parameter) for v in given)
         and x.dim() > 1
-        and x.shape[-1] == weight.shape[1] > 0
-        and len(weight) >= LEAST_OUTPUTS
-        and x.shape[:-1].numel() >= LEAST_ROWS
-        and x.is_contiguous()
+        and x.shape[-1] == weight.shape[1]
+        and _fits(x, len(weight))
         and not torch.is_autocast_enabled("cpu")
         and not is_traced(x)
+    )
+
+
+def _fits(x: Tensor, outputs: int) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.shape[-1] > 0
+        and outputs >= LEAST_OUTPUTS
+        and x.shape[:-1].numel() >= LEAST_ROWS
+        and x.is_contiguous()
     )
 
 

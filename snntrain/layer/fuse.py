@@ -24,13 +24,13 @@ class ChoosesFuse:
 
 
 def set_fuse(net: nn.Module, fuse: str) -> None:
-    """Choose how the layers of a net run: every Sequential and every Linear in it.
+    """Choose how the layers of a net run: every Sequential, every Linear and every recurrent container in it.
 
     Args:
         net: a network, or one layer.
         fuse: 'exact', the default: a neuron and its neighbors run as one kernel where that changes no bit; 'fast': so
-            they do, and a Linear multiplies with those inputs only that are not zero, where these are few, which rounds
-            otherwise; 'off': every layer runs by itself.
+            they do, and products with a Linear's weights, and for the gradient of fed back weights, are of those inputs
+            only that are not zero, where these are few, which rounds otherwise; 'off': every layer runs by itself.
 
     Raises: ValueError for another value.
     """

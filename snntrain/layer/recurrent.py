@@ -13,11 +13,12 @@ from snntrain.functional import detach_net, reset_net, steps_of
 from snntrain.kernel import Plan
 from snntrain.kernel.device_status import note_call
 from snntrain.layer.container import SingleStepChildren
+from snntrain.layer.fuse import ChoosesFuse
 from snntrain.layer.recurrent_fusion import Parts, fits, parts_of, plan_of_call, run
 from snntrain.neuron.base_node import ChoosesBackend
 
 
-class _RecurrentContainer(ChoosesBackend, SingleStepChildren, MemoryModule):
+class _RecurrentContainer(ChoosesFuse, ChoosesBackend, SingleStepChildren, MemoryModule):
     """A module with a loop around it: y[t] = sub_module(i[t]), where i[t] is made from x[t] and y[t−1]; y[−1] = 0.
 
     The state y keeps its gradient until detach(). Unlike a neuron's potential it sums nothing up, so it has the dtype

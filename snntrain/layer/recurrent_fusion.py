@@ -138,7 +138,8 @@ def run(container: nn.Module, parts: Parts, plan: Plan, x: Tensor) -> Tensor:
     parameters = [value[: x.shape[0]] if value.dim() == 2 else value for value in neuron.parameter_tensors(y)]
     neuron.note_call(y)
     sequence, repeats = (x, None) if repeated is None else (repeated, x.shape[0])
-    out, container.y, after = recurrent.run(plan, parts.wiring, sequence, y, states, parts.weights, parameters, repeats)
+    given = (sequence, y, states, parts.weights, parameters, repeats)
+    out, container.y, after = recurrent.run(plan, parts.wiring, *given, sparse=container.fuse == "fast")
     for name, value in zip(neuron.state_names, after, strict=True):
         setattr(neuron, name, value)
     neuron.count_steps(x.shape[0])

@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recurrent_containers import CONTAINERS, plif
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from snntrain import functional, layer
 from snntrain.kernel import sparse_product
 from snntrain.kernel.sparse_product import LEAST_OUTPUTS, LEAST_ROWS, MOST_DENSITY, linear
 
@@ -183,3 +185,27 @@ def test_counting_ends_where_it_is_too_much(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert sparse_product._listed(torch.ones(1000, 40)) is None
     assert counts == [("count", 1000 * MOST_DENSITY + 1)]
+
+
+@pytest.mark.parametrize("name", ["summed", "joined"])
+def test_gradients_of_fed_back_weights_are_the_dense_ones_to_rounding(name, monkeypatch):
+    torch.manual_seed(0)
+    made, x = CONTAINERS[name](plif(), 80, False), 2 * sparse(900, 80, 0.02).view(9, 100, 80)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight *= 5 if name == "joined" and weight.dim() else 1
+    shapes, found = [], {}
+    sparsely = sparse_product._weight_gradient
+    noting = lambda g, *more: shapes.append(tuple(g.shape)) or sparsely(g, *more)  # noqa: E731
+    monkeypatch.setattr(sparse_product, "_weight_gradient", noting)
+    for fuse in ("exact", "fast"):
+        net = functional.copy_net(made)
+        layer.set_fuse(net, fuse)
+        y = net(x)
+        assert 0 < y.count_nonzero() <= MOST_DENSITY * y.numel()
+        y.square().sum().backward()
+        found[fuse] = [y.detach(), *(p.grad for p in net.parameters())]
+        assert bool(shapes) == (fuse == "fast")
+    assert (800, 80) in shapes and torch.equal(found["exact"][0], found["fast"][0])
+    for one, other in zip(*found.values(), strict=True):
+        assert (one - other).abs().max() <= 1e-5 * other.abs().max()

@@ -153,10 +153,10 @@ def test_sparse_products_stand_beside_dense_ones(tmp_path):
     assert process.returncode == 0, errors
     rows = json.loads((tmp_path / "out/products.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["what"], row["density"]) for row in rows] == [
-        (what, density) for what in ("300x40x70", "event net") for density in (0.05, 0.5)
+        (what, density) for what in ("300x40x70", "event net", "recurrent net") for density in (0.05, 0.5)
     ]
     parts = [row[part] for row in rows for part in ("forward", "backward", "step") if part in row]
-    assert len(parts) == 6 and all(part["times_as_fast"] > 0 for part in parts)
+    assert len(parts) == 8 and all(part["times_as_fast"] > 0 for part in parts)
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ python scripts/bench_products.py --shapes 640x2312x512 --densities 0.05,0.5
 Inputs are random spikes. A shape is that of the product: rows (time steps times samples), inputs, outputs. "backward"
 gives the gradients of weights and bias, as in a net's first layer. Above a density of 0.1 both take torch's product, so
 that what is left of the difference is the counting. The event net is Linear, LIF, Linear on frames of 2 × 34 × 34
-pixels, T = 10, 64 samples; the recurrent net is Linear and a recurrent LIF layer, 700 → 512, T = 250, 32 samples, of which 5 to
-10 % of the neurons fire at a density of 0.05. A step is forward and backward without the optimizer.
+pixels, T = 10, 64 samples; the recurrent net is Linear and a recurrent LIF layer, 700 → 512, T = 250, 32 samples. A
+step is forward and backward without the optimizer.
 """
 
 import argparse

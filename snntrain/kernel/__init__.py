@@ -11,6 +11,7 @@ cpu, numba_source, numba_prelude    graphs → numba, run on the CPU
 compiled  compiled kernels, and the threads that run them
 time_filter      a filter over time of each channel, for delays that are interpolated
 sparse_product   products with inputs that are mostly zero
+product  a product of one step with the bits of torch's linear
 cuda, cuda_source, cuda_step    graphs → CUDA C, run on NVIDIA GPUs
 cuda_binary, cuda_launcher, nvrtc, cuda_driver   CUDA C → machine code, and what compiles and launches it
 device_status    what runs fused on this machine, and in a net

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snntrain.kernel.plan import Plan
+from snntrain.kernel.product import linear_into
 from snntrain.kernel.sequence import _OnceOnly
 from snntrain.kernel.shares import run_side_by_side, shares_of
 from snntrain.kernel.sparse_product import weight_gradient
@@ -195,15 +196,15 @@ class _Loop:
                 if not self.is_repeated:
                     self.x_part.copy_(x)
                 self.y_part.copy_(y)
-                _product(self.joined, self.W_t, self.b, current)
+                linear_into(self.joined, self.W_t, self.b, current)
             elif kind == "sum":
-                _product(y, self.W_t, self.b, current)
+                linear_into(y, self.W_t, self.b, current)
             else:
                 current.copy_(y)
             if has_inner:
                 if kind != "concat":
                     current.add_(x)
-                _product(current, self.U_t, self.c, inputs[t])
+                linear_into(current, self.U_t, self.c, inputs[t])
             yield t
 
 
@@ -224,14 +225,6 @@ def _neurons(rows: slice, out: Tensor) -> list[range]:
     """The driver's argument `share`, the neurons of these rows; empty if they are all rows."""
     _, all_rows, features = out.shape
     return [] if rows.stop - rows.start == all_rows else [range(rows.start * features, rows.stop * features)]
-
-
-def _product(x: Tensor, W_t: Tensor, b: Tensor | None, out: Tensor) -> None:
-    """What torch's linear computes, in the same way."""
-    if b is None:
-        torch.mm(x, W_t, out=out)
-    else:
-        torch.addmm(b, x, W_t, out=out)
 
 
 def _pull_back(

@@ -33,6 +33,7 @@ from snntrain.layer.recurrent import ElementWiseRecurrentContainer, FeedbackSum,
 
 @settings(max_examples=25, deadline=None)
 @example(container="summed_with_weights", node="PLIF", T=9, leading=[1], F=7, bias=False, cut=0, seed=65535)
+@example(container="joined_with_weights", node="PLIF", T=2, leading=[2], F=5, bias=False, cut=0, seed=0)
 @given(
     container=st.sampled_from(sorted(CONTAINERS)),
     node=st.sampled_from(sorted(NEURONS)),

@@ -178,7 +178,7 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "neuron", "data"), sampled(COMBINATIONS, 3))
+@pytest.mark.parametrize(("model", "neuron", "data"), sampled(COMBINATIONS, 5))
 def test_every_model_takes_every_neuron_and_data_set_through_one_training_step(model, neuron, data):
     config = check(compose([f"model={model}", f"neuron={neuron}", f"data={data}", "T=2", *SMALLER.get(model, ())]))
     check_covered(check(compose([f"model={model}"])) if model in SMALLER else config, "model", model)

@@ -75,6 +75,7 @@ def test_two_processes_end_with_the_metrics_of_one_with_twice_the_batch(together
     assert numpy.load(run / "artifacts/test.npz")["confusion"].sum() == 359
 
 
+@pytest.mark.slow
 def test_every_sample_is_seen_once_by_one_process(together):
     cwd, _ = together
     stages = {("train", 0): 1294, ("train", 1): 1294, ("val", 0): 144, ("val", 1): 144, ("test", 2): 359}
@@ -88,6 +89,7 @@ def test_every_sample_is_seen_once_by_one_process(together):
     assert not set(seen["train", 0]) & set(seen["val", 0])
 
 
+@pytest.mark.slow
 def test_files_and_messages_are_written_once(together, alone):
     cwd, process = together
     assert process.stderr == ""

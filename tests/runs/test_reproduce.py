@@ -160,6 +160,7 @@ def test_a_record_from_another_place_is_repeated_from_its_files(copied, capsys):
     assert "reproduced to the last bit: digits_lif, seed 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_finished_runs_can_be_recorded_without_running_them_again(copied):
     experiments, folders = copied / "experiments", [run_folder(copied, seed) for seed in (3, 1, 2)]
     before = json.loads((experiments / NAME / "expected.json").read_text())
@@ -199,6 +200,7 @@ def test_runs_that_do_not_belong_together_are_refused(copied):
     assert {path.name: path.read_bytes() for path in (experiments / NAME).iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_leaves_the_record_before_as_it_was(copied, monkeypatch):
     experiments = copied / "experiments"
     before = {path.name: path.read_bytes() for path in (experiments / NAME).iterdir()}

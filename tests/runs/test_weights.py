@@ -60,6 +60,7 @@ def test_weights_of_the_best_seed_are_shipped_and_measure_the_same_again(made, a
         ship_weights(NAME, runs[other], experiments=experiments)
 
 
+@pytest.mark.slow
 def test_a_run_that_measured_something_else_is_refused(made, any_code, tmp_path):
     experiments, runs = made
     best = best_seed(NAME, experiments)

@@ -109,6 +109,7 @@ def test_the_models_of_the_table_are_those_there_are(monkeypatch):
     assert net(torch.rand(5, 2, 1, 4, 4)).shape == (5, 2, 3) and isinstance(net, names["MyNet"])
 
 
+@pytest.mark.slow
 def test_a_net_of_torchvision_is_converted_as_the_example_says(capsys):
     code, _ = re.findall(r"```python\n(.*?)```", CONVERSION, flags=re.DOTALL)
     names: dict = {}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from calibrated_nets import X, converted, joined, responses, three_layers
 from live_memory import LiveBytes
+from sampled import sampled
 from small_conversion import error
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,7 +71,7 @@ def test_trained_weights_bring_the_layers_closer():
     assert (fingerprint(gm), fingerprint(net)) == before
 
 
-@pytest.mark.parametrize("build", [three_layers, joined])
+@pytest.mark.parametrize("build", sampled([joined, three_layers], 2))
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_every_correction_helps_and_half_precision_does_not_spoil_it(build, correction):
     errors = {}

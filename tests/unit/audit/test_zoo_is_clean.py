@@ -23,7 +23,7 @@ def errors(model: str, neuron: str) -> list[Finding] | None:
             ("mlp", "cuba_lif"),
             ("mlp", "relu"),
         ],
-        2,
+        3,
     ),
 )
 def test_a_sample_of_models_and_neurons_has_no_errors(model, neuron):

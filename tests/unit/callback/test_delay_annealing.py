@@ -45,6 +45,7 @@ def fit(folder: Path, resume: Path | None = None, **settings: Any):
     return module, run, widths.seen
 
 
+@pytest.mark.slow
 def test_the_width_shrinks_with_the_share_of_the_training(tmp_path):
     """4 epochs of 3 batches, so that half of the training are 6: 2·(1/4)^(k/6)."""
     module, _, widths = fit(tmp_path)

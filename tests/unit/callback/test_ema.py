@@ -68,6 +68,7 @@ def trained(tmp_path_factory):
     return folder, watch, *fit(folder, 4, watch)
 
 
+@pytest.mark.slow
 def test_validated_weights_are_the_average_of_those_after_every_step(trained):
     _, watch, module, *_ = trained
     by_hand = averages(watch.trained, 0.8)

@@ -71,7 +71,7 @@ def test_a_neuron_may_have_several_inputs(emulator, io):
 
 @needs_compiler
 @pytest.mark.parametrize("io", [torch.float64, *HALVES], ids=str)
-@pytest.mark.parametrize("name", ["PLIF", "RAF", "ILIF"])
+@pytest.mark.parametrize("name", sampled(["PLIF", "RAF", "ILIF"], 3))
 def test_the_input_may_come_in_other_dtypes(emulator, name, io):
     torch.manual_seed(0)
     x = (1.5 * torch.randn(35, 2, 150)).to(io)
@@ -208,6 +208,7 @@ def test_what_is_kept_for_backward_is_an_eighth_of_the_input_up_to_two_states():
 WITHOUT_EXP = [name for name in NODES if "Sigmoid" not in name and name not in ("ATIF", "ternary LIF")]
 
 
+@pytest.mark.slow
 @needs_nvcc
 @pytest.mark.parametrize("io", sampled([torch.float32, torch.float64, *HALVES], 4), ids=str)
 def test_it_compiles_and_its_arithmetic_is_ieee(tmp_path, io):

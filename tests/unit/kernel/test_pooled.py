@@ -96,7 +96,7 @@ def assert_no_bit_changes(modules: Callable[[], tuple[nn.Module, ...]], x: Tenso
 # --- what is computed ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["channels last", "contiguous"])
+@pytest.mark.parametrize("order", sampled(["channels last", "contiguous"], 2))
 @pytest.mark.parametrize("static", sampled([False, True], 2), ids=["sequence", "one step"])
 @pytest.mark.parametrize("pool", [MaxPool2d, AvgPool2d])
 def test_fusing_changes_no_bit(pool, static, order, fused_calls):
@@ -165,6 +165,7 @@ def test_states_carry_over_from_call_to_call(fused_calls):
     assert len(fused_calls) == 3
 
 
+@pytest.mark.slow
 def test_a_chain_may_reach_across_containers_and_convolutions_see_the_same(fused_calls):
     def modules() -> tuple[nn.Module, ...]:
         block = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), LIF())
@@ -174,6 +175,7 @@ def test_a_chain_may_reach_across_containers_and_convolutions_see_the_same(fused
     assert len(fused_calls) == 2
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_bit():
     before = torch.get_num_threads()
     x = pictures((4, 4, 64, 16, 16), "channels last", False)

@@ -100,6 +100,7 @@ def test_neuron_gives_the_numbers_of_lava_dl(case):
     assert (node.v_seq * node.s_scale).flatten().tolist() == case.v
 
 
+@pytest.mark.slow
 def test_a_fused_neuron_gives_the_numbers_of_lava_dl():
     case = GOLDEN["slow"]
     node = CubaLIFNode(**case.arguments, step_mode="m", backend="fused", store_v_seq=True)

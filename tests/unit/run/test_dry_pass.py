@@ -115,6 +115,7 @@ def test_the_dry_pass_leaves_the_task_and_every_generator_unchanged():
     assert np.random.get_state()[1].tolist() == states[2]
 
 
+@pytest.mark.slow
 def test_a_run_with_and_without_a_dry_pass_is_equal_to_the_last_bit(tmp_path, monkeypatch):
     def trained(folder: Path) -> dict:
         overrides = [*(text for text in SMALL if not text.startswith("paths")), "neuron.backend=torch"]

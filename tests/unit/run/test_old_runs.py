@@ -48,6 +48,7 @@ def test_eval_finds_the_recorded_metrics(tmp_path, commit):
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", [LATEST, *(pytest.param(commit, marks=pytest.mark.slow) for commit in EARLIER)])
 def test_resume_ends_with_the_recorded_metrics(tmp_path, monkeypatch, commit):
     monkeypatch.chdir(tmp_path)

@@ -217,6 +217,7 @@ def test_several_objectives_end_in_a_front(tune, stand_in):
     assert Path("a/s.db").is_file()
 
 
+@pytest.mark.slow
 def test_a_study_of_other_parameters_or_runs_is_refused(tune, stand_in):
     stand_in(lambda number: {"val/acc": 0.5})
     assert tune({"n_trials": 1, **NUMBER})[0] == 0

@@ -81,10 +81,13 @@ class Drawing(Figure):
     def savefig(self, *arguments: Any, **options: Any) -> None:
         with style():
             engine = self.get_layout_engine()
-            if engine is not None:  # once is enough: with an engine, matplotlib draws every figure twice
+            if engine is not None:  # laid out here: matplotlib would draw the figure twice for it
                 engine.execute(self)
-                self.set_layout_engine(None)
-            super().savefig(*arguments, **options)
+            self.set_layout_engine(None)
+            try:
+                super().savefig(*arguments, **options)
+            finally:
+                self.set_layout_engine(engine)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -262,11 +262,11 @@ def _check_model_keys(config: DictConfig) -> None:
 
 
 def _check_task_of_data(config: DictConfig) -> None:
-    """Refuse a task that counts its outputs by what the data do not have, before that fails as an interpolation."""
+    """Refuse counts from which a task's outputs cannot be computed, before that fails as an interpolation."""
     task = OmegaConf.to_container(config.get("task"), resolve=False) or {}
-    if not str(task.get("population")).startswith("${"):
-        _check_counts({key: value for key, value in task.items() if key == "population"})
-    outputs = task.get("outputs")
+    population, outputs = task.get("population", 1), task.get("outputs")
+    if not str(population).startswith("${"):
+        _check_counts({"population": population})
     for count, other, what in (("num_classes", "num_targets", "values"), ("num_targets", "num_classes", "classes")):
         has_other = config.data.get(count) is None and config.data.get(other) is not None
         if f"${{data.{count}}}" in str(outputs) and has_other:

@@ -12,6 +12,8 @@ import torch
 from programs import ROOT, SMALL, Program, complete, last_of_each, results, succeed
 
 # Neurons that fire. 1,294 training samples: neither the batches of 50 nor those of 100 come out even.
+pytestmark = pytest.mark.slow  # every run takes two processes, each of which imports Lightning
+
 CONFIG = (*SMALL, "neuron.v_threshold=0.3", "optim.lr=0.02")
 TOGETHER, ALONE = ("trainer=ddp", "trainer.max_epochs=2", "data.batch_size=50"), ("data.batch_size=100",)
 
@@ -59,7 +61,6 @@ def alone(tmp_path_factory) -> Path:
     return cwd / "run"
 
 
-@pytest.mark.slow
 def test_two_processes_end_with_the_metrics_of_one_with_twice_the_batch(together, alone):
     run = together[0] / "run"
     compare(run, alone)
@@ -75,7 +76,6 @@ def test_two_processes_end_with_the_metrics_of_one_with_twice_the_batch(together
     assert numpy.load(run / "artifacts/test.npz")["confusion"].sum() == 359
 
 
-@pytest.mark.slow
 def test_every_sample_is_seen_once_by_one_process(together):
     cwd, _ = together
     stages = {("train", 0): 1294, ("train", 1): 1294, ("val", 0): 144, ("val", 1): 144, ("test", 2): 359}
@@ -89,7 +89,6 @@ def test_every_sample_is_seen_once_by_one_process(together):
     assert not set(seen["train", 0]) & set(seen["val", 0])
 
 
-@pytest.mark.slow
 def test_files_and_messages_are_written_once(together, alone):
     cwd, process = together
     assert process.stderr == ""
@@ -116,7 +115,6 @@ WAYS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_other_ways_to_train_give_the_metrics_of_one_process(tmp_path, way):
     for name, devices in (("two", TOGETHER), ("one", ALONE)):
@@ -124,7 +122,6 @@ def test_other_ways_to_train_give_the_metrics_of_one_process(tmp_path, way):
     compare(tmp_path / "two", tmp_path / "one")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stages", [("callbacks=[default,qat]",), ("neuron=relu", "callbacks=[default,ann2snn]")])
 def test_stages_run_once_on_what_was_trained_together(tmp_path, stages):
     config = [argument for argument in CONFIG if not ("relu" in stages[0] and argument.startswith("neuron."))]
@@ -186,7 +183,6 @@ ENDS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("whom", "number", "code", "status", "message"), ENDS.values(), ids=ENDS)
 def test_when_one_process_ends_all_do_and_say_how_to_continue(tmp_path, whom, number, code, status, message):
     ended, output, seconds = end(tmp_path, whom, number)
@@ -201,13 +197,11 @@ def test_when_one_process_ends_all_do_and_say_how_to_continue(tmp_path, whom, nu
     assert message in (run / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_when_the_program_is_killed_its_processes_end(tmp_path):
     code, _, _ = end(tmp_path, None, signal.SIGKILL)
     assert code == -signal.SIGKILL
 
 
-@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_metrics_of_an_uninterrupted_one(tmp_path):
     more = ("encoder=poisson", "neuron=plif", "trainer.max_epochs=6")
     done(*TOGETHER, *more, "hydra.run.dir=whole", cwd=tmp_path)
@@ -223,7 +217,6 @@ def test_a_resumed_run_ends_with_the_metrics_of_an_uninterrupted_one(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
 def test_what_a_process_refuses_is_printed_once(tmp_path):
     config = [argument for argument in CONFIG if "features" not in argument]
     layers = "model.layers=[Flatten,neuron]"
@@ -232,7 +225,6 @@ def test_what_a_process_refuses_is_printed_once(tmp_path):
     assert "10 classes" in process.stderr and not list(tmp_path.rglob("config.yaml"))
 
 
-@pytest.mark.slow
 def test_processes_that_torchrun_started_are_used(tmp_path):
     """Each of them runs the whole program; the first one writes."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
@@ -251,7 +243,6 @@ def test_processes_that_torchrun_started_are_used(tmp_path):
 
 
 @pytest.mark.cuda
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_all_gpus_end_with_the_metrics_of_one_with_the_whole_batch(tmp_path, strategy):
     count = torch.cuda.device_count()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampled import sampled
 from torch import nn
 
 from snntrain import functional, registry
@@ -169,14 +170,17 @@ def test_gradients_pass_rounding_and_stop_where_the_potential_is_clipped():
 
 @pytest.mark.parametrize(
     "kind, overflow",
-    [
-        (QuantizedLIFNode, "saturate"),
-        pytest.param(QuantizedIFNode, "wrap", marks=pytest.mark.slow),  # every kernel is compiled for seconds
-        pytest.param(QuantizedIFNode, "saturate", marks=pytest.mark.slow),
-        pytest.param(QuantizedLIFNode, "wrap", marks=pytest.mark.slow),
-        pytest.param(QuantizedATIF, "wrap", marks=pytest.mark.slow),
-        pytest.param(QuantizedATIF, "saturate", marks=pytest.mark.slow),
-    ],
+    sampled(  # every kernel is compiled for seconds
+        [
+            (QuantizedLIFNode, "saturate"),
+            (QuantizedIFNode, "wrap"),
+            (QuantizedIFNode, "saturate"),
+            (QuantizedLIFNode, "wrap"),
+            (QuantizedATIF, "wrap"),
+            (QuantizedATIF, "saturate"),
+        ],
+        6,
+    ),
 )
 def test_kernels_compute_what_the_loop_computes(kind, overflow):
     torch.manual_seed(0)

@@ -26,17 +26,9 @@ _plans: dict[Hashable, Plan | str] = {}
 _MOST_PLANS = 1024
 
 # Attributes of a neuron that its step does not read. (Tensors reach it as states and parameters.)
-_NOT_READ = {
-    "_memories",
-    "_reset_values",
-    "_last_call",
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_step_mode",
-    "_backend",
-    "_stored",
-}
+_NOT_READ = {"_memories", "_reset_values", "_last_call", "_step_mode", "_backend", "_stored"} | (
+    vars(nn.Module()).keys() - {"training"}
+)
 
 
 def plan_for(node: Any, x: Tensor) -> Plan | str:

@@ -1,5 +1,6 @@
 """eval.py mode=stream: a trained network on events while they come, window by window."""
 
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -71,6 +72,8 @@ def stream(task: pl.LightningModule, data: Any, own: Mapping[str, str], output: 
     with refusing("eval"):
         live = Stream(task.net, framing, lambda y_seq: task.scores(y_seq))
         live.warm_up()
+    gc.collect()
+    gc.freeze()  # a collection that walks through all that torch has loaded takes 0.2 s and more: tens of windows
     read = partial(read_events, sensor_size=framing.sensor_size, **data.reading)
     pieces = pieces_of(own["source"], framing.sensor_size, read, period=round(framing.window * 1e3), idle=idle)
     totals, shown = Totals(), Shown(classes, framing.window, has_real_pace=pace == "real")

@@ -14,13 +14,13 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from snntrain.arguments import choice, flag, integer, invalid, real
 from snntrain.base import MemoryModule
+from snntrain.bounded import Bounded
 from snntrain.layer.convolution import Conv1d, Conv2d, Conv3d
 from snntrain.layer.dropout import DropConnectLinear
 from snntrain.layer.linear import Linear
@@ -129,7 +129,7 @@ class _DelayLine(MemoryModule):
 
     def window(self) -> Tensor:
         """The weights g[j] of the steps j = 0 … max − 1 for each delay, [max, *shape of the delays]."""
-        delay = _Within.apply(self.delay, 0.0, float(self.how.max - 1))
+        delay = Bounded.apply(self.delay, 0.0, float(self.how.max - 1))
         j = torch.arange(self.how.max, dtype=delay.dtype, device=delay.device)
         distance = j.view(-1, *[1] * delay.dim()) - delay
         return torch.softmax(-(distance**2) / (2 * self.width.to(delay.dtype) ** 2), dim=0)
@@ -262,23 +262,6 @@ class SynapticDelay(_DelayLine):
         else:
             present, weights = torch.arange(self.how.max), self.window().to(weight.dtype) * weight
         return sum_of_taps(layer, torch.cat([before, x_seq]), present.tolist(), weights, self.how.max)
-
-
-class _Within(torch.autograd.Function):
-    """Clamp to a range; what lies outside of it keeps the gradient that leads back."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(value)
-        ctx.bounds = (low, high)
-        return value.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (value,), (low, high) = ctx.saved_tensors, ctx.bounds
-        # Descent moves against the gradient: a positive one lowers the value.
-        leads_out = ((value < low) & (gradient > 0)) | ((value > high) & (gradient < 0))
-        return gradient.masked_fill(leads_out, 0.0), None, None
 
 
 def with_delay(layer: nn.Module, how: DelaySettings) -> nn.Module:

@@ -32,8 +32,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("randomness", "ranges", "registry", "signature", "spreadsheet", "terminal", "torchvision_operators", "tree"),
     ),
     "net": (
-        *("animation", "base", "encoding", "functional", "hooks", "leftover", "module_settings", "monitor", "plot"),
-        *("surrogate", "surrogate_function"),
+        *("animation", "base", "bounded", "encoding", "functional", "hooks", "leftover", "module_settings"),
+        *("monitor", "plot", "surrogate", "surrogate_function"),
         *("kernel", "lava_exchange", "layer", "model", "neuron"),  # models are made of Loihi's blocks, too
     ),
     "after training": ("ann2snn", "audit", "export", "graph", "quantize"),

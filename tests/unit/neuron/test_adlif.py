@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import in_chunks, in_steps, random
 
+from snntrain.bounded import Bounded
 from snntrain.kernel import Plan, plan_for
 from snntrain.neuron import AdLIFBaseNode, AdLIFNode, SEAdLIFNode
-from snntrain.neuron.adlif import Bounded
 from snntrain.surrogate import Sigmoid
 
 TAU = {"tau_v": (2.0, 4.0), "tau_w": (10.0, 20.0)}

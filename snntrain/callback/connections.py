@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from snntrain import layer
 from snntrain.hooks import step_mode_of
+from snntrain.kernel.spike_count import spike_counts
 from snntrain.layer.per_step import PerStep, plain_class
 
 # Not isinstance: a subclass may compute something else (standardized weights, say).
@@ -63,40 +64,46 @@ class Connections:
         self.macs: Tensor | float = 0.0
         self.acs: Tensor | float = 0.0
         self.dense = 0
-        self._shape: tuple[int, ...] | None = None
+        self.rank = 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1  # of a vector of the input
+        self._lies: tuple[tuple[int, ...], list[int]] | None = None
 
     def steps_of(self, x: Tensor) -> int:
         """How many calls NeuroBench would make for an input."""
-        rank = 1 if isinstance(self.layer, nn.Linear) else self.layer.weight.dim() - 1
-        return x.shape[0] if step_mode_of(self.layer) == "m" and x.dim() > rank + 1 else 1
+        return x.shape[0] if step_mode_of(self.layer) == "m" and x.dim() > self.rank + 1 else 1
 
-    def add(self, x: Tensor, steps: int, repeats: int, *, are_spikes: bool) -> None:
-        """Count an input.
+    def add(self, x: Tensor, steps: int, repeats: int) -> Tensor | None:
+        """Count an input, and return how many spikes it holds; None where it is not known that all of it is 0 or 1.
 
         Args:
             x: of steps · vectors of the layer's input, in this order.
             repeats: how often this input is meant.
-            are_spikes: all of it is known to be 0 or 1.
         """
-        self._prepare(x)
-        x = x.reshape(steps, -1, self._reached.numel())
+        x, reached = self._laid_out(x)
+        x = x.reshape(-1, reached.numel())
         self.calls += 1
-        self.dense += x.shape[0] * x.shape[1] * self._all * repeats
+        self.dense += len(x) * self._all * repeats
+        counts = spike_counts(x)
+        if counts is not None:
+            self.acs = counts.to(reached) @ reached * repeats + self.acs
+            return counts.sum(dtype=torch.float64)
         # Sums of so many zeros and ones are exact in float32, up to 2^24 in one batch.
-        if are_spikes:
-            x = x.flatten(0, 1).float()
-            self.acs = (x.new_ones(len(x)) @ x).to(self._reached) @ self._reached * repeats + self.acs
-            return
+        x = x.unflatten(0, (steps, -1))
         is_set = x != 0
-        products = is_set.sum(1, dtype=torch.float32).to(self._reached) @ self._reached * repeats
+        products = is_set.sum(1, dtype=torch.float32).to(reached) @ reached * repeats
         is_analog = (is_set & (x.abs() != 1)).flatten(1).any(1).to(products.device)
         self.macs = products[is_analog].sum() + self.macs
         self.acs = products[~is_analog].sum() + self.acs
+        return None
 
-    def _prepare(self, x: Tensor) -> None:
-        rank = 1 if isinstance(self.layer, nn.Linear) else self.layer.weight.dim() - 1
-        shape = tuple(x.shape[-rank:])
-        if self._shape != shape:
-            self._shape = shape
-            self._reached = fan_out(self.layer, shape, effective=True).flatten()
+    def _laid_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """An input whose vectors stand as they lie in memory, and the effective fan-out of their values likewise.
+
+        Convolutions like to compute with channels last, and to put them first would copy the input.
+        """
+        leading, shape = x.dim() - self.rank, tuple(x.shape[-self.rank :])
+        order = sorted(range(self.rank), key=x.stride()[leading:].__getitem__, reverse=True)
+        if self._lies != (shape, order):
+            self._lies = shape, order
+            self._reached = fan_out(self.layer, shape, effective=True).permute(order).flatten()
             self._all = int(fan_out(self.layer, shape, effective=False).sum())
+        return x.permute(*range(leading), *(leading + place for place in order)), self._reached

@@ -12,6 +12,7 @@ from snntrain import functional
 from snntrain.callback.connections import Connections
 from snntrain.callback.spike_statistics import spiking_layers
 from snntrain.hooks import carries_state
+from snntrain.kernel.spike_count import spike_total
 from snntrain.layer.padding import padding
 from snntrain.model.energy import PJ_PER_MAC, PJ_PER_SOP, arithmetic
 from snntrain.model.operands import whole_multiples
@@ -151,28 +152,16 @@ class _Count:
         else:
             repeats, steps = 1, 1 if self.connections is None else self.connections.steps_of(x)
         self.values += x.numel()
-        are_spikes = _are_spikes(x)
-        if self.connections is not None:
-            self.connections.add(x, steps, repeats, are_spikes=are_spikes)
+        spikes = spike_total(x) if self.connections is None else self.connections.add(x, steps, repeats)
         if not self.may_accumulate:
             return
         wide = torch.float32 if x.device.type == "mps" else torch.float64  # exact for up to 2^53 spikes
-        if are_spikes:
-            size = _sum_of_spikes(x).to(wide) * (repeats * self.divisor)
+        if spikes is not None:
+            size = spikes * (repeats * self.divisor)
             self.sums = torch.stack([size, torch.zeros_like(size)]) + self.sums
         else:
             whole, broken = whole_multiples(x, self.divisor)
             self.sums = torch.stack([whole.abs().sum(dtype=wide) * repeats, broken.to(wide)]) + self.sums
-
-
-def _are_spikes(x: Tensor) -> bool:
-    """Whether all values are 0 or 1; False where to know that would make a GPU wait."""
-    return x.device.type == "cpu" and torch.equal(x * x, x)  # several times faster than comparisons with 0 and 1
-
-
-def _sum_of_spikes(x: Tensor) -> Tensor:
-    """How many values are 1. A sum of up to 2^24 of them is exact in float32, and faster than to count."""
-    return x.sum() if x.dtype == torch.float32 and x.numel() <= 2**24 else torch.count_nonzero(x)
 
 
 def _of_all_processes(

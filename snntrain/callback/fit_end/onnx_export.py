@@ -30,8 +30,7 @@ class OnnxExport(FitEnd):
         samples: test samples on which spikes, outputs and classes are compared, ≥ 1; the task's headline metric is
             measured on the same.
         tolerance: how far from the threshold a spike may differ and how far outputs may differ, > 0; see
-            snntrain.export.onnx.OnnxComparison. What differs otherwise is
-            an error.
+            snntrain.export.onnx.OnnxComparison. What differs otherwise is an error.
         common: T, encoder and readout in a plain Trainer, see FitEnd.
     """
 

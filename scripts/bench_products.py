@@ -1,11 +1,12 @@
 """Linear layers with sparse inputs as fuse=fast computes them, against torch's dense products, in the same run.
 
-python scripts/bench_products.py                                             three shapes, two nets, four densities
+python scripts/bench_products.py                                             three shapes, a convolution, two nets, four densities
 python scripts/bench_products.py --shapes 640x2312x512 --densities 0.05,0.5
 
 Inputs are random spikes. A shape is that of the product: rows (time steps times samples), inputs, outputs. "backward"
 gives the gradients of weights and bias, as in a net's first layer. Above a density of 0.1 both take torch's product, so
-that what is left of the difference is the counting. The event net is Linear, LIF, Linear on frames of 2 × 34 × 34
+that what is left of the difference is the counting. The convolution of 1 × 1 has 384 channels at 8 × 8 places of 256
+pictures, as in a spiking transformer on CIFAR. The event net is Linear, LIF, Linear on frames of 2 × 34 × 34
 pixels, T = 10, 64 samples; the recurrent net is Linear and a recurrent LIF layer, 700 → 512, T = 250, 32 samples. A
 step is forward and backward without the optimizer.
 """
@@ -22,13 +23,14 @@ from recurrent_peers import Ours, Size, Weights
 from torch import Tensor, nn
 
 from snntrain import functional, terminal
-from snntrain.layer import Flatten, Linear, Sequential, set_fuse
+from snntrain.layer import Conv2d, Flatten, Linear, Sequential, set_fuse
 from snntrain.neuron import LIFNode
 from snntrain.run.memory import keep_freed_memory
 
 SHAPES = ((640, 2312, 512), (8000, 512, 512), (12800, 700, 128))
 DENSITIES = (0.02, 0.05, 0.08, 0.5)
 EVENTS = torch.Size((10, 64, 2, 34, 34))
+PICTURES = (256, 8, 8, 384)  # channels innermost, as behind another convolution
 DENSE, SPARSE = "dense", "sparse"
 FUSE = {DENSE: "exact", SPARSE: "fast"}
 
@@ -57,13 +59,11 @@ def with_fuse(net: nn.Module) -> dict[str, nn.Module]:
     return nets
 
 
-def measure_product(shape: tuple[int, int, int], density: float, rounds: int) -> dict[str, Any]:
-    """One Linear layer."""
-    torch.manual_seed(0)
-    rows, inputs, outputs = shape
-    x, g = spikes((rows, inputs), density), torch.randn(rows, outputs)
-    layers = with_fuse(Linear(inputs, outputs))
+def measure_layer(what: str, layer: nn.Module, x: Tensor, density: float, rounds: int) -> dict[str, Any]:
+    """One layer with spikes."""
+    layers = with_fuse(layer)
     outs = {name: layer(x) for name, layer in layers.items()}
+    g = torch.randn_like(outs[DENSE])
 
     def backward(name: str) -> None:
         layers[name].zero_grad()
@@ -73,7 +73,23 @@ def measure_product(shape: tuple[int, int, int], density: float, rounds: int) ->
         "forward": {name: partial(layer, x) for name, layer in layers.items()},
         "backward": {name: partial(backward, name) for name in layers},
     }
-    return {"what": "x".join(map(str, shape)), "density": density, **compared(calls, rounds)}
+    return {"what": what, "density": density, **compared(calls, rounds)}
+
+
+def measure_product(shape: tuple[int, int, int], density: float, rounds: int) -> dict[str, Any]:
+    """One Linear layer."""
+    torch.manual_seed(0)
+    rows, inputs, outputs = shape
+    x = spikes((rows, inputs), density)
+    return measure_layer("x".join(map(str, shape)), Linear(inputs, outputs), x, density, rounds)
+
+
+def measure_convolution(density: float, rounds: int) -> dict[str, Any]:
+    """One convolution of 1 × 1."""
+    torch.manual_seed(0)
+    x = spikes(PICTURES, density).movedim(-1, 1)
+    channels = PICTURES[-1]
+    return measure_layer("1x1 convolution", Conv2d(channels, channels, 1), x, density, rounds)
 
 
 def event_net(density: float) -> tuple[nn.Module, torch.Size]:
@@ -138,6 +154,7 @@ def main() -> None:
     rows = [
         measure_product(shape, density, options.rounds) for shape in options.shapes for density in options.densities
     ]
+    rows += [measure_convolution(density, options.rounds) for density in options.densities]
     rows += [measure_net(what, density, options.rounds) for what in NETS for density in options.densities]
     table = terminal.table("", "density", "part", "dense, ms", "sparse, ms", "times as fast", texts=3)
     for row in rows:

@@ -99,8 +99,8 @@ class Config:
     encoder: dict[str, Any] = field(default_factory=dict)
     fuse: str = "exact"
     """'exact': on CPUs a batch normalization, a neuron and the pooling after it run as one kernel where that changes no
-    bit; 'fast': so they do, and a Linear whose inputs are mostly zero multiplies with the others only, in float32 on
-    CPUs, which rounds otherwise and is another run; 'off': every layer runs by itself."""
+    bit; 'fast': so they do, and a Linear or 1×1 Conv2d whose inputs are mostly zero multiplies with the others only, in
+    float32 on CPUs, which rounds otherwise and is another run; 'off': every layer runs by itself."""
     data: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     """What is learned. `outputs`: scores that the model ends with, from data and task; models refer to it."""

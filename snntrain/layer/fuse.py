@@ -24,13 +24,14 @@ class ChoosesFuse:
 
 
 def set_fuse(net: nn.Module, fuse: str) -> None:
-    """Choose how the layers of a net run: every Sequential, every Linear and every recurrent container in it.
+    """Choose how the layers of a net run: every Sequential, Linear, Conv2d and recurrent container in it.
 
     Args:
         net: a network, or one layer.
         fuse: 'exact', the default: a neuron and its neighbors run as one kernel where that changes no bit; 'fast': so
-            they do, and products with a Linear's weights, and for the gradient of fed back weights, are of those inputs
-            only that are not zero, where these are few, which rounds otherwise; 'off': every layer runs by itself.
+            they do, and products with the weights of a Linear or a 1×1 Conv2d, and for the gradient of fed back
+            weights, are of those inputs only that are not zero, where these are few, which rounds otherwise; 'off':
+            every layer runs by itself.
 
     Raises: ValueError for another value.
     """

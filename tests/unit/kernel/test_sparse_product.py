@@ -149,6 +149,36 @@ def test_sequences_and_inputs_without_gradient():
         assert torch.equal(linear(x, weight, None), flat)
 
 
+@pytest.mark.parametrize("share", [MOST_DENSITY, 2 * MOST_DENSITY])
+def test_a_convolution_of_one_pixel_is_a_product_at_every_place(share, monkeypatch):
+    made, of_lists = [], sparse_product._Product.apply
+    monkeypatch.setattr(sparse_product._Product, "apply", lambda *given: made.append(1) or of_lists(*given))
+    torch.manual_seed(0)
+    spikes = sparse(4 * 8 * 12 * 12, 20, share).view(4 * 8, 12, 12, 20).movedim(-1, 1)  # channels innermost
+    x = spikes.unflatten(0, (4, 8)).requires_grad_()
+    convolution = layer.Conv2d(20, LEAST_OUTPUTS, 1, step_mode="m")
+    given, g = [x, *convolution.parameters()], torch.randn(4, 8, LEAST_OUTPUTS, 12, 12)
+    dense = convolution(x)
+    expected = gradients(dense, given, g)
+    layer.set_fuse(convolution, "fast")
+    found = convolution(x)
+    assert bool(made) == (share <= MOST_DENSITY)
+    torch.testing.assert_close(found, dense)
+    for one, other in zip(gradients(found, given, g), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"kernel_size": 3}, {"stride": 2}, {"padding": 1}, {"groups": 2}, {"dilation": 2, "padding": 1}]
+)
+def test_other_convolutions_stay_dense(arguments):
+    x = torch.zeros(2, 16, 16, 20).movedim(-1, 1)
+    convolution = layer.Conv2d(20, LEAST_OUTPUTS, **{"kernel_size": 1, **arguments})
+    dense = convolution(x)
+    layer.set_fuse(convolution, "fast")
+    assert torch.equal(convolution(x), dense) and not convolution._is_linear()
+
+
 def test_second_derivatives_are_torchs():
     x, weight, bias, g = given_tensors()
     found = []

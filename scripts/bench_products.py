@@ -1,6 +1,6 @@
 """Linear layers with sparse inputs as fuse=fast computes them, against torch's dense products, in the same run.
 
-python scripts/bench_products.py                                             three shapes, a convolution, two nets, four densities
+python scripts/bench_products.py                                 three shapes, a convolution, two nets, four densities
 python scripts/bench_products.py --shapes 640x2312x512 --densities 0.05,0.5
 
 Inputs are random spikes. A shape is that of the product: rows (time steps times samples), inputs, outputs. "backward"

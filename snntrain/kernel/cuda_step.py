@@ -14,6 +14,8 @@ _TEMPLATE = ARITHMETIC | {
     # NaN passes through, as in torch: a comparison with it is false.
     "relu": "{0} < ZERO ? ZERO : {0}",
     "threshold_backward": "{1} <= {2} ? ZERO : {0}",
+    "leaky_relu": "{0} > ZERO ? {0} : {0} * {1}",
+    "leaky_relu_backward": "{1} > ZERO ? {0} : {0} * {2}",
     "maximum": "{0} >= {1} || {0} != {0} ? {0} : {1}",
     "minimum": "{0} <= {1} || {0} != {0} ? {0} : {1}",
     "clamp": "{0} < {1} ? {1} : ({0} > {2} ? {2} : {0})",

@@ -297,6 +297,10 @@ def _lower(operator: Any, args: tuple, kwargs: dict, arguments: list[Value], nam
         return _clamp(args, kwargs, arguments, name)
     if aten == "threshold_backward":
         return Operation(name, "threshold_backward", tuple(arguments))
+    if aten == "leaky_relu":
+        return Operation(name, "leaky_relu", (arguments[0], arguments[1] if len(arguments) > 1 else 0.01))
+    if aten == "leaky_relu_backward" and arguments[3] is False:
+        return Operation(name, "leaky_relu_backward", tuple(arguments[:3]))
     if aten in ("_to_copy", "to"):
         return Operation(name, "to_float", (arguments[0],)) if _is_float(kwargs) else arguments[0]
     if aten in _SAME_VALUE:

@@ -22,6 +22,8 @@ _TEMPLATE = ARITHMETIC | {
     "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else ZERO))",
     "relu": "(ZERO if {0} < ZERO else {0})",
     "threshold_backward": "(ZERO if {1} <= {2} else {0})",
+    "leaky_relu": "({0} if {0} > ZERO else {0} * {1})",
+    "leaky_relu_backward": "({0} if {1} > ZERO else {0} * {2})",
     # NaN passes through, as in torch: a comparison with it is false.
     "maximum": "({0} if ({0} >= {1}) | ({0} != {0}) else {1})",
     "minimum": "({0} if ({0} <= {1}) | ({0} != {0}) else {1})",

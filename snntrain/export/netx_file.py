@@ -160,7 +160,9 @@ def write(layers: Sequence[NetxLayer], path: str | os.PathLike) -> None:
         for index, layer in enumerate(layers):
             group = file.create_group(f"layer/{index}")
             for name, value in _datasets(layer).items():
-                group.create_dataset(name, data=value)
+                # Weights are small integers in float32. Any HDF5 reads gzip; shuffled, bytes of a kind lie together.
+                is_large = np.size(value) > 1024
+                group.create_dataset(name, data=value, compression="gzip" if is_large else None, shuffle=is_large)
 
 
 def _datasets(layer: NetxLayer) -> dict[str, Any]:

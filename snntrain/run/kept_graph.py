@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snntrain.error import UsageError
-from snntrain.files import replacing
+from snntrain.files import checksums, replacing
 from snntrain.run.folder import RunFolder
 
 
@@ -22,9 +22,12 @@ def with_kept_graph(config: Mapping[str, Any], *runs: RunFolder) -> dict[str, An
     Args:
         config: checked, or from a run folder.
         runs: where to look; none: in the run's own folder, and in that which it resumes.
+
+    Raises: DamagedFile for a copy that is not what the run wrote, also where only a checkpoint of it is read.
     """
     for run in runs or _folders_of(config):
         if reads_graph(config) and run.graph.is_file():
+            checksums.verify(run.path, [run.graph.name])
             return {**config, "model": {**config["model"], "file": str(run.graph)}}
     return dict(config)
 

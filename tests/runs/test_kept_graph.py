@@ -79,8 +79,11 @@ def test_a_damaged_graph_is_named(folder):
     with (folder / "model.nir").open("r+b") as file:
         file.seek(1000)
         file.write(b"\xff" * 8)
-    with pytest.raises(DamagedFile, match=r"model\.nir"):
-        snntrain.load(folder)
+    for source in (folder, folder / "checkpoints/last.ckpt"):
+        with pytest.raises(DamagedFile, match=r"model\.nir is damaged: it is not what was written"):
+            snntrain.load(source)
+    with pytest.raises(DamagedFile, match=r"model\.nir is damaged: it is not what was written"):
+        evaluate([f"checkpoint={folder / 'checkpoints/last.ckpt'}"])
 
 
 @pytest.mark.parametrize(

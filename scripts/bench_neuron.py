@@ -60,7 +60,7 @@ def contenders(
                 missing[title] = reason
     else:
         makers[SPIKINGJELLY] = partial(peers.spikingjelly, case, T, device)
-    if case.name == "LIFNode":
+    if case.name == "LIFNode" and case.arguments["tau"] == 2:
         makers |= {"snnTorch": partial(peers.snntorch, device), "norse": partial(peers.norse, device)}
     ready: dict[str, Contender] = {}
     for title, make in makers.items():
@@ -347,6 +347,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--shapes", type=shapes, default=default, help="TxNxFEATURES, … (default %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
     parser.add_argument("--cold", action="store_true", help="also time first calls, in fresh processes")
+    parser.add_argument("--tau", type=float, help="time constant of LIF, CLIF and ternary LIF; default 2")
     parser.add_argument("--first-call", help=argparse.SUPPRESS)  # used by --cold
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -364,10 +365,11 @@ def main() -> None:
         print(json.dumps(first_call(options.first_call)))
         return
     run = benchmark.begin(options)
+    cases = {name: peers.with_tau(peers.CASES[name], options.tau) for name in options.neurons}
     rows: list[dict[str, Any]] = []
     for shape in options.shapes:
         work = track(options.neurons, f"{'x'.join(map(str, shape))}", console=console, transient=True)
-        of_shape = [measure(peers.CASES[name], shape, options.rounds, options.device) for name in work]
+        of_shape = [measure(cases[name], shape, options.rounds, options.device) for name in work]
         ratios, times = tables_of(of_shape)
         console.print("T = {}, N = {}, {} features".format(*shape), ratios, "", times, "", sep="\n")
         rows += of_shape

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,15 @@ CASES = {
         _twin("SlidingPSN", {"k": 2}, pointwise=False),
     )
 }
+
+
+def with_tau(case: Case, tau: float | None) -> Case:
+    """A case with another time constant, where its constructors take one; None: as it is."""
+    if tau is None or "tau" not in case.arguments:
+        return case
+    own, theirs = ({**arguments, "tau": tau} for arguments in (case.arguments, case.peer_arguments))
+    return replace(case, arguments=own, peer_arguments=theirs)
+
 
 #: Measured unless --neurons says otherwise.
 DEFAULT = tuple(case.name for case in CASES.values() if case.pointwise)

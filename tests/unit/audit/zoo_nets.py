@@ -1,7 +1,6 @@
 """Every model of conf/model/ with every neuron of conf/neuron/ that it can have, for small samples."""
 
 import functools
-from collections.abc import Iterator
 
 import torch
 from omegaconf import OmegaConf
@@ -15,7 +14,7 @@ from snntrain.functional import set_backend
 from snntrain.model.builder import build_model
 
 T, SAMPLES = 3, 4
-MODELS = sorted(file.stem for file in config_files("model"))
+MODELS = sorted(file.stem for file in config_files("model") if file.stem != "nir")  # which is the net of a file
 NEURONS = sorted(file.stem for file in config_files("neuron"))
 # Shapes of one sample at one step; the others take small pictures.
 SHAPES = dict.fromkeys(("dense2", "dense3", "recurrent", "recurrent2", "recurrent3", "forecast"), (4,))
@@ -57,9 +56,3 @@ def net_of(model: str, neuron: str) -> nn.Module | None:
 def samples_of(model: str) -> Tensor:
     """Samples [T, N, *] with values in [0, 1)."""
     return torch.rand(T, SAMPLES, *shape_of(model), generator=torch.Generator().manual_seed(2))
-
-
-def pairs() -> Iterator[tuple[str, str]]:
-    for model in MODELS:
-        for neuron in NEURONS:
-            yield model, neuron

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from snntrain import layer
 from snntrain.hooks import step_mode_of
-from snntrain.kernel.spike_count import spike_counts
+from snntrain.kernel.spike_count import memory_order, spike_counts
 from snntrain.layer.per_step import PerStep, plain_class
 
 # Not isinstance: a subclass may compute something else (standardized weights, say).
@@ -101,7 +101,7 @@ class Connections:
         Convolutions like to compute with channels last, and to put them first would copy the input.
         """
         leading, shape = x.dim() - self.rank, tuple(x.shape[-self.rank :])
-        order = sorted(range(self.rank), key=x.stride()[leading:].__getitem__, reverse=True)
+        order = memory_order(x.stride()[leading:])
         if self._lies != (shape, order):
             self._lies = shape, order
             self._reached = fan_out(self.layer, shape, effective=True).permute(order).flatten()

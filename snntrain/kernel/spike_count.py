@@ -1,6 +1,7 @@
 """How often each value of a sequence spikes, in one pass on the CPU that also finds out whether all of it is spikes."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -49,9 +50,14 @@ def spike_counts(x: Tensor) -> Tensor | None:
 
 def spike_total(x: Tensor) -> Tensor | None:
     """How many values of x are 1, float64; None where it is not known that all of it is 0 or 1."""
-    order = sorted(range(x.dim()), key=x.stride, reverse=True)  # as it lies in memory, so that nothing is copied
+    order = memory_order(x.stride())
     counts = spike_counts(x.permute(order).reshape(x.shape[order[0]] if order else 1, -1))
     return None if counts is None else counts.sum(dtype=torch.float64)
+
+
+def memory_order(strides: Sequence[int]) -> list[int]:
+    """The dimensions of a tensor as they lie in memory, so that to flatten it in this order copies nothing."""
+    return sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -72,12 +72,14 @@ def stream(task: pl.LightningModule, data: Any, own: Mapping[str, str], output: 
     with refusing("eval"):
         live = Stream(task.net, framing, lambda y_seq: task.scores(y_seq))
         live.warm_up()
-    gc.collect()
-    gc.freeze()  # a collection that walks through all that torch has loaded takes 0.2 s and more: tens of windows
     read = partial(read_events, sensor_size=framing.sensor_size, **data.reading)
     pieces = pieces_of(own["source"], framing.sensor_size, read, period=round(framing.window * 1e3), idle=idle)
     totals, shown = Totals(), Shown(classes, framing.window, has_real_pace=pace == "real")
-    with replacing(output / "stream.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        _short_collections(),
+        replacing(output / "stream.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         file.write(csv_text([["recording", "window", "start_ms", "events", "decision", "score", "latency_ms"]]))
         with View(console, shown) as view, suppress(Interrupted, KeyboardInterrupt):
             for piece in pieces:
@@ -92,6 +94,20 @@ def stream(task: pl.LightningModule, data: Any, own: Mapping[str, str], output: 
     totals.late = live.late
     _finish(totals, shown, framing, own["source"], output)
     return totals
+
+
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Leave everything that exists by now to later garbage collections.
+
+    To walk through all that torch has loaded takes 0.2 s and more, which is tens of windows.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _framing(task: pl.LightningModule, data: Any, own: Mapping[str, str]) -> Framing:

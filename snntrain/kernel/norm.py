@@ -64,9 +64,17 @@ def affine_of(mean: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor
 
 
 def folds(x: Tensor) -> bool:
-    """Whether x, [N, C, *], lies in memory so that its normalization can be folded: in torch's orders, without gaps."""
-    orders = [torch.contiguous_format, *({4: [torch.channels_last], 5: [torch.channels_last_3d]}.get(x.dim(), []))]
-    return x.dim() > 1 and x.numel() > 0 and any(x.is_contiguous(memory_format=order) for order in orders)
+    """Whether x, [N, C, *], lies in memory so that its normalization can be folded: in torch's orders, without gaps.
+
+    Pictures of one pixel, or of one channel, lie in two orders at once. Where their strides say channels last, torch's
+    function returns plain ones, by which it then chooses how to compute gradients, so that case is left to it.
+    """
+    if x.dim() < 2 or x.numel() == 0:
+        return False
+    if x.is_contiguous():
+        return x.stride() == torch.empty(x.shape, device="meta").stride()
+    order = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    return order is not None and x.is_contiguous(memory_format=order)
 
 
 @functools.cache

@@ -108,6 +108,22 @@ def test_the_kernel_changes_no_bit(norm, order, T, folded):
     assert len(folded) == 6
 
 
+@pytest.mark.parametrize("shape", [(12, 8, 1, 1), (12, 1, 4, 4)], ids=["one pixel", "one channel"])
+def test_pictures_that_lie_in_two_orders_have_the_strides_that_torch_gives_them(shape):
+    """Convolutions choose by the strides how they compute gradients, so that bits depend on them."""
+    channels, pixels = shape[1], shape[2] * shape[3]
+    x = torch.randn(shape).as_strided(shape, (channels * pixels, 1, channels * shape[3], channels))
+    found = []
+    for fuse in ("exact", "off"):
+        z = (x.requires_grad_() * 1.0).unflatten(0, (3, -1))
+        z.retain_grad()
+        y = net(lambda: (BatchNorm2d(channels), LIF()), fuse)(z)
+        y.sum().backward()
+        found.append((y.detach(), z.grad))
+    assert_equal(*found)
+    assert [value.stride() for value in found[0]] == [value.stride() for value in found[1]]
+
+
 @pytest.mark.parametrize("shape", [(8, 5), (8, 300), (6, 7, 33)], ids=str)
 def test_vectors_and_signals_are_normalized_in_the_kernel_too(shape, folded):
     torch.manual_seed(0)

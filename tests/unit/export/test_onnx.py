@@ -39,19 +39,20 @@ def at_work(net: nn.Module, x_seq: Tensor) -> nn.Module:
     return net.eval()
 
 
-def assert_equal_in_onnxruntime(net: nn.Module, shape: tuple[int, ...]) -> ExportedOnnx:
+def assert_equal_in_onnxruntime(net: nn.Module, shape: tuple[int, ...], differing: float = 1e-3) -> ExportedOnnx:
     exported = export_onnx(net, pictures(2, shape))
     found = compare_onnx(exported, net, pictures(5, shape, seed=1))
     assert found.mismatches == 0 and found.max_error <= TOLERANCE
-    # In an attention net a spike at its threshold decides about a whole token, and so about all that follows.
-    assert found.differing <= 1e-2 * found.compared and found.compared > 0
+    assert found.differing <= differing * found.compared and found.compared > 0
     assert torch.equal(found.y_seq.mean(0).argmax(1), found.expected.mean(0).argmax(1))
     return exported
 
 
 def assert_the_zoo_is_served(model: str) -> None:
     net, shape = small(model)
-    exported = assert_equal_in_onnxruntime(at_work(net, pictures(8, shape)), shape)
+    # In QKFormer a spike at its threshold decides about a whole token, and so about all that follows.
+    differing = 1e-2 if model == "qkformer" else 1e-3
+    exported = assert_equal_in_onnxruntime(at_work(net, pictures(8, shape)), shape, differing)
     graph = onnx.load_model_from_string(exported.model).graph
     assert sum(node.op_type == "Scan" for node in graph.node) == len(exported.layers)
     assert [value.name for value in (*graph.input, *graph.output)] == ["x_seq", "y_seq"]

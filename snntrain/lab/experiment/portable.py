@@ -14,9 +14,12 @@ _WITH_FOLDERS = ("data", "callbacks", "logger", "trainer")
 
 
 def portable(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A resolved config with the default folders instead of its own; its run folder is runs/<name>."""
+    """A resolved config with the default folders instead of its own; its run folder is runs/<name>.
+
+    Where a run was resumed from is a folder of one machine, too, and whoever repeats the run does not resume it.
+    """
     default = Paths(run=f"runs/{name}")
-    return relocated(config, asdict(default))
+    return {**relocated(config, asdict(default)), "resume": None}
 
 
 def relocated(config: Mapping[str, Any], paths: Mapping[str, str | None]) -> dict[str, Any]:

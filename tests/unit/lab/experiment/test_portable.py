@@ -14,7 +14,7 @@ def config(*overrides: str) -> dict:
 
 def test_two_machines_have_one_portable_config():
     here = config("paths.data=/my/data", "paths.runs=/my/runs", "paths.run=/my/runs/a")
-    there = config("paths.data=elsewhere/data", "paths.run=b")
+    there = config("paths.data=elsewhere/data", "paths.run=b", "resume=/other/runs/b")
     assert here != there
     assert portable(here, "x") == portable(there, "x") == portable(portable(here, "x"), "x")
     found = portable(here, "x")
